@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Digests: their text and binary forms, and the streams that compute and check them.
+//!
+//! Invariant: a [`Digest`] is always of a registered algorithm and of its full length, in lower-case hex.
+//! Spec: image-spec, descriptor, "Digests".
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::Digest as _;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A registered digest algorithm.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Algorithm {
+    /// SHA-256, which every implementation must know.
+    #[default]
+    Sha256,
+    /// SHA-512.
+    Sha512,
+    /// BLAKE3 with 256 bits of output.
+    Blake3,
+}
+
+impl Algorithm {
+    /// All algorithms, in the order in which blob directories are searched.
+    pub const ALL: [Algorithm; 3] = [Algorithm::Sha256, Algorithm::Sha512, Algorithm::Blake3];
+
+    /// The name in a digest and under `blobs/`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Sha256 => "sha256",
+            Algorithm::Sha512 => "sha512",
+            Algorithm::Blake3 => "blake3",
+        }
+    }
+
+    /// Looks an algorithm up by its exact name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.name() == name)
+    }
+
+    /// Length of the digest in bytes; the hex form is twice as long.
+    pub fn len(self) -> usize {
+        match self {
+            Algorithm::Sha256 | Algorithm::Blake3 => 32,
+            Algorithm::Sha512 => 64,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The digest of a blob, such as `sha256:6c3c…`. Cheap to copy; ordered by algorithm, then by bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest {
+    algorithm: Algorithm,
+    bytes: [u8; 64],
+}
+
+impl Digest {
+    /// Makes a digest from its raw bytes; `None` unless the length is that of the algorithm.
+    pub fn from_bytes(algorithm: Algorithm, raw: &[u8]) -> Option<Self> {
+        if raw.len() != algorithm.len() {
+            return None;
+        }
+        let mut bytes = [0; 64];
+        bytes[..raw.len()].copy_from_slice(raw);
+        Some(Self { algorithm, bytes })
+    }
+
+    /// Hashes `data` with `algorithm`.
+    pub fn of(algorithm: Algorithm, data: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(data);
+        hasher.finish()
+    }
+
+    /// Hashes `data` with SHA-256.
+    pub fn sha256(data: &[u8]) -> Self {
+        Self::of(Algorithm::Sha256, data)
+    }
+
+    /// The algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The raw bytes, as many as [`Algorithm::len`] says.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.algorithm.len()]
+    }
+
+    /// The hex part, which is also the file name below `blobs/<algorithm>/`.
+    pub fn encoded(&self) -> String {
+        hex(self.as_bytes())
+    }
+}
+
+/// Lower-case hex of `bytes`.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for b in bytes {
+        out.push(char::from(DIGITS[usize::from(b >> 4)]));
+        out.push(char::from(DIGITS[usize::from(b & 15)]));
+    }
+    out
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let nibble = |c: u8| match c {
+        b'0'..=b'9' => Some(c - b'0'),
+        b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    };
+    let text = text.as_bytes();
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    text.chunks_exact(2)
+        .map(|c| Some(nibble(c[0])? << 4 | nibble(c[1])?))
+        .collect()
+}
+
+impl FromStr for Digest {
+    type Err = Error;
+
+    /// Parses `algorithm:hex`. Errors: [`ErrorKind::Unsupported`] for a well-formed digest of an algorithm that is
+    /// not registered, [`ErrorKind::Invalid`] for everything else.
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = || Error::new(ErrorKind::Invalid, format!("invalid digest: {text:?}"));
+        let (name, encoded) = text.split_once(':').ok_or_else(invalid)?;
+        let word = |s: &str, extra: &[u8]| {
+            !s.is_empty()
+                && s.bytes()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || extra.contains(&c))
+        };
+        let Some(algorithm) = Algorithm::from_name(name) else {
+            let grammar = word(name, b"+._-")
+                && !encoded.is_empty()
+                && encoded
+                    .bytes()
+                    .all(|c| c.is_ascii_alphanumeric() || b"=_-".contains(&c));
+            return Err(if grammar {
+                Error::new(ErrorKind::Unsupported, format!("unsupported algorithm: {name:?}"))
+            } else {
+                invalid()
+            });
+        };
+        unhex(encoded)
+            .and_then(|raw| Self::from_bytes(algorithm, &raw))
+            .ok_or_else(invalid)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm, self.encoded())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The start of a digest, as a person types it: 7 or more hex digits, with or without `algorithm:` before them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DigestPrefix {
+    algorithm: Option<Algorithm>,
+    hex: String,
+}
+
+impl DigestPrefix {
+    /// Fewest hex digits of a prefix.
+    pub const MIN: usize = 7;
+
+    /// The algorithm, if one was written.
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.algorithm
+    }
+
+    /// The hex digits.
+    pub fn hex(&self) -> &str {
+        &self.hex
+    }
+
+    /// The digest itself when the prefix is a whole one with its algorithm.
+    pub fn exact(&self) -> Option<Digest> {
+        Digest::from_bytes(self.algorithm?, &unhex(&self.hex)?)
+    }
+
+    /// Whether `digest` starts so.
+    pub fn matches(&self, digest: &Digest) -> bool {
+        self.algorithm.is_none_or(|a| a == digest.algorithm()) && digest.encoded().starts_with(&self.hex)
+    }
+}
+
+impl FromStr for DigestPrefix {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (algorithm, hex) = match text.split_once(':') {
+            Some((name, hex)) => {
+                let algorithm = Algorithm::from_name(name).ok_or_else(|| {
+                    Error::new(ErrorKind::Unsupported, format!("unsupported algorithm: {name:?}"))
+                })?;
+                (Some(algorithm), hex)
+            }
+            None => (None, text),
+        };
+        let longest = algorithm.map_or(128, |a| a.len() * 2);
+        let digits = hex
+            .bytes()
+            .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
+        if !digits || hex.len() < Self::MIN || hex.len() > longest {
+            let why = format!(
+                "invalid digest: {text:?} (want [ALGORITHM:] and {} or more lower-case hex digits)",
+                Self::MIN
+            );
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        Ok(Self {
+            algorithm,
+            hex: hex.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for DigestPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.algorithm {
+            Some(a) => write!(f, "{a}:{}", self.hex),
+            None => f.write_str(&self.hex),
+        }
+    }
+}
+
+/// A running hash of one of the registered algorithms.
+#[derive(Clone)]
+pub struct Hasher(State);
+
+#[derive(Clone)]
+enum State {
+    Sha256(sha2::Sha256),
+    Sha512(sha2::Sha512),
+    Blake3(Box<blake3::Hasher>),
+}
+
+impl Hasher {
+    /// Starts an empty hash.
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self(match algorithm {
+            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
+            Algorithm::Blake3 => State::Blake3(Box::new(blake3::Hasher::new())),
+        })
+    }
+
+    /// Adds `data`.
+    pub fn update(&mut self, data: &[u8]) {
+        match &mut self.0 {
+            State::Sha256(h) => h.update(data),
+            State::Sha512(h) => h.update(data),
+            State::Blake3(h) => {
+                h.update(data);
+            }
+        }
+    }
+
+    /// The digest of all that was added.
+    pub fn finish(self) -> Digest {
+        let pad = |raw: &[u8]| {
+            let mut bytes = [0; 64];
+            bytes[..raw.len()].copy_from_slice(raw);
+            bytes
+        };
+        let (algorithm, bytes) = match self.0 {
+            State::Sha256(h) => (Algorithm::Sha256, pad(&h.finalize())),
+            State::Sha512(h) => (Algorithm::Sha512, pad(&h.finalize())),
+            State::Blake3(h) => (Algorithm::Blake3, pad(h.finalize().as_bytes())),
+        };
+        Digest { algorithm, bytes }
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hasher")
+    }
+}
+
+/// Passes bytes on to `inner`, hashing and counting them.
+#[derive(Debug)]
+pub struct DigestWriter<W> {
+    inner: W,
+    hasher: Hasher,
+    written: u64,
+}
+
+impl<W: Write> DigestWriter<W> {
+    /// Wraps `inner`.
+    pub fn new(inner: W, algorithm: Algorithm) -> Self {
+        Self {
+            inner,
+            hasher: Hasher::new(algorithm),
+            written: 0,
+        }
+    }
+
+    /// The wrapped writer, the digest and the count of the bytes that passed.
+    pub fn finish(self) -> (W, Digest, u64) {
+        (self.inner, self.hasher.finish(), self.written)
+    }
+}
+
+impl<W: Write> Write for DigestWriter<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(buf)?;
+        self.hasher.update(&buf[..n]);
+        self.written += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Reads a blob and checks it against the digest and size of its descriptor.
+///
+/// At most `size` bytes are handed out. The read that meets the end fails, with an [`Error`] of kind
+/// [`ErrorKind::Corrupt`] inside the `io::Error`, unless digest and size agree; a reader that is dropped
+/// before its end has verified nothing, so a consumer that stops early calls [`VerifyReader::finish`].
+#[derive(Debug)]
+pub struct VerifyReader<R> {
+    inner: R,
+    hasher: Option<Hasher>,
+    expected: Digest,
+    size: u64,
+    left: u64,
+}
+
+impl<R: Read> VerifyReader<R> {
+    /// Wraps `inner`, of which `size` bytes with digest `expected` are due.
+    pub fn new(inner: R, expected: Digest, size: u64) -> Self {
+        Self {
+            inner,
+            hasher: Some(Hasher::new(expected.algorithm())),
+            expected,
+            size,
+            left: size,
+        }
+    }
+
+    /// Reads what is left and returns the verdict.
+    pub fn finish(&mut self) -> Result<()> {
+        let mut buf = vec![0; 64 * 1024];
+        while self.read(&mut buf)? > 0 {}
+        Ok(())
+    }
+
+    fn verdict(&mut self) -> Result<()> {
+        let Some(hasher) = self.hasher.take() else {
+            return Ok(());
+        };
+        let got = hasher.finish();
+        if got != self.expected {
+            let text = format!(
+                "verified reader digest mismatch: expected {}, got {got}",
+                self.expected
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        let mut extra = [0; 1];
+        if self.left > 0 || self.inner.read(&mut extra)? > 0 {
+            let found = if self.left > 0 { "fewer" } else { "more" };
+            let text = format!(
+                "verified reader size mismatch: expected {} bytes, found {found}",
+                self.size
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for VerifyReader<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buf.len());
+        let n = if want == 0 {
+            0
+        } else {
+            self.inner.read(&mut buf[..want])?
+        };
+        if n == 0 {
+            self.verdict()?;
+            return Ok(0);
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buf[..n]);
+        }
+        self.left -= n as u64;
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn text_form_round_trips_for_every_algorithm() {
+        for algorithm in Algorithm::ALL {
+            let digest = Digest::of(algorithm, b"abc");
+            assert_eq!(digest.to_string().parse::<Digest>().expect("own text"), digest);
+        }
+        assert_eq!(Digest::sha256(b"").to_string(), EMPTY);
+    }
+
+    #[test]
+    fn what_is_not_a_digest_is_refused() {
+        let upper = EMPTY.to_uppercase().replace("SHA", "sha");
+        for (text, kind) in [
+            ("", ErrorKind::Invalid),
+            ("sha256", ErrorKind::Invalid),
+            ("sha256:abc", ErrorKind::Invalid),
+            (&upper, ErrorKind::Invalid),
+            ("sha256:../../etc/passwd", ErrorKind::Invalid),
+            ("md5:d41d8cd98f00b204e9800998ecf8427e", ErrorKind::Unsupported),
+            ("SHA256:00", ErrorKind::Invalid),
+        ] {
+            assert_eq!(text.parse::<Digest>().expect_err(text).kind(), kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_needs_seven_digits() {
+        let prefix: DigestPrefix = "e3b0c44".parse().expect("seven");
+        assert!(prefix.matches(&EMPTY.parse().expect("digest")));
+        assert!("e3b0c4".parse::<DigestPrefix>().is_err());
+        assert!(
+            "sha512:e3b0c44"
+                .parse::<DigestPrefix>()
+                .is_ok_and(|p| !p.matches(&Digest::sha256(b"")))
+        );
+    }
+
+    fn read_all(data: &[u8], expected: Digest, size: u64) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        VerifyReader::new(data, expected, size).read_to_end(&mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn a_blob_is_verified_as_it_is_read() {
+        let digest = Digest::sha256(b"data");
+        assert_eq!(read_all(b"data", digest, 4).expect("good"), b"data");
+        for (data, size, message) in [
+            (&b"dat"[..], 4, "digest mismatch"),
+            (b"atad", 4, "digest mismatch"),
+            (b"data\0", 4, "size mismatch"),
+            (b"data", 5, "size mismatch"),
+            (b"data", 3, "digest mismatch"),
+        ] {
+            let err = read_all(data, digest, size).expect_err(message);
+            assert_eq!(err.kind(), ErrorKind::Corrupt);
+            assert!(err.to_string().contains(message), "{err}");
+        }
+    }
+}

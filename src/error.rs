@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The one error type of the crate: a kind to branch on, a message, and the context it passed through.
+//!
+//! Invariant: a message is one line and names the path, digest or field that is wrong. The text of a cause is
+//! part of the message once; nothing is repeated while the error travels up.
+
+use std::fmt;
+use std::io;
+
+/// What went wrong, coarse enough to branch on.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum ErrorKind {
+    /// A file, blob, tag or field that was asked for is not there.
+    NotFound,
+    /// Something is there that must not be (`init` on an existing path, a bundle that exists).
+    Exists,
+    /// A tag or digest prefix names more than one thing.
+    Ambiguous,
+    /// Bytes differ from what their descriptor says, or are not what their media type says.
+    Corrupt,
+    /// A value from the caller does not follow its grammar.
+    Invalid,
+    /// A name from an image would leave the root of the tree. Never downgraded to another kind.
+    UnsafePath,
+    /// Well formed, but of a type or version that is not handled.
+    Unsupported,
+    /// The kernel refused for lack of permission.
+    Denied,
+    /// Another process holds a lock for longer than the caller wanted to wait.
+    Busy,
+    /// Input larger than a stated limit.
+    Limit,
+    /// The disk (or quota) is full.
+    NoSpace,
+    /// The file system is mounted read-only.
+    ReadOnly,
+    /// Any other failure of the operating system.
+    Io,
+}
+
+/// The result of every fallible function of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate. `Display` prints `outer context: inner context: message` on one line.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    /// Innermost first.
+    context: Vec<String>,
+    errno: Option<i32>,
+}
+
+impl Error {
+    /// Makes an error of `kind`; `message` is lower case, one line and without a full stop.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            context: Vec::new(),
+            errno: None,
+        }))
+    }
+
+    /// The kind to branch on.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The error number of the operating system, when it was the cause.
+    pub fn errno(&self) -> Option<i32> {
+        self.0.errno
+    }
+
+    /// Puts `context` before the text, as in `read layer sha256:…: <text>`.
+    #[must_use]
+    pub fn context(mut self, context: impl Into<String>) -> Self {
+        self.0.context.push(context.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.context.iter().rev() {
+            write!(f, "{part}: ")?;
+        }
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({self})", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<io::Error> for Error {
+    /// Unwraps an `Error` that travelled through an `io` trait; else maps the kind and keeps the error number.
+    fn from(err: io::Error) -> Self {
+        if err
+            .get_ref()
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Error>)
+        {
+            if let Some(Ok(inner)) = err
+                .into_inner()
+                .map(<dyn std::error::Error + Send + Sync>::downcast::<Error>)
+            {
+                return *inner;
+            }
+            return Self::new(ErrorKind::Io, "unknown error");
+        }
+        let kind = match err.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::AlreadyExists => ErrorKind::Exists,
+            io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => ErrorKind::Corrupt,
+            _ => ErrorKind::Io,
+        };
+        let errno = err.raw_os_error();
+        let mut text = err.to_string();
+        if let Some(at) = text.find(" (os error ") {
+            text.truncate(at);
+        }
+        if text.starts_with(|c: char| c.is_ascii_uppercase()) && errno.is_some() {
+            let lower = text[..1].to_ascii_lowercase();
+            text.replace_range(..1, &lower);
+        }
+        Self(Box::new(Inner {
+            kind,
+            message: text,
+            context: Vec::new(),
+            errno,
+        }))
+    }
+}
+
+impl From<rustix::io::Errno> for Error {
+    fn from(err: rustix::io::Errno) -> Self {
+        io::Error::from(err).into()
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(err: Error) -> Self {
+        io::Error::other(err)
+    }
+}
+
+/// Adds context to the error of a result; see [`Error::context`].
+pub trait ResultExt<T> {
+    /// Puts the text that `context` makes before the error's own; called on failure only.
+    fn context<C: Into<String>>(self, context: impl FnOnce() -> C) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> ResultExt<T> for Result<T, E> {
+    fn context<C: Into<String>>(self, context: impl FnOnce() -> C) -> Result<T> {
+        self.map_err(|e| e.into().context(context()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn context_reads_from_the_outside_in() {
+        let err = Error::new(ErrorKind::Corrupt, "digest mismatch")
+            .context("read blob")
+            .context("unpack");
+        assert_eq!(err.to_string(), "unpack: read blob: digest mismatch");
+    }
+
+    #[test]
+    fn an_error_survives_a_trip_through_io() {
+        let err: io::Error = Error::new(ErrorKind::Limit, "too large").into();
+        let back: Error = err.into();
+        assert_eq!(
+            (back.kind(), back.to_string()),
+            (ErrorKind::Limit, "too large".to_owned())
+        );
+    }
+
+    #[test]
+    fn system_errors_read_as_lower_case_words() {
+        let err: Error = io::Error::from_raw_os_error(2).into();
+        assert_eq!(
+            (err.kind(), err.to_string()),
+            (ErrorKind::NotFound, "no such file or directory".to_owned())
+        );
+        assert_eq!(err.errno(), Some(2));
+    }
+}

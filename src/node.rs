@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a file is, wherever it lives: a tar header, an inode and an mtree line are three spellings of a [`Node`].
+//!
+//! Invariant: a [`TreePath`] is relative, has no `.`, `..`, empty or NUL-bearing component, and so names something
+//! at or below the root it is used with. No I/O here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A path below the root of a file-system tree, as bytes, in its one clean form. The root itself is empty.
+///
+/// Ordered bytewise on the whole string, which is the order of entries in a layer.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct TreePath(Box<[u8]>);
+
+impl TreePath {
+    /// The root.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// Cleans `raw` lexically, as if rooted: leading slashes, `.` and empty components vanish, `..` takes the
+    /// component before it away and stops at the root.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a NUL byte.
+    pub fn clean(raw: &[u8]) -> Result<Self> {
+        if raw.contains(&0) {
+            let text = format!("path contains a NUL byte: {:?}", String::from_utf8_lossy(raw));
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        let mut parts: Vec<&[u8]> = Vec::new();
+        for part in raw.split(|&c| c == b'/') {
+            match part {
+                b"" | b"." => {}
+                b".." => {
+                    parts.pop();
+                }
+                _ => parts.push(part),
+            }
+        }
+        Ok(Self(parts.join(&b'/').into()))
+    }
+
+    /// The bytes, without a leading or trailing slash.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether this is the root.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The path above; the root for a path of one component, `None` for the root.
+    pub fn parent(&self) -> Option<Self> {
+        if self.is_root() {
+            return None;
+        }
+        let cut = self.0.iter().rposition(|&c| c == b'/').unwrap_or(0);
+        Some(Self(self.0[..cut].into()))
+    }
+
+    /// The last component; empty for the root.
+    pub fn name(&self) -> &[u8] {
+        let cut = self.0.iter().rposition(|&c| c == b'/').map_or(0, |at| at + 1);
+        &self.0[cut..]
+    }
+
+    /// Adds one component.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if `name` is empty, `.`, `..`, or holds a slash or NUL.
+    pub fn join(&self, name: &[u8]) -> Result<Self> {
+        if matches!(name, b"" | b"." | b"..") || name.iter().any(|&c| c == b'/' || c == 0) {
+            let text = format!("invalid file name: {:?}", String::from_utf8_lossy(name));
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
+        if !self.is_root() {
+            bytes.extend_from_slice(&self.0);
+            bytes.push(b'/');
+        }
+        bytes.extend_from_slice(name);
+        Ok(Self(bytes.into()))
+    }
+
+    /// The components, outermost first.
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|&c| c == b'/').filter(|part| !part.is_empty())
+    }
+
+    /// All paths above this one, the nearest first and the root last.
+    pub fn ancestors(&self) -> impl Iterator<Item = TreePath> {
+        std::iter::successors(self.parent(), TreePath::parent)
+    }
+
+    /// Whether this path lies strictly below `other`.
+    pub fn is_below(&self, other: &TreePath) -> bool {
+        match self.0.strip_prefix(other.as_bytes()) {
+            Some(rest) if other.is_root() => !rest.is_empty(),
+            Some(rest) => rest.first() == Some(&b'/'),
+            None => false,
+        }
+    }
+}
+
+impl fmt::Display for TreePath {
+    /// Prints the path for people, with `.` for the root and control characters escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_root() {
+            return f.write_str(".");
+        }
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() {
+                    write!(f, "{}", c.escape_default())?
+                } else {
+                    write!(f, "{c}")?
+                }
+            }
+            for b in chunk.invalid() {
+                write!(f, "\\x{b:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TreePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// A point in time, in seconds and nanoseconds since 1970 UTC. `nsec` is below 10⁹ and counts forward also for
+/// times before 1970, as `struct timespec` has it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Time {
+    /// Whole seconds, rounded toward minus infinity.
+    pub sec: i64,
+    /// Nanoseconds after `sec`.
+    pub nsec: u32,
+}
+
+impl Time {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Time = Time { sec: 0, nsec: 0 };
+}
+
+/// Extended attributes, name to value, sorted by name.
+pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The type of a file, with what only that type has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NodeKind {
+    /// A regular file.
+    File {
+        /// Length in bytes.
+        size: u64,
+    },
+    /// A directory.
+    Dir,
+    /// A symbolic link; the target is kept as it is.
+    Symlink {
+        /// What the link says.
+        target: Vec<u8>,
+    },
+    /// A character device.
+    Char {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A block device.
+    Block {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+    /// A socket, which no layer can hold.
+    Socket,
+}
+
+/// A file's metadata. `uid` and `gid` are those of wherever the node was read (host or container).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Type, and what only that type has.
+    pub kind: NodeKind,
+    /// The low 12 bits: permissions, set-id and sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Time of last change of the content.
+    pub mtime: Time,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
+}
+
+impl Node {
+    /// A directory with `mode`, owned by 0:0, from 1970: what a missing parent becomes.
+    pub fn dir(mode: u32) -> Self {
+        Self {
+            kind: NodeKind::Dir,
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: Time::EPOCH,
+            xattrs: Xattrs::new(),
+        }
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind == NodeKind::Dir
+    }
+}
+
+/// How a path differs between a recorded tree and the one on disk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ChangeKind {
+    /// There now, not recorded.
+    Added,
+    /// Recorded and there, with other content or metadata.
+    Modified,
+    /// Recorded, gone now.
+    Removed,
+}
+
+/// One difference between two trees. Ordered by path.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Change {
+    /// Where.
+    pub path: TreePath,
+    /// What.
+    pub kind: ChangeKind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleaning_never_leaves_the_root() {
+        for (raw, clean) in [
+            ("", ""),
+            ("/", ""),
+            ("./", ""),
+            ("..", ""),
+            ("../../etc/passwd", "etc/passwd"),
+            ("/a//b/./c/", "a/b/c"),
+            ("a/../../b", "b"),
+            ("a/b/..", "a"),
+            ("...", "..."),
+        ] {
+            assert_eq!(
+                TreePath::clean(raw.as_bytes()).expect(raw).as_bytes(),
+                clean.as_bytes(),
+                "{raw}"
+            );
+        }
+        assert!(TreePath::clean(b"a\0b").is_err());
+    }
+
+    #[test]
+    fn parents_names_and_descent() {
+        let path = TreePath::clean(b"a/b/c").expect("path");
+        assert_eq!(path.parent().expect("parent").as_bytes(), b"a/b");
+        assert_eq!(path.name(), b"c");
+        assert_eq!(path.ancestors().count(), 3);
+        let above = TreePath::clean(b"a/b").expect("path");
+        assert!(path.is_below(&above) && path.is_below(&TreePath::root()));
+        assert!(!above.is_below(&above) && !TreePath::clean(b"a/bc").expect("path").is_below(&above));
+        assert!(TreePath::root().join(b"..").is_err());
+    }
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The image config. Spec: image-spec, config.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Platform;
+use super::json::null_as_default;
+use crate::digest::Digest;
+
+/// The config of an image.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct ImageConfig {
+    /// When the image was made, RFC 3339, as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Who made it.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub author: String,
+    /// Processor, in Go's names.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub architecture: String,
+    /// Operating system, in Go's names.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub os: String,
+    /// Version of the operating system.
+    #[serde(
+        rename = "os.version",
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub os_version: String,
+    /// Features of the operating system that the image needs.
+    #[serde(
+        rename = "os.features",
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub os_features: Vec<String>,
+    /// Variant of the processor.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub variant: String,
+    /// How to run a container of it.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub config: ContainerConfig,
+    /// The layers by their uncompressed digests.
+    pub rootfs: RootFs,
+    /// How each layer came about, and changes that made no layer.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub history: Vec<History>,
+    /// Fields that we do not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// How to run a container of an image.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerConfig {
+    /// `user[:group]`, each a name or a number.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub user: String,
+    /// Ports such as `80/tcp`; the values are empty objects.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub exposed_ports: BTreeMap<String, Value>,
+    /// `NAME=VALUE`.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub env: Vec<String>,
+    /// First words of the command.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub entrypoint: Vec<String>,
+    /// Last words of the command.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub cmd: Vec<String>,
+    /// Paths that should be volumes; the values are empty objects.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub volumes: BTreeMap<String, Value>,
+    /// Where the command starts.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub working_dir: String,
+    /// Labels.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub labels: BTreeMap<String, String>,
+    /// Signal that stops the container.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub stop_signal: String,
+    /// Windows: the command is escaped already.
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "null_as_default"
+    )]
+    pub args_escaped: bool,
+    /// Fields that we do not know (Docker's `Healthcheck`, `OnBuild`, `Shell` and others).
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// The layers of an image by their uncompressed digests.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RootFs {
+    /// Always `layers`.
+    #[serde(rename = "type", default, deserialize_with = "null_as_default")]
+    pub kind: String,
+    /// Digest of each uncompressed layer, the lowest first.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub diff_ids: Vec<Digest>,
+    /// Fields that we do not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Default for RootFs {
+    fn default() -> Self {
+        Self {
+            kind: "layers".to_owned(),
+            diff_ids: Vec::new(),
+            extra: Map::new(),
+        }
+    }
+}
+
+/// One step in the making of an image.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct History {
+    /// When, RFC 3339, as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// By what command.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub created_by: String,
+    /// By whom.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub author: String,
+    /// Free text.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub comment: String,
+    /// Whether this step made no layer.
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "null_as_default"
+    )]
+    pub empty_layer: bool,
+    /// Fields that we do not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl ImageConfig {
+    /// Operating system and processor together.
+    pub fn platform(&self) -> Platform {
+        Platform {
+            architecture: self.architecture.clone(),
+            os: self.os.clone(),
+            os_version: self.os_version.clone(),
+            os_features: self.os_features.clone(),
+            variant: self.variant.clone(),
+            extra: Map::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json;
+    use super::*;
+
+    #[test]
+    fn docker_fields_and_nulls_survive_an_edit() {
+        let text = r#"{"architecture":"amd64","os":"linux","config":{"Cmd":null,"Healthcheck":{"Test":["NONE"]},"OnBuild":null},"rootfs":{"type":"layers","diff_ids":[]},"container_config":{"x":1}}"#;
+        let mut config: ImageConfig = json::parse(text.as_bytes()).expect("config");
+        config.config.user = "nobody".to_owned();
+        let out = String::from_utf8(json::to_bytes(&config).expect("json")).expect("utf-8");
+        for kept in [
+            r#""Healthcheck":{"Test":["NONE"]}"#,
+            r#""OnBuild":null"#,
+            r#""container_config":{"x":1}"#,
+            r#""User":"nobody""#,
+        ] {
+            assert!(out.contains(kept), "{kept} in {out}");
+        }
+    }
+
+    #[test]
+    fn a_blank_config_has_the_fields_that_other_tools_need() {
+        let out = json::to_bytes(&ImageConfig::default()).expect("json");
+        let want = "{\"architecture\":\"\",\"os\":\"\",\"config\":{},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}\n";
+        assert_eq!(String::from_utf8(out).expect("utf-8"), want);
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! JSON in and out: lenient when reading, one byte form when writing.
+//!
+//! The written form is compact, in field order, with `<`, `>`, `&`, U+2028 and U+2029 escaped, and a newline at the
+//! end, since digests of existing tools depend on it.
+
+use std::io::{self, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Parses the first JSON value of `bytes`; what follows it is left alone, as other tools do.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`], with the place in the text.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let mut de = serde_json::Deserializer::from_slice(bytes);
+    T::deserialize(&mut de).map_err(|e| Error::new(ErrorKind::Corrupt, format!("invalid JSON: {e}")))
+}
+
+/// Writes `value` on one line with a newline at the end: the form of blobs, `index.json` and `umoci.json`.
+pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    write(value, Escaping(CompactFormatter))
+}
+
+/// Writes `value` indented by tabs, with a newline at the end: the form of a bundle's `config.json`.
+pub fn to_pretty<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    write(value, Escaping(PrettyFormatter::with_indent(b"\t")))
+}
+
+fn write<T: Serialize + ?Sized, F: Formatter>(value: &T, formatter: F) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    value
+        .serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter))
+        .map_err(|e| Error::new(ErrorKind::Invalid, format!("write JSON: {e}")))?;
+    out.push(b'\n');
+    Ok(out)
+}
+
+/// A formatter that escapes what HTML and JavaScript trip over.
+struct Escaping<F>(F);
+
+macro_rules! delegate {
+    ($($name:ident($($arg:ident: $ty:ty),*);)*) => {
+        $(fn $name<W: ?Sized + Write>(&mut self, w: &mut W $(, $arg: $ty)*) -> io::Result<()> {
+            self.0.$name(w $(, $arg)*)
+        })*
+    };
+}
+
+impl<F: Formatter> Formatter for Escaping<F> {
+    delegate! {
+        begin_array();
+        end_array();
+        begin_array_value(first: bool);
+        end_array_value();
+        begin_object();
+        end_object();
+        begin_object_key(first: bool);
+        end_object_key();
+        begin_object_value();
+        end_object_value();
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, w: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+            w.write_all(&rest.as_bytes()[..at])?;
+            let c = rest[at..].chars().next().unwrap_or_default();
+            write!(w, "\\u{:04x}", u32::from(c))?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        w.write_all(rest.as_bytes())
+    }
+}
+
+/// For `#[serde(deserialize_with)]`: reads `null` as the default value.
+pub(crate) fn null_as_default<'de, D, T>(d: D) -> std::result::Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + serde::Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_escaped_for_html_and_control_characters() {
+        let text = "<a> & \u{2028}\u{2029} \"\\\u{8}\u{c}\n\r\t\u{b}\u{7f} é";
+        let got = String::from_utf8(to_bytes(text).expect("json")).expect("utf-8");
+        let want = "\"\\u003ca\\u003e \\u0026 \\u2028\\u2029 \\\"\\\\\\b\\f\\n\\r\\t\\u000b\u{7f} é\"\n";
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn what_follows_the_value_is_not_read() {
+        assert_eq!(parse::<u32>(b"7\n\0trailing").expect("number"), 7);
+        assert!(
+            parse::<u32>(b"{")
+                .expect_err("object")
+                .to_string()
+                .starts_with("invalid JSON: ")
+        );
+    }
+}

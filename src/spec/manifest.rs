@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Image manifests and image indexes. Spec: image-spec, manifest and image-index.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::json::null_as_default;
+use super::{Annotations, Descriptor, MediaClass, MediaType};
+use crate::error::{Error, ErrorKind, Result};
+
+/// An image manifest: a config and layers, the lowest first.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always 2.
+    #[serde(rename = "schemaVersion", default, deserialize_with = "null_as_default")]
+    pub schema_version: u32,
+    /// Own media type; empty if not written.
+    #[serde(
+        rename = "mediaType",
+        default,
+        skip_serializing_if = "MediaType::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub media_type: MediaType,
+    /// Type of an artifact.
+    #[serde(rename = "artifactType", default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// The config.
+    pub config: Descriptor,
+    /// The layers, the lowest first.
+    #[serde(deserialize_with = "null_as_default")]
+    pub layers: Vec<Descriptor>,
+    /// What this manifest is about, if it is a referrer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
+    /// Annotations of the image.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub annotations: Annotations,
+    /// Fields that we do not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// An image index: manifests for several platforms, or of any kind.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ImageIndex {
+    /// Always 2.
+    #[serde(rename = "schemaVersion", default, deserialize_with = "null_as_default")]
+    pub schema_version: u32,
+    /// Own media type; empty if not written.
+    #[serde(
+        rename = "mediaType",
+        default,
+        skip_serializing_if = "MediaType::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub media_type: MediaType,
+    /// Type of an artifact.
+    #[serde(rename = "artifactType", default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// The entries, in order of preference.
+    #[serde(deserialize_with = "null_as_default")]
+    pub manifests: Vec<Descriptor>,
+    /// What this index is about, if it is a referrer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
+    /// Annotations of the index.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub annotations: Annotations,
+    /// Fields that we do not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Manifest {
+    /// A manifest of an OCI image.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: MediaType::MANIFEST.into(),
+            artifact_type: None,
+            config,
+            layers,
+            subject: None,
+            annotations: Annotations::new(),
+            extra: Map::new(),
+        }
+    }
+
+    /// Refuses a document that could be read as an index as well (CVE-2021-41190).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`], naming the field.
+    pub fn check(&self) -> Result<()> {
+        if !self.media_type.is_empty() && self.media_type.class() != MediaClass::Manifest {
+            let text = format!(
+                "malicious manifest detected: its mediaType is {:?}",
+                self.media_type.as_str()
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        if self.extra.contains_key("manifests") {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "malicious manifest detected: it has a field \"manifests\"",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl ImageIndex {
+    /// Refuses a document that could be read as a manifest as well (CVE-2021-41190).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`], naming the field.
+    pub fn check(&self) -> Result<()> {
+        if !self.media_type.is_empty() && self.media_type.class() != MediaClass::Index {
+            let text = format!(
+                "malicious image detected: its mediaType is {:?}",
+                self.media_type.as_str()
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        for field in ["config", "layers", "fsLayers"] {
+            if self.extra.contains_key(field) {
+                let text = format!("malicious image detected: an index with a field {field:?}");
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json;
+    use super::*;
+
+    const CONFIG: &str = r#"{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0}"#;
+
+    #[test]
+    fn unknown_fields_survive_and_known_ones_keep_their_order() {
+        let text = format!(
+            "{{\"schemaVersion\":2,\"config\":{CONFIG},\"layers\":[],\"annotations\":{{\"a\":\"1\"}},\"z\":1,\"b\":[null]}}\n"
+        );
+        let manifest: Manifest = json::parse(text.as_bytes()).expect("manifest");
+        assert_eq!(
+            String::from_utf8(json::to_bytes(&manifest).expect("json")).expect("utf-8"),
+            text
+        );
+    }
+
+    #[test]
+    fn a_document_of_two_meanings_is_refused() {
+        let both = format!("{{\"schemaVersion\":2,\"config\":{CONFIG},\"layers\":[],\"manifests\":[]}}");
+        assert!(
+            json::parse::<Manifest>(both.as_bytes())
+                .expect("manifest")
+                .check()
+                .is_err()
+        );
+        assert!(
+            json::parse::<ImageIndex>(both.as_bytes())
+                .expect("index")
+                .check()
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn negative_sizes_are_named() {
+        let err = json::parse::<Descriptor>(CONFIG.replace(":0}", ":-5}").as_bytes()).expect_err("negative");
+        assert!(
+            err.to_string()
+                .contains("descriptor size must not be negative: -5"),
+            "{err}"
+        );
+    }
+}

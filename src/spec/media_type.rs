@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Media types, and what each of them means to us. Docker's types and their OCI twins are told apart here only.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A media type as written in a document; any string, since unknown types must survive.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MediaType(String);
+
+/// How a layer is compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Compression {
+    /// A plain tar.
+    None,
+    /// gzip, one member or several.
+    Gzip,
+    /// zstd, one frame or several.
+    Zstd,
+}
+
+impl Compression {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+        }
+    }
+}
+
+/// What a media type means to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MediaClass {
+    /// An image index or a Docker manifest list.
+    Index,
+    /// An image manifest.
+    Manifest,
+    /// An image config.
+    Config,
+    /// A layer that we can read.
+    Layer(Compression),
+    /// A layer with a compression that we do not know.
+    UnknownLayer,
+    /// A descriptor document.
+    Descriptor,
+    /// The empty JSON document `{}`.
+    Empty,
+    /// Anything else.
+    Other,
+}
+
+impl MediaType {
+    /// OCI image index.
+    pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    /// OCI image manifest.
+    pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    /// OCI image config.
+    pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// OCI layer, uncompressed; `+gzip` and `+zstd` follow it.
+    pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    /// OCI layer that must not be pushed; deprecated, read only.
+    pub const LAYER_NONDISTRIBUTABLE: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    /// The empty JSON document.
+    pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+    /// A descriptor as a document.
+    pub const DESCRIPTOR: &str = "application/vnd.oci.descriptor.v1+json";
+    /// Docker's twin of the index.
+    pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    /// Docker's twin of the manifest.
+    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    /// Docker's twin of the config.
+    pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+    /// Docker's layer; `.gzip` and `.zstd` follow it.
+    pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+    /// Docker's layer that must not be pushed.
+    pub const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
+
+    /// Wraps any text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The OCI layer type for `compression`.
+    pub fn layer(compression: Compression) -> Self {
+        Self(match compression {
+            Compression::None => Self::LAYER.to_owned(),
+            other => format!("{}+{}", Self::LAYER, other.name()),
+        })
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether nothing is written.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it is one of Docker's types rather than OCI's.
+    pub fn is_docker(&self) -> bool {
+        self.0.starts_with("application/vnd.docker.")
+    }
+
+    /// What the type means to us.
+    pub fn class(&self) -> MediaClass {
+        match self.0.as_str() {
+            Self::INDEX | Self::DOCKER_LIST => return MediaClass::Index,
+            Self::MANIFEST | Self::DOCKER_MANIFEST => return MediaClass::Manifest,
+            Self::CONFIG | Self::DOCKER_CONFIG => return MediaClass::Config,
+            Self::EMPTY => return MediaClass::Empty,
+            Self::DESCRIPTOR => return MediaClass::Descriptor,
+            _ => {}
+        }
+        for (base, separator) in [
+            (Self::LAYER, '+'),
+            (Self::LAYER_NONDISTRIBUTABLE, '+'),
+            (Self::DOCKER_LAYER, '.'),
+            (Self::DOCKER_FOREIGN_LAYER, '.'),
+        ] {
+            if let Some(rest) = self.0.strip_prefix(base) {
+                return match rest.strip_prefix(separator) {
+                    _ if rest.is_empty() => MediaClass::Layer(Compression::None),
+                    Some("gzip") => MediaClass::Layer(Compression::Gzip),
+                    Some("zstd") => MediaClass::Layer(Compression::Zstd),
+                    Some(_) => MediaClass::UnknownLayer,
+                    None => MediaClass::Other,
+                };
+            }
+        }
+        MediaClass::Other
+    }
+}
+
+impl fmt::Display for MediaType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for MediaType {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl PartialEq<str> for MediaType {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+impl PartialEq<&str> for MediaType {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_of_both_families_are_told_by_their_compression() {
+        for (text, class) in [
+            (MediaType::LAYER, MediaClass::Layer(Compression::None)),
+            (
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+                MediaClass::Layer(Compression::Gzip),
+            ),
+            (
+                "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+                MediaClass::Layer(Compression::Zstd),
+            ),
+            (
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                MediaClass::Layer(Compression::Gzip),
+            ),
+            (
+                "application/vnd.oci.image.layer.v1.tar+xz",
+                MediaClass::UnknownLayer,
+            ),
+            ("application/vnd.oci.image.layer.v1.tarball", MediaClass::Other),
+            ("text/plain", MediaClass::Other),
+        ] {
+            assert_eq!(MediaType::new(text).class(), class, "{text}");
+        }
+    }
+}

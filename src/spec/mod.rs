@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The documents of the image-spec and the runtime-spec as plain data. No I/O.
+//!
+//! Invariants: fields that we do not know survive in `extra`; JSON leaves through [`json`] alone, so the same value
+//! always gives the same bytes; a document whose bytes matter travels as [`Raw`].
+
+pub mod json;
+
+mod config;
+mod descriptor;
+mod manifest;
+mod media_type;
+mod refname;
+pub mod runtime;
+
+pub use config::{ContainerConfig, History, ImageConfig, RootFs};
+pub use descriptor::{Annotations, Descriptor, Platform};
+pub use manifest::{ImageIndex, Manifest};
+pub use media_type::{Compression, MediaClass, MediaType};
+pub use refname::RefName;
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::Result;
+
+/// Annotation that names a descriptor of `index.json`. Spec: image-spec, annotations.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Annotation on layers that we make: size in bytes of the uncompressed tar, in decimal.
+pub const UNCOMPRESSED_SIZE: &str = "ci.umo.uncompressed_blob_size";
+
+/// Version of the image-spec that this crate follows.
+pub const IMAGE_SPEC_VERSION: &str = "1.1.1";
+
+/// A document with the very bytes it was read from, so that its digest never depends on writing it again.
+#[derive(Clone, Debug)]
+pub struct Raw<T> {
+    /// The bytes as stored.
+    pub bytes: Vec<u8>,
+    /// What they say.
+    pub value: T,
+}
+
+impl<T: serde::de::DeserializeOwned> Raw<T> {
+    /// Parses `bytes`.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self> {
+        let value = json::parse(&bytes)?;
+        Ok(Self { bytes, value })
+    }
+}
+
+impl<T: serde::Serialize> Raw<T> {
+    /// Writes `value` in the one form we write.
+    pub fn write(value: T) -> Result<Self> {
+        Ok(Self {
+            bytes: json::to_bytes(&value)?,
+            value,
+        })
+    }
+}
+
+impl<T> Raw<T> {
+    /// The digest of the bytes.
+    pub fn digest(&self, algorithm: Algorithm) -> Digest {
+        Digest::of(algorithm, &self.bytes)
+    }
+}
