@@ -224,6 +224,23 @@ impl Node {
     }
 }
 
+/// A node as it was found on a disk, with what only an inode has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Inode {
+    /// The metadata that travels in a layer.
+    pub node: Node,
+    /// `st_size`: bytes of content, length of a link's target, whatever a directory reports.
+    pub size: u64,
+    /// Number of names of the file.
+    pub nlink: u64,
+    /// Device that holds it.
+    pub dev: u64,
+    /// Number on that device.
+    pub ino: u64,
+    /// Time of last change of content or metadata.
+    pub ctime: Time,
+}
+
 /// How a path differs between a recorded tree and the one on disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ChangeKind {

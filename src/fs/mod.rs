@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The safe file-system floor: directories below a root, reached by descriptor and never by path.
