@@ -1,2 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Runtime bundles: a root file system, `config.json` and what is needed to repack.
+//! Runtime bundles: a root file system, `config.json`, and what is needed to repack.
+//!
+//! A bundle is a directory with `rootfs/`, `config.json`, `umoci.json` and `sha256_<hex>.mtree`. Invariant: `unpack`
+//! that fails leaves nothing behind that it made, and never touches what was there before.
+
+mod meta;
+mod mtree;
+mod passwd;
+mod repack;
+mod runtime;
+mod unpack;
+
+use std::path::{Path, PathBuf};
+
+pub use meta::Meta;
+pub use repack::{RepackOptions, Repacked, repack};
+pub use runtime::{RuntimeOptions, runtime_config};
+pub use unpack::{UnpackOptions, unpack, unpack_rootfs};
+
+use crate::digest::Digest;
+
+/// The directory of a bundle, and the names of what is in it.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    path: PathBuf,
+}
+
+impl Bundle {
+    /// The bundle at `path`; nothing is looked at yet.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The root file system.
+    pub fn rootfs(&self) -> PathBuf {
+        self.path.join("rootfs")
+    }
+
+    /// The runtime configuration.
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.json")
+    }
+
+    /// What the bundle was unpacked from.
+    pub fn meta(&self) -> PathBuf {
+        self.path.join("umoci.json")
+    }
+
+    /// The mtree manifest of the tree that was unpacked from `manifest`.
+    pub fn mtree(&self, manifest: &Digest) -> PathBuf {
+        self.path.join(format!("{}_{}.mtree", manifest.algorithm(), manifest.encoded()))
+    }
+}

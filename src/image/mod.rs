@@ -1,2 +1,124 @@
 // SPDX-License-Identifier: Apache-2.0
-//! An image as a value.
+//! An image as a value: its manifest and config, the way from `index.json` to it, and edits of it.
+//!
+//! Invariant: an [`Image`] holds the verified bytes of its documents; a change makes new documents and never
+//! alters a blob. Knows nothing of trees on disk.
+
+mod edit;
+mod select;
+mod stat;
+pub mod time;
+
+pub use edit::{Edit, NewLayer};
+pub use select::{Resolved, Target, resolve, resolve_one};
+pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat};
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaClass, Raw};
+use crate::store::Store;
+
+/// An image manifest with its config, and the descriptors that lead to it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// From the entry in `index.json` down to the manifest, which is last.
+    pub walk: Vec<Descriptor>,
+    /// The manifest.
+    pub manifest: Raw<Manifest>,
+    /// The config.
+    pub config: Raw<ImageConfig>,
+}
+
+/// One layer of an image: what the manifest and the config say of it.
+#[derive(Clone, Debug)]
+pub struct Layer<'a> {
+    /// As the manifest has it.
+    pub descriptor: &'a Descriptor,
+    /// Digest of the uncompressed tar.
+    pub diff_id: crate::digest::Digest,
+    /// How it is compressed.
+    pub compression: Compression,
+}
+
+impl Image {
+    /// Reads manifest and config at the end of `walk`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the walk does not end at an image manifest or the config is of a foreign type,
+    /// [`ErrorKind::Corrupt`] if a blob is not what its descriptor says.
+    pub fn load(store: &Store, walk: Vec<Descriptor>) -> Result<Self> {
+        let last = walk.last().ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
+        let manifest = load_manifest(store, last)?;
+        let descriptor = &manifest.value.config;
+        if descriptor.media_type.class() != MediaClass::Config {
+            let text = format!(
+                "config blob is not correct mediatype {}: {}",
+                crate::spec::MediaType::CONFIG,
+                descriptor.media_type
+            );
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        let config = store
+            .read(descriptor)
+            .and_then(Raw::<ImageConfig>::parse)
+            .context(|| format!("read config {}", descriptor.digest))?;
+        Ok(Self { walk, manifest, config })
+    }
+
+    /// The descriptor of the manifest.
+    pub fn descriptor(&self) -> &Descriptor {
+        self.walk.last().unwrap_or(&self.manifest.value.config)
+    }
+
+    /// The layers, the lowest first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a layer or compression that cannot be read, [`ErrorKind::Corrupt`] if the
+    /// counts of layers and diff_ids differ.
+    pub fn layers(&self) -> Result<Vec<Layer<'_>>> {
+        let rootfs = &self.config.value.rootfs;
+        if rootfs.kind != "layers" {
+            return Err(Error::new(ErrorKind::Unsupported, format!("unsupported rootfs.type: {}", rootfs.kind)));
+        }
+        let layers = &self.manifest.value.layers;
+        if layers.len() != rootfs.diff_ids.len() {
+            let text = format!(
+                "manifest {} has {} layers, but its config has {} diff_ids",
+                self.descriptor().digest,
+                layers.len(),
+                rootfs.diff_ids.len()
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        layers.iter().zip(&rootfs.diff_ids).map(|(descriptor, diff_id)| layer(descriptor, *diff_id)).collect()
+    }
+}
+
+fn layer(descriptor: &Descriptor, diff_id: crate::digest::Digest) -> Result<Layer<'_>> {
+    let unsupported = |text| Err(Error::new(ErrorKind::Unsupported, format!("layer {}: {text}", descriptor.digest)));
+    match descriptor.media_type.class() {
+        MediaClass::Layer(compression) => Ok(Layer { descriptor, diff_id, compression }),
+        MediaClass::UnknownLayer => {
+            let name = descriptor.media_type.as_str();
+            let method = name.rsplit_once(['+', '.']).map_or("", |(_, m)| m);
+            unsupported(format!("unsupported layer media type {name:?}: compression method {method:?} unsupported"))
+        }
+        _ => unsupported(format!("layer data is an unsupported mediatype: {}", descriptor.media_type)),
+    }
+}
+
+/// Reads and checks the manifest that `descriptor` names.
+fn load_manifest(store: &Store, descriptor: &Descriptor) -> Result<Raw<Manifest>> {
+    if descriptor.media_type.class() != MediaClass::Manifest {
+        let text = format!(
+            "descriptor does not point to ispec.MediaTypeImageManifest: not implemented: {}",
+            descriptor.media_type
+        );
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    let manifest = store
+        .read(descriptor)
+        .and_then(Raw::<Manifest>::parse)
+        .context(|| format!("read manifest {}", descriptor.digest))?;
+    manifest.value.check().context(|| format!("read manifest {}", descriptor.digest))?;
+    Ok(manifest)
+}

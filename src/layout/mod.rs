@@ -1,2 +1,585 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The OCI layout on disk: blobs, `index.json` and their locks.
+//! The OCI layout on disk: blobs, `index.json` and their locks. This is the truth; all else is derived from it.
+//!
+//! Invariants: a name under `blobs/` appears only after its bytes are synced and hashed; `index.json` is replaced in
+//! one step and never loses what another process wrote meanwhile; opening creates nothing. Knows nothing of the
+//! index database, of tar, or of what an image means. Spec: image-spec, image-layout.
+
+mod blob;
+mod disk;
+mod index_json;
+mod lock;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use blob::{BlobReader, BlobWriter, Stored};
+pub use index_json::{Entry, IndexJson};
+pub use lock::{LayoutLock, LockMode};
+
+pub(crate) use disk::{Disk, OsDisk};
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::progress::Monitor;
+
+/// An `index.json` larger than this is refused, in bytes.
+const MAX_INDEX: u64 = 1 << 30;
+
+/// How often and how long a torn `index.json` is read again: another program may be writing it in place.
+const TORN_READS: u32 = 6;
+const TORN_PAUSE: Duration = Duration::from_millis(50);
+
+/// Identity and time of a file or directory: if it is the same, nothing was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Modification time, seconds and nanoseconds.
+    pub mtime: (i64, i64),
+    /// Change time, seconds and nanoseconds.
+    pub ctime: (i64, i64),
+}
+
+/// What stands in a blob directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BlobName {
+    /// A blob.
+    Digest(Digest),
+    /// Something that is no blob.
+    Stray(OsString),
+}
+
+/// An OCI layout. Cheap to clone; clones share the directory of temporary files.
+#[derive(Clone)]
+pub struct Layout(Arc<Shared>);
+
+struct Shared {
+    root: PathBuf,
+    access: disk::Access,
+    disk: Box<dyn Disk>,
+    /// The directory of this process's temporary files, made with the first of them.
+    temp: Mutex<Option<TempDir>>,
+}
+
+/// A directory below `.umoci/tmp/` that is locked as long as this process uses it.
+struct TempDir {
+    path: PathBuf,
+    _lock: File,
+    next: u64,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let temp = self.temp.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(temp) = temp.take() {
+            // What cannot be removed now is found unlocked by the next garbage collection.
+            let _ = disk::remove_all(&temp.path);
+        }
+    }
+}
+
+impl fmt::Debug for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Layout").field(&self.0.root).finish()
+    }
+}
+
+impl Layout {
+    /// Makes an empty layout at `path`, where nothing may be. Directories above it are made as needed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] if something is there.
+    pub fn create(path: &Path) -> Result<Self> {
+        if disk::lstat(path)?.is_some() {
+            let text = format!("path already exists: {}", path.display());
+            return Err(Error::new(ErrorKind::Exists, text));
+        }
+        if let Some(above) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            disk::make_dirs(above)?;
+        }
+        disk::make_dir(path)?;
+        let layout = Self::at(path, Box::new(OsDisk))?;
+        layout.access().make_dir(&layout.blobs_dir())?;
+        layout.access().make_dir(&layout.algorithm_dir(Algorithm::Sha256))?;
+        let index =
+            b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
+        layout.replace("index.json", index)?;
+        // Written last: what has no `oci-layout` is no layout yet.
+        layout.replace("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}\n")?;
+        Ok(layout)
+    }
+
+    /// Opens the layout at `path`. Nothing is created, so a read-only one will do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] or [`ErrorKind::Corrupt`] if it is none, [`ErrorKind::Unsupported`] for a version other
+    /// than 1.0.0.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_on(path, Box::new(OsDisk))
+    }
+
+    pub(crate) fn open_on(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
+        let invalid = |kind, why: String| Err(Error::new(kind, format!("validate: {why}: invalid image detected")));
+        let file = path.join("oci-layout");
+        let version = match disk::read(&file, 1 << 20) {
+            Ok((bytes, _)) => bytes,
+            Err(err) if err.kind() == ErrorKind::NotFound => {
+                return invalid(ErrorKind::NotFound, format!("read oci-layout: {} does not exist", file.display()));
+            }
+            Err(err) => return Err(err.context("validate: read oci-layout")),
+        };
+        #[derive(serde::Deserialize)]
+        struct Version {
+            #[serde(rename = "imageLayoutVersion", default)]
+            version: String,
+        }
+        let version: Version = match crate::spec::json::parse(&version) {
+            Ok(version) => version,
+            Err(err) => return invalid(ErrorKind::Corrupt, format!("parse {}: {err}", file.display())),
+        };
+        if version.version != "1.0.0" {
+            let text = format!("layout version is not supported: {:?} in {}", version.version, file.display());
+            return invalid(ErrorKind::Unsupported, text);
+        }
+        for (name, dir) in [("blobs", true), ("index.json", false)] {
+            let what = path.join(name);
+            match disk::stat(&what)? {
+                None => return invalid(ErrorKind::NotFound, format!("{} does not exist", what.display())),
+                Some(found) if found.is_dir != dir => {
+                    let kind = if dir { "no directory" } else { "a directory" };
+                    return invalid(ErrorKind::Corrupt, format!("{} is {kind}", what.display()));
+                }
+                Some(_) => {}
+            }
+        }
+        Self::at(path, disk)
+    }
+
+    fn at(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
+        let missing = || Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display()));
+        let root = disk::stat(path)?.ok_or_else(missing)?;
+        let access = disk::Access { uid: root.uid, gid: root.gid, mode: root.mode };
+        Ok(Self(Arc::new(Shared { root: path.to_owned(), access, disk, temp: Mutex::new(None) })))
+    }
+
+    /// The directory of the layout.
+    pub fn path(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// Where the blob of this digest stands, or would.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.algorithm_dir(digest.algorithm()).join(digest.encoded())
+    }
+
+    /// Our own directory in the layout: index database, locks, temporary files. It may be deleted at any time.
+    pub fn private_dir(&self) -> PathBuf {
+        self.0.root.join(".umoci")
+    }
+
+    /// Makes our own directory if it is not there.
+    pub(crate) fn ensure_private(&self) -> Result<()> {
+        self.access().make_dir(&self.private_dir()).map(|_| ())
+    }
+
+    /// Whether this process may write to the layout.
+    pub fn is_writable(&self) -> bool {
+        disk::writable(&self.0.root)
+    }
+
+    fn blobs_dir(&self) -> PathBuf {
+        self.0.root.join("blobs")
+    }
+
+    fn algorithm_dir(&self, algorithm: Algorithm) -> PathBuf {
+        self.blobs_dir().join(algorithm.name())
+    }
+
+    fn access(&self) -> disk::Access {
+        self.0.access
+    }
+
+    /// Owner, group and mode of a blob that we would write.
+    fn blob_owner(&self) -> (u32, u32, u32) {
+        let access = self.access();
+        if rustix::process::geteuid().is_root() {
+            (access.uid, access.gid, access.mode & 0o666)
+        } else {
+            (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw(), access.mode & 0o666)
+        }
+    }
+
+    fn disk(&self) -> &dyn Disk {
+        &*self.0.disk
+    }
+
+    /// A name for a temporary file that only this process uses.
+    fn temp_path(&self, what: &str) -> Result<PathBuf> {
+        static PROCESS: AtomicU64 = AtomicU64::new(0);
+        let mut temp = self.0.temp.lock().unwrap_or_else(PoisonError::into_inner);
+        if temp.is_none() {
+            let base = self.private_dir().join("tmp");
+            self.ensure_private()?;
+            self.access().make_dir(&base)?;
+            *temp = Some(loop {
+                let nonce = PROCESS.fetch_add(1, Ordering::Relaxed);
+                let path = base.join(format!("{}-{nonce}", std::process::id()));
+                if !self.access().make_dir(&path)? {
+                    continue;
+                }
+                let dir = disk::open_dir(&path)?;
+                // A garbage collection may have found the directory before it was locked.
+                if dir.try_lock().is_ok() && disk::stat(&path)?.is_some() {
+                    break TempDir { path, _lock: dir, next: 0 };
+                }
+            });
+        }
+        let temp = temp.as_mut().ok_or_else(|| Error::new(ErrorKind::Io, "no directory for temporary files"))?;
+        temp.next += 1;
+        Ok(temp.path.join(format!("{what}-{}", temp.next)))
+    }
+
+    /// Replaces a file in the layout's root in one step, durably.
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.replace_if(name, bytes, || Ok(true)).map(|_| ())
+    }
+
+    /// As [`Layout::replace`], if `still` agrees right before the rename.
+    fn replace_if(&self, name: &str, bytes: &[u8], still: impl FnOnce() -> Result<bool>) -> Result<bool> {
+        let temp = self.temp_path(name)?;
+        let mut file = self.disk().create_temp(&temp)?;
+        let result = (|| -> Result<bool> {
+            disk::write(&mut file, bytes, &temp)?;
+            self.access().give_file(&file, &temp)?;
+            self.disk().sync(&file, &temp)?;
+            if !still()? {
+                return Ok(false);
+            }
+            self.disk().rename(&temp, &self.0.root.join(name))?;
+            self.disk().sync_dir(&self.0.root)?;
+            Ok(true)
+        })();
+        if !matches!(result, Ok(true)) {
+            let _ = disk::remove_all(&temp);
+        }
+        result.context(|| format!("write {}", self.0.root.join(name).display()))
+    }
+
+    /// Reads `index.json`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is broken, and still is a moment later.
+    pub fn read_index(&self) -> Result<IndexJson> {
+        self.read_index_stamped().map(|(index, _)| index)
+    }
+
+    /// Reads `index.json` with the stamp of the file that was read.
+    pub(crate) fn read_index_stamped(&self) -> Result<(IndexJson, Stamp)> {
+        let path = self.0.root.join("index.json");
+        let mut tries = 0;
+        loop {
+            let (bytes, stamp) = disk::read(&path, MAX_INDEX)?;
+            match IndexJson::parse(&bytes) {
+                Ok(index) => return Ok((index, stamp)),
+                Err(_) if tries + 1 < TORN_READS => std::thread::sleep(TORN_PAUSE),
+                Err(err) => return Err(err.context(format!("parse {}", path.display()))),
+            }
+            tries += 1;
+        }
+    }
+
+    /// The stamp of `index.json`.
+    pub fn index_stamp(&self) -> Result<Stamp> {
+        let path = self.0.root.join("index.json");
+        let missing = || Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display()));
+        Ok(disk::stat(&path)?.ok_or_else(missing)?.stamp)
+    }
+
+    /// The directories of blobs that exist, of the algorithms that we know, with their stamps.
+    pub fn blob_dirs(&self) -> Result<Vec<(Algorithm, Stamp)>> {
+        let mut out = Vec::new();
+        for algorithm in Algorithm::ALL {
+            if let Some(found) = disk::stat(&self.algorithm_dir(algorithm))?.filter(|f| f.is_dir) {
+                out.push((algorithm, found.stamp));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Changes `index.json` by `edit`, so that no change of another process is lost.
+    ///
+    /// Our processes exclude one another by a lock of their own, and BuildKit by its lock file. Programs that take no
+    /// lock are noticed: the file is looked at again right before it is replaced, and if it changed, `edit` runs
+    /// once more on what it is then. Nothing is written if `edit` changes nothing.
+    ///
+    /// # Errors
+    /// Whatever `edit` returns, and [`ErrorKind::Busy`] if a lock is not had within `timeout`.
+    pub fn update_index<T>(&self, timeout: Duration, mut edit: impl FnMut(&mut IndexJson) -> Result<T>) -> Result<T> {
+        self.ensure_private()?;
+        let path = self.private_dir().join("refs.lock");
+        let _ours = lock::acquire(&path, LockMode::Exclusive, timeout, || {
+            self.ensure_private()?;
+            self.access().open_lock(&path)
+        })?;
+        let foreign = self.0.root.join("index.json.lock");
+        let _theirs = match disk::stat(&foreign)? {
+            Some(_) => Some(lock::acquire(&foreign, LockMode::Exclusive, timeout, || {
+                self.access().open_lock(&foreign)
+            })?),
+            None => None,
+        };
+        loop {
+            let (mut index, stamp) = self.read_index_stamped()?;
+            let before = index.to_bytes();
+            let out = edit(&mut index)?;
+            let after = index.to_bytes();
+            if before == after || self.replace_if("index.json", &after, || Ok(self.index_stamp()? == stamp))? {
+                return Ok(out);
+            }
+        }
+    }
+
+    /// Takes the lock of the layout: shared to add blobs and name them, exclusive to remove any. `verb` says what for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if it is not had within `timeout`.
+    pub fn lock(&self, mode: LockMode, timeout: Duration, verb: &str) -> Result<LayoutLock> {
+        let path = self.private_dir().join("lock");
+        lock::acquire(&path, mode, timeout, || {
+            self.ensure_private()?;
+            self.access().open_lock(&path)
+        })
+        .context(|| verb.to_owned())
+    }
+
+    /// The lock of a program that only reads: shared, and only if the lock file is there already, since a reader
+    /// creates nothing. A reader that cannot have it goes on without.
+    pub fn lock_if_present(&self, timeout: Duration) -> Option<LayoutLock> {
+        let path = self.private_dir().join("lock");
+        let missing = || Error::new(ErrorKind::NotFound, "no lock file");
+        lock::acquire(&path, LockMode::Shared, timeout, || disk::open_optional(&path)?.ok_or_else(missing)).ok()
+    }
+
+    /// Takes the lock of the index database.
+    pub(crate) fn lock_database(&self, timeout: Duration) -> Result<LayoutLock> {
+        let path = self.private_dir().join("index.lock");
+        lock::acquire(&path, LockMode::Exclusive, timeout, || {
+            self.ensure_private()?;
+            self.access().open_lock(&path)
+        })
+    }
+
+    /// Gives a file that was made in our own directory the owner and mode of the layout.
+    pub(crate) fn give(&self, path: &Path) -> Result<()> {
+        let (file, _) = disk::open(path)?;
+        self.access().give_file(&file, path)
+    }
+
+    /// Moves a file of our own aside.
+    pub(crate) fn set_aside(&self, from: &Path, to: &Path) -> Result<()> {
+        self.disk().rename(from, to)
+    }
+
+    /// Whether a file stands at `path`.
+    pub(crate) fn has_file(path: &Path) -> bool {
+        disk::stat(path).is_ok_and(|f| f.is_some())
+    }
+
+    /// What stands in the directory of `algorithm`, in no order.
+    pub fn blobs(&self, algorithm: Algorithm) -> Result<impl Iterator<Item = Result<BlobName>> + use<>> {
+        let names = disk::entries(&self.algorithm_dir(algorithm))?;
+        Ok(names.into_iter().flatten().map(move |name| {
+            let name = name?;
+            let digest = name.to_str().and_then(|hex| format!("{algorithm}:{hex}").parse().ok());
+            Ok(digest.map_or(BlobName::Stray(name), BlobName::Digest))
+        }))
+    }
+
+    /// Directories and files directly below `blobs/` that belong to no algorithm that we know.
+    pub fn foreign_entries(&self) -> Result<Vec<PathBuf>> {
+        let names = disk::list(&self.blobs_dir())?;
+        let foreign = names.into_iter().filter(|n| n.to_str().and_then(Algorithm::from_name).is_none());
+        let mut out: Vec<PathBuf> = foreign.map(|n| self.blobs_dir().join(n)).collect();
+        out.sort_unstable();
+        Ok(out)
+    }
+
+    /// Removes temporary files that nobody uses: ours, and those that another umoci left in the layout's root.
+    pub(crate) fn clean_temporary(&self, monitor: &dyn Monitor) -> Result<()> {
+        let ours = self.private_dir().join("tmp");
+        let own = self.0.temp.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|t| t.path.clone());
+        let mut unused: Vec<PathBuf> = disk::list(&ours)?.into_iter().map(|n| ours.join(n)).collect();
+        let foreign = disk::list(&self.0.root)?.into_iter().filter(|n| n.as_encoded_bytes().starts_with(b".umoci-"));
+        unused.extend(foreign.map(|n| self.0.root.join(n)));
+        unused.retain(|path| Some(path) != own.as_ref());
+        for path in unused {
+            let free = match disk::lstat(&path)? {
+                None => continue,
+                Some(found) if found.is_dir || found.is_file => {
+                    // Held until the entry is gone, so that nobody begins to use it meanwhile.
+                    disk::open_dir(&path).ok().filter(|file| file.try_lock().is_ok())
+                }
+                Some(_) => None,
+            };
+            if free.is_some()
+                && let Err(err) = disk::remove_all(&path)
+            {
+                monitor.warn(format_args!("cannot remove a temporary directory: {err}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use crate::spec::{Descriptor, MediaType, RefName};
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let dir = tempfile::tempdir().expect("dir");
+        let layout = Layout::create(&dir.path().join("a/b/img")).expect("create");
+        (dir, layout)
+    }
+
+    fn descriptor(data: &[u8]) -> Descriptor {
+        Descriptor::new(MediaType::MANIFEST, Digest::sha256(data), data.len() as u64)
+    }
+
+    fn name(text: &str) -> RefName {
+        text.parse().expect("name")
+    }
+
+    #[test]
+    fn a_new_layout_has_the_files_of_the_spec_and_nothing_may_be_in_its_place() {
+        let (_dir, layout) = layout();
+        let read = |name: &str| std::fs::read_to_string(layout.path().join(name)).expect(name);
+        assert_eq!(read("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}\n");
+        assert_eq!(
+            read("index.json"),
+            "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n"
+        );
+        let err = Layout::create(layout.path()).expect_err("exists");
+        assert_eq!(err.to_string(), format!("path already exists: {}", layout.path().display()));
+        Layout::open(layout.path()).expect("open");
+    }
+
+    #[test]
+    fn a_damaged_layout_is_refused_with_the_name_of_what_is_wrong() {
+        type Damage = fn(&Path);
+        let cases: [(Damage, &str); 7] = [
+            (|p| std::fs::remove_file(p.join("oci-layout")).expect("rm"), "oci-layout does not exist"),
+            (|p| std::fs::write(p.join("oci-layout"), "{").expect("write"), "oci-layout: invalid JSON"),
+            (|p| std::fs::write(p.join("oci-layout"), "{}").expect("write"), "version is not supported: \"\""),
+            (
+                |p| std::fs::write(p.join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).expect("write"),
+                "version is not supported: \"2.0.0\"",
+            ),
+            (|p| std::fs::remove_dir_all(p.join("blobs")).expect("rm"), "blobs does not exist"),
+            (|p| std::fs::remove_file(p.join("index.json")).expect("rm"), "index.json does not exist"),
+            (
+                |p| {
+                    std::fs::remove_dir_all(p.join("blobs")).expect("rm");
+                    std::fs::write(p.join("blobs"), "").expect("write");
+                },
+                "blobs is no directory",
+            ),
+        ];
+        for (damage, want) in cases {
+            let (_dir, layout) = layout();
+            damage(layout.path());
+            let err = Layout::open(layout.path()).expect_err(want).to_string();
+            assert!(err.contains(want) && err.ends_with("invalid image detected"), "{err}");
+        }
+    }
+
+    #[test]
+    fn opening_and_reading_creates_nothing() {
+        let (_dir, layout) = layout();
+        std::fs::remove_dir_all(layout.private_dir()).expect("rm");
+        let path = layout.path().to_owned();
+        let layout = Layout::open(&path).expect("open");
+        layout.read_index().expect("index");
+        assert!(layout.lock_if_present(Duration::ZERO).is_none());
+        let mut names = disk::list(&path).expect("list");
+        names.sort();
+        assert_eq!(names, ["blobs", "index.json", "oci-layout"]);
+    }
+
+    #[test]
+    fn many_writers_lose_nothing() {
+        let (_dir, layout) = layout();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let path = layout.path().to_owned();
+                scope.spawn(move || {
+                    let layout = Layout::open(&path).expect("open");
+                    for n in 0..10 {
+                        let tag = name(&format!("t{thread}-{n}"));
+                        let set = |index: &mut IndexJson| index.set_ref(&tag, descriptor(b"x"));
+                        layout.update_index(Duration::from_secs(60), set).expect("update");
+                    }
+                });
+            }
+        });
+        assert_eq!(layout.read_index().expect("index").entries().len(), 80);
+    }
+
+    #[test]
+    fn a_change_by_a_program_without_locks_is_merged() {
+        let (_dir, layout) = layout();
+        let path = layout.path().join("index.json");
+        let mut foreign = IndexJson::parse(&std::fs::read(&path).expect("read")).expect("index");
+        foreign.set_ref(&name("theirs"), descriptor(b"theirs")).expect("set");
+        let mut runs = 0;
+        let edit = |index: &mut IndexJson| {
+            if runs == 0 {
+                std::fs::write(&path, foreign.to_bytes()).expect("write in place");
+            }
+            runs += 1;
+            index.set_ref(&name("ours"), descriptor(b"ours"))
+        };
+        layout.update_index(Duration::ZERO, edit).expect("update");
+        assert_eq!(runs, 2);
+        let index = layout.read_index().expect("index");
+        assert!(index.has_ref(&name("ours")) && index.has_ref(&name("theirs")));
+    }
+
+    #[test]
+    fn a_lasting_damage_of_the_index_is_an_error_that_names_the_file() {
+        let (_dir, layout) = layout();
+        std::fs::write(layout.path().join("index.json"), "{\"manif").expect("write");
+        let err = layout.read_index().expect_err("torn");
+        assert!(err.kind() == ErrorKind::Corrupt && err.to_string().contains("index.json"), "{err}");
+    }
+
+    #[test]
+    fn temporary_files_of_the_dead_go_and_those_of_the_living_stay() {
+        let (_dir, layout) = layout();
+        let tmp = layout.private_dir().join("tmp");
+        let dead = [tmp.join("1-0"), layout.path().join(".umoci-123")];
+        for path in &dead {
+            std::fs::create_dir_all(path).expect("mkdir");
+        }
+        let foreign = layout.path().join(".umoci-living");
+        std::fs::create_dir(&foreign).expect("mkdir");
+        let held = disk::open_dir(&foreign).expect("open");
+        held.lock().expect("lock");
+        let _writer = layout.write_blob(Algorithm::Sha256).expect("writer");
+        let other = Layout::open(layout.path()).expect("open");
+        other.clean_temporary(&Silent).expect("clean");
+        assert!(dead.iter().all(|path| !path.exists()));
+        assert!(foreign.exists() && disk::list(&tmp).expect("list").len() == 1 && layout.private_dir().exists());
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci.json`: what a bundle was unpacked from, and with which id maps.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::IdMap;
+use crate::spec::runtime::IdMapping;
+use crate::spec::{Descriptor, json};
+
+/// The one version that exists.
+const VERSION: &str = "2";
+
+/// The content of `umoci.json`.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    /// From the entry in `index.json` down to the manifest, which is last; never empty.
+    pub walk: Vec<Descriptor>,
+    /// The id maps of the tree.
+    pub id_map: IdMap,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    umoci_version: String,
+    from_descriptor_path: Walk,
+    map_options: MapOptions,
+    #[serde(default, skip_serializing)]
+    whiteout_mode: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Walk {
+    descriptor_walk: Vec<Descriptor>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MapOptions {
+    uid_mappings: Option<Vec<IdMapping>>,
+    gid_mappings: Option<Vec<IdMapping>>,
+    #[serde(default)]
+    rootless: bool,
+}
+
+impl Meta {
+    /// Parses the file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for another version, [`ErrorKind::Corrupt`] for what is not such a document.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            #[serde(default)]
+            umoci_version: String,
+        }
+        let version: Version = json::parse(bytes)?;
+        let unsupported = |text| Err(Error::new(ErrorKind::Unsupported, text));
+        if version.umoci_version != VERSION {
+            return unsupported(format!("unsupported umoci.json version {:?}", version.umoci_version));
+        }
+        let document: Document = json::parse(bytes)?;
+        if document.whiteout_mode != 0 {
+            return unsupported(format!("unsupported whiteout_mode {}", document.whiteout_mode));
+        }
+        let walk = document.from_descriptor_path.descriptor_walk;
+        if walk.is_empty() {
+            return Err(Error::new(ErrorKind::Corrupt, "descriptor_walk is empty"));
+        }
+        let maps = document.map_options;
+        Ok(Self {
+            walk,
+            id_map: IdMap {
+                uids: maps.uid_mappings.unwrap_or_default(),
+                gids: maps.gid_mappings.unwrap_or_default(),
+                rootless: maps.rootless,
+            },
+        })
+    }
+
+    /// The file, as one line.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let some = |maps: &[IdMapping]| (!maps.is_empty()).then(|| maps.to_vec());
+        json::to_bytes(&Document {
+            umoci_version: VERSION.to_owned(),
+            from_descriptor_path: Walk { descriptor_walk: self.walk.clone() },
+            map_options: MapOptions {
+                uid_mappings: some(&self.id_map.uids),
+                gid_mappings: some(&self.id_map.gids),
+                rootless: self.id_map.rootless,
+            },
+            whiteout_mode: 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "{\"umoci_version\":\"2\",\"from_descriptor_path\":{\"descriptor_walk\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\",\"size\":0}]},\"map_options\":{\"uid_mappings\":[{\"containerID\":0,\"hostID\":1000,\"size\":1}],\"gid_mappings\":null,\"rootless\":true}}\n";
+
+    #[test]
+    fn the_file_round_trips() {
+        let meta = Meta::parse(FILE.as_bytes()).expect("meta");
+        assert_eq!(String::from_utf8(meta.to_bytes().expect("json")).expect("utf-8"), FILE);
+    }
+
+    #[test]
+    fn other_versions_and_empty_walks_are_refused() {
+        for (from, to, want) in [
+            ("\"2\"", "\"1\"", "unsupported umoci.json version \"1\""),
+            ("\"rootless\":true}", "\"rootless\":true},\"whiteout_mode\":1", "unsupported whiteout_mode 1"),
+        ] {
+            let err = Meta::parse(FILE.replace(from, to).as_bytes()).expect_err(want);
+            assert_eq!(err.to_string(), want);
+        }
+        let empty = r#"{"umoci_version":"2","from_descriptor_path":{"descriptor_walk":[]},"map_options":{}}"#;
+        assert_eq!(Meta::parse(empty.as_bytes()).expect_err("empty").to_string(), "descriptor_walk is empty");
+    }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The manifest file of a bundle: written from the disk's metadata and digests that are known already, and compared
+//! with the disk.
+
+use super::Bundle;
+use crate::digest::{Digest, Hasher};
+use crate::error::{Result, ResultExt};
+use crate::fs::Root;
+use crate::mtree::{Header, Keyword, Keywords, Mtree, compare};
+use crate::node::{Change, Inode, NodeKind, TreePath};
+use crate::progress::{Counter, Monitor};
+use crate::rootfs::{FileDigests, scan};
+
+/// A manifest file larger than this is refused, in bytes.
+const MAX_FILE: u64 = 4 << 30;
+
+/// Walks the tree and writes its manifest; the file must not exist. Only files that `known` does not have are read.
+pub(super) fn write(
+    root: &Root,
+    bundle: &Bundle,
+    manifest: &Digest,
+    header: &Header,
+    known: Option<&FileDigests>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    crate::fs::write_new(&bundle.mtree(manifest), &take(root, known, monitor)?.format(header))
+}
+
+/// The manifest of the tree as it is now.
+pub(super) fn take(root: &Root, known: Option<&FileDigests>, monitor: &dyn Monitor) -> Result<Mtree> {
+    let mut mtree = Mtree::new();
+    for item in scan(root)? {
+        let (path, inode) = item?;
+        let digest = match &inode.node.kind {
+            NodeKind::File { .. } => match known.and_then(|k| k.get(&inode)) {
+                Some(digest) => Some(digest),
+                None => Some(sha256(root, &path, monitor)?),
+            },
+            _ => None,
+        };
+        mtree.insert(path, &inode, digest.as_ref());
+    }
+    Ok(mtree)
+}
+
+/// How the tree differs from its manifest, in the order of paths.
+pub(super) fn changes(root: &Root, bundle: &Bundle, manifest: &Digest, monitor: &dyn Monitor) -> Result<Vec<Change>> {
+    let path = bundle.mtree(manifest);
+    let bytes = crate::fs::read_file(&path, MAX_FILE)?;
+    let recorded = Mtree::parse(&bytes).context(|| format!("parse {}", path.display()))?;
+    let mut value = |path: &TreePath, _: &Inode, _: Keyword| Ok(crate::digest::hex(sha256(root, path, monitor)?.as_bytes()));
+    let found = compare(&recorded, scan(root)?, &Keywords::umoci(), &mut value)?;
+    Ok(found.into_iter().map(|d| Change { path: d.path, kind: d.kind }).collect())
+}
+
+fn sha256(root: &Root, path: &TreePath, monitor: &dyn Monitor) -> Result<Digest> {
+    use std::io::Read as _;
+    let mut file = root.open_file(path)?;
+    let mut hasher = Hasher::new(crate::digest::Algorithm::Sha256);
+    let mut buffer = vec![0; 128 * 1024];
+    monitor.count(Counter::FilesRead, 1);
+    loop {
+        let n = file.read(&mut buffer).context(|| format!("read {path}"))?;
+        if n == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(&buffer[..n]);
+        monitor.count(Counter::BytesHashed, n as u64);
+    }
+}

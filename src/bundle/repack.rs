@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a changed bundle to a new image: what differs from the manifest becomes a layer.
+
+use super::meta::Meta;
+use super::{Bundle, mtree};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::Root;
+use crate::image::{Edit, Image, NewLayer};
+use crate::layer::LayerWriter;
+use crate::node::{Time, TreePath};
+use crate::progress::{Counter, Monitor};
+use crate::rootfs::{PackOptions, filter_masked, pack};
+use crate::spec::{Compression, Descriptor, History, RefName};
+use crate::store::Store;
+
+/// `umoci.json` larger than this is refused, in bytes.
+const MAX_META: u64 = 16 << 20;
+
+/// How to repack.
+#[derive(Clone, Debug, Default)]
+pub struct RepackOptions {
+    /// Paths below the root whose changes are left out.
+    pub masks: Vec<Vec<u8>>,
+    /// Do not leave out changes below the volumes of the image.
+    pub no_mask_volumes: bool,
+    /// Make the bundle describe the new image.
+    pub refresh: bool,
+    /// Compression of the layer; `None` for that of the image.
+    pub compression: Option<Compression>,
+    /// Newer modification times in the layer become this.
+    pub clamp_mtime: Option<Time>,
+    /// What the head of a refreshed mtree file says; comments only.
+    pub header: crate::mtree::Header,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Repacked {
+    /// From the tag to the new manifest.
+    pub walk: Vec<Descriptor>,
+    /// The manifest that the bundle was unpacked from.
+    pub base: Descriptor,
+    /// Whether there was anything to put into a layer.
+    pub changed: bool,
+}
+
+/// Reads what the bundle was unpacked from.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] if there is no bundle.
+pub(super) fn read_meta(bundle: &Bundle) -> Result<Meta> {
+    let path = bundle.meta();
+    let bytes = crate::fs::read_file(&path, MAX_META).context(|| "read umoci.json metadata: open metadata")?;
+    Meta::parse(&bytes).context(|| format!("decode metadata: {}", path.display()))
+}
+
+/// Makes a layer of what changed in the bundle's tree and tags the result.
+///
+/// `history` gets the author of the base image and returns the entry, or `None` for no entry.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] if the bundle, its manifest or its base image is gone.
+pub fn repack(
+    store: &Store,
+    bundle: &Bundle,
+    tag: &RefName,
+    history: impl FnOnce(&str) -> Result<Option<History>>,
+    opts: &RepackOptions,
+    monitor: &dyn Monitor,
+) -> Result<Repacked> {
+    let meta = read_meta(bundle)?;
+    let mut txn = store.begin("repack")?;
+    let base = Image::load(store, meta.walk.clone()).map_err(|err| match err.kind() {
+        ErrorKind::NotFound => {
+            err.context("the image that the bundle was unpacked from is not in this layout (removed by gc?)")
+        }
+        _ => err.context("create mutator for base image"),
+    })?;
+    let manifest = base.descriptor().clone();
+    let history = history(&base.config.value.author)?;
+    let root = Root::open(&bundle.rootfs())?.rootless(meta.id_map.rootless);
+
+    monitor.info(format_args!("computing filesystem diff ..."));
+    let changes = mtree::changes(&root, bundle, &manifest.digest, monitor)?;
+    let changes = filter_masked(changes, &masks(&base, opts)?);
+    monitor.info(format_args!("... done"));
+
+    let mut edit = Edit::new(&base);
+    let changed = !changes.is_empty();
+    if changed {
+        let compression = opts.compression.unwrap_or_else(|| edit.auto_compression());
+        let pack_options = PackOptions { id_map: meta.id_map.clone(), clamp_mtime: opts.clamp_mtime };
+        let layer = NewLayer::write(&mut txn, compression, |out| {
+            let mut writer = LayerWriter::new(out, b".");
+            pack(&root, &changes, &mut writer, &pack_options, monitor)?;
+            writer.finish().map(|_| ())
+        })
+        .context(|| "create layer")?;
+        monitor.count(Counter::LayersCompressed, 1);
+        if history.is_none() {
+            monitor.warn(format_args!("new layer has no history entry -- this will confuse many tools!"));
+        }
+        edit.add_layer(layer, history);
+    } else {
+        edit.manifest.media_type = crate::spec::MediaType::MANIFEST.into();
+        edit.add_empty_history(history);
+    }
+    let walk = edit.apply(&mut txn, tag)?;
+    txn.commit()?;
+    if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
+        monitor.info(format_args!("new image manifest created: {}->{}", first.digest, last.digest));
+        monitor.info(format_args!("created new tag for image manifest: {tag}"));
+    }
+    if opts.refresh {
+        refresh(bundle, &root, &meta, &walk, opts, monitor).context(|| "refresh bundle")?;
+    }
+    Ok(Repacked { walk, base: manifest, changed })
+}
+
+fn masks(base: &Image, opts: &RepackOptions) -> Result<Vec<TreePath>> {
+    let volumes = base.config.value.config.volumes.keys().map(String::as_bytes);
+    let volumes = volumes.filter(|_| !opts.no_mask_volumes);
+    opts.masks.iter().map(Vec::as_slice).chain(volumes).map(TreePath::clean).collect()
+}
+
+/// Makes the bundle describe the image that was just written.
+fn refresh(
+    bundle: &Bundle,
+    root: &Root,
+    meta: &Meta,
+    walk: &[Descriptor],
+    opts: &RepackOptions,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let (Some(old), Some(new)) = (meta.walk.last(), walk.last()) else {
+        return Err(Error::new(ErrorKind::Invalid, "empty descriptor path"));
+    };
+    // The same manifest again (nothing changed, no history) leaves the file as it is.
+    if old.digest != new.digest {
+        let header = crate::mtree::Header { tree: bundle.rootfs().display().to_string(), ..opts.header.clone() };
+        let mtree = mtree::take(root, None, monitor)?.format(&header);
+        crate::fs::replace_file(&bundle.mtree(&new.digest), &mtree)?;
+    }
+    let meta = Meta { walk: walk.to_vec(), id_map: meta.id_map.clone() };
+    crate::fs::replace_file(&bundle.meta(), &meta.to_bytes()?)?;
+    if old.digest != new.digest {
+        crate::fs::remove_file(&bundle.mtree(&old.digest));
+    }
+    Ok(())
+}

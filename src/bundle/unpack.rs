@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From an image to a bundle: layers in order, then the runtime configuration, the manifest of the tree, `umoci.json`.
+
+use std::path::Path;
+
+use super::meta::Meta;
+use super::runtime::{RuntimeOptions, resolv_conf, runtime_config};
+use super::{Bundle, mtree};
+use crate::digest::Algorithm;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::{IdMap, Root};
+use crate::image::{Image, Layer};
+use crate::layer::{LayerReader, LayerStream, Limits};
+use crate::progress::{Counter, Monitor};
+use crate::rootfs::{ExtractOptions, Extractor, FileDigests};
+use crate::spec::json;
+use crate::store::Store;
+
+/// How to unpack.
+#[derive(Clone, Debug, Default)]
+pub struct UnpackOptions {
+    /// Ids in the container to ids on the host, and whether to work without privileges.
+    pub id_map: IdMap,
+    /// Keep a symlink that leads to a directory where a layer has a directory.
+    pub keep_dirlinks: bool,
+    /// Limits of what a layer may ask for.
+    pub limits: Limits,
+    /// What the head of the mtree file says; comments only.
+    pub header: crate::mtree::Header,
+}
+
+/// Unpacks `image` into a new bundle at `path`.
+///
+/// # Errors
+/// [`ErrorKind::Exists`] if the bundle has a `config.json` or a `rootfs` already. A failure removes what was made
+/// and nothing else.
+pub fn unpack(
+    store: &Store,
+    image: &Image,
+    path: &Path,
+    opts: &UnpackOptions,
+    monitor: &dyn Monitor,
+) -> Result<Bundle> {
+    let bundle = Bundle::at(path);
+    // What is wrong with the image is found before anything is made.
+    image.layers()?;
+    let made = crate::fs::make_dirs(path)?;
+    let context = || "create runtime bundle".to_owned();
+    for there in [bundle.config(), bundle.meta()] {
+        if crate::fs::exists(&there)? {
+            let name = there.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let text = format!("{name} already exists in {}", path.display());
+            return Err(Error::new(ErrorKind::Exists, text)).context(context);
+        }
+    }
+    if crate::fs::exists(&bundle.rootfs())? {
+        let text = format!("detecting rootfs: {} already exists", bundle.rootfs().display());
+        return Err(Error::new(ErrorKind::Exists, text)).context(context);
+    }
+    crate::fs::set_mode(path, 0o700)?;
+    let result = fill(store, image, &bundle, opts, monitor);
+    if let Err(err) = result {
+        clean(&bundle, image, opts.id_map.rootless, monitor);
+        if made {
+            crate::fs::remove_empty_dir(path);
+        }
+        return Err(err).context(context);
+    }
+    monitor.info(format_args!("unpacked image bundle: {}", path.display()));
+    Ok(bundle)
+}
+
+fn fill(store: &Store, image: &Image, bundle: &Bundle, opts: &UnpackOptions, monitor: &dyn Monitor) -> Result<()> {
+    monitor.info(format_args!("unpacking bundle ..."));
+    let root = Root::create(&bundle.rootfs(), 0o755)?.rootless(opts.id_map.rootless);
+    let digests = unpack_rootfs(store, image, &root, opts, monitor).context(|| "unpack rootfs")?;
+    monitor.info(format_args!("... done"));
+
+    let config = runtime_config(
+        &image.config.value,
+        &RuntimeOptions {
+            rootfs: Some(&root),
+            root_path: "rootfs".to_owned(),
+            id_map: &opts.id_map,
+            resolv_conf: if opts.id_map.rootless { resolv_conf()? } else { None },
+        },
+        monitor,
+    )
+    .context(|| "unpack config.json: generate config.json")?;
+    crate::fs::write_new(&bundle.config(), &json::to_pretty(&config)?)?;
+
+    monitor.info(format_args!("computing filesystem manifest ..."));
+    let header = crate::mtree::Header { tree: bundle.rootfs().display().to_string(), ..opts.header.clone() };
+    mtree::write(&root, bundle, &image.descriptor().digest, &header, Some(&digests), monitor)?;
+    monitor.info(format_args!("... done"));
+
+    let meta = Meta { walk: image.walk.clone(), id_map: opts.id_map.clone() };
+    crate::fs::write_new(&bundle.meta(), &meta.to_bytes()?)
+}
+
+/// Removes what a failed unpack has made.
+fn clean(bundle: &Bundle, image: &Image, rootless: bool, monitor: &dyn Monitor) {
+    let digest = image.descriptor().digest;
+    for path in [bundle.meta(), bundle.mtree(&digest), bundle.config()] {
+        crate::fs::remove_file(&path);
+    }
+    if let Err(err) = crate::fs::remove_tree(&bundle.rootfs(), rootless) {
+        monitor.warn(format_args!("cannot remove the incomplete {}: {err}", bundle.rootfs().display()));
+    }
+}
+
+/// Unpacks the layers of `image` over the tree at `root`, which is an empty or an older one.
+///
+/// Returns the digests of the files that were written, so that nobody need read them again.
+pub fn unpack_rootfs(
+    store: &Store,
+    image: &Image,
+    root: &Root,
+    opts: &UnpackOptions,
+    monitor: &dyn Monitor,
+) -> Result<FileDigests> {
+    let layers = image.layers()?;
+    let extract = ExtractOptions { id_map: opts.id_map.clone(), keep_dirlinks: opts.keep_dirlinks };
+    let mut extractor = Extractor::new(root, extract, monitor);
+    extractor.prepare()?;
+    let total = layers.iter().map(|l| l.descriptor.size).sum();
+    let task = monitor.task("unpacking", Some(total));
+    for layer in &layers {
+        monitor.info(format_args!("unpack layer: {}", layer.descriptor.digest));
+        apply(store, layer, &mut extractor, &opts.limits, monitor)
+            .context(|| format!("layer {}", layer.descriptor.digest))?;
+        task.advance(layer.descriptor.size);
+    }
+    extractor.finish()
+}
+
+fn apply(
+    store: &Store,
+    layer: &Layer<'_>,
+    extractor: &mut Extractor<'_>,
+    limits: &Limits,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let blob = store.open(layer.descriptor)?;
+    monitor.count(Counter::LayersDecompressed, 1);
+    monitor.count(Counter::BlobBytesRead, layer.descriptor.size);
+    let algorithm: Algorithm = layer.diff_id.algorithm();
+    let stream = LayerStream::open(blob, layer.compression, algorithm, limits)?;
+    let mut reader = LayerReader::new(stream, limits.clone());
+    // A broken archive is blamed on the blob where the blob is not what it should be.
+    let stream = match extractor.apply_layer(&mut reader).and_then(|()| reader.drain()) {
+        Ok(()) => reader.into_inner(),
+        Err(err) => return Err(reader.into_inner().blame(err)),
+    };
+    let (diff_id, _) = stream.finish()?;
+    if diff_id != layer.diff_id {
+        let text = format!("diffid mismatch: got {diff_id} expected {}", layer.diff_id);
+        return Err(Error::new(ErrorKind::Corrupt, text));
+    }
+    Ok(())
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Groups of options that several commands share, from the words as typed to checked values.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use umoci::digest::Digest;
+use umoci::image::Target;
+use umoci::spec::RefName;
+use umoci::store::{Store, StoreOptions};
+
+use super::failure::{Failure, Outcome};
+
+/// An image in a layout: `PATH`, `PATH:TAG` or `PATH@DIGEST`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageRef {
+    /// The layout.
+    pub layout: PathBuf,
+    /// What in it.
+    pub target: Target,
+}
+
+impl ImageRef {
+    /// Reads the words behind `--image`; `what` names the option in messages.
+    pub fn parse(text: &str, what: &str) -> Outcome<Self> {
+        let invalid = |why: String| Failure::Arguments(format!("invalid {what}: {why}"));
+        let digest = text.rsplit_once('@').and_then(|(path, digest)| Some((path, digest.parse::<Digest>().ok()?)));
+        let (path, target) = if let Some((path, digest)) = digest {
+            if path.contains(':') {
+                return Err(invalid(format!("give a tag or a digest, not both: {text:?}")));
+            }
+            (path, Target::Digest(digest))
+        } else {
+            let (path, tag) = text.split_once(':').unwrap_or((text, "latest"));
+            if path.is_empty() {
+                return Err(invalid("path is empty".to_owned()));
+            }
+            (path, Target::Name(tag.parse().map_err(|e: umoci::error::Error| invalid(e.to_string()))?))
+        };
+        if path.is_empty() {
+            return Err(invalid("path is empty".to_owned()));
+        }
+        Ok(Self { layout: path.into(), target })
+    }
+
+    /// The tag, for commands that write one.
+    pub fn tag(&self) -> Outcome<&RefName> {
+        match &self.target {
+            Target::Name(name) => Ok(name),
+            Target::Digest(digest) => Err(Failure::Arguments(format!(
+                "invalid --image: {digest} is a digest, and this command changes a tag"
+            ))),
+        }
+    }
+}
+
+/// The other side of a copy: a layout, and what in it if anything is named.
+pub fn source(text: &str, what: &str) -> Outcome<(PathBuf, Option<Target>)> {
+    if text.contains([':', '@']) && !std::path::Path::new(text).is_dir() {
+        let image = ImageRef::parse(text, what)?;
+        let named = text.len() > image.layout.as_os_str().len();
+        return Ok((image.layout, named.then_some(image.target)));
+    }
+    Ok((text.into(), None))
+}
+
+/// `--image PATH[:TAG]`
+#[derive(Args, Debug)]
+pub struct ImageArg {
+    /// OCI image URI of the form 'path[:tag]' or 'path@digest'
+    #[arg(long = "image", value_name = "value")]
+    image: Option<String>,
+    #[command(flatten)]
+    lock: LockArg,
+}
+
+impl ImageArg {
+    /// The image.
+    pub fn get(&self) -> Outcome<ImageRef> {
+        let text = self.image.as_deref();
+        let text = text.ok_or_else(|| Failure::Arguments("missing mandatory argument: --image".to_owned()))?;
+        ImageRef::parse(text, "--image")
+    }
+
+    /// Opens the layout of the image.
+    pub fn open(&self, image: &ImageRef) -> Outcome<Store> {
+        self.lock.open(&image.layout)
+    }
+}
+
+/// `--layout PATH`
+#[derive(Args, Debug)]
+pub struct LayoutArg {
+    /// path to an OCI layout
+    #[arg(long = "layout", value_name = "value")]
+    layout: Option<String>,
+    #[command(flatten)]
+    lock: LockArg,
+}
+
+impl LayoutArg {
+    /// The path.
+    pub fn get(&self) -> Outcome<PathBuf> {
+        let text = self.layout.as_deref();
+        let text = text.ok_or_else(|| Failure::Arguments("missing mandatory argument: --layout".to_owned()))?;
+        if text.contains(':') {
+            return Err(Failure::Arguments(format!("invalid --layout: path contains ':' character: {text:?}")));
+        }
+        if text.is_empty() {
+            return Err(Failure::Arguments("invalid --layout: path is empty".to_owned()));
+        }
+        Ok(text.into())
+    }
+
+    /// Opens the layout.
+    pub fn open(&self) -> Outcome<Store> {
+        self.lock.open(&self.get()?)
+    }
+}
+
+/// `--lock-timeout`
+#[derive(Args, Debug)]
+pub struct LockArg {
+    /// how long to wait for other processes that use the layout, in seconds
+    #[arg(long = "lock-timeout", value_name = "seconds", default_value_t = 60)]
+    lock_timeout: u64,
+}
+
+impl LockArg {
+    /// Opens the layout at `path`.
+    pub fn open(&self, path: &std::path::Path) -> Outcome<Store> {
+        let options =
+            StoreOptions { lock_timeout: Duration::from_secs(self.lock_timeout), ..StoreOptions::default() };
+        Ok(Store::open(path, options).map_err(|e| e.context("open CAS"))?)
+    }
+}
+
+/// Checks the count of arguments, and that none is empty.
+pub fn positionals<'a, const N: usize>(words: &'a [String], names: [&str; N]) -> Outcome<[&'a str; N]> {
+    let expected = if N == 0 {
+        "none".to_owned()
+    } else {
+        names.iter().map(|n| format!("<{n}>")).collect::<Vec<_>>().join(" ")
+    };
+    let fail = || Failure::Arguments(format!("invalid number of positional arguments: expected {expected}"));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words: [&str; N] = words.try_into().map_err(|_| fail())?;
+    match words.iter().position(|w| w.is_empty()) {
+        Some(at) => Err(Failure::Arguments(format!("{} cannot be empty", names[at]))),
+        None => Ok(words),
+    }
+}
+
+/// Time and history of a change: `--history.*` and `--no-history`.
+#[derive(Args, Debug)]
+pub struct HistoryArgs {
+    /// do not create a history entry
+    #[arg(long = "no-history")]
+    no_history: bool,
+    /// author value for the history entry
+    #[arg(long = "history.author", value_name = "value")]
+    author: Option<String>,
+    /// comment for the history entry
+    #[arg(long = "history.comment", value_name = "value")]
+    comment: Option<String>,
+    /// created time for the history entry (RFC 3339, default: now)
+    #[arg(long = "history.created", value_name = "value")]
+    created: Option<String>,
+    /// created_by value for the history entry
+    #[arg(long = "history.created_by", value_name = "value")]
+    created_by: Option<String>,
+}
+
+impl HistoryArgs {
+    /// The history entry that is asked for; `None` with `--no-history`.
+    pub fn get(&self, created_by: &str, author: &str) -> Outcome<Option<umoci::spec::History>> {
+        if self.no_history {
+            return Ok(None);
+        }
+        let created = match &self.created {
+            Some(text) => umoci::image::time::parse(text).map_err(|e| e.context("parsing --history.created"))?,
+            None => super::now()?,
+        };
+        Ok(Some(umoci::spec::History {
+            created: Some(created),
+            created_by: self.created_by.clone().unwrap_or_else(|| created_by.to_owned()),
+            author: self.author.clone().unwrap_or_else(|| author.to_owned()),
+            comment: self.comment.clone().unwrap_or_default(),
+            ..Default::default()
+        }))
+    }
+
+    /// Refuses options that contradict each other, before any file is looked at.
+    pub fn check(&self) -> Outcome {
+        for (name, value) in [
+            ("author", &self.author),
+            ("comment", &self.comment),
+            ("created", &self.created),
+            ("created_by", &self.created_by),
+        ] {
+            if self.no_history && value.is_some() {
+                let text = format!("--no-history and --history.{name} may not be specified together");
+                return Err(Failure::Arguments(text));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `--compress ALGO`
+#[derive(Args, Debug)]
+pub struct CompressArg {
+    /// compression of the new layer: none, gzip, zstd or auto (as the image's topmost layer)
+    #[arg(long = "compress", value_name = "value", default_value = "auto")]
+    compress: String,
+}
+
+impl CompressArg {
+    /// The algorithm; `None` for `auto`.
+    pub fn get(&self) -> Outcome<Option<umoci::spec::Compression>> {
+        use umoci::spec::Compression;
+        match self.compress.as_str() {
+            "auto" => Ok(None),
+            "none" | "" => Ok(Some(Compression::None)),
+            "gzip" => Ok(Some(Compression::Gzip)),
+            "zstd" => Ok(Some(Compression::Zstd)),
+            other => Err(Failure::Arguments(format!(
+                "invalid --compress: unknown layer compression type {other:?}"
+            ))),
+        }
+    }
+}
+
+/// `--uid-map`, `--gid-map`, `--rootless`
+#[derive(Args, Debug)]
+pub struct IdMapArgs {
+    /// map of user ids, container:host[:size]; may be given more than once
+    #[arg(long = "uid-map", value_name = "value")]
+    uid_map: Vec<String>,
+    /// map of group ids, container:host[:size]; may be given more than once
+    #[arg(long = "gid-map", value_name = "value")]
+    gid_map: Vec<String>,
+    /// work without privileges: owners are kept in an extended attribute
+    #[arg(long = "rootless")]
+    rootless: bool,
+}
+
+impl IdMapArgs {
+    /// The maps.
+    pub fn get(&self) -> Outcome<umoci::fs::IdMap> {
+        let ids = rustix::process::geteuid().as_raw();
+        let gids = rustix::process::getegid().as_raw();
+        let default = |given: &[String], id: u32| {
+            if given.is_empty() && self.rootless { vec![format!("0:{id}:1")] } else { given.to_vec() }
+        };
+        let parse = |option: &str, words: Vec<String>| {
+            words
+                .iter()
+                .map(|w| {
+                    umoci::fs::IdMap::parse_mapping(w)
+                        .map_err(|e| e.context(format!("failure parsing {option} {w}")))
+                })
+                .collect::<umoci::error::Result<Vec<_>>>()
+        };
+        Ok(umoci::fs::IdMap {
+            uids: parse("--uid-map", default(&self.uid_map, ids))?,
+            gids: parse("--gid-map", default(&self.gid_map, gids))?,
+            rootless: self.rootless,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_digest_of_a_known_algorithm_at_the_end_is_one() {
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let image = ImageRef::parse(&format!("dir@sha256:{hex}"), "--image").expect("digest");
+        assert!(matches!(image.target, Target::Digest(_)) && image.layout.as_os_str() == "dir");
+        for (text, path, tag) in [
+            ("dir", "dir", "latest"),
+            ("dir:v1", "dir", "v1"),
+            ("dir:a:b", "dir", "a:b"),
+            ("dir:x@md5:00", "dir", "x@md5:00"),
+            ("a@b:v1", "a@b", "v1"),
+        ] {
+            let image = ImageRef::parse(text, "--image").expect(text);
+            assert_eq!((image.layout.to_str(), image.tag().expect("tag").as_str()), (Some(path), tag));
+        }
+        for bad in ["", ":x", "dir:", &format!("dir:v1@sha256:{hex}"), &format!("@sha256:{hex}"), "dir:a b"] {
+            assert!(ImageRef::parse(bad, "--image").is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a run ends when it does not succeed: exit codes, wording and hints, all in one place.
+
+use std::io;
+
+use umoci::error::{Error, ErrorKind};
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The library refused or failed.
+    Error(Error),
+    /// The arguments are wrong in a way that clap cannot see; nothing is printed on stdout.
+    Arguments(String),
+    /// Whoever reads our output went away: not worth a word.
+    BrokenPipe,
+}
+
+/// The result of a subcommand.
+pub type Outcome<T = ()> = std::result::Result<T, Failure>;
+
+impl From<Error> for Failure {
+    fn from(err: Error) -> Self {
+        Self::Error(err)
+    }
+}
+
+impl Failure {
+    /// A failure to write to stdout.
+    pub fn stdout(err: io::Error) -> Self {
+        if err.kind() == io::ErrorKind::BrokenPipe {
+            Self::BrokenPipe
+        } else {
+            Self::Error(Error::from(err).context("write to stdout"))
+        }
+    }
+
+    /// The one line on stderr, if any.
+    pub fn message(&self) -> Option<String> {
+        match self {
+            Failure::Error(err) => Some(one_line(&err.to_string())),
+            Failure::Arguments(text) => Some(one_line(text)),
+            Failure::BrokenPipe => None,
+        }
+    }
+
+    /// What to try, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        let Failure::Error(err) = self else { return None };
+        match err.kind() {
+            ErrorKind::Denied if !rustix::process::geteuid().is_root() => {
+                Some("umoci encountered a permission error: maybe --rootless will help?")
+            }
+            _ => None,
+        }
+    }
+
+    /// The exit code: 1 for every ordinary failure, 0 where nobody is left to be told.
+    pub fn code(&self) -> u8 {
+        match self {
+            Failure::BrokenPipe => 0,
+            _ => 1,
+        }
+    }
+}
+
+/// Exit code for a command or help topic that does not exist.
+pub const UNKNOWN_TOPIC: u8 = 3;
+
+/// Escapes what would break the line or drive a terminal.
+pub fn one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}

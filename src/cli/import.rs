@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci import`
+
+use umoci::error::Error;
+use umoci::progress::Monitor;
+use umoci::spec::RefName;
+use umoci::store::{Store, StoreOptions};
+use umoci::transfer::{CopyOptions, Request, copy};
+
+use super::args::{LayoutArg, positionals, source};
+use super::failure::{Failure, Outcome};
+use super::ui::Ui;
+
+/// copies images from another OCI layout into this one
+///
+/// Copies an image, or all tagged images when no tag is named, with everything that it needs and this layout does not
+/// have. Every digest is verified. Tags that exist are replaced. An import that was interrupted leaves no tag, and its
+/// rerun goes on where it stopped.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path> <source>[:<tag>]")]
+pub struct Import {
+    #[command(flatten)]
+    layout: LayoutArg,
+    /// name of the image in this layout (default: its name in the source)
+    #[arg(long, value_name = "tag")]
+    tag: Option<String>,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Import {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [from] = positionals(&self.rest, ["source"])?;
+        let (path, what) = source(from, "source")?;
+        let tag: Option<RefName> =
+            self.tag.as_deref().map(str::parse).transpose().map_err(|e: Error| e.context("invalid --tag"))?;
+        let from = Store::open(&path, StoreOptions::default())
+            .map_err(|e| e.context(format!("open {}", path.display())))?;
+        let _reading = from.reading();
+        let into = self.layout.open()?;
+        let requests = match what {
+            Some(target) => vec![Request::find(&from, &target, tag)?],
+            None if tag.is_some() => {
+                let all = Request::all(&from)?;
+                match <[Request; 1]>::try_from(all) {
+                    Ok([one]) => vec![Request { name: tag, ..one }],
+                    Err(all) => {
+                        return Err(Failure::Arguments(format!(
+                            "--tag names one image, and {} has {}: say which, as {}:TAG",
+                            path.display(),
+                            all.len(),
+                            path.display()
+                        )));
+                    }
+                }
+            }
+            None => Request::all(&from)?,
+        };
+        let report = copy(&from, &into, &requests, &CopyOptions::default(), ui)?;
+        ui.info(format_args!(
+            "imported {} images: {} blobs copied, {} were there",
+            requests.len(),
+            report.copied,
+            report.present
+        ));
+        Ok(())
+    }
+}

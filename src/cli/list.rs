@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci list`
+
+use super::args::{LayoutArg, positionals};
+use super::failure::{Outcome, one_line};
+use super::ui::Ui;
+
+/// lists the set of tags in an OCI layout
+///
+/// Prints the tags of a layout, one a line, in the order of its index.json.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path>")]
+pub struct List {
+    #[command(flatten)]
+    layout: LayoutArg,
+    /// print a JSON array of names
+    #[arg(long)]
+    json: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl List {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [] = positionals(&self.rest, [])?;
+        let names: Vec<String> = self.layout.open()?.refs()?.into_iter().filter_map(|r| r.name).collect();
+        if self.json {
+            return ui.print_json(&names);
+        }
+        let lines: String = names.iter().map(|name| one_line(name) + "\n").collect();
+        ui.print(lines.as_bytes())
+    }
+}

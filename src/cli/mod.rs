@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line: one file a subcommand, all of it on top of the library's public API.
+
+mod args;
+mod argv;
+mod export;
+mod failure;
+mod gc;
+mod help;
+mod import;
+mod init;
+mod list;
+mod new;
+mod refs;
+mod remove;
+mod repack;
+mod stat;
+mod table;
+mod tag;
+mod ui;
+mod unpack;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use umoci::error::{Error, ErrorKind};
+
+use failure::{Failure, Outcome};
+use ui::{Level, Progress, Ui};
+
+/// umoci modifies Open Container images
+#[derive(Parser, Debug)]
+#[command(name = "umoci", disable_help_flag = true, disable_help_subcommand = true, disable_version_flag = true)]
+#[command(args_override_self = true)]
+struct Cli {
+    /// alias for --log=info
+    #[arg(long)]
+    verbose: bool,
+    /// set the log level (debug, info, warn, error, fatal)
+    #[arg(long, value_name = "value")]
+    log: Option<String>,
+    /// say nothing but errors
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    /// when to draw progress bars (auto, never)
+    #[arg(long, value_name = "value", default_value = "auto")]
+    progress: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Init(init::Init),
+    New(new::New),
+    Unpack(unpack::Unpack),
+    Repack(repack::Repack),
+    Stat(stat::Stat),
+    Tag(tag::Tag),
+    #[command(visible_alias = "rm")]
+    Remove(remove::Remove),
+    #[command(visible_alias = "ls")]
+    List(list::List),
+    Gc(gc::Gc),
+    #[command(subcommand)]
+    Ref(refs::Ref),
+    Import(import::Import),
+    Export(export::Export),
+}
+
+/// The definition of the whole command line.
+fn definition() -> clap::Command {
+    fn settle(command: clap::Command) -> clap::Command {
+        command.args_override_self(true).disable_help_flag(true).disable_help_subcommand(true).mut_subcommands(settle)
+    }
+    settle(Cli::command())
+}
+
+/// Runs the program on its words, its name first.
+pub fn main(words: Vec<OsString>) -> ExitCode {
+    let program = definition();
+    let request = argv::read(&program, words.get(1..).unwrap_or_default());
+    let quiet = Ui::new(Level::Warn, Progress::Never);
+    match request {
+        argv::Request::Help(path) => finish(&quiet, quiet.print(help::page(&program, &path).as_bytes())),
+        argv::Request::Version => finish(&quiet, quiet.print(version().as_bytes())),
+        argv::Request::UnknownTopic(name) => {
+            eprintln!("No help topic for '{}'", failure::one_line(&name));
+            ExitCode::from(failure::UNKNOWN_TOPIC)
+        }
+        argv::Request::Usage { path, error } => usage(&quiet, &program, &path, &error),
+        argv::Request::Run(words) => match program.clone().try_get_matches_from(words) {
+            Ok(matches) => match Cli::from_arg_matches(&matches) {
+                Ok(cli) => cli.run(),
+                Err(err) => usage(&quiet, &program, &[], &err.to_string()),
+            },
+            Err(err) => usage(&quiet, &program, &[], &plain(&err)),
+        },
+    }
+}
+
+/// The first line of a message of clap's, which is the one that names what is wrong.
+fn plain(err: &clap::Error) -> String {
+    let text = err.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+fn usage(ui: &Ui, program: &clap::Command, path: &[String], error: &str) -> ExitCode {
+    let colon = if path.is_empty() { '.' } else { ':' };
+    let text = format!("Incorrect Usage{colon} {}\n\n{}", failure::one_line(error), help::page(program, path));
+    if ui.print(text.as_bytes()).is_ok() {
+        ui.log(Level::Fatal, error);
+    }
+    ExitCode::from(1)
+}
+
+fn finish(ui: &Ui, outcome: Outcome) -> ExitCode {
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    if let Some(hint) = failure.hint() {
+        ui.log(Level::Warn, hint);
+    }
+    if let Some(message) = failure.message() {
+        ui.log(Level::Fatal, &message);
+    }
+    ExitCode::from(failure.code())
+}
+
+fn version() -> String {
+    format!(
+        "umoci version {}\nimage spec: {}\nruntime spec: {}\nrust: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        umoci::spec::IMAGE_SPEC_VERSION,
+        umoci::spec::runtime::VERSION,
+        env!("CARGO_PKG_RUST_VERSION"),
+    )
+}
+
+impl Cli {
+    fn run(self) -> ExitCode {
+        let fallback = Ui::new(Level::Warn, Progress::Never);
+        let (level, progress) = match self.settings() {
+            Ok(settings) => settings,
+            Err(failure) => return finish(&fallback, Err(failure)),
+        };
+        let ui = Ui::new(level, progress);
+        let outcome = match self.command {
+            Command::Init(command) => command.run(&ui),
+            Command::New(command) => command.run(&ui),
+            Command::Unpack(command) => command.run(&ui),
+            Command::Repack(command) => command.run(&ui),
+            Command::Stat(command) => command.run(&ui),
+            Command::Tag(command) => command.run(&ui),
+            Command::Remove(command) => command.run(&ui),
+            Command::List(command) => command.run(&ui),
+            Command::Gc(command) => command.run(&ui),
+            Command::Ref(command) => command.run(&ui),
+            Command::Import(command) => command.run(&ui),
+            Command::Export(command) => command.run(&ui),
+        };
+        finish(&ui, outcome)
+    }
+
+    fn settings(&self) -> Outcome<(Level, Progress)> {
+        let level = match (&self.log, self.verbose, self.quiet) {
+            (Some(_), true, _) => {
+                return Err(Failure::Arguments("--log=* and --verbose are mutually exclusive".to_owned()));
+            }
+            (Some(text), ..) => Level::parse(text)
+                .ok_or_else(|| Failure::Arguments("parsing log level: invalid level".to_owned()))?,
+            (None, true, _) => Level::Info,
+            (None, false, true) => Level::Error,
+            (None, false, false) => Level::Warn,
+        };
+        let progress = match self.progress.as_str() {
+            "never" => Progress::Never,
+            "auto" if !self.quiet => Progress::Auto,
+            "auto" => Progress::Never,
+            other => return Err(Failure::Arguments(format!("invalid --progress: {other:?} (want auto or never)"))),
+        };
+        Ok((level, progress))
+    }
+}
+
+/// `SOURCE_DATE_EPOCH`, in seconds, if it is set.
+fn source_date_epoch() -> Outcome<Option<i64>> {
+    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|t| !t.is_empty()) else {
+        return Ok(None);
+    };
+    let seconds = text.to_str().and_then(|t| t.parse::<i64>().ok()).ok_or_else(|| {
+        let text = format!("parse SOURCE_DATE_EPOCH={text:?}: not a whole number of seconds");
+        Error::new(ErrorKind::Invalid, text)
+    })?;
+    Ok(Some(seconds))
+}
+
+/// The time that new documents carry: `SOURCE_DATE_EPOCH`, else now with the local offset.
+fn now() -> Outcome<String> {
+    if let Some(seconds) = source_date_epoch()? {
+        let time = umoci::image::time::from_seconds(seconds);
+        return Ok(time.map_err(|e| e.context(format!("parse SOURCE_DATE_EPOCH=\"{seconds}\"")))?);
+    }
+    let nanoseconds = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_nanos() as i128,
+        Err(before) => -(before.duration().as_nanos() as i128),
+    };
+    Ok(umoci::image::time::local(nanoseconds))
+}
+
+/// What the head of an mtree file says of where it was made.
+fn mtree_header() -> umoci::mtree::Header {
+    let uname = rustix::system::uname();
+    umoci::mtree::Header {
+        user: std::env::var("USER").ok().filter(|u| !u.is_empty()),
+        machine: uname.nodename().to_str().ok().map(str::to_owned),
+        date: Some(umoci::image::time::ctime()),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_definition_holds_together() {
+        super::definition().debug_assert();
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci ref`: names of a layout, by digest where wanted.
+
+use serde::Serialize;
+use umoci::digest::{Digest, DigestPrefix};
+use umoci::error::{Error, ErrorKind};
+use umoci::image::{Target, resolve};
+use umoci::progress::Monitor;
+use umoci::spec::{MediaType, Platform, RefName};
+
+use super::args::{LayoutArg, positionals};
+use super::failure::{Failure, Outcome, one_line};
+use super::table::{Table, human_size};
+use super::ui::Ui;
+
+/// creates, lists and removes names in an OCI layout
+#[derive(clap::Subcommand, Debug)]
+pub enum Ref {
+    Create(Create),
+    Remove(Remove),
+    List(List),
+}
+
+impl Ref {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        match self {
+            Ref::Create(command) => command.run(ui),
+            Ref::Remove(command) => command.run(ui),
+            Ref::List(command) => command.run(ui),
+        }
+    }
+}
+
+/// names a digest or another name
+///
+/// Gives a name to the image manifest or image index with a digest, whether anything refers to it or not. The digest
+/// may be cut to 7 or more hex digits while it is unambiguous. The media type is that which the layout's documents
+/// record for the blob, else what the blob itself says; where that is not enough, the error says what to give.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path> <name> (--digest <digest> | --from <other>)")]
+pub struct Create {
+    #[command(flatten)]
+    layout: LayoutArg,
+    /// digest to name, such as sha256:6c3c624b58db, or 7 or more hex digits of it
+    #[arg(long, value_name = "digest")]
+    digest: Option<String>,
+    /// name whose target gets the new name too
+    #[arg(long, value_name = "name")]
+    from: Option<String>,
+    /// media type of the blob, where it cannot be told
+    #[arg(long = "media-type", value_name = "type")]
+    media_type: Option<String>,
+    /// replace the name if it exists
+    #[arg(long)]
+    force: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Create {
+    fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [name] = positionals(&self.rest, ["name"])?;
+        let name: RefName = name.parse()?;
+        let store = self.layout.open()?;
+        let (target, why) = match (&self.digest, &self.from) {
+            (Some(text), None) => {
+                let prefix: DigestPrefix = text.parse().map_err(|e: Error| e.context("--digest"))?;
+                let given = self.media_type.as_deref().map(MediaType::from);
+                let verdict = store.identify(&store.find(&prefix)?, given.as_ref())?;
+                (verdict.descriptor, verdict.evidence.to_string())
+            }
+            (None, Some(other)) => {
+                if self.media_type.is_some() {
+                    return Err(Failure::Arguments("--media-type goes with --digest only".to_owned()));
+                }
+                let other: RefName = other.parse().map_err(|e: Error| e.context("--from"))?;
+                let mut roots = resolve(&store, &Target::Name(other.clone()))?.roots;
+                let root = roots.pop().filter(|_| roots.is_empty());
+                let ambiguous = || Error::new(ErrorKind::Ambiguous, format!("tag is ambiguous: {other}"));
+                (root.ok_or_else(ambiguous)?, format!("as {other}"))
+            }
+            _ => return Err(Failure::Arguments("give either --digest or --from".to_owned())),
+        };
+        let (digest, media_type) = (target.digest, target.media_type.clone());
+        if self.force { store.set_ref(&name, target)? } else { store.create_ref(&name, target)? }
+        ui.info(format_args!("created ref: {name} -> {digest} ({media_type}, {why})"));
+        Ok(())
+    }
+}
+
+/// removes a name
+///
+/// Removes a name, which must exist. The blobs stay until umoci gc is run.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path> <name>")]
+pub struct Remove {
+    #[command(flatten)]
+    layout: LayoutArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Remove {
+    fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [name] = positionals(&self.rest, ["name"])?;
+        let name: RefName = name.parse()?;
+        if !self.layout.open()?.remove_ref(&name)? {
+            return Err(Error::new(ErrorKind::NotFound, format!("tag not found: {name}")).into());
+        }
+        ui.info(format_args!("removed ref: {name}"));
+        Ok(())
+    }
+}
+
+/// lists names with what they point at
+///
+/// Prints every entry of index.json: name, digest, media type, platform, and the size of the manifest or index.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path>")]
+pub struct List {
+    #[command(flatten)]
+    layout: LayoutArg,
+    /// print a JSON array
+    #[arg(long)]
+    json: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: Option<String>,
+    digest: Digest,
+    #[serde(rename = "mediaType")]
+    media_type: MediaType,
+    platform: Option<Platform>,
+    size: u64,
+}
+
+impl List {
+    fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [] = positionals(&self.rest, [])?;
+        let store = self.layout.open()?;
+        let mut rows = Vec::new();
+        for entry in store.refs()? {
+            let name = entry.name;
+            match entry.descriptor {
+                Ok(descriptor) => rows.push(Row {
+                    name,
+                    digest: descriptor.digest,
+                    platform: store.platform(&descriptor),
+                    media_type: descriptor.media_type,
+                    size: descriptor.size,
+                }),
+                Err(err) => ui.warn(format_args!("entry {:?} of index.json: {err}", name.unwrap_or_default())),
+            }
+        }
+        if self.json {
+            return ui.print_json(&rows);
+        }
+        let mut table = Table::new(&["NAME", "DIGEST", "MEDIA TYPE", "PLATFORM", "SIZE"]);
+        for row in rows {
+            table.row([
+                row.name.map_or_else(|| "<none>".to_owned(), |n| one_line(&n)),
+                row.digest.to_string(),
+                one_line(row.media_type.as_str()),
+                row.platform.map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
+                human_size(row.size),
+            ]);
+        }
+        ui.print(table.to_string().as_bytes())
+    }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci remove`
+
+use umoci::progress::Monitor;
+
+use super::args::{ImageArg, positionals};
+use super::failure::Outcome;
+use super::ui::Ui;
+
+/// removes a tag from an OCI image
+///
+/// Removes a tag. It is no error if there is no such tag. The blobs stay until umoci gc is run.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--image <image-path>[:<tag>]")]
+pub struct Remove {
+    #[command(flatten)]
+    image: ImageArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Remove {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let image = self.image.get()?;
+        let tag = image.tag()?;
+        let [] = positionals(&self.rest, [])?;
+        self.image.open(&image)?.remove_ref(tag)?;
+        ui.info(format_args!("removed tag: {tag}"));
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci repack`
+
+use umoci::bundle::{Bundle, RepackOptions, repack};
+use umoci::node::Time;
+
+use super::args::{CompressArg, HistoryArgs, ImageArg, positionals};
+use super::failure::{Failure, Outcome};
+use super::ui::Ui;
+
+/// repacks an OCI runtime bundle into a reference
+///
+/// Makes a new layer of what changed in <bundle>/rootfs since it was unpacked, and tags the new image. The image that
+/// the bundle was unpacked from must still be in the layout; it is not changed.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--image <image-path>[:<new-tag>] <bundle>")]
+pub struct Repack {
+    #[command(flatten)]
+    image: ImageArg,
+    #[command(flatten)]
+    compress: CompressArg,
+    #[command(flatten)]
+    history: HistoryArgs,
+    /// path whose changes are left out; may be given more than once
+    #[arg(long = "mask-path", value_name = "value")]
+    mask_path: Vec<String>,
+    /// do not leave out changes below the volumes of the image
+    #[arg(long = "no-mask-volumes")]
+    no_mask_volumes: bool,
+    /// make the bundle describe the new image
+    #[arg(long = "refresh-bundle")]
+    refresh_bundle: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Repack {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let image = self.image.get()?;
+        let tag = image.tag()?;
+        let compression = self.compress.get()?;
+        self.history.check()?;
+        let [bundle] = positionals(&self.rest, ["bundle"])?;
+        let options = RepackOptions {
+            masks: self.mask_path.iter().map(|m| m.clone().into_bytes()).collect(),
+            no_mask_volumes: self.no_mask_volumes,
+            refresh: self.refresh_bundle,
+            compression,
+            clamp_mtime: super::source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }),
+            header: super::mtree_header(),
+        };
+        let store = self.image.open(&image)?;
+        let history = |author: &str| match self.history.get("umoci repack", author) {
+            Ok(history) => Ok(history),
+            Err(Failure::Error(err)) => Err(err),
+            Err(other) => Err(umoci::error::Error::new(
+                umoci::error::ErrorKind::Invalid,
+                other.message().unwrap_or_default(),
+            )),
+        };
+        repack(&store, &Bundle::at(bundle), tag, history, &options, ui)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci stat`: an image's manifest, config and history as text or JSON.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use umoci::image::{ImageStat, IndexStat, Stat as Found, stat};
+use umoci::spec::{Annotations, Descriptor, ImageConfig, Manifest, Platform};
+
+use super::args::{ImageArg, positionals};
+use super::failure::{Outcome, one_line};
+use super::table::{Table, human_size};
+use super::ui::Ui;
+
+/// displays status information of an image manifest
+///
+/// Prints manifest, configuration and history of an image with the size and digest of each layer, or the platforms of
+/// an image index. No layer is read. --image takes a digest as well: path@sha256:...
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--image <image-path>[:<tag>]")]
+pub struct Stat {
+    #[command(flatten)]
+    image: ImageArg,
+    /// output the stat information as a JSON encoded blob
+    #[arg(long)]
+    json: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Stat {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let image = self.image.get()?;
+        let [] = positionals(&self.rest, [])?;
+        let store = self.image.open(&image)?;
+        let found = stat(&store, &image.target)?;
+        if self.json {
+            return ui.print_json(&found);
+        }
+        let text = match &found {
+            Found::Image(image) => image_text(image),
+            Found::Index(index) => index_text(index),
+        };
+        ui.print(text.as_bytes())
+    }
+}
+
+/// Text that grows line by line, each indented by tabs.
+#[derive(Default)]
+struct Page {
+    text: String,
+    depth: usize,
+}
+
+impl Page {
+    fn line(&mut self, text: impl AsRef<str>) {
+        let _ = writeln!(self.text, "{:\t<depth$}{}", "", text.as_ref(), depth = self.depth);
+    }
+
+    fn pair(&mut self, key: &str, value: &str) {
+        self.line(format!("{key}: {}", quote(value, true)));
+    }
+
+    fn block(&mut self, key: &str, body: impl FnOnce(&mut Self)) {
+        self.line(format!("{key}:"));
+        self.depth += 1;
+        body(self);
+        self.depth -= 1;
+    }
+
+    fn list(&mut self, key: &str, values: &[String]) {
+        self.block(key, |page| {
+            for value in values {
+                page.line(quote(value, false));
+            }
+        });
+    }
+
+    fn map<'a>(&mut self, key: &str, map: impl Iterator<Item = (&'a String, &'a String)>) {
+        self.block(key, |page| {
+            for (name, value) in map {
+                page.line(format!("{}: {}", quote(name, false), quote(value, false)));
+            }
+        });
+    }
+}
+
+/// Go's quoting where a value needs it; `commas` as well where a line holds several values.
+fn quote(text: &str, commas: bool) -> String {
+    let strange = |c: char| c == '"' || c == '\\' || c.is_whitespace() || !printable(c);
+    if !text.is_empty() && !text.contains(strange) && !(commas && text.contains(',')) {
+        return text.to_owned();
+    }
+    quoted(text)
+}
+
+/// Go's idea of printable, close enough for what documents hold: no control, format or private characters.
+fn printable(c: char) -> bool {
+    !(c.is_control()
+        || (c.is_whitespace() && c != ' ')
+        || matches!(u32::from(c), 0xad | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe000..=0xf8ff | 0xfff0..=0xfffb | 0xe0000..))
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '\x07' => out.push_str("\\a"),
+            '\x08' => out.push_str("\\b"),
+            '\x0c' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x0b' => out.push_str("\\v"),
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            c if printable(c) => out.push(c),
+            c if u32::from(c) < 0x80 => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
+            c if u32::from(c) < 0x1_0000 => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => {
+                let _ = write!(out, "\\U{:08x}", u32::from(c));
+            }
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn image_text(stat: &ImageStat) -> String {
+    let mut page = Page::default();
+    page.line("== MANIFEST ==");
+    manifest_text(&mut page, &stat.parsed_manifest);
+    descriptor_text(&mut page, &stat.manifest.descriptor);
+    if let Some(config) = &stat.config {
+        page.line("");
+        page.line("== CONFIG ==");
+        if let Some(parsed) = &stat.parsed_config {
+            config_text(&mut page, parsed);
+        }
+        descriptor_text(&mut page, &config.descriptor);
+    }
+    if let Some(history) = &stat.history {
+        page.line("");
+        page.line("== HISTORY ==");
+        let mut table = Table::new(&["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
+        let cell = |text: &str| if text.is_empty() || text.chars().all(|c| printable(c) && c != '"' && c != '\\') { text.to_owned() } else { quoted(text) };
+        for step in history {
+            let layer = step.layer.as_ref();
+            table.row([
+                layer.map_or_else(|| "<none>".to_owned(), |l| l.digest.to_string()),
+                cell(step.entry.created.as_deref().unwrap_or_default()),
+                cell(&step.entry.created_by),
+                layer.map_or_else(|| "<none>".to_owned(), |l| human_size(l.size)),
+                cell(&step.entry.comment),
+            ]);
+        }
+        page.text.push_str(&table.to_string());
+    }
+    page.text
+}
+
+fn manifest_text(page: &mut Page, manifest: &Manifest) {
+    page.line(format!("Schema Version: {}", manifest.schema_version));
+    page.pair("Media Type", manifest.media_type.as_str());
+    if let Some(kind) = manifest.artifact_type.as_deref().filter(|t| !t.is_empty()) {
+        page.pair("Artifact Type", kind);
+    }
+    page.block("Config", |page| descriptor_text(page, &manifest.config));
+    if !manifest.layers.is_empty() {
+        page.block("Layers", |page| manifest.layers.iter().for_each(|layer| descriptor_text(page, layer)));
+    }
+    if let Some(subject) = &manifest.subject {
+        page.block("Subject", |page| descriptor_text(page, subject));
+    }
+    annotations_text(page, &manifest.annotations);
+}
+
+fn annotations_text(page: &mut Page, annotations: &Annotations) {
+    if !annotations.is_empty() {
+        page.map("Annotations", annotations.iter());
+    }
+}
+
+fn descriptor_text(page: &mut Page, descriptor: &Descriptor) {
+    page.block("Descriptor", |page| {
+        page.pair("Media Type", descriptor.media_type.as_str());
+        if let Some(kind) = descriptor.artifact_type.as_deref().filter(|t| !t.is_empty()) {
+            page.pair("Artifact Type", kind);
+        }
+        page.line(format!("Digest: {}", descriptor.digest));
+        page.line(format!("Size: {}", human_size(descriptor.size)));
+        if let Some(platform) = &descriptor.platform {
+            platform_text(page, platform);
+        }
+        if !descriptor.urls.is_empty() {
+            page.list("URLs", &descriptor.urls);
+        }
+        annotations_text(page, &descriptor.annotations);
+        if let Some(data) = &descriptor.data {
+            match base64::engine::general_purpose::STANDARD.decode(data) {
+                Ok(bytes) => {
+                    page.line(format!("Data: ({} bytes)", bytes.len()));
+                    page.depth += 1;
+                    hex_dump(page, &bytes);
+                    page.depth -= 1;
+                }
+                Err(_) => page.line("Data: (not base64)"),
+            }
+        }
+    });
+}
+
+/// The first 256 bytes in hex and as text.
+fn hex_dump(page: &mut Page, bytes: &[u8]) {
+    const SHOWN: usize = 256;
+    for (at, line) in bytes[..bytes.len().min(SHOWN)].chunks(16).enumerate() {
+        let groups: Vec<String> = line.chunks(2).map(umoci::digest::hex).collect();
+        let text: String = line.iter().map(|&b| if (0x20..0x7f).contains(&b) || b >= 0xa1 && b != 0xad { char::from(b) } else { '.' }).collect();
+        page.line(format!("{:04x}: {:39}  {text}", at * 16, groups.join(" ")));
+    }
+    if bytes.len() > SHOWN {
+        page.line(format!("....  (extra {} bytes omitted)", bytes.len() - SHOWN));
+    }
+}
+
+fn platform_text(page: &mut Page, platform: &Platform) {
+    page.block("Platform", |page| {
+        page.pair("OS", &platform.os);
+        if !platform.os_version.is_empty() {
+            page.pair("OS Version", &platform.os_version);
+        }
+        if !platform.os_features.is_empty() {
+            page.line(format!("OS Features: {}", joined(platform.os_features.iter())));
+        }
+        let architecture = quote(&platform.architecture, true);
+        if platform.variant.is_empty() {
+            page.line(format!("Architecture: {architecture}"));
+        } else {
+            page.line(format!("Architecture: {architecture} ({})", quote(&platform.variant, true)));
+        }
+    });
+}
+
+fn joined<'a>(values: impl Iterator<Item = &'a String>) -> String {
+    values.map(|v| quote(v, true)).collect::<Vec<_>>().join(", ")
+}
+
+fn config_text(page: &mut Page, image: &ImageConfig) {
+    if let Some(created) = &image.created {
+        page.pair("Created", created);
+    }
+    page.pair("Author", &image.author);
+    platform_text(page, &image.platform());
+    let config = &image.config;
+    let escaped = if config.args_escaped { " (escaped)" } else { "" };
+    page.block("Image Config", |page| {
+        page.pair("User", &config.user);
+        if !config.entrypoint.is_empty() {
+            page.list(&format!("Entrypoint{escaped}"), &config.entrypoint);
+        }
+        if config.cmd.is_empty() {
+            page.line(format!("Command{escaped}: (empty)"));
+        } else {
+            page.list(&format!("Command{escaped}"), &config.cmd);
+        }
+        if !config.working_dir.is_empty() {
+            page.pair("Working Directory", &config.working_dir);
+        }
+        if !config.env.is_empty() {
+            page.list("Environment", &config.env);
+        }
+        if !config.stop_signal.is_empty() {
+            page.pair("Stop Signal", &config.stop_signal);
+        }
+        if !config.exposed_ports.is_empty() {
+            page.line(format!("Exposed Ports: {}", joined(config.exposed_ports.keys())));
+        }
+        if !config.volumes.is_empty() {
+            page.line(format!("Volumes: {}", joined(config.volumes.keys())));
+        }
+        if !config.labels.is_empty() {
+            page.map("Labels", config.labels.iter());
+        }
+    });
+}
+
+fn index_text(stat: &IndexStat) -> String {
+    let mut page = Page::default();
+    page.line("== INDEX ==");
+    descriptor_text(&mut page, &stat.index.descriptor);
+    page.line("");
+    page.line("== MANIFESTS ==");
+    let mut table = Table::new(&["DIGEST", "MEDIA TYPE", "PLATFORM", "SIZE"]);
+    for entry in &stat.manifests {
+        table.row([
+            entry.digest.to_string(),
+            one_line(&entry.media_type),
+            entry.platform.as_ref().map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
+            entry.size.map_or_else(|| "<missing>".to_owned(), human_size),
+        ]);
+    }
+    page.text.push_str(&table.to_string());
+    page.text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_where_go_quotes_them() {
+        for (text, want) in [
+            ("plain", "plain"),
+            ("", "\"\""),
+            ("a b", "\"a b\""),
+            ("ESCAPED=a\tb\nc\u{b}d\re", "\"ESCAPED=a\\tb\\nc\\vd\\re\""),
+            ("a,b", "\"a,b\""),
+            ("\u{1}é\u{200b}", "\"\\x01é\\u200b\""),
+        ] {
+            assert_eq!(quote(text, true), want);
+        }
+        assert_eq!(quote("a,b", false), "a,b");
+    }
+
+    #[test]
+    fn embedded_data_is_dumped_in_hex() {
+        let mut page = Page::default();
+        hex_dump(&mut page, b"{}\n");
+        assert_eq!(page.text, "0000: 7b7d 0a                                  {}.\n");
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a person sees: log lines on stderr, progress bars on a terminal, data on stdout.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use umoci::progress::{Counter, Monitor, Task};
+
+use super::failure::{Failure, Outcome};
+
+/// How much is said on stderr, the least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// Only what ends the run.
+    Fatal,
+    /// Errors.
+    Error,
+    /// What may surprise.
+    Warn,
+    /// Each step.
+    Info,
+    /// All.
+    Debug,
+}
+
+impl Level {
+    /// Reads a level as `--log` takes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text.to_ascii_lowercase().as_str() {
+            "debug" => Level::Debug,
+            "info" => Level::Info,
+            "warn" | "warning" => Level::Warn,
+            "error" => Level::Error,
+            "fatal" => Level::Fatal,
+            _ => return None,
+        })
+    }
+}
+
+/// When progress bars are drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// On a terminal.
+    Auto,
+    /// Never.
+    Never,
+}
+
+/// The way to the person who runs the command.
+pub struct Ui {
+    level: Level,
+    color: bool,
+    bars: bool,
+    line: Mutex<()>,
+}
+
+impl Ui {
+    /// Makes a way that says what `level` allows.
+    pub fn new(level: Level, progress: Progress) -> Self {
+        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() && !dumb;
+        let bars = progress == Progress::Auto && io::stderr().is_terminal() && !dumb;
+        Self { level, color, bars, line: Mutex::new(()) }
+    }
+
+    /// Writes one log line if the level allows it. A fatal one is always written.
+    pub fn log(&self, level: Level, message: &str) {
+        if level > self.level {
+            return;
+        }
+        let (symbol, color) = match level {
+            Level::Debug => ("•", 37),
+            Level::Info => ("•", 34),
+            Level::Warn => ("•", 33),
+            Level::Error | Level::Fatal => ("⨯", 31),
+        };
+        let message = super::failure::one_line(message);
+        let text = if self.color {
+            format!("\x1b[{color}m\x1b[1m{symbol:>4}\x1b[0m \x1b[{color}m{message:<25}\x1b[0m\n")
+        } else {
+            format!("{symbol:>4} {message:<25}\n")
+        };
+        let _guard = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is left to tell when stderr itself fails.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+
+    /// Writes data to stdout.
+    pub fn print(&self, text: &[u8]) -> Outcome {
+        let mut out = io::stdout().lock();
+        out.write_all(text).and_then(|()| out.flush()).map_err(Failure::stdout)
+    }
+
+    /// Writes `value` as one line of JSON to stdout.
+    pub fn print_json(&self, value: &impl Serialize) -> Outcome {
+        self.print(&umoci::spec::json::to_bytes(value)?)
+    }
+}
+
+impl fmt::Debug for Ui {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ui").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+impl Monitor for Ui {
+    fn count(&self, _counter: Counter, _n: u64) {}
+
+    fn task(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
+        if !self.bars {
+            return Box::new(umoci::progress::Silent);
+        }
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+        let template = if total.is_some() {
+            "{msg:30!} {wide_bar} {bytes:>10}/{total_bytes:<10} {eta:>4}"
+        } else {
+            "{msg:30!} {spinner} {bytes:>10} {elapsed:>4}"
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(name.to_owned());
+        Box::new(Bar { bar, since: Instant::now() })
+    }
+
+    fn warn(&self, message: fmt::Arguments<'_>) {
+        self.log(Level::Warn, &message.to_string());
+    }
+
+    fn info(&self, message: fmt::Arguments<'_>) {
+        self.log(Level::Info, &message.to_string());
+    }
+}
+
+/// A bar that shows itself only when its task takes longer than a second.
+struct Bar {
+    bar: ProgressBar,
+    since: Instant,
+}
+
+impl Task for Bar {
+    fn advance(&self, n: u64) {
+        if self.bar.is_hidden() && self.since.elapsed() > Duration::from_secs(1) {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        }
+        self.bar.inc(n);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci unpack`
+
+use umoci::bundle::{UnpackOptions, unpack};
+use umoci::image::{Image, resolve_one};
+
+use super::args::{IdMapArgs, ImageArg, positionals};
+use super::failure::Outcome;
+use super::ui::Ui;
+
+/// unpacks a reference into an OCI runtime bundle
+///
+/// Extracts the layers of an image to <bundle>/rootfs and writes a runtime configuration that runc and crun accept,
+/// so that the bundle can be run, or changed and given to umoci repack.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--image <image-path>[:<tag>] <bundle>")]
+pub struct Unpack {
+    #[command(flatten)]
+    image: ImageArg,
+    #[command(flatten)]
+    id_map: IdMapArgs,
+    /// keep symlinks to directories where a layer has a directory
+    #[arg(long = "keep-dirlinks")]
+    keep_dirlinks: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Unpack {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let image = self.image.get()?;
+        let [bundle] = positionals(&self.rest, ["bundle"])?;
+        let options = UnpackOptions {
+            id_map: self.id_map.get()?,
+            keep_dirlinks: self.keep_dirlinks,
+            header: super::mtree_header(),
+            ..UnpackOptions::default()
+        };
+        let store = self.image.open(&image)?;
+        let _reading = store.reading();
+        let loaded = Image::load(&store, resolve_one(&store, &image.target)?)?;
+        unpack(&store, &loaded, bundle.as_ref(), &options, ui)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Edits of an image: a value that collects changes and writes them as new documents, up to the tag.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::Image;
+use crate::digest::{Algorithm, Digest, DigestWriter};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::layer::Encoder;
+use crate::spec::{
+    Compression, Descriptor, History, ImageConfig, Manifest, MediaClass, MediaType, RefName, UNCOMPRESSED_SIZE, json,
+};
+use crate::store::Txn;
+
+/// Size of the buffer between the tar writer and what hashes and compresses it.
+const BUFFER: usize = 256 * 1024;
+
+/// Changes to one image, not yet written.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    walk: Vec<Descriptor>,
+    /// The manifest as it will be; its `config` is filled in when it is written.
+    pub manifest: Manifest,
+    /// The config as it will be.
+    pub config: ImageConfig,
+}
+
+/// A layer that was written, not yet part of an image.
+#[derive(Clone, Debug)]
+pub struct NewLayer {
+    /// As a manifest names it.
+    pub descriptor: Descriptor,
+    /// Digest of the uncompressed tar.
+    pub diff_id: Digest,
+}
+
+impl NewLayer {
+    /// Compresses and stores what `tar` writes, which must be a tar archive.
+    ///
+    /// # Errors
+    /// Whatever `tar` returns, or a failure to store.
+    pub fn write(
+        txn: &mut Txn<'_>,
+        compression: Compression,
+        tar: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<Self> {
+        let blob = txn.write_blob()?;
+        let encoder = Encoder::new(blob, compression)?;
+        let mut hashed = io::BufWriter::with_capacity(BUFFER, DigestWriter::new(encoder, Algorithm::Sha256));
+        tar(&mut hashed)?;
+        let hashed = hashed.into_inner().map_err(io::IntoInnerError::into_error).context(|| "write layer")?;
+        let (encoder, diff_id, uncompressed) = hashed.finish();
+        let stored = encoder.finish()?.finish()?;
+        let mut descriptor = Descriptor::new(MediaType::layer(compression), stored.digest, stored.size);
+        if stored.size != uncompressed {
+            descriptor.annotations.insert(UNCOMPRESSED_SIZE.to_owned(), uncompressed.to_string());
+        }
+        txn.add(&descriptor)?;
+        txn.note_diff_id(&stored.digest, &diff_id);
+        Ok(Self { descriptor, diff_id })
+    }
+}
+
+impl Edit {
+    /// Starts from an image.
+    pub fn new(image: &Image) -> Self {
+        Self {
+            walk: image.walk.clone(),
+            manifest: image.manifest.value.clone(),
+            config: image.config.value.clone(),
+        }
+    }
+
+    /// Appends a layer, with its history entry if there is one.
+    pub fn add_layer(&mut self, layer: NewLayer, history: Option<History>) {
+        self.config.rootfs.diff_ids.push(layer.diff_id);
+        self.manifest.layers.push(layer.descriptor);
+        self.config.history.extend(history.map(|h| History { empty_layer: false, ..h }));
+    }
+
+    /// Notes a change that makes no layer.
+    pub fn add_empty_history(&mut self, history: Option<History>) {
+        self.config.history.extend(history.map(|h| History { empty_layer: true, ..h }));
+    }
+
+    /// The compression for a new layer when none is asked for: that of the topmost compressed layer, else gzip.
+    pub fn auto_compression(&self) -> Compression {
+        let known = self.manifest.layers.iter().rev().find_map(|layer| match layer.media_type.class() {
+            MediaClass::Layer(Compression::None) => None,
+            MediaClass::Layer(compression) => Some(compression),
+            _ => None,
+        });
+        known.unwrap_or(Compression::Gzip)
+    }
+
+    /// Writes config, manifest and the indexes above it, and points `tag` at the result.
+    ///
+    /// Returns the new way from the tag to the manifest. Nothing is tagged before the transaction is committed.
+    pub fn apply(self, txn: &mut Txn<'_>, tag: &RefName) -> Result<Vec<Descriptor>> {
+        let Edit { mut walk, mut manifest, config } = self;
+        let config_type = manifest.config.media_type.clone();
+        manifest.config = txn.put(&json::to_bytes(&config)?, config_type)?;
+        let mut old = walk.last().cloned().ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
+        let mut new = txn.put(&json::to_bytes(&manifest)?, old.media_type.clone())?;
+        for at in (0..walk.len()).rev() {
+            let replaced = Descriptor { digest: new.digest, size: new.size, data: None, ..walk[at].clone() };
+            let before = std::mem::replace(&mut walk[at], replaced);
+            debug_assert_eq!(before.digest, old.digest);
+            if at == 0 {
+                break;
+            }
+            let parent = &walk[at - 1];
+            let bytes = txn.store().read(parent).context(|| format!("read image index {}", parent.digest))?;
+            let bytes = replace_child(&bytes, &old.digest, &new)?;
+            old = parent.clone();
+            new = txn.put(&bytes, parent.media_type.clone())?;
+        }
+        walk[0].annotations.insert(crate::spec::REF_NAME.to_owned(), tag.as_str().to_owned());
+        txn.set_ref(tag, walk[0].clone());
+        Ok(walk)
+    }
+}
+
+/// The bytes of an image index in which every entry of digest `old` names `new` instead; all else stays.
+fn replace_child(index: &[u8], old: &Digest, new: &Descriptor) -> Result<Vec<u8>> {
+    let mut document: Value = json::parse(index)?;
+    let old = old.to_string();
+    let entries = document.get_mut("manifests").and_then(Value::as_array_mut).into_iter().flatten();
+    for entry in entries.filter_map(Value::as_object_mut) {
+        if entry.get("digest").and_then(Value::as_str) == Some(&old) {
+            entry.insert("digest".to_owned(), new.digest.to_string().into());
+            entry.insert("size".to_owned(), new.size.into());
+            entry.shift_remove("data");
+        }
+    }
+    json::to_bytes(&document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_entry_of_the_changed_child_is_replaced() {
+        let (old, other) = (Digest::sha256(b"old"), Digest::sha256(b"other"));
+        let new = Descriptor::new(MediaType::MANIFEST, Digest::sha256(b"new"), 7);
+        let text = format!(
+            r#"{{"x":1,"manifests":[{{"digest":"{other}","size":1,"y":[2]}},{{"size":3,"digest":"{old}","data":"AA==","z":0}}]}}"#
+        );
+        let got = replace_child(text.as_bytes(), &old, &new).expect("index");
+        let want = format!(
+            "{{\"x\":1,\"manifests\":[{{\"digest\":\"{other}\",\"size\":1,\"y\":[2]}},{{\"size\":7,\"digest\":\"{}\",\"z\":0}}]}}\n",
+            new.digest
+        );
+        assert_eq!(String::from_utf8(got).expect("utf-8"), want);
+    }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a tag or digest to the images it leads to.
+
+use std::fmt;
+
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::spec::{Descriptor, ImageIndex, MediaClass, Raw, RefName};
+use crate::store::Store;
+
+/// Nested indexes deeper than this are refused.
+pub const MAX_DEPTH: usize = 32;
+
+/// More images than this behind one tag are refused.
+const MAX_TARGETS: usize = 100_000;
+
+/// What a person names an image by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A tag.
+    Name(RefName),
+    /// A digest, tagged or not.
+    Digest(Digest),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Name(name) => name.fmt(f),
+            Target::Digest(digest) => digest.fmt(f),
+        }
+    }
+}
+
+/// What a target leads to.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The entries of `index.json` (or what was found by digest), in order.
+    pub roots: Vec<Descriptor>,
+    /// Every way from an entry to something that is not an index, depth first.
+    pub walks: Vec<Vec<Descriptor>>,
+}
+
+/// Finds what `target` leads to. Indexes are descended, everything else is an end.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] if there is no such tag or blob, [`ErrorKind::Corrupt`] for a damaged index,
+/// [`ErrorKind::Limit`] for indexes nested too deep.
+pub fn resolve(store: &Store, target: &Target) -> Result<Resolved> {
+    let roots = match target {
+        Target::Name(name) => store.lookup(name)?,
+        Target::Digest(digest) => vec![by_digest(store, digest)?],
+    };
+    if roots.is_empty() {
+        return Err(not_found(store, target));
+    }
+    let mut walks = Vec::new();
+    for root in &roots {
+        descend(store, &mut vec![root.clone()], &mut walks).context(|| format!("resolve {target}"))?;
+    }
+    Ok(Resolved { roots, walks })
+}
+
+/// Finds the one image that `target` leads to.
+///
+/// # Errors
+/// As [`resolve`], and [`ErrorKind::Ambiguous`] if there are several.
+pub fn resolve_one(store: &Store, target: &Target) -> Result<Vec<Descriptor>> {
+    let mut found = resolve(store, target)?.walks;
+    match (found.pop(), found.is_empty()) {
+        (None, _) => Err(not_found(store, target)),
+        (Some(walk), true) => Ok(walk),
+        (Some(last), false) => {
+            found.push(last);
+            Err(Error::new(ErrorKind::Ambiguous, format!("tag is ambiguous: {target} ({})", choices(&found))))
+        }
+    }
+}
+
+/// A descriptor for a bare digest: as `index.json` has it if it does, else by what the blob itself says.
+fn by_digest(store: &Store, digest: &Digest) -> Result<Descriptor> {
+    for entry in store.refs()? {
+        if let Ok(descriptor) = entry.descriptor
+            && descriptor.digest == *digest
+        {
+            return Ok(descriptor);
+        }
+    }
+    Ok(store.identify(digest, None)?.descriptor)
+}
+
+fn descend(store: &Store, walk: &mut Vec<Descriptor>, found: &mut Vec<Vec<Descriptor>>) -> Result<()> {
+    let Some(last) = walk.last() else { return Ok(()) };
+    if last.media_type.class() != MediaClass::Index {
+        if found.len() >= MAX_TARGETS {
+            return Err(Error::new(ErrorKind::Limit, format!("more than {MAX_TARGETS} images")));
+        }
+        found.push(walk.clone());
+        return Ok(());
+    }
+    if walk.len() > MAX_DEPTH {
+        let text = format!("image index {} is nested deeper than {MAX_DEPTH} levels", last.digest);
+        return Err(Error::new(ErrorKind::Limit, text));
+    }
+    let digest = last.digest;
+    let index = store
+        .read(last)
+        .and_then(Raw::<ImageIndex>::parse)
+        .and_then(|index| index.value.check().map(|()| index))
+        .context(|| format!("read image index {digest}"))?;
+    for child in index.value.manifests {
+        walk.push(child);
+        descend(store, walk, found)?;
+        walk.pop();
+    }
+    Ok(())
+}
+
+fn choices(walks: &[Vec<Descriptor>]) -> String {
+    let name = |walk: &Vec<Descriptor>| {
+        let last = walk.last()?;
+        Some(match &last.platform {
+            Some(platform) => platform.to_string(),
+            None => last.digest.to_string(),
+        })
+    };
+    let mut names: Vec<String> = walks.iter().take(8).filter_map(name).collect();
+    if walks.len() > names.len() {
+        names.push(format!("and {} more", walks.len() - names.len()));
+    }
+    format!("it leads to {}", names.join(", "))
+}
+
+/// The error for a target that is not there, with the nearest tag where one is near.
+fn not_found(store: &Store, target: &Target) -> Error {
+    let text = match target {
+        Target::Digest(digest) => format!("no image found at {digest}"),
+        Target::Name(name) => {
+            let names: Vec<String> =
+                store.refs().map(|refs| refs.into_iter().filter_map(|r| r.name).collect()).unwrap_or_default();
+            match nearest(name.as_str(), &names) {
+                Some(near) => format!("tag not found: {name} (did you mean {near:?}?)"),
+                None => format!("tag not found: {name}"),
+            }
+        }
+    };
+    Error::new(ErrorKind::NotFound, text)
+}
+
+/// The name that a mistyped one was meant to be: at most a third of its letters differ.
+fn nearest<'a>(typed: &str, names: &'a [String]) -> Option<&'a str> {
+    let best = names.iter().map(|name| (distance(typed, name), name)).min()?;
+    (best.0 <= typed.len().max(3) / 3).then_some(best.1.as_str())
+}
+
+/// Count of letters to add, drop or change to get from `a` to `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = corner + usize::from(x != *y);
+            corner = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_tag_names_the_nearest_one() {
+        let names: Vec<String> = ["latest", "v1.0", "debian"].map(str::to_owned).to_vec();
+        assert_eq!(nearest("lates", &names), Some("latest"));
+        assert_eq!(nearest("debain", &names), Some("debian"));
+        assert_eq!(nearest("fedora", &names), None);
+    }
+}

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Blobs: written under a temporary name, made durable, then named; verified whenever they are read.
+//!
+//! Order of a write: temporary file, content, fsync, rename to its digest, fsync of the directory. A crash leaves a
+//! temporary file at worst.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+
+use super::{Layout, disk};
+use crate::digest::{Algorithm, Digest, Hasher, VerifyReader};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::spec::{Descriptor, MediaClass};
+
+/// Reads a blob and verifies it; see [`VerifyReader`].
+pub type BlobReader = VerifyReader<Box<dyn Read + Send>>;
+
+/// A blob that is now in the layout.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whether a blob of this digest was there before.
+    pub existed: bool,
+}
+
+/// A blob being written. Dropping it unfinished leaves the layout as it was.
+pub struct BlobWriter {
+    layout: Layout,
+    path: PathBuf,
+    /// `None` once the blob has its name.
+    file: Option<File>,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl std::fmt::Debug for BlobWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlobWriter").field("path", &self.path).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl BlobWriter {
+    pub(super) fn new(layout: &Layout, algorithm: Algorithm) -> Result<Self> {
+        let path = layout.temp_path("blob")?;
+        let file = layout.disk().create_temp(&path)?;
+        Ok(Self { layout: layout.clone(), path, file: Some(file), hasher: Hasher::new(algorithm), size: 0 })
+    }
+
+    /// Gives the blob its name, durably.
+    pub fn finish(mut self) -> Result<Stored> {
+        let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256));
+        self.publish(hasher.finish())
+    }
+
+    /// As [`BlobWriter::finish`], if what was written is what `expected` says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is not; nothing is left behind.
+    pub fn finish_as(mut self, expected: &Descriptor) -> Result<Stored> {
+        let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256));
+        let digest = hasher.finish();
+        if digest != expected.digest {
+            let text = format!("verified reader digest mismatch: expected {}, got {digest}", expected.digest);
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        if self.size != expected.size {
+            let text = format!(
+                "verified reader size mismatch: {digest} is {} bytes, its descriptor says {}",
+                self.size, expected.size
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        self.publish(digest)
+    }
+
+    fn publish(&mut self, digest: Digest) -> Result<Stored> {
+        let file = self.file.take().ok_or_else(|| Error::new(ErrorKind::Invalid, "blob is finished already"))?;
+        let published = self.layout.publish(&file, &self.path, &digest);
+        if published.is_err() {
+            self.file = Some(file);
+        }
+        Ok(Stored { digest, size: self.size, existed: published? })
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let file = self.file.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        disk::write(file, buf, &self.path)?;
+        self.hasher.update(buf);
+        self.size += buf.len() as u64;
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // The directory of this process goes at its end anyway.
+            let _ = disk::remove_all(&self.path);
+        }
+    }
+}
+
+impl Layout {
+    /// Starts a new blob.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`] or [`ErrorKind::Denied`] if this process may not write to the layout.
+    pub fn write_blob(&self, algorithm: Algorithm) -> Result<BlobWriter> {
+        BlobWriter::new(self, algorithm)
+    }
+
+    /// Names a temporary file by its digest, durably; `true` if there was such a blob.
+    ///
+    /// A blob that is there already is replaced: these bytes are known to be right, those may have been damaged.
+    fn publish(&self, file: &File, temp: &Path, digest: &Digest) -> Result<bool> {
+        let target = self.blob_path(digest);
+        let dir = self.algorithm_dir(digest.algorithm());
+        self.access().give_file(file, temp)?;
+        self.disk().sync(file, temp)?;
+        let existed = disk::stat(&target)?.is_some();
+        if !existed && self.access().make_dir(&dir)? {
+            self.disk().sync_dir(&self.blobs_dir())?;
+        }
+        self.disk().rename(temp, &target)?;
+        self.disk().sync_dir(&dir)?;
+        Ok(existed)
+    }
+
+    /// Takes over the blob that stands in the file `from`, without copying bytes where the file system can share
+    /// them; `None` if it cannot, and the caller copies.
+    ///
+    /// The content is verified like any other: a reflink is read from the new file, so that nobody can change it
+    /// between the check and the use.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is not what `expected` says.
+    pub fn adopt_blob(&self, expected: &Descriptor, from: &Path) -> Result<Option<Stored>> {
+        let (source, found) = disk::open(from)?;
+        let temp = self.temp_path("blob")?;
+        let file = self.disk().create_temp(&temp)?;
+        let result = (|| {
+            let mut shared = disk::reflink(&source, &file);
+            // A hard link shares owner and mode too, and a later change in place by a tool that does not replace
+            // files; so only large blobs that look just as ours would are shared that way.
+            let alike = (found.uid, found.gid, found.mode) == self.blob_owner();
+            if !shared && alike && expected.size >= MIN_HARD_LINK {
+                disk::remove_all(&temp)?;
+                shared = disk::hard_link(from, &temp);
+            }
+            if !shared {
+                return Ok(None);
+            }
+            let (file, found) = disk::open(&temp)?;
+            let file_again = disk::open(&temp)?.0;
+            VerifyReader::new(file_again, expected.digest, expected.size).finish()?;
+            let existed = self.publish(&file, &temp, &expected.digest)?;
+            Ok(Some(Stored { digest: expected.digest, size: found.size, existed }))
+        })();
+        if !matches!(result, Ok(Some(_))) {
+            let _ = disk::remove_all(&temp);
+        }
+        result
+    }
+
+    /// Opens the blob that `descriptor` names, for one pass from start to end.
+    ///
+    /// Bytes are hashed as they pass, and the last read fails with [`ErrorKind::Corrupt`] if size or digest differ
+    /// from the descriptor; a reader that is dropped early has verified nothing. Data embedded in the descriptor is
+    /// taken instead of the file. Spec: image-layout, blobs; descriptor, embedded content.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such blob.
+    pub fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobReader> {
+        let (digest, size) = (descriptor.digest, descriptor.size);
+        if descriptor.media_type.class() == MediaClass::Empty && (digest != Digest::sha256(b"{}") || size != 2) {
+            let text = format!("empty json blob is invalid: {digest} of {size} bytes");
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        if let Some(data) = &descriptor.data {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(data).map_err(|e| {
+                Error::new(ErrorKind::Corrupt, format!("invalid embedded descriptor data: {digest}: {e}"))
+            })?;
+            let mut check = VerifyReader::new(bytes.as_slice(), digest, size);
+            check.finish().context(|| "invalid embedded descriptor data")?;
+            return Ok(VerifyReader::new(Box::new(io::Cursor::new(bytes)), digest, size));
+        }
+        let (file, _) = disk::open(&self.blob_path(&digest)).context(|| "open blob")?;
+        Ok(VerifyReader::new(Box::new(file), digest, size))
+    }
+
+    /// Reads and verifies a whole blob of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Layout::open_blob`], and [`ErrorKind::Limit`] if its descriptor says that it is larger.
+    pub fn read_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        if descriptor.size > limit {
+            let text = format!(
+                "blob {} is {} bytes; documents larger than {limit} bytes are not read",
+                descriptor.digest, descriptor.size
+            );
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size.min(1 << 20)).unwrap_or(0));
+        self.open_blob(descriptor)?
+            .read_to_end(&mut bytes)
+            .context(|| format!("read blob {}", descriptor.digest))?;
+        Ok(bytes)
+    }
+
+    /// Size in bytes of the file that stands for `digest`; `None` if there is none.
+    pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        Ok(disk::stat(&self.blob_path(digest))?.filter(|f| f.is_file).map(|f| f.size))
+    }
+
+    /// Opens the file that stands for `digest` without verifying anything, with its size.
+    pub(crate) fn open_unverified(&self, digest: &Digest) -> Result<Option<(File, u64)>> {
+        match disk::open(&self.blob_path(digest)) {
+            Ok((file, found)) => Ok(Some((file, found.size))),
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Removes a blob; it is no error if it is gone already.
+    pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
+        match self.disk().unlink(&self.blob_path(digest)) {
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Makes removals of blobs durable.
+    pub(crate) fn sync_blobs(&self, algorithm: Algorithm) -> Result<()> {
+        let dir = self.algorithm_dir(algorithm);
+        if disk::stat(&dir)?.is_some() { self.disk().sync_dir(&dir) } else { Ok(()) }
+    }
+}
+
+/// Smaller blobs are copied rather than hard-linked, in bytes.
+const MIN_HARD_LINK: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::MediaType;
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let dir = tempfile::tempdir().expect("dir");
+        let layout = Layout::create(&dir.path().join("img")).expect("create");
+        (dir, layout)
+    }
+
+    fn put(layout: &Layout, bytes: &[u8]) -> Stored {
+        let mut writer = layout.write_blob(Algorithm::Sha256).expect("writer");
+        writer.write_all(bytes).expect("write");
+        writer.finish().expect("finish")
+    }
+
+    #[test]
+    fn a_blob_that_was_not_finished_never_was() {
+        let (_dir, layout) = layout();
+        let mut writer = layout.write_blob(Algorithm::Sha256).expect("writer");
+        writer.write_all(b"half").expect("write");
+        let wrong = Descriptor::new(MediaType::LAYER, Digest::sha256(b"whole"), 5);
+        assert_eq!(writer.finish_as(&wrong).expect_err("wrong").kind(), ErrorKind::Corrupt);
+        drop(layout.write_blob(Algorithm::Sha256).expect("writer"));
+        assert_eq!(layout.blobs(Algorithm::Sha256).expect("list").count(), 0);
+        assert!(disk::list(&layout.private_dir().join("tmp")).expect("list").iter().all(|process| {
+            disk::list(&layout.private_dir().join("tmp").join(process)).expect("list").is_empty()
+        }));
+    }
+
+    #[test]
+    fn damage_of_every_kind_is_seen_when_reading() {
+        let (_dir, layout) = layout();
+        let stored = put(&layout, b"content");
+        let good = Descriptor::new(MediaType::LAYER, stored.digest, 7);
+        assert_eq!(layout.read_blob(&good, 100).expect("good"), b"content");
+        let path = layout.blob_path(&stored.digest);
+        for (bytes, want) in [
+            (&b"contenT"[..], "verified reader digest mismatch"),
+            (b"conten", "verified reader digest mismatch"),
+            (b" content", "verified reader digest mismatch"),
+            (b"content\0", "verified reader size mismatch"),
+        ] {
+            std::fs::write(&path, bytes).expect("damage");
+            let err = layout.read_blob(&good, 100).expect_err(want);
+            assert!(err.to_string().contains(want) && err.to_string().contains(&stored.digest.to_string()), "{err}");
+        }
+        std::fs::remove_file(&path).expect("remove");
+        assert_eq!(layout.read_blob(&good, 100).expect_err("gone").kind(), ErrorKind::NotFound);
+        assert!(put(&layout, b"content").size == 7 && layout.read_blob(&good, 100).is_ok(), "a new write heals");
+        assert_eq!(layout.read_blob(&good, 6).expect_err("limit").kind(), ErrorKind::Limit);
+    }
+
+    #[test]
+    fn embedded_data_stands_for_the_blob_and_is_verified() {
+        let (_dir, layout) = layout();
+        let mut descriptor = Descriptor::new(MediaType::EMPTY, Digest::sha256(b"{}"), 2);
+        descriptor.data = Some("e30=".to_owned());
+        assert_eq!(layout.read_blob(&descriptor, 10).expect("data"), b"{}");
+        descriptor.data = Some("e31=".to_owned());
+        let err = layout.read_blob(&descriptor, 10).expect_err("other data");
+        assert!(err.to_string().starts_with("invalid embedded descriptor data"), "{err}");
+    }
+
+    #[test]
+    fn adopted_blobs_are_verified_like_copied_ones() {
+        let (dir, layout) = layout();
+        let from = dir.path().join("file");
+        let bytes = vec![7; 100_000];
+        std::fs::write(&from, &bytes).expect("write");
+        let good = Descriptor::new(MediaType::LAYER, Digest::sha256(&bytes), bytes.len() as u64);
+        if let Some(stored) = layout.adopt_blob(&good, &from).expect("adopt") {
+            assert_eq!(stored.digest, good.digest);
+        }
+        let bad = Descriptor::new(MediaType::LAYER, Digest::sha256(b"other"), bytes.len() as u64);
+        assert!(!matches!(layout.adopt_blob(&bad, &from), Ok(Some(_))));
+        assert!(layout.blob_size(&bad.digest).expect("stat").is_none());
+    }
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The operations that change a store, behind one small trait, and the reads beside them.
+//!
+//! Everything that a crash can cut in two goes through [`Disk`], so that a test can record the order of operations.
+//! The only file of this module that knows `std::fs`.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+
+/// What can change a store. Each call is one step that a crash can come before or after.
+pub(crate) trait Disk: Send + Sync {
+    /// Makes a new file for writing at `path`.
+    fn create_temp(&self, path: &Path) -> Result<File>;
+    /// Makes the content of `file`, which stands at `path`, durable.
+    fn sync(&self, file: &File, path: &Path) -> Result<()>;
+    /// Moves `from` over `to` in one step.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+    /// Makes the names in the directory at `path` durable.
+    fn sync_dir(&self, path: &Path) -> Result<()>;
+    /// Removes the file at `path`.
+    fn unlink(&self, path: &Path) -> Result<()>;
+}
+
+/// The disk of this machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OsDisk;
+
+fn doing<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<T> {
+    result.context(|| format!("{verb} {}", path.display()))
+}
+
+impl Disk for OsDisk {
+    fn create_temp(&self, path: &Path) -> Result<File> {
+        let options = OpenOptions::new().write(true).read(true).create_new(true).mode(0o600).clone();
+        doing(options.open(path), "create", path)
+    }
+
+    fn sync(&self, file: &File, path: &Path) -> Result<()> {
+        doing(file.sync_all(), "sync", path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        doing(fs::rename(from, to), "rename to", to)
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        doing(File::open(path).and_then(|dir| dir.sync_all()), "sync directory", path)
+    }
+
+    fn unlink(&self, path: &Path) -> Result<()> {
+        doing(fs::remove_file(path), "remove", path)
+    }
+}
+
+/// Owner, group and mode that a new file or directory of a layout gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// Owner of the layout's root directory.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its mode, which those of new files are cut from.
+    pub mode: u32,
+}
+
+impl Access {
+    /// Gives `file` the owner (as far as this process may) and the mode of a file of the layout.
+    pub(crate) fn give_file(self, file: &File, path: &Path) -> Result<()> {
+        self.give(file, self.mode & 0o666, path)
+    }
+
+    fn give(self, file: &File, mode: u32, path: &Path) -> Result<()> {
+        let now = doing(file.metadata(), "stat", path)?;
+        if rustix::process::geteuid().is_root() && (now.uid(), now.gid()) != (self.uid, self.gid) {
+            let owner = (rustix::fs::Uid::from_raw(self.uid), rustix::fs::Gid::from_raw(self.gid));
+            rustix::fs::fchown(file, Some(owner.0), Some(owner.1)).context(|| format!("chown {}", path.display()))?;
+        }
+        if now.mode() & 0o7777 != mode {
+            doing(file.set_permissions(Permissions::from_mode(mode)), "chmod", path)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a directory of the layout; `false` if there was one.
+    pub(crate) fn make_dir(self, path: &Path) -> Result<bool> {
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {}
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
+            Err(err) => return doing(Err(err), "create directory", path),
+        }
+        let dir = doing(File::open(path), "open", path)?;
+        self.give(&dir, self.mode & 0o2777, path)?;
+        Ok(true)
+    }
+
+    /// Opens a lock file, which is made if it is not there.
+    pub(crate) fn open_lock(self, path: &Path) -> Result<File> {
+        if let Some(file) = open_optional(path)? {
+            return Ok(file);
+        }
+        match OpenOptions::new().write(true).read(true).create_new(true).mode(0o600).open(path) {
+            Ok(file) => self.give_file(&file, path).map(|()| file),
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => doing(File::open(path), "open", path),
+            Err(err) => doing(Err(err), "create", path),
+        }
+    }
+}
+
+/// What `stat` says of a path.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub is_dir: bool,
+    pub is_file: bool,
+    pub is_special: bool,
+    pub size: u64,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+    pub stamp: super::Stamp,
+}
+
+/// Looks at `path`, following links; `None` if nothing is there.
+pub(crate) fn stat(path: &Path) -> Result<Option<Found>> {
+    optional(fs::metadata(path), "stat", path).map(|m| m.as_ref().map(found))
+}
+
+/// Looks at `path` itself; `None` if nothing is there.
+pub(crate) fn lstat(path: &Path) -> Result<Option<Found>> {
+    optional(fs::symlink_metadata(path), "stat", path).map(|m| m.as_ref().map(found))
+}
+
+/// Looks at an open file.
+pub(crate) fn fstat(file: &File, path: &Path) -> Result<Found> {
+    doing(file.metadata(), "stat", path).map(|m| found(&m))
+}
+
+fn found(m: &fs::Metadata) -> Found {
+    let kind = m.file_type();
+    Found {
+        is_dir: m.is_dir(),
+        is_file: m.is_file(),
+        is_special: kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device(),
+        size: m.len(),
+        uid: m.uid(),
+        gid: m.gid(),
+        mode: m.mode() & 0o7777,
+        stamp: super::Stamp {
+            dev: m.dev(),
+            ino: m.ino(),
+            size: m.len(),
+            mtime: (m.mtime(), m.mtime_nsec()),
+            ctime: (m.ctime(), m.ctime_nsec()),
+        },
+    }
+}
+
+fn optional<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(err) => doing(Err(err), verb, path),
+    }
+}
+
+/// Opens a file to read; `None` if nothing is there. Does not hang on a fifo.
+pub(crate) fn open_optional(path: &Path) -> Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    optional(options.open(path), "open", path)
+}
+
+/// Opens a regular file to read.
+pub(crate) fn open(path: &Path) -> Result<(File, Found)> {
+    let missing = || Error::new(ErrorKind::NotFound, format!("open {}: no such file or directory", path.display()));
+    let file = open_optional(path)?.ok_or_else(missing)?;
+    let found = fstat(&file, path)?;
+    if !found.is_file {
+        return Err(Error::new(ErrorKind::Invalid, format!("{} is not a regular file", path.display())));
+    }
+    Ok((file, found))
+}
+
+/// Reads a whole file of at most `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, super::Stamp)> {
+    let (file, found) = open(path)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(found.size.min(limit)).unwrap_or(0));
+    doing(file.take(limit + 1).read_to_end(&mut bytes), "read", path)?;
+    if bytes.len() as u64 > limit {
+        let text = format!("{} is larger than {limit} bytes", path.display());
+        return Err(Error::new(ErrorKind::Limit, text));
+    }
+    Ok((bytes, found.stamp))
+}
+
+/// Writes all of `bytes`.
+pub(crate) fn write(file: &mut File, bytes: &[u8], path: &Path) -> Result<()> {
+    doing(file.write_all(bytes), "write", path)
+}
+
+/// Names in a directory, in no order; none if it is not there.
+pub(crate) fn list(path: &Path) -> Result<Vec<OsString>> {
+    let Some(entries) = optional(fs::read_dir(path), "read directory", path)? else { return Ok(Vec::new()) };
+    entries.map(|entry| doing(entry.map(|e| e.file_name()), "read directory", path)).collect()
+}
+
+/// Names in a directory one by one.
+pub(crate) fn entries(path: &Path) -> Result<Option<impl Iterator<Item = Result<OsString>> + use<>>> {
+    let base: PathBuf = path.to_owned();
+    let entries = optional(fs::read_dir(path), "read directory", path)?;
+    Ok(entries.map(|e| e.map(move |entry| doing(entry.map(|e| e.file_name()), "read directory", &base))))
+}
+
+/// Makes `path` and what is above it, as a caller's umask has it.
+pub(crate) fn make_dirs(path: &Path) -> Result<()> {
+    doing(fs::create_dir_all(path), "create directory", path)
+}
+
+/// Makes one directory, which must not exist.
+pub(crate) fn make_dir(path: &Path) -> Result<()> {
+    doing(fs::create_dir(path), "create directory", path)
+}
+
+/// Opens a directory, for locking.
+pub(crate) fn open_dir(path: &Path) -> Result<File> {
+    doing(File::open(path), "open", path)
+}
+
+/// Removes whatever stands at `path`, links not followed.
+pub(crate) fn remove_all(path: &Path) -> Result<()> {
+    let result = match lstat(path)? {
+        Some(found) if found.is_dir => fs::remove_dir_all(path),
+        Some(_) => fs::remove_file(path),
+        None => Ok(()),
+    };
+    doing(result, "remove", path)
+}
+
+/// Makes `to` a copy of the open file `from` without copying bytes, where the file system can.
+pub(crate) fn reflink(from: &File, to: &File) -> bool {
+    rustix::fs::ioctl_ficlone(to, from).is_ok()
+}
+
+/// Gives the file at `from` a second name.
+pub(crate) fn hard_link(from: &Path, to: &Path) -> bool {
+    fs::hard_link(from, to).is_ok()
+}
+
+/// Whether this process may write in the directory at `path`.
+pub(crate) fn writable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `index.json`: read, changed and written without touching what is not ours.
+//!
+//! Invariant: members and entries that an edit does not concern keep their order and their very bytes.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::spec::{Descriptor, MediaType, REF_NAME, RefName, json};
+
+/// The document, in pieces.
+#[derive(Clone, Debug)]
+pub struct IndexJson {
+    /// All members but `manifests`, in order.
+    members: Vec<(String, Box<RawValue>)>,
+    /// How many members stand before `manifests`.
+    before: usize,
+    entries: Vec<Entry>,
+}
+
+/// One entry of `manifests`.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its tag, if it has one.
+    pub ref_name: Option<String>,
+    raw: Box<RawValue>,
+}
+
+impl Entry {
+    /// The entry as a descriptor.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is none; other entries are not concerned.
+    pub fn descriptor(&self) -> Result<Descriptor> {
+        let name = || format!("index.json: entry {:?}", self.ref_name.as_deref().unwrap_or("<none>"));
+        json::parse(self.raw.get().as_bytes()).context(name)
+    }
+
+    fn new(raw: Box<RawValue>) -> Self {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(default)]
+            annotations: Option<serde_json::Map<String, serde_json::Value>>,
+        }
+        let named: Option<Named> = serde_json::from_str(raw.get()).ok();
+        let name = named.and_then(|n| n.annotations).and_then(|mut a| a.remove(REF_NAME));
+        let ref_name = name.and_then(|v| v.as_str().map(str::to_owned));
+        Self { ref_name, raw }
+    }
+}
+
+fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>> {
+    let text = String::from_utf8(json::to_bytes(value)?)
+        .map_err(|_| Error::new(ErrorKind::Invalid, "JSON that is not UTF-8"))?;
+    RawValue::from_string(text.trim_end().to_owned())
+        .map_err(|e| Error::new(ErrorKind::Invalid, format!("write JSON: {e}")))
+}
+
+impl IndexJson {
+    /// Parses the file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is no JSON object, or has a member twice.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        json::parse(bytes)
+    }
+
+    /// The file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = vec![b'{'];
+        let mut first = true;
+        let mut comma = |out: &mut Vec<u8>| {
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+        };
+        for at in 0..=self.members.len() {
+            if at == self.before {
+                comma(&mut out);
+                out.extend_from_slice(b"\"manifests\":[");
+                for (at, entry) in self.entries.iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    out.extend_from_slice(entry.raw.get().as_bytes());
+                }
+                out.push(b']');
+            }
+            if let Some((name, value)) = self.members.get(at) {
+                comma(&mut out);
+                out.extend_from_slice(serde_json::Value::from(name.as_str()).to_string().as_bytes());
+                out.push(b':');
+                out.extend_from_slice(value.get().as_bytes());
+            }
+        }
+        out.extend_from_slice(b"}\n");
+        out
+    }
+
+    /// The entries, in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Points `name` at `descriptor`: every entry of that name goes, the new one comes last.
+    pub fn set_ref(&mut self, name: &RefName, mut descriptor: Descriptor) -> Result<()> {
+        self.settle()?;
+        descriptor.annotations.insert(REF_NAME.to_owned(), name.as_str().to_owned());
+        self.entries.retain(|e| e.ref_name.as_deref() != Some(name.as_str()));
+        self.entries.push(Entry { ref_name: Some(name.as_str().to_owned()), raw: raw(&descriptor)? });
+        Ok(())
+    }
+
+    /// Drops every entry of this name; `false` if there was none.
+    pub fn remove_ref(&mut self, name: &RefName) -> Result<bool> {
+        self.settle()?;
+        let before = self.entries.len();
+        self.entries.retain(|e| e.ref_name.as_deref() != Some(name.as_str()));
+        Ok(self.entries.len() != before)
+    }
+
+    /// Whether an entry has this name.
+    pub fn has_ref(&self, name: &RefName) -> bool {
+        self.entries.iter().any(|e| e.ref_name.as_deref() == Some(name.as_str()))
+    }
+
+    /// Sets the members that every index we write has.
+    fn settle(&mut self) -> Result<()> {
+        let mut set = |at: usize, name: &str, value: Box<RawValue>| {
+            if let Some(member) = self.members.iter_mut().find(|(n, _)| n == name) {
+                if member.1.get() != value.get() {
+                    member.1 = value;
+                }
+            } else {
+                let at = at.min(self.members.len());
+                self.members.insert(at, (name.to_owned(), value));
+                self.before += usize::from(at <= self.before);
+            }
+        };
+        set(0, "schemaVersion", raw(&2)?);
+        set(1, "mediaType", raw(&MediaType::INDEX)?);
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for IndexJson {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = IndexJson;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an image index")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<IndexJson, A::Error> {
+                let mut members: Vec<(String, Box<RawValue>)> = Vec::new();
+                let mut entries = None;
+                let mut before = 0;
+                while let Some(name) = map.next_key::<String>()? {
+                    let twice = members.iter().any(|(n, _)| *n == name) || (name == "manifests" && entries.is_some());
+                    if twice {
+                        return Err(serde::de::Error::custom(format!("member {name:?} stands twice")));
+                    }
+                    if name == "manifests" {
+                        entries = Some(map.next_value::<Option<Vec<Box<RawValue>>>>()?.unwrap_or_default());
+                        before = members.len();
+                    } else {
+                        members.push((name, map.next_value()?));
+                    }
+                }
+                if entries.is_none() {
+                    before = members.len();
+                }
+                let entries = entries.unwrap_or_default().into_iter().map(Entry::new).collect();
+                Ok(IndexJson { members, before, entries })
+            }
+        }
+        d.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    fn name(text: &str) -> RefName {
+        text.parse().expect("name")
+    }
+
+    #[test]
+    fn what_is_not_ours_keeps_its_bytes_and_place() {
+        let foreign = r#"{ "x": [1,  2], "schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"digest":"nonsense"}, {"size": 1.0,"annotations":{"org.opencontainers.image.ref.name":"keep","k":"v"}}],"annotations":{"a":"<b>"}}"#;
+        let mut index = IndexJson::parse(foreign.as_bytes()).expect("index");
+        index.set_ref(&name("new"), Descriptor::new(MediaType::MANIFEST, Digest::sha256(b""), 0)).expect("set");
+        assert!(index.remove_ref(&name("new")).expect("remove"));
+        assert!(!index.remove_ref(&name("new")).expect("remove"));
+        let want = foreign.replace("{ \"x\": [1,  2], ", "{\"x\":[1,  2],").replace("}, {", "},{") + "\n";
+        assert_eq!(String::from_utf8(index.to_bytes()).expect("utf-8"), want);
+        assert!(index.entries()[0].descriptor().is_err());
+    }
+
+    #[test]
+    fn a_ref_moves_to_the_end_and_replaces_its_namesakes() {
+        let mut index = IndexJson::parse(b"{}").expect("empty");
+        for (tag, data) in [("a", b"1"), ("b", b"2"), ("a", b"3")] {
+            index.set_ref(&name(tag), Descriptor::new(MediaType::MANIFEST, Digest::sha256(data), 1)).expect("set");
+        }
+        let names: Vec<_> = index.entries().iter().map(|e| e.ref_name.as_deref().expect("name")).collect();
+        assert_eq!(names, ["b", "a"]);
+        assert_eq!(index.entries()[1].descriptor().expect("descriptor").digest, Digest::sha256(b"3"));
+        let text = String::from_utf8(index.to_bytes()).expect("utf-8");
+        assert!(text.starts_with("{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":["), "{text}");
+    }
+
+    #[test]
+    fn odd_documents() {
+        assert!(IndexJson::parse(br#"{"manifests":null,"schemaVersion":0}"#).expect("null").entries().is_empty());
+        for bad in [&b"[]"[..], b"", b"{\"manifests\":{}}", b"{\"a\":1,\"a\":2}", b"{\"manifests\":[],\"manifests\":[]}"] {
+            assert!(IndexJson::parse(bad).is_err(), "{}", String::from_utf8_lossy(bad));
+        }
+    }
+}
