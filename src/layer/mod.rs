@@ -1,2 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Layers: tar bytes to entries and back. Knows nothing of disks or stores.
+//! Layers: tar bytes to entries and back, compressed or not. Knows nothing of disks or stores.
+//!
+//! Invariants: an [`Entry`]'s path is clean; whiteouts are told apart here and nowhere else; the same nodes give the
+//! same bytes, whatever the number of threads. Spec: image-spec, layer.
+
+mod compress;
+mod limits;
+mod pax;
+mod read;
+mod write;
+
+pub use compress::{Encoder, LayerStream};
+pub use limits::Limits;
+pub use read::LayerReader;
+pub use write::LayerWriter;
+
+use crate::node::{Node, TreePath};
+
+/// Prefix of the base name of a whiteout; no file of an image can have such a name.
+pub const WHITEOUT_PREFIX: &[u8] = b".wh.";
+
+/// Base name of the entry that hides all that lower layers have in its directory.
+pub const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// One entry of a layer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// What it is about: its own path, for a whiteout that which is hidden, for an opaque one the directory.
+    pub path: TreePath,
+    /// What it says.
+    pub body: EntryBody,
+}
+
+/// What an entry of a layer says of its path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EntryBody {
+    /// It is this; the content of a regular file follows in the stream.
+    Node(Node),
+    /// It is another name of `target`.
+    HardLink {
+        /// Path below the root.
+        target: TreePath,
+    },
+    /// Lower layers' file or directory of this path is hidden.
+    Whiteout,
+    /// All that lower layers have in this directory is hidden.
+    Opaque,
+}

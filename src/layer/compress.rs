@@ -1,0 +1,532 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Compressed layers: decoding and hashing on threads of their own, encoding on all cores.
+//!
+//! Invariants: a broken stream is blamed on the blob where the blob is not what its descriptor says; the bytes that
+//! an [`Encoder`] writes do not depend on the number of threads; memory is bounded whatever the layer's size.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use flate2::{Compress, Crc, FlushCompress, Status};
+use rayon::prelude::*;
+
+use super::Limits;
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::spec::Compression;
+
+/// Bytes of one buffer between threads, and how many may wait.
+const CHUNK: usize = 256 * 1024;
+const WAITING: usize = 8;
+
+/// Bytes of a block that is compressed by itself, and of the text before it that it may refer to.
+const BLOCK: usize = 1 << 20;
+const WINDOW: usize = 32 * 1024;
+
+const GZIP_LEVEL: u32 = 6;
+const ZSTD_LEVEL: i32 = 3;
+
+/// Decodes a whole stream: all members of a gzip, all frames of a zstd.
+enum Decoder<R: Read> {
+    None(R),
+    Gzip(Option<flate2::bufread::GzDecoder<BufReader<R>>>),
+    /// Behind the last gzip member.
+    Ended(BufReader<R>),
+    Zstd(zstd::stream::read::Decoder<'static, BufReader<R>>),
+}
+
+impl<R: Read> Decoder<R> {
+    fn new(compression: Compression, inner: R, limits: &Limits) -> Result<Self> {
+        Ok(match compression {
+            Compression::None => Decoder::None(inner),
+            Compression::Gzip => {
+                let buffered = BufReader::with_capacity(CHUNK, inner);
+                Decoder::Gzip(Some(flate2::bufread::GzDecoder::new(buffered)))
+            }
+            Compression::Zstd => {
+                let buffered = BufReader::with_capacity(CHUNK, inner);
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered)?;
+                decoder.window_log_max(limits.zstd_window_log)?;
+                Decoder::Zstd(decoder)
+            }
+        })
+    }
+
+    fn into_inner(self) -> Option<R> {
+        match self {
+            Decoder::None(inner) => Some(inner),
+            Decoder::Gzip(decoder) => decoder.map(|d| d.into_inner().into_inner()),
+            Decoder::Ended(inner) => Some(inner.into_inner()),
+            Decoder::Zstd(decoder) => Some(decoder.finish().into_inner()),
+        }
+    }
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self {
+                Decoder::None(inner) => return inner.read(buf),
+                Decoder::Zstd(decoder) => return decoder.read(buf),
+                Decoder::Ended(_) => return Ok(0),
+                Decoder::Gzip(slot) => {
+                    let Some(decoder) = slot else { return Ok(0) };
+                    let n = decoder.read(buf)?;
+                    if n > 0 || buf.is_empty() {
+                        return Ok(n);
+                    }
+                    let Some(decoder) = slot.take() else { return Ok(0) };
+                    let mut rest = decoder.into_inner();
+                    // Another member may follow; zeros that pad the stream are tolerated, as gunzip does.
+                    match rest.fill_buf()?.first() {
+                        Some(0) => {
+                            skip_zeros(&mut rest)?;
+                            *self = Decoder::Ended(rest);
+                        }
+                        Some(_) => *slot = Some(flate2::bufread::GzDecoder::new(rest)),
+                        None => *self = Decoder::Ended(rest),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn skip_zeros(rest: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let buffer = rest.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        if buffer.iter().any(|&c| c != 0) {
+            let text = "trailing garbage behind the gzip stream";
+            return Err(Error::new(ErrorKind::Corrupt, text).into());
+        }
+        let n = buffer.len();
+        rest.consume(n);
+    }
+}
+
+/// Buffers that come back to be filled again: fresh pages are dear.
+#[derive(Default)]
+struct Pool(Mutex<Vec<Vec<u8>>>);
+
+struct Chunk {
+    data: Vec<u8>,
+    pool: Arc<Pool>,
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let data = std::mem::take(&mut self.data);
+        self.pool.0.lock().unwrap_or_else(PoisonError::into_inner).push(data);
+    }
+}
+
+/// The uncompressed bytes of a layer, decoded on one thread and hashed on another while they are read here.
+pub struct LayerStream {
+    chunks: Option<Receiver<Arc<Chunk>>>,
+    current: Option<(Arc<Chunk>, usize)>,
+    decode: Option<JoinHandle<Result<()>>>,
+    hash: Option<JoinHandle<(Digest, u64)>>,
+    /// Set when the rest of the blob is to be verified although nobody reads on.
+    verify: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for LayerStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LayerStream")
+    }
+}
+
+impl LayerStream {
+    /// Begins to decode `blob`, whose last read must fail if it is not what its descriptor says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if there is no memory or thread to be had.
+    pub fn open(
+        blob: impl Read + Send + 'static,
+        compression: Compression,
+        algorithm: Algorithm,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let (to_reader, chunks) = sync_channel::<Arc<Chunk>>(WAITING);
+        let (to_hash, hashed) = sync_channel::<Arc<Chunk>>(WAITING);
+        let verify = Arc::new(AtomicBool::new(false));
+        let decoder = Decoder::new(compression, blob, limits)?;
+        let flag = Arc::clone(&verify);
+        let decode = Builder::new()
+            .name("umoci-decode".to_owned())
+            .spawn(move || decode(decoder, &to_reader, &to_hash, &flag))
+            .context(|| "start a thread")?;
+        let hash = Builder::new()
+            .name("umoci-hash".to_owned())
+            .spawn(move || hash(&hashed, algorithm))
+            .context(|| "start a thread")?;
+        Ok(Self { chunks: Some(chunks), current: None, decode: Some(decode), hash: Some(hash), verify })
+    }
+
+    /// Reads to the end; returns the digest and size in bytes of all that was decoded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if the blob is not what its descriptor says or cannot be decoded.
+    pub fn finish(mut self) -> Result<(Digest, u64)> {
+        self.current = None;
+        if let Some(chunks) = self.chunks.take() {
+            while chunks.recv().is_ok() {}
+        }
+        self.join()
+    }
+
+    /// The error to report when reading the entries failed with `err`: what is wrong with the blob itself, if
+    /// anything is, since a broken blob is why an archive looks broken.
+    pub fn blame(mut self, err: Error) -> Error {
+        self.verify.store(true, Ordering::Relaxed);
+        self.current = None;
+        self.chunks = None;
+        match self.join() {
+            Err(cause) if cause.kind() == ErrorKind::Corrupt => cause,
+            _ => err,
+        }
+    }
+
+    fn join(&mut self) -> Result<(Digest, u64)> {
+        let gone = || Error::new(ErrorKind::Io, "a thread that decodes a layer has died");
+        let decoded = self.decode.take().ok_or_else(gone)?.join().map_err(|_| gone())?;
+        let hashed = self.hash.take().ok_or_else(gone)?.join().map_err(|_| gone())?;
+        decoded.map(|()| hashed)
+    }
+}
+
+impl Read for LayerStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some((chunk, at)) = &mut self.current {
+                let rest = &chunk.data[*at..];
+                if !rest.is_empty() {
+                    let n = rest.len().min(buf.len());
+                    buf[..n].copy_from_slice(&rest[..n]);
+                    *at += n;
+                    return Ok(n);
+                }
+            }
+            match self.chunks.as_ref().map(Receiver::recv) {
+                Some(Ok(chunk)) => self.current = Some((chunk, 0)),
+                // The end, or an error that `finish` and `blame` return.
+                _ => return Ok(0),
+            }
+        }
+    }
+}
+
+fn decode<R: Read>(
+    mut decoder: Decoder<R>,
+    to_reader: &SyncSender<Arc<Chunk>>,
+    to_hash: &SyncSender<Arc<Chunk>>,
+    verify: &AtomicBool,
+) -> Result<()> {
+    let pool = Arc::new(Pool::default());
+    let mut result = Ok(());
+    loop {
+        let mut data = pool.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        data.resize(CHUNK, 0);
+        let mut filled = 0;
+        while filled < CHUNK {
+            match decoder.read(&mut data[filled..]) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => {
+                    result = Err(decode_error(err));
+                    break;
+                }
+            }
+        }
+        data.truncate(filled);
+        if filled == 0 {
+            break;
+        }
+        let chunk = Arc::new(Chunk { data, pool: Arc::clone(&pool) });
+        let sent = to_hash.send(Arc::clone(&chunk)).is_ok() && to_reader.send(chunk).is_ok();
+        if !sent && !verify.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if !sent || result.is_err() {
+            break;
+        }
+    }
+    // Whatever the decoder made of it, the blob is read to its end, and what is wrong with it comes first.
+    if let Some(mut blob) = decoder.into_inner() {
+        let mut buffer = vec![0; CHUNK];
+        while blob.read(&mut buffer)? > 0 {}
+    }
+    result
+}
+
+fn decode_error(err: io::Error) -> Error {
+    let err = Error::from(err);
+    match (err.kind(), err.errno()) {
+        (ErrorKind::Corrupt | ErrorKind::Limit, _) | (_, Some(_)) => err,
+        _ => Error::new(ErrorKind::Corrupt, format!("decompress: {err}")),
+    }
+}
+
+fn hash(chunks: &Receiver<Arc<Chunk>>, algorithm: Algorithm) -> (Digest, u64) {
+    let mut hasher = Hasher::new(algorithm);
+    let mut size = 0;
+    while let Ok(chunk) = chunks.recv() {
+        hasher.update(&chunk.data);
+        size += chunk.data.len() as u64;
+    }
+    (hasher.finish(), size)
+}
+
+/// Compresses what is written to it.
+pub struct Encoder<W: Write>(Encoding<W>);
+
+enum Encoding<W: Write> {
+    None(W),
+    Gzip(Gzip<W>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
+}
+
+impl<W: Write> fmt::Debug for Encoder<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Encoder")
+    }
+}
+
+impl<W: Write> Encoder<W> {
+    /// Writes the compressed form to `inner`.
+    pub fn new(inner: W, compression: Compression) -> Result<Self> {
+        Ok(Self(match compression {
+            Compression::None => Encoding::None(inner),
+            Compression::Gzip => Encoding::Gzip(Gzip::new(inner)?),
+            Compression::Zstd => {
+                let mut encoder = zstd::stream::write::Encoder::new(inner, ZSTD_LEVEL)?;
+                encoder.include_checksum(true)?;
+                Encoding::Zstd(encoder)
+            }
+        }))
+    }
+
+    /// Ends the stream and returns what it was written to.
+    pub fn finish(self) -> Result<W> {
+        match self.0 {
+            Encoding::None(inner) => Ok(inner),
+            Encoding::Gzip(gzip) => gzip.finish(),
+            Encoding::Zstd(encoder) => Ok(encoder.finish()?),
+        }
+    }
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Encoding::None(inner) => inner.write(buf),
+            Encoding::Gzip(gzip) => gzip.write(buf),
+            Encoding::Zstd(encoder) => encoder.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// gzip as one member, whose blocks are compressed side by side: each knows the text before it, and each but the
+/// last ends with a sync flush, so that the parts can be put together.
+struct Gzip<W> {
+    inner: W,
+    /// The last text of the block before, then the blocks of the batch that is being filled.
+    pending: Vec<u8>,
+    /// How much of `pending` is text of the block before.
+    known: usize,
+    batch: usize,
+    crc: Crc,
+}
+
+impl<W: Write> Gzip<W> {
+    fn new(mut inner: W) -> Result<Self> {
+        // No name, no time, unknown system: nothing that differs between machines.
+        inner.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff])?;
+        let batch = BLOCK * rayon::current_num_threads().max(1) * 2;
+        Ok(Self { inner, pending: Vec::new(), known: 0, batch, crc: Crc::new() })
+    }
+
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let room = self.known + self.batch - self.pending.len();
+        let n = room.min(buf.len());
+        self.pending.extend_from_slice(&buf[..n]);
+        if n == room {
+            self.compress()?;
+        }
+        Ok(n)
+    }
+
+    fn compress(&mut self) -> Result<()> {
+        let text = &self.pending;
+        let starts: Vec<usize> = (self.known..text.len()).step_by(BLOCK).collect();
+        let parts: Vec<Result<(Vec<u8>, Crc)>> = starts
+            .par_iter()
+            .map(|&start| {
+                let end = (start + BLOCK).min(text.len());
+                let mut crc = Crc::new();
+                crc.update(&text[start..end]);
+                Ok((deflate(&text[start.saturating_sub(WINDOW)..start], &text[start..end])?, crc))
+            })
+            .collect();
+        for part in parts {
+            let (bytes, crc) = part?;
+            self.inner.write_all(&bytes)?;
+            self.crc.combine(&crc);
+        }
+        let keep = text.len().min(WINDOW);
+        self.pending.drain(..self.pending.len() - keep);
+        self.known = keep;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<W> {
+        self.compress()?;
+        // An empty last block, then checksum and size.
+        self.inner.write_all(&[3, 0])?;
+        self.inner.write_all(&self.crc.sum().to_le_bytes())?;
+        self.inner.write_all(&self.crc.amount().to_le_bytes())?;
+        Ok(self.inner)
+    }
+}
+
+fn deflate(dictionary: &[u8], text: &[u8]) -> Result<Vec<u8>> {
+    let failed = |e: &dyn fmt::Display| Error::new(ErrorKind::Io, format!("compress: {e}"));
+    let mut deflater = Compress::new(flate2::Compression::new(GZIP_LEVEL), false);
+    if !dictionary.is_empty() {
+        deflater.set_dictionary(dictionary).map_err(|e| failed(&e))?;
+    }
+    let mut out = Vec::with_capacity(text.len() / 2 + 1024);
+    loop {
+        let done = deflater.total_in() as usize;
+        let status = deflater.compress_vec(&text[done..], &mut out, FlushCompress::Sync).map_err(|e| failed(&e))?;
+        let all_in = deflater.total_in() as usize == text.len();
+        if all_in && out.len() < out.capacity() {
+            return Ok(out);
+        }
+        if status == Status::BufError && out.len() < out.capacity() {
+            return Err(failed(&"no progress"));
+        }
+        out.reserve(text.len() / 2 + 1024);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Text that compresses somewhat, several blocks of it.
+    fn text(size: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        (0..size)
+            .map(|at| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if at % 3 == 0 { (state >> 24) as u8 & 15 } else { b'a' }
+            })
+            .collect()
+    }
+
+    fn encode(compression: Compression, text: &[u8]) -> Vec<u8> {
+        let mut encoder = Encoder::new(Vec::new(), compression).expect("encoder");
+        encoder.write_all(text).expect("write");
+        encoder.finish().expect("finish")
+    }
+
+    fn decode(compression: Compression, blob: Vec<u8>) -> Result<Vec<u8>> {
+        let limits = Limits::default();
+        let mut stream = LayerStream::open(io::Cursor::new(blob), compression, Algorithm::Sha256, &limits)?;
+        let mut out = Vec::new();
+        stream.read_to_end(&mut out)?;
+        let (digest, size) = stream.finish()?;
+        assert_eq!((digest, size), (Digest::sha256(&out), out.len() as u64));
+        Ok(out)
+    }
+
+    #[test]
+    fn every_compression_round_trips() {
+        for size in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 17] {
+            let text = text(size);
+            for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+                let blob = encode(compression, &text);
+                assert!(decode(compression, blob).expect("decode") == text, "{compression:?} {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn gzip_is_one_member_and_the_same_for_any_number_of_threads() {
+        let text = text(6 * BLOCK + 5);
+        let with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+            pool.install(|| encode(Compression::Gzip, &text))
+        };
+        let one = with(1);
+        assert!(one == with(3) && one == with(8));
+        let mut out = Vec::new();
+        flate2::read::GzDecoder::new(one.as_slice()).read_to_end(&mut out).expect("one member");
+        assert!(out == text);
+    }
+
+    #[test]
+    fn several_members_frames_and_zero_padding_are_read() {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let two = [encode(compression, b"one "), encode(compression, b"two")].concat();
+            assert_eq!(decode(compression, two).expect("two"), b"one two");
+        }
+        let padded = [encode(Compression::Gzip, b"x"), vec![0; 1000]].concat();
+        assert_eq!(decode(Compression::Gzip, padded).expect("padded"), b"x");
+        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9][..], &encode(Compression::Zstd, b"x")].concat();
+        assert_eq!(decode(Compression::Zstd, skippable).expect("skippable"), b"x");
+    }
+
+    #[test]
+    fn broken_streams_are_errors() {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let good = encode(compression, &text(100_000));
+            let mut flipped = good.clone();
+            flipped[good.len() / 2] ^= 0xff;
+            for (what, blob) in [
+                ("cut", good[..good.len() - 9].to_vec()),
+                ("garbage behind", [good.clone(), b"garbage!".to_vec()].concat()),
+                ("not compressed", b"plain text, quite a lot of it".to_vec()),
+                ("flipped", flipped),
+            ] {
+                let err = decode(compression, blob).expect_err(what);
+                assert_eq!(err.kind(), ErrorKind::Corrupt, "{compression:?} {what}: {err}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_blob_is_blamed_before_the_archive() {
+        let blob = encode(Compression::Gzip, &text(3 * BLOCK));
+        let wrong = Digest::sha256(b"other");
+        for stop_early in [false, true] {
+            let reader = crate::digest::VerifyReader::new(io::Cursor::new(blob.clone()), wrong, blob.len() as u64);
+            let stream = LayerStream::open(reader, Compression::Gzip, Algorithm::Sha256, &Limits::default());
+            let mut stream = stream.expect("open");
+            let mut buffer = [0; 512];
+            stream.read_exact(&mut buffer).expect("first block");
+            let err = if stop_early {
+                stream.blame(Error::new(ErrorKind::Corrupt, "bad tar"))
+            } else {
+                stream.finish().expect_err("digest")
+            };
+            assert!(err.to_string().contains("digest mismatch"), "{err}");
+        }
+        let stream = LayerStream::open(io::Cursor::new(blob), Compression::Gzip, Algorithm::Sha256, &Limits::default());
+        let err = stream.expect("open").blame(Error::new(ErrorKind::Corrupt, "bad tar"));
+        assert_eq!(err.to_string(), "bad tar");
+    }
+}

@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From nodes to tar bytes: USTAR where all fits, else PAX; the same bytes as the tools whose diff_ids are known.
+
+use std::io::{Read, Write};
+
+use super::{OPAQUE, WHITEOUT_PREFIX, pax};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::node::{Node, NodeKind, TreePath};
+
+const BLOCK: usize = 512;
+
+/// Writes the entries of a layer.
+#[derive(Debug)]
+pub struct LayerWriter<W> {
+    inner: W,
+    root_name: &'static [u8],
+    buffer: Vec<u8>,
+}
+
+/// The fields of one header.
+struct Fields<'a> {
+    name: &'a [u8],
+    link: &'a [u8],
+    flag: u8,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    mtime: i64,
+    device: (u32, u32),
+    xattrs: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl Fields<'_> {
+    fn empty<'a>(name: &'a [u8], flag: u8) -> Fields<'a> {
+        Fields {
+            name,
+            link: b"",
+            flag,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: 0,
+            device: (0, 0),
+            xattrs: Vec::new(),
+        }
+    }
+}
+
+impl<W: Write> LayerWriter<W> {
+    /// Writes to `inner`; the root directory, where it has an entry, is called `root_name`.
+    pub fn new(inner: W, root_name: &'static [u8]) -> Self {
+        Self { inner, root_name, buffer: vec![0; 128 * 1024] }
+    }
+
+    /// Writes an entry; for a regular file `content` gives exactly as many bytes as the node says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a name that would be a whiteout, [`ErrorKind::Unsupported`] for a socket,
+    /// [`ErrorKind::Io`] if the content is longer or shorter.
+    pub fn node(&mut self, path: &TreePath, node: &Node, content: &mut dyn Read) -> Result<()> {
+        let name = self.name(path, node.is_dir())?;
+        let mut fields = Self::fields(&name, node);
+        match &node.kind {
+            NodeKind::File { size } => fields.size = *size,
+            NodeKind::Symlink { target } => fields.link = target,
+            NodeKind::Char { major, minor } | NodeKind::Block { major, minor } => fields.device = (*major, *minor),
+            NodeKind::Socket => {
+                return Err(Error::new(ErrorKind::Unsupported, format!("a layer cannot hold a socket: {path}")));
+            }
+            NodeKind::Dir | NodeKind::Fifo => {}
+        }
+        fields.flag = match node.kind {
+            NodeKind::Dir => b'5',
+            NodeKind::Symlink { .. } => b'2',
+            NodeKind::Char { .. } => b'3',
+            NodeKind::Block { .. } => b'4',
+            NodeKind::Fifo => b'6',
+            NodeKind::File { .. } | NodeKind::Socket => b'0',
+        };
+        let size = fields.size;
+        self.header(&fields, path)?;
+        self.content(path, size, content)
+    }
+
+    /// Writes another name of an entry that was written before as `target`.
+    pub fn hard_link(&mut self, path: &TreePath, target: &TreePath, node: &Node) -> Result<()> {
+        let name = self.name(path, false)?;
+        let mut fields = Self::fields(&name, node);
+        fields.flag = b'1';
+        fields.link = target.as_bytes();
+        self.header(&fields, path)
+    }
+
+    /// Hides what lower layers have at `path`.
+    pub fn whiteout(&mut self, path: &TreePath) -> Result<()> {
+        if path.is_root() {
+            return Err(Error::new(ErrorKind::Invalid, "the root directory cannot be hidden"));
+        }
+        self.name(path, false)?;
+        let name = [WHITEOUT_PREFIX, path.name()].concat();
+        let path = path.parent().unwrap_or_default().join(&name)?;
+        self.header(&Fields::empty(path.as_bytes(), b'0'), &path)
+    }
+
+    /// Hides all that lower layers have in the directory `dir`.
+    pub fn opaque(&mut self, dir: &TreePath) -> Result<()> {
+        let path = dir.join(OPAQUE)?;
+        self.header(&Fields::empty(path.as_bytes(), b'0'), &path)
+    }
+
+    /// Ends the archive.
+    pub fn finish(mut self) -> Result<W> {
+        self.inner.write_all(&[0; 2 * BLOCK]).context(|| "write layer")?;
+        Ok(self.inner)
+    }
+
+    fn fields<'a>(name: &'a [u8], node: &'a Node) -> Fields<'a> {
+        let xattrs = node.xattrs.iter().filter(|(_, value)| !value.is_empty());
+        Fields {
+            mode: node.mode & 0o7777,
+            uid: node.uid,
+            gid: node.gid,
+            mtime: node.mtime.sec,
+            xattrs: xattrs.map(|(k, v)| (k.as_slice(), v.as_slice())).collect(),
+            ..Fields::empty(name, b'0')
+        }
+    }
+
+    fn name(&self, path: &TreePath, dir: bool) -> Result<Vec<u8>> {
+        if path.is_root() {
+            return Ok(self.root_name.to_vec());
+        }
+        if path.name().starts_with(WHITEOUT_PREFIX) {
+            let text = format!("invalid path has whiteout prefix \".wh.\": {path}");
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        let mut name = path.as_bytes().to_vec();
+        if dir {
+            name.push(b'/');
+        }
+        Ok(name)
+    }
+
+    fn content(&mut self, path: &TreePath, size: u64, content: &mut dyn Read) -> Result<()> {
+        let changed = || Error::new(ErrorKind::Io, format!("file changed size while it was read: {path}"));
+        let mut left = size;
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            let n = content.read(&mut self.buffer[..want]).context(|| format!("read {path}"))?;
+            if n == 0 {
+                return Err(changed());
+            }
+            self.inner.write_all(&self.buffer[..n]).context(|| "write layer")?;
+            left -= n as u64;
+        }
+        if size > 0 && content.read(&mut self.buffer[..1]).context(|| format!("read {path}"))? > 0 {
+            return Err(changed());
+        }
+        let padding = (BLOCK - (size % BLOCK as u64) as usize) % BLOCK;
+        self.inner.write_all(&[0; BLOCK][..padding]).context(|| "write layer")
+    }
+
+    fn header(&mut self, fields: &Fields<'_>, path: &TreePath) -> Result<()> {
+        let records = pax_records(fields).context(|| path.to_string())?;
+        let split = split_name(fields.name);
+        let ustar = fields.xattrs.is_empty()
+            && (is_ascii(fields.name) && fields.name.len() <= 100 || split.is_some())
+            && is_ascii(fields.link)
+            && fields.link.len() <= 100
+            && fits(u64::from(fields.uid), 7)
+            && fits(u64::from(fields.gid), 7)
+            && fits(fields.size, 11)
+            && u64::try_from(fields.mtime).is_ok_and(|t| fits(t, 11));
+        if ustar {
+            let (prefix, name) = split.unwrap_or((b"", fields.name));
+            return self.block(fields, name, prefix);
+        }
+        let mut data = Vec::new();
+        for (key, value) in &records {
+            pax::write(&mut data, key, value);
+        }
+        let mut block = [0; BLOCK];
+        put(&mut block[..100], &pax_name(fields.name));
+        octal(&mut block[100..108], 0);
+        octal(&mut block[108..116], 0);
+        octal(&mut block[116..124], 0);
+        octal(&mut block[124..136], data.len() as u64);
+        octal(&mut block[136..148], 0);
+        block[156] = b'x';
+        self.write_block(&mut block)?;
+        data.resize(data.len().next_multiple_of(BLOCK), 0);
+        self.inner.write_all(&data).context(|| "write layer")?;
+        self.block(fields, fields.name, b"")
+    }
+
+    fn block(&mut self, fields: &Fields<'_>, name: &[u8], prefix: &[u8]) -> Result<()> {
+        let mut block = [0; BLOCK];
+        put(&mut block[..100], &ascii(name));
+        octal(&mut block[100..108], u64::from(fields.mode));
+        octal(&mut block[108..116], u64::from(fields.uid));
+        octal(&mut block[116..124], u64::from(fields.gid));
+        octal(&mut block[124..136], fields.size);
+        octal(&mut block[136..148], u64::try_from(fields.mtime).unwrap_or(0));
+        block[156] = fields.flag;
+        put(&mut block[157..257], &ascii(fields.link));
+        octal(&mut block[329..337], u64::from(fields.device.0));
+        octal(&mut block[337..345], u64::from(fields.device.1));
+        put(&mut block[345..500], prefix);
+        self.write_block(&mut block)
+    }
+
+    fn write_block(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {
+        block[257..265].copy_from_slice(b"ustar\x0000");
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|&c| u32::from(c)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        self.inner.write_all(block).context(|| "write layer")
+    }
+}
+
+/// The PAX records of what does not fit into a header, sorted by key.
+fn pax_records(fields: &Fields<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut out: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut add = |key: &[u8], value: &[u8]| out.push((key.to_vec(), value.to_vec()));
+    for (name, value) in &fields.xattrs {
+        if name.contains(&b'=') || name.contains(&0) {
+            let text = format!("extended attribute {:?} cannot be stored", String::from_utf8_lossy(name));
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        add(&[b"SCHILY.xattr.", *name].concat(), value);
+    }
+    for (key, value) in [(&b"path"[..], fields.name), (b"linkpath", fields.link)] {
+        if !is_ascii(value) || value.len() > 100 {
+            add(key, value);
+        }
+    }
+    for (key, value, digits) in
+        [(&b"uid"[..], u64::from(fields.uid), 7), (b"gid", u64::from(fields.gid), 7), (b"size", fields.size, 11)]
+    {
+        if !fits(value, digits) {
+            add(key, value.to_string().as_bytes());
+        }
+    }
+    if !u64::try_from(fields.mtime).is_ok_and(|t| fits(t, 11)) {
+        add(b"mtime", fields.mtime.to_string().as_bytes());
+    }
+    out.sort();
+    Ok(out)
+}
+
+fn is_ascii(text: &[u8]) -> bool {
+    text.iter().all(|&c| c != 0 && c < 0x80)
+}
+
+fn ascii(text: &[u8]) -> Vec<u8> {
+    text.iter().copied().filter(|&c| c != 0 && c < 0x80).collect()
+}
+
+/// Whether `value` fits into so many octal digits.
+fn fits(value: u64, digits: u32) -> bool {
+    value < 1 << (3 * digits)
+}
+
+/// A number, padded with zeros and ended by NUL; one that does not fit is 0, and stands in a PAX record.
+fn octal(field: &mut [u8], value: u64) {
+    let digits = field.len() - 1;
+    let value = if fits(value, digits as u32) { value } else { 0 };
+    field[..digits].copy_from_slice(format!("{value:0digits$o}").as_bytes());
+}
+
+/// Text, cut to the field. A cut must not leave a slash at the end, which would make a file a directory.
+fn put(field: &mut [u8], text: &[u8]) {
+    let n = text.len().min(field.len());
+    field[..n].copy_from_slice(&text[..n]);
+    if text.len() > field.len() && field[n - 1] == b'/' {
+        let end = field[..n - 1].iter().rposition(|&c| c != b'/').map_or(0, |at| at + 1);
+        field[end] = 0;
+    }
+}
+
+/// Cuts a long name at a slash into a prefix of at most 155 bytes and a rest of at most 100.
+fn split_name(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    if name.len() <= 100 || !is_ascii(name) {
+        return None;
+    }
+    let mut length = name.len();
+    if length > 156 {
+        length = 156;
+    } else if name[length - 1] == b'/' {
+        length -= 1;
+    }
+    let at = name[..length].iter().rposition(|&c| c == b'/').filter(|&at| at > 0 && at <= 155)?;
+    let rest = &name[at + 1..];
+    (!rest.is_empty() && rest.len() <= 100).then_some((&name[..at], rest))
+}
+
+/// Name of the extended header of an entry: `PaxHeaders.0` put before the last component.
+fn pax_name(name: &[u8]) -> Vec<u8> {
+    let at = name.iter().rposition(|&c| c == b'/').map_or(0, |at| at + 1);
+    let mut out = name[..at].to_vec();
+    out.extend_from_slice(b"PaxHeaders.0/");
+    out.extend_from_slice(&name[at..]);
+    let mut out = ascii(&out);
+    out.truncate(100);
+    while out.last() == Some(&b'/') {
+        out.pop();
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{EntryBody, LayerReader, Limits};
+    use super::*;
+    use crate::digest::Digest;
+    use crate::node::{Time, Xattrs};
+
+    fn path(text: &str) -> TreePath {
+        TreePath::clean(text.as_bytes()).expect("path")
+    }
+
+    fn node(kind: NodeKind, mode: u32, mtime: i64) -> Node {
+        Node { kind, mode, uid: 0, gid: 0, mtime: Time { sec: mtime, nsec: 0 }, xattrs: Xattrs::new() }
+    }
+
+    fn link(target: &str) -> NodeKind {
+        NodeKind::Symlink { target: target.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_known_layers() {
+        const T: i64 = 859_293_600;
+        let mut w = LayerWriter::new(Vec::new(), b".");
+        let add = |w: &mut LayerWriter<Vec<u8>>, name: &str, kind: NodeKind, mode: u32, mut data: &[u8]| {
+            w.node(&path(name), &node(kind, mode, T), &mut data).expect(name);
+        };
+        add(&mut w, ".", NodeKind::Dir, 0o755, b"");
+        add(&mut w, "bin", link("/usr/bin"), 0o777, b"");
+        add(&mut w, "etc", NodeKind::Dir, 0o755, b"");
+        add(&mut w, "run", link("/var/run"), 0o777, b"");
+        add(&mut w, "usr", NodeKind::Dir, 0o755, b"");
+        add(&mut w, "usr/bin", NodeKind::Dir, 0o755, b"");
+        add(&mut w, "usr/bin/ash", NodeKind::File { size: 16 }, 0o755, b"#!/usr/bin/true\n");
+        for name in ["usr/bin/bash", "usr/bin/sh"] {
+            let file = node(NodeKind::File { size: 16 }, 0o755, T);
+            w.hard_link(&path(name), &path("usr/bin/ash"), &file).expect(name);
+        }
+        add(&mut w, "var", NodeKind::Dir, 0, b"");
+        add(&mut w, "var/run", NodeKind::Dir, 0o755, b"");
+        add(&mut w, "var/run/test.fifo", NodeKind::Fifo, 0o644, b"");
+        let tar = w.finish().expect("tar");
+        let want = "sha256:b30a031a2b1c4616735cf8dd5d08ddebcbbff91e1d6b9fc740a2fec18af57b27";
+        assert_eq!((tar.len(), Digest::sha256(&tar).to_string().as_str()), (7680, want));
+
+        const U: i64 = 859_297_200;
+        let mut w = LayerWriter::new(Vec::new(), b"/");
+        let add = |w: &mut LayerWriter<Vec<u8>>, name: &str, kind: NodeKind, mode: u32, mut data: &[u8]| {
+            w.node(&path(name), &node(kind, mode, U), &mut data).expect(name);
+        };
+        add(&mut w, "/", NodeKind::Dir, 0o700, b"");
+        add(&mut w, "file", NodeKind::File { size: 11 }, 0o644, b"dummy data\n");
+        for dir in ["foo", "foo/bar", "foo/bar/baz"] {
+            add(&mut w, dir, NodeKind::Dir, 0o755, b"");
+        }
+        add(&mut w, "link", link("foo"), 0o777, b"");
+        let tar = w.finish().expect("tar");
+        let want = "sha256:fed175d40baef89fc092180d169b2ba5865d41e757fd003376b6c6cff950cab7";
+        assert_eq!((tar.len(), Digest::sha256(&tar).to_string().as_str()), (4608, want));
+
+        let mut w = LayerWriter::new(Vec::new(), b"/");
+        w.opaque(&path("foo")).expect("opaque");
+        w.node(&path("foo"), &node(NodeKind::Dir, 0o700, U + 120), &mut &b""[..]).expect("foo");
+        let tar = w.finish().expect("tar");
+        let want = "sha256:08e462cdc23c300ea2d13c1504caf28e63e7cffb35eaece4639d644f131c0c7e";
+        assert_eq!((tar.len(), Digest::sha256(&tar).to_string().as_str()), (2048, want));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let long = format!("{}/{}", "d".repeat(120), "f".repeat(90));
+        let longer = format!("{}/{}", "d".repeat(200), "f".repeat(200));
+        let deep = ["a"; 90].join("/");
+        let mut wide = node(NodeKind::File { size: 3 }, 0o4755, -7);
+        (wide.uid, wide.gid) = (4_000_000_000, 3_000_000);
+        wide.xattrs.insert(b"user.bin ary".to_vec(), b"\0\n=\xff".to_vec());
+        let plain = node(NodeKind::File { size: 3 }, 0o644, 1_700_000_000);
+        let cases = [
+            ("short", plain.clone()),
+            (&long, plain.clone()),
+            (&longer, plain.clone()),
+            (&deep, plain.clone()),
+            ("\u{e9}t\u{e9}", plain),
+            ("wide", wide),
+            ("link", node(link(&"t".repeat(300)), 0o777, 5)),
+            ("dev", node(NodeKind::Char { major: 5, minor: 259 }, 0o600, 5)),
+            ("far", node(NodeKind::Dir, 0o1777, 1 << 40)),
+        ];
+        let mut w = LayerWriter::new(Vec::new(), b".");
+        for (name, node) in &cases {
+            w.node(&path(name), node, &mut &b"abc"[..]).expect(name);
+        }
+        w.whiteout(&path("gone/file")).expect("whiteout");
+        let tar = w.finish().expect("tar");
+        let mut reader = LayerReader::new(tar.as_slice(), Limits::default());
+        for (name, node) in &cases {
+            let entry = reader.next_entry().expect(name).expect(name);
+            assert_eq!((entry.path, entry.body), (path(name), EntryBody::Node(node.clone())), "{name}");
+        }
+        assert_eq!(reader.next_entry().expect("whiteout").expect("whiteout").body, EntryBody::Whiteout);
+        assert!(reader.next_entry().expect("end").is_none());
+    }
+
+    #[test]
+    fn what_a_layer_cannot_hold_is_refused() {
+        let mut w = LayerWriter::new(Vec::new(), b".");
+        let file = node(NodeKind::File { size: 3 }, 0o644, 0);
+        let mut refused = |name: &str, node: &Node, mut data: &[u8]| {
+            w.node(&path(name), node, &mut data).expect_err(name).to_string()
+        };
+        assert_eq!(refused("d/.wh.x", &file, b"abc"), "invalid path has whiteout prefix \".wh.\": d/.wh.x");
+        assert!(refused("s", &node(NodeKind::Socket, 0, 0), b"").contains("socket"));
+        assert!(refused("short", &file, b"ab").contains("changed size"));
+        assert!(refused("long", &file, b"abcd").contains("changed size"));
+    }
+}
