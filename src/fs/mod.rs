@@ -1,2 +1,298 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The safe file-system floor: directories below a root, reached by descriptor and never by path.
+//!
+//! A [`Root`] is a directory that the caller trusts; what lies below it may have been made by strangers. Invariant:
+//! no operation here reads, writes or changes anything outside of the root, whatever links are in the tree and
+//! whoever changes it meanwhile.
+
+mod attrs;
+mod owner;
+mod resolve;
+mod sys;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+pub use attrs::{FORBIDDEN_XATTRS, XattrSet, is_forbidden};
+pub use owner::{IdMap, ROOTLESS_XATTR, decode_rootless, encode_rootless};
+pub use resolve::{Dir, Resolver};
+pub use sys::{
+    exists, in_user_namespace, make_dirs, open_file, read_file, remove_empty_dir, remove_file, remove_tree,
+    replace_file, set_mode, write_new,
+};
+
+pub(crate) use attrs::timestamps;
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::node::{Node, NodeKind, TreePath};
+use resolve::{here, missing};
+
+/// A directory that stands for `/`.
+#[derive(Debug)]
+pub struct Root {
+    top: Dir,
+    path: PathBuf,
+    resolver: Resolver,
+    /// Directories may be given more permissions for a while, since nobody else can.
+    unprivileged: bool,
+    cache: RefCell<resolve::Cache>,
+    /// Directories that have more permissions than they should, with the mode they should have.
+    opened: RefCell<BTreeMap<TreePath, u32>>,
+}
+
+fn join(dir: &Dir, name: &[u8]) -> TreePath {
+    if name == b"." { dir.path().clone() } else { dir.path().join(name).unwrap_or_default() }
+}
+
+impl Root {
+    /// Opens the directory at `path`, which the caller trusts.
+    pub fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
+        Ok(Self {
+            top: Dir::new(fd, TreePath::root()),
+            path: path.to_owned(),
+            resolver: Resolver::Openat2,
+            unprivileged: false,
+            cache: RefCell::default(),
+            opened: RefCell::default(),
+        })
+    }
+
+    /// Makes the directory at `path`, which must not exist, and opens it.
+    pub fn create(path: &Path, mode: u32) -> Result<Self> {
+        rustix::fs::mkdir(path, Mode::from_raw_mode(mode))
+            .context(|| format!("create directory {}", path.display()))?;
+        Self::open(path)
+    }
+
+    /// The same root, resolving paths by `resolver`.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = resolver;
+        self
+    }
+
+    /// The same root; with `rootless`, and unless this process is root, directories that refuse their own owner are
+    /// opened for a while.
+    #[must_use]
+    pub fn rootless(mut self, rootless: bool) -> Self {
+        self.unprivileged = rootless && !rustix::process::geteuid().is_root();
+        self
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs an operation in `dir`, again after adding permissions for its owner if it was refused.
+    fn permitted<T>(&self, dir: &Dir, mut run: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+        match run() {
+            Err(Errno::ACCESS) if self.unprivileged && self.permit(dir)? => run(),
+            result => result,
+        }
+    }
+
+    /// Adds u+rwx to a directory until [`Root::restore`]; `false` if it has them.
+    fn permit(&self, dir: &Dir) -> rustix::io::Result<bool> {
+        let mode = rustix::fs::statat(dir, c"", AtFlags::EMPTY_PATH)?.st_mode & 0o7777;
+        if mode & 0o700 == 0o700 {
+            return Ok(false);
+        }
+        rustix::fs::chmod(attrs::fd_path(dir).as_slice(), Mode::from_raw_mode(mode | 0o700))?;
+        self.opened.borrow_mut().entry(dir.path().clone()).or_insert(mode);
+        Ok(true)
+    }
+
+    /// Gives every directory that was opened its own mode back, the deepest first.
+    pub(crate) fn restore(&self) -> Result<()> {
+        let opened = std::mem::take(&mut *self.opened.borrow_mut());
+        for (path, mode) in opened.iter().rev() {
+            let dir = match self.open_canonical(path) {
+                Ok(dir) => dir,
+                Err(err) if err.kind() == ErrorKind::NotFound => continue,
+                Err(err) => return Err(err),
+            };
+            rustix::fs::chmod(attrs::fd_path(&dir).as_slice(), Mode::from_raw_mode(*mode))
+                .map_err(|e| here(e, path))
+                .context(|| "chmod")?;
+        }
+        Ok(())
+    }
+
+    /// The mode of this directory is about to be set for good.
+    pub(crate) fn settle(&self, path: &TreePath) {
+        self.opened.borrow_mut().remove(path);
+    }
+
+    /// Names in a directory, sorted bytewise.
+    pub(crate) fn list(&self, dir: &Dir) -> Result<Vec<Vec<u8>>> {
+        let path = dir.path();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(dir, c".", flags, Mode::empty());
+        let fd = self.permitted(dir, open).map_err(|e| here(e, path))?;
+        let entries = rustix::fs::Dir::new(fd).map_err(|e| here(e, path))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|e| here(e, path))?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Opens the regular file `name` in `dir` to read. Neither follows a link nor waits for a fifo.
+    pub(crate) fn open_in(&self, dir: &Dir, name: &[u8]) -> Result<File> {
+        let path = join(dir, name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(dir, name, flags, Mode::empty());
+        let fd = match self.permitted(dir, open) {
+            // The file itself refuses its owner.
+            Err(Errno::ACCESS) if self.unprivileged => {
+                let mode = self.stat(dir, name)?.ok_or_else(|| missing(&path))?.node.mode;
+                self.chmod(dir, name, mode | 0o400)?;
+                let fd = open();
+                self.chmod(dir, name, mode)?;
+                fd
+            }
+            result => result,
+        };
+        let file = File::from(fd.map_err(|e| here(e, &path)).context(|| "open")?);
+        if !file.metadata().context(|| path.to_string())?.is_file() {
+            return Err(Error::new(ErrorKind::Invalid, format!("{path} is not a regular file")));
+        }
+        Ok(file)
+    }
+
+    /// Opens the regular file at `path` to read; links on the way are followed inside the root, not the last one.
+    pub fn open_file(&self, path: &TreePath) -> Result<File> {
+        let (dir, name) = self.parent(path)?;
+        self.open_in(&dir, &name)
+    }
+
+    /// Reads the file at `path` of at most `limit` bytes; all links are followed inside the root.
+    pub fn read_file(&self, path: &TreePath, limit: u64) -> Result<Vec<u8>> {
+        let mut path = path.clone();
+        for _ in 0..40 {
+            let (dir, name) = self.parent(&path)?;
+            match self.stat(&dir, &name)?.map(|i| i.node.kind) {
+                None => return Err(Error::new(ErrorKind::NotFound, format!("{path}: no such file"))),
+                Some(NodeKind::Symlink { target }) => {
+                    let base = if target.first() == Some(&b'/') { &b""[..] } else { dir.path().as_bytes() };
+                    path = TreePath::clean(&[base, b"/", &target].concat())?;
+                }
+                Some(_) => {
+                    let mut bytes = Vec::new();
+                    let file = self.open_in(&dir, &name)?;
+                    file.take(limit + 1).read_to_end(&mut bytes).context(|| format!("read {path}"))?;
+                    if bytes.len() as u64 > limit {
+                        let text = format!("{path} is larger than {limit} bytes");
+                        return Err(Error::new(ErrorKind::Limit, text));
+                    }
+                    return Ok(bytes);
+                }
+            }
+        }
+        Err(Error::new(ErrorKind::UnsafePath, format!("too many levels of symbolic links: {path}")))
+    }
+
+    /// Makes a new file `name` in `dir` to write to; nothing may be there.
+    pub(crate) fn create_file(&self, dir: &Dir, name: &[u8]) -> Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600));
+        let fd = self.permitted(dir, open).map_err(|e| here(e, &join(dir, name))).context(|| "create")?;
+        Ok(File::from(fd))
+    }
+
+    /// Makes a directory that only its owner may use so far.
+    pub(crate) fn make_dir(&self, dir: &Dir, name: &[u8]) -> Result<()> {
+        let make = || rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700));
+        self.permitted(dir, make).map_err(|e| here(e, &join(dir, name))).context(|| "create directory")
+    }
+
+    /// Makes what is neither a regular file nor a directory.
+    pub(crate) fn make_special(&self, dir: &Dir, name: &[u8], node: &Node) -> Result<()> {
+        use rustix::fs::FileType::{BlockDevice, CharacterDevice, Fifo};
+        let mknod = |kind, (major, minor)| {
+            rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), rustix::fs::makedev(major, minor))
+        };
+        let make = || match &node.kind {
+            NodeKind::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), dir, name),
+            NodeKind::Char { major, minor } => mknod(CharacterDevice, (*major, *minor)),
+            NodeKind::Block { major, minor } => mknod(BlockDevice, (*major, *minor)),
+            NodeKind::Fifo => mknod(Fifo, (0, 0)),
+            NodeKind::File { .. } | NodeKind::Dir | NodeKind::Socket => Err(Errno::INVAL),
+        };
+        self.permitted(dir, make).map_err(|e| here(e, &join(dir, name))).context(|| "create special file")
+    }
+
+    /// Gives the file `from` a second name; a link is linked itself.
+    pub(crate) fn hard_link(&self, from: (&Dir, &[u8]), to: (&Dir, &[u8])) -> Result<()> {
+        let link = || rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty());
+        let link = || self.permitted(from.0, link);
+        self.permitted(to.0, link).map_err(|e| here(e, &join(to.0, to.1))).context(|| "create hard link")
+    }
+
+    /// Removes `name` in `dir`, and all below it if it is a directory. Links are removed, not followed.
+    pub(crate) fn remove(&self, dir: &Dir, name: &[u8]) -> Result<()> {
+        let path = join(dir, name);
+        match self.permitted(dir, || rustix::fs::unlinkat(dir, name, AtFlags::empty())) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::ISDIR | Errno::PERM) => {}
+            Err(err) => return Err(here(err, &path)).context(|| "remove"),
+        }
+        self.remove_children(&path)?;
+        self.forget();
+        let remove = || rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
+        self.permitted(dir, remove).map_err(|e| here(e, &path)).context(|| "remove")
+    }
+
+    /// Removes all below the directory at `path`, which is canonical. Not recursive, so that no depth of a tree
+    /// takes more stack or descriptors.
+    pub(crate) fn remove_children(&self, path: &TreePath) -> Result<()> {
+        let mut stack = vec![path.clone()];
+        while let Some(at) = stack.last().cloned() {
+            self.forget();
+            let dir = self.open_canonical(&at)?;
+            let mut emptied = true;
+            for name in self.list(&dir)? {
+                match self.permitted(&dir, || rustix::fs::unlinkat(&dir, name.as_slice(), AtFlags::empty())) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(Errno::ISDIR | Errno::PERM) => {
+                        let child = at.join(&name)?;
+                        match rustix::fs::unlinkat(&dir, name.as_slice(), AtFlags::REMOVEDIR) {
+                            Ok(()) | Err(Errno::NOENT) => {}
+                            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS) => {
+                                stack.push(child);
+                                emptied = false;
+                            }
+                            Err(err) => return Err(here(err, &child)).context(|| "remove"),
+                        }
+                    }
+                    Err(err) => return Err(here(err, &at.join(&name)?)).context(|| "remove"),
+                }
+            }
+            if emptied {
+                stack.pop();
+            }
+        }
+        self.opened.borrow_mut().retain(|opened, _| !opened.is_below(path));
+        Ok(())
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        // After an error; where all went well nothing is left to restore.
+        let _ = self.restore();
+    }
+}

@@ -1,2 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Entries of layers to a directory tree, and back.
+//!
+//! Invariant: a tree is touched through [`crate::fs::Root`] alone, so nothing that a layer says reaches outside of it.
+
+mod apply;
+mod pack;
+mod scan;
+
+pub use apply::{ExtractOptions, Extractor, FileDigests};
+pub use pack::{PackOptions, filter_masked, pack, pack_tree};
+pub use scan::{TreeScan, scan};

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Owners inside and outside of a container: id maps, and the extended attribute that stands for an owner where
+//! nobody may change one.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::runtime::IdMapping;
+
+/// Extended attribute that holds the owner of a file of a rootless tree, as other rootless tools know it.
+pub const ROOTLESS_XATTR: &[u8] = b"user.rootlesscontainers";
+
+/// In that attribute: this part of the owner is not changed.
+const NO_CHANGE: u32 = u32::MAX;
+
+/// Ids in the container and on the host.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct IdMap {
+    /// Maps of user ids; none means that ids are the same.
+    pub uids: Vec<IdMapping>,
+    /// Maps of group ids; none means that ids are the same.
+    pub gids: Vec<IdMapping>,
+    /// Work without privileges: nothing is owned by anybody else, owners are kept in [`ROOTLESS_XATTR`].
+    pub rootless: bool,
+}
+
+impl IdMap {
+    /// Parses `CONTAINER:HOST[:SIZE]`; the size is 1 if it is left out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`], naming the part that is wrong.
+    pub fn parse_mapping(text: &str) -> Result<IdMapping> {
+        let fields: Vec<&str> = text.split(':').collect();
+        let invalid = |why: String| Error::new(ErrorKind::Invalid, why);
+        let number = |at: usize, what: &str| -> Result<u32> {
+            let field = fields.get(at).copied().unwrap_or("1");
+            field.parse().map_err(|_| invalid(format!("invalid {what} in mapping {text:?}: {field:?}")))
+        };
+        if fields.len() < 2 || fields.len() > 3 {
+            return Err(invalid(format!("invalid number of fields in mapping {text:?}: {}", fields.len())));
+        }
+        Ok(IdMapping {
+            container_id: number(0, "containerID")?,
+            host_id: number(1, "hostID")?,
+            size: number(2, "size")?,
+        })
+    }
+
+    /// The owner on the host of what is owned by `uid:gid` in the container.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the maps leave one of them out.
+    pub fn to_host(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
+        let map = |maps: &[IdMapping], id: u32| {
+            translate(maps, id, |m| (m.container_id, m.host_id)).ok_or_else(|| {
+                Error::new(ErrorKind::Invalid, format!("container id {id} cannot be mapped to a host id"))
+            })
+        };
+        Ok((
+            map(&self.uids, uid).map_err(|e| e.context("map uid to host"))?,
+            map(&self.gids, gid).map_err(|e| e.context("map gid to host"))?,
+        ))
+    }
+
+    /// The owner in the container of what is owned by `uid:gid` on the host.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the maps leave one of them out.
+    pub fn to_container(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
+        let map = |maps: &[IdMapping], id: u32| {
+            translate(maps, id, |m| (m.host_id, m.container_id)).ok_or_else(|| {
+                Error::new(ErrorKind::Invalid, format!("host id {id} cannot be mapped to a container id"))
+            })
+        };
+        Ok((
+            map(&self.uids, uid).map_err(|e| e.context("map uid to container"))?,
+            map(&self.gids, gid).map_err(|e| e.context("map gid to container"))?,
+        ))
+    }
+}
+
+/// The first map that holds `id` decides.
+fn translate(maps: &[IdMapping], id: u32, sides: impl Fn(&IdMapping) -> (u32, u32)) -> Option<u32> {
+    if maps.is_empty() {
+        return Some(id);
+    }
+    maps.iter().find_map(|map| {
+        let (from, to) = sides(map);
+        let offset = id.checked_sub(from).filter(|o| *o < map.size)?;
+        to.checked_add(offset)
+    })
+}
+
+/// The value of [`ROOTLESS_XATTR`] for an owner; `None` for 0:0, which needs none.
+pub fn encode_rootless(uid: u32, gid: u32) -> Option<Vec<u8>> {
+    if (uid, gid) == (0, 0) {
+        return None;
+    }
+    let mut out = Vec::new();
+    for (tag, id) in [(0x08, uid), (0x10, gid)] {
+        out.push(tag);
+        let mut id = if id == 0 { NO_CHANGE } else { id };
+        while id >= 0x80 {
+            out.push((id as u8 & 0x7f) | 0x80);
+            id >>= 7;
+        }
+        out.push(id as u8);
+    }
+    Some(out)
+}
+
+/// The owner in a value of [`ROOTLESS_XATTR`].
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] for what is no such value.
+pub fn decode_rootless(value: &[u8]) -> Result<(u32, u32)> {
+    let bad = || Error::new(ErrorKind::Corrupt, "invalid value of user.rootlesscontainers");
+    let mut bytes = value.iter();
+    let varint = |bytes: &mut std::slice::Iter<'_, u8>| -> Result<u64> {
+        let mut out = 0_u64;
+        for shift in (0..70).step_by(7) {
+            let byte = *bytes.next().ok_or_else(bad)?;
+            out |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte & 0x80 == 0 {
+                return Ok(out);
+            }
+        }
+        Err(bad())
+    };
+    let mut owner = (0, 0);
+    while !bytes.as_slice().is_empty() {
+        let tag = varint(&mut bytes)?;
+        let id = u32::try_from(varint(&mut bytes)?).map_err(|_| bad())?;
+        let id = if id == NO_CHANGE { 0 } else { id };
+        match tag {
+            0x08 => owner.0 = id,
+            0x10 => owner.1 = id,
+            _ => return Err(bad()),
+        }
+    }
+    Ok(owner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(text: &str) -> IdMapping {
+        IdMap::parse_mapping(text).expect(text)
+    }
+
+    #[test]
+    fn maps_are_parsed_and_the_first_one_decides() {
+        let maps = IdMap { uids: vec![map("0:1000"), map("1:100000:10")], gids: vec![], rootless: false };
+        for (inside, outside) in [((0, 7), (1000, 7)), ((1, 0), (100_000, 0)), ((10, 0), (100_009, 0))] {
+            assert_eq!(maps.to_host(inside.0, inside.1).expect("mapped"), outside);
+            assert_eq!(maps.to_container(outside.0, outside.1).expect("mapped"), inside);
+        }
+        let err = maps.to_host(11, 0).expect_err("unmapped").to_string();
+        assert_eq!(err, "map uid to host: container id 11 cannot be mapped to a host id");
+        let err = maps.to_container(5, 0).expect_err("unmapped").to_string();
+        assert_eq!(err, "map uid to container: host id 5 cannot be mapped to a container id");
+        for (bad, want) in [
+            ("1", "invalid number of fields in mapping \"1\": 1"),
+            ("1:2:3:4", "invalid number of fields in mapping \"1:2:3:4\": 4"),
+            ("x:2", "invalid containerID in mapping \"x:2\": \"x\""),
+            ("1:-2", "invalid hostID in mapping \"1:-2\": \"-2\""),
+            ("1:2:", "invalid size in mapping \"1:2:\": \"\""),
+        ] {
+            assert_eq!(IdMap::parse_mapping(bad).expect_err(bad).to_string(), want);
+        }
+    }
+
+    #[test]
+    fn rootless_owners_are_the_known_bytes() {
+        for (owner, hex) in [
+            ((992, 123), "08e007107b"),
+            ((0, 456), "08ffffffff0f10c803"),
+            ((98, 0), "086210ffffffff0f"),
+            ((492, 218), "08ec0310da01"),
+            ((123, 456), "087b10c803"),
+        ] {
+            let value = encode_rootless(owner.0, owner.1).expect("owner");
+            assert_eq!(crate::digest::hex(&value), hex);
+            assert_eq!(decode_rootless(&value).expect("own value"), owner);
+        }
+        assert_eq!(encode_rootless(0, 0), None);
+        assert_eq!(decode_rootless(b"").expect("absent fields"), (0, 0));
+        assert!(decode_rootless(b"\x08").is_err() && decode_rootless(b"\x18\x01").is_err());
+    }
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a path of an image to a directory descriptor below the root, as if the root were `/`.
+//!
+//! Fast way: one `openat2` that refuses every symlink. Where it meets one, or where the kernel has no such call, the
+//! path is walked component by component with `O_NOFOLLOW`, and links are read by us. Invariant: a [`Dir`] is a
+//! directory below the root at the moment it was opened, and its path is canonical: no component of it is a link.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::Root;
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::TreePath;
+
+/// More links than this on the way to one path are a loop.
+const MAX_LINKS: usize = 255;
+
+/// Descriptors that are kept open for the next path.
+const MAX_CACHED: usize = 256;
+
+const DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A directory below the root, open.
+#[derive(Clone, Debug)]
+pub struct Dir {
+    pub(super) fd: Rc<OwnedFd>,
+    path: TreePath,
+}
+
+impl Dir {
+    /// Where it is, links resolved.
+    pub fn path(&self) -> &TreePath {
+        &self.path
+    }
+
+    pub(super) fn new(fd: OwnedFd, path: TreePath) -> Self {
+        Self { fd: Rc::new(fd), path }
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// How paths are resolved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resolver {
+    /// By `openat2` where possible.
+    Openat2,
+    /// Component by component.
+    Walk,
+}
+
+/// What is called for a component of a path that is no directory: it makes one there, or fails.
+pub(crate) type MakeDir<'a> = &'a mut dyn FnMut(&Dir, &[u8], bool) -> Result<()>;
+
+#[derive(Debug, Default)]
+pub(super) struct Cache(HashMap<TreePath, Dir>);
+
+impl Cache {
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Root {
+    /// Opens the directory at `path`, every link on the way and at its end followed inside the root.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none or something on the way is no directory.
+    pub fn dir(&self, path: &TreePath) -> Result<Dir> {
+        if path.is_root() {
+            return Ok(self.top.clone());
+        }
+        if let Some(dir) = self.cache.borrow().0.get(path) {
+            return Ok(dir.clone());
+        }
+        let dir = match self.open_fast(path)? {
+            Some(dir) => dir,
+            None => self.walk(path, None)?,
+        };
+        self.remember(path, &dir);
+        Ok(dir)
+    }
+
+    /// As [`Root::dir`], with `make` called for each component that is missing (`false`) or no directory (`true`).
+    pub(crate) fn dir_or_make(&self, path: &TreePath, make: MakeDir<'_>) -> Result<Dir> {
+        match self.dir(path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => {}
+            found => return found,
+        }
+        let dir = self.walk(path, Some(make))?;
+        self.remember(path, &dir);
+        Ok(dir)
+    }
+
+    /// The directory that holds `path`, and its name there. The last component is not followed.
+    pub fn parent(&self, path: &TreePath) -> Result<(Dir, Vec<u8>)> {
+        match path.parent() {
+            Some(parent) => Ok((self.dir(&parent)?, path.name().to_vec())),
+            None => Ok((self.top.clone(), b".".to_vec())),
+        }
+    }
+
+    /// Forgets all directories that were opened: some path may lead elsewhere now.
+    pub(crate) fn forget(&self) {
+        self.cache.borrow_mut().clear();
+    }
+
+    fn remember(&self, path: &TreePath, dir: &Dir) {
+        let mut cache = self.cache.borrow_mut();
+        if cache.0.len() >= MAX_CACHED {
+            cache.0.clear();
+        }
+        cache.0.insert(path.clone(), dir.clone());
+    }
+
+    /// One system call, for a path without links; `None` if it must be walked.
+    fn open_fast(&self, path: &TreePath) -> Result<Option<Dir>> {
+        if self.resolver == Resolver::Walk {
+            return Ok(None);
+        }
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(&self.top, path.as_bytes(), DIR, Mode::empty(), how) {
+            Ok(fd) => Ok(Some(Dir::new(fd, path.clone()))),
+            Err(Errno::NOENT) => Err(missing(path)),
+            Err(Errno::XDEV) => Err(outside(path)),
+            // A link on the way, a name too long for one call, a directory without permission, no such call.
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn walk(&self, path: &TreePath, mut make: Option<MakeDir<'_>>) -> Result<Dir> {
+        let mut rest: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
+        let mut at = self.top.clone();
+        let mut links = 0;
+        while let Some(name) = rest.pop_front() {
+            match name.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    let above = at.path.parent().unwrap_or_default();
+                    at = self.open_canonical(&above)?;
+                    continue;
+                }
+                _ => {}
+            }
+            let open = || {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                rustix::fs::openat(&at, name.as_slice(), flags, Mode::empty())
+            };
+            let mut found = self.permitted(&at, open);
+            let mut tries = 0;
+            let (fd, kind) = loop {
+                let special = match found {
+                    Ok(fd) => {
+                        let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH).map_err(|e| here(e, path))?;
+                        match FileType::from_raw_mode(stat.st_mode) {
+                            kind @ (FileType::Directory | FileType::Symlink) => break (fd, kind),
+                            _ => true,
+                        }
+                    }
+                    Err(Errno::NOENT) => false,
+                    Err(err) => return Err(here(err, path)),
+                };
+                match make.as_mut().filter(|_| tries == 0) {
+                    Some(make) => make(&at, &name, special)?,
+                    None => return Err(missing(path)),
+                }
+                tries += 1;
+                found = self.permitted(&at, open);
+            };
+            if kind == FileType::Directory {
+                at = Dir::new(fd, at.path.join(&name)?);
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                let text = format!("too many levels of symbolic links: {path}");
+                return Err(Error::new(ErrorKind::UnsafePath, text));
+            }
+            let target = rustix::fs::readlinkat(&fd, c"", Vec::new()).map_err(|e| here(e, path))?;
+            let target = target.as_bytes();
+            if target.first() == Some(&b'/') {
+                at = self.top.clone();
+            }
+            for part in target.split(|&c| c == b'/').rev() {
+                rest.push_front(part.to_vec());
+            }
+            if rest.len() > 64 * 1024 {
+                let text = format!("path with too many components behind its links: {path}");
+                return Err(Error::new(ErrorKind::UnsafePath, text));
+            }
+        }
+        Ok(at)
+    }
+
+    /// Opens a directory whose path has no links, as a canonical path has none; one that has some now is refused.
+    pub(super) fn open_canonical(&self, path: &TreePath) -> Result<Dir> {
+        if let Some(dir) = self.cache.borrow().0.get(path).filter(|dir| dir.path == *path) {
+            return Ok(dir.clone());
+        }
+        if let Ok(Some(dir)) = self.open_fast(path) {
+            return Ok(dir);
+        }
+        let mut at = self.top.clone();
+        for name in path.components() {
+            let open = || rustix::fs::openat(&at, name, DIR, Mode::empty());
+            let fd = self.permitted(&at, open).map_err(|e| here(e, path))?;
+            at = Dir::new(fd, at.path.join(name)?);
+        }
+        Ok(at)
+    }
+}
+
+pub(super) fn here(err: Errno, path: &TreePath) -> Error {
+    Error::from(err).context(path.to_string())
+}
+
+pub(super) fn missing(path: &TreePath) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{path}: no such directory"))
+}
+
+fn outside(path: &TreePath) -> Error {
+    Error::new(ErrorKind::UnsafePath, format!("{path} leads out of the root"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_read_as_if_the_root_were_slash() {
+        for resolver in [Resolver::Openat2, Resolver::Walk] {
+            let temp = tempfile::tempdir().expect("dir");
+            std::fs::create_dir_all(temp.path().join("outside")).expect("mkdir");
+            let base = temp.path().join("root");
+            std::fs::create_dir_all(base.join("etc/sub")).expect("mkdir");
+            std::fs::write(base.join("file"), "").expect("write");
+            for (target, name) in [
+                ("/etc", "absolute"),
+                ("../../../../etc", "above"),
+                ("etc/sub/..", "dots"),
+                ("absolute/sub", "chained"),
+                ("loop", "loop"),
+                ("/nowhere", "dangling"),
+                ("../outside", "sibling"),
+                ("/", "slash"),
+            ] {
+                symlink(target, base.join(name)).expect(target);
+            }
+            let root = Root::open(&base).expect("root").with_resolver(resolver);
+            for (path, want) in [
+                ("absolute", Ok("etc")),
+                ("absolute/sub", Ok("etc/sub")),
+                ("above", Ok("etc")),
+                ("dots", Ok("etc")),
+                ("chained", Ok("etc/sub")),
+                ("slash/slash/etc", Ok("etc")),
+                ("loop", Err(ErrorKind::UnsafePath)),
+                ("dangling", Err(ErrorKind::NotFound)),
+                ("sibling", Err(ErrorKind::NotFound)),
+                ("file", Err(ErrorKind::NotFound)),
+                ("etc/none", Err(ErrorKind::NotFound)),
+            ] {
+                let path = TreePath::clean(path.as_bytes()).expect(path);
+                let got = root.dir(&path).map(|d| d.path().clone()).map_err(|e| e.kind());
+                let want = want.map(|p| TreePath::clean(p.as_bytes()).expect("path"));
+                assert_eq!(got, want, "{path} by {resolver:?}");
+            }
+        }
+    }
+}

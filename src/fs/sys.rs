@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Files that the caller named: a bundle's own files, and the root of a tree. Never a name out of an image.
+//!
+//! The only file of this module that knows `std::fs`.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use super::Root;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+
+fn doing<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<T> {
+    result.context(|| format!("{verb} {}", path.display()))
+}
+
+/// Makes the directory at `path` and those above it; `false` if it was there.
+pub fn make_dirs(path: &Path) -> Result<bool> {
+    if let Some(above) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        doing(fs::create_dir_all(above), "create directory", above)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        Err(err) => doing(Err(err), "create directory", path),
+    }
+}
+
+/// Whether anything is at `path`, a dangling link included.
+pub fn exists(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(err) => doing(Err(err), "stat", path),
+    }
+}
+
+/// Sets the mode of what the caller named.
+pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    doing(fs::set_permissions(path, fs::Permissions::from_mode(mode)), "chmod", path)
+}
+
+/// Reads a whole file of at most `limit` bytes.
+pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = fs::File::open(path);
+    let file = file.map_err(|e| Error::from(e).context(format!("open {}", path.display())))?;
+    let mut bytes = Vec::new();
+    doing(file.take(limit + 1).read_to_end(&mut bytes), "read", path)?;
+    if bytes.len() as u64 > limit {
+        let text = format!("{} is larger than {limit} bytes", path.display());
+        return Err(Error::new(ErrorKind::Limit, text));
+    }
+    Ok(bytes)
+}
+
+/// Opens a file that the caller named, to read.
+pub fn open_file(path: &Path) -> Result<fs::File> {
+    doing(fs::File::open(path), "open", path)
+}
+
+/// Writes a new file, which must not exist.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = doing(OpenOptions::new().write(true).create_new(true).mode(0o644).open(path), "create", path)?;
+    if let Err(err) = doing(file.write_all(bytes), "write", path) {
+        remove_file(path);
+        return Err(err);
+    }
+    Ok(())
+}
+
+/// Writes a file in one step, in place of one that may exist.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut temp = path.as_os_str().to_owned();
+    temp.push(format!(".{}.tmp", std::process::id()));
+    let temp = Path::new(&temp);
+    write_new(temp, bytes)?;
+    let renamed = doing(fs::rename(temp, path), "rename to", path);
+    if renamed.is_err() {
+        remove_file(temp);
+    }
+    renamed
+}
+
+/// Removes a file if it is there; for cleaning up, where a failure changes nothing.
+pub fn remove_file(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
+/// Removes a directory if it is empty; for cleaning up.
+pub fn remove_empty_dir(path: &Path) {
+    let _ = fs::remove_dir(path);
+}
+
+/// Removes a whole tree, whatever the modes in it if `rootless`.
+pub fn remove_tree(path: &Path, rootless: bool) -> Result<()> {
+    if !exists(path)? {
+        return Ok(());
+    }
+    let root = Root::open(path)?.rootless(rootless);
+    root.remove_children(&crate::node::TreePath::root())?;
+    drop(root);
+    doing(fs::remove_dir(path), "remove", path)
+}
+
+/// Whether this process is in a user namespace other than the first one.
+pub fn in_user_namespace() -> bool {
+    let Ok(map) = fs::read_to_string("/proc/self/uid_map") else { return false };
+    let words: Vec<&str> = map.split_whitespace().collect();
+    words != ["0", "0", "4294967295"]
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A manifest as the text of its file.
+
+use std::collections::HashMap;
+
+use super::keyword::xattr_words;
+use super::{Keyword, Keywords, Mtree, pairs, vis};
+use crate::digest::Digest;
+use crate::node::{Inode, NodeKind, TreePath};
+
+/// What the comments at the head of the file say; what is unknown is left out.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Header {
+    /// Who made it.
+    pub user: Option<String>,
+    /// On which machine.
+    pub machine: Option<String>,
+    /// Of which tree.
+    pub tree: String,
+    /// When, as `ctime(3)` writes it.
+    pub date: Option<String>,
+}
+
+impl Mtree {
+    /// Adds a path with the facts that bundles use; `sha256` is the digest of a regular file.
+    pub fn insert(&mut self, path: TreePath, inode: &Inode, sha256: Option<&Digest>) {
+        let mut line = Vec::new();
+        let mut word = |name: &[u8], value: &[u8]| {
+            if !line.is_empty() {
+                line.push(b' ');
+            }
+            line.extend_from_slice(name);
+            line.push(b'=');
+            line.extend_from_slice(value);
+        };
+        for keyword in Keywords::umoci().iter() {
+            let name = keyword.name().as_bytes();
+            match keyword {
+                Keyword::Xattr => xattr_words(inode).iter().for_each(|(name, value)| word(name, value)),
+                Keyword::Sha256 => {
+                    if let (NodeKind::File { .. }, Some(digest)) = (&inode.node.kind, sha256) {
+                        word(name, digest.encoded().as_bytes());
+                    }
+                }
+                _ => {
+                    if let Some(value) = keyword.value(inode) {
+                        word(name, &value);
+                    }
+                }
+            }
+            self.used.add(keyword);
+        }
+        self.entries.insert(path, line.into());
+    }
+
+    /// The text of the file.
+    pub fn format(&self, header: &Header) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut comment = |label: &str, value: &str| {
+            let value: String = value.chars().filter(|c| !c.is_control()).collect();
+            out.extend_from_slice(format!("#{:>15} {value}\n", format!("{label}:")).as_bytes());
+        };
+        if let Some(user) = &header.user {
+            comment("user", user);
+        }
+        if let Some(machine) = &header.machine {
+            comment("machine", machine);
+        }
+        comment("tree", &header.tree);
+        if let Some(date) = &header.date {
+            comment("date", date);
+        }
+        let names: Vec<&str> = Keywords::umoci().iter().map(Keyword::name).collect();
+        comment("keywords", &names.join(","));
+        Writer { mtree: self, out, set: Vec::new() }.tree()
+    }
+}
+
+struct Writer<'a> {
+    mtree: &'a Mtree,
+    out: Vec<u8>,
+    /// Words of the `/set` in force.
+    set: Vec<Vec<u8>>,
+}
+
+/// What is still to be written of a directory.
+enum Step {
+    Dir(TreePath),
+    End,
+}
+
+impl<'a> Writer<'a> {
+    fn tree(mut self) -> Vec<u8> {
+        let mut stack = vec![Step::Dir(TreePath::root())];
+        let mtree = self.mtree;
+        let children = Self::children(mtree);
+        while let Some(step) = stack.pop() {
+            let Step::Dir(path) = step else {
+                self.out.extend_from_slice(b"..\n");
+                continue;
+            };
+            let Some(line) = mtree.entries.get(&path) else { continue };
+            self.open(&path, line);
+            stack.push(Step::End);
+            let below = children.get(&path).map(Vec::as_slice).unwrap_or_default();
+            let (dirs, files): (Vec<&TreePath>, Vec<&TreePath>) = below.iter().copied().partition(|p| is_dir(mtree, p));
+            for file in files {
+                if let Some(line) = mtree.entries.get(file) {
+                    self.out.extend_from_slice(b"    ");
+                    self.line(file.name(), line);
+                }
+            }
+            stack.extend(dirs.into_iter().rev().cloned().map(Step::Dir));
+        }
+        self.out
+    }
+
+    /// Paths by their directory, sorted bytewise by name.
+    fn children(mtree: &'a Mtree) -> HashMap<TreePath, Vec<&'a TreePath>> {
+        let mut out: HashMap<TreePath, Vec<&TreePath>> = HashMap::new();
+        for path in mtree.entries.keys() {
+            if let Some(parent) = path.parent() {
+                out.entry(parent).or_default().push(path);
+            }
+        }
+        for names in out.values_mut() {
+            names.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+        }
+        out
+    }
+
+    fn open(&mut self, path: &TreePath, line: &[u8]) {
+        let shown = if path.as_bytes().contains(&b'\n') { vis::encode(path.as_bytes()) } else { path.as_bytes().to_vec() };
+        self.out.extend_from_slice(b"\n# ");
+        self.out.extend_from_slice(if path.is_root() { b"." } else { &shown });
+        self.out.push(b'\n');
+        let owner: Vec<Vec<u8>> = pairs(line)
+            .filter(|(name, _)| matches!(*name, b"uid" | b"gid"))
+            .map(|(name, value)| [name, b"=", value].concat())
+            .collect();
+        if path.is_root() || !owner.iter().all(|word| self.set.contains(word)) {
+            self.set = [&b"type=file"[..], b"nlink=1", b"mode=0664"].iter().map(|w| w.to_vec()).collect();
+            self.set.extend(owner);
+            self.out.extend_from_slice(b"/set ");
+            self.out.extend_from_slice(&self.set.join(&b' '));
+            self.out.push(b'\n');
+        }
+        self.line(if path.is_root() { b"." } else { path.name() }, line);
+    }
+
+    fn line(&mut self, name: &[u8], line: &[u8]) {
+        self.out.extend_from_slice(&vis::encode(name));
+        for word in line.split(|&c| c == b' ') {
+            if !self.set.iter().any(|set| set == word) {
+                self.out.push(b' ');
+                self.out.extend_from_slice(word);
+            }
+        }
+        self.out.push(b'\n');
+    }
+}
+
+fn is_dir(mtree: &Mtree, path: &TreePath) -> bool {
+    mtree.entries.get(path).is_some_and(|line| pairs(line).any(|word| word == (b"type", b"dir")))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::node::{Node, Time, Xattrs};
+
+    pub(crate) fn path(text: &str) -> TreePath {
+        TreePath::clean(text.as_bytes()).expect("path")
+    }
+
+    pub(crate) fn inode(kind: NodeKind, mode: u32, nlink: u64) -> Inode {
+        let size = match &kind {
+            NodeKind::File { size } => *size,
+            NodeKind::Symlink { target } => target.len() as u64,
+            _ => 4096,
+        };
+        let mtime = Time { sec: 1_795_456_081, nsec: 5 };
+        let node = Node { kind, mode, uid: 0, gid: 0, mtime, xattrs: Xattrs::new() };
+        Inode { node, size, nlink, dev: 1, ino: 1, ctime: mtime }
+    }
+
+    #[test]
+    fn the_text_is_that_of_the_sample() {
+        let mut mtree = Mtree::new();
+        let dir = |nlink| inode(NodeKind::Dir, 0o755, nlink);
+        mtree.insert(path("."), &dir(4), None);
+        let empty = Digest::sha256(b"");
+        mtree.insert(path("after"), &inode(NodeKind::File { size: 0 }, 0o644, 1), Some(&empty));
+        let link = NodeKind::Symlink { target: b"a b".to_vec() };
+        mtree.insert(path("l"), &inode(link, 0o777, 1), None);
+        mtree.insert(path("d1"), &dir(3), None);
+        mtree.insert(path("d1/f"), &inode(NodeKind::File { size: 3 }, 0o664, 1), Some(&empty));
+        mtree.insert(path("d1/sub dir"), &dir(2), None);
+        let mut other = dir(2);
+        (other.node.uid, other.node.gid) = (5, 6);
+        other.node.xattrs.insert(b"user.a".to_vec(), b"v".to_vec());
+        other.node.xattrs.insert(b"security.selinux".to_vec(), b"v".to_vec());
+        mtree.insert(path("d2"), &other, None);
+        let header = Header {
+            user: Some("root".to_owned()),
+            machine: Some("myhost".to_owned()),
+            tree: "bundle/rootfs".to_owned(),
+            date: Some("Mon Nov 23 17:48:01 2026".to_owned()),
+        };
+        let hex = empty.encoded();
+        let t = "tar_time=1795456081.000000000";
+        let want = format!(
+            "#          user: root
+#       machine: myhost
+#          tree: bundle/rootfs
+#          date: Mon Nov 23 17:48:01 2026
+#      keywords: size,type,uid,gid,mode,link,nlink,tar_time,sha256digest,xattr
+
+# .
+/set type=file nlink=1 mode=0664 uid=0 gid=0
+. size=4096 type=dir mode=0755 nlink=4 {t}
+    after size=0 mode=0644 {t} sha256digest={hex}
+    l size=3 type=link mode=0777 link=a\\040b {t}
+
+# d1
+d1 size=4096 type=dir mode=0755 nlink=3 {t}
+    f size=3 {t} sha256digest={hex}
+
+# d1/sub dir
+sub\\040dir size=4096 type=dir mode=0755 nlink=2 {t}
+..
+..
+
+# d2
+/set type=file nlink=1 mode=0664 uid=5 gid=6
+d2 size=4096 type=dir mode=0755 nlink=2 {t} xattr.user.a=dg==
+..
+..
+"
+        );
+        let text = mtree.format(&header);
+        assert_eq!(String::from_utf8(text.clone()).expect("utf-8"), want);
+        assert_eq!(Mtree::parse(&text).expect("own text").entries.len(), mtree.entries.len());
+    }
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Keywords of a manifest, and the spelling of their values.
+
+use base64::Engine as _;
+
+use super::vis;
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::{Inode, NodeKind};
+
+/// A fact about a file that a manifest can hold.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs, reason = "named as in the file")]
+pub enum Keyword {
+    Size,
+    Type,
+    Uid,
+    Gid,
+    Mode,
+    Link,
+    Nlink,
+    TarTime,
+    Time,
+    Sha256,
+    Xattr,
+    Uname,
+    Gname,
+    Cksum,
+    Flags,
+    Md5,
+    Sha1,
+    Sha384,
+    Sha512,
+    Sha512_256,
+    Ripemd160,
+}
+
+use Keyword::{
+    Cksum, Flags, Gid, Gname, Link, Md5, Mode, Nlink, Ripemd160, Sha1, Sha256, Sha384, Sha512, Sha512_256, Size, TarTime,
+    Time, Type, Uid, Uname, Xattr,
+};
+
+/// Each keyword with its name and its other names.
+const NAMES: [(Keyword, &str, &[&str]); 21] = [
+    (Size, "size", &[]),
+    (Type, "type", &[]),
+    (Uid, "uid", &[]),
+    (Gid, "gid", &[]),
+    (Mode, "mode", &[]),
+    (Link, "link", &[]),
+    (Nlink, "nlink", &[]),
+    (TarTime, "tar_time", &[]),
+    (Time, "time", &[]),
+    (Sha256, "sha256digest", &["sha256"]),
+    (Xattr, "xattr", &["xattrs"]),
+    (Uname, "uname", &[]),
+    (Gname, "gname", &[]),
+    (Cksum, "cksum", &[]),
+    (Flags, "flags", &[]),
+    (Md5, "md5digest", &["md5"]),
+    (Sha1, "sha1digest", &["sha1"]),
+    (Sha384, "sha384digest", &["sha384"]),
+    (Sha512, "sha512digest", &["sha512"]),
+    (Sha512_256, "sha512256digest", &["sha512256"]),
+    (Ripemd160, "ripemd160digest", &["rmd160", "rmd160digest"]),
+];
+
+impl Keyword {
+    /// Looks a keyword up by any of its names.
+    pub fn from_name(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, n, other)| *n == name || other.contains(&name)).map(|(k, ..)| *k)
+    }
+
+    /// The name that is written.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(k, ..)| *k == self).map_or("", |(_, name, _)| name)
+    }
+
+    /// Whether its value is in the content of the file.
+    pub fn needs_content(self) -> bool {
+        matches!(self, Sha256 | Cksum | Md5 | Sha1 | Sha384 | Sha512 | Sha512_256 | Ripemd160)
+    }
+
+    /// The value for `inode`; `None` if files of its type have none, or if it is not in the metadata. For
+    /// [`Keyword::Xattr`] see [`xattr_words`].
+    pub(super) fn value(self, inode: &Inode) -> Option<Vec<u8>> {
+        let node = &inode.node;
+        let text = match self {
+            Size => inode.size.to_string(),
+            Type => match node.kind {
+                NodeKind::File { .. } => "file",
+                NodeKind::Dir => "dir",
+                NodeKind::Symlink { .. } => "link",
+                NodeKind::Char { .. } => "char",
+                NodeKind::Block { .. } => "block",
+                NodeKind::Fifo => "fifo",
+                NodeKind::Socket => "socket",
+            }
+            .to_owned(),
+            Uid => node.uid.to_string(),
+            Gid => node.gid.to_string(),
+            Mode if node.mode == 0 => "0".to_owned(),
+            Mode => format!("0{:o}", node.mode),
+            Link => match &node.kind {
+                NodeKind::Symlink { target } => return Some(vis::encode(target)),
+                _ => return None,
+            },
+            Nlink => inode.nlink.to_string(),
+            TarTime => format!("{}.000000000", node.mtime.sec),
+            Time => format!("{}.{:09}", node.mtime.sec, node.mtime.nsec),
+            _ => return None,
+        };
+        Some(text.into_bytes())
+    }
+}
+
+/// Extended attributes that belong to the host and not to the tree.
+const HOST_XATTRS: [&[u8]; 2] = [b"security.selinux", b"system.nfs4_acl"];
+
+/// Whether `word`, a name that begins with `xattr.`, speaks of an attribute of the host.
+pub(super) fn is_host_xattr(word: &[u8]) -> bool {
+    word.strip_prefix(b"xattr.").is_some_and(|name| HOST_XATTRS.contains(&name))
+}
+
+/// `xattr.NAME` and value for each extended attribute of a file or directory.
+pub(super) fn xattr_words(inode: &Inode) -> Vec<(Vec<u8>, Vec<u8>)> {
+    if !matches!(inode.node.kind, NodeKind::File { .. } | NodeKind::Dir) {
+        return Vec::new();
+    }
+    let own = inode.node.xattrs.iter().filter(|(name, _)| !HOST_XATTRS.contains(&name.as_slice()));
+    let word = |(name, value): (&Vec<u8>, &Vec<u8>)| {
+        let name = [&b"xattr."[..], &vis::encode(name)].concat();
+        (name, base64::engine::general_purpose::STANDARD.encode(value).into_bytes())
+    };
+    own.map(word).collect()
+}
+
+/// An ordered set of keywords.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Keywords(Vec<Keyword>);
+
+impl Keywords {
+    /// Those that bundles use, in the order in which they are written.
+    pub fn umoci() -> Self {
+        Self(vec![Size, Type, Uid, Gid, Mode, Link, Nlink, TarTime, Sha256, Xattr])
+    }
+
+    /// Reads names separated by commas or spaces.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`], naming the word that is no keyword.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut out = Self::default();
+        for name in text.split([',', ' ']).filter(|n| !n.is_empty()) {
+            let unknown = || Error::new(ErrorKind::Invalid, format!("unknown keyword {name:?}"));
+            out.add(Keyword::from_name(name).ok_or_else(unknown)?);
+        }
+        Ok(out)
+    }
+
+    /// Adds a keyword at the end unless it is there.
+    pub fn add(&mut self, keyword: Keyword) {
+        if !self.0.contains(&keyword) {
+            self.0.push(keyword);
+        }
+    }
+
+    /// The keywords, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Keyword> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Whether `keyword` is among them.
+    pub fn contains(&self, keyword: Keyword) -> bool {
+        self.0.contains(&keyword)
+    }
+}

@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Layers applied to a tree, one after the other.
+//!
+//! Metadata of directories is set when a layer ends, the deepest first: so it does not matter what was made in them
+//! meanwhile, and a directory may be read-only. Whiteouts hide lower layers only, so what a layer has touched itself is
+//! kept, whatever the order of its entries.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{Read, Write};
+
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::{Dir, IdMap, ROOTLESS_XATTR, Root, XattrSet, encode_rootless, in_user_namespace, is_forbidden};
+use crate::layer::{Entry, EntryBody, LayerReader};
+use crate::node::{Inode, Node, NodeKind, Time, TreePath};
+use crate::progress::{Counter, Monitor};
+
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
+/// How to apply layers.
+#[derive(Clone, Debug, Default)]
+pub struct ExtractOptions {
+    /// Owners in the layers to owners on the disk.
+    pub id_map: IdMap,
+    /// Keep a symlink that leads to a directory where a layer has a directory.
+    pub keep_dirlinks: bool,
+}
+
+/// SHA-256 of the files that were written, by inode.
+#[derive(Clone, Debug, Default)]
+pub struct FileDigests(HashMap<u64, Digest>);
+
+impl FileDigests {
+    /// The digest of a regular file, if it was written by the extraction that this came from.
+    pub fn get(&self, inode: &Inode) -> Option<Digest> {
+        self.0.get(&inode.ino).copied()
+    }
+}
+
+/// Applies layers to a tree.
+pub struct Extractor<'a> {
+    root: &'a Root,
+    opts: ExtractOptions,
+    monitor: &'a dyn Monitor,
+    digests: FileDigests,
+    user_namespace: bool,
+    /// New files may get extended attributes from their directory.
+    inherits: bool,
+    layer: Progress,
+    buffer: Vec<u8>,
+}
+
+/// What was done of the layer that is being applied.
+#[derive(Default)]
+struct Progress {
+    /// Paths of entries, and all above them.
+    touched: HashSet<TreePath>,
+    /// Names of links that this layer wrote: what it hides below them was never meant to be hidden elsewhere.
+    links: HashSet<TreePath>,
+    /// Metadata of directories that is set when the layer ends.
+    dirs: BTreeMap<TreePath, Pending>,
+    warned_unsupported: bool,
+}
+
+/// What a directory gets when the layer ends.
+enum Pending {
+    /// What its entry says.
+    Entry(Box<Node>),
+    /// The time that it had: only its children have changed.
+    Time(Time),
+}
+
+impl std::fmt::Debug for Extractor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Extractor").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Extractor<'a> {
+    /// Begins on the tree at `root`.
+    pub fn new(root: &'a Root, opts: ExtractOptions, monitor: &'a dyn Monitor) -> Self {
+        Self {
+            root,
+            opts,
+            monitor,
+            digests: FileDigests::default(),
+            user_namespace: in_user_namespace(),
+            inherits: false,
+            layer: Progress::default(),
+            buffer: vec![0; 256 * 1024],
+        }
+    }
+
+    /// Gives the root directory what it has when no layer says otherwise: owner 0:0, mode 0755, times of 1970.
+    pub fn prepare(&mut self) -> Result<()> {
+        let top = self.root.dir(&TreePath::root())?;
+        self.inherits = self.root.xattrs(&top, b".")?.contains_key(DEFAULT_ACL);
+        if !self.opts.id_map.rootless {
+            let (uid, gid) = self.opts.id_map.to_host(0, 0)?;
+            self.root.chown(&top, b".", uid, gid)?;
+        }
+        self.root.chmod(&top, b".", 0o755)?;
+        self.root.set_times(&top, b".", Time::EPOCH)
+    }
+
+    /// Applies one layer, to the end of its archive.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnsafePath`] for an entry that would change the type of the root directory; whatever the reader
+    /// or the disk says, with the path.
+    pub fn apply_layer<R: Read>(&mut self, layer: &mut LayerReader<R>) -> Result<()> {
+        self.layer = Progress::default();
+        while let Some(entry) = layer.next_entry()? {
+            let path = entry.path.clone();
+            self.entry(entry, layer).context(|| format!("unpack entry {path}"))?;
+            self.monitor.count(Counter::EntriesApplied, 1);
+        }
+        for (path, pending) in std::mem::take(&mut self.layer.dirs).into_iter().rev() {
+            self.settle(&path, pending).context(|| format!("unpack entry {path}"))?;
+        }
+        self.root.restore()
+    }
+
+    /// The digests of the files that were written.
+    pub fn finish(self) -> Result<FileDigests> {
+        Ok(self.digests)
+    }
+
+    fn entry<R: Read>(&mut self, entry: Entry, content: &mut R) -> Result<()> {
+        let path = entry.path;
+        match entry.body {
+            EntryBody::Opaque => self.hide_below(&path),
+            EntryBody::Whiteout => self.hide(&path),
+            EntryBody::Node(node) if path.is_root() => self.root_entry(node),
+            EntryBody::HardLink { .. } if path.is_root() => Err(root_type()),
+            EntryBody::HardLink { target } => self.hard_link(&path, &target),
+            EntryBody::Node(node) => self.node(&path, node, content),
+        }
+    }
+
+    fn root_entry(&mut self, node: Node) -> Result<()> {
+        if !node.is_dir() {
+            return Err(root_type());
+        }
+        self.inherits |= node.xattrs.contains_key(DEFAULT_ACL);
+        self.layer.touched.insert(TreePath::root());
+        self.layer.dirs.insert(TreePath::root(), Pending::Entry(Box::new(node)));
+        Ok(())
+    }
+
+    fn node<R: Read>(&mut self, path: &TreePath, node: Node, content: &mut R) -> Result<()> {
+        let dir = self.make_parent(path)?;
+        let name = path.name();
+        let key = Root::path_of(&dir, name);
+        let existing = self.root.stat(&dir, name)?;
+        match &existing {
+            Some(old) if old.node.is_dir() && node.is_dir() => {}
+            Some(old) if self.opts.keep_dirlinks && node.is_dir() && is_link(old) && self.root.dir(path).is_ok() => {
+                self.touch(&key);
+                return Ok(());
+            }
+            Some(old) => self.replace(&dir, name, old)?,
+            None => {}
+        }
+        self.hold_time(&dir)?;
+        self.inherits |= node.xattrs.contains_key(DEFAULT_ACL);
+        self.layer.links.remove(path);
+        match &node.kind {
+            NodeKind::Dir => {
+                if existing.is_none_or(|old| !old.node.is_dir()) {
+                    self.root.make_dir(&dir, name)?;
+                }
+                self.layer.dirs.insert(key.clone(), Pending::Entry(Box::new(node)));
+            }
+            NodeKind::File { size } => {
+                let size = *size;
+                self.file(&dir, name, size, content)?;
+                self.attributes(&dir, name, &node)?;
+            }
+            NodeKind::Char { major, minor } | NodeKind::Block { major, minor }
+                if self.opts.id_map.rootless || self.user_namespace =>
+            {
+                self.monitor.warn(format_args!(
+                    "rootless{{{path}}} creating empty file in place of device {major}:{minor}"
+                ));
+                self.file(&dir, name, 0, &mut std::io::empty())?;
+                self.attributes(&dir, name, &node)?;
+            }
+            NodeKind::Symlink { .. } | NodeKind::Char { .. } | NodeKind::Block { .. } | NodeKind::Fifo => {
+                if matches!(node.kind, NodeKind::Symlink { .. }) {
+                    self.layer.links.insert(path.clone());
+                }
+                self.root.make_special(&dir, name, &node)?;
+                self.attributes(&dir, name, &node)?;
+            }
+            NodeKind::Socket => {
+                return Err(Error::new(ErrorKind::Unsupported, "a layer cannot hold a socket"));
+            }
+        }
+        self.touch(&key);
+        Ok(())
+    }
+
+    fn hard_link(&mut self, path: &TreePath, target: &TreePath) -> Result<()> {
+        let missing = || Error::new(ErrorKind::NotFound, format!("hard link to {target}, which does not exist"));
+        let (from, from_name) = match self.root.parent(target) {
+            Err(err) if err.kind() == ErrorKind::NotFound => return Err(missing()),
+            found => found?,
+        };
+        let linked = self.root.stat(&from, &from_name)?.ok_or_else(missing)?;
+        if linked.node.is_dir() {
+            return Err(Error::new(ErrorKind::Corrupt, format!("hard link to the directory {target}")));
+        }
+        let dir = self.make_parent(path)?;
+        let name = path.name();
+        let key = Root::path_of(&dir, name);
+        if let Some(old) = self.root.stat(&dir, name)? {
+            if (old.dev, old.ino) == (linked.dev, linked.ino) {
+                self.touch(&key);
+                return Ok(());
+            }
+            self.replace(&dir, name, &old)?;
+        }
+        self.hold_time(&dir)?;
+        self.root.hard_link((&from, &from_name), (&dir, name))?;
+        self.touch(&key);
+        Ok(())
+    }
+
+    /// Opens the directory that `path` is to be in. Missing ones are made, and what is no directory gives way.
+    fn make_parent(&mut self, path: &TreePath) -> Result<Dir> {
+        let root = self.root;
+        let parent = path.parent().unwrap_or_default();
+        let mut make = |dir: &Dir, name: &[u8], in_the_way: bool| -> Result<()> {
+            if in_the_way && let Some(old) = root.stat(dir, name)? {
+                self.replace(dir, name, &old)?;
+            }
+            self.hold_time(dir)?;
+            root.make_dir(dir, name)?;
+            // Nobody says what a directory is like that has no entry; this is the same on every machine.
+            let key = Root::path_of(dir, name);
+            self.layer.dirs.insert(key, Pending::Entry(Box::new(Node::dir(0o755))));
+            Ok(())
+        };
+        root.dir_or_make(&parent, &mut make)
+    }
+
+    /// Removes what is in the way of an entry.
+    fn replace(&mut self, dir: &Dir, name: &[u8], old: &Inode) -> Result<()> {
+        self.hold_time(dir)?;
+        self.root.remove(dir, name)?;
+        if old.node.is_dir() || is_link(old) {
+            self.drop_below(&Root::path_of(dir, name));
+        }
+        Ok(())
+    }
+
+    /// A directory or link is gone: what was known of paths through it no longer holds.
+    fn drop_below(&mut self, path: &TreePath) {
+        self.root.forget();
+        self.layer.dirs.retain(|key, _| key != path && !key.is_below(path));
+    }
+
+    /// Notes the time of a directory whose children are about to change.
+    fn hold_time(&mut self, dir: &Dir) -> Result<()> {
+        if !self.layer.dirs.contains_key(dir.path())
+            && let Some(inode) = self.root.stat(dir, b".")?
+        {
+            self.layer.dirs.insert(dir.path().clone(), Pending::Time(inode.node.mtime));
+        }
+        Ok(())
+    }
+
+    /// Notes that this layer has something at `path`.
+    fn touch(&mut self, path: &TreePath) {
+        if self.layer.touched.insert(path.clone()) {
+            for above in path.ancestors() {
+                if !self.layer.touched.insert(above) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Hides what lower layers have at `path`.
+    fn hide(&mut self, path: &TreePath) -> Result<()> {
+        if path.ancestors().any(|above| self.layer.links.contains(&above)) {
+            return Ok(());
+        }
+        let (dir, name) = match self.root.parent(path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        self.hide_at(&dir, &name)
+    }
+
+    /// Hides all that lower layers have below the directory at `path`.
+    fn hide_below(&mut self, path: &TreePath) -> Result<()> {
+        let (dir, name) = match self.root.parent(path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        // The directory itself is not followed: a link here is no directory of this path.
+        if path.is_root() || self.root.stat(&dir, &name)?.is_some_and(|old| old.node.is_dir()) {
+            let below = self.root.dir(&Root::path_of(&dir, &name))?;
+            for child in self.root.list(&below)? {
+                self.hide_at(&below, &child)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes `name` in `dir` and all below it, but what this layer has put there.
+    fn hide_at(&mut self, dir: &Dir, name: &[u8]) -> Result<()> {
+        let mut stack = vec![Root::path_of(dir, name)];
+        while let Some(path) = stack.pop() {
+            let (dir, name) = self.root.parent(&path)?;
+            let Some(old) = self.root.stat(&dir, &name)? else { continue };
+            if !self.layer.touched.contains(&path) {
+                self.replace(&dir, &name, &old)?;
+            } else if old.node.is_dir() {
+                let inside = self.root.dir(&path)?;
+                for child in self.root.list(&inside)? {
+                    stack.push(path.join(&child)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a regular file and keeps its digest.
+    fn file<R: Read>(&mut self, dir: &Dir, name: &[u8], size: u64, content: &mut R) -> Result<()> {
+        let mut file = self.root.create_file(dir, name)?;
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut left = size;
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            let mut filled = 0;
+            while filled < want {
+                let n = content.read(&mut self.buffer[filled..want])?;
+                if n == 0 {
+                    return Err(Error::new(ErrorKind::Corrupt, "unexpected end of layer"));
+                }
+                filled += n;
+            }
+            file.write_all(&self.buffer[..filled]).context(|| "write")?;
+            hasher.update(&self.buffer[..filled]);
+            left -= filled as u64;
+        }
+        let stat = rustix::fs::fstat(&file).context(|| "stat")?;
+        self.digests.0.insert(stat.st_ino, hasher.finish());
+        Ok(())
+    }
+
+    /// Sets all that an entry says of a file that was just made.
+    fn attributes(&mut self, dir: &Dir, name: &[u8], node: &Node) -> Result<()> {
+        if !self.opts.id_map.rootless {
+            let (uid, gid) =
+                self.opts.id_map.to_host(node.uid, node.gid).context(|| "apply hdr metadata: unmap header")?;
+            self.root.chown(dir, name, uid, gid)?;
+        }
+        if !matches!(node.kind, NodeKind::Symlink { .. }) {
+            self.root.chmod(dir, name, node.mode)?;
+        }
+        if self.inherits {
+            self.root.clear_xattrs(dir, name, &node.xattrs)?;
+        }
+        self.set_xattrs(dir, name, node)?;
+        self.root.set_times(dir, name, node.mtime)
+    }
+
+    /// Sets what a directory gets at the end of the layer.
+    fn settle(&mut self, path: &TreePath, pending: Pending) -> Result<()> {
+        let dir = self.root.dir(path)?;
+        match pending {
+            Pending::Time(time) => self.root.set_times(&dir, b".", time),
+            Pending::Entry(node) => {
+                self.root.settle(path);
+                if !self.opts.id_map.rootless {
+                    let (uid, gid) =
+                        self.opts.id_map.to_host(node.uid, node.gid).context(|| "apply hdr metadata: unmap header")?;
+                    self.root.chown(&dir, b".", uid, gid)?;
+                }
+                // Attributes and times before the mode, which may lock us out.
+                self.root.clear_xattrs(&dir, b".", &node.xattrs)?;
+                self.set_xattrs(&dir, b".", &node)?;
+                self.root.set_times(&dir, b".", node.mtime)?;
+                let (above, name) = self.root.parent(path)?;
+                self.root.chmod(&above, &name, node.mode)
+            }
+        }
+    }
+
+    fn set_xattrs(&mut self, dir: &Dir, name: &[u8], node: &Node) -> Result<()> {
+        let rootless = self.opts.id_map.rootless;
+        for (attribute, value) in &node.xattrs {
+            if is_forbidden(attribute) {
+                if self.root.xattrs(dir, name)?.get(attribute) != Some(value) {
+                    self.warn_xattr(dir, name, "ignoring forbidden xattr", attribute);
+                }
+                continue;
+            }
+            if attribute == ROOTLESS_XATTR {
+                self.warn_xattr(dir, name, if rootless { "dropping" } else { "keeping" }, attribute);
+                if rootless {
+                    continue;
+                }
+            }
+            self.set_xattr(dir, name, attribute, value)?;
+        }
+        if let Some(owner) = encode_rootless(node.uid, node.gid).filter(|_| rootless) {
+            self.set_xattr(dir, name, ROOTLESS_XATTR, &owner)?;
+        }
+        Ok(())
+    }
+
+    fn set_xattr(&mut self, dir: &Dir, name: &[u8], attribute: &[u8], value: &[u8]) -> Result<()> {
+        match self.root.set_xattr(dir, name, attribute, value)? {
+            XattrSet::Done => {}
+            XattrSet::Unsupported => {
+                if !std::mem::replace(&mut self.layer.warned_unsupported, true) {
+                    self.warn_xattr(dir, name, "the file system does not support", attribute);
+                }
+            }
+            XattrSet::Denied if self.opts.id_map.rootless || self.user_namespace => {
+                self.warn_xattr(dir, name, "no permission to set", attribute);
+            }
+            XattrSet::Denied => {
+                let attribute = String::from_utf8_lossy(attribute);
+                let text = format!("set extended attribute {attribute:?}: operation not permitted");
+                return Err(Error::new(ErrorKind::Denied, text));
+            }
+        }
+        Ok(())
+    }
+
+    fn warn_xattr(&self, dir: &Dir, name: &[u8], what: &str, attribute: &[u8]) {
+        let path = Root::path_of(dir, name);
+        self.monitor.warn(format_args!("xattr{{{path}}} {what} {:?}", String::from_utf8_lossy(attribute)));
+    }
+}
+
+fn is_link(inode: &Inode) -> bool {
+    matches!(inode.node.kind, NodeKind::Symlink { .. })
+}
+
+fn root_type() -> Error {
+    Error::new(ErrorKind::UnsafePath, "malicious tar entry -- refusing to change type of root directory")
+}

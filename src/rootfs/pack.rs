@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A tree, or what changed in it, to the entries of a layer.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+
+use super::scan::scan_from;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::{IdMap, ROOTLESS_XATTR, Root, decode_rootless, is_forbidden};
+use crate::layer::LayerWriter;
+use crate::node::{Change, ChangeKind, Inode, Node, NodeKind, Time, TreePath};
+use crate::progress::{Counter, Monitor};
+
+/// How to make entries.
+#[derive(Clone, Debug, Default)]
+pub struct PackOptions {
+    /// Owners on the disk to owners in the layer (the maps that the tree was unpacked with).
+    pub id_map: IdMap,
+    /// Newer modification times become this.
+    pub clamp_mtime: Option<Time>,
+}
+
+/// Leaves out the changes at and below each of `masks`.
+pub fn filter_masked(changes: Vec<Change>, masks: &[TreePath]) -> Vec<Change> {
+    let masks: HashSet<&TreePath> = masks.iter().collect();
+    let masked = |path: &TreePath| masks.contains(path) || path.ancestors().any(|above| masks.contains(&above));
+    changes.into_iter().filter(|change| !masked(&change.path)).collect()
+}
+
+/// Writes a layer of `changes`, which are sorted by path: the paths as they are now, and whiteouts for those removed.
+///
+/// Only the topmost of removed paths is hidden, and none below a path that is no directory any more: what lower layers
+/// have there goes with it.
+pub fn pack<W: Write>(
+    root: &Root,
+    changes: &[Change],
+    out: &mut LayerWriter<W>,
+    opts: &PackOptions,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let mut packer = Packer { root, out, opts, monitor, links: HashMap::new() };
+    // Paths below which nothing of a lower layer is left.
+    let mut gone: HashSet<&TreePath> = HashSet::new();
+    for change in changes {
+        let path = &change.path;
+        if change.kind == ChangeKind::Removed {
+            if !path.ancestors().any(|above| gone.contains(&above)) {
+                packer.out.whiteout(path)?;
+            }
+            gone.insert(path);
+            continue;
+        }
+        let inode = packer.stat(path)?.ok_or_else(|| vanished(path))?;
+        if !inode.node.is_dir() {
+            gone.insert(path);
+        }
+        packer.entry(path, path, inode)?;
+    }
+    root.restore()
+}
+
+/// Writes a layer of what is at and below `source` in `root`, as if it stood at `target`.
+pub fn pack_tree<W: Write>(
+    root: &Root,
+    source: &TreePath,
+    target: &TreePath,
+    out: &mut LayerWriter<W>,
+    opts: &PackOptions,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let mut packer = Packer { root, out, opts, monitor, links: HashMap::new() };
+    for item in scan_from(root, source.clone()) {
+        let (path, inode) = item?;
+        let below = &path.as_bytes()[source.as_bytes().len()..];
+        let name = TreePath::clean(&[target.as_bytes(), b"/", below].concat())?;
+        packer.entry(&path, &name, inode)?;
+    }
+    Ok(())
+}
+
+struct Packer<'a, W> {
+    root: &'a Root,
+    out: &'a mut LayerWriter<W>,
+    opts: &'a PackOptions,
+    monitor: &'a dyn Monitor,
+    /// First name in the layer of each file with several names, by device and inode.
+    links: HashMap<(u64, u64), TreePath>,
+}
+
+impl<W: Write> Packer<'_, W> {
+    fn stat(&self, path: &TreePath) -> Result<Option<Inode>> {
+        let (dir, name) = match self.root.parent(path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
+        let Some(mut inode) = self.root.stat(&dir, &name)? else { return Ok(None) };
+        inode.node.xattrs = self.root.xattrs(&dir, &name)?;
+        Ok(Some(inode))
+    }
+
+    /// Writes what is at `path` of the tree under the name `name`.
+    fn entry(&mut self, path: &TreePath, name: &TreePath, inode: Inode) -> Result<()> {
+        let identity = (inode.dev, inode.ino);
+        let node = self.node(path, inode.node)?;
+        if node.kind == NodeKind::Socket {
+            self.monitor.warn(format_args!("socket left out: {path}"));
+            return Ok(());
+        }
+        if !node.is_dir() && inode.nlink > 1 {
+            if let Some(first) = self.links.get(&identity) {
+                return self.out.hard_link(name, first, &node);
+            }
+            self.links.insert(identity, name.clone());
+        }
+        if let NodeKind::File { .. } = node.kind {
+            let mut file = self.root.open_file(path)?;
+            self.monitor.count(Counter::FilesRead, 1);
+            return self.out.node(name, &node, &mut file);
+        }
+        self.out.node(name, &node, &mut std::io::empty())
+    }
+
+    /// The node as it stands in a layer: owners of the container, no attributes of the host.
+    fn node(&self, path: &TreePath, mut node: Node) -> Result<Node> {
+        let rootless = node.xattrs.get(ROOTLESS_XATTR).map(|value| decode_rootless(value));
+        if self.opts.id_map.rootless {
+            let owner = rootless.transpose().context(|| path.to_string())?;
+            (node.uid, node.gid) = owner.unwrap_or((0, 0));
+            node.xattrs.remove(ROOTLESS_XATTR);
+        } else {
+            if rootless.is_some() {
+                self.monitor.warn(format_args!("xattr{{{path}}} keeping \"user.rootlesscontainers\""));
+            }
+            (node.uid, node.gid) =
+                self.opts.id_map.to_container(node.uid, node.gid).context(|| path.to_string())?;
+        }
+        node.xattrs.retain(|name, value| {
+            if value.is_empty() && !is_forbidden(name) {
+                let name = String::from_utf8_lossy(name);
+                self.monitor.warn(format_args!("xattr{{{path}}} a layer cannot hold the empty value of {name:?}"));
+            }
+            !is_forbidden(name) && !value.is_empty()
+        });
+        if let Some(latest) = self.opts.clamp_mtime {
+            node.mtime = node.mtime.min(latest);
+        }
+        Ok(node)
+    }
+}
+
+fn vanished(path: &TreePath) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{path} vanished while the tree was read"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_take_whole_subtrees_and_nothing_beside() {
+        let path = |text: &str| TreePath::clean(text.as_bytes()).expect("path");
+        let change = |text: &str| Change { path: path(text), kind: ChangeKind::Added };
+        let changes = ["volume", "volume/a/b", "volumetest", "some/volume"].map(change).to_vec();
+        let left: Vec<_> = filter_masked(changes, &[path("/volume/")]).into_iter().map(|c| c.path).collect();
+        assert_eq!(left, [path("volumetest"), path("some/volume")]);
+    }
+}
