@@ -40,6 +40,11 @@ impl Entry {
         json::parse(self.raw.get().as_bytes()).context(name)
     }
 
+    /// The entry as it stands in the file.
+    pub fn raw(&self) -> &str {
+        self.raw.get()
+    }
+
     fn new(raw: Box<RawValue>) -> Self {
         #[derive(Deserialize)]
         struct Named {

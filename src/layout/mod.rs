@@ -192,6 +192,11 @@ impl Layout {
         self.access().make_dir(&self.private_dir()).map(|_| ())
     }
 
+    /// Removes our own directory, with the locks and the index database in it.
+    pub(crate) fn remove_private(&self) -> Result<()> {
+        disk::remove_all(&self.private_dir())
+    }
+
     /// Whether this process may write to the layout.
     pub fn is_writable(&self) -> bool {
         disk::writable(&self.0.root)

@@ -1,2 +1,204 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Layout and index behind one door.
+//! Layout and index behind one door: read and write blobs, name them, find out what they are, collect garbage.
+//!
+//! Invariants: blobs are durable before the index knows them, and the index knows them before `index.json` names
+//! them; a writer holds the shared lock from its first blob to its ref, so no garbage collection comes between; whether
+//! the index is there never changes a result.
+
+mod gc;
+mod identify;
+mod refs;
+
+use std::path::Path;
+use std::time::Duration;
+
+pub use gc::{GcOptions, GcPlan, GcReport};
+pub use identify::{Evidence, Verdict};
+pub use refs::RefEntry;
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::Result;
+use crate::index::Index;
+use crate::layout::{BlobReader, BlobWriter, Layout, LayoutLock, LockMode, Stored};
+use crate::progress::Silent;
+use crate::spec::{Descriptor, MediaType, RefName};
+
+/// Manifests, indexes and configs larger than this are not read, in bytes.
+pub const MAX_DOCUMENT: u64 = 4 << 20;
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// How long to wait for other processes.
+    pub lock_timeout: Duration,
+    /// Digest algorithm of new blobs.
+    pub algorithm: Algorithm,
+    /// Keep the index database; without, it is made in memory whenever it is needed.
+    pub index: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { lock_timeout: Duration::from_secs(60), algorithm: Algorithm::Sha256, index: true }
+    }
+}
+
+impl StoreOptions {
+    /// For a layout that is written once and given away.
+    pub fn without_index() -> Self {
+        Self { index: false, ..Self::default() }
+    }
+}
+
+/// An OCI layout with its index.
+#[derive(Debug)]
+pub struct Store {
+    layout: Layout,
+    opts: StoreOptions,
+}
+
+impl Store {
+    /// Makes an empty layout at `path` and opens it. See [`Layout::create`].
+    pub fn create(path: &Path, opts: StoreOptions) -> Result<Self> {
+        Ok(Self { layout: Layout::create(path)?, opts })
+    }
+
+    /// Opens the layout at `path`; nothing is created. See [`Layout::open`].
+    pub fn open(path: &Path, opts: StoreOptions) -> Result<Self> {
+        Ok(Self { layout: Layout::open(path)?, opts })
+    }
+
+    /// The layout.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Reads and verifies a document (manifest, index, config).
+    ///
+    /// # Errors
+    /// See [`Layout::read_blob`]; documents over [`MAX_DOCUMENT`] are refused.
+    pub fn read(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        self.layout.read_blob(descriptor, MAX_DOCUMENT)
+    }
+
+    /// Opens a blob of any size; see [`Layout::open_blob`].
+    pub fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobReader> {
+        self.layout.open_blob(descriptor)
+    }
+
+    /// Keeps garbage collections away while blobs are read, as far as that can be had without creating anything.
+    pub fn reading(&self) -> Option<LayoutLock> {
+        self.layout.lock_if_present(self.opts.lock_timeout)
+    }
+
+    /// Begins to write. `verb` says what for, in messages to those who have to wait.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Busy`] if a garbage collection holds the layout for too long.
+    pub fn begin(&self, verb: &str) -> Result<Txn<'_>> {
+        let lock = self.layout.lock(LockMode::Shared, self.opts.lock_timeout, verb)?;
+        Ok(Txn { store: self, _lock: lock, blobs: Vec::new(), diff_ids: Vec::new(), refs: Vec::new() })
+    }
+
+    /// Removes our own directory from a layout that is given away.
+    pub fn remove_private(self) -> Result<()> {
+        self.layout.remove_private()
+    }
+}
+
+/// Blobs and refs that are written together. Dropped without [`Txn::commit`], no ref was changed, and the blobs are
+/// garbage.
+#[derive(Debug)]
+pub struct Txn<'a> {
+    store: &'a Store,
+    _lock: LayoutLock,
+    blobs: Vec<(Digest, MediaType)>,
+    diff_ids: Vec<(Digest, Digest)>,
+    refs: Vec<(RefName, Option<Descriptor>)>,
+}
+
+impl<'a> Txn<'a> {
+    /// The store that is written to.
+    pub fn store(&self) -> &'a Store {
+        self.store
+    }
+
+    /// Starts a blob; [`Txn::add`] makes it part of the transaction once it is finished.
+    pub fn write_blob(&self) -> Result<BlobWriter> {
+        self.store.layout.write_blob(self.store.opts.algorithm)
+    }
+
+    /// Starts a blob whose digest is known, and so its algorithm.
+    pub fn write_blob_as(&self, algorithm: Algorithm) -> Result<BlobWriter> {
+        self.store.layout.write_blob(algorithm)
+    }
+
+    /// Makes a blob that is in the layout part of the transaction.
+    pub fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
+        self.blobs.push((descriptor.digest, descriptor.media_type.clone()));
+        Ok(())
+    }
+
+    /// Writes a document.
+    pub fn put(&mut self, bytes: &[u8], media_type: impl Into<MediaType>) -> Result<Descriptor> {
+        use std::io::Write as _;
+        let mut writer = self.write_blob()?;
+        writer.write_all(bytes)?;
+        let Stored { digest, size, .. } = writer.finish()?;
+        let descriptor = Descriptor::new(media_type, digest, size);
+        self.add(&descriptor)?;
+        Ok(descriptor)
+    }
+
+    /// Remembers which tar a layer holds, so that it need not be compressed again.
+    pub fn note_diff_id(&mut self, layer: &Digest, diff_id: &Digest) {
+        self.diff_ids.push((*layer, *diff_id));
+    }
+
+    /// Points `name` at `descriptor` when the transaction is committed.
+    pub fn set_ref(&mut self, name: &RefName, descriptor: Descriptor) {
+        self.refs.push((name.clone(), Some(descriptor)));
+    }
+
+    /// Removes `name` when the transaction is committed.
+    pub fn remove_ref(&mut self, name: &RefName) {
+        self.refs.push((name.clone(), None));
+    }
+
+    /// Tells the index, then changes `index.json` in one rewrite.
+    ///
+    /// # Errors
+    /// Only what keeps `index.json` from being written: an index that cannot be had catches up later.
+    pub fn commit(self) -> Result<()> {
+        let layout = &self.store.layout;
+        if self.store.opts.index && !self.blobs.is_empty() {
+            // What goes wrong here is put right by the next command that needs the index.
+            let _ = self.tell_index();
+        }
+        if self.refs.is_empty() {
+            return Ok(());
+        }
+        layout.update_index(self.store.opts.lock_timeout, |index| {
+            for (name, descriptor) in &self.refs {
+                match descriptor {
+                    Some(descriptor) => index.set_ref(name, descriptor.clone())?,
+                    None => index.remove_ref(name).map(|_| ())?,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn tell_index(&self) -> Result<()> {
+        let index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
+        index.write(|tables| {
+            for (digest, media_type) in &self.blobs {
+                tables.learn_one(&self.store.layout, digest, media_type)?;
+            }
+            for (layer, diff_id) in &self.diff_ids {
+                tables.note_diff_id(layer, diff_id)?;
+            }
+            Ok(())
+        })
+    }
+}
