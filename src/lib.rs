@@ -3,9 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod digest;
 pub mod error;
 pub mod fs;
+pub mod image;
 mod index;
 pub mod layer;
 pub mod layout;

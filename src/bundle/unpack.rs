@@ -141,7 +141,7 @@ fn apply(
     limits: &Limits,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let blob = store.open(layer.descriptor)?;
+    let blob = store.open_blob(layer.descriptor)?;
     monitor.count(Counter::LayersDecompressed, 1);
     monitor.count(Counter::BlobBytesRead, layer.descriptor.size);
     let algorithm: Algorithm = layer.diff_id.algorithm();

@@ -4,8 +4,9 @@
 use umoci::error::{Error, ErrorKind};
 use umoci::image::Target;
 use umoci::progress::Monitor;
+use umoci::spec::RefName;
 use umoci::store::{Store, StoreOptions};
-use umoci::transfer::{CopyOptions, Request, copy};
+use umoci::transfer::{Request, StoreSink, copy};
 
 use super::args::{LayoutArg, positionals, source};
 use super::failure::{Failure, Outcome};
@@ -42,33 +43,18 @@ impl Export {
         };
         let from = self.layout.open()?;
         let _reading = from.reading();
-        let mut requests = if self.tag.is_empty() { Request::all(&from)? } else { Vec::new() };
-        for tag in &self.tag {
-            let target = match tag.parse() {
-                Ok(digest) => Target::Digest(digest),
-                Err(_) => Target::Name(tag.parse().map_err(|e: Error| e.context("invalid --tag"))?),
-            };
-            let same = match &target {
-                Target::Name(name) => Some(name.clone()),
-                Target::Digest(_) => None,
-            };
-            requests.push(Request::find(&from, &target, same)?);
+        let requests = self.requests(&from, name, to, ui)?;
+        let (into, made) = match Store::create(&path, StoreOptions::without_index()) {
+            Err(err) if err.kind() == ErrorKind::Exists => (Store::open(&path, StoreOptions::default()), false),
+            made => (made, true),
+        };
+        let into = into.map_err(|e| e.context(format!("open {}", path.display())))?;
+        let sink = StoreSink::new(&into, "export")?;
+        let report = copy(&from, &sink, &requests, ui)?;
+        sink.commit()?;
+        if made {
+            into.remove_private()?;
         }
-        if let Some(name) = name {
-            match requests.as_mut_slice() {
-                [one] => one.name = Some(name),
-                _ => {
-                    let text = format!("{to:?} names one image, and there are {}: say which with --tag", requests.len());
-                    return Err(Failure::Arguments(text));
-                }
-            }
-        }
-        let into = match Store::create(&path, StoreOptions::without_index()) {
-            Err(err) if err.kind() == ErrorKind::Exists => Store::open(&path, StoreOptions::without_index()),
-            made => made,
-        }
-        .map_err(|e| e.context(format!("open {}", path.display())))?;
-        let report = copy(&from, &into, &requests, &CopyOptions::default(), ui)?;
         ui.info(format_args!(
             "exported {} images: {} blobs copied, {} were there",
             requests.len(),
@@ -76,5 +62,34 @@ impl Export {
             report.present
         ));
         Ok(())
+    }
+
+    /// The images that were asked for, by their names at the destination.
+    fn requests(&self, from: &Store, new: Option<RefName>, to: &str, ui: &Ui) -> Outcome<Vec<Request>> {
+        let mut requests = if self.tag.is_empty() { Request::all(from, ui)? } else { Vec::new() };
+        for tag in &self.tag {
+            let target = match tag.parse() {
+                Ok(digest) => Target::Digest(digest),
+                Err(_) => Target::Name(tag.parse().map_err(|e: Error| e.context("invalid --tag"))?),
+            };
+            let own = match &target {
+                Target::Name(name) => Some(name.clone()),
+                Target::Digest(_) => None,
+            };
+            let unnamed = || Failure::Arguments(format!("an image named by its digest needs a name: {to}:TAG"));
+            let name = new.clone().or(own).ok_or_else(unnamed)?;
+            requests.push(Request::find(from, &target, name)?);
+        }
+        if let Some(name) = new {
+            match requests.as_mut_slice() {
+                [one] => one.name = name,
+                several => {
+                    let n = several.len();
+                    let text = format!("{to:?} names one image, and there are {n}: say which with --tag");
+                    return Err(Failure::Arguments(text));
+                }
+            }
+        }
+        Ok(requests)
     }
 }

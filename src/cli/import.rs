@@ -2,10 +2,11 @@
 //! `umoci import`
 
 use umoci::error::Error;
+use umoci::image::Target;
 use umoci::progress::Monitor;
 use umoci::spec::RefName;
 use umoci::store::{Store, StoreOptions};
-use umoci::transfer::{CopyOptions, Request, copy};
+use umoci::transfer::{Request, StoreSink, copy};
 
 use super::args::{LayoutArg, positionals, source};
 use super::failure::{Failure, Outcome};
@@ -40,25 +41,31 @@ impl Import {
             .map_err(|e| e.context(format!("open {}", path.display())))?;
         let _reading = from.reading();
         let into = self.layout.open()?;
-        let requests = match what {
-            Some(target) => vec![Request::find(&from, &target, tag)?],
-            None if tag.is_some() => {
-                let all = Request::all(&from)?;
-                match <[Request; 1]>::try_from(all) {
-                    Ok([one]) => vec![Request { name: tag, ..one }],
-                    Err(all) => {
-                        return Err(Failure::Arguments(format!(
-                            "--tag names one image, and {} has {}: say which, as {}:TAG",
-                            path.display(),
-                            all.len(),
-                            path.display()
-                        )));
-                    }
-                }
+        let requests = match (what, tag) {
+            (Some(target), tag) => {
+                let own = match &target {
+                    Target::Name(name) => Some(name.clone()),
+                    Target::Digest(_) => None,
+                };
+                let unnamed = || Failure::Arguments("an image named by its digest needs a --tag".to_owned());
+                vec![Request::find(&from, &target, tag.or(own).ok_or_else(unnamed)?)?]
             }
-            None => Request::all(&from)?,
+            (None, Some(tag)) => match <[Request; 1]>::try_from(Request::all(&from, ui)?) {
+                Ok([one]) => vec![Request { name: tag, ..one }],
+                Err(all) => {
+                    let text = format!(
+                        "--tag names one image, and {0} has {1}: say which, as {0}:TAG",
+                        path.display(),
+                        all.len()
+                    );
+                    return Err(Failure::Arguments(text));
+                }
+            },
+            (None, None) => Request::all(&from, ui)?,
         };
-        let report = copy(&from, &into, &requests, &CopyOptions::default(), ui)?;
+        let sink = StoreSink::new(&into, "import")?;
+        let report = copy(&from, &sink, &requests, ui)?;
+        sink.commit()?;
         ui.info(format_args!(
             "imported {} images: {} blobs copied, {} were there",
             requests.len(),

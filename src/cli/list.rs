@@ -25,7 +25,7 @@ impl List {
     pub fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
         let [] = positionals(&self.rest, [])?;
-        let names: Vec<String> = self.layout.open()?.refs()?.into_iter().filter_map(|r| r.name).collect();
+        let names = self.layout.open()?.names()?;
         if self.json {
             return ui.print_json(&names);
         }

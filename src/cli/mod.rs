@@ -202,11 +202,15 @@ fn now() -> Outcome<String> {
         let time = umoci::image::time::from_seconds(seconds);
         return Ok(time.map_err(|e| e.context(format!("parse SOURCE_DATE_EPOCH=\"{seconds}\"")))?);
     }
-    let nanoseconds = match SystemTime::now().duration_since(UNIX_EPOCH) {
+    Ok(umoci::image::time::local(clock()))
+}
+
+/// Nanoseconds since 1970.
+fn clock() -> i128 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => since.as_nanos() as i128,
         Err(before) => -(before.duration().as_nanos() as i128),
-    };
-    Ok(umoci::image::time::local(nanoseconds))
+    }
 }
 
 /// What the head of an mtree file says of where it was made.
@@ -215,7 +219,7 @@ fn mtree_header() -> umoci::mtree::Header {
     umoci::mtree::Header {
         user: std::env::var("USER").ok().filter(|u| !u.is_empty()),
         machine: uname.nodename().to_str().ok().map(str::to_owned),
-        date: Some(umoci::image::time::ctime()),
+        date: Some(umoci::image::time::ctime(clock())),
         ..Default::default()
     }
 }

@@ -10,7 +10,8 @@ use crate::digest::{Algorithm, Digest, DigestWriter};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::Encoder;
 use crate::spec::{
-    Compression, Descriptor, History, ImageConfig, Manifest, MediaClass, MediaType, RefName, UNCOMPRESSED_SIZE, json,
+    Compression, Descriptor, History, ImageConfig, Manifest, MediaClass, MediaType, Platform, RefName, UNCOMPRESSED_SIZE,
+    json,
 };
 use crate::store::Txn;
 
@@ -70,6 +71,24 @@ impl Edit {
             walk: image.walk.clone(),
             manifest: image.manifest.value.clone(),
             config: image.config.value.clone(),
+        }
+    }
+
+    /// A new image for this machine's platform, without layers and without history.
+    pub fn blank(created: String) -> Self {
+        let platform = Platform::host();
+        let config = ImageConfig {
+            created: Some(created),
+            architecture: platform.architecture,
+            os: platform.os,
+            variant: platform.variant,
+            ..ImageConfig::default()
+        };
+        let nothing = Digest::sha256(b"");
+        Self {
+            walk: vec![Descriptor::new(MediaType::MANIFEST, nothing, 0)],
+            manifest: Manifest::new(Descriptor::new(MediaType::CONFIG, nothing, 0), Vec::new()),
+            config,
         }
     }
 

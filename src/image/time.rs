@@ -69,6 +69,12 @@ pub fn local(nanoseconds: i128) -> String {
     format(time, offset)
 }
 
+/// `nanoseconds` after 1970 as `ctime(3)` writes it, in the zone of this machine: `Mon Nov 23 17:48:01 2026`.
+pub fn ctime(nanoseconds: i128) -> String {
+    let time = Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH);
+    TimeZone::system().to_datetime(time).strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
 fn format(time: Timestamp, offset: Offset) -> String {
     let text = time.display_with_offset(offset).to_string();
     text.strip_suffix("+00:00").map_or_else(|| text.clone(), |t| format!("{t}Z"))

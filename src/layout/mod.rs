@@ -232,6 +232,12 @@ impl Layout {
     fn temp_path(&self, what: &str) -> Result<PathBuf> {
         static PROCESS: AtomicU64 = AtomicU64::new(0);
         let mut temp = self.0.temp.lock().unwrap_or_else(PoisonError::into_inner);
+        // Our own directory may be deleted at any time.
+        if let Some(dir) = &*temp
+            && disk::stat(&dir.path)?.is_none()
+        {
+            *temp = None;
+        }
         if temp.is_none() {
             let base = self.private_dir().join("tmp");
             self.ensure_private()?;

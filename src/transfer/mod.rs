@@ -1,2 +1,219 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Images in and out: copying between stores, directories and archives.
+//!
+//! Every copy is [`copy`] from a [`Source`] to a [`Sink`]. Invariants: bytes are verified on their way; what a document
+//! needs is in the sink before the document, and all of it before the tag, so that an interrupted copy leaves no tag
+//! and its rerun goes on where it stopped.
+
+mod oci_dir;
+
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+pub use oci_dir::StoreSink;
+
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::image::{Target, resolve};
+use crate::progress::{Counter, Monitor};
+use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, RefName, json};
+use crate::store::{MAX_DOCUMENT, Store};
+
+/// Indexes nested deeper than this are refused.
+const MAX_DEPTH: usize = 32;
+
+/// Where images come from.
+pub trait Source: Sync {
+    /// The one descriptor that `name` stands for.
+    fn resolve(&self, name: &RefName) -> Result<Descriptor>;
+
+    /// Opens a blob. Its last read fails if it is not what the descriptor says.
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>>;
+
+    /// The file that holds the blob, where there is one that a sink may share.
+    fn local(&self, _descriptor: &Descriptor) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// Where images go.
+pub trait Sink: Sync {
+    /// Whether the blob is there already.
+    fn has(&self, descriptor: &Descriptor) -> Result<bool>;
+
+    /// Takes a blob in, and refuses it if it is not what the descriptor says.
+    fn put(&self, descriptor: &Descriptor, body: &mut dyn Read) -> Result<()>;
+
+    /// Takes a blob in from a file without copying bytes; `false` if that cannot be done here.
+    fn adopt(&self, _descriptor: &Descriptor, _file: &Path) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Names a descriptor, once all is there.
+    fn tag(&self, name: &RefName, descriptor: &Descriptor) -> Result<()>;
+}
+
+/// An image to copy.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its name in the sink.
+    pub name: RefName,
+    /// What it is.
+    pub descriptor: Descriptor,
+}
+
+impl Request {
+    /// The image that `target` stands for in `store`, to be called `name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
+    pub fn find(store: &Store, target: &Target, name: RefName) -> Result<Self> {
+        let mut roots = resolve(store, target)?.roots;
+        match (roots.pop(), roots.is_empty()) {
+            (Some(descriptor), true) => Ok(Self { name, descriptor }),
+            _ => Err(Error::new(ErrorKind::Ambiguous, format!("tag is ambiguous: {target}"))),
+        }
+    }
+
+    /// All tagged images of `store`, by their own names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] for a tag that points at what is no descriptor.
+    pub fn all(store: &Store, monitor: &dyn Monitor) -> Result<Vec<Self>> {
+        let mut out = Vec::new();
+        for entry in store.refs()? {
+            let Some(name) = entry.name else { continue };
+            match name.parse() {
+                Ok(name) => out.push(Self { name, descriptor: entry.descriptor? }),
+                Err(err) => monitor.warn(format_args!("left out: {err}")),
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// What was copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CopyReport {
+    /// Blobs that were copied or shared.
+    pub copied: u64,
+    /// Blobs that were there already.
+    pub present: u64,
+    /// Bytes of the blobs that were copied or shared.
+    pub bytes: u64,
+}
+
+/// Copies images with all they need, in parallel over blobs, and names them at the end.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] if the source lacks a blob, [`ErrorKind::Corrupt`] if one is damaged; no name is set then.
+pub fn copy(source: &dyn Source, sink: &dyn Sink, what: &[Request], monitor: &dyn Monitor) -> Result<CopyReport> {
+    let mut graph = Graph::default();
+    for request in what {
+        graph
+            .add(source, &request.descriptor, 0)
+            .context(|| format!("copy {} ({})", request.name, request.descriptor.digest))?;
+    }
+    let total = graph.blobs.values().map(|(d, _)| d.size).fold(0, u64::saturating_add);
+    let task = monitor.task("copying", Some(total));
+    let (copied, present, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    // What is needed comes before what needs it.
+    let highest = graph.blobs.values().map(|(_, level)| *level).max().unwrap_or(0);
+    for level in 0..=highest {
+        let mut blobs: Vec<&Descriptor> = graph.blobs.values().filter(|(_, l)| *l == level).map(|(d, _)| d).collect();
+        // Large ones first, so that no core idles at the end.
+        blobs.sort_by_key(|d| (std::cmp::Reverse(d.size), d.digest));
+        blobs.par_iter().try_for_each(|descriptor| -> Result<()> {
+            if copy_blob(source, sink, descriptor).context(|| format!("copy blob {}", descriptor.digest))? {
+                copied.fetch_add(1, Ordering::Relaxed);
+                bytes.fetch_add(descriptor.size, Ordering::Relaxed);
+                monitor.count(Counter::BlobsWritten, 1);
+                monitor.count(Counter::BlobBytesWritten, descriptor.size);
+            } else {
+                present.fetch_add(1, Ordering::Relaxed);
+            }
+            task.advance(descriptor.size);
+            Ok(())
+        })?;
+    }
+    for request in what {
+        sink.tag(&request.name, &request.descriptor)?;
+    }
+    Ok(CopyReport { copied: copied.into_inner(), present: present.into_inner(), bytes: bytes.into_inner() })
+}
+
+/// Copies one blob; `false` if it was there.
+fn copy_blob(source: &dyn Source, sink: &dyn Sink, descriptor: &Descriptor) -> Result<bool> {
+    if sink.has(descriptor)? {
+        return Ok(false);
+    }
+    if let Some(file) = source.local(descriptor)
+        && sink.adopt(descriptor, &file)?
+    {
+        return Ok(true);
+    }
+    sink.put(descriptor, &mut *source.open(descriptor)?)?;
+    Ok(true)
+}
+
+/// What the requested images need, each blob with its height above the leaves.
+#[derive(Default)]
+struct Graph {
+    blobs: HashMap<Digest, (Descriptor, usize)>,
+    /// Digests on the way down, to see a cycle.
+    open: HashSet<Digest>,
+}
+
+impl Graph {
+    /// Adds a blob and all below it; returns its height.
+    fn add(&mut self, source: &dyn Source, descriptor: &Descriptor, depth: usize) -> Result<usize> {
+        let digest = descriptor.digest;
+        if let Some((known, height)) = self.blobs.get(&digest) {
+            if known.size != descriptor.size {
+                let text = format!("{digest} is said to be of {} and of {} bytes", known.size, descriptor.size);
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
+            if known.media_type == descriptor.media_type || *height > 0 {
+                return Ok(*height);
+            }
+        }
+        if depth > MAX_DEPTH || !self.open.insert(digest) {
+            let text = format!("image index {digest} is nested deeper than {MAX_DEPTH} levels");
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
+        let mut height = 0;
+        for child in children(source, descriptor)? {
+            height = height.max(self.add(source, &child, depth + 1)? + 1);
+        }
+        self.open.remove(&digest);
+        self.blobs.insert(digest, (descriptor.clone(), height));
+        Ok(height)
+    }
+}
+
+/// What a document needs. A subject is not followed: it may be anywhere.
+fn children(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
+    let class = descriptor.media_type.class();
+    if !matches!(class, MediaClass::Manifest | MediaClass::Index) {
+        return Ok(Vec::new());
+    }
+    let digest = descriptor.digest;
+    if descriptor.size > MAX_DOCUMENT {
+        let text = format!("{digest} is {} bytes; documents over {MAX_DOCUMENT} bytes are not read", descriptor.size);
+        return Err(Error::new(ErrorKind::Limit, text));
+    }
+    let mut bytes = Vec::new();
+    source.open(descriptor)?.read_to_end(&mut bytes).context(|| format!("read {digest}"))?;
+    if class == MediaClass::Index {
+        let index: ImageIndex = json::parse(&bytes).context(|| format!("read image index {digest}"))?;
+        index.check().context(|| format!("read image index {digest}"))?;
+        return Ok(index.manifests);
+    }
+    let manifest: Manifest = json::parse(&bytes).context(|| format!("read manifest {digest}"))?;
+    manifest.check().context(|| format!("read manifest {digest}"))?;
+    Ok(std::iter::once(manifest.config).chain(manifest.layers).collect())
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//! An OCI layout directory as source and as sink.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::{Sink, Source};
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{Descriptor, RefName};
+use crate::store::{Store, Txn};
+
+/// Blobs up to this many bytes are read to see whether they are intact before they count as present.
+const SMALL: u64 = 64 * 1024;
+
+impl Source for Store {
+    fn resolve(&self, name: &RefName) -> Result<Descriptor> {
+        let mut found = self.lookup(name)?;
+        match (found.pop(), found.is_empty()) {
+            (Some(one), true) => Ok(one),
+            (None, _) => Err(Error::new(ErrorKind::NotFound, format!("tag not found: {name}"))),
+            _ => Err(Error::new(ErrorKind::Ambiguous, format!("tag is ambiguous: {name}"))),
+        }
+    }
+
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.open_blob(descriptor)?))
+    }
+
+    fn local(&self, descriptor: &Descriptor) -> Option<PathBuf> {
+        descriptor.data.is_none().then(|| self.layout().blob_path(&descriptor.digest))
+    }
+}
+
+/// Writes into a store, in one transaction.
+#[derive(Debug)]
+pub struct StoreSink<'a>(Mutex<Txn<'a>>);
+
+impl<'a> StoreSink<'a> {
+    /// Begins a transaction on `store`.
+    pub fn new(store: &'a Store, verb: &str) -> Result<Self> {
+        Ok(Self(Mutex::new(store.begin(verb)?)))
+    }
+
+    /// Makes the names that were set visible, all at once.
+    pub fn commit(self) -> Result<()> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).commit()
+    }
+
+    fn with<T>(&self, run: impl FnOnce(&mut Txn<'a>) -> T) -> T {
+        run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Sink for StoreSink<'_> {
+    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+        let layout = self.with(|txn| txn.store().layout().clone());
+        if layout.blob_size(&descriptor.digest)? != Some(descriptor.size) {
+            return Ok(false);
+        }
+        if descriptor.size <= SMALL {
+            // One that is damaged is written again.
+            let plain = Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size);
+            if layout.read_blob(&plain, SMALL).is_err() {
+                return Ok(false);
+            }
+        }
+        self.with(|txn| txn.add(descriptor))?;
+        Ok(true)
+    }
+
+    fn put(&self, descriptor: &Descriptor, body: &mut dyn Read) -> Result<()> {
+        let mut writer = self.with(|txn| txn.write_blob_as(descriptor.digest.algorithm()))?;
+        let mut buffered = io::BufWriter::with_capacity(256 * 1024, &mut writer);
+        // One byte more than is due shows that the size is wrong without reading without end.
+        io::copy(&mut body.take(descriptor.size.saturating_add(1)), &mut buffered)?;
+        buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+        writer.finish_as(descriptor)?;
+        self.with(|txn| txn.add(descriptor))
+    }
+
+    fn adopt(&self, descriptor: &Descriptor, file: &Path) -> Result<bool> {
+        let layout = self.with(|txn| txn.store().layout().clone());
+        let adopted = layout.adopt_blob(descriptor, file)?.is_some();
+        if adopted {
+            self.with(|txn| txn.add(descriptor))?;
+        }
+        Ok(adopted)
+    }
+
+    fn tag(&self, name: &RefName, descriptor: &Descriptor) -> Result<()> {
+        self.with(|txn| txn.set_ref(name, descriptor.clone()));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Request, copy};
+    use super::*;
+    use crate::digest::{Algorithm, Digest};
+    use crate::progress::Silent;
+    use crate::spec::{Manifest, MediaType, json};
+    use crate::store::StoreOptions;
+
+    fn store(dir: &tempfile::TempDir, name: &str) -> Store {
+        Store::create(&dir.path().join(name), StoreOptions::default()).expect("create")
+    }
+
+    fn image(store: &Store, tag: &str) -> Digest {
+        let mut txn = store.begin("test").expect("begin");
+        let big: Vec<u8> = tag.bytes().cycle().take(200_000).collect();
+        let layer = txn.put(&big, MediaType::LAYER).expect("layer");
+        let config = txn.put(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG).expect("config");
+        let manifest = json::to_bytes(&Manifest::new(config, vec![layer.clone()])).expect("json");
+        let manifest = txn.put(&manifest, MediaType::MANIFEST).expect("manifest");
+        txn.set_ref(&tag.parse().expect("name"), manifest);
+        txn.commit().expect("commit");
+        layer.digest
+    }
+
+    fn import(from: &Store, into: &Store) -> Result<(u64, u64)> {
+        let sink = StoreSink::new(into, "import")?;
+        let report = copy(from, &sink, &Request::all(from, &Silent)?, &Silent)?;
+        sink.commit()?;
+        Ok((report.copied, report.present))
+    }
+
+    #[test]
+    fn a_copy_has_all_and_its_rerun_copies_nothing() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (from, into) = (store(&dir, "from"), store(&dir, "into"));
+        image(&from, "a");
+        image(&from, "b");
+        assert_eq!(import(&from, &into).expect("import"), (5, 0));
+        assert_eq!(import(&from, &into).expect("again"), (0, 5));
+        assert_eq!(into.names().expect("names"), ["a", "b"]);
+        assert_eq!(into.layout().blobs(Algorithm::Sha256).expect("list").count(), 5);
+    }
+
+    #[test]
+    fn damage_in_the_source_leaves_no_tag_and_a_rerun_goes_on() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (from, into) = (store(&dir, "from"), store(&dir, "into"));
+        let layer = image(&from, "a");
+        let path = from.layout().blob_path(&layer);
+        let good = std::fs::read(&path).expect("read");
+        for (bytes, kind) in [(&good[1..], ErrorKind::Corrupt), (&[&good[..], b"x"].concat(), ErrorKind::Corrupt)] {
+            std::fs::write(&path, bytes).expect("damage");
+            let err = import(&from, &into).expect_err("damaged");
+            assert!(err.kind() == kind && err.to_string().contains(&layer.to_string()), "{err}");
+            assert!(into.names().expect("names").is_empty());
+            assert!(into.layout().blob_size(&layer).expect("stat").is_none());
+        }
+        std::fs::remove_file(&path).expect("remove");
+        assert_eq!(import(&from, &into).expect_err("missing").kind(), ErrorKind::NotFound);
+        std::fs::write(&path, &good).expect("restore");
+        assert!(import(&from, &into).expect("rerun").0 >= 1);
+        let damaged = into.layout().blob_path(&Digest::sha256(b"{\"os\":\"linux\",\"rootfs\":{}}"));
+        std::fs::write(&damaged, "{\"os\":\"linux\",\"rootfs\":[]}").expect("damage");
+        assert_eq!(import(&from, &into).expect("heals").0, 1);
+    }
+}
