@@ -56,7 +56,10 @@ impl Meta {
         let version: Version = json::parse(bytes)?;
         let unsupported = |text| Err(Error::new(ErrorKind::Unsupported, text));
         if version.umoci_version != VERSION {
-            return unsupported(format!("unsupported umoci.json version {:?}", version.umoci_version));
+            return unsupported(format!(
+                "unsupported umoci.json version {:?}",
+                version.umoci_version
+            ));
         }
         let document: Document = json::parse(bytes)?;
         if document.whiteout_mode != 0 {
@@ -82,7 +85,9 @@ impl Meta {
         let some = |maps: &[IdMapping]| (!maps.is_empty()).then(|| maps.to_vec());
         json::to_bytes(&Document {
             umoci_version: VERSION.to_owned(),
-            from_descriptor_path: Walk { descriptor_walk: self.walk.clone() },
+            from_descriptor_path: Walk {
+                descriptor_walk: self.walk.clone(),
+            },
             map_options: MapOptions {
                 uid_mappings: some(&self.id_map.uids),
                 gid_mappings: some(&self.id_map.gids),
@@ -102,19 +107,29 @@ mod tests {
     #[test]
     fn the_file_round_trips() {
         let meta = Meta::parse(FILE.as_bytes()).expect("meta");
-        assert_eq!(String::from_utf8(meta.to_bytes().expect("json")).expect("utf-8"), FILE);
+        assert_eq!(
+            String::from_utf8(meta.to_bytes().expect("json")).expect("utf-8"),
+            FILE
+        );
     }
 
     #[test]
     fn other_versions_and_empty_walks_are_refused() {
         for (from, to, want) in [
             ("\"2\"", "\"1\"", "unsupported umoci.json version \"1\""),
-            ("\"rootless\":true}", "\"rootless\":true},\"whiteout_mode\":1", "unsupported whiteout_mode 1"),
+            (
+                "\"rootless\":true}",
+                "\"rootless\":true},\"whiteout_mode\":1",
+                "unsupported whiteout_mode 1",
+            ),
         ] {
             let err = Meta::parse(FILE.replace(from, to).as_bytes()).expect_err(want);
             assert_eq!(err.to_string(), want);
         }
         let empty = r#"{"umoci_version":"2","from_descriptor_path":{"descriptor_walk":[]},"map_options":{}}"#;
-        assert_eq!(Meta::parse(empty.as_bytes()).expect_err("empty").to_string(), "descriptor_walk is empty");
+        assert_eq!(
+            Meta::parse(empty.as_bytes()).expect_err("empty").to_string(),
+            "descriptor_walk is empty"
+        );
     }
 }

@@ -54,6 +54,7 @@ impl Bundle {
 
     /// The mtree manifest of the tree that was unpacked from `manifest`.
     pub fn mtree(&self, manifest: &Digest) -> PathBuf {
-        self.path.join(format!("{}_{}.mtree", manifest.algorithm(), manifest.encoded()))
+        self.path
+            .join(format!("{}_{}.mtree", manifest.algorithm(), manifest.encoded()))
     }
 }

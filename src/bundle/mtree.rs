@@ -23,7 +23,10 @@ pub(super) fn write(
     known: Option<&FileDigests>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    crate::fs::write_new(&bundle.mtree(manifest), &take(root, known, monitor)?.format(header))
+    crate::fs::write_new(
+        &bundle.mtree(manifest),
+        &take(root, known, monitor)?.format(header),
+    )
 }
 
 /// The manifest of the tree as it is now.
@@ -44,13 +47,26 @@ pub(super) fn take(root: &Root, known: Option<&FileDigests>, monitor: &dyn Monit
 }
 
 /// How the tree differs from its manifest, in the order of paths.
-pub(super) fn changes(root: &Root, bundle: &Bundle, manifest: &Digest, monitor: &dyn Monitor) -> Result<Vec<Change>> {
+pub(super) fn changes(
+    root: &Root,
+    bundle: &Bundle,
+    manifest: &Digest,
+    monitor: &dyn Monitor,
+) -> Result<Vec<Change>> {
     let path = bundle.mtree(manifest);
     let bytes = crate::fs::read_file(&path, MAX_FILE)?;
     let recorded = Mtree::parse(&bytes).context(|| format!("parse {}", path.display()))?;
-    let mut value = |path: &TreePath, _: &Inode, _: Keyword| Ok(crate::digest::hex(sha256(root, path, monitor)?.as_bytes()));
+    let mut value = |path: &TreePath, _: &Inode, _: Keyword| {
+        Ok(crate::digest::hex(sha256(root, path, monitor)?.as_bytes()))
+    };
     let found = compare(&recorded, scan(root)?, &Keywords::umoci(), &mut value)?;
-    Ok(found.into_iter().map(|d| Change { path: d.path, kind: d.kind }).collect())
+    Ok(found
+        .into_iter()
+        .map(|d| Change {
+            path: d.path,
+            kind: d.kind,
+        })
+        .collect())
 }
 
 fn sha256(root: &Root, path: &TreePath, monitor: &dyn Monitor) -> Result<Digest> {

@@ -47,10 +47,20 @@ pub fn look_up(spec: &str, passwd: &str, group: &str) -> Result<Login> {
     });
     let mut login = match (&entry, number) {
         (Some(line), _) => Login {
-            user: User { uid: line.uid, gid: line.gid, additional_gids: Vec::new() },
+            user: User {
+                uid: line.uid,
+                gid: line.gid,
+                additional_gids: Vec::new(),
+            },
             home: Some(line.home.to_owned()),
         },
-        (None, Some(uid)) => Login { user: User { uid, ..User::default() }, home: None },
+        (None, Some(uid)) => Login {
+            user: User {
+                uid,
+                ..User::default()
+            },
+            home: None,
+        },
         (None, None) if user.is_empty() => Login::default(),
         (None, None) => return Err(context(unknown("user", user, "passwd"))),
     };
@@ -84,27 +94,45 @@ fn id(text: &str, what: &str) -> Result<Option<u32>> {
     }
     match text.parse() {
         Ok(id) if id <= MAX_ID => Ok(Some(id)),
-        _ => Err(Error::new(ErrorKind::Invalid, format!("{what} id is out of range: {text}"))),
+        _ => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("{what} id is out of range: {text}"),
+        )),
     }
 }
 
 fn passwd_lines(text: &str) -> impl Iterator<Item = PasswdLine<'_>> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next().unwrap_or_default();
-        let mut number = |skip| fields.nth(skip).and_then(|f| f.parse().ok()).unwrap_or(0);
-        let (uid, gid) = (number(1), number(0));
-        PasswdLine { name, uid, gid, home: fields.nth(1).unwrap_or_default() }
-    })
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next().unwrap_or_default();
+            let mut number = |skip| fields.nth(skip).and_then(|f| f.parse().ok()).unwrap_or(0);
+            let (uid, gid) = (number(1), number(0));
+            PasswdLine {
+                name,
+                uid,
+                gid,
+                home: fields.nth(1).unwrap_or_default(),
+            }
+        })
 }
 
 fn group_lines(text: &str) -> impl Iterator<Item = GroupLine<'_>> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(|line| {
         let mut fields = line.split(':');
         let name = fields.next().unwrap_or_default();
         let gid = fields.nth(1).and_then(|f| f.parse().ok()).unwrap_or(0);
-        GroupLine { name, gid, members: fields.next().unwrap_or_default() }
+        GroupLine {
+            name,
+            gid,
+            members: fields.next().unwrap_or_default(),
+        }
     })
 }
 
@@ -112,12 +140,20 @@ fn group_lines(text: &str) -> impl Iterator<Item = GroupLine<'_>> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nbad:x:no:7::/bad:\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\n\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nbad:x:no:7::/bad:\n";
     const GROUP: &str = "root:x:0:\n#no:x:9:daemon\nadm:x:4:root,daemon\nusers:x:100:daemon\n";
 
     fn login(uid: u32, gid: u32, additional: &[u32], home: Option<&str>) -> Login {
-        let user = User { uid, gid, additional_gids: additional.to_vec() };
-        Login { user, home: home.map(str::to_owned) }
+        let user = User {
+            uid,
+            gid,
+            additional_gids: additional.to_vec(),
+        };
+        Login {
+            user,
+            home: home.map(str::to_owned),
+        }
     }
 
     #[test]
@@ -141,12 +177,21 @@ mod tests {
     #[test]
     fn unknown_names_and_wild_numbers_are_errors() {
         for (spec, want) in [
-            ("nobody", "unable to find user nobody: no matching entries in passwd file"),
-            ("root:wheel", "unable to find group wheel: no matching entries in group file"),
+            (
+                "nobody",
+                "unable to find user nobody: no matching entries in passwd file",
+            ),
+            (
+                "root:wheel",
+                "unable to find group wheel: no matching entries in group file",
+            ),
             ("4294967295", "user id is out of range: 4294967295"),
         ] {
             let err = look_up(spec, PASSWD, GROUP).expect_err(spec).to_string();
-            assert!(err.starts_with("cannot parse user spec: ") && err.ends_with(want), "{err}");
+            assert!(
+                err.starts_with("cannot parse user spec: ") && err.ends_with(want),
+                "{err}"
+            );
         }
     }
 }

@@ -50,7 +50,8 @@ pub struct Repacked {
 /// [`ErrorKind::NotFound`] if there is no bundle.
 pub(super) fn read_meta(bundle: &Bundle) -> Result<Meta> {
     let path = bundle.meta();
-    let bytes = crate::fs::read_file(&path, MAX_META).context(|| "read umoci.json metadata: open metadata")?;
+    let bytes =
+        crate::fs::read_file(&path, MAX_META).context(|| "read umoci.json metadata: open metadata")?;
     Meta::parse(&bytes).context(|| format!("decode metadata: {}", path.display()))
 }
 
@@ -89,7 +90,10 @@ pub fn repack(
     let changed = !changes.is_empty();
     if changed {
         let compression = opts.compression.unwrap_or_else(|| edit.auto_compression());
-        let pack_options = PackOptions { id_map: meta.id_map.clone(), clamp_mtime: opts.clamp_mtime };
+        let pack_options = PackOptions {
+            id_map: meta.id_map.clone(),
+            clamp_mtime: opts.clamp_mtime,
+        };
         let layer = NewLayer::write(&mut txn, compression, |out| {
             let mut writer = LayerWriter::new(out, b".");
             pack(&root, &changes, &mut writer, &pack_options, monitor)?;
@@ -98,7 +102,9 @@ pub fn repack(
         .context(|| "create layer")?;
         monitor.count(Counter::LayersCompressed, 1);
         if history.is_none() {
-            monitor.warn(format_args!("new layer has no history entry -- this will confuse many tools!"));
+            monitor.warn(format_args!(
+                "new layer has no history entry -- this will confuse many tools!"
+            ));
         }
         edit.add_layer(layer, history);
     } else {
@@ -108,19 +114,31 @@ pub fn repack(
     let walk = edit.apply(&mut txn, tag)?;
     txn.commit()?;
     if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
-        monitor.info(format_args!("new image manifest created: {}->{}", first.digest, last.digest));
+        monitor.info(format_args!(
+            "new image manifest created: {}->{}",
+            first.digest, last.digest
+        ));
         monitor.info(format_args!("created new tag for image manifest: {tag}"));
     }
     if opts.refresh {
         refresh(bundle, &root, &meta, &walk, opts, monitor).context(|| "refresh bundle")?;
     }
-    Ok(Repacked { walk, base: manifest, changed })
+    Ok(Repacked {
+        walk,
+        base: manifest,
+        changed,
+    })
 }
 
 fn masks(base: &Image, opts: &RepackOptions) -> Result<Vec<TreePath>> {
     let volumes = base.config.value.config.volumes.keys().map(String::as_bytes);
     let volumes = volumes.filter(|_| !opts.no_mask_volumes);
-    opts.masks.iter().map(Vec::as_slice).chain(volumes).map(TreePath::clean).collect()
+    opts.masks
+        .iter()
+        .map(Vec::as_slice)
+        .chain(volumes)
+        .map(TreePath::clean)
+        .collect()
 }
 
 /// Makes the bundle describe the image that was just written.
@@ -137,11 +155,17 @@ fn refresh(
     };
     // The same manifest again (nothing changed, no history) leaves the file as it is.
     if old.digest != new.digest {
-        let header = crate::mtree::Header { tree: bundle.rootfs().display().to_string(), ..opts.header.clone() };
+        let header = crate::mtree::Header {
+            tree: bundle.rootfs().display().to_string(),
+            ..opts.header.clone()
+        };
         let mtree = mtree::take(root, None, monitor)?.format(&header);
         crate::fs::replace_file(&bundle.mtree(&new.digest), &mtree)?;
     }
-    let meta = Meta { walk: walk.to_vec(), id_map: meta.id_map.clone() };
+    let meta = Meta {
+        walk: walk.to_vec(),
+        id_map: meta.id_map.clone(),
+    };
     crate::fs::replace_file(&bundle.meta(), &meta.to_bytes()?)?;
     if old.digest != new.digest {
         crate::fs::remove_file(&bundle.mtree(&old.digest));

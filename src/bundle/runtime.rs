@@ -10,7 +10,8 @@ use crate::node::TreePath;
 use crate::progress::Monitor;
 use crate::spec::ImageConfig;
 use crate::spec::runtime::{
-    Capabilities, DeviceRule, Linux, Mount, Namespace, Process, Resources, Rlimit, RuntimeConfig, RuntimeRoot, VERSION,
+    Capabilities, DeviceRule, Linux, Mount, Namespace, Process, Resources, Rlimit, RuntimeConfig,
+    RuntimeRoot, VERSION,
 };
 
 /// `/etc/passwd` and `/etc/group` larger than this are refused.
@@ -37,9 +38,16 @@ pub struct RuntimeOptions<'a> {
 /// # Errors
 /// [`ErrorKind::Unsupported`] for another operating system than Linux, [`ErrorKind::Invalid`] for a broken
 /// environment, [`ErrorKind::NotFound`] for a user that the tree does not know.
-pub fn runtime_config(image: &ImageConfig, opts: &RuntimeOptions<'_>, monitor: &dyn Monitor) -> Result<RuntimeConfig> {
+pub fn runtime_config(
+    image: &ImageConfig,
+    opts: &RuntimeOptions<'_>,
+    monitor: &dyn Monitor,
+) -> Result<RuntimeConfig> {
     if image.os != "linux" {
-        return Err(Error::new(ErrorKind::Unsupported, format!("unsupported OS: {}", image.os)));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("unsupported OS: {}", image.os),
+        ));
     }
     let config = &image.config;
     let login = login(&config.user, opts, monitor)?;
@@ -51,8 +59,16 @@ pub fn runtime_config(image: &ImageConfig, opts: &RuntimeOptions<'_>, monitor: &
             terminal: true,
             env: environment(&config.env, login.home.as_deref())?,
             user: login.user,
-            args: if args.is_empty() { vec!["sh".to_owned()] } else { args },
-            cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
+            args: if args.is_empty() {
+                vec!["sh".to_owned()]
+            } else {
+                args
+            },
+            cwd: if config.working_dir.is_empty() {
+                "/".to_owned()
+            } else {
+                config.working_dir.clone()
+            },
             capabilities: Some(Capabilities {
                 bounding: set.clone(),
                 effective: set.clone(),
@@ -60,16 +76,29 @@ pub fn runtime_config(image: &ImageConfig, opts: &RuntimeOptions<'_>, monitor: &
                 permitted: set.clone(),
                 ambient: set,
             }),
-            rlimits: vec![Rlimit { kind: "RLIMIT_NOFILE".to_owned(), hard: 1024, soft: 1024 }],
+            rlimits: vec![Rlimit {
+                kind: "RLIMIT_NOFILE".to_owned(),
+                hard: 1024,
+                soft: 1024,
+            }],
             no_new_privileges: true,
         },
-        root: RuntimeRoot { path: opts.root_path.clone() },
+        root: RuntimeRoot {
+            path: opts.root_path.clone(),
+        },
         hostname: "umoci-default".to_owned(),
         mounts: default_mounts(),
         annotations: annotations(image),
         linux: default_linux(),
     };
-    let volume = |path: &String| mount(path, "tmpfs", "none", &["rw", "nosuid", "nodev", "noexec", "relatime"]);
+    let volume = |path: &String| {
+        mount(
+            path,
+            "tmpfs",
+            "none",
+            &["rw", "nosuid", "nodev", "noexec", "relatime"],
+        )
+    };
     out.mounts.extend(config.volumes.keys().map(volume));
     apply_id_map(&mut out, opts, monitor);
     Ok(out)
@@ -100,12 +129,20 @@ fn login(spec: &str, opts: &RuntimeOptions<'_>, monitor: &dyn Monitor) -> Result
 fn environment(image: &[String], home: Option<&str>) -> Result<Vec<String>> {
     let mut env = vec![PATH.to_owned(), "TERM=xterm".to_owned()];
     for entry in image {
-        let invalid = |why| Error::new(ErrorKind::Invalid, format!("parsing image.Config.Env: {why}: {entry:?}"));
+        let invalid = |why| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("parsing image.Config.Env: {why}: {entry:?}"),
+            )
+        };
         let (name, _) = entry.split_once('=').ok_or_else(|| invalid("must contain '='"))?;
         if name.is_empty() {
             return Err(invalid("must have non-empty name"));
         }
-        match env.iter_mut().find(|old| old.split_once('=').is_some_and(|(n, _)| n == name)) {
+        match env
+            .iter_mut()
+            .find(|old| old.split_once('=').is_some_and(|(n, _)| n == name))
+        {
             Some(old) => old.clone_from(entry),
             None => env.push(entry.clone()),
         }
@@ -120,7 +157,10 @@ fn environment(image: &[String], home: Option<&str>) -> Result<Vec<String>> {
 
 /// What the image says of itself, with its labels on top.
 fn annotations(image: &ImageConfig) -> BTreeMap<String, String> {
-    let created = image.created.clone().unwrap_or_else(|| "0001-01-01T00:00:00Z".to_owned());
+    let created = image
+        .created
+        .clone()
+        .unwrap_or_else(|| "0001-01-01T00:00:00Z".to_owned());
     let ports: Vec<&str> = image.config.exposed_ports.keys().map(String::as_str).collect();
     let own = [
         ("os", image.os.clone()),
@@ -132,8 +172,9 @@ fn annotations(image: &ImageConfig) -> BTreeMap<String, String> {
         ("exposedPorts", ports.join(",")),
     ];
     let own = own.into_iter().filter(|(_, value)| !value.is_empty());
-    let mut out: BTreeMap<String, String> =
-        own.map(|(key, value)| (format!("org.opencontainers.image.{key}"), value)).collect();
+    let mut out: BTreeMap<String, String> = own
+        .map(|(key, value)| (format!("org.opencontainers.image.{key}"), value))
+        .collect();
     out.extend(image.config.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
     out
 }
@@ -150,25 +191,54 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
 fn default_mounts() -> Vec<Mount> {
     vec![
         mount("/proc", "proc", "proc", &[]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
         mount(
             "/dev/pts",
             "devpts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
         ),
-        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+        ),
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", "ro"],
+        ),
     ]
 }
 
 fn default_linux() -> Linux {
     let words = |list: &[&str]| list.iter().map(|&w| w.to_owned()).collect();
     Linux {
-        resources: Some(Resources { devices: vec![DeviceRule { allow: false, access: "rwm".to_owned() }] }),
-        namespaces: ["cgroup", "pid", "network", "ipc", "uts", "mount"].map(namespace).to_vec(),
+        resources: Some(Resources {
+            devices: vec![DeviceRule {
+                allow: false,
+                access: "rwm".to_owned(),
+            }],
+        }),
+        namespaces: ["cgroup", "pid", "network", "ipc", "uts", "mount"]
+            .map(namespace)
+            .to_vec(),
         masked_paths: words(&[
             "/proc/kcore",
             "/proc/latency_stats",
@@ -191,7 +261,9 @@ fn default_linux() -> Linux {
 }
 
 fn namespace(kind: &str) -> Namespace {
-    Namespace { kind: kind.to_owned() }
+    Namespace {
+        kind: kind.to_owned(),
+    }
 }
 
 /// User namespaces, and what a container without privileges cannot have.
@@ -210,15 +282,25 @@ fn apply_id_map(out: &mut RuntimeConfig, opts: &RuntimeOptions<'_>, monitor: &dy
     out.linux.resources = None;
     out.mounts.retain(|m| !m.destination.starts_with("/sys"));
     for mount in &mut out.mounts {
-        mount.options.retain(|o| !o.starts_with("gid=") && !o.starts_with("uid="));
+        mount
+            .options
+            .retain(|o| !o.starts_with("gid=") && !o.starts_with("uid="));
     }
-    out.mounts.push(mount("/sys", "bind", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]));
+    out.mounts.push(mount(
+        "/sys",
+        "bind",
+        "/sys",
+        &["rbind", "nosuid", "noexec", "nodev", "ro"],
+    ));
     match &opts.resolv_conf {
         Some(locked) => {
             let options: Vec<&str> = locked.iter().map(String::as_str).chain(["rbind", "ro"]).collect();
-            out.mounts.push(mount("/etc/resolv.conf", "bind", "/etc/resolv.conf", &options));
+            out.mounts
+                .push(mount("/etc/resolv.conf", "bind", "/etc/resolv.conf", &options));
         }
-        None => monitor.warn(format_args!("rootless: the host has no /etc/resolv.conf to mount")),
+        None => monitor.warn(format_args!(
+            "rootless: the host has no /etc/resolv.conf to mount"
+        )),
     }
 }
 
@@ -240,5 +322,11 @@ pub(super) fn resolv_conf() -> Result<Option<Vec<String>>> {
         (Flags::RELATIME, "relatime"),
         (Flags::NODIRATIME, "nodiratime"),
     ];
-    Ok(Some(names.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| (*name).to_owned()).collect()))
+    Ok(Some(
+        names
+            .iter()
+            .filter(|(flag, _)| flags.contains(*flag))
+            .map(|(_, name)| (*name).to_owned())
+            .collect(),
+    ))
 }

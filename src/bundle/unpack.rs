@@ -48,7 +48,11 @@ pub fn unpack(
     let context = || "create runtime bundle".to_owned();
     for there in [bundle.config(), bundle.meta()] {
         if crate::fs::exists(&there)? {
-            let name = there.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = there
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let text = format!("{name} already exists in {}", path.display());
             return Err(Error::new(ErrorKind::Exists, text)).context(context);
         }
@@ -70,7 +74,13 @@ pub fn unpack(
     Ok(bundle)
 }
 
-fn fill(store: &Store, image: &Image, bundle: &Bundle, opts: &UnpackOptions, monitor: &dyn Monitor) -> Result<()> {
+fn fill(
+    store: &Store,
+    image: &Image,
+    bundle: &Bundle,
+    opts: &UnpackOptions,
+    monitor: &dyn Monitor,
+) -> Result<()> {
     monitor.info(format_args!("unpacking bundle ..."));
     let root = Root::create(&bundle.rootfs(), 0o755)?.rootless(opts.id_map.rootless);
     let digests = unpack_rootfs(store, image, &root, opts, monitor).context(|| "unpack rootfs")?;
@@ -82,7 +92,11 @@ fn fill(store: &Store, image: &Image, bundle: &Bundle, opts: &UnpackOptions, mon
             rootfs: Some(&root),
             root_path: "rootfs".to_owned(),
             id_map: &opts.id_map,
-            resolv_conf: if opts.id_map.rootless { resolv_conf()? } else { None },
+            resolv_conf: if opts.id_map.rootless {
+                resolv_conf()?
+            } else {
+                None
+            },
         },
         monitor,
     )
@@ -90,11 +104,24 @@ fn fill(store: &Store, image: &Image, bundle: &Bundle, opts: &UnpackOptions, mon
     crate::fs::write_new(&bundle.config(), &json::to_pretty(&config)?)?;
 
     monitor.info(format_args!("computing filesystem manifest ..."));
-    let header = crate::mtree::Header { tree: bundle.rootfs().display().to_string(), ..opts.header.clone() };
-    mtree::write(&root, bundle, &image.descriptor().digest, &header, Some(&digests), monitor)?;
+    let header = crate::mtree::Header {
+        tree: bundle.rootfs().display().to_string(),
+        ..opts.header.clone()
+    };
+    mtree::write(
+        &root,
+        bundle,
+        &image.descriptor().digest,
+        &header,
+        Some(&digests),
+        monitor,
+    )?;
     monitor.info(format_args!("... done"));
 
-    let meta = Meta { walk: image.walk.clone(), id_map: opts.id_map.clone() };
+    let meta = Meta {
+        walk: image.walk.clone(),
+        id_map: opts.id_map.clone(),
+    };
     crate::fs::write_new(&bundle.meta(), &meta.to_bytes()?)
 }
 
@@ -105,7 +132,10 @@ fn clean(bundle: &Bundle, image: &Image, rootless: bool, monitor: &dyn Monitor) 
         crate::fs::remove_file(&path);
     }
     if let Err(err) = crate::fs::remove_tree(&bundle.rootfs(), rootless) {
-        monitor.warn(format_args!("cannot remove the incomplete {}: {err}", bundle.rootfs().display()));
+        monitor.warn(format_args!(
+            "cannot remove the incomplete {}: {err}",
+            bundle.rootfs().display()
+        ));
     }
 }
 
@@ -120,7 +150,10 @@ pub fn unpack_rootfs(
     monitor: &dyn Monitor,
 ) -> Result<FileDigests> {
     let layers = image.layers()?;
-    let extract = ExtractOptions { id_map: opts.id_map.clone(), keep_dirlinks: opts.keep_dirlinks };
+    let extract = ExtractOptions {
+        id_map: opts.id_map.clone(),
+        keep_dirlinks: opts.keep_dirlinks,
+    };
     let mut extractor = Extractor::new(root, extract, monitor);
     extractor.prepare()?;
     let total = layers.iter().map(|l| l.descriptor.size).sum();

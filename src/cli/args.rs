@@ -25,7 +25,9 @@ impl ImageRef {
     /// Reads the words behind `--image`; `what` names the option in messages.
     pub fn parse(text: &str, what: &str) -> Outcome<Self> {
         let invalid = |why: String| Failure::Arguments(format!("invalid {what}: {why}"));
-        let digest = text.rsplit_once('@').and_then(|(path, digest)| Some((path, digest.parse::<Digest>().ok()?)));
+        let digest = text
+            .rsplit_once('@')
+            .and_then(|(path, digest)| Some((path, digest.parse::<Digest>().ok()?)));
         let (path, target) = if let Some((path, digest)) = digest {
             if path.contains(':') {
                 return Err(invalid(format!("give a tag or a digest, not both: {text:?}")));
@@ -36,12 +38,21 @@ impl ImageRef {
             if path.is_empty() {
                 return Err(invalid("path is empty".to_owned()));
             }
-            (path, Target::Name(tag.parse().map_err(|e: umoci::error::Error| invalid(e.to_string()))?))
+            (
+                path,
+                Target::Name(
+                    tag.parse()
+                        .map_err(|e: umoci::error::Error| invalid(e.to_string()))?,
+                ),
+            )
         };
         if path.is_empty() {
             return Err(invalid("path is empty".to_owned()));
         }
-        Ok(Self { layout: path.into(), target })
+        Ok(Self {
+            layout: path.into(),
+            target,
+        })
     }
 
     /// The tag, for commands that write one.
@@ -79,7 +90,8 @@ impl ImageArg {
     /// The image.
     pub fn get(&self) -> Outcome<ImageRef> {
         let text = self.image.as_deref();
-        let text = text.ok_or_else(|| Failure::Arguments("missing mandatory argument: --image".to_owned()))?;
+        let text =
+            text.ok_or_else(|| Failure::Arguments("missing mandatory argument: --image".to_owned()))?;
         ImageRef::parse(text, "--image")
     }
 
@@ -103,9 +115,12 @@ impl LayoutArg {
     /// The path.
     pub fn get(&self) -> Outcome<PathBuf> {
         let text = self.layout.as_deref();
-        let text = text.ok_or_else(|| Failure::Arguments("missing mandatory argument: --layout".to_owned()))?;
+        let text =
+            text.ok_or_else(|| Failure::Arguments("missing mandatory argument: --layout".to_owned()))?;
         if text.contains(':') {
-            return Err(Failure::Arguments(format!("invalid --layout: path contains ':' character: {text:?}")));
+            return Err(Failure::Arguments(format!(
+                "invalid --layout: path contains ':' character: {text:?}"
+            )));
         }
         if text.is_empty() {
             return Err(Failure::Arguments("invalid --layout: path is empty".to_owned()));
@@ -130,8 +145,10 @@ pub struct LockArg {
 impl LockArg {
     /// Opens the layout at `path`.
     pub fn open(&self, path: &std::path::Path) -> Outcome<Store> {
-        let options =
-            StoreOptions { lock_timeout: Duration::from_secs(self.lock_timeout), ..StoreOptions::default() };
+        let options = StoreOptions {
+            lock_timeout: Duration::from_secs(self.lock_timeout),
+            ..StoreOptions::default()
+        };
         Ok(Store::open(path, options).map_err(|e| e.context("open CAS"))?)
     }
 }
@@ -141,9 +158,17 @@ pub fn positionals<'a, const N: usize>(words: &'a [String], names: [&str; N]) ->
     let expected = if N == 0 {
         "none".to_owned()
     } else {
-        names.iter().map(|n| format!("<{n}>")).collect::<Vec<_>>().join(" ")
+        names
+            .iter()
+            .map(|n| format!("<{n}>"))
+            .collect::<Vec<_>>()
+            .join(" ")
     };
-    let fail = || Failure::Arguments(format!("invalid number of positional arguments: expected {expected}"));
+    let fail = || {
+        Failure::Arguments(format!(
+            "invalid number of positional arguments: expected {expected}"
+        ))
+    };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let words: [&str; N] = words.try_into().map_err(|_| fail())?;
     match words.iter().position(|w| w.is_empty()) {
@@ -179,7 +204,9 @@ impl HistoryArgs {
             return Ok(None);
         }
         let created = match &self.created {
-            Some(text) => umoci::image::time::parse(text).map_err(|e| e.context("parsing --history.created"))?,
+            Some(text) => {
+                umoci::image::time::parse(text).map_err(|e| e.context("parsing --history.created"))?
+            }
             None => super::now()?,
         };
         Ok(Some(umoci::spec::History {
@@ -252,7 +279,11 @@ impl IdMapArgs {
         let ids = rustix::process::geteuid().as_raw();
         let gids = rustix::process::getegid().as_raw();
         let default = |given: &[String], id: u32| {
-            if given.is_empty() && self.rootless { vec![format!("0:{id}:1")] } else { given.to_vec() }
+            if given.is_empty() && self.rootless {
+                vec![format!("0:{id}:1")]
+            } else {
+                given.to_vec()
+            }
         };
         let parse = |option: &str, words: Vec<String>| {
             words
@@ -288,9 +319,19 @@ mod tests {
             ("a@b:v1", "a@b", "v1"),
         ] {
             let image = ImageRef::parse(text, "--image").expect(text);
-            assert_eq!((image.layout.to_str(), image.tag().expect("tag").as_str()), (Some(path), tag));
+            assert_eq!(
+                (image.layout.to_str(), image.tag().expect("tag").as_str()),
+                (Some(path), tag)
+            );
         }
-        for bad in ["", ":x", "dir:", &format!("dir:v1@sha256:{hex}"), &format!("@sha256:{hex}"), "dir:a b"] {
+        for bad in [
+            "",
+            ":x",
+            "dir:",
+            &format!("dir:v1@sha256:{hex}"),
+            &format!("@sha256:{hex}"),
+            "dir:a b",
+        ] {
             assert!(ImageRef::parse(bad, "--image").is_err(), "{bad}");
         }
     }

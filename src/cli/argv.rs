@@ -49,7 +49,11 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
             if command.has_subcommands() {
                 let name = word.to_string_lossy();
                 if name == "help" || name == "h" {
-                    return topic(program, &path, words.map(|w| w.to_string_lossy().into_owned()).collect());
+                    return topic(
+                        program,
+                        &path,
+                        words.map(|w| w.to_string_lossy().into_owned()).collect(),
+                    );
                 }
                 let Some(next) = command.find_subcommand(&*name) else {
                     return Request::UnknownTopic(name.into_owned());
@@ -62,13 +66,20 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
             arguments.push(word.clone());
             continue;
         }
-        let name = if bytes.starts_with(b"--") { &bytes[2..] } else { &bytes[1..] };
+        let name = if bytes.starts_with(b"--") {
+            &bytes[2..]
+        } else {
+            &bytes[1..]
+        };
         let (name, mut value) = match name.iter().position(|&c| c == b'=') {
             Some(at) => (&name[..at], Some(OsStr::from_bytes(&name[at + 1..]).to_owned())),
             None => (name, None),
         };
         let name = String::from_utf8_lossy(name).into_owned();
-        let usage = |error| Request::Usage { path: path.clone(), error };
+        let usage = |error| Request::Usage {
+            path: path.clone(),
+            error,
+        };
         if name == "help" || name == "h" {
             help = true;
             continue;
@@ -79,10 +90,16 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
         let Some((arg, long)) = find(command, &name) else {
             return usage(format!("flag provided but not defined: -{name}"));
         };
-        if let Some((_, other)) = seen.iter().find(|(id, other)| *id == arg.get_id().as_str() && *other != name) {
+        if let Some((_, other)) = seen
+            .iter()
+            .find(|(id, other)| *id == arg.get_id().as_str() && *other != name)
+        {
             let mut both = [other.as_str(), name.as_str()];
             both.sort_unstable();
-            return usage(format!("Cannot use two forms of the same flag: {} {}", both[0], both[1]));
+            return usage(format!(
+                "Cannot use two forms of the same flag: {} {}",
+                both[0], both[1]
+            ));
         }
         seen.push((arg.get_id().to_string(), name.clone()));
         if matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count) {
@@ -136,9 +153,10 @@ fn topic(program: &Command, path: &[String], topics: Vec<String>) -> Request {
 fn find<'a>(command: &'a Command, name: &str) -> Option<(&'a Arg, String)> {
     command.get_arguments().find_map(|arg| {
         let long = arg.get_long()?;
-        let short = name.len() == 1 && name.chars().next().is_some_and(|c| {
-            arg.get_short() == Some(c) || arg.get_all_short_aliases().unwrap_or_default().contains(&c)
-        });
+        let short = name.len() == 1
+            && name.chars().next().is_some_and(|c| {
+                arg.get_short() == Some(c) || arg.get_all_short_aliases().unwrap_or_default().contains(&c)
+            });
         let alias = arg.get_all_aliases().unwrap_or_default().contains(&name);
         (long == name || short || alias).then(|| (arg, long.to_owned()))
     })
@@ -184,14 +202,18 @@ mod tests {
             &["rm", "--image=a:b", "--", "x"],
             &["rm", "--json=false", "--image=a:b", "x"],
         ] {
-            let Request::Run(out) = run(words) else { panic!("{words:?}") };
+            let Request::Run(out) = run(words) else {
+                panic!("{words:?}")
+            };
             assert_eq!(out, ["umoci", "remove", "--image=a:b", "--", "x"], "{words:?}");
         }
     }
 
     #[test]
     fn a_value_may_begin_with_a_dash_or_be_empty() {
-        let Request::Run(out) = run(&["--log", "info", "rm", "--image", "-c", "--image", ""]) else { panic!() };
+        let Request::Run(out) = run(&["--log", "info", "rm", "--image", "-c", "--image", ""]) else {
+            panic!()
+        };
         assert_eq!(out, ["umoci", "--log=info", "remove", "--image=-c", "--image="]);
     }
 
@@ -200,10 +222,18 @@ mod tests {
         for (words, want) in [
             (&["rm", "--nope"][..], "flag provided but not defined: -nope"),
             (&["rm", "--image"], "flag needs an argument: -image"),
-            (&["rm", "--json=maybe"], "invalid boolean value \"maybe\" for -json: parse error"),
-            (&["rm", "--os=a", "--platform.os=b"], "Cannot use two forms of the same flag: os platform.os"),
+            (
+                &["rm", "--json=maybe"],
+                "invalid boolean value \"maybe\" for -json: parse error",
+            ),
+            (
+                &["rm", "--os=a", "--platform.os=b"],
+                "Cannot use two forms of the same flag: os platform.os",
+            ),
         ] {
-            let Request::Usage { error, .. } = run(words) else { panic!("{words:?}") };
+            let Request::Usage { error, .. } = run(words) else {
+                panic!("{words:?}")
+            };
             assert_eq!(error, want);
         }
     }
@@ -219,7 +249,9 @@ mod tests {
             (&["help", "rm"], &["remove"]),
             (&["raw", "help", "unpack"], &["raw", "unpack"]),
         ] {
-            let Request::Help(path) = run(words) else { panic!("{words:?}") };
+            let Request::Help(path) = run(words) else {
+                panic!("{words:?}")
+            };
             assert_eq!(path, want, "{words:?}");
         }
         assert!(matches!(run(&["foo"]), Request::UnknownTopic(name) if name == "foo"));

@@ -37,7 +37,9 @@ impl Export {
         let name = match name {
             Some(Target::Name(name)) => Some(name),
             Some(Target::Digest(_)) => {
-                return Err(Failure::Arguments("invalid destination: a digest cannot be chosen".to_owned()));
+                return Err(Failure::Arguments(
+                    "invalid destination: a digest cannot be chosen".to_owned(),
+                ));
             }
             None => None,
         };
@@ -45,7 +47,9 @@ impl Export {
         let _reading = from.reading();
         let requests = self.requests(&from, name, to, ui)?;
         let (into, made) = match Store::create(&path, StoreOptions::without_index()) {
-            Err(err) if err.kind() == ErrorKind::Exists => (Store::open(&path, StoreOptions::default()), false),
+            Err(err) if err.kind() == ErrorKind::Exists => {
+                (Store::open(&path, StoreOptions::default()), false)
+            }
             made => (made, true),
         };
         let into = into.map_err(|e| e.context(format!("open {}", path.display())))?;
@@ -66,7 +70,11 @@ impl Export {
 
     /// The images that were asked for, by their names at the destination.
     fn requests(&self, from: &Store, new: Option<RefName>, to: &str, ui: &Ui) -> Outcome<Vec<Request>> {
-        let mut requests = if self.tag.is_empty() { Request::all(from, ui)? } else { Vec::new() };
+        let mut requests = if self.tag.is_empty() {
+            Request::all(from, ui)?
+        } else {
+            Vec::new()
+        };
         for tag in &self.tag {
             let target = match tag.parse() {
                 Ok(digest) => Target::Digest(digest),
@@ -76,7 +84,8 @@ impl Export {
                 Target::Name(name) => Some(name.clone()),
                 Target::Digest(_) => None,
             };
-            let unnamed = || Failure::Arguments(format!("an image named by its digest needs a name: {to}:TAG"));
+            let unnamed =
+                || Failure::Arguments(format!("an image named by its digest needs a name: {to}:TAG"));
             let name = new.clone().or(own).ok_or_else(unnamed)?;
             requests.push(Request::find(from, &target, name)?);
         }

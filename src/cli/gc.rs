@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci gc`
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use umoci::digest::Digest;
 use umoci::store::GcOptions;
@@ -49,9 +51,19 @@ impl Gc {
         let [] = positionals(&self.rest, [])?;
         let store = self.layout.open()?;
         let plan = store.plan_gc(&GcOptions::default(), ui)?;
-        let blobs: Vec<Removed> =
-            plan.remove().iter().map(|(digest, size)| Removed { digest: *digest, size: *size }).collect();
-        let report = Report { dry_run: self.dry_run, bytes: blobs.iter().map(|b| b.size).sum(), blobs };
+        let blobs: Vec<Removed> = plan
+            .remove()
+            .iter()
+            .map(|(digest, size)| Removed {
+                digest: *digest,
+                size: *size,
+            })
+            .collect();
+        let report = Report {
+            dry_run: self.dry_run,
+            bytes: blobs.iter().map(|b| b.size).sum(),
+            blobs,
+        };
         if !self.dry_run {
             store.collect(plan, ui)?;
         }
@@ -61,9 +73,16 @@ impl Gc {
         if !self.dry_run {
             return Ok(());
         }
-        let mut text: String =
-            report.blobs.iter().map(|b| format!("{} {}\n", b.digest, human_size(b.size))).collect();
-        text += &format!("would remove {} blobs, {}\n", report.blobs.len(), human_size(report.bytes));
+        let mut text = String::new();
+        for blob in &report.blobs {
+            let _ = writeln!(text, "{} {}", blob.digest, human_size(blob.size));
+        }
+        let _ = writeln!(
+            text,
+            "would remove {} blobs, {}",
+            report.blobs.len(),
+            human_size(report.bytes)
+        );
         ui.print(text.as_bytes())
     }
 }

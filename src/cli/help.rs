@@ -33,8 +33,14 @@ pub fn page(program: &Command, path: &[String]) -> String {
     }
     if let Some(long) = command.get_long_about() {
         let text = long.to_string();
-        if text != about {
-            let _ = write!(out, "\n{}\n", text.trim_end());
+        for paragraph in text
+            .strip_prefix(&about)
+            .unwrap_or(&text)
+            .split("\n\n")
+            .filter(|p| !p.trim().is_empty())
+        {
+            out.push('\n');
+            wrap(paragraph, &mut out);
         }
     }
     commands(command, path.is_empty(), &mut out);
@@ -43,6 +49,23 @@ pub fn page(program: &Command, path: &[String]) -> String {
     }
     options(command, path.is_empty(), &mut out);
     out
+}
+
+/// Writes a paragraph in lines of at most 79 characters.
+fn wrap(paragraph: &str, out: &mut String) {
+    let mut column = 0;
+    for word in paragraph.split_whitespace() {
+        if column > 0 && column + 1 + word.len() > 79 {
+            out.push('\n');
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += word.len();
+    }
+    out.push('\n');
 }
 
 /// The usage words behind the options, kept in clap's `override_usage`.
@@ -73,12 +96,19 @@ fn commands(command: &Command, top: bool, out: &mut String) {
         .get_subcommands()
         .filter(|c| !c.is_hide_set())
         .map(|c| {
-            let names = std::iter::once(c.get_name()).chain(c.get_visible_aliases()).collect::<Vec<_>>().join(", ");
+            let names = std::iter::once(c.get_name())
+                .chain(c.get_visible_aliases())
+                .collect::<Vec<_>>()
+                .join(", ");
             let about = c.get_about().map(ToString::to_string).unwrap_or_default();
             (if top { category(c.get_name()) } else { None }, names, about)
         })
         .collect();
-    rows.push((None, "help, h".to_owned(), "Shows a list of commands or help for one command".to_owned()));
+    rows.push((
+        None,
+        "help, h".to_owned(),
+        "Shows a list of commands or help for one command".to_owned(),
+    ));
     rows.sort_by_key(|(category, ..)| *category);
     let width = rows.iter().map(|(_, names, _)| names.len()).max().unwrap_or(0);
     out.push_str("\nCOMMANDS:\n");
@@ -94,8 +124,10 @@ fn commands(command: &Command, top: bool, out: &mut String) {
 }
 
 fn options(command: &Command, top: bool, out: &mut String) {
-    let shown: Vec<&Arg> =
-        command.get_arguments().filter(|a| !a.is_hide_set() && a.get_long().is_some()).collect();
+    let shown: Vec<&Arg> = command
+        .get_arguments()
+        .filter(|a| !a.is_hide_set() && a.get_long().is_some())
+        .collect();
     let mut rows: Vec<(String, String)> = shown
         .iter()
         .map(|arg| {
@@ -107,7 +139,10 @@ fn options(command: &Command, top: bool, out: &mut String) {
                 let _ = write!(names, ", -{short}");
             }
             if !matches!(arg.get_action(), ArgAction::SetTrue) {
-                let value = arg.get_value_names().and_then(<[_]>::first).map_or("value", |v| v.as_str());
+                let value = arg
+                    .get_value_names()
+                    .and_then(<[_]>::first)
+                    .map_or("value", |v| v.as_str());
                 let _ = write!(names, " {value}");
             }
             let mut help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -125,7 +160,11 @@ fn options(command: &Command, top: bool, out: &mut String) {
         return;
     }
     let width = rows.iter().map(|(names, _)| names.len()).max().unwrap_or(0);
-    out.push_str(if top { "\nGLOBAL OPTIONS:\n" } else { "\nOPTIONS:\n" });
+    out.push_str(if top {
+        "\nGLOBAL OPTIONS:\n"
+    } else {
+        "\nOPTIONS:\n"
+    });
     for (names, help) in rows {
         let _ = writeln!(out, "   {names:width$}  {help}");
     }

@@ -35,8 +35,12 @@ impl Import {
         self.layout.get()?;
         let [from] = positionals(&self.rest, ["source"])?;
         let (path, what) = source(from, "source")?;
-        let tag: Option<RefName> =
-            self.tag.as_deref().map(str::parse).transpose().map_err(|e: Error| e.context("invalid --tag"))?;
+        let tag: Option<RefName> = self
+            .tag
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|e: Error| e.context("invalid --tag"))?;
         let from = Store::open(&path, StoreOptions::default())
             .map_err(|e| e.context(format!("open {}", path.display())))?;
         let _reading = from.reading();

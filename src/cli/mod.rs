@@ -32,7 +32,12 @@ use ui::{Level, Progress, Ui};
 
 /// umoci modifies Open Container images
 #[derive(Parser, Debug)]
-#[command(name = "umoci", disable_help_flag = true, disable_help_subcommand = true, disable_version_flag = true)]
+#[command(
+    name = "umoci",
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    disable_version_flag = true
+)]
 #[command(args_override_self = true)]
 struct Cli {
     /// alias for --log=info
@@ -73,7 +78,11 @@ enum Command {
 /// The definition of the whole command line.
 fn definition() -> clap::Command {
     fn settle(command: clap::Command) -> clap::Command {
-        command.args_override_self(true).disable_help_flag(true).disable_help_subcommand(true).mut_subcommands(settle)
+        command
+            .args_override_self(true)
+            .disable_help_flag(true)
+            .disable_help_subcommand(true)
+            .mut_subcommands(settle)
     }
     settle(Cli::command())
 }
@@ -110,7 +119,11 @@ fn plain(err: &clap::Error) -> String {
 
 fn usage(ui: &Ui, program: &clap::Command, path: &[String], error: &str) -> ExitCode {
     let colon = if path.is_empty() { '.' } else { ':' };
-    let text = format!("Incorrect Usage{colon} {}\n\n{}", failure::one_line(error), help::page(program, path));
+    let text = format!(
+        "Incorrect Usage{colon} {}\n\n{}",
+        failure::one_line(error),
+        help::page(program, path)
+    );
     if ui.print(text.as_bytes()).is_ok() {
         ui.log(Level::Fatal, error);
     }
@@ -118,7 +131,9 @@ fn usage(ui: &Ui, program: &clap::Command, path: &[String], error: &str) -> Exit
 }
 
 fn finish(ui: &Ui, outcome: Outcome) -> ExitCode {
-    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    let Err(failure) = outcome else {
+        return ExitCode::SUCCESS;
+    };
     if let Some(hint) = failure.hint() {
         ui.log(Level::Warn, hint);
     }
@@ -166,7 +181,9 @@ impl Cli {
     fn settings(&self) -> Outcome<(Level, Progress)> {
         let level = match (&self.log, self.verbose, self.quiet) {
             (Some(_), true, _) => {
-                return Err(Failure::Arguments("--log=* and --verbose are mutually exclusive".to_owned()));
+                return Err(Failure::Arguments(
+                    "--log=* and --verbose are mutually exclusive".to_owned(),
+                ));
             }
             (Some(text), ..) => Level::parse(text)
                 .ok_or_else(|| Failure::Arguments("parsing log level: invalid level".to_owned()))?,
@@ -175,10 +192,13 @@ impl Cli {
             (None, false, false) => Level::Warn,
         };
         let progress = match self.progress.as_str() {
-            "never" => Progress::Never,
             "auto" if !self.quiet => Progress::Auto,
-            "auto" => Progress::Never,
-            other => return Err(Failure::Arguments(format!("invalid --progress: {other:?} (want auto or never)"))),
+            "auto" | "never" => Progress::Never,
+            other => {
+                return Err(Failure::Arguments(format!(
+                    "invalid --progress: {other:?} (want auto or never)"
+                )));
+            }
         };
         Ok((level, progress))
     }
@@ -190,7 +210,10 @@ fn source_date_epoch() -> Outcome<Option<i64>> {
         return Ok(None);
     };
     let seconds = text.to_str().and_then(|t| t.parse::<i64>().ok()).ok_or_else(|| {
-        let text = format!("parse SOURCE_DATE_EPOCH={text:?}: not a whole number of seconds");
+        let text = format!(
+            "parse SOURCE_DATE_EPOCH={:?}: not a whole number of seconds",
+            text.to_string_lossy()
+        );
         Error::new(ErrorKind::Invalid, text)
     })?;
     Ok(Some(seconds))

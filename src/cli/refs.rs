@@ -73,7 +73,9 @@ impl Create {
             }
             (None, Some(other)) => {
                 if self.media_type.is_some() {
-                    return Err(Failure::Arguments("--media-type goes with --digest only".to_owned()));
+                    return Err(Failure::Arguments(
+                        "--media-type goes with --digest only".to_owned(),
+                    ));
                 }
                 let other: RefName = other.parse().map_err(|e: Error| e.context("--from"))?;
                 let mut roots = resolve(&store, &Target::Name(other.clone()))?.roots;
@@ -84,8 +86,14 @@ impl Create {
             _ => return Err(Failure::Arguments("give either --digest or --from".to_owned())),
         };
         let (digest, media_type) = (target.digest, target.media_type.clone());
-        if self.force { store.set_ref(&name, target)? } else { store.create_ref(&name, target)? }
-        ui.info(format_args!("created ref: {name} -> {digest} ({media_type}, {why})"));
+        if self.force {
+            store.set_ref(&name, target)?
+        } else {
+            store.create_ref(&name, target)?
+        }
+        ui.info(format_args!(
+            "created ref: {name} -> {digest} ({media_type}, {why})"
+        ));
         Ok(())
     }
 }
@@ -156,7 +164,10 @@ impl List {
                     media_type: descriptor.media_type,
                     size: descriptor.size,
                 }),
-                Err(err) => ui.warn(format_args!("entry {:?} of index.json: {err}", name.unwrap_or_default())),
+                Err(err) => ui.warn(format_args!(
+                    "entry {:?} of index.json: {err}",
+                    name.unwrap_or_default()
+                )),
             }
         }
         if self.json {
@@ -168,7 +179,8 @@ impl List {
                 row.name.map_or_else(|| "<none>".to_owned(), |n| one_line(&n)),
                 row.digest.to_string(),
                 one_line(row.media_type.as_str()),
-                row.platform.map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
+                row.platform
+                    .map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
                 human_size(row.size),
             ]);
         }

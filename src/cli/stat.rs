@@ -89,10 +89,10 @@ impl Page {
 /// Go's quoting where a value needs it; `commas` as well where a line holds several values.
 fn quote(text: &str, commas: bool) -> String {
     let strange = |c: char| c == '"' || c == '\\' || c.is_whitespace() || !printable(c);
-    if !text.is_empty() && !text.contains(strange) && !(commas && text.contains(',')) {
-        return text.to_owned();
+    if text.is_empty() || text.contains(strange) || (commas && text.contains(',')) {
+        return quoted(text);
     }
-    quoted(text)
+    text.to_owned()
 }
 
 /// Go's idea of printable, close enough for what documents hold: no control, format or private characters.
@@ -148,7 +148,13 @@ fn image_text(stat: &ImageStat) -> String {
         page.line("");
         page.line("== HISTORY ==");
         let mut table = Table::new(&["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
-        let cell = |text: &str| if text.is_empty() || text.chars().all(|c| printable(c) && c != '"' && c != '\\') { text.to_owned() } else { quoted(text) };
+        let cell = |text: &str| {
+            if text.is_empty() || text.chars().all(|c| printable(c) && c != '"' && c != '\\') {
+                text.to_owned()
+            } else {
+                quoted(text)
+            }
+        };
         for step in history {
             let layer = step.layer.as_ref();
             table.row([
@@ -172,7 +178,12 @@ fn manifest_text(page: &mut Page, manifest: &Manifest) {
     }
     page.block("Config", |page| descriptor_text(page, &manifest.config));
     if !manifest.layers.is_empty() {
-        page.block("Layers", |page| manifest.layers.iter().for_each(|layer| descriptor_text(page, layer)));
+        page.block("Layers", |page| {
+            manifest
+                .layers
+                .iter()
+                .for_each(|layer| descriptor_text(page, layer))
+        });
     }
     if let Some(subject) = &manifest.subject {
         page.block("Subject", |page| descriptor_text(page, subject));
@@ -220,7 +231,16 @@ fn hex_dump(page: &mut Page, bytes: &[u8]) {
     const SHOWN: usize = 256;
     for (at, line) in bytes[..bytes.len().min(SHOWN)].chunks(16).enumerate() {
         let groups: Vec<String> = line.chunks(2).map(umoci::digest::hex).collect();
-        let text: String = line.iter().map(|&b| if (0x20..0x7f).contains(&b) || b >= 0xa1 && b != 0xad { char::from(b) } else { '.' }).collect();
+        let text: String = line
+            .iter()
+            .map(|&b| {
+                if (0x20..0x7f).contains(&b) || b >= 0xa1 && b != 0xad {
+                    char::from(b)
+                } else {
+                    '.'
+                }
+            })
+            .collect();
         page.line(format!("{:04x}: {:39}  {text}", at * 16, groups.join(" ")));
     }
     if bytes.len() > SHOWN {
@@ -241,7 +261,10 @@ fn platform_text(page: &mut Page, platform: &Platform) {
         if platform.variant.is_empty() {
             page.line(format!("Architecture: {architecture}"));
         } else {
-            page.line(format!("Architecture: {architecture} ({})", quote(&platform.variant, true)));
+            page.line(format!(
+                "Architecture: {architecture} ({})",
+                quote(&platform.variant, true)
+            ));
         }
     });
 }
@@ -300,7 +323,10 @@ fn index_text(stat: &IndexStat) -> String {
         table.row([
             entry.digest.to_string(),
             one_line(&entry.media_type),
-            entry.platform.as_ref().map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
+            entry
+                .platform
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
             entry.size.map_or_else(|| "<missing>".to_owned(), human_size),
         ]);
     }

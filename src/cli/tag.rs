@@ -35,7 +35,11 @@ impl Tag {
         if let Some(target) = walk.into_iter().next_back() {
             store.set_ref(&new, target)?;
         }
-        ui.info(format_args!("created new tag: {:?} -> {:?}", new.as_str(), image.target.to_string()));
+        ui.info(format_args!(
+            "created new tag: {:?} -> {:?}",
+            new.as_str(),
+            image.target.to_string()
+        ));
         Ok(())
     }
 }

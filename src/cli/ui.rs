@@ -64,7 +64,12 @@ impl Ui {
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
         let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() && !dumb;
         let bars = progress == Progress::Auto && io::stderr().is_terminal() && !dumb;
-        Self { level, color, bars, line: Mutex::new(()) }
+        Self {
+            level,
+            color,
+            bars,
+            line: Mutex::new(()),
+        }
     }
 
     /// Writes one log line if the level allows it. A fatal one is always written.
@@ -90,9 +95,12 @@ impl Ui {
     }
 
     /// Writes data to stdout.
+    #[allow(clippy::unused_self, reason = "whoever prints has a way to the person")]
     pub fn print(&self, text: &[u8]) -> Outcome {
         let mut out = io::stdout().lock();
-        out.write_all(text).and_then(|()| out.flush()).map_err(Failure::stdout)
+        out.write_all(text)
+            .and_then(|()| out.flush())
+            .map_err(Failure::stdout)
     }
 
     /// Writes `value` as one line of JSON to stdout.
@@ -103,7 +111,9 @@ impl Ui {
 
 impl fmt::Debug for Ui {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ui").field("level", &self.level).finish_non_exhaustive()
+        f.debug_struct("Ui")
+            .field("level", &self.level)
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,7 +134,10 @@ impl Monitor for Ui {
             bar.set_style(style);
         }
         bar.set_message(name.to_owned());
-        Box::new(Bar { bar, since: Instant::now() })
+        Box::new(Bar {
+            bar,
+            since: Instant::now(),
+        })
     }
 
     fn warn(&self, message: fmt::Arguments<'_>) {

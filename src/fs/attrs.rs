@@ -54,10 +54,18 @@ impl Root {
             FileType::Symlink => {
                 let read = || rustix::fs::readlinkat(dir, name, Vec::new());
                 let target = self.permitted(dir, read).map_err(|e| here(e, &path()))?;
-                NodeKind::Symlink { target: target.into_bytes() }
+                NodeKind::Symlink {
+                    target: target.into_bytes(),
+                }
             }
-            FileType::CharacterDevice => NodeKind::Char { major: device().0, minor: device().1 },
-            FileType::BlockDevice => NodeKind::Block { major: device().0, minor: device().1 },
+            FileType::CharacterDevice => NodeKind::Char {
+                major: device().0,
+                minor: device().1,
+            },
+            FileType::BlockDevice => NodeKind::Block {
+                major: device().0,
+                minor: device().1,
+            },
             FileType::Fifo => NodeKind::Fifo,
             FileType::Socket | FileType::Unknown => NodeKind::Socket,
         };
@@ -71,14 +79,20 @@ impl Root {
                 mode,
                 uid: stat.st_uid,
                 gid: stat.st_gid,
-                mtime: Time { sec: stat.st_mtime, nsec: stat.st_mtime_nsec as u32 },
+                mtime: Time {
+                    sec: stat.st_mtime,
+                    nsec: stat.st_mtime_nsec as u32,
+                },
                 xattrs: Xattrs::new(),
             },
             size,
             nlink: stat.st_nlink,
             dev: stat.st_dev,
             ino: stat.st_ino,
-            ctime: Time { sec: stat.st_ctime, nsec: stat.st_ctime_nsec as u32 },
+            ctime: Time {
+                sec: stat.st_ctime,
+                nsec: stat.st_ctime_nsec as u32,
+            },
         }))
     }
 
@@ -111,14 +125,22 @@ impl Root {
         let path = proc_path(dir, name);
         let mut list = vec![0; 1024];
         let n = loop {
-            match self.permitted(dir, || rustix::fs::llistxattr(path.as_slice(), list.as_mut_slice())) {
+            match self.permitted(dir, || {
+                rustix::fs::llistxattr(path.as_slice(), list.as_mut_slice())
+            }) {
                 Ok(n) => break n,
                 Err(Errno::RANGE) if list.len() < MAX_XATTR => list.resize(MAX_XATTR, 0),
                 Err(Errno::OPNOTSUPP | Errno::NODATA) => break 0,
-                Err(err) => return Err(here(err, &super::join(dir, name))).context(|| "list extended attributes"),
+                Err(err) => {
+                    return Err(here(err, &super::join(dir, name))).context(|| "list extended attributes");
+                }
             }
         };
-        Ok(list[..n].split(|&c| c == 0).filter(|a| !a.is_empty()).map(<[u8]>::to_vec).collect())
+        Ok(list[..n]
+            .split(|&c| c == 0)
+            .filter(|a| !a.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect())
     }
 
     /// Removes all extended attributes but those of the host and those in `keep`. What cannot be removed stays.
@@ -129,14 +151,22 @@ impl Root {
             }
             match rustix::fs::lremovexattr(proc_path(dir, name).as_slice(), attribute.as_slice()) {
                 Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::NODATA | Errno::OPNOTSUPP) => {}
-                Err(err) => return Err(here(err, &super::join(dir, name))).context(|| "remove extended attribute"),
+                Err(err) => {
+                    return Err(here(err, &super::join(dir, name))).context(|| "remove extended attribute");
+                }
             }
         }
         Ok(())
     }
 
     /// Sets one extended attribute of `name` in `dir`, links not followed.
-    pub(crate) fn set_xattr(&self, dir: &Dir, name: &[u8], attribute: &[u8], value: &[u8]) -> Result<XattrSet> {
+    pub(crate) fn set_xattr(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        attribute: &[u8],
+        value: &[u8],
+    ) -> Result<XattrSet> {
         let path = proc_path(dir, name);
         let set = || rustix::fs::lsetxattr(path.as_slice(), attribute, value, XattrFlags::empty());
         match self.permitted(dir, set) {
@@ -145,7 +175,8 @@ impl Root {
             Err(Errno::OPNOTSUPP) => Ok(XattrSet::Unsupported),
             Err(err) => {
                 let attribute = String::from_utf8_lossy(attribute).into_owned();
-                Err(here(err, &super::join(dir, name))).context(|| format!("set extended attribute {attribute:?}"))
+                Err(here(err, &super::join(dir, name)))
+                    .context(|| format!("set extended attribute {attribute:?}"))
             }
         }
     }
@@ -154,13 +185,22 @@ impl Root {
     pub(crate) fn chown(&self, dir: &Dir, name: &[u8], uid: u32, gid: u32) -> Result<()> {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         let chown = || rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
-        self.permitted(dir, chown).map_err(|e| here(e, &super::join(dir, name))).context(|| "chown")
+        self.permitted(dir, chown)
+            .map_err(|e| here(e, &super::join(dir, name)))
+            .context(|| "chown")
     }
 
     /// Sets the mode of `name` in `dir`, which must not be a link and is not followed if it became one.
     pub(crate) fn chmod(&self, dir: &Dir, name: &[u8], mode: u32) -> Result<()> {
         let path = || super::join(dir, name);
-        let open = || rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        let open = || {
+            rustix::fs::openat(
+                dir,
+                name,
+                OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+        };
         let fd = self.permitted(dir, open).map_err(|e| here(e, &path()))?;
         rustix::fs::chmod(fd_path(&fd).as_slice(), Mode::from_raw_mode(mode))
             .map_err(|e| here(e, &path()))
@@ -170,7 +210,9 @@ impl Root {
     /// Sets access and modification time of `name` in `dir`, links not followed.
     pub(crate) fn set_times(&self, dir: &Dir, name: &[u8], time: Time) -> Result<()> {
         let set = || rustix::fs::utimensat(dir, name, &timestamps(time), AtFlags::SYMLINK_NOFOLLOW);
-        self.permitted(dir, set).map_err(|e| here(e, &super::join(dir, name))).context(|| "set times")
+        self.permitted(dir, set)
+            .map_err(|e| here(e, &super::join(dir, name)))
+            .context(|| "set times")
     }
 
     /// Path of `name` in `dir`, for messages and tables.
@@ -180,9 +222,15 @@ impl Root {
 }
 
 /// Both times as the kernel wants them.
-pub(crate) fn timestamps(time: Time) -> Timestamps {
-    let spec = Timespec { tv_sec: time.sec, tv_nsec: time.nsec.into() };
-    Timestamps { last_access: spec, last_modification: spec }
+fn timestamps(time: Time) -> Timestamps {
+    let spec = Timespec {
+        tv_sec: time.sec,
+        tv_nsec: time.nsec.into(),
+    };
+    Timestamps {
+        last_access: spec,
+        last_modification: spec,
+    }
 }
 
 /// A path to `name` that begins at the open directory, for calls that have no form with a descriptor.

@@ -27,8 +27,6 @@ pub use sys::{
     replace_file, set_mode, write_new,
 };
 
-pub(crate) use attrs::timestamps;
-
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::{Node, NodeKind, TreePath};
 use resolve::{here, missing};
@@ -47,14 +45,19 @@ pub struct Root {
 }
 
 fn join(dir: &Dir, name: &[u8]) -> TreePath {
-    if name == b"." { dir.path().clone() } else { dir.path().join(name).unwrap_or_default() }
+    if name == b"." {
+        dir.path().clone()
+    } else {
+        dir.path().join(name).unwrap_or_default()
+    }
 }
 
 impl Root {
     /// Opens the directory at `path`, which the caller trusts.
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
+        let fd =
+            rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
         Ok(Self {
             top: Dir::new(fd, TreePath::root()),
             path: path.to_owned(),
@@ -93,7 +96,11 @@ impl Root {
     }
 
     /// Runs an operation in `dir`, again after adding permissions for its owner if it was refused.
-    fn permitted<T>(&self, dir: &Dir, mut run: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    fn permitted<T>(
+        &self,
+        dir: &Dir,
+        mut run: impl FnMut() -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<T> {
         match run() {
             Err(Errno::ACCESS) if self.unprivileged && self.permit(dir)? => run(),
             result => result,
@@ -168,7 +175,10 @@ impl Root {
         };
         let file = File::from(fd.map_err(|e| here(e, &path)).context(|| "open")?);
         if !file.metadata().context(|| path.to_string())?.is_file() {
-            return Err(Error::new(ErrorKind::Invalid, format!("{path} is not a regular file")));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{path} is not a regular file"),
+            ));
         }
         Ok(file)
     }
@@ -187,13 +197,19 @@ impl Root {
             match self.stat(&dir, &name)?.map(|i| i.node.kind) {
                 None => return Err(Error::new(ErrorKind::NotFound, format!("{path}: no such file"))),
                 Some(NodeKind::Symlink { target }) => {
-                    let base = if target.first() == Some(&b'/') { &b""[..] } else { dir.path().as_bytes() };
+                    let base = if target.first() == Some(&b'/') {
+                        &b""[..]
+                    } else {
+                        dir.path().as_bytes()
+                    };
                     path = TreePath::clean(&[base, b"/", &target].concat())?;
                 }
                 Some(_) => {
                     let mut bytes = Vec::new();
                     let file = self.open_in(&dir, &name)?;
-                    file.take(limit + 1).read_to_end(&mut bytes).context(|| format!("read {path}"))?;
+                    file.take(limit + 1)
+                        .read_to_end(&mut bytes)
+                        .context(|| format!("read {path}"))?;
                     if bytes.len() as u64 > limit {
                         let text = format!("{path} is larger than {limit} bytes");
                         return Err(Error::new(ErrorKind::Limit, text));
@@ -202,28 +218,42 @@ impl Root {
                 }
             }
         }
-        Err(Error::new(ErrorKind::UnsafePath, format!("too many levels of symbolic links: {path}")))
+        Err(Error::new(
+            ErrorKind::UnsafePath,
+            format!("too many levels of symbolic links: {path}"),
+        ))
     }
 
     /// Makes a new file `name` in `dir` to write to; nothing may be there.
     pub(crate) fn create_file(&self, dir: &Dir, name: &[u8]) -> Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600));
-        let fd = self.permitted(dir, open).map_err(|e| here(e, &join(dir, name))).context(|| "create")?;
+        let fd = self
+            .permitted(dir, open)
+            .map_err(|e| here(e, &join(dir, name)))
+            .context(|| "create")?;
         Ok(File::from(fd))
     }
 
     /// Makes a directory that only its owner may use so far.
     pub(crate) fn make_dir(&self, dir: &Dir, name: &[u8]) -> Result<()> {
         let make = || rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700));
-        self.permitted(dir, make).map_err(|e| here(e, &join(dir, name))).context(|| "create directory")
+        self.permitted(dir, make)
+            .map_err(|e| here(e, &join(dir, name)))
+            .context(|| "create directory")
     }
 
     /// Makes what is neither a regular file nor a directory.
     pub(crate) fn make_special(&self, dir: &Dir, name: &[u8], node: &Node) -> Result<()> {
         use rustix::fs::FileType::{BlockDevice, CharacterDevice, Fifo};
         let mknod = |kind, (major, minor)| {
-            rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), rustix::fs::makedev(major, minor))
+            rustix::fs::mknodat(
+                dir,
+                name,
+                kind,
+                Mode::from_raw_mode(0o600),
+                rustix::fs::makedev(major, minor),
+            )
         };
         let make = || match &node.kind {
             NodeKind::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), dir, name),
@@ -232,14 +262,18 @@ impl Root {
             NodeKind::Fifo => mknod(Fifo, (0, 0)),
             NodeKind::File { .. } | NodeKind::Dir | NodeKind::Socket => Err(Errno::INVAL),
         };
-        self.permitted(dir, make).map_err(|e| here(e, &join(dir, name))).context(|| "create special file")
+        self.permitted(dir, make)
+            .map_err(|e| here(e, &join(dir, name)))
+            .context(|| "create special file")
     }
 
     /// Gives the file `from` a second name; a link is linked itself.
     pub(crate) fn hard_link(&self, from: (&Dir, &[u8]), to: (&Dir, &[u8])) -> Result<()> {
         let link = || rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty());
         let link = || self.permitted(from.0, link);
-        self.permitted(to.0, link).map_err(|e| here(e, &join(to.0, to.1))).context(|| "create hard link")
+        self.permitted(to.0, link)
+            .map_err(|e| here(e, &join(to.0, to.1)))
+            .context(|| "create hard link")
     }
 
     /// Removes `name` in `dir`, and all below it if it is a directory. Links are removed, not followed.
@@ -253,7 +287,9 @@ impl Root {
         self.remove_children(&path)?;
         self.forget();
         let remove = || rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
-        self.permitted(dir, remove).map_err(|e| here(e, &path)).context(|| "remove")
+        self.permitted(dir, remove)
+            .map_err(|e| here(e, &path))
+            .context(|| "remove")
     }
 
     /// Removes all below the directory at `path`, which is canonical. Not recursive, so that no depth of a tree
@@ -265,7 +301,9 @@ impl Root {
             let dir = self.open_canonical(&at)?;
             let mut emptied = true;
             for name in self.list(&dir)? {
-                match self.permitted(&dir, || rustix::fs::unlinkat(&dir, name.as_slice(), AtFlags::empty())) {
+                match self.permitted(&dir, || {
+                    rustix::fs::unlinkat(&dir, name.as_slice(), AtFlags::empty())
+                }) {
                     Ok(()) | Err(Errno::NOENT) => {}
                     Err(Errno::ISDIR | Errno::PERM) => {
                         let child = at.join(&name)?;
@@ -285,7 +323,9 @@ impl Root {
                 stack.pop();
             }
         }
-        self.opened.borrow_mut().retain(|opened, _| !opened.is_below(path));
+        self.opened
+            .borrow_mut()
+            .retain(|opened, _| !opened.is_below(path));
         Ok(())
     }
 }

@@ -32,10 +32,15 @@ impl IdMap {
         let invalid = |why: String| Error::new(ErrorKind::Invalid, why);
         let number = |at: usize, what: &str| -> Result<u32> {
             let field = fields.get(at).copied().unwrap_or("1");
-            field.parse().map_err(|_| invalid(format!("invalid {what} in mapping {text:?}: {field:?}")))
+            field
+                .parse()
+                .map_err(|_| invalid(format!("invalid {what} in mapping {text:?}: {field:?}")))
         };
         if fields.len() < 2 || fields.len() > 3 {
-            return Err(invalid(format!("invalid number of fields in mapping {text:?}: {}", fields.len())));
+            return Err(invalid(format!(
+                "invalid number of fields in mapping {text:?}: {}",
+                fields.len()
+            )));
         }
         Ok(IdMapping {
             container_id: number(0, "containerID")?,
@@ -51,7 +56,10 @@ impl IdMap {
     pub fn to_host(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
         let map = |maps: &[IdMapping], id: u32| {
             translate(maps, id, |m| (m.container_id, m.host_id)).ok_or_else(|| {
-                Error::new(ErrorKind::Invalid, format!("container id {id} cannot be mapped to a host id"))
+                Error::new(
+                    ErrorKind::Invalid,
+                    format!("container id {id} cannot be mapped to a host id"),
+                )
             })
         };
         Ok((
@@ -67,7 +75,10 @@ impl IdMap {
     pub fn to_container(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
         let map = |maps: &[IdMapping], id: u32| {
             translate(maps, id, |m| (m.host_id, m.container_id)).ok_or_else(|| {
-                Error::new(ErrorKind::Invalid, format!("host id {id} cannot be mapped to a container id"))
+                Error::new(
+                    ErrorKind::Invalid,
+                    format!("host id {id} cannot be mapped to a container id"),
+                )
             })
         };
         Ok((
@@ -149,15 +160,29 @@ mod tests {
 
     #[test]
     fn maps_are_parsed_and_the_first_one_decides() {
-        let maps = IdMap { uids: vec![map("0:1000"), map("1:100000:10")], gids: vec![], rootless: false };
-        for (inside, outside) in [((0, 7), (1000, 7)), ((1, 0), (100_000, 0)), ((10, 0), (100_009, 0))] {
+        let maps = IdMap {
+            uids: vec![map("0:1000"), map("1:100000:10")],
+            gids: vec![],
+            rootless: false,
+        };
+        for (inside, outside) in [
+            ((0, 7), (1000, 7)),
+            ((1, 0), (100_000, 0)),
+            ((10, 0), (100_009, 0)),
+        ] {
             assert_eq!(maps.to_host(inside.0, inside.1).expect("mapped"), outside);
             assert_eq!(maps.to_container(outside.0, outside.1).expect("mapped"), inside);
         }
         let err = maps.to_host(11, 0).expect_err("unmapped").to_string();
-        assert_eq!(err, "map uid to host: container id 11 cannot be mapped to a host id");
+        assert_eq!(
+            err,
+            "map uid to host: container id 11 cannot be mapped to a host id"
+        );
         let err = maps.to_container(5, 0).expect_err("unmapped").to_string();
-        assert_eq!(err, "map uid to container: host id 5 cannot be mapped to a container id");
+        assert_eq!(
+            err,
+            "map uid to container: host id 5 cannot be mapped to a container id"
+        );
         for (bad, want) in [
             ("1", "invalid number of fields in mapping \"1\": 1"),
             ("1:2:3:4", "invalid number of fields in mapping \"1:2:3:4\": 4"),

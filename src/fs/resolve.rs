@@ -22,7 +22,10 @@ const MAX_LINKS: usize = 255;
 /// Descriptors that are kept open for the next path.
 const MAX_CACHED: usize = 256;
 
-const DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIR: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// A directory below the root, open.
 #[derive(Clone, Debug)]
@@ -38,7 +41,10 @@ impl Dir {
     }
 
     pub(super) fn new(fd: OwnedFd, path: TreePath) -> Self {
-        Self { fd: Rc::new(fd), path }
+        Self {
+            fd: Rc::new(fd),
+            path,
+        }
     }
 }
 
@@ -159,7 +165,8 @@ impl Root {
             let (fd, kind) = loop {
                 let special = match found {
                     Ok(fd) => {
-                        let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH).map_err(|e| here(e, path))?;
+                        let stat =
+                            rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH).map_err(|e| here(e, path))?;
                         match FileType::from_raw_mode(stat.st_mode) {
                             kind @ (FileType::Directory | FileType::Symlink) => break (fd, kind),
                             _ => true,

@@ -38,7 +38,11 @@ pub fn exists(path: &Path) -> Result<bool> {
 
 /// Sets the mode of what the caller named.
 pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    doing(fs::set_permissions(path, fs::Permissions::from_mode(mode)), "chmod", path)
+    doing(
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        "chmod",
+        path,
+    )
 }
 
 /// Reads a whole file of at most `limit` bytes.
@@ -61,7 +65,15 @@ pub fn open_file(path: &Path) -> Result<fs::File> {
 
 /// Writes a new file, which must not exist.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = doing(OpenOptions::new().write(true).create_new(true).mode(0o644).open(path), "create", path)?;
+    let mut file = doing(
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(path),
+        "create",
+        path,
+    )?;
     if let Err(err) = doing(file.write_all(bytes), "write", path) {
         remove_file(path);
         return Err(err);
@@ -105,7 +117,9 @@ pub fn remove_tree(path: &Path, rootless: bool) -> Result<()> {
 
 /// Whether this process is in a user namespace other than the first one.
 pub fn in_user_namespace() -> bool {
-    let Ok(map) = fs::read_to_string("/proc/self/uid_map") else { return false };
+    let Ok(map) = fs::read_to_string("/proc/self/uid_map") else {
+        return false;
+    };
     let words: Vec<&str> = map.split_whitespace().collect();
     words != ["0", "0", "4294967295"]
 }

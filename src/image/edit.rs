@@ -10,8 +10,8 @@ use crate::digest::{Algorithm, Digest, DigestWriter};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::Encoder;
 use crate::spec::{
-    Compression, Descriptor, History, ImageConfig, Manifest, MediaClass, MediaType, Platform, RefName, UNCOMPRESSED_SIZE,
-    json,
+    Compression, Descriptor, History, ImageConfig, Manifest, MediaClass, MediaType, Platform, RefName,
+    UNCOMPRESSED_SIZE, json,
 };
 use crate::store::Txn;
 
@@ -51,12 +51,17 @@ impl NewLayer {
         let encoder = Encoder::new(blob, compression)?;
         let mut hashed = io::BufWriter::with_capacity(BUFFER, DigestWriter::new(encoder, Algorithm::Sha256));
         tar(&mut hashed)?;
-        let hashed = hashed.into_inner().map_err(io::IntoInnerError::into_error).context(|| "write layer")?;
+        let hashed = hashed
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .context(|| "write layer")?;
         let (encoder, diff_id, uncompressed) = hashed.finish();
         let stored = encoder.finish()?.finish()?;
         let mut descriptor = Descriptor::new(MediaType::layer(compression), stored.digest, stored.size);
         if stored.size != uncompressed {
-            descriptor.annotations.insert(UNCOMPRESSED_SIZE.to_owned(), uncompressed.to_string());
+            descriptor
+                .annotations
+                .insert(UNCOMPRESSED_SIZE.to_owned(), uncompressed.to_string());
         }
         txn.add(&descriptor)?;
         txn.note_diff_id(&stored.digest, &diff_id);
@@ -96,21 +101,32 @@ impl Edit {
     pub fn add_layer(&mut self, layer: NewLayer, history: Option<History>) {
         self.config.rootfs.diff_ids.push(layer.diff_id);
         self.manifest.layers.push(layer.descriptor);
-        self.config.history.extend(history.map(|h| History { empty_layer: false, ..h }));
+        self.config.history.extend(history.map(|h| History {
+            empty_layer: false,
+            ..h
+        }));
     }
 
     /// Notes a change that makes no layer.
     pub fn add_empty_history(&mut self, history: Option<History>) {
-        self.config.history.extend(history.map(|h| History { empty_layer: true, ..h }));
+        self.config.history.extend(history.map(|h| History {
+            empty_layer: true,
+            ..h
+        }));
     }
 
     /// The compression for a new layer when none is asked for: that of the topmost compressed layer, else gzip.
     pub fn auto_compression(&self) -> Compression {
-        let known = self.manifest.layers.iter().rev().find_map(|layer| match layer.media_type.class() {
-            MediaClass::Layer(Compression::None) => None,
-            MediaClass::Layer(compression) => Some(compression),
-            _ => None,
-        });
+        let known = self
+            .manifest
+            .layers
+            .iter()
+            .rev()
+            .find_map(|layer| match layer.media_type.class() {
+                MediaClass::Layer(Compression::None) => None,
+                MediaClass::Layer(compression) => Some(compression),
+                _ => None,
+            });
         known.unwrap_or(Compression::Gzip)
     }
 
@@ -118,25 +134,42 @@ impl Edit {
     ///
     /// Returns the new way from the tag to the manifest. Nothing is tagged before the transaction is committed.
     pub fn apply(self, txn: &mut Txn<'_>, tag: &RefName) -> Result<Vec<Descriptor>> {
-        let Edit { mut walk, mut manifest, config } = self;
+        let Edit {
+            mut walk,
+            mut manifest,
+            config,
+        } = self;
         let config_type = manifest.config.media_type.clone();
         manifest.config = txn.put(&json::to_bytes(&config)?, config_type)?;
-        let mut old = walk.last().cloned().ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
+        let mut old = walk
+            .last()
+            .cloned()
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
         let mut new = txn.put(&json::to_bytes(&manifest)?, old.media_type.clone())?;
         for at in (0..walk.len()).rev() {
-            let replaced = Descriptor { digest: new.digest, size: new.size, data: None, ..walk[at].clone() };
+            let replaced = Descriptor {
+                digest: new.digest,
+                size: new.size,
+                data: None,
+                ..walk[at].clone()
+            };
             let before = std::mem::replace(&mut walk[at], replaced);
             debug_assert_eq!(before.digest, old.digest);
             if at == 0 {
                 break;
             }
             let parent = &walk[at - 1];
-            let bytes = txn.store().read(parent).context(|| format!("read image index {}", parent.digest))?;
+            let bytes = txn
+                .store()
+                .read(parent)
+                .context(|| format!("read image index {}", parent.digest))?;
             let bytes = replace_child(&bytes, &old.digest, &new)?;
             old = parent.clone();
             new = txn.put(&bytes, parent.media_type.clone())?;
         }
-        walk[0].annotations.insert(crate::spec::REF_NAME.to_owned(), tag.as_str().to_owned());
+        walk[0]
+            .annotations
+            .insert(crate::spec::REF_NAME.to_owned(), tag.as_str().to_owned());
         txn.set_ref(tag, walk[0].clone());
         Ok(walk)
     }
@@ -146,7 +179,11 @@ impl Edit {
 fn replace_child(index: &[u8], old: &Digest, new: &Descriptor) -> Result<Vec<u8>> {
     let mut document: Value = json::parse(index)?;
     let old = old.to_string();
-    let entries = document.get_mut("manifests").and_then(Value::as_array_mut).into_iter().flatten();
+    let entries = document
+        .get_mut("manifests")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten();
     for entry in entries.filter_map(Value::as_object_mut) {
         if entry.get("digest").and_then(Value::as_str) == Some(&old) {
             entry.insert("digest".to_owned(), new.digest.to_string().into());

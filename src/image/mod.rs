@@ -46,7 +46,9 @@ impl Image {
     /// [`ErrorKind::Unsupported`] if the walk does not end at an image manifest or the config is of a foreign type,
     /// [`ErrorKind::Corrupt`] if a blob is not what its descriptor says.
     pub fn load(store: &Store, walk: Vec<Descriptor>) -> Result<Self> {
-        let last = walk.last().ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
+        let last = walk
+            .last()
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
         let manifest = load_manifest(store, last)?;
         let descriptor = &manifest.value.config;
         if descriptor.media_type.class() != MediaClass::Config {
@@ -61,7 +63,11 @@ impl Image {
             .read(descriptor)
             .and_then(Raw::<ImageConfig>::parse)
             .context(|| format!("read config {}", descriptor.digest))?;
-        Ok(Self { walk, manifest, config })
+        Ok(Self {
+            walk,
+            manifest,
+            config,
+        })
     }
 
     /// The descriptor of the manifest.
@@ -77,7 +83,10 @@ impl Image {
     pub fn layers(&self) -> Result<Vec<Layer<'_>>> {
         let rootfs = &self.config.value.rootfs;
         if rootfs.kind != "layers" {
-            return Err(Error::new(ErrorKind::Unsupported, format!("unsupported rootfs.type: {}", rootfs.kind)));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("unsupported rootfs.type: {}", rootfs.kind),
+            ));
         }
         let layers = &self.manifest.value.layers;
         if layers.len() != rootfs.diff_ids.len() {
@@ -89,20 +98,38 @@ impl Image {
             );
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        layers.iter().zip(&rootfs.diff_ids).map(|(descriptor, diff_id)| layer(descriptor, *diff_id)).collect()
+        layers
+            .iter()
+            .zip(&rootfs.diff_ids)
+            .map(|(descriptor, diff_id)| layer(descriptor, *diff_id))
+            .collect()
     }
 }
 
 fn layer(descriptor: &Descriptor, diff_id: crate::digest::Digest) -> Result<Layer<'_>> {
-    let unsupported = |text| Err(Error::new(ErrorKind::Unsupported, format!("layer {}: {text}", descriptor.digest)));
+    let unsupported = |text| {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("layer {}: {text}", descriptor.digest),
+        ))
+    };
     match descriptor.media_type.class() {
-        MediaClass::Layer(compression) => Ok(Layer { descriptor, diff_id, compression }),
+        MediaClass::Layer(compression) => Ok(Layer {
+            descriptor,
+            diff_id,
+            compression,
+        }),
         MediaClass::UnknownLayer => {
             let name = descriptor.media_type.as_str();
             let method = name.rsplit_once(['+', '.']).map_or("", |(_, m)| m);
-            unsupported(format!("unsupported layer media type {name:?}: compression method {method:?} unsupported"))
+            unsupported(format!(
+                "unsupported layer media type {name:?}: compression method {method:?} unsupported"
+            ))
         }
-        _ => unsupported(format!("layer data is an unsupported mediatype: {}", descriptor.media_type)),
+        _ => unsupported(format!(
+            "layer data is an unsupported mediatype: {}",
+            descriptor.media_type
+        )),
     }
 }
 
@@ -119,6 +146,9 @@ fn load_manifest(store: &Store, descriptor: &Descriptor) -> Result<Raw<Manifest>
         .read(descriptor)
         .and_then(Raw::<Manifest>::parse)
         .context(|| format!("read manifest {}", descriptor.digest))?;
-    manifest.value.check().context(|| format!("read manifest {}", descriptor.digest))?;
+    manifest
+        .value
+        .check()
+        .context(|| format!("read manifest {}", descriptor.digest))?;
     Ok(manifest)
 }

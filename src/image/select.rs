@@ -72,7 +72,10 @@ pub fn resolve_one(store: &Store, target: &Target) -> Result<Vec<Descriptor>> {
         (Some(walk), true) => Ok(walk),
         (Some(last), false) => {
             found.push(last);
-            Err(Error::new(ErrorKind::Ambiguous, format!("tag is ambiguous: {target} ({})", choices(&found))))
+            Err(Error::new(
+                ErrorKind::Ambiguous,
+                format!("tag is ambiguous: {target} ({})", choices(&found)),
+            ))
         }
     }
 }
@@ -93,13 +96,19 @@ fn descend(store: &Store, walk: &mut Vec<Descriptor>, found: &mut Vec<Vec<Descri
     let Some(last) = walk.last() else { return Ok(()) };
     if last.media_type.class() != MediaClass::Index {
         if found.len() >= MAX_TARGETS {
-            return Err(Error::new(ErrorKind::Limit, format!("more than {MAX_TARGETS} images")));
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!("more than {MAX_TARGETS} images"),
+            ));
         }
         found.push(walk.clone());
         return Ok(());
     }
     if walk.len() > MAX_DEPTH {
-        let text = format!("image index {} is nested deeper than {MAX_DEPTH} levels", last.digest);
+        let text = format!(
+            "image index {} is nested deeper than {MAX_DEPTH} levels",
+            last.digest
+        );
         return Err(Error::new(ErrorKind::Limit, text));
     }
     let digest = last.digest;
@@ -136,8 +145,10 @@ fn not_found(store: &Store, target: &Target) -> Error {
     let text = match target {
         Target::Digest(digest) => format!("no image found at {digest}"),
         Target::Name(name) => {
-            let names: Vec<String> =
-                store.refs().map(|refs| refs.into_iter().filter_map(|r| r.name).collect()).unwrap_or_default();
+            let names: Vec<String> = store
+                .refs()
+                .map(|refs| refs.into_iter().filter_map(|r| r.name).collect())
+                .unwrap_or_default();
             match nearest(name.as_str(), &names) {
                 Some(near) => format!("tag not found: {name} (did you mean {near:?}?)"),
                 None => format!("tag not found: {name}"),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Target, resolve};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Descriptor, History, ImageConfig, ImageIndex, Manifest, MediaClass, Platform, Raw, json};
+use crate::spec::{Descriptor, History, ImageConfig, Manifest, MediaClass, Platform, Raw, json};
 use crate::store::Store;
 
 /// What a tag or digest turned out to be.
@@ -91,17 +91,32 @@ pub fn stat(store: &Store, target: &Target) -> Result<Stat> {
     let found = resolve(store, target)?;
     match (found.walks.as_slice(), found.roots.as_slice()) {
         ([walk], _) => {
-            let last = walk.last().ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
+            let last = walk
+                .last()
+                .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
             Ok(Stat::Image(Box::new(stat_image(store, last)?)))
         }
         (walks, [root]) if root.media_type.class() == MediaClass::Index => {
             let blob = json::parse(&store.read(root)?)?;
-            let manifests = walks.iter().filter_map(|w| w.last()).map(|d| platform(store, d)).collect();
-            Ok(Stat::Index(Box::new(IndexStat { index: Part { descriptor: root.clone(), blob }, manifests })))
+            let manifests = walks
+                .iter()
+                .filter_map(|w| w.last())
+                .map(|d| platform(store, d))
+                .collect();
+            Ok(Stat::Index(Box::new(IndexStat {
+                index: Part {
+                    descriptor: root.clone(),
+                    blob,
+                },
+                manifests,
+            })))
         }
         _ => Err(Error::new(
             ErrorKind::Ambiguous,
-            format!("tag is ambiguous: {target} ({} entries of index.json have this name)", found.roots.len()),
+            format!(
+                "tag is ambiguous: {target} ({} entries of index.json have this name)",
+                found.roots.len()
+            ),
         )),
     }
 }
@@ -134,9 +149,16 @@ fn stat_image(store: &Store, descriptor: &Descriptor) -> Result<ImageStat> {
     let manifest = super::load_manifest(store, descriptor)?;
     let config = &manifest.value.config;
     let readable = config.data.is_some()
-        || !matches!(config.media_type.class(), MediaClass::Other | MediaClass::Layer(_) | MediaClass::UnknownLayer);
+        || !matches!(
+            config.media_type.class(),
+            MediaClass::Other | MediaClass::Layer(_) | MediaClass::UnknownLayer
+        );
     let bytes = if readable {
-        Some(store.read(config).context(|| format!("read config {}", config.digest))?)
+        Some(
+            store
+                .read(config)
+                .context(|| format!("read config {}", config.digest))?,
+        )
     } else {
         None
     };
@@ -147,11 +169,17 @@ fn stat_image(store: &Store, descriptor: &Descriptor) -> Result<ImageStat> {
     };
     let history = parsed.as_ref().map(|c| history(&manifest.value, c));
     let config = match bytes {
-        Some(bytes) => Some(Part { descriptor: config.clone(), blob: json::parse(&bytes)? }),
+        Some(bytes) => Some(Part {
+            descriptor: config.clone(),
+            blob: json::parse(&bytes)?,
+        }),
         None => None,
     };
     Ok(ImageStat {
-        manifest: Part { descriptor: descriptor.clone(), blob: json::parse(&manifest.bytes)? },
+        manifest: Part {
+            descriptor: descriptor.clone(),
+            blob: json::parse(&manifest.bytes)?,
+        },
         config,
         history,
         parsed_manifest: manifest.value,
@@ -165,10 +193,17 @@ fn history(manifest: &Manifest, config: &ImageConfig) -> Vec<HistoryStat> {
     let mut layers = manifest.layers.iter();
     let mut diff_ids = config.rootfs.diff_ids.iter();
     let stat = |entry: &History| {
-        let (layer, diff_id) =
-            if entry.empty_layer { (None, None) } else { (layers.next().cloned(), diff_ids.next()) };
+        let (layer, diff_id) = if entry.empty_layer {
+            (None, None)
+        } else {
+            (layers.next().cloned(), diff_ids.next())
+        };
         let diff_id = diff_id.map(ToString::to_string).unwrap_or_default();
-        HistoryStat { layer, diff_id, entry: entry.clone() }
+        HistoryStat {
+            layer,
+            diff_id,
+            entry: entry.clone(),
+        }
     };
     config.history.iter().map(stat).collect()
 }

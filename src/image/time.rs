@@ -38,17 +38,27 @@ pub fn parse(text: &str) -> Result<String> {
     let zone_shape = zone == "Z"
         || (zone.len() == 6
             && zone.starts_with(['+', '-'])
-            && zone.bytes().skip(1).enumerate().all(|(at, c)| if at == 2 { c == b':' } else { c.is_ascii_digit() }));
+            && zone
+                .bytes()
+                .skip(1)
+                .enumerate()
+                .all(|(at, c)| if at == 2 { c == b':' } else { c.is_ascii_digit() }));
     if !zone_shape {
         return Err(invalid());
     }
-    BrokenDownTime::parse("%Y-%m-%dT%H:%M:%S", &text[..19]).and_then(|t| t.to_datetime()).map_err(|_| invalid())?;
+    BrokenDownTime::parse("%Y-%m-%dT%H:%M:%S", &text[..19])
+        .and_then(|t| t.to_datetime())
+        .map_err(|_| invalid())?;
     if zone != "Z" && (&zone[1..3] > "23" || &zone[4..6] > "59") {
         return Err(invalid());
     }
     let fraction = fraction.trim_end_matches('0');
     let dot = if fraction.is_empty() { "" } else { "." };
-    let zone = if zone == "+00:00" || zone == "-00:00" { "Z" } else { zone };
+    let zone = if zone == "+00:00" || zone == "-00:00" {
+        "Z"
+    } else {
+        zone
+    };
     Ok(format!("{}{dot}{fraction}{zone}", &text[..19]))
 }
 
@@ -72,12 +82,16 @@ pub fn local(nanoseconds: i128) -> String {
 /// `nanoseconds` after 1970 as `ctime(3)` writes it, in the zone of this machine: `Mon Nov 23 17:48:01 2026`.
 pub fn ctime(nanoseconds: i128) -> String {
     let time = Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH);
-    TimeZone::system().to_datetime(time).strftime("%a %b %e %H:%M:%S %Y").to_string()
+    TimeZone::system()
+        .to_datetime(time)
+        .strftime("%a %b %e %H:%M:%S %Y")
+        .to_string()
 }
 
 fn format(time: Timestamp, offset: Offset) -> String {
     let text = time.display_with_offset(offset).to_string();
-    text.strip_suffix("+00:00").map_or_else(|| text.clone(), |t| format!("{t}Z"))
+    text.strip_suffix("+00:00")
+        .map_or_else(|| text.clone(), |t| format!("{t}Z"))
 }
 
 #[cfg(test)]
@@ -87,17 +101,31 @@ mod tests {
     #[test]
     fn the_stored_form_keeps_the_offset_and_drops_zeros() {
         for (text, want) in [
-            ("2025-09-05T13:05:10.12345+10:00", "2025-09-05T13:05:10.12345+10:00"),
+            (
+                "2025-09-05T13:05:10.12345+10:00",
+                "2025-09-05T13:05:10.12345+10:00",
+            ),
             ("1997-03-25T13:40:00+00:00", "1997-03-25T13:40:00Z"),
             ("1997-03-25T13:40:00.500Z", "1997-03-25T13:40:00.5Z"),
             ("1997-03-25T13:40:00.000Z", "1997-03-25T13:40:00Z"),
-            ("1997-03-25T13:40:00.1234567891Z", "1997-03-25T13:40:00.123456789Z"),
+            (
+                "1997-03-25T13:40:00.1234567891Z",
+                "1997-03-25T13:40:00.123456789Z",
+            ),
         ] {
             assert_eq!(parse(text).expect(text), want);
         }
         for bad in [
-            "", "now", "1997-03-25", "1997-03-25 13:40:00Z", "1997-13-25T13:40:00Z", "1997-03-25T13:40:00",
-            "1997-03-25T13:40:00.Z", "1997-02-30T00:00:00Z", "1997-03-25T13:40:00+1:00", "1997-03-25T13:40:00é",
+            "",
+            "now",
+            "1997-03-25",
+            "1997-03-25 13:40:00Z",
+            "1997-13-25T13:40:00Z",
+            "1997-03-25T13:40:00",
+            "1997-03-25T13:40:00.Z",
+            "1997-02-30T00:00:00Z",
+            "1997-03-25T13:40:00+1:00",
+            "1997-03-25T13:40:00é",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

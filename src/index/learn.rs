@@ -38,18 +38,29 @@ pub(crate) struct Damaged {
 /// Whether a stamp can be trusted to change with the next change.
 fn settled(stamp: &Stamp) -> bool {
     let latest = stamp.mtime.max(stamp.ctime);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_sub(latest.0) > RACY.as_secs() as i64
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(now.as_secs())
+        .unwrap_or(i64::MAX)
+        .saturating_sub(latest.0)
+        > RACY.as_secs() as i64
 }
 
 impl Tables<'_> {
     fn has_stamp(&self, name: &str, stamp: &Stamp) -> Result<bool> {
-        Ok(self.meta.get(name).map_err(failed)?.is_some_and(|v| v.value() == stamp_to_bytes(stamp)))
+        Ok(self
+            .meta
+            .get(name)
+            .map_err(failed)?
+            .is_some_and(|v| v.value() == stamp_to_bytes(stamp)))
     }
 
     fn set_stamp(&mut self, name: &str, stamp: &Stamp) -> Result<()> {
         if settled(stamp) {
-            self.meta.insert(name, stamp_to_bytes(stamp).as_slice()).map_err(failed)?;
+            self.meta
+                .insert(name, stamp_to_bytes(stamp).as_slice())
+                .map_err(failed)?;
         } else {
             self.meta.remove(name).map_err(failed)?;
         }
@@ -78,7 +89,15 @@ impl Tables<'_> {
             for link in entry_links(entry) {
                 *change.entry(link.digest).or_default() += 1;
                 let name = entry.ref_name.as_deref().unwrap_or_default();
-                rows.push([&key(&link.digest)[..], link.media_type.as_bytes(), b"\0", name.as_bytes()].concat());
+                rows.push(
+                    [
+                        &key(&link.digest)[..],
+                        link.media_type.as_bytes(),
+                        b"\0",
+                        name.as_bytes(),
+                    ]
+                    .concat(),
+                );
                 new.push((link.digest, link));
             }
         }
@@ -98,7 +117,9 @@ impl Tables<'_> {
         let mut damaged = Vec::new();
         for (digest, link) in new {
             let value = media_type_to_bytes(None, &link.media_type);
-            self.media_types.insert(key(&digest).as_slice(), value.as_slice()).map_err(failed)?;
+            self.media_types
+                .insert(key(&digest).as_slice(), value.as_slice())
+                .map_err(failed)?;
             self.learn_deep(layout, &link, &mut damaged)?;
         }
         if damaged.is_empty() {
@@ -129,7 +150,10 @@ impl Tables<'_> {
                     }
                     BlobName::Stray(name) => {
                         strays += 1;
-                        monitor.warn(format_args!("blobs/{algorithm}/{} is no blob, left alone", name.display()));
+                        monitor.warn(format_args!(
+                            "blobs/{algorithm}/{} is no blob, left alone",
+                            name.display()
+                        ));
                     }
                 }
             }
@@ -150,10 +174,18 @@ impl Tables<'_> {
     }
 
     /// Learns a blob and all documents below it.
-    pub(crate) fn learn_deep(&mut self, layout: &Layout, link: &Link, damaged: &mut Vec<Damaged>) -> Result<()> {
+    pub(crate) fn learn_deep(
+        &mut self,
+        layout: &Layout,
+        link: &Link,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<()> {
         let mut stack = vec![(link.digest, link.media_type.clone())];
         while let Some((digest, media_type)) = stack.pop() {
-            let is_layer = matches!(MediaType::new(media_type).class(), MediaClass::Layer(_) | MediaClass::UnknownLayer);
+            let is_layer = matches!(
+                MediaType::new(media_type).class(),
+                MediaClass::Layer(_) | MediaClass::UnknownLayer
+            );
             if let Some(links) = self.learn(layout, &digest, !is_layer, damaged)? {
                 stack.extend(links.into_iter().map(|l| (l.digest, l.media_type)));
             }
@@ -162,7 +194,12 @@ impl Tables<'_> {
     }
 
     /// Learns a blob that was just written, or found; what is below it is learned when a ref leads there.
-    pub(crate) fn learn_one(&mut self, layout: &Layout, digest: &Digest, media_type: &MediaType) -> Result<()> {
+    pub(crate) fn learn_one(
+        &mut self,
+        layout: &Layout,
+        digest: &Digest,
+        media_type: &MediaType,
+    ) -> Result<()> {
         let is_layer = matches!(media_type.class(), MediaClass::Layer(_));
         self.learn(layout, digest, !is_layer, &mut Vec::new()).map(|_| ())
     }
@@ -186,7 +223,14 @@ impl Tables<'_> {
         }
         if !open {
             if let Some(size) = layout.blob_size(digest)? {
-                self.seen(digest, BlobRow { kind: Kind::Unread, size, ..known })?;
+                self.seen(
+                    digest,
+                    BlobRow {
+                        kind: Kind::Unread,
+                        size,
+                        ..known
+                    },
+                )?;
             }
             return Ok(None);
         }
@@ -197,16 +241,38 @@ impl Tables<'_> {
         };
         match read {
             Ok((Content::Opaque, size)) => {
-                self.seen(digest, BlobRow { kind: Kind::Opaque, size, ..known })?;
+                self.seen(
+                    digest,
+                    BlobRow {
+                        kind: Kind::Opaque,
+                        size,
+                        ..known
+                    },
+                )?;
                 Ok(None)
             }
             Ok((Content::Document { links }, size)) => {
-                self.seen(digest, BlobRow { kind: Kind::Document, size, ..known })?;
+                self.seen(
+                    digest,
+                    BlobRow {
+                        kind: Kind::Document,
+                        size,
+                        ..known
+                    },
+                )?;
                 self.add_links(digest, &links)?;
                 Ok(Some(links))
             }
-            Err(err) if matches!(err.kind(), ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Denied) => {
-                damaged.push(Damaged { digest: *digest, error: err.to_string() });
+            Err(err)
+                if matches!(
+                    err.kind(),
+                    ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Denied
+                ) =>
+            {
+                damaged.push(Damaged {
+                    digest: *digest,
+                    error: err.to_string(),
+                });
                 Ok(None)
             }
             Err(err) => Err(err),
@@ -228,7 +294,10 @@ impl Tables<'_> {
         }
         let mut row = self.row(digest)?.unwrap_or(BlobRow::ABSENT);
         row.count = row.count.checked_add_signed(change).ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, format!("index database: the count of {digest} fell below zero"))
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("index database: the count of {digest} fell below zero"),
+            )
         })?;
         let k = key(digest);
         if row.count == 0 && row.kind == Kind::Absent {
@@ -248,11 +317,18 @@ impl Tables<'_> {
         for link in links {
             let to = key(&link.digest);
             let edge = edge_to_bytes(link.edge, &link.digest);
-            let known = self.children.insert(key(parent).as_slice(), edge.as_slice()).map_err(failed)?;
+            let known = self
+                .children
+                .insert(key(parent).as_slice(), edge.as_slice())
+                .map_err(failed)?;
             let back = edge_to_bytes(link.edge, parent);
-            self.parents.insert(to.as_slice(), back.as_slice()).map_err(failed)?;
+            self.parents
+                .insert(to.as_slice(), back.as_slice())
+                .map_err(failed)?;
             let value = media_type_to_bytes(Some(parent), &link.media_type);
-            self.media_types.insert(to.as_slice(), value.as_slice()).map_err(failed)?;
+            self.media_types
+                .insert(to.as_slice(), value.as_slice())
+                .map_err(failed)?;
             // A document that names a blob twice holds it once.
             if link.edge == Edge::Strong && !known {
                 self.add_count(&link.digest, 1)?;
@@ -264,8 +340,12 @@ impl Tables<'_> {
     /// Notes which tar a layer holds.
     pub(crate) fn note_diff_id(&mut self, layer: &Digest, diff_id: &Digest) -> Result<()> {
         let (layer, diff_id) = (key(layer), key(diff_id));
-        self.diff_ids.insert(layer.as_slice(), diff_id.as_slice()).map_err(failed)?;
-        self.layers.insert(diff_id.as_slice(), layer.as_slice()).map_err(failed)?;
+        self.diff_ids
+            .insert(layer.as_slice(), diff_id.as_slice())
+            .map_err(failed)?;
+        self.layers
+            .insert(diff_id.as_slice(), layer.as_slice())
+            .map_err(failed)?;
         Ok(())
     }
 
@@ -281,7 +361,9 @@ impl Tables<'_> {
         for edge in edges {
             let (edge, child) = edge_from_bytes(&edge)?;
             let to = key(&child);
-            self.parents.remove(to.as_slice(), edge_to_bytes(edge, digest).as_slice()).map_err(failed)?;
+            self.parents
+                .remove(to.as_slice(), edge_to_bytes(edge, digest).as_slice())
+                .map_err(failed)?;
             let prefix = media_type_to_bytes(Some(digest), "");
             let named: Vec<Vec<u8>> = self
                 .media_types
@@ -291,7 +373,9 @@ impl Tables<'_> {
                 .filter(|v| v.starts_with(&prefix))
                 .collect();
             for value in named {
-                self.media_types.remove(to.as_slice(), value.as_slice()).map_err(failed)?;
+                self.media_types
+                    .remove(to.as_slice(), value.as_slice())
+                    .map_err(failed)?;
             }
             if edge == Edge::Strong {
                 self.add_count(&child, -1)?;
@@ -303,9 +387,20 @@ impl Tables<'_> {
             self.blobs.remove(k.as_slice()).map_err(failed)?;
             self.media_types.remove_all(k.as_slice()).map_err(failed)?;
         } else {
-            self.set_row(digest, BlobRow { kind: Kind::Absent, size: 0, ..row })?;
+            self.set_row(
+                digest,
+                BlobRow {
+                    kind: Kind::Absent,
+                    size: 0,
+                    ..row
+                },
+            )?;
         }
-        let tar = self.diff_ids.remove(k.as_slice()).map_err(failed)?.map(|v| v.value().to_vec());
+        let tar = self
+            .diff_ids
+            .remove(k.as_slice())
+            .map_err(failed)?
+            .map(|v| v.value().to_vec());
         if let Some(tar) = tar {
             self.layers.remove(tar.as_slice(), k.as_slice()).map_err(failed)?;
         }
@@ -315,21 +410,24 @@ impl Tables<'_> {
 
 /// What an entry of `index.json` names. One that is no descriptor still keeps all digests that stand in it.
 fn entry_links(entry: &Entry) -> Vec<Link> {
-    match entry.descriptor() {
-        Ok(descriptor) => vec![Link {
+    if let Ok(descriptor) = entry.descriptor() {
+        let media_type = descriptor.media_type.as_str().to_owned();
+        return vec![Link {
             edge: Edge::Strong,
             digest: descriptor.digest,
-            media_type: descriptor.media_type.as_str().to_owned(),
+            media_type,
             in_descriptor: true,
-        }],
-        Err(_) => {
-            let raw = entry.raw().as_bytes();
-            match links::read(raw, &Digest::sha256(raw), raw.len() as u64) {
-                Ok(Content::Document { links }) => {
-                    links.into_iter().map(|l| Link { edge: Edge::Strong, ..l }).collect()
-                }
-                _ => Vec::new(),
-            }
-        }
+        }];
+    }
+    let raw = entry.raw().as_bytes();
+    match links::read(raw, &Digest::sha256(raw), raw.len() as u64) {
+        Ok(Content::Document { links }) => links
+            .into_iter()
+            .map(|l| Link {
+                edge: Edge::Strong,
+                ..l
+            })
+            .collect(),
+        _ => Vec::new(),
     }
 }

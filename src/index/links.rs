@@ -58,7 +58,10 @@ pub(crate) fn read(file: impl Read, digest: &Digest, size: u64) -> Result<Conten
         Ok(document) => Ok(document.content()),
         // Bytes that only look like a document at their start, such as a text that begins with a brace.
         Err(err) if err.is_syntax() || err.is_eof() => Ok(Content::Opaque),
-        Err(err) => Err(Error::new(ErrorKind::Corrupt, format!("{digest}: invalid JSON: {err}"))),
+        Err(err) => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("{digest}: invalid JSON: {err}"),
+        )),
     }
 }
 
@@ -77,14 +80,23 @@ impl Document {
     fn content(self) -> Content {
         let has = |name: &str| self.names.iter().any(|n| n == name);
         let subject = || {
-            let weak = |link: &Link| Link { edge: Edge::Subject, ..link.clone() };
+            let weak = |link: &Link| Link {
+                edge: Edge::Subject,
+                ..link.clone()
+            };
             self.subject.iter().map(weak).collect::<Vec<_>>()
         };
         let is_manifest = has("config") && has("layers");
         let is_index = has("manifests");
         // A document that could be both keeps what either reading needs.
         let links = if is_manifest || is_index {
-            let mut links = [self.config.clone(), self.layers.clone(), self.manifests.clone(), subject()].concat();
+            let mut links = [
+                self.config.clone(),
+                self.layers.clone(),
+                self.manifests.clone(),
+                subject(),
+            ]
+            .concat();
             // Annotations of descriptors may hold digests of what is no blob.
             links.retain(|link| link.in_descriptor);
             links
@@ -155,7 +167,12 @@ impl<'de> Visitor<'de> for Anything<'_> {
 
     fn visit_str<E>(self, text: &str) -> std::result::Result<Self::Value, E> {
         if let Ok(digest) = text.parse() {
-            self.out.push(Link { edge: Edge::Strong, digest, media_type: String::new(), in_descriptor: false });
+            self.out.push(Link {
+                edge: Edge::Strong,
+                digest,
+                media_type: String::new(),
+                in_descriptor: false,
+            });
         }
         Ok(Some(text.to_owned()))
     }
@@ -185,7 +202,13 @@ impl<'de> Visitor<'de> for Anything<'_> {
             while seq.next_element::<IgnoredAny>()?.is_some() {}
             return Ok(None);
         }
-        while seq.next_element_seed(Anything { out: self.out, depth: self.depth + 1 })?.is_some() {}
+        while seq
+            .next_element_seed(Anything {
+                out: self.out,
+                depth: self.depth + 1,
+            })?
+            .is_some()
+        {}
         Ok(None)
     }
 
@@ -198,7 +221,10 @@ impl<'de> Visitor<'de> for Anything<'_> {
         let mut media_type = None;
         while let Some(name) = map.next_key::<String>()? {
             let before = self.out.len();
-            let text = map.next_value_seed(Anything { out: self.out, depth: self.depth + 1 })?;
+            let text = map.next_value_seed(Anything {
+                out: self.out,
+                depth: self.depth + 1,
+            })?;
             match name.as_str() {
                 "digest" if self.out.len() == before + 1 => own = Some(before),
                 "mediaType" => media_type = text,
@@ -223,7 +249,10 @@ mod tests {
 
     fn links(json: &str) -> Vec<(Edge, Digest, String)> {
         match read(json.as_bytes(), &d(json), json.len() as u64).expect("read") {
-            Content::Document { links } => links.into_iter().map(|l| (l.edge, l.digest, l.media_type)).collect(),
+            Content::Document { links } => links
+                .into_iter()
+                .map(|l| (l.edge, l.digest, l.media_type))
+                .collect(),
             Content::Opaque => panic!("no document: {json}"),
         }
     }
@@ -236,18 +265,41 @@ mod tests {
             r#" {{"config":{{"digest":"{a}","mediaType":"t/c"}},"layers":[{{"mediaType":"t/l","digest":"{b}","annotations":{{"x":"{c}"}}}}],"subject":{{"digest":"{c}","mediaType":"t/s"}},"annotations":{{"base":"{c}"}}}}"#
         );
         let got = links(&manifest);
-        assert_eq!(got, [strong(a, "t/c"), strong(b, "t/l"), (Edge::Subject, c, "t/s".to_owned())]);
-        assert_eq!(links(&format!(r#"{{"manifests":[{{"digest":"{a}"}}],"x":"{b}"}}"#)), [strong(a, "")]);
-        assert_eq!(links(&format!(r#"{{"os":"linux","rootfs":{{"diff_ids":["{a}"]}}}}"#)), []);
-        assert_eq!(links(&format!(r#"{{"any":[[{{"where":"{a}"}}]],"fsLayers":["{b}"]}}"#)), [strong(a, ""), strong(b, "")]);
+        assert_eq!(
+            got,
+            [
+                strong(a, "t/c"),
+                strong(b, "t/l"),
+                (Edge::Subject, c, "t/s".to_owned())
+            ]
+        );
+        assert_eq!(
+            links(&format!(r#"{{"manifests":[{{"digest":"{a}"}}],"x":"{b}"}}"#)),
+            [strong(a, "")]
+        );
+        assert_eq!(
+            links(&format!(r#"{{"os":"linux","rootfs":{{"diff_ids":["{a}"]}}}}"#)),
+            []
+        );
+        assert_eq!(
+            links(&format!(r#"{{"any":[[{{"where":"{a}"}}]],"fsLayers":["{b}"]}}"#)),
+            [strong(a, ""), strong(b, "")]
+        );
     }
 
     #[test]
     fn what_is_no_document_is_opaque_and_damage_is_an_error() {
         for text in ["", "\u{1f}", "[1]", "{ not json", "{\"a\":"] {
-            assert_eq!(read(text.as_bytes(), &d(text), text.len() as u64).expect(text), Content::Opaque, "{text}");
+            assert_eq!(
+                read(text.as_bytes(), &d(text), text.len() as u64).expect(text),
+                Content::Opaque,
+                "{text}"
+            );
         }
         let err = read(&b"{}"[..], &d("other"), 2).expect_err("damaged");
-        assert!(err.kind() == ErrorKind::Corrupt && err.to_string().contains("digest mismatch"), "{err}");
+        assert!(
+            err.kind() == ErrorKind::Corrupt && err.to_string().contains("digest mismatch"),
+            "{err}"
+        );
     }
 }

@@ -23,7 +23,10 @@ const SCHEMA: u32 = STEPS.len() as u32;
 /// [`ErrorKind::Unsupported`] for a database of a newer program, which is left alone.
 pub(super) fn migrate(tx: &WriteTransaction) -> Result<()> {
     let mut meta = tx.open_table(META).map_err(failed)?;
-    let stored = meta.get("schema").map_err(failed)?.and_then(|v| v.value().try_into().ok().map(u32::from_le_bytes));
+    let stored = meta
+        .get("schema")
+        .map_err(failed)?
+        .and_then(|v| v.value().try_into().ok().map(u32::from_le_bytes));
     let stored = stored.unwrap_or(0);
     if stored > SCHEMA {
         let text = format!("index database of schema {stored}, this program knows {SCHEMA}");
@@ -37,6 +40,7 @@ pub(super) fn migrate(tx: &WriteTransaction) -> Result<()> {
         step(tx)?;
     }
     meta = tx.open_table(META).map_err(failed)?;
-    meta.insert("schema", SCHEMA.to_le_bytes().as_slice()).map_err(failed)?;
+    meta.insert("schema", SCHEMA.to_le_bytes().as_slice())
+        .map_err(failed)?;
     Ok(())
 }

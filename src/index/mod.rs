@@ -66,7 +66,9 @@ impl Index {
         let lock = layout.lock_database(wait)?;
         let path = layout.private_dir().join("index.redb");
         let open = || -> Result<Database> {
-            let opened = catch_unwind(AssertUnwindSafe(|| Database::builder().set_cache_size(CACHE).create(&path)));
+            let opened = catch_unwind(AssertUnwindSafe(|| {
+                Database::builder().set_cache_size(CACHE).create(&path)
+            }));
             let panicked = || Error::new(ErrorKind::Corrupt, "index database: damaged file");
             let database = opened.map_err(|_| panicked())?.map_err(failed)?;
             let migrated = catch_unwind(AssertUnwindSafe(|| Self::migrate(&database)));
@@ -76,22 +78,33 @@ impl Index {
         let database = match open() {
             Err(err) if err.kind() == ErrorKind::Corrupt && existed => {
                 let aside = layout.private_dir().join("index.redb.damaged");
-                monitor.warn(format_args!("{err}; set aside as {} and made anew", aside.display()));
+                monitor.warn(format_args!(
+                    "{err}; set aside as {} and made anew",
+                    aside.display()
+                ));
                 layout.set_aside(&path, &aside)?;
                 open()?
             }
             database => database?,
         };
         layout.give(&path)?;
-        Ok(Self { database, _lock: Some(lock) })
+        Ok(Self {
+            database,
+            _lock: Some(lock),
+        })
     }
 
     /// A database in memory, which knows nothing yet.
     pub(crate) fn in_memory() -> Result<Self> {
         let builder = Database::builder();
-        let database = builder.create_with_backend(InMemoryBackend::new()).map_err(failed)?;
+        let database = builder
+            .create_with_backend(InMemoryBackend::new())
+            .map_err(failed)?;
         Self::migrate(&database)?;
-        Ok(Self { database, _lock: None })
+        Ok(Self {
+            database,
+            _lock: None,
+        })
     }
 
     fn migrate(database: &Database) -> Result<()> {
@@ -116,46 +129,70 @@ impl Index {
 
 impl Tables<'_> {
     fn row(&self, digest: &Digest) -> Result<Option<BlobRow>> {
-        self.blobs.get(key(digest).as_slice()).map_err(failed)?.map(|v| BlobRow::from_bytes(v.value())).transpose()
+        self.blobs
+            .get(key(digest).as_slice())
+            .map_err(failed)?
+            .map(|v| BlobRow::from_bytes(v.value()))
+            .transpose()
     }
 
     fn set_row(&mut self, digest: &Digest, row: BlobRow) -> Result<()> {
-        self.blobs.insert(key(digest).as_slice(), row.to_bytes().as_slice()).map_err(failed)?;
+        self.blobs
+            .insert(key(digest).as_slice(), row.to_bytes().as_slice())
+            .map_err(failed)?;
         Ok(())
     }
 
     /// What a document names.
     fn children(&self, parent: &Digest) -> Result<Vec<(Edge, Digest)>> {
         let found = self.children.get(key(parent).as_slice()).map_err(failed)?;
-        found.map(|v| edge_from_bytes(v.map_err(failed)?.value())).collect()
+        found
+            .map(|v| edge_from_bytes(v.map_err(failed)?.value()))
+            .collect()
     }
 
     /// What a document needs.
     pub(crate) fn strong_children(&self, parent: &Digest) -> Result<Vec<Digest>> {
-        Ok(self.children(parent)?.into_iter().filter(|(edge, _)| *edge == Edge::Strong).map(|(_, d)| d).collect())
+        Ok(self
+            .children(parent)?
+            .into_iter()
+            .filter(|(edge, _)| *edge == Edge::Strong)
+            .map(|(_, d)| d)
+            .collect())
     }
 
     /// What a document is about.
     pub(crate) fn subjects(&self, referrer: &Digest) -> Result<Vec<Digest>> {
-        Ok(self.children(referrer)?.into_iter().filter(|(edge, _)| *edge == Edge::Subject).map(|(_, d)| d).collect())
+        Ok(self
+            .children(referrer)?
+            .into_iter()
+            .filter(|(edge, _)| *edge == Edge::Subject)
+            .map(|(_, d)| d)
+            .collect())
     }
 
     /// Size of a blob that was seen.
     pub(crate) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
-        Ok(self.row(digest)?.filter(|row| row.kind != rows::Kind::Absent).map(|row| row.size))
+        Ok(self
+            .row(digest)?
+            .filter(|row| row.kind != rows::Kind::Absent)
+            .map(|row| row.size))
     }
 
     /// The documents that name a blob.
     pub(crate) fn parents(&self, child: &Digest) -> Result<Vec<(Edge, Digest)>> {
         let found = self.parents.get(key(child).as_slice()).map_err(failed)?;
-        found.map(|v| edge_from_bytes(v.map_err(failed)?.value())).collect()
+        found
+            .map(|v| edge_from_bytes(v.map_err(failed)?.value()))
+            .collect()
     }
 
     /// Every media type that documents give to a blob.
     pub(crate) fn media_types(&self, digest: &Digest) -> Result<Vec<String>> {
         let found = self.media_types.get(key(digest).as_slice()).map_err(failed)?;
-        let mut out: Vec<String> =
-            found.map(|v| media_type_from_bytes(v.map_err(failed)?.value()).map(str::to_owned)).collect::<Result<_>>()?;
+        let mut out: Vec<String> = found
+            .map(|v| media_type_from_bytes(v.map_err(failed)?.value()).map(str::to_owned))
+            .collect::<Result<_>>()?;
         out.sort();
         out.dedup();
         out.retain(|t| !t.is_empty());
@@ -169,7 +206,9 @@ impl Tables<'_> {
 
     /// Whether a blob was seen.
     pub(crate) fn is_present(&self, digest: &Digest) -> Result<bool> {
-        Ok(self.row(digest)?.is_some_and(|row| row.kind != rows::Kind::Absent))
+        Ok(self
+            .row(digest)?
+            .is_some_and(|row| row.kind != rows::Kind::Absent))
     }
 
     /// The blobs that nobody is known to need, with their sizes.
@@ -190,7 +229,11 @@ impl Tables<'_> {
         for item in self.blobs.iter().map_err(failed)? {
             let (k, v) = item.map_err(failed)?;
             let orphan = self.orphans.get(k.value()).map_err(failed)?.is_some();
-            out.push((split_key(k.value())?.0, BlobRow::from_bytes(v.value())?.count, orphan));
+            out.push((
+                split_key(k.value())?.0,
+                BlobRow::from_bytes(v.value())?.count,
+                orphan,
+            ));
         }
         Ok(out)
     }

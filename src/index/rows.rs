@@ -57,7 +57,11 @@ pub(crate) struct BlobRow {
 }
 
 impl BlobRow {
-    pub(crate) const ABSENT: BlobRow = BlobRow { kind: Kind::Absent, size: 0, count: 0 };
+    pub(crate) const ABSENT: BlobRow = BlobRow {
+        kind: Kind::Absent,
+        size: 0,
+        count: 0,
+    };
 
     pub(crate) fn to_bytes(self) -> [u8; 18] {
         let mut out = [0; 18];
@@ -70,7 +74,11 @@ impl BlobRow {
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let number = |at: usize| {
-            bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes).ok_or_else(|| damaged("blob"))
+            bytes
+                .get(at..at + 8)
+                .and_then(|b| b.try_into().ok())
+                .map(u64::from_le_bytes)
+                .ok_or_else(|| damaged("blob"))
         };
         let kind = match bytes.get(..2) {
             Some([1, 0]) => Kind::Absent,
@@ -79,7 +87,11 @@ impl BlobRow {
             Some([1, 3]) => Kind::Document,
             _ => return Err(damaged("blob")),
         };
-        Ok(Self { kind, size: number(2)?, count: number(10)? })
+        Ok(Self {
+            kind,
+            size: number(2)?,
+            count: number(10)?,
+        })
     }
 }
 
@@ -114,13 +126,20 @@ pub(crate) fn media_type_to_bytes(named_by: Option<&Digest>, media_type: &str) -
 
 pub(crate) fn media_type_from_bytes(bytes: &[u8]) -> Result<&str> {
     let at = 1 + usize::from(*bytes.first().ok_or_else(|| damaged("media type"))?);
-    bytes.get(at..).and_then(|b| std::str::from_utf8(b).ok()).ok_or_else(|| damaged("media type"))
+    bytes
+        .get(at..)
+        .and_then(|b| std::str::from_utf8(b).ok())
+        .ok_or_else(|| damaged("media type"))
 }
 
 pub(crate) fn stamp_to_bytes(stamp: &Stamp) -> Vec<u8> {
     let words = [stamp.dev, stamp.ino, stamp.size];
     let times = [stamp.mtime.0, stamp.mtime.1, stamp.ctime.0, stamp.ctime.1];
-    words.iter().flat_map(|w| w.to_le_bytes()).chain(times.iter().flat_map(|t| t.to_le_bytes())).collect()
+    words
+        .iter()
+        .flat_map(|w| w.to_le_bytes())
+        .chain(times.iter().flat_map(|t| t.to_le_bytes()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -133,12 +152,22 @@ mod tests {
             let digest = Digest::of(algorithm, b"x");
             assert_eq!(split_key(&key(&digest)).expect("key").0, digest);
             for edge in [Edge::Strong, Edge::Subject] {
-                assert_eq!(edge_from_bytes(&edge_to_bytes(edge, &digest)).expect("edge"), (edge, digest));
+                assert_eq!(
+                    edge_from_bytes(&edge_to_bytes(edge, &digest)).expect("edge"),
+                    (edge, digest)
+                );
             }
-            assert_eq!(media_type_from_bytes(&media_type_to_bytes(Some(&digest), "a/b")).expect("type"), "a/b");
+            assert_eq!(
+                media_type_from_bytes(&media_type_to_bytes(Some(&digest), "a/b")).expect("type"),
+                "a/b"
+            );
         }
         for kind in [Kind::Absent, Kind::Unread, Kind::Opaque, Kind::Document] {
-            let row = BlobRow { kind, size: 7, count: u64::MAX };
+            let row = BlobRow {
+                kind,
+                size: 7,
+                count: u64::MAX,
+            };
             assert_eq!(BlobRow::from_bytes(&row.to_bytes()).expect("row"), row);
         }
         for bytes in [&b""[..], &[1, 9], &[2, 0], &[1; 17]] {

@@ -11,12 +11,15 @@ pub(crate) const META: TableDefinition<'_, &'static str, Bytes> = TableDefinitio
 const DIGEST_TO_BLOB: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("digest_to_blob");
 const DIGEST_TO_MEDIA_TYPE: MultimapTableDefinition<'_, Bytes, Bytes> =
     MultimapTableDefinition::new("digest_to_media_type");
-const PARENT_TO_CHILD: MultimapTableDefinition<'_, Bytes, Bytes> = MultimapTableDefinition::new("parent_to_child");
-const CHILD_TO_PARENT: MultimapTableDefinition<'_, Bytes, Bytes> = MultimapTableDefinition::new("child_to_parent");
+const PARENT_TO_CHILD: MultimapTableDefinition<'_, Bytes, Bytes> =
+    MultimapTableDefinition::new("parent_to_child");
+const CHILD_TO_PARENT: MultimapTableDefinition<'_, Bytes, Bytes> =
+    MultimapTableDefinition::new("child_to_parent");
 const REF_TO_DESCRIPTOR: TableDefinition<'_, u64, Bytes> = TableDefinition::new("ref_to_descriptor");
 const SEQ_TO_REFLOG: TableDefinition<'_, u64, Bytes> = TableDefinition::new("seq_to_reflog");
 const LAYER_TO_DIFF_ID: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("layer_to_diff_id");
-const DIFF_ID_TO_LAYER: MultimapTableDefinition<'_, Bytes, Bytes> = MultimapTableDefinition::new("diff_id_to_layer");
+const DIFF_ID_TO_LAYER: MultimapTableDefinition<'_, Bytes, Bytes> =
+    MultimapTableDefinition::new("diff_id_to_layer");
 const LAYER_PATH_TO_ENTRY: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("layer_path_to_entry");
 const LEASE_TO_DIGESTS: TableDefinition<'_, &'static str, Bytes> = TableDefinition::new("lease_to_digests");
 const ORPHAN: TableDefinition<'_, Bytes, ()> = TableDefinition::new("orphan");
@@ -58,13 +61,15 @@ impl<'tx> Tables<'tx> {
 pub(crate) fn failed(err: impl Into<redb::Error>) -> Error {
     let err = err.into();
     let kind = match &err {
-        redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) | redb::Error::RepairAborted => ErrorKind::Corrupt,
+        redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) | redb::Error::RepairAborted => {
+            ErrorKind::Corrupt
+        }
         redb::Error::DatabaseAlreadyOpen => ErrorKind::Busy,
         redb::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => ErrorKind::Corrupt,
         redb::Error::Io(io) => return Error::from(std::io::Error::from(io.kind())).context("index database"),
-        redb::Error::TableTypeMismatch { .. } | redb::Error::TableIsMultimap(_) | redb::Error::TableIsNotMultimap(_) => {
-            ErrorKind::Corrupt
-        }
+        redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TableIsNotMultimap(_) => ErrorKind::Corrupt,
         _ => ErrorKind::Io,
     };
     Error::new(kind, format!("index database: {err}"))

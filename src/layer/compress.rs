@@ -31,6 +31,7 @@ const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 
 /// Decodes a whole stream: all members of a gzip, all frames of a zstd.
+#[allow(clippy::large_enum_variant, reason = "one for each layer that is open")]
 enum Decoder<R: Read> {
     None(R),
     Gzip(Option<flate2::bufread::GzDecoder<BufReader<R>>>),
@@ -123,7 +124,11 @@ struct Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         let data = std::mem::take(&mut self.data);
-        self.pool.0.lock().unwrap_or_else(PoisonError::into_inner).push(data);
+        self.pool
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(data);
     }
 }
 
@@ -167,7 +172,13 @@ impl LayerStream {
             .name("umoci-hash".to_owned())
             .spawn(move || hash(&hashed, algorithm))
             .context(|| "start a thread")?;
-        Ok(Self { chunks: Some(chunks), current: None, decode: Some(decode), hash: Some(hash), verify })
+        Ok(Self {
+            chunks: Some(chunks),
+            current: None,
+            decode: Some(decode),
+            hash: Some(hash),
+            verify,
+        })
     }
 
     /// Reads to the end; returns the digest and size in bytes of all that was decoded.
@@ -232,7 +243,12 @@ fn decode<R: Read>(
     let pool = Arc::new(Pool::default());
     let mut result = Ok(());
     loop {
-        let mut data = pool.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let mut data = pool
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_default();
         data.resize(CHUNK, 0);
         let mut filled = 0;
         while filled < CHUNK {
@@ -250,7 +266,10 @@ fn decode<R: Read>(
         if filled == 0 {
             break;
         }
-        let chunk = Arc::new(Chunk { data, pool: Arc::clone(&pool) });
+        let chunk = Arc::new(Chunk {
+            data,
+            pool: Arc::clone(&pool),
+        });
         let sent = to_hash.send(Arc::clone(&chunk)).is_ok() && to_reader.send(chunk).is_ok();
         if !sent && !verify.load(Ordering::Relaxed) {
             return Ok(());
@@ -355,7 +374,13 @@ impl<W: Write> Gzip<W> {
         // No name, no time, unknown system: nothing that differs between machines.
         inner.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff])?;
         let batch = BLOCK * rayon::current_num_threads().max(1) * 2;
-        Ok(Self { inner, pending: Vec::new(), known: 0, batch, crc: Crc::new() })
+        Ok(Self {
+            inner,
+            pending: Vec::new(),
+            known: 0,
+            batch,
+            crc: Crc::new(),
+        })
     }
 
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
@@ -377,7 +402,10 @@ impl<W: Write> Gzip<W> {
                 let end = (start + BLOCK).min(text.len());
                 let mut crc = Crc::new();
                 crc.update(&text[start..end]);
-                Ok((deflate(&text[start.saturating_sub(WINDOW)..start], &text[start..end])?, crc))
+                Ok((
+                    deflate(&text[start.saturating_sub(WINDOW)..start], &text[start..end])?,
+                    crc,
+                ))
             })
             .collect();
         for part in parts {
@@ -410,7 +438,9 @@ fn deflate(dictionary: &[u8], text: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 2 + 1024);
     loop {
         let done = deflater.total_in() as usize;
-        let status = deflater.compress_vec(&text[done..], &mut out, FlushCompress::Sync).map_err(|e| failed(&e))?;
+        let status = deflater
+            .compress_vec(&text[done..], &mut out, FlushCompress::Sync)
+            .map_err(|e| failed(&e))?;
         let all_in = deflater.total_in() as usize == text.len();
         if all_in && out.len() < out.capacity() {
             return Ok(out);
@@ -432,7 +462,11 @@ mod tests {
         (0..size)
             .map(|at| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                if at % 3 == 0 { (state >> 24) as u8 & 15 } else { b'a' }
+                if at % 3 == 0 {
+                    (state >> 24) as u8 & 15
+                } else {
+                    b'a'
+                }
             })
             .collect()
     }
@@ -459,7 +493,10 @@ mod tests {
             let text = text(size);
             for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
                 let blob = encode(compression, &text);
-                assert!(decode(compression, blob).expect("decode") == text, "{compression:?} {size}");
+                assert!(
+                    decode(compression, blob).expect("decode") == text,
+                    "{compression:?} {size}"
+                );
             }
         }
     }
@@ -468,13 +505,18 @@ mod tests {
     fn gzip_is_one_member_and_the_same_for_any_number_of_threads() {
         let text = text(6 * BLOCK + 5);
         let with = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .expect("pool");
             pool.install(|| encode(Compression::Gzip, &text))
         };
         let one = with(1);
         assert!(one == with(3) && one == with(8));
         let mut out = Vec::new();
-        flate2::read::GzDecoder::new(one.as_slice()).read_to_end(&mut out).expect("one member");
+        flate2::read::GzDecoder::new(one.as_slice())
+            .read_to_end(&mut out)
+            .expect("one member");
         assert!(out == text);
     }
 
@@ -486,7 +528,11 @@ mod tests {
         }
         let padded = [encode(Compression::Gzip, b"x"), vec![0; 1000]].concat();
         assert_eq!(decode(Compression::Gzip, padded).expect("padded"), b"x");
-        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9][..], &encode(Compression::Zstd, b"x")].concat();
+        let skippable = [
+            &[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9][..],
+            &encode(Compression::Zstd, b"x"),
+        ]
+        .concat();
         assert_eq!(decode(Compression::Zstd, skippable).expect("skippable"), b"x");
     }
 
@@ -513,7 +559,8 @@ mod tests {
         let blob = encode(Compression::Gzip, &text(3 * BLOCK));
         let wrong = Digest::sha256(b"other");
         for stop_early in [false, true] {
-            let reader = crate::digest::VerifyReader::new(io::Cursor::new(blob.clone()), wrong, blob.len() as u64);
+            let reader =
+                crate::digest::VerifyReader::new(io::Cursor::new(blob.clone()), wrong, blob.len() as u64);
             let stream = LayerStream::open(reader, Compression::Gzip, Algorithm::Sha256, &Limits::default());
             let mut stream = stream.expect("open");
             let mut buffer = [0; 512];
@@ -525,8 +572,15 @@ mod tests {
             };
             assert!(err.to_string().contains("digest mismatch"), "{err}");
         }
-        let stream = LayerStream::open(io::Cursor::new(blob), Compression::Gzip, Algorithm::Sha256, &Limits::default());
-        let err = stream.expect("open").blame(Error::new(ErrorKind::Corrupt, "bad tar"));
+        let stream = LayerStream::open(
+            io::Cursor::new(blob),
+            Compression::Gzip,
+            Algorithm::Sha256,
+            &Limits::default(),
+        );
+        let err = stream
+            .expect("open")
+            .blame(Error::new(ErrorKind::Corrupt, "bad tar"));
         assert_eq!(err.to_string(), "bad tar");
     }
 }

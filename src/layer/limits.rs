@@ -18,7 +18,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_bytes: 2 << 20, path_bytes: 64 << 10, zstd_window_log: 27, layer_bytes: None }
+        Self {
+            header_bytes: 2 << 20,
+            path_bytes: 64 << 10,
+            zstd_window_log: 27,
+            layer_bytes: None,
+        }
     }
 }
 

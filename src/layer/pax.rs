@@ -18,12 +18,24 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Records> {
         if data.iter().all(|&c| c == 0) {
             break;
         }
-        let space = data.iter().position(|&c| c == b' ').ok_or_else(|| bad("no length"))?;
-        let length = std::str::from_utf8(&data[..space]).ok().and_then(|t| t.parse::<usize>().ok());
-        let length = length.filter(|&n| n > space + 2 && n <= data.len()).ok_or_else(|| bad("wrong length"))?;
+        let space = data
+            .iter()
+            .position(|&c| c == b' ')
+            .ok_or_else(|| bad("no length"))?;
+        let length = std::str::from_utf8(&data[..space])
+            .ok()
+            .and_then(|t| t.parse::<usize>().ok());
+        let length = length
+            .filter(|&n| n > space + 2 && n <= data.len())
+            .ok_or_else(|| bad("wrong length"))?;
         let record = &data[space + 1..length];
-        let record = record.strip_suffix(b"\n").ok_or_else(|| bad("record without newline"))?;
-        let equals = record.iter().position(|&c| c == b'=').ok_or_else(|| bad("record without '='"))?;
+        let record = record
+            .strip_suffix(b"\n")
+            .ok_or_else(|| bad("record without newline"))?;
+        let equals = record
+            .iter()
+            .position(|&c| c == b'=')
+            .ok_or_else(|| bad("record without '='"))?;
         out.push((record[..equals].to_vec(), record[equals + 1..].to_vec()));
         data = &data[length..];
     }
@@ -58,15 +70,30 @@ mod tests {
         for n in [0, 1, 90, 91, 92, 93, 94, 990, 991, 992, 993] {
             let mut out = Vec::new();
             write(&mut out, b"path", &vec![b'x'; n]);
-            let length: usize = String::from_utf8_lossy(&out).split(' ').next().expect("word").parse().expect("number");
+            let length: usize = String::from_utf8_lossy(&out)
+                .split(' ')
+                .next()
+                .expect("word")
+                .parse()
+                .expect("number");
             assert_eq!(length, out.len());
-            assert_eq!(parse(&out).expect("own record"), [(b"path".to_vec(), vec![b'x'; n])]);
+            assert_eq!(
+                parse(&out).expect("own record"),
+                [(b"path".to_vec(), vec![b'x'; n])]
+            );
         }
     }
 
     #[test]
     fn broken_records_are_refused() {
-        for bad in [&b"5 a=b"[..], b"x a=b\n", b"99 a=b\n", b"6 ab\n\n", b"1 a=b\n", b"18446744073709551616 a=b\n"] {
+        for bad in [
+            &b"5 a=b"[..],
+            b"x a=b\n",
+            b"99 a=b\n",
+            b"6 ab\n\n",
+            b"1 a=b\n",
+            b"18446744073709551616 a=b\n",
+        ] {
             assert!(parse(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
         assert_eq!(parse(b"6 a=b\n\0\0").expect("padded").len(), 1);

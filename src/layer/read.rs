@@ -48,13 +48,21 @@ struct Extended {
 
 impl Extended {
     fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.records.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_slice())
+        self.records
+            .iter()
+            .rev()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v.as_slice())
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>> {
-        let Some(value) = self.get(key.as_bytes()) else { return Ok(None) };
+        let Some(value) = self.get(key.as_bytes()) else {
+            return Ok(None);
+        };
         let number = std::str::from_utf8(value).ok().and_then(|t| t.parse().ok());
-        number.map(Some).ok_or_else(|| bad(format!("invalid PAX {key}: {:?}", String::from_utf8_lossy(value))))
+        number
+            .map(Some)
+            .ok_or_else(|| bad(format!("invalid PAX {key}: {:?}", String::from_utf8_lossy(value))))
     }
 }
 
@@ -65,7 +73,15 @@ fn bad(text: impl Into<String>) -> Error {
 impl<R: Read> LayerReader<R> {
     /// Reads entries from `tar`, which is uncompressed.
     pub fn new(tar: R, limits: Limits) -> Self {
-        Self { inner: tar, limits, left: 0, padding: 0, sparse: None, read: 0, ended: false }
+        Self {
+            inner: tar,
+            limits,
+            left: 0,
+            padding: 0,
+            sparse: None,
+            read: 0,
+            ended: false,
+        }
     }
 
     /// Goes to the next entry, over what is left of the last one; `None` at the end of the archive.
@@ -82,7 +98,8 @@ impl<R: Read> LayerReader<R> {
                 return Ok(None);
             };
             let size = number(&header.as_old().size, "size")?;
-            let size = u64::try_from(size).map_err(|_| bad(format!("negative size in a tar header: {size}")))?;
+            let size =
+                u64::try_from(size).map_err(|_| bad(format!("negative size in a tar header: {size}")))?;
             match header.entry_type() {
                 EntryType::XHeader => {
                     let data = self.header_data(size, &mut extended)?;
@@ -146,7 +163,11 @@ impl<R: Read> LayerReader<R> {
         while filled < block.len() {
             let n = self.inner.read(&mut block[filled..])?;
             if n == 0 {
-                return if filled == 0 { Ok(false) } else { Err(bad("unexpected end of layer")) };
+                return if filled == 0 {
+                    Ok(false)
+                } else {
+                    Err(bad("unexpected end of layer"))
+                };
             }
             filled += n;
         }
@@ -161,9 +182,13 @@ impl<R: Read> LayerReader<R> {
         }
         let header = Header::from_byte_slice(&block).clone();
         let sum = number(&header.as_old().cksum, "checksum")?;
-        let bytes = block.iter().enumerate().map(|(at, &c)| if (148..156).contains(&at) { b' ' } else { c });
-        let (unsigned, signed) =
-            bytes.fold((0, 0), |(u, s), c| (u + i64::from(c), s + i64::from(c.cast_signed())));
+        let bytes = block
+            .iter()
+            .enumerate()
+            .map(|(at, &c)| if (148..156).contains(&at) { b' ' } else { c });
+        let (unsigned, signed) = bytes.fold((0, 0), |(u, s), c| {
+            (u + i64::from(c), s + i64::from(c.cast_signed()))
+        });
         if sum != unsigned && sum != signed {
             return Err(bad("invalid tar header: wrong checksum"));
         }
@@ -176,8 +201,13 @@ impl<R: Read> LayerReader<R> {
         Limits::check("extended header", extended.bytes, self.limits.header_bytes)?;
         self.expect(size);
         let mut data = vec![0; size as usize];
-        self.read_exact(&mut data)
-            .map_err(|e| if e.kind() == io::ErrorKind::UnexpectedEof { bad("unexpected end of layer") } else { e.into() })?;
+        self.read_exact(&mut data).map_err(|e| {
+            if e.kind() == io::ErrorKind::UnexpectedEof {
+                bad("unexpected end of layer")
+            } else {
+                e.into()
+            }
+        })?;
         Ok(data)
     }
 
@@ -190,28 +220,44 @@ impl<R: Read> LayerReader<R> {
 
     fn entry(&mut self, header: &Header, size: u64, extended: &Extended) -> Result<Entry> {
         let sparse_name = extended.get(b"GNU.sparse.name");
-        let name = match sparse_name.or_else(|| extended.get(b"path")).or(extended.long_name.as_deref()) {
+        let name = match sparse_name
+            .or_else(|| extended.get(b"path"))
+            .or(extended.long_name.as_deref())
+        {
             Some(name) => name.to_vec(),
             None => header_name(header),
         };
         Limits::check("path", name.len() as u64, self.limits.path_bytes as u64)?;
         let path = TreePath::clean(&name).map_err(|e| bad(e.to_string()))?;
-        self.body(header, size, extended, &name, &path).context(|| path.to_string()).and_then(|body| {
-            let base = path.name();
-            if base == OPAQUE {
-                let dir = path.parent().unwrap_or_default();
-                return Ok(Entry { path: dir, body: EntryBody::Opaque });
-            }
-            let Some(hidden) = base.strip_prefix(WHITEOUT_PREFIX) else { return Ok(Entry { path, body }) };
-            if hidden.is_empty() {
-                return Err(bad(format!("invalid whiteout with empty name: {path}")));
-            }
-            if matches!(hidden, b"." | b"..") {
-                return Err(Error::new(ErrorKind::UnsafePath, format!("whiteout of a directory itself: {path}")));
-            }
-            let path = path.parent().unwrap_or_default().join(hidden)?;
-            Ok(Entry { path, body: EntryBody::Whiteout })
-        })
+        self.body(header, size, extended, &name, &path)
+            .context(|| path.to_string())
+            .and_then(|body| {
+                let base = path.name();
+                if base == OPAQUE {
+                    let dir = path.parent().unwrap_or_default();
+                    return Ok(Entry {
+                        path: dir,
+                        body: EntryBody::Opaque,
+                    });
+                }
+                let Some(hidden) = base.strip_prefix(WHITEOUT_PREFIX) else {
+                    return Ok(Entry { path, body });
+                };
+                if hidden.is_empty() {
+                    return Err(bad(format!("invalid whiteout with empty name: {path}")));
+                }
+                if matches!(hidden, b"." | b"..") {
+                    return Err(Error::new(
+                        ErrorKind::UnsafePath,
+                        format!("whiteout of a directory itself: {path}"),
+                    ));
+                }
+                let path = path.parent().unwrap_or_default().join(hidden)?;
+                Ok(Entry {
+                    path,
+                    body: EntryBody::Whiteout,
+                })
+            })
     }
 
     fn body(
@@ -233,15 +279,21 @@ impl<R: Read> LayerReader<R> {
             let ustar = header.as_ustar().map(|u| (&u.dev_major, &u.dev_minor));
             let gnu = header.as_gnu().map(|g| (&g.dev_major, &g.dev_minor));
             let (major, minor) = ustar.or(gnu).ok_or_else(|| bad("device without numbers"))?;
-            let id = |field, what| u32::try_from(number(field, what)?).map_err(|_| bad(format!("{what} out of range")));
+            let id = |field, what| {
+                u32::try_from(number(field, what)?).map_err(|_| bad(format!("{what} out of range")))
+            };
             Ok((id(major, "device major")?, id(minor, "device minor")?))
         };
         let kind = match flag {
-            b'0' | 0 | b'7' | b'S' if flag == b'S' || !name.ends_with(b"/") => {
-                NodeKind::File { size: self.content(header, size, extended)? }
-            }
+            b'0' | 0 | b'7' | b'S' if flag == b'S' || !name.ends_with(b"/") => NodeKind::File {
+                size: self.content(header, size, extended)?,
+            },
             b'0' | 0 | b'7' | b'5' => NodeKind::Dir,
-            b'1' => return Ok(EntryBody::HardLink { target: TreePath::clean(&link)? }),
+            b'1' => {
+                return Ok(EntryBody::HardLink {
+                    target: TreePath::clean(&link)?,
+                });
+            }
             b'2' => NodeKind::Symlink { target: link },
             b'3' => device().map(|(major, minor)| NodeKind::Char { major, minor })?,
             b'4' => device().map(|(major, minor)| NodeKind::Block { major, minor })?,
@@ -252,7 +304,10 @@ impl<R: Read> LayerReader<R> {
                     self.expect(size);
                     return Ok(EntryBody::Whiteout);
                 }
-                return Err(Error::new(ErrorKind::Unsupported, format!("unknown typeflag '\\x{flag:02x}'")));
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("unknown typeflag '\\x{flag:02x}'"),
+                ));
             }
         };
         let id = |field: &[u8], key: &str| -> Result<u32> {
@@ -264,7 +319,10 @@ impl<R: Read> LayerReader<R> {
         };
         let mtime = match extended.get(b"mtime") {
             Some(text) => pax_time(text)?,
-            None => Time { sec: number(&old.mtime, "mtime")?, nsec: 0 },
+            None => Time {
+                sec: number(&old.mtime, "mtime")?,
+                nsec: 0,
+            },
         };
         Ok(EntryBody::Node(Node {
             kind,
@@ -281,12 +339,17 @@ impl<R: Read> LayerReader<R> {
         let stored = extended.number("size")?.unwrap_or(size);
         self.expect(stored);
         if header.entry_type() == EntryType::GNUSparse {
-            let gnu = header.as_gnu().ok_or_else(|| bad("sparse file without a GNU header"))?;
+            let gnu = header
+                .as_gnu()
+                .ok_or_else(|| bad("sparse file without a GNU header"))?;
             let size = unsigned(&gnu.realsize, "real size")?;
             let mut pieces = VecDeque::new();
             let field = |offset: &[u8], length: &[u8], pieces: &mut VecDeque<(u64, u64)>| -> Result<()> {
                 if offset[0] != 0 && length[0] != 0 {
-                    pieces.push_back((unsigned(offset, "sparse offset")?, unsigned(length, "sparse length")?));
+                    pieces.push_back((
+                        unsigned(offset, "sparse offset")?,
+                        unsigned(length, "sparse length")?,
+                    ));
                 }
                 Ok(())
             };
@@ -311,7 +374,9 @@ impl<R: Read> LayerReader<R> {
             }
             return self.set_sparse(pieces, size);
         }
-        let real = extended.number("GNU.sparse.realsize")?.or(extended.number("GNU.sparse.size")?);
+        let real = extended
+            .number("GNU.sparse.realsize")?
+            .or(extended.number("GNU.sparse.size")?);
         let Some(real) = real else { return Ok(stored) };
         let pieces = if extended.get(b"GNU.sparse.major") == Some(b"1") {
             self.sparse_map_in_content()?
@@ -319,7 +384,13 @@ impl<R: Read> LayerReader<R> {
             pairs(map.split(|&c| c == b','))?
         } else {
             let keys = [&b"GNU.sparse.offset"[..], b"GNU.sparse.numbytes"];
-            pairs(extended.records.iter().filter(|(k, _)| keys.contains(&k.as_slice())).map(|(_, v)| v.as_slice()))?
+            pairs(
+                extended
+                    .records
+                    .iter()
+                    .filter(|(k, _)| keys.contains(&k.as_slice()))
+                    .map(|(_, v)| v.as_slice()),
+            )?
         };
         self.set_sparse(pieces, real)
     }
@@ -339,13 +410,16 @@ impl<R: Read> LayerReader<R> {
             }
             self.left -= BLOCK;
             text.extend_from_slice(&block);
-            let lines = text.iter().filter(|&&c| c == b'\n').count();
+            let lines = text.split(|&c| c == b'\n').count() - 1;
             if wanted.is_none() && lines > 0 {
                 let count = text.split(|&c| c == b'\n').next().and_then(decimal);
                 let count = count.ok_or_else(|| bad("sparse map without a count"))?;
                 wanted = usize::try_from(count).ok().and_then(|n| n.checked_mul(2));
                 if wanted.is_none_or(|n| n as u64 > self.limits.header_bytes) {
-                    return Err(Error::new(ErrorKind::Limit, format!("sparse map of {count} pieces")));
+                    return Err(Error::new(
+                        ErrorKind::Limit,
+                        format!("sparse map of {count} pieces"),
+                    ));
                 }
             }
             if let Some(wanted) = wanted
@@ -365,7 +439,10 @@ impl<R: Read> LayerReader<R> {
             total = total.saturating_add(length);
         }
         if total != self.left {
-            return Err(bad(format!("sparse map speaks of {total} bytes, the entry has {}", self.left)));
+            return Err(bad(format!(
+                "sparse map speaks of {total} bytes, the entry has {}",
+                self.left
+            )));
         }
         self.sparse = Some(Sparse { pieces, at: 0, size });
         Ok(size)
@@ -388,8 +465,14 @@ impl<R: Read> LayerReader<R> {
 
 impl<R: Read> Read for LayerReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let Some(sparse) = &mut self.sparse else { return self.read_stored(buf) };
-        while sparse.pieces.front().is_some_and(|&(offset, length)| sparse.at >= offset + length) {
+        let Some(sparse) = &mut self.sparse else {
+            return self.read_stored(buf);
+        };
+        while sparse
+            .pieces
+            .front()
+            .is_some_and(|&(offset, length)| sparse.at >= offset + length)
+        {
             sparse.pieces.pop_front();
         }
         let (hole_end, data_end) = match sparse.pieces.front() {
@@ -418,8 +501,14 @@ fn until_nul(field: &[u8]) -> &[u8] {
 
 fn header_name(header: &Header) -> Vec<u8> {
     let name = until_nul(&header.as_old().name);
-    let prefix = header.as_ustar().map_or(&b""[..], |ustar| until_nul(&ustar.prefix));
-    if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
+    let prefix = header
+        .as_ustar()
+        .map_or(&b""[..], |ustar| until_nul(&ustar.prefix));
+    if prefix.is_empty() {
+        name.to_vec()
+    } else {
+        [prefix, b"/", name].concat()
+    }
 }
 
 /// A number of a header: octal with spaces and NULs around it, or base 256 with its sign. An empty field is 0.
@@ -429,14 +518,26 @@ fn number(field: &[u8], what: &str) -> Result<i64> {
         let first = i128::from(field[0] & 0x7f) - if field[0] & 0x40 == 0 { 0 } else { 0x80 };
         let mut value = first;
         for &byte in &field[1..] {
-            value = value.checked_mul(256).and_then(|v| v.checked_add(i128::from(byte))).ok_or_else(invalid)?;
+            value = value
+                .checked_mul(256)
+                .and_then(|v| v.checked_add(i128::from(byte)))
+                .ok_or_else(invalid)?;
         }
         return i64::try_from(value).map_err(|_| invalid());
     }
-    let digits = field.iter().position(|c| !matches!(c, b' ' | 0)).map_or(&b""[..], |at| &field[at..]);
-    let digits = &digits[..digits.iter().position(|c| matches!(c, b' ' | 0)).unwrap_or(digits.len())];
+    let digits = field
+        .iter()
+        .position(|c| !matches!(c, b' ' | 0))
+        .map_or(&b""[..], |at| &field[at..]);
+    let digits = &digits[..digits
+        .iter()
+        .position(|c| matches!(c, b' ' | 0))
+        .unwrap_or(digits.len())];
     digits.iter().try_fold(0_i64, |value, &c| match c {
-        b'0'..=b'7' => value.checked_mul(8).and_then(|v| v.checked_add(i64::from(c - b'0'))).ok_or_else(invalid),
+        b'0'..=b'7' => value
+            .checked_mul(8)
+            .and_then(|v| v.checked_add(i64::from(c - b'0')))
+            .ok_or_else(invalid),
         _ => Err(invalid()),
     })
 }
@@ -464,7 +565,11 @@ fn pax_time(text: &[u8]) -> Result<Time> {
     let text = std::str::from_utf8(text).map_err(|_| invalid())?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let negative = whole.starts_with('-');
-    let sec: i64 = if whole == "-" || whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
+    let sec: i64 = if whole == "-" || whole.is_empty() {
+        0
+    } else {
+        whole.parse().map_err(|_| invalid())?
+    };
     if !fraction.bytes().all(|c| c.is_ascii_digit()) {
         return Err(invalid());
     }
@@ -472,7 +577,10 @@ fn pax_time(text: &[u8]) -> Result<Time> {
     let nsec: u32 = digits.parse().map_err(|_| invalid())?;
     if negative && nsec > 0 {
         let sec = sec.checked_sub(1).ok_or_else(invalid)?;
-        return Ok(Time { sec, nsec: 1_000_000_000 - nsec });
+        return Ok(Time {
+            sec,
+            nsec: 1_000_000_000 - nsec,
+        });
     }
     Ok(Time { sec, nsec })
 }
@@ -482,7 +590,12 @@ fn xattrs(extended: &Extended) -> Result<Xattrs> {
     for (key, value) in &extended.records {
         if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
             let value = base64::engine::general_purpose::STANDARD_NO_PAD
-                .decode(value.strip_suffix(b"==").or(value.strip_suffix(b"=")).unwrap_or(value))
+                .decode(
+                    value
+                        .strip_suffix(b"==")
+                        .or(value.strip_suffix(b"="))
+                        .unwrap_or(value),
+                )
                 .map_err(|_| bad("invalid LIBARCHIVE.xattr: not base64"))?;
             out.entry(percent_decoded(name)).or_insert(value);
         }
@@ -502,7 +615,10 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&c, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        let hex = tail
+            .get(..2)
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
         match hex {
             Some(byte) if c == b'%' => {
                 out.push(byte);
@@ -532,7 +648,11 @@ mod tests {
         b[156] = flag;
         b[257..265].copy_from_slice(b"ustar\x0000");
         edit(&mut b);
-        let sum: u32 = b.iter().enumerate().map(|(i, &c)| if (148..156).contains(&i) { 32 } else { u32::from(c) }).sum();
+        let sum: u32 = b
+            .iter()
+            .enumerate()
+            .map(|(i, &c)| if (148..156).contains(&i) { 32 } else { u32::from(c) })
+            .sum();
         b[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         b
     }
@@ -561,24 +681,53 @@ mod tests {
             pax::write(&mut data, key.as_bytes(), value.as_bytes());
         }
         let header = block("x", b'x', &format!("{:011o}", data.len()), |_| ());
-        [header, padded(&data), block(name, b'0', &format!("{:011o}", content.len()), |_| ()), padded(content)].concat()
+        [
+            header,
+            padded(&data),
+            block(name, b'0', &format!("{:011o}", content.len()), |_| ()),
+            padded(content),
+        ]
+        .concat()
     }
 
     #[test]
     fn pax_overrides_the_header() {
-        let records = [("path", "long/name"), ("mtime", "-1.25"), ("uid", "4000000"), ("SCHILY.xattr.user.a", "v")];
+        let records = [
+            ("path", "long/name"),
+            ("mtime", "-1.25"),
+            ("uid", "4000000"),
+            ("SCHILY.xattr.user.a", "v"),
+        ];
         let got = read(&with_pax(&records, "short", b"data")).expect("tar");
-        let EntryBody::Node(node) = &got[0].0.body else { panic!() };
+        let EntryBody::Node(node) = &got[0].0.body else {
+            panic!()
+        };
         assert_eq!(got[0].0.path.as_bytes(), b"long/name");
-        assert_eq!((node.uid, node.mtime), (4_000_000, Time { sec: -2, nsec: 750_000_000 }));
-        assert_eq!((node.xattrs[&b"user.a"[..]].as_slice(), got[0].1.as_slice()), (&b"v"[..], &b"data"[..]));
+        assert_eq!(
+            (node.uid, node.mtime),
+            (
+                4_000_000,
+                Time {
+                    sec: -2,
+                    nsec: 750_000_000
+                }
+            )
+        );
+        assert_eq!(
+            (node.xattrs[&b"user.a"[..]].as_slice(), got[0].1.as_slice()),
+            (&b"v"[..], &b"data"[..])
+        );
     }
 
     #[test]
     fn sparse_files_of_every_dialect_are_filled_with_zeros() {
         let want = [&[0; 512][..], b"DATA", &[0; 508], b"END"].concat();
         let size = "1027";
-        let map01 = [("GNU.sparse.size", size), ("GNU.sparse.map", "512,4,1024,3"), ("GNU.sparse.name", "f")];
+        let map01 = [
+            ("GNU.sparse.size", size),
+            ("GNU.sparse.map", "512,4,1024,3"),
+            ("GNU.sparse.name", "f"),
+        ];
         let map00 = [
             ("GNU.sparse.size", size),
             ("GNU.sparse.offset", "512"),
@@ -586,13 +735,21 @@ mod tests {
             ("GNU.sparse.offset", "1024"),
             ("GNU.sparse.numbytes", "3"),
         ];
-        let map10 =
-            [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", size), ("GNU.sparse.name", "f")];
+        let map10 = [
+            ("GNU.sparse.major", "1"),
+            ("GNU.sparse.minor", "0"),
+            ("GNU.sparse.realsize", size),
+            ("GNU.sparse.name", "f"),
+        ];
         let packed = b"DATAEND";
         let in_content = [padded(b"2\n512\n4\n1024\n3\n"), packed.to_vec()].concat();
         let old = block("f", b'S', "00000000007", |b| {
             b[257..265].copy_from_slice(b"ustar  \0");
-            for (at, text) in [(386, "00000001000\000000000004"), (410, "00000002000\000000000003"), (483, "00000002003")] {
+            for (at, text) in [
+                (386, "00000001000\x0000000000004"),
+                (410, "00000002000\x0000000000003"),
+                (483, "00000002003"),
+            ] {
                 b[at..at + text.len()].copy_from_slice(text.as_bytes());
             }
         });
@@ -605,7 +762,9 @@ mod tests {
             let got = read(&tar).expect(what);
             assert_eq!(got[0].0.path.as_bytes(), b"f", "{what}");
             assert!(got[0].1 == want, "{what}: {:?}", got[0].1.len());
-            let EntryBody::Node(node) = &got[0].0.body else { panic!() };
+            let EntryBody::Node(node) = &got[0].0.body else {
+                panic!()
+            };
             assert_eq!(node.kind, NodeKind::File { size: 1027 }, "{what}");
         }
     }
@@ -621,8 +780,13 @@ mod tests {
             ("d/.wh...", Err(ErrorKind::UnsafePath)),
             ("d/.wh..", Err(ErrorKind::UnsafePath)),
         ] {
-            let got = read(&block(name, b'0', "00000000000", |_| ())).map(|mut e| e.remove(0).0).map_err(|e| e.kind());
-            let want = want.map(|(path, body)| Entry { path: TreePath::clean(path.as_bytes()).expect("path"), body });
+            let got = read(&block(name, b'0', "00000000000", |_| ()))
+                .map(|mut e| e.remove(0).0)
+                .map_err(|e| e.kind());
+            let want = want.map(|(path, body)| Entry {
+                path: TreePath::clean(path.as_bytes()).expect("path"),
+                body,
+            });
             assert_eq!(got, want, "{name}");
         }
     }
@@ -633,14 +797,34 @@ mod tests {
         for (what, tar, want) in [
             ("nothing at all", Vec::new(), Some(0)),
             ("no end marker", file(), Some(1)),
-            ("garbage behind the end", [file(), vec![0; 1024], b"garbage".to_vec()].concat(), Some(1)),
-            ("global header", [block("g", b'g', "00000000003", |_| ()), padded(b"6 a=b"), file()].concat(), Some(1)),
-            ("contiguous file", block("c", b'7', "00000000000", |_| ()), Some(1)),
+            (
+                "garbage behind the end",
+                [file(), vec![0; 1024], b"garbage".to_vec()].concat(),
+                Some(1),
+            ),
+            (
+                "global header",
+                [block("g", b'g', "00000000003", |_| ()), padded(b"6 a=b"), file()].concat(),
+                Some(1),
+            ),
+            (
+                "contiguous file",
+                block("c", b'7', "00000000000", |_| ()),
+                Some(1),
+            ),
             ("cut in a header", file()[..700].to_vec()[..300].to_vec(), None),
             ("cut in content", file()[..512].to_vec(), None),
             ("unknown type", block("u", b'Q', "00000000000", |_| ()), None),
-            ("wrong checksum", [b"x".to_vec(), file()[1..].to_vec()].concat(), None),
-            ("negative size", block("n", b'0', "", |b| b[124..136].fill(0xff)), None),
+            (
+                "wrong checksum",
+                [b"x".to_vec(), file()[1..].to_vec()].concat(),
+                None,
+            ),
+            (
+                "negative size",
+                block("n", b'0', "", |b| b[124..136].fill(0xff)),
+                None,
+            ),
             ("huge header", block("x", b'x', "77777777777", |_| ()), None),
         ] {
             assert_eq!(read(&tar).ok().map(|e| e.len()), want, "{what}");
@@ -650,7 +834,10 @@ mod tests {
     #[test]
     fn numbers_in_base_256_keep_their_sign() {
         assert_eq!(number(&[0xff; 12], "n").expect("minus one"), -1);
-        assert_eq!(number(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], "n").expect("256"), 256);
+        assert_eq!(
+            number(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], "n").expect("256"),
+            256
+        );
         assert_eq!(number(b" 17 \0\0\0\0", "n").expect("octal"), 15);
         assert!(number(b"12x4567\0", "n").is_err() && number(b"0000009\0", "n").is_err());
     }

@@ -32,7 +32,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn empty<'a>(name: &'a [u8], flag: u8) -> Fields<'a> {
+    fn empty(name: &[u8], flag: u8) -> Fields<'_> {
         Fields {
             name,
             link: b"",
@@ -51,7 +51,11 @@ impl Fields<'_> {
 impl<W: Write> LayerWriter<W> {
     /// Writes to `inner`; the root directory, where it has an entry, is called `root_name`.
     pub fn new(inner: W, root_name: &'static [u8]) -> Self {
-        Self { inner, root_name, buffer: vec![0; 128 * 1024] }
+        Self {
+            inner,
+            root_name,
+            buffer: vec![0; 128 * 1024],
+        }
     }
 
     /// Writes an entry; for a regular file `content` gives exactly as many bytes as the node says.
@@ -65,9 +69,14 @@ impl<W: Write> LayerWriter<W> {
         match &node.kind {
             NodeKind::File { size } => fields.size = *size,
             NodeKind::Symlink { target } => fields.link = target,
-            NodeKind::Char { major, minor } | NodeKind::Block { major, minor } => fields.device = (*major, *minor),
+            NodeKind::Char { major, minor } | NodeKind::Block { major, minor } => {
+                fields.device = (*major, *minor)
+            }
             NodeKind::Socket => {
-                return Err(Error::new(ErrorKind::Unsupported, format!("a layer cannot hold a socket: {path}")));
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("a layer cannot hold a socket: {path}"),
+                ));
             }
             NodeKind::Dir | NodeKind::Fifo => {}
         }
@@ -96,7 +105,10 @@ impl<W: Write> LayerWriter<W> {
     /// Hides what lower layers have at `path`.
     pub fn whiteout(&mut self, path: &TreePath) -> Result<()> {
         if path.is_root() {
-            return Err(Error::new(ErrorKind::Invalid, "the root directory cannot be hidden"));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "the root directory cannot be hidden",
+            ));
         }
         self.name(path, false)?;
         let name = [WHITEOUT_PREFIX, path.name()].concat();
@@ -144,22 +156,38 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn content(&mut self, path: &TreePath, size: u64, content: &mut dyn Read) -> Result<()> {
-        let changed = || Error::new(ErrorKind::Io, format!("file changed size while it was read: {path}"));
+        let changed = || {
+            Error::new(
+                ErrorKind::Io,
+                format!("file changed size while it was read: {path}"),
+            )
+        };
         let mut left = size;
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-            let n = content.read(&mut self.buffer[..want]).context(|| format!("read {path}"))?;
+            let n = content
+                .read(&mut self.buffer[..want])
+                .context(|| format!("read {path}"))?;
             if n == 0 {
                 return Err(changed());
             }
-            self.inner.write_all(&self.buffer[..n]).context(|| "write layer")?;
+            self.inner
+                .write_all(&self.buffer[..n])
+                .context(|| "write layer")?;
             left -= n as u64;
         }
-        if size > 0 && content.read(&mut self.buffer[..1]).context(|| format!("read {path}"))? > 0 {
+        if size > 0
+            && content
+                .read(&mut self.buffer[..1])
+                .context(|| format!("read {path}"))?
+                > 0
+        {
             return Err(changed());
         }
         let padding = (BLOCK - (size % BLOCK as u64) as usize) % BLOCK;
-        self.inner.write_all(&[0; BLOCK][..padding]).context(|| "write layer")
+        self.inner
+            .write_all(&[0; BLOCK][..padding])
+            .context(|| "write layer")
     }
 
     fn header(&mut self, fields: &Fields<'_>, path: &TreePath) -> Result<()> {
@@ -226,7 +254,10 @@ fn pax_records(fields: &Fields<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut add = |key: &[u8], value: &[u8]| out.push((key.to_vec(), value.to_vec()));
     for (name, value) in &fields.xattrs {
         if name.contains(&b'=') || name.contains(&0) {
-            let text = format!("extended attribute {:?} cannot be stored", String::from_utf8_lossy(name));
+            let text = format!(
+                "extended attribute {:?} cannot be stored",
+                String::from_utf8_lossy(name)
+            );
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         add(&[b"SCHILY.xattr.", *name].concat(), value);
@@ -236,9 +267,11 @@ fn pax_records(fields: &Fields<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
             add(key, value);
         }
     }
-    for (key, value, digits) in
-        [(&b"uid"[..], u64::from(fields.uid), 7), (b"gid", u64::from(fields.gid), 7), (b"size", fields.size, 11)]
-    {
+    for (key, value, digits) in [
+        (&b"uid"[..], u64::from(fields.uid), 7),
+        (b"gid", u64::from(fields.gid), 7),
+        (b"size", fields.size, 11),
+    ] {
         if !fits(value, digits) {
             add(key, value.to_string().as_bytes());
         }
@@ -275,7 +308,10 @@ fn put(field: &mut [u8], text: &[u8]) {
     let n = text.len().min(field.len());
     field[..n].copy_from_slice(&text[..n]);
     if text.len() > field.len() && field[n - 1] == b'/' {
-        let end = field[..n - 1].iter().rposition(|&c| c != b'/').map_or(0, |at| at + 1);
+        let end = field[..n - 1]
+            .iter()
+            .rposition(|&c| c != b'/')
+            .map_or(0, |at| at + 1);
         field[end] = 0;
     }
 }
@@ -291,7 +327,10 @@ fn split_name(name: &[u8]) -> Option<(&[u8], &[u8])> {
     } else if name[length - 1] == b'/' {
         length -= 1;
     }
-    let at = name[..length].iter().rposition(|&c| c == b'/').filter(|&at| at > 0 && at <= 155)?;
+    let at = name[..length]
+        .iter()
+        .rposition(|&c| c == b'/')
+        .filter(|&at| at > 0 && at <= 155)?;
     let rest = &name[at + 1..];
     (!rest.is_empty() && rest.len() <= 100).then_some((&name[..at], rest))
 }
@@ -322,11 +361,20 @@ mod tests {
     }
 
     fn node(kind: NodeKind, mode: u32, mtime: i64) -> Node {
-        Node { kind, mode, uid: 0, gid: 0, mtime: Time { sec: mtime, nsec: 0 }, xattrs: Xattrs::new() }
+        Node {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: Time { sec: mtime, nsec: 0 },
+            xattrs: Xattrs::new(),
+        }
     }
 
     fn link(target: &str) -> NodeKind {
-        NodeKind::Symlink { target: target.as_bytes().to_vec() }
+        NodeKind::Symlink {
+            target: target.as_bytes().to_vec(),
+        }
     }
 
     #[test]
@@ -342,7 +390,13 @@ mod tests {
         add(&mut w, "run", link("/var/run"), 0o777, b"");
         add(&mut w, "usr", NodeKind::Dir, 0o755, b"");
         add(&mut w, "usr/bin", NodeKind::Dir, 0o755, b"");
-        add(&mut w, "usr/bin/ash", NodeKind::File { size: 16 }, 0o755, b"#!/usr/bin/true\n");
+        add(
+            &mut w,
+            "usr/bin/ash",
+            NodeKind::File { size: 16 },
+            0o755,
+            b"#!/usr/bin/true\n",
+        );
         for name in ["usr/bin/bash", "usr/bin/sh"] {
             let file = node(NodeKind::File { size: 16 }, 0o755, T);
             w.hard_link(&path(name), &path("usr/bin/ash"), &file).expect(name);
@@ -352,7 +406,10 @@ mod tests {
         add(&mut w, "var/run/test.fifo", NodeKind::Fifo, 0o644, b"");
         let tar = w.finish().expect("tar");
         let want = "sha256:b30a031a2b1c4616735cf8dd5d08ddebcbbff91e1d6b9fc740a2fec18af57b27";
-        assert_eq!((tar.len(), Digest::sha256(&tar).to_string().as_str()), (7680, want));
+        assert_eq!(
+            (tar.len(), Digest::sha256(&tar).to_string().as_str()),
+            (7680, want)
+        );
 
         const U: i64 = 859_297_200;
         let mut w = LayerWriter::new(Vec::new(), b"/");
@@ -360,21 +417,34 @@ mod tests {
             w.node(&path(name), &node(kind, mode, U), &mut data).expect(name);
         };
         add(&mut w, "/", NodeKind::Dir, 0o700, b"");
-        add(&mut w, "file", NodeKind::File { size: 11 }, 0o644, b"dummy data\n");
+        add(
+            &mut w,
+            "file",
+            NodeKind::File { size: 11 },
+            0o644,
+            b"dummy data\n",
+        );
         for dir in ["foo", "foo/bar", "foo/bar/baz"] {
             add(&mut w, dir, NodeKind::Dir, 0o755, b"");
         }
         add(&mut w, "link", link("foo"), 0o777, b"");
         let tar = w.finish().expect("tar");
         let want = "sha256:fed175d40baef89fc092180d169b2ba5865d41e757fd003376b6c6cff950cab7";
-        assert_eq!((tar.len(), Digest::sha256(&tar).to_string().as_str()), (4608, want));
+        assert_eq!(
+            (tar.len(), Digest::sha256(&tar).to_string().as_str()),
+            (4608, want)
+        );
 
         let mut w = LayerWriter::new(Vec::new(), b"/");
         w.opaque(&path("foo")).expect("opaque");
-        w.node(&path("foo"), &node(NodeKind::Dir, 0o700, U + 120), &mut &b""[..]).expect("foo");
+        w.node(&path("foo"), &node(NodeKind::Dir, 0o700, U + 120), &mut &b""[..])
+            .expect("foo");
         let tar = w.finish().expect("tar");
         let want = "sha256:08e462cdc23c300ea2d13c1504caf28e63e7cffb35eaece4639d644f131c0c7e";
-        assert_eq!((tar.len(), Digest::sha256(&tar).to_string().as_str()), (2048, want));
+        assert_eq!(
+            (tar.len(), Digest::sha256(&tar).to_string().as_str()),
+            (2048, want)
+        );
     }
 
     #[test]
@@ -384,7 +454,8 @@ mod tests {
         let deep = ["a"; 90].join("/");
         let mut wide = node(NodeKind::File { size: 3 }, 0o4755, -7);
         (wide.uid, wide.gid) = (4_000_000_000, 3_000_000);
-        wide.xattrs.insert(b"user.bin ary".to_vec(), b"\0\n=\xff".to_vec());
+        wide.xattrs
+            .insert(b"user.bin ary".to_vec(), b"\0\n=\xff".to_vec());
         let plain = node(NodeKind::File { size: 3 }, 0o644, 1_700_000_000);
         let cases = [
             ("short", plain.clone()),
@@ -406,9 +477,16 @@ mod tests {
         let mut reader = LayerReader::new(tar.as_slice(), Limits::default());
         for (name, node) in &cases {
             let entry = reader.next_entry().expect(name).expect(name);
-            assert_eq!((entry.path, entry.body), (path(name), EntryBody::Node(node.clone())), "{name}");
+            assert_eq!(
+                (entry.path, entry.body),
+                (path(name), EntryBody::Node(node.clone())),
+                "{name}"
+            );
         }
-        assert_eq!(reader.next_entry().expect("whiteout").expect("whiteout").body, EntryBody::Whiteout);
+        assert_eq!(
+            reader.next_entry().expect("whiteout").expect("whiteout").body,
+            EntryBody::Whiteout
+        );
         assert!(reader.next_entry().expect("end").is_none());
     }
 
@@ -419,7 +497,10 @@ mod tests {
         let mut refused = |name: &str, node: &Node, mut data: &[u8]| {
             w.node(&path(name), node, &mut data).expect_err(name).to_string()
         };
-        assert_eq!(refused("d/.wh.x", &file, b"abc"), "invalid path has whiteout prefix \".wh.\": d/.wh.x");
+        assert_eq!(
+            refused("d/.wh.x", &file, b"abc"),
+            "invalid path has whiteout prefix \".wh.\": d/.wh.x"
+        );
         assert!(refused("s", &node(NodeKind::Socket, 0, 0), b"").contains("socket"));
         assert!(refused("short", &file, b"ab").contains("changed size"));
         assert!(refused("long", &file, b"abcd").contains("changed size"));

@@ -41,7 +41,10 @@ pub struct BlobWriter {
 
 impl std::fmt::Debug for BlobWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlobWriter").field("path", &self.path).field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("BlobWriter")
+            .field("path", &self.path)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -49,7 +52,13 @@ impl BlobWriter {
     pub(super) fn new(layout: &Layout, algorithm: Algorithm) -> Result<Self> {
         let path = layout.temp_path("blob")?;
         let file = layout.disk().create_temp(&path)?;
-        Ok(Self { layout: layout.clone(), path, file: Some(file), hasher: Hasher::new(algorithm), size: 0 })
+        Ok(Self {
+            layout: layout.clone(),
+            path,
+            file: Some(file),
+            hasher: Hasher::new(algorithm),
+            size: 0,
+        })
     }
 
     /// Gives the blob its name, durably.
@@ -66,7 +75,10 @@ impl BlobWriter {
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256));
         let digest = hasher.finish();
         if digest != expected.digest {
-            let text = format!("verified reader digest mismatch: expected {}, got {digest}", expected.digest);
+            let text = format!(
+                "verified reader digest mismatch: expected {}, got {digest}",
+                expected.digest
+            );
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
         if self.size != expected.size {
@@ -80,12 +92,19 @@ impl BlobWriter {
     }
 
     fn publish(&mut self, digest: Digest) -> Result<Stored> {
-        let file = self.file.take().ok_or_else(|| Error::new(ErrorKind::Invalid, "blob is finished already"))?;
+        let file = self
+            .file
+            .take()
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, "blob is finished already"))?;
         let published = self.layout.publish(&file, &self.path, &digest);
         if published.is_err() {
             self.file = Some(file);
         }
-        Ok(Stored { digest, size: self.size, existed: published? })
+        Ok(Stored {
+            digest,
+            size: self.size,
+            existed: published?,
+        })
     }
 }
 
@@ -166,7 +185,11 @@ impl Layout {
             let file_again = disk::open(&temp)?.0;
             VerifyReader::new(file_again, expected.digest, expected.size).finish()?;
             let existed = self.publish(&file, &temp, &expected.digest)?;
-            Ok(Some(Stored { digest: expected.digest, size: found.size, existed }))
+            Ok(Some(Stored {
+                digest: expected.digest,
+                size: found.size,
+                existed,
+            }))
         })();
         if !matches!(result, Ok(Some(_))) {
             let _ = disk::remove_all(&temp);
@@ -184,14 +207,21 @@ impl Layout {
     /// [`ErrorKind::NotFound`] if there is no such blob.
     pub fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobReader> {
         let (digest, size) = (descriptor.digest, descriptor.size);
-        if descriptor.media_type.class() == MediaClass::Empty && (digest != Digest::sha256(b"{}") || size != 2) {
+        if descriptor.media_type.class() == MediaClass::Empty
+            && (digest != Digest::sha256(b"{}") || size != 2)
+        {
             let text = format!("empty json blob is invalid: {digest} of {size} bytes");
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
         if let Some(data) = &descriptor.data {
-            let bytes = base64::engine::general_purpose::STANDARD.decode(data).map_err(|e| {
-                Error::new(ErrorKind::Corrupt, format!("invalid embedded descriptor data: {digest}: {e}"))
-            })?;
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(data)
+                .map_err(|e| {
+                    Error::new(
+                        ErrorKind::Corrupt,
+                        format!("invalid embedded descriptor data: {digest}: {e}"),
+                    )
+                })?;
             let mut check = VerifyReader::new(bytes.as_slice(), digest, size);
             check.finish().context(|| "invalid embedded descriptor data")?;
             return Ok(VerifyReader::new(Box::new(io::Cursor::new(bytes)), digest, size));
@@ -221,7 +251,9 @@ impl Layout {
 
     /// Size in bytes of the file that stands for `digest`; `None` if there is none.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        Ok(disk::stat(&self.blob_path(digest))?.filter(|f| f.is_file).map(|f| f.size))
+        Ok(disk::stat(&self.blob_path(digest))?
+            .filter(|f| f.is_file)
+            .map(|f| f.size))
     }
 
     /// Opens the file that stands for `digest` without verifying anything, with its size.
@@ -244,7 +276,11 @@ impl Layout {
     /// Makes removals of blobs durable.
     pub(crate) fn sync_blobs(&self, algorithm: Algorithm) -> Result<()> {
         let dir = self.algorithm_dir(algorithm);
-        if disk::stat(&dir)?.is_some() { self.disk().sync_dir(&dir) } else { Ok(()) }
+        if disk::stat(&dir)?.is_some() {
+            self.disk().sync_dir(&dir)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -274,12 +310,22 @@ mod tests {
         let mut writer = layout.write_blob(Algorithm::Sha256).expect("writer");
         writer.write_all(b"half").expect("write");
         let wrong = Descriptor::new(MediaType::LAYER, Digest::sha256(b"whole"), 5);
-        assert_eq!(writer.finish_as(&wrong).expect_err("wrong").kind(), ErrorKind::Corrupt);
+        assert_eq!(
+            writer.finish_as(&wrong).expect_err("wrong").kind(),
+            ErrorKind::Corrupt
+        );
         drop(layout.write_blob(Algorithm::Sha256).expect("writer"));
         assert_eq!(layout.blobs(Algorithm::Sha256).expect("list").count(), 0);
-        assert!(disk::list(&layout.private_dir().join("tmp")).expect("list").iter().all(|process| {
-            disk::list(&layout.private_dir().join("tmp").join(process)).expect("list").is_empty()
-        }));
+        assert!(
+            disk::list(&layout.private_dir().join("tmp"))
+                .expect("list")
+                .iter()
+                .all(|process| {
+                    disk::list(&layout.private_dir().join("tmp").join(process))
+                        .expect("list")
+                        .is_empty()
+                })
+        );
     }
 
     #[test]
@@ -297,12 +343,24 @@ mod tests {
         ] {
             std::fs::write(&path, bytes).expect("damage");
             let err = layout.read_blob(&good, 100).expect_err(want);
-            assert!(err.to_string().contains(want) && err.to_string().contains(&stored.digest.to_string()), "{err}");
+            assert!(
+                err.to_string().contains(want) && err.to_string().contains(&stored.digest.to_string()),
+                "{err}"
+            );
         }
         std::fs::remove_file(&path).expect("remove");
-        assert_eq!(layout.read_blob(&good, 100).expect_err("gone").kind(), ErrorKind::NotFound);
-        assert!(put(&layout, b"content").size == 7 && layout.read_blob(&good, 100).is_ok(), "a new write heals");
-        assert_eq!(layout.read_blob(&good, 6).expect_err("limit").kind(), ErrorKind::Limit);
+        assert_eq!(
+            layout.read_blob(&good, 100).expect_err("gone").kind(),
+            ErrorKind::NotFound
+        );
+        assert!(
+            put(&layout, b"content").size == 7 && layout.read_blob(&good, 100).is_ok(),
+            "a new write heals"
+        );
+        assert_eq!(
+            layout.read_blob(&good, 6).expect_err("limit").kind(),
+            ErrorKind::Limit
+        );
     }
 
     #[test]
@@ -313,7 +371,10 @@ mod tests {
         assert_eq!(layout.read_blob(&descriptor, 10).expect("data"), b"{}");
         descriptor.data = Some("e31=".to_owned());
         let err = layout.read_blob(&descriptor, 10).expect_err("other data");
-        assert!(err.to_string().starts_with("invalid embedded descriptor data"), "{err}");
+        assert!(
+            err.to_string().starts_with("invalid embedded descriptor data"),
+            "{err}"
+        );
     }
 
     #[test]

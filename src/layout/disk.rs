@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -36,7 +36,12 @@ fn doing<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<T> {
 
 impl Disk for OsDisk {
     fn create_temp(&self, path: &Path) -> Result<File> {
-        let options = OpenOptions::new().write(true).read(true).create_new(true).mode(0o600).clone();
+        let options = OpenOptions::new()
+            .write(true)
+            .read(true)
+            .create_new(true)
+            .mode(0o600)
+            .clone();
         doing(options.open(path), "create", path)
     }
 
@@ -49,7 +54,11 @@ impl Disk for OsDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
-        doing(File::open(path).and_then(|dir| dir.sync_all()), "sync directory", path)
+        doing(
+            File::open(path).and_then(|dir| dir.sync_all()),
+            "sync directory",
+            path,
+        )
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
@@ -77,8 +86,12 @@ impl Access {
     fn give(self, file: &File, mode: u32, path: &Path) -> Result<()> {
         let now = doing(file.metadata(), "stat", path)?;
         if rustix::process::geteuid().is_root() && (now.uid(), now.gid()) != (self.uid, self.gid) {
-            let owner = (rustix::fs::Uid::from_raw(self.uid), rustix::fs::Gid::from_raw(self.gid));
-            rustix::fs::fchown(file, Some(owner.0), Some(owner.1)).context(|| format!("chown {}", path.display()))?;
+            let owner = (
+                rustix::fs::Uid::from_raw(self.uid),
+                rustix::fs::Gid::from_raw(self.gid),
+            );
+            rustix::fs::fchown(file, Some(owner.0), Some(owner.1))
+                .context(|| format!("chown {}", path.display()))?;
         }
         if now.mode() & 0o7777 != mode {
             doing(file.set_permissions(Permissions::from_mode(mode)), "chmod", path)?;
@@ -103,7 +116,13 @@ impl Access {
         if let Some(file) = open_optional(path)? {
             return Ok(file);
         }
-        match OpenOptions::new().write(true).read(true).create_new(true).mode(0o600).open(path) {
+        match OpenOptions::new()
+            .write(true)
+            .read(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+        {
             Ok(file) => self.give_file(&file, path).map(|()| file),
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => doing(File::open(path), "open", path),
             Err(err) => doing(Err(err), "create", path),
@@ -116,7 +135,6 @@ impl Access {
 pub(crate) struct Found {
     pub is_dir: bool,
     pub is_file: bool,
-    pub is_special: bool,
     pub size: u64,
     pub uid: u32,
     pub gid: u32,
@@ -140,11 +158,9 @@ pub(crate) fn fstat(file: &File, path: &Path) -> Result<Found> {
 }
 
 fn found(m: &fs::Metadata) -> Found {
-    let kind = m.file_type();
     Found {
         is_dir: m.is_dir(),
         is_file: m.is_file(),
-        is_special: kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device(),
         size: m.len(),
         uid: m.uid(),
         gid: m.gid(),
@@ -170,17 +186,27 @@ fn optional<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<Option<
 /// Opens a file to read; `None` if nothing is there. Does not hang on a fifo.
 pub(crate) fn open_optional(path: &Path) -> Result<Option<File>> {
     let mut options = OpenOptions::new();
-    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    options
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
     optional(options.open(path), "open", path)
 }
 
 /// Opens a regular file to read.
 pub(crate) fn open(path: &Path) -> Result<(File, Found)> {
-    let missing = || Error::new(ErrorKind::NotFound, format!("open {}: no such file or directory", path.display()));
+    let missing = || {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("open {}: no such file or directory", path.display()),
+        )
+    };
     let file = open_optional(path)?.ok_or_else(missing)?;
     let found = fstat(&file, path)?;
     if !found.is_file {
-        return Err(Error::new(ErrorKind::Invalid, format!("{} is not a regular file", path.display())));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("{} is not a regular file", path.display()),
+        ));
     }
     Ok((file, found))
 }
@@ -204,8 +230,12 @@ pub(crate) fn write(file: &mut File, bytes: &[u8], path: &Path) -> Result<()> {
 
 /// Names in a directory, in no order; none if it is not there.
 pub(crate) fn list(path: &Path) -> Result<Vec<OsString>> {
-    let Some(entries) = optional(fs::read_dir(path), "read directory", path)? else { return Ok(Vec::new()) };
-    entries.map(|entry| doing(entry.map(|e| e.file_name()), "read directory", path)).collect()
+    let Some(entries) = optional(fs::read_dir(path), "read directory", path)? else {
+        return Ok(Vec::new());
+    };
+    entries
+        .map(|entry| doing(entry.map(|e| e.file_name()), "read directory", path))
+        .collect()
 }
 
 /// Names in a directory one by one.

@@ -36,7 +36,12 @@ impl Entry {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is none; other entries are not concerned.
     pub fn descriptor(&self) -> Result<Descriptor> {
-        let name = || format!("index.json: entry {:?}", self.ref_name.as_deref().unwrap_or("<none>"));
+        let name = || {
+            format!(
+                "index.json: entry {:?}",
+                self.ref_name.as_deref().unwrap_or("<none>")
+            )
+        };
         json::parse(self.raw.get().as_bytes()).context(name)
     }
 
@@ -52,7 +57,9 @@ impl Entry {
             annotations: Option<serde_json::Map<String, serde_json::Value>>,
         }
         let named: Option<Named> = serde_json::from_str(raw.get()).ok();
-        let name = named.and_then(|n| n.annotations).and_then(|mut a| a.remove(REF_NAME));
+        let name = named
+            .and_then(|n| n.annotations)
+            .and_then(|mut a| a.remove(REF_NAME));
         let ref_name = name.and_then(|v| v.as_str().map(str::to_owned));
         Self { ref_name, raw }
     }
@@ -114,9 +121,15 @@ impl IndexJson {
     /// Points `name` at `descriptor`: every entry of that name goes, the new one comes last.
     pub fn set_ref(&mut self, name: &RefName, mut descriptor: Descriptor) -> Result<()> {
         self.settle()?;
-        descriptor.annotations.insert(REF_NAME.to_owned(), name.as_str().to_owned());
-        self.entries.retain(|e| e.ref_name.as_deref() != Some(name.as_str()));
-        self.entries.push(Entry { ref_name: Some(name.as_str().to_owned()), raw: raw(&descriptor)? });
+        descriptor
+            .annotations
+            .insert(REF_NAME.to_owned(), name.as_str().to_owned());
+        self.entries
+            .retain(|e| e.ref_name.as_deref() != Some(name.as_str()));
+        self.entries.push(Entry {
+            ref_name: Some(name.as_str().to_owned()),
+            raw: raw(&descriptor)?,
+        });
         Ok(())
     }
 
@@ -124,13 +137,16 @@ impl IndexJson {
     pub fn remove_ref(&mut self, name: &RefName) -> Result<bool> {
         self.settle()?;
         let before = self.entries.len();
-        self.entries.retain(|e| e.ref_name.as_deref() != Some(name.as_str()));
+        self.entries
+            .retain(|e| e.ref_name.as_deref() != Some(name.as_str()));
         Ok(self.entries.len() != before)
     }
 
     /// Whether an entry has this name.
     pub fn has_ref(&self, name: &RefName) -> bool {
-        self.entries.iter().any(|e| e.ref_name.as_deref() == Some(name.as_str()))
+        self.entries
+            .iter()
+            .any(|e| e.ref_name.as_deref() == Some(name.as_str()))
     }
 
     /// Sets the members that every index we write has.
@@ -167,12 +183,16 @@ impl<'de> Deserialize<'de> for IndexJson {
                 let mut entries = None;
                 let mut before = 0;
                 while let Some(name) = map.next_key::<String>()? {
-                    let twice = members.iter().any(|(n, _)| *n == name) || (name == "manifests" && entries.is_some());
+                    let twice =
+                        members.iter().any(|(n, _)| *n == name) || (name == "manifests" && entries.is_some());
                     if twice {
                         return Err(serde::de::Error::custom(format!("member {name:?} stands twice")));
                     }
                     if name == "manifests" {
-                        entries = Some(map.next_value::<Option<Vec<Box<RawValue>>>>()?.unwrap_or_default());
+                        entries = Some(
+                            map.next_value::<Option<Vec<Box<RawValue>>>>()?
+                                .unwrap_or_default(),
+                        );
                         before = members.len();
                     } else {
                         members.push((name, map.next_value()?));
@@ -182,7 +202,11 @@ impl<'de> Deserialize<'de> for IndexJson {
                     before = members.len();
                 }
                 let entries = entries.unwrap_or_default().into_iter().map(Entry::new).collect();
-                Ok(IndexJson { members, before, entries })
+                Ok(IndexJson {
+                    members,
+                    before,
+                    entries,
+                })
             }
         }
         d.deserialize_map(Members)
@@ -202,10 +226,18 @@ mod tests {
     fn what_is_not_ours_keeps_its_bytes_and_place() {
         let foreign = r#"{ "x": [1,  2], "schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"digest":"nonsense"}, {"size": 1.0,"annotations":{"org.opencontainers.image.ref.name":"keep","k":"v"}}],"annotations":{"a":"<b>"}}"#;
         let mut index = IndexJson::parse(foreign.as_bytes()).expect("index");
-        index.set_ref(&name("new"), Descriptor::new(MediaType::MANIFEST, Digest::sha256(b""), 0)).expect("set");
+        index
+            .set_ref(
+                &name("new"),
+                Descriptor::new(MediaType::MANIFEST, Digest::sha256(b""), 0),
+            )
+            .expect("set");
         assert!(index.remove_ref(&name("new")).expect("remove"));
         assert!(!index.remove_ref(&name("new")).expect("remove"));
-        let want = foreign.replace("{ \"x\": [1,  2], ", "{\"x\":[1,  2],").replace("}, {", "},{") + "\n";
+        let want = foreign
+            .replace("{ \"x\": [1,  2], ", "{\"x\":[1,  2],")
+            .replace("}, {", "},{")
+            + "\n";
         assert_eq!(String::from_utf8(index.to_bytes()).expect("utf-8"), want);
         assert!(index.entries()[0].descriptor().is_err());
     }
@@ -214,19 +246,42 @@ mod tests {
     fn a_ref_moves_to_the_end_and_replaces_its_namesakes() {
         let mut index = IndexJson::parse(b"{}").expect("empty");
         for (tag, data) in [("a", b"1"), ("b", b"2"), ("a", b"3")] {
-            index.set_ref(&name(tag), Descriptor::new(MediaType::MANIFEST, Digest::sha256(data), 1)).expect("set");
+            index
+                .set_ref(
+                    &name(tag),
+                    Descriptor::new(MediaType::MANIFEST, Digest::sha256(data), 1),
+                )
+                .expect("set");
         }
-        let names: Vec<_> = index.entries().iter().map(|e| e.ref_name.as_deref().expect("name")).collect();
+        let names: Vec<_> = index
+            .entries()
+            .iter()
+            .map(|e| e.ref_name.as_deref().expect("name"))
+            .collect();
         assert_eq!(names, ["b", "a"]);
-        assert_eq!(index.entries()[1].descriptor().expect("descriptor").digest, Digest::sha256(b"3"));
+        assert_eq!(
+            index.entries()[1].descriptor().expect("descriptor").digest,
+            Digest::sha256(b"3")
+        );
         let text = String::from_utf8(index.to_bytes()).expect("utf-8");
         assert!(text.starts_with("{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":["), "{text}");
     }
 
     #[test]
     fn odd_documents() {
-        assert!(IndexJson::parse(br#"{"manifests":null,"schemaVersion":0}"#).expect("null").entries().is_empty());
-        for bad in [&b"[]"[..], b"", b"{\"manifests\":{}}", b"{\"a\":1,\"a\":2}", b"{\"manifests\":[],\"manifests\":[]}"] {
+        assert!(
+            IndexJson::parse(br#"{"manifests":null,"schemaVersion":0}"#)
+                .expect("null")
+                .entries()
+                .is_empty()
+        );
+        for bad in [
+            &b"[]"[..],
+            b"",
+            b"{\"manifests\":{}}",
+            b"{\"a\":1,\"a\":2}",
+            b"{\"manifests\":[],\"manifests\":[]}",
+        ] {
             assert!(IndexJson::parse(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
     }

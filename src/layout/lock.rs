@@ -72,24 +72,36 @@ pub(super) fn acquire(
 
 /// Who holds the lock, from the kernel's list: ` by process 12 (umoci)`; empty if that cannot be told.
 fn holders(file: &File, path: &Path) -> String {
-    let Ok(found) = disk::fstat(file, path) else { return String::new() };
-    let Ok((list, _)) = disk::read(Path::new("/proc/locks"), 1 << 20) else { return String::new() };
+    let Ok(found) = disk::fstat(file, path) else {
+        return String::new();
+    };
+    let Ok((list, _)) = disk::read(Path::new("/proc/locks"), 1 << 20) else {
+        return String::new();
+    };
     let inode = format!(":{}", found.stamp.ino);
     let mut names: Vec<String> = Vec::new();
     for line in String::from_utf8_lossy(&list).lines() {
         // 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, "FLOCK", _, _, pid, file, ..] = words.as_slice() else { continue };
+        let [_, "FLOCK", _, _, pid, file, ..] = words.as_slice() else {
+            continue;
+        };
         if !file.ends_with(&inode) {
             continue;
         }
         let comm = disk::read(Path::new(&format!("/proc/{pid}/comm")), 64);
-        let name = comm.map(|(bytes, _)| String::from_utf8_lossy(&bytes).trim().to_owned()).unwrap_or_default();
+        let name = comm
+            .map(|(bytes, _)| String::from_utf8_lossy(&bytes).trim().to_owned())
+            .unwrap_or_default();
         names.push(format!("process {pid} ({name})"));
     }
     names.dedup();
     names.truncate(4);
-    if names.is_empty() { String::new() } else { format!(" by {}", names.join(", ")) }
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" by {}", names.join(", "))
+    }
 }
 
 #[cfg(test)]
@@ -104,7 +116,11 @@ mod tests {
         let held = acquire(&path, LockMode::Exclusive, Duration::ZERO, open).expect("free");
         let err = acquire(&path, LockMode::Shared, Duration::ZERO, open).expect_err("held");
         assert_eq!(err.kind(), ErrorKind::Busy);
-        assert!(err.to_string().contains(&format!("by process {}", std::process::id())), "{err}");
+        assert!(
+            err.to_string()
+                .contains(&format!("by process {}", std::process::id())),
+            "{err}"
+        );
         drop(held);
         let one = acquire(&path, LockMode::Shared, Duration::ZERO, open).expect("free again");
         let two = acquire(&path, LockMode::Shared, Duration::ZERO, open).expect("shared");

@@ -110,7 +110,9 @@ impl Layout {
         disk::make_dir(path)?;
         let layout = Self::at(path, Box::new(OsDisk))?;
         layout.access().make_dir(&layout.blobs_dir())?;
-        layout.access().make_dir(&layout.algorithm_dir(Algorithm::Sha256))?;
+        layout
+            .access()
+            .make_dir(&layout.algorithm_dir(Algorithm::Sha256))?;
         let index =
             b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
         layout.replace("index.json", index)?;
@@ -129,12 +131,20 @@ impl Layout {
     }
 
     pub(crate) fn open_on(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
-        let invalid = |kind, why: String| Err(Error::new(kind, format!("validate: {why}: invalid image detected")));
+        let invalid = |kind, why: String| {
+            Err(Error::new(
+                kind,
+                format!("validate: {why}: invalid image detected"),
+            ))
+        };
         let file = path.join("oci-layout");
         let version = match disk::read(&file, 1 << 20) {
             Ok((bytes, _)) => bytes,
             Err(err) if err.kind() == ErrorKind::NotFound => {
-                return invalid(ErrorKind::NotFound, format!("read oci-layout: {} does not exist", file.display()));
+                return invalid(
+                    ErrorKind::NotFound,
+                    format!("read oci-layout: {} does not exist", file.display()),
+                );
             }
             Err(err) => return Err(err.context("validate: read oci-layout")),
         };
@@ -148,7 +158,11 @@ impl Layout {
             Err(err) => return invalid(ErrorKind::Corrupt, format!("parse {}: {err}", file.display())),
         };
         if version.version != "1.0.0" {
-            let text = format!("layout version is not supported: {:?} in {}", version.version, file.display());
+            let text = format!(
+                "layout version is not supported: {:?} in {}",
+                version.version,
+                file.display()
+            );
             return invalid(ErrorKind::Unsupported, text);
         }
         for (name, dir) in [("blobs", true), ("index.json", false)] {
@@ -168,8 +182,17 @@ impl Layout {
     fn at(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
         let missing = || Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display()));
         let root = disk::stat(path)?.ok_or_else(missing)?;
-        let access = disk::Access { uid: root.uid, gid: root.gid, mode: root.mode };
-        Ok(Self(Arc::new(Shared { root: path.to_owned(), access, disk, temp: Mutex::new(None) })))
+        let access = disk::Access {
+            uid: root.uid,
+            gid: root.gid,
+            mode: root.mode,
+        };
+        Ok(Self(Arc::new(Shared {
+            root: path.to_owned(),
+            access,
+            disk,
+            temp: Mutex::new(None),
+        })))
     }
 
     /// The directory of the layout.
@@ -220,7 +243,11 @@ impl Layout {
         if rustix::process::geteuid().is_root() {
             (access.uid, access.gid, access.mode & 0o666)
         } else {
-            (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw(), access.mode & 0o666)
+            (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+                access.mode & 0o666,
+            )
         }
     }
 
@@ -251,11 +278,17 @@ impl Layout {
                 let dir = disk::open_dir(&path)?;
                 // A garbage collection may have found the directory before it was locked.
                 if dir.try_lock().is_ok() && disk::stat(&path)?.is_some() {
-                    break TempDir { path, _lock: dir, next: 0 };
+                    break TempDir {
+                        path,
+                        _lock: dir,
+                        next: 0,
+                    };
                 }
             });
         }
-        let temp = temp.as_mut().ok_or_else(|| Error::new(ErrorKind::Io, "no directory for temporary files"))?;
+        let temp = temp
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorKind::Io, "no directory for temporary files"))?;
         temp.next += 1;
         Ok(temp.path.join(format!("{what}-{}", temp.next)))
     }
@@ -335,7 +368,11 @@ impl Layout {
     ///
     /// # Errors
     /// Whatever `edit` returns, and [`ErrorKind::Busy`] if a lock is not had within `timeout`.
-    pub fn update_index<T>(&self, timeout: Duration, mut edit: impl FnMut(&mut IndexJson) -> Result<T>) -> Result<T> {
+    pub fn update_index<T>(
+        &self,
+        timeout: Duration,
+        mut edit: impl FnMut(&mut IndexJson) -> Result<T>,
+    ) -> Result<T> {
         self.ensure_private()?;
         let path = self.private_dir().join("refs.lock");
         let _ours = lock::acquire(&path, LockMode::Exclusive, timeout, || {
@@ -354,7 +391,9 @@ impl Layout {
             let before = index.to_bytes();
             let out = edit(&mut index)?;
             let after = index.to_bytes();
-            if before == after || self.replace_if("index.json", &after, || Ok(self.index_stamp()? == stamp))? {
+            if before == after
+                || self.replace_if("index.json", &after, || Ok(self.index_stamp()? == stamp))?
+            {
                 return Ok(out);
             }
         }
@@ -378,7 +417,10 @@ impl Layout {
     pub fn lock_if_present(&self, timeout: Duration) -> Option<LayoutLock> {
         let path = self.private_dir().join("lock");
         let missing = || Error::new(ErrorKind::NotFound, "no lock file");
-        lock::acquire(&path, LockMode::Shared, timeout, || disk::open_optional(&path)?.ok_or_else(missing)).ok()
+        lock::acquire(&path, LockMode::Shared, timeout, || {
+            disk::open_optional(&path)?.ok_or_else(missing)
+        })
+        .ok()
     }
 
     /// Takes the lock of the index database.
@@ -411,7 +453,9 @@ impl Layout {
         let names = disk::entries(&self.algorithm_dir(algorithm))?;
         Ok(names.into_iter().flatten().map(move |name| {
             let name = name?;
-            let digest = name.to_str().and_then(|hex| format!("{algorithm}:{hex}").parse().ok());
+            let digest = name
+                .to_str()
+                .and_then(|hex| format!("{algorithm}:{hex}").parse().ok());
             Ok(digest.map_or(BlobName::Stray(name), BlobName::Digest))
         }))
     }
@@ -419,7 +463,9 @@ impl Layout {
     /// Directories and files directly below `blobs/` that belong to no algorithm that we know.
     pub fn foreign_entries(&self) -> Result<Vec<PathBuf>> {
         let names = disk::list(&self.blobs_dir())?;
-        let foreign = names.into_iter().filter(|n| n.to_str().and_then(Algorithm::from_name).is_none());
+        let foreign = names
+            .into_iter()
+            .filter(|n| n.to_str().and_then(Algorithm::from_name).is_none());
         let mut out: Vec<PathBuf> = foreign.map(|n| self.blobs_dir().join(n)).collect();
         out.sort_unstable();
         Ok(out)
@@ -428,9 +474,17 @@ impl Layout {
     /// Removes temporary files that nobody uses: ours, and those that another umoci left in the layout's root.
     pub(crate) fn clean_temporary(&self, monitor: &dyn Monitor) -> Result<()> {
         let ours = self.private_dir().join("tmp");
-        let own = self.0.temp.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|t| t.path.clone());
+        let own = self
+            .0
+            .temp
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map(|t| t.path.clone());
         let mut unused: Vec<PathBuf> = disk::list(&ours)?.into_iter().map(|n| ours.join(n)).collect();
-        let foreign = disk::list(&self.0.root)?.into_iter().filter(|n| n.as_encoded_bytes().starts_with(b".umoci-"));
+        let foreign = disk::list(&self.0.root)?
+            .into_iter()
+            .filter(|n| n.as_encoded_bytes().starts_with(b".umoci-"));
         unused.extend(foreign.map(|n| self.0.root.join(n)));
         unused.retain(|path| Some(path) != own.as_ref());
         for path in unused {
@@ -482,7 +536,10 @@ mod tests {
             "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n"
         );
         let err = Layout::create(layout.path()).expect_err("exists");
-        assert_eq!(err.to_string(), format!("path already exists: {}", layout.path().display()));
+        assert_eq!(
+            err.to_string(),
+            format!("path already exists: {}", layout.path().display())
+        );
         Layout::open(layout.path()).expect("open");
     }
 
@@ -490,15 +547,30 @@ mod tests {
     fn a_damaged_layout_is_refused_with_the_name_of_what_is_wrong() {
         type Damage = fn(&Path);
         let cases: [(Damage, &str); 7] = [
-            (|p| std::fs::remove_file(p.join("oci-layout")).expect("rm"), "oci-layout does not exist"),
-            (|p| std::fs::write(p.join("oci-layout"), "{").expect("write"), "oci-layout: invalid JSON"),
-            (|p| std::fs::write(p.join("oci-layout"), "{}").expect("write"), "version is not supported: \"\""),
+            (
+                |p| std::fs::remove_file(p.join("oci-layout")).expect("rm"),
+                "oci-layout does not exist",
+            ),
+            (
+                |p| std::fs::write(p.join("oci-layout"), "{").expect("write"),
+                "oci-layout: invalid JSON",
+            ),
+            (
+                |p| std::fs::write(p.join("oci-layout"), "{}").expect("write"),
+                "version is not supported: \"\"",
+            ),
             (
                 |p| std::fs::write(p.join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).expect("write"),
                 "version is not supported: \"2.0.0\"",
             ),
-            (|p| std::fs::remove_dir_all(p.join("blobs")).expect("rm"), "blobs does not exist"),
-            (|p| std::fs::remove_file(p.join("index.json")).expect("rm"), "index.json does not exist"),
+            (
+                |p| std::fs::remove_dir_all(p.join("blobs")).expect("rm"),
+                "blobs does not exist",
+            ),
+            (
+                |p| std::fs::remove_file(p.join("index.json")).expect("rm"),
+                "index.json does not exist",
+            ),
             (
                 |p| {
                     std::fs::remove_dir_all(p.join("blobs")).expect("rm");
@@ -511,7 +583,10 @@ mod tests {
             let (_dir, layout) = layout();
             damage(layout.path());
             let err = Layout::open(layout.path()).expect_err(want).to_string();
-            assert!(err.contains(want) && err.ends_with("invalid image detected"), "{err}");
+            assert!(
+                err.contains(want) && err.ends_with("invalid image detected"),
+                "{err}"
+            );
         }
     }
 
@@ -552,7 +627,9 @@ mod tests {
         let (_dir, layout) = layout();
         let path = layout.path().join("index.json");
         let mut foreign = IndexJson::parse(&std::fs::read(&path).expect("read")).expect("index");
-        foreign.set_ref(&name("theirs"), descriptor(b"theirs")).expect("set");
+        foreign
+            .set_ref(&name("theirs"), descriptor(b"theirs"))
+            .expect("set");
         let mut runs = 0;
         let edit = |index: &mut IndexJson| {
             if runs == 0 {
@@ -572,7 +649,10 @@ mod tests {
         let (_dir, layout) = layout();
         std::fs::write(layout.path().join("index.json"), "{\"manif").expect("write");
         let err = layout.read_index().expect_err("torn");
-        assert!(err.kind() == ErrorKind::Corrupt && err.to_string().contains("index.json"), "{err}");
+        assert!(
+            err.kind() == ErrorKind::Corrupt && err.to_string().contains("index.json"),
+            "{err}"
+        );
     }
 
     #[test]
@@ -591,6 +671,8 @@ mod tests {
         let other = Layout::open(layout.path()).expect("open");
         other.clean_temporary(&Silent).expect("clean");
         assert!(dead.iter().all(|path| !path.exists()));
-        assert!(foreign.exists() && disk::list(&tmp).expect("list").len() == 1 && layout.private_dir().exists());
+        assert!(
+            foreign.exists() && disk::list(&tmp).expect("list").len() == 1 && layout.private_dir().exists()
+        );
     }
 }

@@ -50,15 +50,27 @@ pub fn compare(
     for item in actual {
         let (path, inode) = item?;
         let Some(line) = recorded.entries.get(&path) else {
-            out.push(Difference { path, kind: ChangeKind::Added, keyword: None });
+            out.push(Difference {
+                path,
+                kind: ChangeKind::Added,
+                keyword: None,
+            });
             continue;
         };
         missing.remove(&path);
         if let Some(keyword) = differs(line, &path, &inode, wanted, value)? {
-            out.push(Difference { path, kind: ChangeKind::Modified, keyword: Some(keyword) });
+            out.push(Difference {
+                path,
+                kind: ChangeKind::Modified,
+                keyword: Some(keyword),
+            });
         }
     }
-    let gone = missing.into_iter().map(|p| Difference { path: p.clone(), kind: ChangeKind::Removed, keyword: None });
+    let gone = missing.into_iter().map(|p| Difference {
+        path: p.clone(),
+        kind: ChangeKind::Removed,
+        keyword: None,
+    });
     out.extend(gone);
     out.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(out)
@@ -66,12 +78,23 @@ pub fn compare(
 
 type Differing = Option<(String, String, String)>;
 
-fn differs(line: &[u8], path: &TreePath, inode: &Inode, wanted: &Keywords, value: Value<'_>) -> Result<Differing> {
+fn differs(
+    line: &[u8],
+    path: &TreePath,
+    inode: &Inode,
+    wanted: &Keywords,
+    value: Value<'_>,
+) -> Result<Differing> {
     let recorded = |name: &str| pairs(line).find(|(n, _)| *n == name.as_bytes()).map(|(_, v)| v);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut check = |name: &str, expected: Option<&[u8]>, got: Option<&[u8]>| -> Differing {
-        (expected != got)
-            .then(|| (name.to_owned(), expected.map(text).unwrap_or_default(), got.map(text).unwrap_or_default()))
+        (expected != got).then(|| {
+            (
+                name.to_owned(),
+                expected.map(text).unwrap_or_default(),
+                got.map(text).unwrap_or_default(),
+            )
+        })
     };
     let cheap = wanted.iter().filter(|k| !k.needs_content());
     for keyword in cheap {
@@ -116,10 +139,14 @@ fn xattrs_differ(
     inode: &Inode,
     check: &mut impl FnMut(&str, Option<&[u8]>, Option<&[u8]>) -> Differing,
 ) -> Differing {
-    let recorded: Vec<(&[u8], &[u8])> =
-        pairs(line).filter(|(name, _)| name.starts_with(b"xattr.") && !is_host_xattr(name)).collect();
+    let recorded: Vec<(&[u8], &[u8])> = pairs(line)
+        .filter(|(name, _)| name.starts_with(b"xattr.") && !is_host_xattr(name))
+        .collect();
     let actual = xattr_words(inode);
-    let names = recorded.iter().map(|(name, _)| *name).chain(actual.iter().map(|(name, _)| name.as_slice()));
+    let names = recorded
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(actual.iter().map(|(name, _)| name.as_slice()));
     let names: BTreeSet<&[u8]> = names.collect();
     names.into_iter().find_map(|name| {
         let expected = recorded.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
@@ -136,7 +163,9 @@ fn time_differs(
     check: &mut impl FnMut(&str, Option<&[u8]>, Option<&[u8]>) -> Differing,
 ) -> Differing {
     let recorded = |keyword: Keyword| {
-        pairs(line).find(|(n, _)| *n == keyword.name().as_bytes()).map(|(_, v)| v.to_vec())
+        pairs(line)
+            .find(|(n, _)| *n == keyword.name().as_bytes())
+            .map(|(_, v)| v.to_vec())
     };
     let whole = |value: Vec<u8>| {
         let seconds = value.split(|&c| c == b'.').next().unwrap_or_default().to_vec();
@@ -147,7 +176,11 @@ fn time_differs(
         (_, Some(time)) | (Some(time), None) => (Keyword::TarTime, Some(whole(time))),
         (None, None) => (Keyword::TarTime, None),
     };
-    check(keyword.name(), expected.as_deref(), keyword.value(inode).as_deref())
+    check(
+        keyword.name(),
+        expected.as_deref(),
+        keyword.value(inode).as_deref(),
+    )
 }
 
 #[cfg(test)]
@@ -159,8 +192,18 @@ mod tests {
     fn tree() -> Vec<(TreePath, Inode)> {
         let mut file = inode(NodeKind::File { size: 3 }, 0o644, 1);
         file.node.xattrs.insert(b"user.a".to_vec(), b"1".to_vec());
-        let link = inode(NodeKind::Symlink { target: b"to".to_vec() }, 0o777, 1);
-        vec![(path("."), inode(NodeKind::Dir, 0o755, 2)), (path("f"), file), (path("l"), link)]
+        let link = inode(
+            NodeKind::Symlink {
+                target: b"to".to_vec(),
+            },
+            0o777,
+            1,
+        );
+        vec![
+            (path("."), inode(NodeKind::Dir, 0o755, 2)),
+            (path("f"), file),
+            (path("l"), link),
+        ]
     }
 
     fn recorded() -> Mtree {
@@ -177,7 +220,13 @@ mod tests {
             reads += 1;
             Ok(Digest::sha256(content).encoded())
         };
-        let found = compare(&recorded(), tree.into_iter().map(Ok), &Keywords::umoci(), &mut value).expect("compare");
+        let found = compare(
+            &recorded(),
+            tree.into_iter().map(Ok),
+            &Keywords::umoci(),
+            &mut value,
+        )
+        .expect("compare");
         (found.iter().map(ToString::to_string).collect(), reads)
     }
 
@@ -186,10 +235,19 @@ mod tests {
         type Change = fn(&mut Vec<(TreePath, Inode)>);
         let cases: [(Change, &[&str]); 9] = [
             (|_| (), &[]),
-            (|t| t[1].1.node.mode = 0o600, &["\"f\": keyword \"mode\": expected 0644; got 0600"]),
-            (|t| t[1].1.nlink = 2, &["\"f\": keyword \"nlink\": expected 1; got 2"]),
+            (
+                |t| t[1].1.node.mode = 0o600,
+                &["\"f\": keyword \"mode\": expected 0644; got 0600"],
+            ),
+            (
+                |t| t[1].1.nlink = 2,
+                &["\"f\": keyword \"nlink\": expected 1; got 2"],
+            ),
             (|t| t[1].1.node.mtime.nsec = 9, &[]),
-            (|t| t[0].1.node.mtime.sec += 1, &["\".\": keyword \"tar_time\": expected 1795456081.000000000; got 1795456082.000000000"]),
+            (
+                |t| t[0].1.node.mtime.sec += 1,
+                &["\".\": keyword \"tar_time\": expected 1795456081.000000000; got 1795456082.000000000"],
+            ),
             (
                 |t| {
                     t[1].1.node.xattrs.clear();
@@ -198,7 +256,10 @@ mod tests {
             ),
             (
                 |t| {
-                    t[1].1.node.xattrs.insert(b"security.selinux".to_vec(), b"x".to_vec());
+                    t[1].1
+                        .node
+                        .xattrs
+                        .insert(b"security.selinux".to_vec(), b"x".to_vec());
                 },
                 &[],
             ),
@@ -208,7 +269,10 @@ mod tests {
                 },
                 &["\"l\": missing path"],
             ),
-            (|t| t[2].0 = path("m"), &["\"l\": missing path", "\"m\": unexpected path"]),
+            (
+                |t| t[2].0 = path("m"),
+                &["\"l\": missing path", "\"m\": unexpected path"],
+            ),
         ];
         for (change, want) in cases {
             let mut tree = tree();
@@ -216,7 +280,11 @@ mod tests {
             assert_eq!(run(tree, b"abc").0, want);
         }
         let digest = |data| Digest::sha256(data).encoded();
-        let want = format!("\"f\": keyword \"sha256digest\": expected {}; got {}", digest(b"abc"), digest(b"xyz"));
+        let want = format!(
+            "\"f\": keyword \"sha256digest\": expected {}; got {}",
+            digest(b"abc"),
+            digest(b"xyz")
+        );
         assert_eq!(run(tree(), b"xyz").0, [want]);
     }
 

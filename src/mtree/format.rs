@@ -36,7 +36,9 @@ impl Mtree {
         for keyword in Keywords::umoci().iter() {
             let name = keyword.name().as_bytes();
             match keyword {
-                Keyword::Xattr => xattr_words(inode).iter().for_each(|(name, value)| word(name, value)),
+                Keyword::Xattr => xattr_words(inode)
+                    .iter()
+                    .for_each(|(name, value)| word(name, value)),
                 Keyword::Sha256 => {
                     if let (NodeKind::File { .. }, Some(digest)) = (&inode.node.kind, sha256) {
                         word(name, digest.encoded().as_bytes());
@@ -72,7 +74,12 @@ impl Mtree {
         }
         let names: Vec<&str> = Keywords::umoci().iter().map(Keyword::name).collect();
         comment("keywords", &names.join(","));
-        Writer { mtree: self, out, set: Vec::new() }.tree()
+        Writer {
+            mtree: self,
+            out,
+            set: Vec::new(),
+        }
+        .tree()
     }
 }
 
@@ -99,11 +106,14 @@ impl<'a> Writer<'a> {
                 self.out.extend_from_slice(b"..\n");
                 continue;
             };
-            let Some(line) = mtree.entries.get(&path) else { continue };
+            let Some(line) = mtree.entries.get(&path) else {
+                continue;
+            };
             self.open(&path, line);
             stack.push(Step::End);
             let below = children.get(&path).map(Vec::as_slice).unwrap_or_default();
-            let (dirs, files): (Vec<&TreePath>, Vec<&TreePath>) = below.iter().copied().partition(|p| is_dir(mtree, p));
+            let (dirs, files): (Vec<&TreePath>, Vec<&TreePath>) =
+                below.iter().copied().partition(|p| is_dir(mtree, p));
             for file in files {
                 if let Some(line) = mtree.entries.get(file) {
                     self.out.extend_from_slice(b"    ");
@@ -130,16 +140,24 @@ impl<'a> Writer<'a> {
     }
 
     fn open(&mut self, path: &TreePath, line: &[u8]) {
-        let shown = if path.as_bytes().contains(&b'\n') { vis::encode(path.as_bytes()) } else { path.as_bytes().to_vec() };
+        let shown = if path.as_bytes().contains(&b'\n') {
+            vis::encode(path.as_bytes())
+        } else {
+            path.as_bytes().to_vec()
+        };
         self.out.extend_from_slice(b"\n# ");
-        self.out.extend_from_slice(if path.is_root() { b"." } else { &shown });
+        self.out
+            .extend_from_slice(if path.is_root() { b"." } else { &shown });
         self.out.push(b'\n');
         let owner: Vec<Vec<u8>> = pairs(line)
             .filter(|(name, _)| matches!(*name, b"uid" | b"gid"))
             .map(|(name, value)| [name, b"=", value].concat())
             .collect();
         if path.is_root() || !owner.iter().all(|word| self.set.contains(word)) {
-            self.set = [&b"type=file"[..], b"nlink=1", b"mode=0664"].iter().map(|w| w.to_vec()).collect();
+            self.set = [&b"type=file"[..], b"nlink=1", b"mode=0664"]
+                .iter()
+                .map(|w| w.to_vec())
+                .collect();
             self.set.extend(owner);
             self.out.extend_from_slice(b"/set ");
             self.out.extend_from_slice(&self.set.join(&b' '));
@@ -161,7 +179,10 @@ impl<'a> Writer<'a> {
 }
 
 fn is_dir(mtree: &Mtree, path: &TreePath) -> bool {
-    mtree.entries.get(path).is_some_and(|line| pairs(line).any(|word| word == (b"type", b"dir")))
+    mtree
+        .entries
+        .get(path)
+        .is_some_and(|line| pairs(line).any(|word| word == (b"type", b"dir")))
 }
 
 #[cfg(test)]
@@ -179,9 +200,26 @@ pub(super) mod tests {
             NodeKind::Symlink { target } => target.len() as u64,
             _ => 4096,
         };
-        let mtime = Time { sec: 1_795_456_081, nsec: 5 };
-        let node = Node { kind, mode, uid: 0, gid: 0, mtime, xattrs: Xattrs::new() };
-        Inode { node, size, nlink, dev: 1, ino: 1, ctime: mtime }
+        let mtime = Time {
+            sec: 1_795_456_081,
+            nsec: 5,
+        };
+        let node = Node {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime,
+            xattrs: Xattrs::new(),
+        };
+        Inode {
+            node,
+            size,
+            nlink,
+            dev: 1,
+            ino: 1,
+            ctime: mtime,
+        }
     }
 
     #[test]
@@ -190,16 +228,29 @@ pub(super) mod tests {
         let dir = |nlink| inode(NodeKind::Dir, 0o755, nlink);
         mtree.insert(path("."), &dir(4), None);
         let empty = Digest::sha256(b"");
-        mtree.insert(path("after"), &inode(NodeKind::File { size: 0 }, 0o644, 1), Some(&empty));
-        let link = NodeKind::Symlink { target: b"a b".to_vec() };
+        mtree.insert(
+            path("after"),
+            &inode(NodeKind::File { size: 0 }, 0o644, 1),
+            Some(&empty),
+        );
+        let link = NodeKind::Symlink {
+            target: b"a b".to_vec(),
+        };
         mtree.insert(path("l"), &inode(link, 0o777, 1), None);
         mtree.insert(path("d1"), &dir(3), None);
-        mtree.insert(path("d1/f"), &inode(NodeKind::File { size: 3 }, 0o664, 1), Some(&empty));
+        mtree.insert(
+            path("d1/f"),
+            &inode(NodeKind::File { size: 3 }, 0o664, 1),
+            Some(&empty),
+        );
         mtree.insert(path("d1/sub dir"), &dir(2), None);
         let mut other = dir(2);
         (other.node.uid, other.node.gid) = (5, 6);
         other.node.xattrs.insert(b"user.a".to_vec(), b"v".to_vec());
-        other.node.xattrs.insert(b"security.selinux".to_vec(), b"v".to_vec());
+        other
+            .node
+            .xattrs
+            .insert(b"security.selinux".to_vec(), b"v".to_vec());
         mtree.insert(path("d2"), &other, None);
         let header = Header {
             user: Some("root".to_owned()),
@@ -240,6 +291,9 @@ d2 size=4096 type=dir mode=0755 nlink=2 {t} xattr.user.a=dg==
         );
         let text = mtree.format(&header);
         assert_eq!(String::from_utf8(text.clone()).expect("utf-8"), want);
-        assert_eq!(Mtree::parse(&text).expect("own text").entries.len(), mtree.entries.len());
+        assert_eq!(
+            Mtree::parse(&text).expect("own text").entries.len(),
+            mtree.entries.len()
+        );
     }
 }

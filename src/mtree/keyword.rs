@@ -35,8 +35,8 @@ pub enum Keyword {
 }
 
 use Keyword::{
-    Cksum, Flags, Gid, Gname, Link, Md5, Mode, Nlink, Ripemd160, Sha1, Sha256, Sha384, Sha512, Sha512_256, Size, TarTime,
-    Time, Type, Uid, Uname, Xattr,
+    Cksum, Flags, Gid, Gname, Link, Md5, Mode, Nlink, Ripemd160, Sha1, Sha256, Sha384, Sha512, Sha512_256,
+    Size, TarTime, Time, Type, Uid, Uname, Xattr,
 };
 
 /// Each keyword with its name and its other names.
@@ -67,17 +67,26 @@ const NAMES: [(Keyword, &str, &[&str]); 21] = [
 impl Keyword {
     /// Looks a keyword up by any of its names.
     pub fn from_name(name: &str) -> Option<Self> {
-        NAMES.iter().find(|(_, n, other)| *n == name || other.contains(&name)).map(|(k, ..)| *k)
+        NAMES
+            .iter()
+            .find(|(_, n, other)| *n == name || other.contains(&name))
+            .map(|(k, ..)| *k)
     }
 
     /// The name that is written.
     pub fn name(self) -> &'static str {
-        NAMES.iter().find(|(k, ..)| *k == self).map_or("", |(_, name, _)| name)
+        NAMES
+            .iter()
+            .find(|(k, ..)| *k == self)
+            .map_or("", |(_, name, _)| name)
     }
 
     /// Whether its value is in the content of the file.
     pub fn needs_content(self) -> bool {
-        matches!(self, Sha256 | Cksum | Md5 | Sha1 | Sha384 | Sha512 | Sha512_256 | Ripemd160)
+        matches!(
+            self,
+            Sha256 | Cksum | Md5 | Sha1 | Sha384 | Sha512 | Sha512_256 | Ripemd160
+        )
     }
 
     /// The value for `inode`; `None` if files of its type have none, or if it is not in the metadata. For
@@ -118,7 +127,8 @@ const HOST_XATTRS: [&[u8]; 2] = [b"security.selinux", b"system.nfs4_acl"];
 
 /// Whether `word`, a name that begins with `xattr.`, speaks of an attribute of the host.
 pub(super) fn is_host_xattr(word: &[u8]) -> bool {
-    word.strip_prefix(b"xattr.").is_some_and(|name| HOST_XATTRS.contains(&name))
+    word.strip_prefix(b"xattr.")
+        .is_some_and(|name| HOST_XATTRS.contains(&name))
 }
 
 /// `xattr.NAME` and value for each extended attribute of a file or directory.
@@ -126,10 +136,19 @@ pub(super) fn xattr_words(inode: &Inode) -> Vec<(Vec<u8>, Vec<u8>)> {
     if !matches!(inode.node.kind, NodeKind::File { .. } | NodeKind::Dir) {
         return Vec::new();
     }
-    let own = inode.node.xattrs.iter().filter(|(name, _)| !HOST_XATTRS.contains(&name.as_slice()));
+    let own = inode
+        .node
+        .xattrs
+        .iter()
+        .filter(|(name, _)| !HOST_XATTRS.contains(&name.as_slice()));
     let word = |(name, value): (&Vec<u8>, &Vec<u8>)| {
         let name = [&b"xattr."[..], &vis::encode(name)].concat();
-        (name, base64::engine::general_purpose::STANDARD.encode(value).into_bytes())
+        (
+            name,
+            base64::engine::general_purpose::STANDARD
+                .encode(value)
+                .into_bytes(),
+        )
     };
     own.map(word).collect()
 }
@@ -141,7 +160,9 @@ pub struct Keywords(Vec<Keyword>);
 impl Keywords {
     /// Those that bundles use, in the order in which they are written.
     pub fn umoci() -> Self {
-        Self(vec![Size, Type, Uid, Gid, Mode, Link, Nlink, TarTime, Sha256, Xattr])
+        Self(vec![
+            Size, Type, Uid, Gid, Mode, Link, Nlink, TarTime, Sha256, Xattr,
+        ])
     }
 
     /// Reads names separated by commas or spaces.

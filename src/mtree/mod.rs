@@ -51,8 +51,10 @@ impl Mtree {
 
 /// The words of a line as pairs.
 fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    line.split(|&c| c == b' ').filter(|w| !w.is_empty()).map(|word| match word.iter().position(|&c| c == b'=') {
-        Some(at) => (&word[..at], &word[at + 1..]),
-        None => (word, &b""[..]),
+    line.split(|&c| c == b' ').filter(|w| !w.is_empty()).map(|word| {
+        match word.iter().position(|&c| c == b'=') {
+            Some(at) => (&word[..at], &word[at + 1..]),
+            None => (word, &b""[..]),
+        }
     })
 }

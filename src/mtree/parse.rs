@@ -17,7 +17,10 @@ impl Mtree {
         let mut joined: Vec<u8> = Vec::new();
         for (number, line) in text.split(|&c| c == b'\n').enumerate() {
             let bad = |why: &str| {
-                Error::new(ErrorKind::Corrupt, format!("invalid mtree: line {}: {why}", number + 1))
+                Error::new(
+                    ErrorKind::Corrupt,
+                    format!("invalid mtree: line {}: {why}", number + 1),
+                )
             };
             let line = line.strip_suffix(b"\r").unwrap_or(line).trim_ascii();
             if let Some(part) = line.strip_suffix(b"\\") {
@@ -25,7 +28,11 @@ impl Mtree {
                 joined.push(b' ');
                 continue;
             }
-            let whole = if joined.is_empty() { line.to_vec() } else { [std::mem::take(&mut joined), line.to_vec()].concat() };
+            let whole = if joined.is_empty() {
+                line.to_vec()
+            } else {
+                [std::mem::take(&mut joined), line.to_vec()].concat()
+            };
             let (first, rest) = match whole.iter().position(|c| matches!(c, b' ' | b'\t')) {
                 Some(at) => (&whole[..at], &whole[at + 1..]),
                 None => (whole.as_slice(), &b""[..]),
@@ -47,7 +54,10 @@ impl Mtree {
                     };
                     let path = path.map_err(|e| bad(&e.to_string()))?;
                     let own: Vec<(Vec<u8>, Vec<u8>)> = words(rest).collect();
-                    if own.iter().any(|word| *word == (b"type".to_vec(), b"dir".to_vec())) {
+                    if own
+                        .iter()
+                        .any(|word| *word == (b"type".to_vec(), b"dir".to_vec()))
+                    {
                         at = path.clone();
                     }
                     let inherited = set.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
@@ -82,7 +92,10 @@ fn words(rest: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
     let found: Vec<(Vec<u8>, Vec<u8>)> = pairs(&line)
         .map(|(name, value)| {
             let known = std::str::from_utf8(name).ok().and_then(Keyword::from_name);
-            (known.map_or_else(|| name.to_vec(), |k| k.name().as_bytes().to_vec()), value.to_vec())
+            (
+                known.map_or_else(|| name.to_vec(), |k| k.name().as_bytes().to_vec()),
+                value.to_vec(),
+            )
         })
         .collect();
     found.into_iter()
@@ -108,8 +121,14 @@ mod tests {
     #[test]
     fn errors_name_the_line() {
         for (text, want) in [
-            (&b". type=dir\nbad\\q size=1\n"[..], "invalid mtree: line 2: invalid escape in a name"),
-            (b"a\\000b\n", "invalid mtree: line 1: invalid file name: \"a\\0b\""),
+            (
+                &b". type=dir\nbad\\q size=1\n"[..],
+                "invalid mtree: line 2: invalid escape in a name",
+            ),
+            (
+                b"a\\000b\n",
+                "invalid mtree: line 1: invalid file name: \"a\\0b\"",
+            ),
         ] {
             assert_eq!(Mtree::parse(text).expect_err(want).to_string(), want);
         }

@@ -78,7 +78,10 @@ mod tests {
     #[test]
     fn foreign_escapes_are_read() {
         for (text, want) in [
-            (&b"\\s\\n\\x41\\^A\\M-a\\M^A\\\""[..], Some(&b" \nA\x01\xe1\x81\""[..])),
+            (
+                &b"\\s\\n\\x41\\^A\\M-a\\M^A\\\""[..],
+                Some(&b" \nA\x01\xe1\x81\""[..]),
+            ),
             (b"\\", None),
             (b"\\q", None),
             (b"\\777", None),

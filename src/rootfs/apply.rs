@@ -10,7 +10,9 @@ use std::io::{Read, Write};
 
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{Dir, IdMap, ROOTLESS_XATTR, Root, XattrSet, encode_rootless, in_user_namespace, is_forbidden};
+use crate::fs::{
+    Dir, IdMap, ROOTLESS_XATTR, Root, XattrSet, encode_rootless, in_user_namespace, is_forbidden,
+};
 use crate::layer::{Entry, EntryBody, LayerReader};
 use crate::node::{Inode, Node, NodeKind, Time, TreePath};
 use crate::progress::{Counter, Monitor};
@@ -72,7 +74,9 @@ enum Pending {
 
 impl std::fmt::Debug for Extractor<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Extractor").field("root", &self.root).finish_non_exhaustive()
+        f.debug_struct("Extractor")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
     }
 }
 
@@ -112,11 +116,13 @@ impl<'a> Extractor<'a> {
         self.layer = Progress::default();
         while let Some(entry) = layer.next_entry()? {
             let path = entry.path.clone();
-            self.entry(entry, layer).context(|| format!("unpack entry {path}"))?;
+            self.entry(entry, layer)
+                .context(|| format!("unpack entry {path}"))?;
             self.monitor.count(Counter::EntriesApplied, 1);
         }
         for (path, pending) in std::mem::take(&mut self.layer.dirs).into_iter().rev() {
-            self.settle(&path, pending).context(|| format!("unpack entry {path}"))?;
+            self.settle(&path, pending)
+                .context(|| format!("unpack entry {path}"))?;
         }
         self.root.restore()
     }
@@ -144,7 +150,9 @@ impl<'a> Extractor<'a> {
         }
         self.inherits |= node.xattrs.contains_key(DEFAULT_ACL);
         self.layer.touched.insert(TreePath::root());
-        self.layer.dirs.insert(TreePath::root(), Pending::Entry(Box::new(node)));
+        self.layer
+            .dirs
+            .insert(TreePath::root(), Pending::Entry(Box::new(node)));
         Ok(())
     }
 
@@ -155,7 +163,12 @@ impl<'a> Extractor<'a> {
         let existing = self.root.stat(&dir, name)?;
         match &existing {
             Some(old) if old.node.is_dir() && node.is_dir() => {}
-            Some(old) if self.opts.keep_dirlinks && node.is_dir() && is_link(old) && self.root.dir(path).is_ok() => {
+            Some(old)
+                if self.opts.keep_dirlinks
+                    && node.is_dir()
+                    && is_link(old)
+                    && self.root.dir(path).is_ok() =>
+            {
                 self.touch(&key);
                 return Ok(());
             }
@@ -170,7 +183,9 @@ impl<'a> Extractor<'a> {
                 if existing.is_none_or(|old| !old.node.is_dir()) {
                     self.root.make_dir(&dir, name)?;
                 }
-                self.layer.dirs.insert(key.clone(), Pending::Entry(Box::new(node)));
+                self.layer
+                    .dirs
+                    .insert(key.clone(), Pending::Entry(Box::new(node)));
             }
             NodeKind::File { size } => {
                 let size = *size;
@@ -202,14 +217,22 @@ impl<'a> Extractor<'a> {
     }
 
     fn hard_link(&mut self, path: &TreePath, target: &TreePath) -> Result<()> {
-        let missing = || Error::new(ErrorKind::NotFound, format!("hard link to {target}, which does not exist"));
+        let missing = || {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("hard link to {target}, which does not exist"),
+            )
+        };
         let (from, from_name) = match self.root.parent(target) {
             Err(err) if err.kind() == ErrorKind::NotFound => return Err(missing()),
             found => found?,
         };
         let linked = self.root.stat(&from, &from_name)?.ok_or_else(missing)?;
         if linked.node.is_dir() {
-            return Err(Error::new(ErrorKind::Corrupt, format!("hard link to the directory {target}")));
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("hard link to the directory {target}"),
+            ));
         }
         let dir = self.make_parent(path)?;
         let name = path.name();
@@ -239,7 +262,9 @@ impl<'a> Extractor<'a> {
             root.make_dir(dir, name)?;
             // Nobody says what a directory is like that has no entry; this is the same on every machine.
             let key = Root::path_of(dir, name);
-            self.layer.dirs.insert(key, Pending::Entry(Box::new(Node::dir(0o755))));
+            self.layer
+                .dirs
+                .insert(key, Pending::Entry(Box::new(Node::dir(0o755))));
             Ok(())
         };
         root.dir_or_make(&parent, &mut make)
@@ -258,7 +283,9 @@ impl<'a> Extractor<'a> {
     /// A directory or link is gone: what was known of paths through it no longer holds.
     fn drop_below(&mut self, path: &TreePath) {
         self.root.forget();
-        self.layer.dirs.retain(|key, _| key != path && !key.is_below(path));
+        self.layer
+            .dirs
+            .retain(|key, _| key != path && !key.is_below(path));
     }
 
     /// Notes the time of a directory whose children are about to change.
@@ -266,7 +293,9 @@ impl<'a> Extractor<'a> {
         if !self.layer.dirs.contains_key(dir.path())
             && let Some(inode) = self.root.stat(dir, b".")?
         {
-            self.layer.dirs.insert(dir.path().clone(), Pending::Time(inode.node.mtime));
+            self.layer
+                .dirs
+                .insert(dir.path().clone(), Pending::Time(inode.node.mtime));
         }
         Ok(())
     }
@@ -315,7 +344,9 @@ impl<'a> Extractor<'a> {
         let mut stack = vec![Root::path_of(dir, name)];
         while let Some(path) = stack.pop() {
             let (dir, name) = self.root.parent(&path)?;
-            let Some(old) = self.root.stat(&dir, &name)? else { continue };
+            let Some(old) = self.root.stat(&dir, &name)? else {
+                continue;
+            };
             if !self.layer.touched.contains(&path) {
                 self.replace(&dir, &name, &old)?;
             } else if old.node.is_dir() {
@@ -355,8 +386,11 @@ impl<'a> Extractor<'a> {
     /// Sets all that an entry says of a file that was just made.
     fn attributes(&mut self, dir: &Dir, name: &[u8], node: &Node) -> Result<()> {
         if !self.opts.id_map.rootless {
-            let (uid, gid) =
-                self.opts.id_map.to_host(node.uid, node.gid).context(|| "apply hdr metadata: unmap header")?;
+            let (uid, gid) = self
+                .opts
+                .id_map
+                .to_host(node.uid, node.gid)
+                .context(|| "apply hdr metadata: unmap header")?;
             self.root.chown(dir, name, uid, gid)?;
         }
         if !matches!(node.kind, NodeKind::Symlink { .. }) {
@@ -377,8 +411,11 @@ impl<'a> Extractor<'a> {
             Pending::Entry(node) => {
                 self.root.settle(path);
                 if !self.opts.id_map.rootless {
-                    let (uid, gid) =
-                        self.opts.id_map.to_host(node.uid, node.gid).context(|| "apply hdr metadata: unmap header")?;
+                    let (uid, gid) = self
+                        .opts
+                        .id_map
+                        .to_host(node.uid, node.gid)
+                        .context(|| "apply hdr metadata: unmap header")?;
                     self.root.chown(&dir, b".", uid, gid)?;
                 }
                 // Attributes and times before the mode, which may lock us out.
@@ -401,7 +438,12 @@ impl<'a> Extractor<'a> {
                 continue;
             }
             if attribute == ROOTLESS_XATTR {
-                self.warn_xattr(dir, name, if rootless { "dropping" } else { "keeping" }, attribute);
+                self.warn_xattr(
+                    dir,
+                    name,
+                    if rootless { "dropping" } else { "keeping" },
+                    attribute,
+                );
                 if rootless {
                     continue;
                 }
@@ -436,7 +478,10 @@ impl<'a> Extractor<'a> {
 
     fn warn_xattr(&self, dir: &Dir, name: &[u8], what: &str, attribute: &[u8]) {
         let path = Root::path_of(dir, name);
-        self.monitor.warn(format_args!("xattr{{{path}}} {what} {:?}", String::from_utf8_lossy(attribute)));
+        self.monitor.warn(format_args!(
+            "xattr{{{path}}} {what} {:?}",
+            String::from_utf8_lossy(attribute)
+        ));
     }
 }
 
@@ -445,5 +490,8 @@ fn is_link(inode: &Inode) -> bool {
 }
 
 fn root_type() -> Error {
-    Error::new(ErrorKind::UnsafePath, "malicious tar entry -- refusing to change type of root directory")
+    Error::new(
+        ErrorKind::UnsafePath,
+        "malicious tar entry -- refusing to change type of root directory",
+    )
 }

@@ -23,8 +23,12 @@ pub struct PackOptions {
 /// Leaves out the changes at and below each of `masks`.
 pub fn filter_masked(changes: Vec<Change>, masks: &[TreePath]) -> Vec<Change> {
     let masks: HashSet<&TreePath> = masks.iter().collect();
-    let masked = |path: &TreePath| masks.contains(path) || path.ancestors().any(|above| masks.contains(&above));
-    changes.into_iter().filter(|change| !masked(&change.path)).collect()
+    let masked =
+        |path: &TreePath| masks.contains(path) || path.ancestors().any(|above| masks.contains(&above));
+    changes
+        .into_iter()
+        .filter(|change| !masked(&change.path))
+        .collect()
 }
 
 /// Writes a layer of `changes`, which are sorted by path: the paths as they are now, and whiteouts for those removed.
@@ -38,7 +42,13 @@ pub fn pack<W: Write>(
     opts: &PackOptions,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let mut packer = Packer { root, out, opts, monitor, links: HashMap::new() };
+    let mut packer = Packer {
+        root,
+        out,
+        opts,
+        monitor,
+        links: HashMap::new(),
+    };
     // Paths below which nothing of a lower layer is left.
     let mut gone: HashSet<&TreePath> = HashSet::new();
     for change in changes {
@@ -68,7 +78,13 @@ pub fn pack_tree<W: Write>(
     opts: &PackOptions,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let mut packer = Packer { root, out, opts, monitor, links: HashMap::new() };
+    let mut packer = Packer {
+        root,
+        out,
+        opts,
+        monitor,
+        links: HashMap::new(),
+    };
     for item in scan_from(root, source.clone()) {
         let (path, inode) = item?;
         let below = &path.as_bytes()[source.as_bytes().len()..];
@@ -93,7 +109,9 @@ impl<W: Write> Packer<'_, W> {
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
             found => found?,
         };
-        let Some(mut inode) = self.root.stat(&dir, &name)? else { return Ok(None) };
+        let Some(mut inode) = self.root.stat(&dir, &name)? else {
+            return Ok(None);
+        };
         inode.node.xattrs = self.root.xattrs(&dir, &name)?;
         Ok(Some(inode))
     }
@@ -122,22 +140,32 @@ impl<W: Write> Packer<'_, W> {
 
     /// The node as it stands in a layer: owners of the container, no attributes of the host.
     fn node(&self, path: &TreePath, mut node: Node) -> Result<Node> {
-        let rootless = node.xattrs.get(ROOTLESS_XATTR).map(|value| decode_rootless(value));
+        let rootless = node
+            .xattrs
+            .get(ROOTLESS_XATTR)
+            .map(|value| decode_rootless(value));
         if self.opts.id_map.rootless {
             let owner = rootless.transpose().context(|| path.to_string())?;
             (node.uid, node.gid) = owner.unwrap_or((0, 0));
             node.xattrs.remove(ROOTLESS_XATTR);
         } else {
             if rootless.is_some() {
-                self.monitor.warn(format_args!("xattr{{{path}}} keeping \"user.rootlesscontainers\""));
+                self.monitor.warn(format_args!(
+                    "xattr{{{path}}} keeping \"user.rootlesscontainers\""
+                ));
             }
-            (node.uid, node.gid) =
-                self.opts.id_map.to_container(node.uid, node.gid).context(|| path.to_string())?;
+            (node.uid, node.gid) = self
+                .opts
+                .id_map
+                .to_container(node.uid, node.gid)
+                .context(|| path.to_string())?;
         }
         node.xattrs.retain(|name, value| {
             if value.is_empty() && !is_forbidden(name) {
                 let name = String::from_utf8_lossy(name);
-                self.monitor.warn(format_args!("xattr{{{path}}} a layer cannot hold the empty value of {name:?}"));
+                self.monitor.warn(format_args!(
+                    "xattr{{{path}}} a layer cannot hold the empty value of {name:?}"
+                ));
             }
             !is_forbidden(name) && !value.is_empty()
         });
@@ -149,7 +177,10 @@ impl<W: Write> Packer<'_, W> {
 }
 
 fn vanished(path: &TreePath) -> Error {
-    Error::new(ErrorKind::NotFound, format!("{path} vanished while the tree was read"))
+    Error::new(
+        ErrorKind::NotFound,
+        format!("{path} vanished while the tree was read"),
+    )
 }
 
 #[cfg(test)]
@@ -159,9 +190,17 @@ mod tests {
     #[test]
     fn masks_take_whole_subtrees_and_nothing_beside() {
         let path = |text: &str| TreePath::clean(text.as_bytes()).expect("path");
-        let change = |text: &str| Change { path: path(text), kind: ChangeKind::Added };
-        let changes = ["volume", "volume/a/b", "volumetest", "some/volume"].map(change).to_vec();
-        let left: Vec<_> = filter_masked(changes, &[path("/volume/")]).into_iter().map(|c| c.path).collect();
+        let change = |text: &str| Change {
+            path: path(text),
+            kind: ChangeKind::Added,
+        };
+        let changes = ["volume", "volume/a/b", "volumetest", "some/volume"]
+            .map(change)
+            .to_vec();
+        let left: Vec<_> = filter_masked(changes, &[path("/volume/")])
+            .into_iter()
+            .map(|c| c.path)
+            .collect();
         assert_eq!(left, [path("volumetest"), path("some/volume")]);
     }
 }

@@ -20,12 +20,18 @@ pub struct TreeScan<'a> {
 /// # Errors
 /// Items fail for what cannot be read; a name that vanishes during the walk is left out.
 pub fn scan(root: &Root) -> Result<TreeScan<'_>> {
-    Ok(TreeScan { root, stack: vec![TreePath::root()] })
+    Ok(TreeScan {
+        root,
+        stack: vec![TreePath::root()],
+    })
 }
 
 /// Walks what is at and below `start`.
 pub(super) fn scan_from(root: &Root, start: TreePath) -> TreeScan<'_> {
-    TreeScan { root, stack: vec![start] }
+    TreeScan {
+        root,
+        stack: vec![start],
+    }
 }
 
 impl TreeScan<'_> {
@@ -34,8 +40,13 @@ impl TreeScan<'_> {
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
             found => found?,
         };
-        let Some(mut inode) = self.root.stat(&dir, &name)? else { return Ok(None) };
-        if matches!(inode.node.kind, NodeKind::File { .. } | NodeKind::Dir | NodeKind::Symlink { .. }) {
+        let Some(mut inode) = self.root.stat(&dir, &name)? else {
+            return Ok(None);
+        };
+        if matches!(
+            inode.node.kind,
+            NodeKind::File { .. } | NodeKind::Dir | NodeKind::Symlink { .. }
+        ) {
             inode.node.xattrs = self.root.xattrs(&dir, &name)?;
         }
         if inode.node.is_dir() {

@@ -51,16 +51,28 @@ impl Store {
     /// [`ErrorKind::Corrupt`] if a document that refs lead to is damaged, since what it needs is not known;
     /// [`ErrorKind::Busy`] if others use the layout for longer than the time to wait.
     pub fn plan_gc(&self, _opts: &GcOptions, monitor: &dyn Monitor) -> Result<GcPlan> {
-        let lock = match self.layout.lock(LockMode::Exclusive, self.opts.lock_timeout, "gc") {
+        let lock = match self
+            .layout
+            .lock(LockMode::Exclusive, self.opts.lock_timeout, "gc")
+        {
             Ok(lock) => Some(lock),
             // Nobody can write to it, so nobody need be kept out.
             Err(err) if matches!(err.kind(), ErrorKind::ReadOnly | ErrorKind::Denied) => None,
             Err(err) => return Err(err),
         };
         for path in self.layout.foreign_entries()? {
-            monitor.warn(format_args!("{} belongs to no digest algorithm that is known, left alone", path.display()));
+            monitor.warn(format_args!(
+                "{} belongs to no digest algorithm that is known, left alone",
+                path.display()
+            ));
         }
-        let open = || if self.opts.index { Index::open(&self.layout, monitor) } else { Index::in_memory() };
+        let open = || {
+            if self.opts.index {
+                Index::open(&self.layout, monitor)
+            } else {
+                Index::in_memory()
+            }
+        };
         let plan = |index: &Index| index.write(|tables| plan(tables, &self.layout, monitor));
         let mut index = open()?;
         let remove = match plan(&index) {
@@ -81,12 +93,18 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::ReadOnly`] or [`ErrorKind::Denied`] if there is something to remove that cannot be removed.
     pub fn collect(&self, plan: GcPlan, monitor: &dyn Monitor) -> Result<GcReport> {
-        let report = GcReport { blobs: plan.remove.len() as u64, bytes: plan.remove.values().sum() };
+        let report = GcReport {
+            blobs: plan.remove.len() as u64,
+            bytes: plan.remove.values().sum(),
+        };
         if plan.lock.is_none() {
             if plan.remove.is_empty() {
                 return Ok(report);
             }
-            let text = format!("cannot remove blobs from {}: it is not writable", self.layout.path().display());
+            let text = format!(
+                "cannot remove blobs from {}: it is not writable",
+                self.layout.path().display()
+            );
             return Err(Error::new(ErrorKind::ReadOnly, text));
         }
         if !plan.remove.is_empty() {
@@ -113,7 +131,9 @@ fn plan(tables: &mut Tables<'_>, layout: &Layout, monitor: &dyn Monitor) -> Resu
     damaged.extend(tables.sync_blobs(layout, monitor)?);
     for Damaged { digest, error } in damaged {
         if tables.count(&digest)? > 0 {
-            let text = format!("blob {digest} is damaged, so what it needs is not known; nothing is removed: {error}");
+            let text = format!(
+                "blob {digest} is damaged, so what it needs is not known; nothing is removed: {error}"
+            );
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
         monitor.warn(format_args!("blob {digest} is damaged, left alone: {error}"));
@@ -159,7 +179,10 @@ impl Doomed {
                 };
                 // Counts are exact, so one that is zero already would be a damage that the caller must not build on.
                 let left = count.checked_sub(1).ok_or_else(|| {
-                    Error::new(ErrorKind::Corrupt, format!("index database: the count of {child} is too low"))
+                    Error::new(
+                        ErrorKind::Corrupt,
+                        format!("index database: the count of {child} is too low"),
+                    )
                 })?;
                 self.held.insert(child, left);
                 if left == 0 {
@@ -183,7 +206,13 @@ impl Doomed {
             let mut spared = false;
             for (referrer, subjects) in &referrers {
                 let stays = |subject: &Digest| Ok(!self.is_doomed(subject) && tables.is_present(subject)?);
-                if self.is_doomed(referrer) && subjects.iter().map(stays).collect::<Result<Vec<_>>>()?.contains(&true) {
+                if self.is_doomed(referrer)
+                    && subjects
+                        .iter()
+                        .map(stays)
+                        .collect::<Result<Vec<_>>>()?
+                        .contains(&true)
+                {
                     self.spare(tables, *referrer)?;
                     spared = true;
                 }
@@ -249,9 +278,16 @@ mod tests {
         }
 
         fn tag(&self, name: &str, media_type: &str, digest: Digest) {
-            let size = self.store.layout().blob_size(&digest).expect("stat").expect("blob");
+            let size = self
+                .store
+                .layout()
+                .blob_size(&digest)
+                .expect("stat")
+                .expect("blob");
             let name: RefName = name.parse().expect("name");
-            self.store.set_ref(&name, Descriptor::new(media_type, digest, size)).expect("tag");
+            self.store
+                .set_ref(&name, Descriptor::new(media_type, digest, size))
+                .expect("tag");
         }
 
         fn gc(&self) -> Result<u64> {
@@ -260,11 +296,17 @@ mod tests {
         }
 
         fn there(&self, digests: &[Digest]) -> bool {
-            digests.iter().all(|d| self.store.layout().blob_size(d).expect("stat").is_some())
+            digests
+                .iter()
+                .all(|d| self.store.layout().blob_size(d).expect("stat").is_some())
         }
 
         fn count(&self) -> usize {
-            self.store.layout().blobs(Algorithm::Sha256).expect("list").count()
+            self.store
+                .layout()
+                .blobs(Algorithm::Sha256)
+                .expect("list")
+                .count()
         }
     }
 
@@ -284,14 +326,18 @@ mod tests {
             step();
             assert_eq!(f.gc().expect("gc"), 0);
             step();
-            f.store.remove_ref(&"drop".parse().expect("name")).expect("remove");
+            f.store
+                .remove_ref(&"drop".parse().expect("name"))
+                .expect("remove");
             f.blob("a stray blob of another program");
             step();
             assert_eq!(f.gc().expect("gc"), 4);
             step();
             assert!(f.there(&[keep]) && f.there(&kept) && !f.there(&[drop]) && !f.there(&dropped[..1]));
             assert_eq!(f.gc().expect("second"), 0);
-            f.store.remove_ref(&"keep".parse().expect("name")).expect("remove");
+            f.store
+                .remove_ref(&"keep".parse().expect("name"))
+                .expect("remove");
             assert_eq!(f.gc().expect("last"), 3);
             assert_eq!(f.count(), 0);
         }
@@ -302,8 +348,12 @@ mod tests {
         let f = fixture();
         let (docker, a) = f.manifest(1, "");
         let (inner, b) = f.manifest(2, "");
-        let index = f.blob(&format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{inner}","size":1}}]}}"#));
-        let outer = f.blob(&format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{index}","size":1}}]}}"#));
+        let index = f.blob(&format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"digest":"{inner}","size":1}}]}}"#
+        ));
+        let outer = f.blob(&format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"digest":"{index}","size":1}}]}}"#
+        ));
         let needed = f.blob("needed");
         let unknown = f.blob(&format!(r#"{{"what":{{"where":["{needed}"]}}}}"#));
         f.tag("docker", MediaType::DOCKER_MANIFEST, docker);
@@ -320,11 +370,15 @@ mod tests {
         let subject = format!(r#","subject":{{"digest":"{image}","size":1}}"#);
         let (about, parts) = f.manifest(2, &subject);
         let (again, _) = f.manifest(3, &format!(r#","subject":{{"digest":"{about}","size":1}}"#));
-        let cycle = f.blob(&format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{image}","size":1}}]{subject}}}"#));
+        let cycle = f.blob(&format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"digest":"{image}","size":1}}]{subject}}}"#
+        ));
         f.tag("image", MediaType::MANIFEST, image);
         assert_eq!(f.gc().expect("gc"), 0);
         assert!(f.there(&[about, again, cycle]) && f.there(&parts));
-        f.store.remove_ref(&"image".parse().expect("name")).expect("remove");
+        f.store
+            .remove_ref(&"image".parse().expect("name"))
+            .expect("remove");
         f.gc().expect("gc");
         assert_eq!(f.count(), 0, "nothing refers to any of them");
     }
@@ -338,7 +392,8 @@ mod tests {
         f.gc().expect("gc");
         let (two_again, _) = f.manifest(2, "");
         assert_eq!(two, two_again);
-        let index = format!(r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"x/y","digest":"{two}","size":1}}]}}"#);
+        let index =
+            format!(r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"x/y","digest":"{two}","size":1}}]}}"#);
         std::fs::write(f.store.layout().path().join("index.json"), index).expect("write in place");
         f.gc().expect("gc");
         assert!(f.there(&[two]) && f.there(&parts) && !f.there(&[one]));
@@ -354,7 +409,10 @@ mod tests {
         let good = std::fs::read(&path).expect("read");
         std::fs::write(&path, "{}").expect("damage");
         let err = f.gc().context(|| "gc").expect_err("damaged");
-        assert!(err.kind() == ErrorKind::Corrupt && err.to_string().contains(&image.to_string()), "{err}");
+        assert!(
+            err.kind() == ErrorKind::Corrupt && err.to_string().contains(&image.to_string()),
+            "{err}"
+        );
         assert!(f.there(&[garbage]));
         std::fs::remove_file(&path).expect("remove");
         f.gc().expect("a sparse layout is valid");
@@ -373,7 +431,10 @@ mod tests {
         let plan = f.store.plan_gc(&GcOptions::default(), &monitor).expect("plan");
         f.store.collect(plan, &monitor).expect("collect");
         let warnings = monitor.warnings().join("\n");
-        assert!(warnings.contains("file.tmp") && warnings.contains("md5"), "{warnings}");
+        assert!(
+            warnings.contains("file.tmp") && warnings.contains("md5"),
+            "{warnings}"
+        );
         assert!(blobs.join("sha256/file.tmp").exists() && blobs.join("md5").exists());
     }
 
@@ -384,7 +445,11 @@ mod tests {
         f.tag("t", MediaType::MANIFEST, image);
         f.gc().expect("gc");
         let path = f.store.layout().private_dir().join("index.redb");
-        for bytes in [&b""[..], b"not a database at all, but long enough to be looked at", &[0; 100_000]] {
+        for bytes in [
+            &b""[..],
+            b"not a database at all, but long enough to be looked at",
+            &[0; 10_000],
+        ] {
             std::fs::write(&path, bytes).expect("damage");
             f.blob("garbage");
             assert_eq!(f.gc().expect("gc"), 1);
@@ -410,7 +475,8 @@ mod tests {
                 }
                 1 => {
                     let (image, _) = f.manifest(n, "");
-                    let index = format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{image}"}}],"n":{n}}}"#);
+                    let index =
+                        format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{image}"}}],"n":{n}}}"#);
                     f.tag(&name, MediaType::INDEX, f.blob(&index));
                 }
                 2 => drop(f.store.remove_ref(&name.parse().expect("name")).expect("remove")),
@@ -441,8 +507,12 @@ mod tests {
                     let store = Store::open(&path, StoreOptions::default()).expect("open");
                     for n in 0..8 {
                         let mut txn = store.begin("test").expect("begin");
-                        let layer = txn.put(format!("{thread} {n}").as_bytes(), MediaType::LAYER).expect("put");
-                        let config = txn.put(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG).expect("put");
+                        let layer = txn
+                            .put(format!("{thread} {n}").as_bytes(), MediaType::LAYER)
+                            .expect("put");
+                        let config = txn
+                            .put(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG)
+                            .expect("put");
                         let manifest = crate::spec::Manifest::new(config, vec![layer]);
                         let bytes = crate::spec::json::to_bytes(&manifest).expect("json");
                         let manifest = txn.put(&bytes, MediaType::MANIFEST).expect("put");
@@ -458,7 +528,10 @@ mod tests {
         let refs = f.store.refs().expect("refs");
         assert_eq!(refs.len(), 32);
         for entry in refs {
-            let manifest = f.store.read(&entry.descriptor.expect("descriptor")).expect("manifest");
+            let manifest = f
+                .store
+                .read(&entry.descriptor.expect("descriptor"))
+                .expect("manifest");
             let manifest: crate::spec::Manifest = crate::spec::json::parse(&manifest).expect("json");
             assert!(f.there(&[manifest.config.digest, manifest.layers[0].digest]));
         }

@@ -54,7 +54,10 @@ enum Probe {
 }
 
 fn refuse(digest: &Digest, why: impl fmt::Display) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("{digest} cannot be tagged: {why}"))
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{digest} cannot be tagged: {why}"),
+    )
 }
 
 impl Store {
@@ -70,22 +73,34 @@ impl Store {
             Error::new(ErrorKind::NotFound, text)
         };
         let size = self.layout.blob_size(digest)?.ok_or_else(missing)?;
-        let document = match self.probe(digest, size).context(|| format!("identify {digest}"))? {
+        let document = match self
+            .probe(digest, size)
+            .context(|| format!("identify {digest}"))?
+        {
             Probe::Document(document) => document,
             Probe::Other(what) => return Err(self.not_an_image(digest, what)),
         };
         let (media_type, evidence) = self.weigh(digest, &document, given)?;
         let mut descriptor = Descriptor::new(media_type, *digest, size);
-        let text = |name: &str| document.get(name).and_then(Value::as_str).filter(|t| !t.is_empty());
+        let text = |name: &str| {
+            document
+                .get(name)
+                .and_then(Value::as_str)
+                .filter(|t| !t.is_empty())
+        };
         descriptor.artifact_type = text("artifactType").map(str::to_owned);
-        descriptor.platform = self.platform(&descriptor).filter(|p| !p.os.is_empty() && !p.architecture.is_empty());
+        descriptor.platform = self
+            .platform(&descriptor)
+            .filter(|p| !p.os.is_empty() && !p.architecture.is_empty());
         Ok(Verdict { descriptor, evidence })
     }
 
     /// Reads the blob, verified, as far as it takes to tell what it is.
     fn probe(&self, digest: &Digest, size: u64) -> Result<Probe> {
         // What is read and what is checked is the same open file.
-        let mut blob = self.layout.open_blob(&Descriptor::new(String::new(), *digest, size))?;
+        let mut blob = self
+            .layout
+            .open_blob(&Descriptor::new(String::new(), *digest, size))?;
         let mut bytes = Vec::new();
         blob.by_ref().take(MAX_DOCUMENT + 1).read_to_end(&mut bytes)?;
         let is_object = bytes.iter().find(|c| !c.is_ascii_whitespace()) == Some(&b'{');
@@ -113,7 +128,11 @@ impl Store {
             let text = format!("{digest} could be read as a manifest and as an index; it is refused");
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        let declared = document.get("mediaType").and_then(Value::as_str).filter(|t| !t.is_empty()).map(MediaType::from);
+        let declared = document
+            .get("mediaType")
+            .and_then(Value::as_str)
+            .filter(|t| !t.is_empty())
+            .map(MediaType::from);
         if let (Some(declared), Some(given)) = (&declared, given)
             && declared != given
         {
@@ -122,7 +141,8 @@ impl Store {
         }
         let fits = |class: MediaClass| match class {
             MediaClass::Manifest => {
-                document.get("config").is_some_and(Value::is_object) && document.get("layers").is_some_and(Value::is_array)
+                document.get("config").is_some_and(Value::is_object)
+                    && document.get("layers").is_some_and(Value::is_array)
             }
             MediaClass::Index => document.get("manifests").is_some_and(Value::is_array),
             _ => true,
@@ -139,7 +159,9 @@ impl Store {
                 _ if given.is_some() => Ok((declared, Evidence::Given)),
                 MediaClass::Other => Err(refuse(
                     digest,
-                    format!("it says that it is {declared}, which is not known to be an image (--media-type {declared} insists)"),
+                    format!(
+                        "it says that it is {declared}, which is not known to be an image (--media-type {declared} insists)"
+                    ),
                 )),
                 _ => Err(self.not_an_image(digest, "no image by its own mediaType")),
             };
@@ -173,7 +195,11 @@ impl Store {
         document: &Map<String, Value>,
         shape: Option<MediaClass>,
     ) -> Result<(MediaType, Evidence)> {
-        let recorded: Vec<MediaType> = self.recorded_types(digest)?.into_iter().map(MediaType::new).collect();
+        let recorded: Vec<MediaType> = self
+            .recorded_types(digest)?
+            .into_iter()
+            .map(MediaType::new)
+            .collect();
         match recorded.as_slice() {
             [] => {}
             [one] => {
@@ -198,7 +224,10 @@ impl Store {
                 return Err(Error::new(ErrorKind::Ambiguous, text));
             }
         }
-        let config_type = document.get("config").and_then(|c| c.get("mediaType")).and_then(Value::as_str);
+        let config_type = document
+            .get("config")
+            .and_then(|c| c.get("mediaType"))
+            .and_then(Value::as_str);
         match shape {
             Some(MediaClass::Manifest) if config_type == Some(MediaType::DOCKER_CONFIG) => {
                 let text = format!(
@@ -211,9 +240,14 @@ impl Store {
             _ if document.get("rootfs").is_some_and(Value::is_object) => {
                 Err(self.not_an_image(digest, "an image config"))
             }
-            _ if document.contains_key("imageLayoutVersion") => Err(self.not_an_image(digest, "the head of a layout")),
+            _ if document.contains_key("imageLayoutVersion") => {
+                Err(self.not_an_image(digest, "the head of a layout"))
+            }
             _ if document.is_empty() => Err(self.not_an_image(digest, "the empty document")),
-            _ => Err(refuse(digest, "it is a JSON document of an unknown type; say which with --media-type")),
+            _ => Err(refuse(
+                digest,
+                "it is a JSON document of an unknown type; say which with --media-type",
+            )),
         }
     }
 
@@ -237,18 +271,29 @@ impl Store {
                 })
             })
             .unwrap_or_default();
-        let names: Vec<String> = parents.iter().take(4).map(|(_, parent)| parent.to_string()).collect();
+        let names: Vec<String> = parents
+            .iter()
+            .take(4)
+            .map(|(_, parent)| parent.to_string())
+            .collect();
         let hint = match names.as_slice() {
             [] => String::new(),
             [one] => format!("; the manifest that has it is {one}"),
             several => format!("; manifests that have it are {}", several.join(", ")),
         };
-        refuse(digest, format!("it is {what}, not an image manifest or index{hint}"))
+        refuse(
+            digest,
+            format!("it is {what}, not an image manifest or index{hint}"),
+        )
     }
 
     /// The index, on disk where that can be had.
     pub(super) fn index(&self) -> Result<Index> {
-        if self.opts.index { Index::open(&self.layout, &Silent) } else { Index::in_memory() }
+        if self.opts.index {
+            Index::open(&self.layout, &Silent)
+        } else {
+            Index::in_memory()
+        }
     }
 }
 
@@ -284,7 +329,10 @@ impl<'de> serde::Deserialize<'de> for Object {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> std::result::Result<Object, A::Error> {
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Object, A::Error> {
                 let mut out = Map::new();
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
                     if out.contains_key(&name) {

@@ -39,14 +39,21 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { lock_timeout: Duration::from_secs(60), algorithm: Algorithm::Sha256, index: true }
+        Self {
+            lock_timeout: Duration::from_secs(60),
+            algorithm: Algorithm::Sha256,
+            index: true,
+        }
     }
 }
 
 impl StoreOptions {
     /// For a layout that is written once and given away.
     pub fn without_index() -> Self {
-        Self { index: false, ..Self::default() }
+        Self {
+            index: false,
+            ..Self::default()
+        }
     }
 }
 
@@ -60,12 +67,18 @@ pub struct Store {
 impl Store {
     /// Makes an empty layout at `path` and opens it. See [`Layout::create`].
     pub fn create(path: &Path, opts: StoreOptions) -> Result<Self> {
-        Ok(Self { layout: Layout::create(path)?, opts })
+        Ok(Self {
+            layout: Layout::create(path)?,
+            opts,
+        })
     }
 
     /// Opens the layout at `path`; nothing is created. See [`Layout::open`].
     pub fn open(path: &Path, opts: StoreOptions) -> Result<Self> {
-        Ok(Self { layout: Layout::open(path)?, opts })
+        Ok(Self {
+            layout: Layout::open(path)?,
+            opts,
+        })
     }
 
     /// The layout.
@@ -97,7 +110,13 @@ impl Store {
     /// [`crate::error::ErrorKind::Busy`] if a garbage collection holds the layout for too long.
     pub fn begin(&self, verb: &str) -> Result<Txn<'_>> {
         let lock = self.layout.lock(LockMode::Shared, self.opts.lock_timeout, verb)?;
-        Ok(Txn { store: self, _lock: lock, blobs: Vec::new(), diff_ids: Vec::new(), refs: Vec::new() })
+        Ok(Txn {
+            store: self,
+            _lock: lock,
+            blobs: Vec::new(),
+            diff_ids: Vec::new(),
+            refs: Vec::new(),
+        })
     }
 
     /// Removes our own directory from a layout that is given away.
@@ -135,7 +154,8 @@ impl<'a> Txn<'a> {
 
     /// Makes a blob that is in the layout part of the transaction.
     pub fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
-        self.blobs.push((descriptor.digest, descriptor.media_type.clone()));
+        self.blobs
+            .push((descriptor.digest, descriptor.media_type.clone()));
         Ok(())
     }
 

@@ -20,13 +20,22 @@ impl Store {
     /// All entries of `index.json`, in order.
     pub fn refs(&self) -> Result<Vec<RefEntry>> {
         let index = self.layout.read_index()?;
-        let entry = |e: &crate::layout::Entry| RefEntry { name: e.ref_name.clone(), descriptor: e.descriptor() };
+        let entry = |e: &crate::layout::Entry| RefEntry {
+            name: e.ref_name.clone(),
+            descriptor: e.descriptor(),
+        };
         Ok(index.entries().iter().map(entry).collect())
     }
 
     /// All tags, in order, as often as they stand there.
     pub fn names(&self) -> Result<Vec<String>> {
-        Ok(self.layout.read_index()?.entries().iter().filter_map(|e| e.ref_name.clone()).collect())
+        Ok(self
+            .layout
+            .read_index()?
+            .entries()
+            .iter()
+            .filter_map(|e| e.ref_name.clone())
+            .collect())
     }
 
     /// What `name` points at: every entry of that name, in order; none if there is no such tag.
@@ -35,7 +44,10 @@ impl Store {
     /// [`ErrorKind::Corrupt`] if an entry of that name is no descriptor.
     pub fn lookup(&self, name: &RefName) -> Result<Vec<Descriptor>> {
         let index = self.layout.read_index()?;
-        let named = index.entries().iter().filter(|e| e.ref_name.as_deref() == Some(name.as_str()));
+        let named = index
+            .entries()
+            .iter()
+            .filter(|e| e.ref_name.as_deref() == Some(name.as_str()));
         named.map(crate::layout::Entry::descriptor).collect()
     }
 
@@ -59,12 +71,19 @@ impl Store {
         // The shared lock keeps a garbage collection from taking the blob between here and the ref.
         let _lock = self.begin("ref")?;
         if descriptor.data.is_none() && self.layout.blob_size(&descriptor.digest)?.is_none() {
-            let text = format!("blob {} is not in {}", descriptor.digest, self.layout.path().display());
+            let text = format!(
+                "blob {} is not in {}",
+                descriptor.digest,
+                self.layout.path().display()
+            );
             return Err(Error::new(ErrorKind::NotFound, text));
         }
         self.layout.update_index(self.opts.lock_timeout, |index| {
             if !replace && index.has_ref(name) {
-                return Err(Error::new(ErrorKind::Exists, format!("tag exists: {name} (--force replaces it)")));
+                return Err(Error::new(
+                    ErrorKind::Exists,
+                    format!("tag exists: {name} (--force replaces it)"),
+                ));
             }
             index.set_ref(name, descriptor.clone())
         })
@@ -72,7 +91,8 @@ impl Store {
 
     /// Removes `name`; `false` if there was no such ref.
     pub fn remove_ref(&self, name: &RefName) -> Result<bool> {
-        self.layout.update_index(self.opts.lock_timeout, |index| index.remove_ref(name))
+        self.layout
+            .update_index(self.opts.lock_timeout, |index| index.remove_ref(name))
     }
 
     /// The blob whose digest begins so.
@@ -85,10 +105,17 @@ impl Store {
             Error::new(ErrorKind::NotFound, text)
         };
         if let Some(digest) = prefix.exact() {
-            return self.layout.blob_size(&digest)?.map(|_| digest).ok_or_else(missing);
+            return self
+                .layout
+                .blob_size(&digest)?
+                .map(|_| digest)
+                .ok_or_else(missing);
         }
         let mut found = Vec::new();
-        for algorithm in Algorithm::ALL.into_iter().filter(|a| prefix.algorithm().is_none_or(|p| p == *a)) {
+        for algorithm in Algorithm::ALL
+            .into_iter()
+            .filter(|a| prefix.algorithm().is_none_or(|p| p == *a))
+        {
             for name in self.layout.blobs(algorithm)? {
                 if let BlobName::Digest(digest) = name?
                     && prefix.matches(&digest)
@@ -118,7 +145,9 @@ impl Store {
         if manifest.config.media_type.class() != MediaClass::Config {
             return None;
         }
-        let config = Raw::<ImageConfig>::parse(self.read(&manifest.config).ok()?).ok()?.value;
+        let config = Raw::<ImageConfig>::parse(self.read(&manifest.config).ok()?)
+            .ok()?
+            .value;
         Some(config.platform())
     }
 }

@@ -75,7 +75,10 @@ impl Request {
         let mut roots = resolve(store, target)?.roots;
         match (roots.pop(), roots.is_empty()) {
             (Some(descriptor), true) => Ok(Self { name, descriptor }),
-            _ => Err(Error::new(ErrorKind::Ambiguous, format!("tag is ambiguous: {target}"))),
+            _ => Err(Error::new(
+                ErrorKind::Ambiguous,
+                format!("tag is ambiguous: {target}"),
+            )),
         }
     }
 
@@ -88,7 +91,10 @@ impl Request {
         for entry in store.refs()? {
             let Some(name) = entry.name else { continue };
             match name.parse() {
-                Ok(name) => out.push(Self { name, descriptor: entry.descriptor? }),
+                Ok(name) => out.push(Self {
+                    name,
+                    descriptor: entry.descriptor?,
+                }),
                 Err(err) => monitor.warn(format_args!("left out: {err}")),
             }
         }
@@ -111,20 +117,34 @@ pub struct CopyReport {
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] if the source lacks a blob, [`ErrorKind::Corrupt`] if one is damaged; no name is set then.
-pub fn copy(source: &dyn Source, sink: &dyn Sink, what: &[Request], monitor: &dyn Monitor) -> Result<CopyReport> {
+pub fn copy(
+    source: &dyn Source,
+    sink: &dyn Sink,
+    what: &[Request],
+    monitor: &dyn Monitor,
+) -> Result<CopyReport> {
     let mut graph = Graph::default();
     for request in what {
         graph
             .add(source, &request.descriptor, 0)
             .context(|| format!("copy {} ({})", request.name, request.descriptor.digest))?;
     }
-    let total = graph.blobs.values().map(|(d, _)| d.size).fold(0, u64::saturating_add);
+    let total = graph
+        .blobs
+        .values()
+        .map(|(d, _)| d.size)
+        .fold(0, u64::saturating_add);
     let task = monitor.task("copying", Some(total));
     let (copied, present, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     // What is needed comes before what needs it.
     let highest = graph.blobs.values().map(|(_, level)| *level).max().unwrap_or(0);
     for level in 0..=highest {
-        let mut blobs: Vec<&Descriptor> = graph.blobs.values().filter(|(_, l)| *l == level).map(|(d, _)| d).collect();
+        let mut blobs: Vec<&Descriptor> = graph
+            .blobs
+            .values()
+            .filter(|(_, l)| *l == level)
+            .map(|(d, _)| d)
+            .collect();
         // Large ones first, so that no core idles at the end.
         blobs.sort_by_key(|d| (std::cmp::Reverse(d.size), d.digest));
         blobs.par_iter().try_for_each(|descriptor| -> Result<()> {
@@ -143,7 +163,11 @@ pub fn copy(source: &dyn Source, sink: &dyn Sink, what: &[Request], monitor: &dy
     for request in what {
         sink.tag(&request.name, &request.descriptor)?;
     }
-    Ok(CopyReport { copied: copied.into_inner(), present: present.into_inner(), bytes: bytes.into_inner() })
+    Ok(CopyReport {
+        copied: copied.into_inner(),
+        present: present.into_inner(),
+        bytes: bytes.into_inner(),
+    })
 }
 
 /// Copies one blob; `false` if it was there.
@@ -174,7 +198,10 @@ impl Graph {
         let digest = descriptor.digest;
         if let Some((known, height)) = self.blobs.get(&digest) {
             if known.size != descriptor.size {
-                let text = format!("{digest} is said to be of {} and of {} bytes", known.size, descriptor.size);
+                let text = format!(
+                    "{digest} is said to be of {} and of {} bytes",
+                    known.size, descriptor.size
+                );
                 return Err(Error::new(ErrorKind::Corrupt, text));
             }
             if known.media_type == descriptor.media_type || *height > 0 {
@@ -203,11 +230,17 @@ fn children(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<Descript
     }
     let digest = descriptor.digest;
     if descriptor.size > MAX_DOCUMENT {
-        let text = format!("{digest} is {} bytes; documents over {MAX_DOCUMENT} bytes are not read", descriptor.size);
+        let text = format!(
+            "{digest} is {} bytes; documents over {MAX_DOCUMENT} bytes are not read",
+            descriptor.size
+        );
         return Err(Error::new(ErrorKind::Limit, text));
     }
     let mut bytes = Vec::new();
-    source.open(descriptor)?.read_to_end(&mut bytes).context(|| format!("read {digest}"))?;
+    source
+        .open(descriptor)?
+        .read_to_end(&mut bytes)
+        .context(|| format!("read {digest}"))?;
     if class == MediaClass::Index {
         let index: ImageIndex = json::parse(&bytes).context(|| format!("read image index {digest}"))?;
         index.check().context(|| format!("read image index {digest}"))?;

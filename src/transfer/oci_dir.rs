@@ -19,7 +19,10 @@ impl Source for Store {
         match (found.pop(), found.is_empty()) {
             (Some(one), true) => Ok(one),
             (None, _) => Err(Error::new(ErrorKind::NotFound, format!("tag not found: {name}"))),
-            _ => Err(Error::new(ErrorKind::Ambiguous, format!("tag is ambiguous: {name}"))),
+            _ => Err(Error::new(
+                ErrorKind::Ambiguous,
+                format!("tag is ambiguous: {name}"),
+            )),
         }
     }
 
@@ -28,7 +31,10 @@ impl Source for Store {
     }
 
     fn local(&self, descriptor: &Descriptor) -> Option<PathBuf> {
-        descriptor.data.is_none().then(|| self.layout().blob_path(&descriptor.digest))
+        descriptor
+            .data
+            .is_none()
+            .then(|| self.layout().blob_path(&descriptor.digest))
     }
 }
 
@@ -44,7 +50,10 @@ impl<'a> StoreSink<'a> {
 
     /// Makes the names that were set visible, all at once.
     pub fn commit(self) -> Result<()> {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).commit()
+        self.0
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .commit()
     }
 
     fn with<T>(&self, run: impl FnOnce(&mut Txn<'a>) -> T) -> T {
@@ -111,7 +120,9 @@ mod tests {
         let mut txn = store.begin("test").expect("begin");
         let big: Vec<u8> = tag.bytes().cycle().take(200_000).collect();
         let layer = txn.put(&big, MediaType::LAYER).expect("layer");
-        let config = txn.put(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG).expect("config");
+        let config = txn
+            .put(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG)
+            .expect("config");
         let manifest = json::to_bytes(&Manifest::new(config, vec![layer.clone()])).expect("json");
         let manifest = txn.put(&manifest, MediaType::MANIFEST).expect("manifest");
         txn.set_ref(&tag.parse().expect("name"), manifest);
@@ -145,18 +156,29 @@ mod tests {
         let layer = image(&from, "a");
         let path = from.layout().blob_path(&layer);
         let good = std::fs::read(&path).expect("read");
-        for (bytes, kind) in [(&good[1..], ErrorKind::Corrupt), (&[&good[..], b"x"].concat(), ErrorKind::Corrupt)] {
+        for (bytes, kind) in [
+            (&good[1..], ErrorKind::Corrupt),
+            (&[&good[..], b"x"].concat(), ErrorKind::Corrupt),
+        ] {
             std::fs::write(&path, bytes).expect("damage");
             let err = import(&from, &into).expect_err("damaged");
-            assert!(err.kind() == kind && err.to_string().contains(&layer.to_string()), "{err}");
+            assert!(
+                err.kind() == kind && err.to_string().contains(&layer.to_string()),
+                "{err}"
+            );
             assert!(into.names().expect("names").is_empty());
             assert!(into.layout().blob_size(&layer).expect("stat").is_none());
         }
         std::fs::remove_file(&path).expect("remove");
-        assert_eq!(import(&from, &into).expect_err("missing").kind(), ErrorKind::NotFound);
+        assert_eq!(
+            import(&from, &into).expect_err("missing").kind(),
+            ErrorKind::NotFound
+        );
         std::fs::write(&path, &good).expect("restore");
         assert!(import(&from, &into).expect("rerun").0 >= 1);
-        let damaged = into.layout().blob_path(&Digest::sha256(b"{\"os\":\"linux\",\"rootfs\":{}}"));
+        let damaged = into
+            .layout()
+            .blob_path(&Digest::sha256(b"{\"os\":\"linux\",\"rootfs\":{}}"));
         std::fs::write(&damaged, "{\"os\":\"linux\",\"rootfs\":[]}").expect("damage");
         assert_eq!(import(&from, &into).expect("heals").0, 1);
     }

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Side by side with the programs that others use.
+
+mod real_image;

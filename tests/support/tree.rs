@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A tree on disk as a value that can be compared with another.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// All of a tree, by path below its root.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Tree(pub BTreeMap<PathBuf, TreeEntry>);
+
+/// What is at one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeEntry {
+    pub kind: String,
+    pub mode: u32,
+    pub owner: (u32, u32),
+    /// Whole seconds: that is what layers hold.
+    pub mtime: i64,
+    /// Digest of a file's content, target of a link, numbers of a device.
+    pub content: String,
+    /// First of the names of the file, if it has several in the tree.
+    pub first_name: Option<PathBuf>,
+    pub xattrs: BTreeMap<String, Vec<u8>>,
+}
+
+impl Tree {
+    pub fn read(root: &Path) -> Self {
+        let mut out = BTreeMap::new();
+        let mut names: HashMap<(u64, u64), PathBuf> = HashMap::new();
+        let mut stack = vec![PathBuf::new()];
+        let mut all = Vec::new();
+        while let Some(path) = stack.pop() {
+            let full = root.join(&path);
+            let meta = std::fs::symlink_metadata(&full).unwrap_or_else(|e| panic!("{}: {e}", full.display()));
+            if meta.is_dir() {
+                for entry in std::fs::read_dir(&full).expect("directory") {
+                    stack.push(path.join(entry.expect("entry").file_name()));
+                }
+            }
+            all.push((path, meta));
+        }
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        for (path, meta) in all {
+            let full = root.join(&path);
+            let kind = meta.file_type();
+            let (kind, content) = if kind.is_file() {
+                let bytes = std::fs::read(&full).expect("file");
+                ("file", umoci::digest::Digest::sha256(&bytes).to_string())
+            } else if kind.is_dir() {
+                ("dir", String::new())
+            } else if kind.is_symlink() {
+                (
+                    "link",
+                    String::from_utf8_lossy(std::fs::read_link(&full).expect("link").as_os_str().as_bytes())
+                        .into(),
+                )
+            } else if kind.is_fifo() {
+                ("fifo", String::new())
+            } else if kind.is_socket() {
+                ("socket", String::new())
+            } else {
+                ("device", format!("{}", meta.rdev()))
+            };
+            let first_name = (!meta.is_dir() && meta.nlink() > 1).then(|| {
+                names
+                    .entry((meta.dev(), meta.ino()))
+                    .or_insert_with(|| path.clone())
+                    .clone()
+            });
+            let entry = TreeEntry {
+                kind: kind.to_owned(),
+                mode: meta.mode() & 0o7777,
+                owner: (meta.uid(), meta.gid()),
+                mtime: meta.mtime(),
+                content,
+                first_name,
+                xattrs: xattrs(&full),
+            };
+            out.insert(path, entry);
+        }
+        Self(out)
+    }
+
+    /// Fails with the first paths that differ.
+    pub fn assert_same(&self, other: &Tree, what: &str) {
+        let paths = self.0.keys().chain(other.0.keys());
+        let mut differing: Vec<&PathBuf> = paths.filter(|p| self.0.get(*p) != other.0.get(*p)).collect();
+        differing.sort();
+        differing.dedup();
+        let show = |p: &&PathBuf| {
+            format!(
+                "{}\n  {:?}\n  {:?}\n",
+                p.display(),
+                self.0.get(*p),
+                other.0.get(*p)
+            )
+        };
+        let shown: String = differing.iter().take(20).map(show).collect();
+        assert!(
+            differing.is_empty(),
+            "{what}: {} paths differ\n{shown}",
+            differing.len()
+        );
+        assert!(self.0.len() > 1, "{what}: the tree is empty");
+    }
+}
+
+fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut names = vec![0; 64 * 1024];
+    let n = rustix::fs::llistxattr(path, names.as_mut_slice()).unwrap_or(0);
+    let names = names[..n].split(|&c| c == 0).filter(|n| !n.is_empty());
+    names
+        .map(|name| {
+            let mut value = vec![0; 64 * 1024];
+            let n = rustix::fs::lgetxattr(path, name, value.as_mut_slice()).expect("value");
+            value.truncate(n);
+            (String::from_utf8_lossy(name).into_owned(), value)
+        })
+        .collect()
+}
