@@ -495,3 +495,355 @@ fn root_type() -> Error {
         "malicious tar entry -- refusing to change type of root directory",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Resolver;
+    use crate::layer::{LayerWriter, Limits};
+    use crate::node::Xattrs;
+    use crate::progress::Silent;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
+
+    fn path(text: &str) -> TreePath {
+        TreePath::clean(text.as_bytes()).expect("path")
+    }
+
+    /// One entry of a layer, written as `type path[=content or target]`.
+    fn entry(out: &mut LayerWriter<Vec<u8>>, spec: &str) {
+        let (kind, rest) = spec.split_once(' ').expect("type and path");
+        let (name, content) = rest.split_once('=').unwrap_or((rest, ""));
+        let node = |kind, mode| Node {
+            kind,
+            mode,
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+            mtime: Time {
+                sec: 1_000_000_000,
+                nsec: 0,
+            },
+            xattrs: Xattrs::new(),
+        };
+        let name = path(name);
+        let size = content.len() as u64;
+        match kind {
+            "f" => out.node(
+                &name,
+                &node(NodeKind::File { size }, 0o644),
+                &mut content.as_bytes(),
+            ),
+            "d" => out.node(&name, &node(NodeKind::Dir, 0o755), &mut std::io::empty()),
+            "ro" => out.node(&name, &node(NodeKind::Dir, 0o555), &mut std::io::empty()),
+            "suid" => out.node(
+                &name,
+                &node(NodeKind::File { size }, 0o6755),
+                &mut content.as_bytes(),
+            ),
+            "l" => {
+                let target = content.as_bytes().to_vec();
+                out.node(
+                    &name,
+                    &node(NodeKind::Symlink { target }, 0o777),
+                    &mut std::io::empty(),
+                )
+            }
+            "h" => out.hard_link(&name, &path(content), &node(NodeKind::File { size: 0 }, 0o644)),
+            "w" => out.whiteout(&name),
+            "o" => out.opaque(&name),
+            _ => panic!("{spec}"),
+        }
+        .expect(spec);
+    }
+
+    fn layer(specs: &[&str]) -> Vec<u8> {
+        let mut out = LayerWriter::new(Vec::new(), b".");
+        specs.iter().for_each(|spec| entry(&mut out, spec));
+        out.finish().expect("layer")
+    }
+
+    struct Case {
+        _dir: tempfile::TempDir,
+        base: std::path::PathBuf,
+        result: Result<()>,
+    }
+
+    /// Applies layers below `root/` of a directory that also has `outside/secret`.
+    fn apply(layers: &[&[&str]], resolver: Resolver, keep_dirlinks: bool) -> Case {
+        let dir = tempfile::tempdir().expect("dir");
+        let base = dir.path().join("root");
+        std::fs::create_dir_all(&base).expect("mkdir");
+        std::fs::create_dir(dir.path().join("outside")).expect("mkdir");
+        std::fs::write(dir.path().join("outside/secret"), "untouched").expect("write");
+        let result = (|| {
+            let root = Root::open(&base)?.with_resolver(resolver);
+            let opts = ExtractOptions {
+                keep_dirlinks,
+                ..ExtractOptions::default()
+            };
+            let mut extractor = Extractor::new(&root, opts, &Silent);
+            if rustix::process::geteuid().is_root() {
+                extractor.prepare()?;
+            }
+            for specs in layers {
+                extractor.apply_layer(&mut LayerReader::new(layer(specs).as_slice(), Limits::default()))?;
+            }
+            extractor.finish().map(|_| ())
+        })();
+        let secret = dir.path().join("outside/secret");
+        assert_eq!(
+            std::fs::read_to_string(&secret).expect("secret"),
+            "untouched",
+            "{layers:?}"
+        );
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("outside"))
+                .expect("outside")
+                .count(),
+            1,
+            "{layers:?}"
+        );
+        assert_eq!(
+            std::fs::read_dir(dir.path()).expect("dir").count(),
+            2,
+            "{layers:?}"
+        );
+        Case {
+            _dir: dir,
+            base,
+            result,
+        }
+    }
+
+    /// Paths below `base`, links with their targets and files with their content.
+    fn listing(base: &Path) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut stack = vec![base.to_owned()];
+        while let Some(dir) = stack.pop() {
+            for item in std::fs::read_dir(&dir).expect("dir") {
+                let full = item.expect("entry").path();
+                let name = full.strip_prefix(base).expect("below").display().to_string();
+                let meta = std::fs::symlink_metadata(&full).expect("stat");
+                if meta.is_dir() {
+                    out.push(format!("{name}/"));
+                    stack.push(full);
+                } else if meta.is_symlink() {
+                    out.push(format!(
+                        "{name}->{}",
+                        std::fs::read_link(&full).expect("link").display()
+                    ));
+                } else {
+                    out.push(format!(
+                        "{name}={}",
+                        std::fs::read_to_string(&full).expect("file")
+                    ));
+                }
+            }
+        }
+        out.sort();
+        out
+    }
+
+    #[test]
+    fn layers_give_the_tree_that_they_describe() {
+        let cases: &[(&str, &[&[&str]], &[&str])] = &[
+            ("missing parents", &[&["f a/b/c=x"]], &["a/", "a/b/", "a/b/c=x"]),
+            (
+                "the last entry of a path counts",
+                &[&["f a=1", "d a", "f a=2"]],
+                &["a=2"],
+            ),
+            (
+                "a file becomes a directory",
+                &[&["f a=1"], &["f a/b=2"]],
+                &["a/", "a/b=2"],
+            ),
+            (
+                "a directory becomes a file",
+                &[&["f a/b=1"], &["f a=2"]],
+                &["a=2"],
+            ),
+            (
+                "a directory becomes a link",
+                &[&["f a/b=1", "d t"], &["l a=t"]],
+                &["a->t", "t/"],
+            ),
+            (
+                "a link becomes a directory",
+                &[&["l a=t", "d t"], &["d a", "f a/x=1"]],
+                &["a/", "a/x=1", "t/"],
+            ),
+            ("whiteout of a file", &[&["f a=1", "f b=2"], &["w a"]], &["b=2"]),
+            (
+                "whiteout of a tree",
+                &[&["f a/b/c=1", "f b=2"], &["w a"]],
+                &["b=2"],
+            ),
+            (
+                "whiteout of what is not there",
+                &[&["f a=1"], &["w x/y", "w b", "w a/b"]],
+                &["a=1"],
+            ),
+            (
+                "whiteout before and after its successor",
+                &[&["f a=1", "f b=1"], &["w a", "f a=2", "f b=2", "w b"]],
+                &["a=2", "b=2"],
+            ),
+            (
+                "whiteout around a new child",
+                &[&["f d/old=1"], &["f d/new=2", "w d"]],
+                &["d/", "d/new=2"],
+            ),
+            (
+                "opaque before its siblings",
+                &[&["f d/old=1"], &["o d", "f d/new=2"]],
+                &["d/", "d/new=2"],
+            ),
+            (
+                "opaque after its siblings",
+                &[&["f d/old=1", "f d/e/old=1"], &["f d/e/new=2", "o d"]],
+                &["d/", "d/e/", "d/e/new=2"],
+            ),
+            (
+                "opaque on nothing and on a link",
+                &[&["l l=d", "f d/f=1"], &["o none", "o l"]],
+                &["d/", "d/f=1", "l->d"],
+            ),
+            (
+                "hard links",
+                &[&["f a=1", "h b=a", "h c=b"]],
+                &["a=1", "b=1", "c=1"],
+            ),
+            ("hard link to a link", &[&["l a=b", "h c=a"]], &["a->b", "c->b"]),
+            (
+                "hard link across layers",
+                &[&["f a=1"], &["h d/b=a"]],
+                &["a=1", "d/", "d/b=1"],
+            ),
+            ("hard link to itself", &[&["f a=1"], &["h a=a"]], &["a=1"]),
+            (
+                "a link in a lower layer is followed inside",
+                &[&["d t", "l l=/t"], &["f l/x=1"]],
+                &["l->/t", "t/", "t/x=1"],
+            ),
+            (
+                "a whiteout through a link of a lower layer",
+                &[&["f t/x=1", "l l=t"], &["w l/x"]],
+                &["l->t", "t/"],
+            ),
+            (
+                "no whiteout through a link of the same layer",
+                &[&["f t/x=1", "f d/x=1"], &["l d=t", "w d/x"]],
+                &["d->t", "t/", "t/x=1"],
+            ),
+        ];
+        for resolver in [Resolver::Openat2, Resolver::Walk] {
+            for (what, layers, want) in cases {
+                let case = apply(layers, resolver, false);
+                assert!(case.result.is_ok(), "{what}: {:?}", case.result);
+                assert_eq!(listing(&case.base), *want, "{what} by {resolver:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_reaches_outside_of_the_root() {
+        let cases: &[(&str, &[&[&str]], Option<ErrorKind>)] = &[
+            ("dots in a name", &[&["f ../outside/secret=x"]], None),
+            ("a link above", &[&["l up=../outside", "f up/secret=x"]], None),
+            ("an absolute link", &[&["l abs=/etc", "f abs/passwd=x"]], None),
+            (
+                "a link above from a lower layer",
+                &[
+                    &["l up=../../.."],
+                    &["f up/outside/secret=x", "w up/outside/secret"],
+                ],
+                None,
+            ),
+            (
+                "a whiteout through a link",
+                &[&["l up=../outside"], &["w up/secret", "o up"]],
+                None,
+            ),
+            (
+                "a hard link through a link",
+                &[&["l up=../outside", "h mine=up/secret"]],
+                Some(ErrorKind::NotFound),
+            ),
+            (
+                "a hard link to outside",
+                &[&["h mine=../outside/secret"]],
+                Some(ErrorKind::NotFound),
+            ),
+            (
+                "a file over a link to a file",
+                &[&["l f=../outside/secret", "f f=x"]],
+                None,
+            ),
+            (
+                "the root as a link",
+                &[&["l .=../outside"]],
+                Some(ErrorKind::UnsafePath),
+            ),
+            ("the root as a file", &[&["f .=x"]], Some(ErrorKind::UnsafePath)),
+            (
+                "a loop of links",
+                &[&["l a=b", "l b=a", "f a/x=1"]],
+                Some(ErrorKind::UnsafePath),
+            ),
+            (
+                "a hard link to a directory",
+                &[&["d d", "h x=d"]],
+                Some(ErrorKind::Corrupt),
+            ),
+        ];
+        for resolver in [Resolver::Openat2, Resolver::Walk] {
+            for (what, layers, want) in cases {
+                let case = apply(layers, resolver, false);
+                assert_eq!(
+                    case.result.as_ref().err().map(Error::kind),
+                    *want,
+                    "{what}: {:?}",
+                    case.result
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn directories_get_their_metadata_when_the_layer_ends() {
+        let case = apply(
+            &[&["ro d", "f d/f=1", "suid s=x", "d e"], &["f e/new=1", "f i/j=1"]],
+            Resolver::Openat2,
+            false,
+        );
+        case.result.expect("apply");
+        let meta = |name: &str| std::fs::symlink_metadata(case.base.join(name)).expect(name);
+        assert_eq!(
+            (meta("d").permissions().mode() & 0o7777, meta("d").mtime()),
+            (0o555, 1_000_000_000)
+        );
+        assert_eq!(meta("s").permissions().mode() & 0o7777, 0o6755);
+        assert_eq!(
+            meta("e").mtime(),
+            1_000_000_000,
+            "a new child leaves the time alone"
+        );
+        assert_eq!(
+            (meta("i").permissions().mode() & 0o7777, meta("i").mtime()),
+            (0o755, 0),
+            "nobody said otherwise"
+        );
+    }
+
+    #[test]
+    fn links_to_directories_are_kept_when_asked_for() {
+        let layers: &[&[&str]] = &[
+            &["d t", "l l=t", "l dangling=none"],
+            &["d l", "f l/x=1", "d dangling"],
+        ];
+        let case = apply(layers, Resolver::Openat2, true);
+        case.result.expect("apply");
+        assert_eq!(listing(&case.base), ["dangling/", "l->t", "t/", "t/x=1"]);
+    }
+}

@@ -1,2 +1,139 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tests.
+//! Help, version, exit codes, and the spelling of options.
+
+use crate::support::{Env, Image};
+
+const COMMANDS: [&str; 15] = [
+    "init",
+    "new",
+    "unpack",
+    "repack",
+    "stat",
+    "tag",
+    "remove",
+    "list",
+    "gc",
+    "ref",
+    "ref create",
+    "ref remove",
+    "ref list",
+    "import",
+    "export",
+];
+
+#[test]
+fn every_command_has_help_that_names_it() {
+    let env = Env::new();
+    for command in COMMANDS {
+        for flag in ["--help", "-h"] {
+            let words: Vec<&str> = command.split(' ').chain([flag]).collect();
+            let help = env.umoci(words).ok();
+            let lines: Vec<&str> = help.lines().collect();
+            assert!(
+                lines[0] == "NAME:" && lines[1].starts_with(&format!("   umoci {command} - ")),
+                "{help}"
+            );
+            assert!(help.contains("USAGE:"), "{help}");
+        }
+    }
+    assert!(
+        env.umoci(["help"])
+            .ok()
+            .contains("umoci - umoci modifies Open Container images")
+    );
+    assert_eq!(env.umoci::<&str>([]).ok(), env.umoci(["--help"]).ok());
+    assert!(env.umoci(["rm", "-h"]).ok().contains("umoci remove"));
+    assert!(env.umoci(["help", "ls"]).ok().contains("umoci list"));
+}
+
+#[test]
+fn the_version_has_its_four_lines() {
+    let version = Env::new().umoci(["--version"]).ok();
+    let lines: Vec<&str> = version.lines().collect();
+    assert_eq!(lines[0], format!("umoci version {}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(lines[1..3], ["image spec: 1.1.1", "runtime spec: 1.0.2"]);
+}
+
+#[test]
+fn what_does_not_fit_ends_with_code_1_and_the_help() {
+    let env = Env::new();
+    for (words, want) in [
+        (&["ls", "--nope"][..], "flag provided but not defined: -nope"),
+        (&["ls", "--layout"], "flag needs an argument: -layout"),
+        (&["--nope", "ls"], "flag provided but not defined: -nope"),
+    ] {
+        let out = env.umoci(words);
+        assert_eq!(out.code, Some(1));
+        assert!(
+            out.stdout.starts_with("Incorrect Usage") && out.stdout.contains("NAME:"),
+            "{}",
+            out.stdout
+        );
+        assert!(out.stderr.contains(want), "{}", out.stderr);
+    }
+    for words in [&["foo"][..], &["help", "foo"], &["ref", "foo"]] {
+        let out = env.umoci(words);
+        assert_eq!(
+            (out.code, out.stderr.as_str()),
+            (Some(3), "No help topic for 'foo'\n")
+        );
+    }
+    for (words, want) in [
+        (
+            &["--verbose", "--log=info", "ls", "--layout", "x"][..],
+            "--log=* and --verbose are mutually exclusive",
+        ),
+        (
+            &["--log=loud", "ls", "--layout", "x"],
+            "parsing log level: invalid level",
+        ),
+        (
+            &["ls", "--layout", "a:b"],
+            "invalid --layout: path contains ':' character: \"a:b\"",
+        ),
+        (&["ls"], "missing mandatory argument: --layout"),
+    ] {
+        assert_eq!(env.umoci(words).fails(), want);
+    }
+}
+
+#[test]
+fn options_are_read_in_every_spelling() {
+    let image = Image::new();
+    let want = image.env.umoci(["stat", "--image", "img:latest", "--json"]).ok();
+    for words in [
+        &["stat", "-image", "img:latest", "-json"][..],
+        &["stat", "--json=true", "--image=img:latest"],
+        &["stat", "--json", "--image=wrong", "--image=img"],
+        &["--log", "error", "stat", "--json=1", "-image=img"],
+    ] {
+        assert_eq!(image.env.umoci(words).ok(), want, "{words:?}");
+    }
+}
+
+#[test]
+fn steps_are_logged_when_asked_for() {
+    let image = Image::new();
+    let out = image.env.umoci(["--verbose", "rm", "--image", "img"]);
+    assert_eq!(
+        (out.stdout.as_str(), out.stderr.as_str()),
+        ("", "   • removed tag: latest\n")
+    );
+}
+
+#[test]
+fn output_that_nobody_reads_ends_quietly_and_a_full_one_is_an_error() {
+    let image = Image::new();
+    let program = env!("CARGO_BIN_EXE_umoci");
+    assert_eq!(
+        image
+            .env
+            .sh(&format!("{program} stat --image img | head -n 1 2>&1")),
+        "== MANIFEST ==\n"
+    );
+    let out = image.env.run(
+        "/bin/sh",
+        ["-c", &format!("{program} ls --layout img >/dev/full")],
+    );
+    assert!(out.fails().contains("no space left on device"));
+}

@@ -1,2 +1,166 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tests.
+//! `umoci ref`, `tag`, `remove` and `list`.
+
+use crate::support::Image;
+
+#[test]
+fn a_bare_digest_gets_a_name() {
+    let image = Image::new();
+    let env = &image.env;
+    let digest = image.entry()["digest"].as_str().expect("digest").to_owned();
+    env.umoci(["rm", "--image", "img"]).ok();
+    assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "");
+    env.umoci(["ref", "create", "--layout", "img", "full", "--digest", &digest])
+        .ok();
+    env.umoci([
+        "ref",
+        "create",
+        "--layout",
+        "img",
+        "--digest",
+        &digest[7..14],
+        "short",
+    ])
+    .ok();
+    env.umoci(["ref", "create", "--layout", "img", "--from", "full", "copy"])
+        .ok();
+    env.umoci(["tag", "--image", &format!("img@{digest}"), "tagged"])
+        .ok();
+    assert_eq!(
+        env.umoci(["ls", "--layout", "img"]).ok(),
+        "full\nshort\ncopy\ntagged\n"
+    );
+    assert_eq!(
+        env.umoci(["ls", "--layout", "img", "--json"]).ok(),
+        "[\"full\",\"short\",\"copy\",\"tagged\"]\n"
+    );
+    let list = env.umoci(["ref", "list", "--layout", "img", "--json"]).ok();
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&list).expect("JSON");
+    for row in &rows {
+        assert_eq!(row["digest"], digest.as_str());
+        assert_eq!(row["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+        assert_eq!(
+            (&row["platform"]["os"], row["size"].as_u64() > Some(100)),
+            (&"linux".into(), true)
+        );
+    }
+    for name in ["full", "short", "copy", "tagged"] {
+        env.umoci(["ref", "remove", "--layout", "img", name]).ok();
+    }
+    assert_eq!(
+        env.umoci(["ref", "list", "--layout", "img", "--json"]).ok(),
+        "[]\n"
+    );
+}
+
+#[test]
+fn what_cannot_be_named_is_refused_with_a_way_out() {
+    let image = Image::new();
+    let env = &image.env;
+    let manifest = image.entry()["digest"].as_str().expect("digest").to_owned();
+    let config = image.manifest()["config"]["digest"]
+        .as_str()
+        .expect("digest")
+        .to_owned();
+    let layer = image.manifest()["layers"][0]["digest"]
+        .as_str()
+        .expect("digest")
+        .to_owned();
+    let put = |text: &str| {
+        let digest = umoci::digest::Digest::sha256(text.as_bytes());
+        env.write(&format!("img/blobs/sha256/{}", digest.encoded()), text);
+        digest.to_string()
+    };
+    let both = put(r#"{"schemaVersion":2,"config":{},"layers":[],"manifests":[]}"#);
+    let unknown = put(r#"{"some":"thing"}"#);
+    let twice = put(r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#);
+    let none = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    for (digest, want) in [
+        (
+            layer.as_str(),
+            "gzip data, such as a layer, not an image manifest or index; the manifest that has it is",
+        ),
+        (
+            &config,
+            "not an image manifest or index; the manifest that has it is",
+        ),
+        (
+            &both,
+            "could be read as a manifest and as an index; it is refused",
+        ),
+        (
+            &unknown,
+            "JSON document of an unknown type; say which with --media-type",
+        ),
+        (&twice, "stands twice"),
+        (none, "no blob sha256:000"),
+        (
+            "sha256:12345",
+            "want [ALGORITHM:] and 7 or more lower-case hex digits",
+        ),
+    ] {
+        let why = env
+            .umoci(["ref", "create", "--layout", "img", "x", "--digest", digest])
+            .fails();
+        assert!(why.contains(want), "{digest}: {why}");
+    }
+    let create = |more: &[&str]| env.umoci([&["ref", "create", "--layout", "img"], more].concat());
+    let why = create(&["latest", "--digest", &manifest]).fails();
+    assert_eq!(why, "tag exists: latest (--force replaces it)");
+    create(&["latest", "--digest", &manifest, "--force"]).ok();
+    let why = create(&[
+        "x",
+        "--digest",
+        &manifest,
+        "--media-type",
+        "application/vnd.oci.image.index.v1+json",
+    ])
+    .fails();
+    assert!(
+        why.contains("it says that it is application/vnd.oci.image.manifest.v1+json, not"),
+        "{why}"
+    );
+    create(&["x", "--digest", &unknown, "--media-type", "application/x"]).ok();
+    assert_eq!(create(&["x"]).fails(), "give either --digest or --from");
+    assert!(
+        create(&["a b", "--digest", &manifest])
+            .fails()
+            .contains("tag contains invalid characters")
+    );
+    assert_eq!(
+        env.umoci(["ref", "remove", "--layout", "img", "gone"]).fails(),
+        "tag not found: gone"
+    );
+}
+
+#[test]
+fn an_ambiguous_prefix_names_the_candidates() {
+    let image = Image::new();
+    let env = &image.env;
+    let manifest = image.entry()["digest"].as_str().expect("digest").to_owned();
+    let twin = format!("{}{}", &manifest[7..20], "0".repeat(51));
+    env.write(&format!("img/blobs/sha256/{twin}"), "x");
+    let why = env
+        .umoci([
+            "ref",
+            "create",
+            "--layout",
+            "img",
+            "x",
+            "--digest",
+            &manifest[7..16],
+        ])
+        .fails();
+    assert!(
+        why.contains("digest is ambiguous") && why.contains(&twin) && why.contains(&manifest),
+        "{why}"
+    );
+}
+
+#[test]
+fn removing_what_is_not_there_is_no_error_for_rm() {
+    let image = Image::new();
+    image.env.umoci(["rm", "--image", "img:nope"]).ok();
+    image.env.umoci(["remove", "--image", "img"]).ok();
+    assert_eq!(image.env.umoci(["ls", "--layout", "img"]).ok(), "");
+}

@@ -1,2 +1,308 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tests.
+//! `umoci unpack` and `umoci repack`.
+
+use crate::support::{Env, Image};
+
+/// What the room looks like, apart from what the harm itself changed.
+fn listing(env: &Env) -> String {
+    env.sh("find . -path ./img/.umoci -prune -o -print | sort")
+}
+
+#[test]
+fn a_bundle_has_the_files_that_runtimes_and_repack_need() {
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    assert_eq!(
+        env.sh("cat b/rootfs/etc/file b/rootfs/bin/more; stat -c %a b; ls b/rootfs/etc"),
+        "data\nmore\n700\nfile\npasswd\n"
+    );
+    let digest = image.entry()["digest"]
+        .as_str()
+        .expect("digest")
+        .replace(':', "_");
+    assert_eq!(
+        env.sh("ls b"),
+        format!("config.json\nrootfs\n{digest}.mtree\numoci.json\n")
+    );
+    assert_eq!(
+        env.sh("jq -c '[.ociVersion, .process.args, .process.env[-1], .root.path]' b/config.json")
+            .trim(),
+        r#"["1.0.2",["sh"],"HOME=/root","rootfs"]"#
+    );
+    let meta = env.read("b/umoci.json");
+    assert!(
+        meta.starts_with(
+            "{\"umoci_version\":\"2\",\"from_descriptor_path\":{\"descriptor_walk\":[{\"mediaType\":"
+        ),
+        "{meta}"
+    );
+    assert!(
+        meta.ends_with("\"map_options\":{\"uid_mappings\":null,\"gid_mappings\":null,\"rootless\":false}}\n"),
+        "{meta}"
+    );
+}
+
+#[test]
+fn bad_input_is_named_and_nothing_is_half_written() {
+    type Harm = fn(&Image);
+    let cases: [(&str, Harm, &str); 17] = [
+        (
+            "altered layer",
+            |i| flip(i, "layer0"),
+            "verified reader digest mismatch",
+        ),
+        (
+            "altered zstd layer",
+            |i| flip(i, "layer1"),
+            "verified reader digest mismatch",
+        ),
+        (
+            "truncated layer",
+            |i| cut(i, "layer0"),
+            "verified reader digest mismatch",
+        ),
+        (
+            "layer with a byte more",
+            |i| append(i, "layer0"),
+            "verified reader size mismatch",
+        ),
+        (
+            "missing layer",
+            |i| std::fs::remove_file(i.blob("layer1")).expect("rm"),
+            "no such file or directory",
+        ),
+        (
+            "altered manifest",
+            |i| flip(i, "manifest"),
+            "verified reader digest mismatch",
+        ),
+        (
+            "config with a byte more",
+            |i| append(i, "config"),
+            "verified reader size mismatch",
+        ),
+        (
+            "truncated config",
+            |i| cut(i, "config"),
+            "verified reader digest mismatch",
+        ),
+        (
+            "wrong size in a descriptor",
+            |i| i.edit_manifest(|m| m["layers"][0]["size"] = 9999.into()),
+            "verified reader size mismatch",
+        ),
+        (
+            "negative size",
+            |i| i.edit_manifest(|m| m["layers"][0]["size"] = (-1).into()),
+            "descriptor size must not be negative: -1",
+        ),
+        (
+            "negative size in index.json",
+            |i| i.edit_entry(|e| e["size"] = (-1).into()),
+            "descriptor size must not be negative: -1",
+        ),
+        (
+            "wrong diff_id",
+            |i| i.edit_config(|c| c["rootfs"]["diff_ids"].as_array_mut().expect("ids").reverse()),
+            "diffid mismatch: got sha256:",
+        ),
+        (
+            "fewer diff_ids",
+            |i| i.edit_config(|c| drop(c["rootfs"]["diff_ids"].as_array_mut().expect("ids").pop())),
+            "has 2 layers, but its config has 1 diff_ids",
+        ),
+        (
+            "unknown compression",
+            |i| {
+                i.edit_manifest(|m| {
+                    m["layers"][1]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+xz".into()
+                })
+            },
+            "compression method \"xz\" unsupported",
+        ),
+        (
+            "wrong compression",
+            |i| {
+                i.edit_manifest(|m| {
+                    m["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+zstd".into()
+                })
+            },
+            "decompress: ",
+        ),
+        (
+            "a manifest that is an index too",
+            |i| i.edit_manifest(|m| m["manifests"] = serde_json::json!([])),
+            "malicious manifest detected",
+        ),
+        (
+            "a config where the manifest should be",
+            |i| {
+                let config = i.manifest()["config"].clone();
+                i.edit_entry(|e| {
+                    e["digest"] = config["digest"].clone();
+                    e["size"] = config["size"].clone();
+                });
+            },
+            "invalid JSON: missing field",
+        ),
+    ];
+    for (what, harm, want) in cases {
+        let image = Image::new();
+        harm(&image);
+        let before = listing(&image.env);
+        let why = image.env.umoci(["unpack", "--image", "img", "b"]).fails();
+        assert!(why.contains(want), "{what}: {why}");
+        assert!(
+            why.contains("sha256:") || why.contains("index.json"),
+            "{what} is named: {why}"
+        );
+        assert_eq!(listing(&image.env), before, "{what}");
+    }
+}
+
+fn flip(image: &Image, what: &str) {
+    let path = image.blob(what);
+    let mut bytes = std::fs::read(&path).expect("blob");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).expect("write");
+}
+
+fn cut(image: &Image, what: &str) {
+    let path = image.blob(what);
+    let bytes = std::fs::read(&path).expect("blob");
+    std::fs::write(path, &bytes[..bytes.len() - 7]).expect("write");
+}
+
+fn append(image: &Image, what: &str) {
+    let path = image.blob(what);
+    let mut bytes = std::fs::read(&path).expect("blob");
+    bytes.push(0);
+    std::fs::write(path, bytes).expect("write");
+}
+
+#[test]
+fn what_is_there_already_is_never_touched() {
+    let image = Image::new();
+    let env = &image.env;
+    env.write("b/rootfs/precious", "data");
+    assert_eq!(
+        env.umoci(["unpack", "--image", "img", "b"]).fails(),
+        "create runtime bundle: detecting rootfs: b/rootfs already exists"
+    );
+    assert_eq!(env.read("b/rootfs/precious"), "data");
+    env.write("c/config.json", "{}");
+    env.write("c/other", "kept");
+    assert_eq!(
+        env.umoci(["unpack", "--image", "img", "c"]).fails(),
+        "create runtime bundle: config.json already exists in c"
+    );
+    env.sh("rm c/config.json");
+    env.umoci(["unpack", "--image", "img", "c"]).ok();
+    assert_eq!(env.read("c/other"), "kept");
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    let image = Image::new();
+    for (words, want) in [
+        (&["unpack", "b"][..], "missing mandatory argument: --image"),
+        (
+            &["unpack", "--image", "img"],
+            "invalid number of positional arguments: expected <bundle>",
+        ),
+        (
+            &["unpack", "--image", "img", "a", "b"],
+            "invalid number of positional arguments: expected <bundle>",
+        ),
+        (&["unpack", "--image", "img", ""], "bundle cannot be empty"),
+        (&["unpack", "--image", "", "b"], "invalid --image: path is empty"),
+        (
+            &["unpack", "--image", "img:", "b"],
+            "invalid --image: tag contains invalid characters: \"\"",
+        ),
+        (&["unpack", "--image", "img:nope", "b"], "tag not found: nope"),
+        (
+            &["unpack", "--image", "img:lates", "b"],
+            "tag not found: lates (did you mean \"latest\"?)",
+        ),
+        (
+            &["unpack", "--image", "nowhere", "b"],
+            "open CAS: validate: read oci-layout: nowhere/oci-layout does not exist: invalid image detected",
+        ),
+        (
+            &["unpack", "--image", "img", "--uid-map", "1", "b"],
+            "failure parsing --uid-map 1: invalid number of fields in mapping \"1\": 1",
+        ),
+        (
+            &["repack", "--image", "img", "none"],
+            "read umoci.json metadata: open metadata: open none/umoci.json: no such file or directory",
+        ),
+        (
+            &["repack", "--image", "img", "--compress", "lzma", "b"],
+            "invalid --compress: unknown layer compression type \"lzma\"",
+        ),
+        (
+            &[
+                "repack",
+                "--image",
+                "img",
+                "--no-history",
+                "--history.author",
+                "x",
+                "b",
+            ],
+            "--no-history and --history.author may not be specified together",
+        ),
+    ] {
+        assert_eq!(image.env.umoci(words).fails(), want, "{words:?}");
+    }
+    assert!(!image.env.path("b").exists());
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_behind_and_a_rerun_succeeds() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("mkdir small && mount -t tmpfs -o size=256k tmpfs small");
+    let out = std::panic::catch_unwind(|| {
+        env.sh("head -c 1M /dev/urandom >big; umask 022");
+        env.umoci(["unpack", "--image", "img", "w"]).ok();
+        env.sh("mv big w/rootfs/big");
+        env.umoci(["repack", "--image", "img:big", "w"]).ok();
+        let why = env.umoci(["unpack", "--image", "img:big", "small/b"]).fails();
+        assert!(
+            why.contains("no space left on device") && why.contains("big"),
+            "{why}"
+        );
+        assert_eq!(env.sh("ls small"), "");
+        env.umoci(["init", "--layout", "small/img"]).ok();
+        let why = env.umoci(["import", "img", "--layout", "small/img"]).fails();
+        assert!(why.contains("no space left on device"), "{why}");
+        assert_eq!(env.umoci(["ls", "--layout", "small/img"]).ok(), "");
+        env.umoci(["gc", "--layout", "small/img"]).ok();
+        assert_eq!(env.sh("ls small/img/blobs/sha256"), "");
+        env.umoci(["import", "img:latest", "--layout", "small/img"]).ok();
+    });
+    env.sh("umount small");
+    out.expect("the test");
+}
+
+#[test]
+fn a_link_to_another_directory_does_not_take_that_ones_files_along() {
+    let env = Env::new();
+    env.umoci(["init", "--layout", "img"]).ok();
+    env.umoci(["new", "--image", "img"]).ok();
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    env.sh("cd b/rootfs; mkdir d t; touch d/f d/g t/f t/g");
+    env.umoci(["repack", "--refresh-bundle", "--image", "img", "b"])
+        .ok();
+    env.sh("cd b/rootfs; rm -r d; ln -s t d");
+    env.umoci(["repack", "--image", "img:ours", "b"]).ok();
+    env.umoci(["unpack", "--image", "img:ours", "ours"]).ok();
+    assert_eq!(env.sh("ls ours/rootfs/t"), "f\ng\n");
+}

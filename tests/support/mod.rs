@@ -2,11 +2,13 @@
 //! What tests share.
 
 mod env;
+mod image;
 mod tree;
 
 use std::path::{Path, PathBuf};
 
 pub use env::{Env, Output};
+pub use image::Image;
 pub use tree::{Tree, TreeEntry};
 
 /// Every Rust source below `dir`.
