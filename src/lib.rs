@@ -1,7 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Unpack, edit and repack OCI container images on disk, as a content-addressed store.
+//!
+//! A [`store::Store`] is an OCI image layout with an index beside it. [`image::resolve_one`] finds an image in it by tag
+//! or digest, [`bundle::unpack`] makes a runtime bundle of it, [`bundle::repack`] makes a new image of a changed bundle,
+//! [`image::Edit`] changes an image without unpacking, and [`transfer::copy`] moves images between stores. What the
+//! library counts and how far it is, it tells a [`progress::Monitor`]; it never prints, prompts, exits or reads the
+//! environment.
+//!
+//! ```
+//! use umoci::image::Edit;
+//! use umoci::store::{GcOptions, Store, StoreOptions};
+//! use umoci::progress::Silent;
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("layout");
+//! // A new layout with a blank image in it, and a second name for its digest.
+//! let store = Store::create(&path, StoreOptions::default())?;
+//! let mut txn = store.begin("example")?;
+//! let walk = Edit::blank("2026-01-02T03:04:05Z".to_owned()).apply(&mut txn, &"blank".parse()?)?;
+//! txn.commit()?;
+//! let found = store.identify(&walk[0].digest, None)?;
+//! store.create_ref(&"by-digest".parse()?, found.descriptor)?;
+//! assert_eq!(store.names()?, ["blank", "by-digest"]);
+//!
+//! // Nothing is garbage as long as a name leads to it.
+//! let plan = store.plan_gc(&GcOptions::default(), &Silent)?;
+//! assert!(plan.remove().is_empty());
+//! # Ok::<(), umoci::error::Error>(())
+//! ```
 
 #![forbid(unsafe_code)]
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub mod bundle;
 pub mod digest;

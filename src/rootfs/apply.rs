@@ -558,9 +558,14 @@ mod tests {
 
     fn layer(specs: &[&str]) -> Vec<u8> {
         let mut out = LayerWriter::new(Vec::new(), b".");
-        specs.iter().for_each(|spec| entry(&mut out, spec));
+        for spec in specs {
+            entry(&mut out, spec);
+        }
         out.finish().expect("layer")
     }
+
+    /// Layers as lists of entries.
+    type Layers = &'static [&'static [&'static str]];
 
     struct Case {
         _dir: tempfile::TempDir,
@@ -646,7 +651,7 @@ mod tests {
 
     #[test]
     fn layers_give_the_tree_that_they_describe() {
-        let cases: &[(&str, &[&[&str]], &[&str])] = &[
+        let cases: &[(&str, Layers, &[&str])] = &[
             ("missing parents", &[&["f a/b/c=x"]], &["a/", "a/b/", "a/b/c=x"]),
             (
                 "the last entry of a path counts",
@@ -748,7 +753,7 @@ mod tests {
 
     #[test]
     fn nothing_reaches_outside_of_the_root() {
-        let cases: &[(&str, &[&[&str]], Option<ErrorKind>)] = &[
+        let cases: &[(&str, Layers, Option<ErrorKind>)] = &[
             ("dots in a name", &[&["f ../outside/secret=x"]], None),
             ("a link above", &[&["l up=../outside", "f up/secret=x"]], None),
             ("an absolute link", &[&["l abs=/etc", "f abs/passwd=x"]], None),

@@ -7,9 +7,9 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-pub use env::{Env, Output};
+pub use env::Env;
 pub use image::Image;
-pub use tree::{Tree, TreeEntry};
+pub use tree::Tree;
 
 /// Every Rust source below `dir`.
 pub fn sources(dir: &Path, out: &mut Vec<PathBuf>) {
