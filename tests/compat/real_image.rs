@@ -344,9 +344,7 @@ fn memory_does_not_grow_with_the_image() {
     // `prlimit` would count address space; what counts is the memory that was resident at most.
     let peak = |words: &str| -> u64 {
         let script = "import resource,subprocess,sys; subprocess.check_call(sys.argv[1:]); \
-             print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"; \
-             print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-        );
+             print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
         let command = format!("python3 -c '{script}' {} {words}", env!("CARGO_BIN_EXE_umoci"));
         env.sh(&command).trim().parse().expect("kilobytes")
     };
