@@ -4,19 +4,23 @@
 //! A bundle is a directory with `rootfs/`, `config.json`, `umoci.json` and `sha256_<hex>.mtree`. Invariant: `unpack`
 //! that fails leaves nothing behind that it made, and never touches what was there before.
 
+mod insert;
 mod meta;
 mod mtree;
 mod passwd;
 mod repack;
 mod runtime;
 mod unpack;
+mod validate;
 
 use std::path::{Path, PathBuf};
 
+pub use insert::{Insertion, add_archive, insert};
 pub use meta::Meta;
 pub use repack::{RepackOptions, Repacked, repack};
-pub use runtime::{RuntimeOptions, runtime_config};
-pub use unpack::{UnpackOptions, unpack, unpack_rootfs};
+pub use runtime::{RuntimeOptions, resolv_conf, runtime_config};
+pub use unpack::{UnpackOptions, unpack, unpack_into};
+pub use validate::{read_mtree, validate};
 
 use crate::digest::Digest;
 

@@ -86,7 +86,7 @@ pub fn repack(
     let changes = filter_masked(changes, &masks(&base, opts)?);
     monitor.info(format_args!("... done"));
 
-    let mut edit = Edit::new(&base);
+    let mut edit = Edit::new(&base).context(|| "create mutator for base image")?;
     let changed = !changes.is_empty();
     if changed {
         let compression = opts.compression.unwrap_or_else(|| edit.auto_compression());

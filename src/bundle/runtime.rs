@@ -306,7 +306,7 @@ fn apply_id_map(out: &mut RuntimeConfig, opts: &RuntimeOptions<'_>, monitor: &dy
 
 /// The mount flags of the host's `/etc/resolv.conf` that a rootless mount of it cannot lift; `None` if there is no
 /// such file.
-pub(super) fn resolv_conf() -> Result<Option<Vec<String>>> {
+pub fn resolv_conf() -> Result<Option<Vec<String>>> {
     use rustix::fs::StatVfsMountFlags as Flags;
     let flags = match rustix::fs::statvfs("/etc/resolv.conf") {
         Ok(stat) => stat.f_flag,

@@ -139,10 +139,42 @@ fn clean(bundle: &Bundle, image: &Image, rootless: bool, monitor: &dyn Monitor) 
     }
 }
 
+/// Unpacks the layers of `image` to the directory at `path`, over what is in it if it exists.
+///
+/// A failure removes the directory only if it was made here.
+pub fn unpack_into(
+    store: &Store,
+    image: &Image,
+    path: &Path,
+    opts: &UnpackOptions,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    image.layers()?;
+    let made = !crate::fs::exists(path)?;
+    let root = if made {
+        Root::create(path, 0o755)?
+    } else {
+        Root::open(path)?
+    };
+    let root = root.rootless(opts.id_map.rootless);
+    let result = unpack_rootfs(store, image, &root, opts, monitor).map(|_| ());
+    drop(root);
+    if result.is_err()
+        && made
+        && let Err(err) = crate::fs::remove_tree(path, opts.id_map.rootless)
+    {
+        monitor.warn(format_args!(
+            "cannot remove the incomplete {}: {err}",
+            path.display()
+        ));
+    }
+    result
+}
+
 /// Unpacks the layers of `image` over the tree at `root`, which is an empty or an older one.
 ///
 /// Returns the digests of the files that were written, so that nobody need read them again.
-pub fn unpack_rootfs(
+fn unpack_rootfs(
     store: &Store,
     image: &Image,
     root: &Root,

@@ -101,6 +101,27 @@ impl ImageArg {
     }
 }
 
+/// `--tag NEW`
+#[derive(Args, Debug)]
+pub struct TagArg {
+    /// tag of the new image (default: the tag of --image, which is replaced)
+    #[arg(long = "tag", value_name = "value")]
+    tag: Option<String>,
+}
+
+impl TagArg {
+    /// The destination of a change to `image`.
+    pub fn get(&self, image: &ImageRef) -> Outcome<RefName> {
+        match &self.tag {
+            Some(text) => {
+                let invalid = |e: umoci::error::Error| Failure::Arguments(format!("invalid --tag: {e}"));
+                text.parse().map_err(invalid)
+            }
+            None => image.tag().cloned(),
+        }
+    }
+}
+
 /// `--layout PATH`
 #[derive(Args, Debug)]
 pub struct LayoutArg {

@@ -3,14 +3,18 @@
 
 mod args;
 mod argv;
+mod config;
 mod export;
 mod failure;
 mod gc;
+mod generate;
 mod help;
 mod import;
 mod init;
+mod insert;
 mod list;
 mod new;
+mod raw;
 mod refs;
 mod remove;
 mod repack;
@@ -58,6 +62,7 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Config(Box<config::Config>),
     Init(init::Init),
     New(new::New),
     Unpack(unpack::Unpack),
@@ -68,11 +73,16 @@ enum Command {
     Remove(remove::Remove),
     #[command(visible_alias = "ls")]
     List(list::List),
+    Insert(insert::Insert),
+    #[command(subcommand)]
+    Raw(raw::Raw),
     Gc(gc::Gc),
     #[command(subcommand)]
     Ref(refs::Ref),
     Import(import::Import),
     Export(export::Export),
+    Completions(generate::Completions),
+    Man(generate::Man),
 }
 
 /// The definition of the whole command line.
@@ -162,6 +172,11 @@ impl Cli {
         };
         let ui = Ui::new(level, progress);
         let outcome = match self.command {
+            Command::Config(command) => command.run(&ui),
+            Command::Insert(command) => command.run(&ui),
+            Command::Raw(command) => command.run(&ui),
+            Command::Completions(command) => command.run(&ui),
+            Command::Man(command) => command.run(&ui),
             Command::Init(command) => command.run(&ui),
             Command::New(command) => command.run(&ui),
             Command::Unpack(command) => command.run(&ui),
@@ -201,6 +216,16 @@ impl Cli {
             }
         };
         Ok((level, progress))
+    }
+}
+
+/// A layer that no history speaks of is worth a word.
+fn warn_without_history(history: Option<&umoci::spec::History>, ui: &Ui) {
+    if history.is_none() {
+        use umoci::progress::Monitor as _;
+        ui.warn(format_args!(
+            "new layer has no history entry -- this will confuse many tools!"
+        ));
     }
 }
 

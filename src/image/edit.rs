@@ -71,12 +71,24 @@ impl NewLayer {
 
 impl Edit {
     /// Starts from an image.
-    pub fn new(image: &Image) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for an image of Docker's media types, which can be read but not edited.
+    pub fn new(image: &Image) -> Result<Self> {
+        for (descriptor, want) in [
+            (image.descriptor(), MediaType::MANIFEST),
+            (&image.manifest.value.config, MediaType::CONFIG),
+        ] {
+            if descriptor.media_type != *want {
+                let text = format!("unsupported source type: {}", descriptor.media_type);
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
+        }
+        Ok(Self {
             walk: image.walk.clone(),
             manifest: image.manifest.value.clone(),
             config: image.config.value.clone(),
-        }
+        })
     }
 
     /// A new image for this machine's platform, without layers and without history.

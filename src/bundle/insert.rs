@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Layers without a bundle: from a directory, a whiteout, or a finished tar.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::Root;
+use crate::image::NewLayer;
+use crate::layer::LayerWriter;
+use crate::node::TreePath;
+use crate::progress::Monitor;
+use crate::rootfs::{PackOptions, pack_tree};
+use crate::spec::Compression;
+use crate::store::Txn;
+
+/// What a layer is made of.
+#[derive(Clone, Debug)]
+pub enum Insertion {
+    /// The file or directory at `source` stands at `target`; a directory's content joins what is there, or with
+    /// `opaque` replaces it. A link is stored itself.
+    Tree {
+        /// Path on this machine.
+        source: PathBuf,
+        /// Path in the image.
+        target: TreePath,
+        /// Hide what lower layers have at `target`.
+        opaque: bool,
+    },
+    /// What is at this path is hidden.
+    Whiteout(TreePath),
+}
+
+/// Writes a layer.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] if the source is not there, [`ErrorKind::Invalid`] for names that a layer cannot hold.
+pub fn insert(
+    txn: &mut Txn<'_>,
+    what: &Insertion,
+    compression: Compression,
+    opts: &PackOptions,
+    monitor: &dyn Monitor,
+) -> Result<NewLayer> {
+    NewLayer::write(txn, compression, |out| {
+        let mut writer = LayerWriter::new(out, b"/");
+        match what {
+            Insertion::Whiteout(path) => writer.whiteout(path)?,
+            Insertion::Tree {
+                source,
+                target,
+                opaque,
+            } => {
+                if *opaque {
+                    writer.opaque(target)?;
+                }
+                let (root, name) = open_source(source, opts.id_map.rootless)?;
+                pack_tree(&root, &name, target, &mut writer, opts, monitor)?;
+            }
+        }
+        writer.finish().map(|_| ())
+    })
+}
+
+/// The directory that holds `source`, and its name there.
+fn open_source(source: &Path, rootless: bool) -> Result<(Root, TreePath)> {
+    if !crate::fs::exists(source)? {
+        let text = format!("{}: no such file or directory", source.display());
+        return Err(Error::new(ErrorKind::NotFound, text));
+    }
+    let name = match source.file_name() {
+        Some(name) => TreePath::root().join(name.as_encoded_bytes())?,
+        // `.`, `..` and `/` are directories; what is in them is what is wanted.
+        None => return Ok((Root::open(source)?.rootless(rootless), TreePath::root())),
+    };
+    let above = source
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
+    Ok((Root::open(above)?.rootless(rootless), name))
+}
+
+/// Makes a layer of the tar archive in the file at `path`, byte for byte.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] for a directory.
+pub fn add_archive(txn: &mut Txn<'_>, path: &Path, compression: Compression) -> Result<NewLayer> {
+    let mut file = crate::fs::open_file(path).context(|| "open new layer archive")?;
+    if file
+        .metadata()
+        .context(|| format!("stat {}", path.display()))?
+        .is_dir()
+    {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("new layer archive is a directory: {}", path.display()),
+        ));
+    }
+    NewLayer::write(txn, compression, |mut out| {
+        io::copy(&mut file, &mut out).context(|| format!("read {}", path.display()))?;
+        Ok(out.flush()?)
+    })
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci config`
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use serde_json::{Map, Value};
+use umoci::error::{Error, ErrorKind, Result};
+use umoci::image::{Edit, Image, resolve_one, time};
+use umoci::progress::Monitor;
+use umoci::spec::{ImageConfig, MediaType, json};
+
+use super::args::{HistoryArgs, ImageArg, TagArg, positionals};
+use super::failure::{Failure, Outcome};
+use super::ui::Ui;
+
+/// A template larger than this is refused, in bytes.
+const MAX_TEMPLATE: u64 = 4 << 20;
+
+/// modifies the image configuration of an OCI image
+///
+/// Changes the configuration of an image and tags the result, with --tag as a new image, else in place of the old one.
+/// What is not named stays as it is, fields that umoci does not know included. --clear is applied before all else.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--image <image-path>[:<tag>] [--tag <new-tag>]")]
+pub struct Config {
+    #[command(flatten)]
+    image: ImageArg,
+    #[command(flatten)]
+    tag: TagArg,
+    #[command(flatten)]
+    history: HistoryArgs,
+    /// user (and group) of the process
+    #[arg(long = "config.user", value_name = "value")]
+    user: Option<String>,
+    /// port that the container offers, such as 80/tcp; may be given more than once
+    #[arg(long = "config.exposedports", value_name = "value")]
+    exposed_ports: Vec<String>,
+    /// environment variable NAME=VALUE; may be given more than once
+    #[arg(long = "config.env", value_name = "value")]
+    env: Vec<String>,
+    /// word of the entrypoint; may be given more than once
+    #[arg(long = "config.entrypoint", value_name = "value")]
+    entrypoint: Vec<String>,
+    /// word of the command; may be given more than once
+    #[arg(long = "config.cmd", value_name = "value")]
+    cmd: Vec<String>,
+    /// path of a volume; may be given more than once
+    #[arg(long = "config.volume", value_name = "value")]
+    volume: Vec<String>,
+    /// label NAME=VALUE; may be given more than once
+    #[arg(long = "config.label", value_name = "value")]
+    label: Vec<String>,
+    /// working directory of the process
+    #[arg(long = "config.workingdir", value_name = "value")]
+    workingdir: Option<String>,
+    /// signal that stops the container
+    #[arg(long = "config.stopsignal", value_name = "value")]
+    stopsignal: Option<String>,
+    /// when the image was made (RFC 3339)
+    #[arg(long = "created", value_name = "value")]
+    created: Option<String>,
+    /// who made the image
+    #[arg(long = "author", value_name = "value")]
+    author: Option<String>,
+    /// operating system of the image
+    #[arg(long = "platform.os", visible_alias = "os", value_name = "value")]
+    os: Option<String>,
+    /// processor of the image
+    #[arg(long = "platform.arch", visible_alias = "architecture", value_name = "value")]
+    arch: Option<String>,
+    /// variant of the processor
+    #[arg(long = "platform.variant", value_name = "value")]
+    variant: Option<String>,
+    /// annotation NAME=VALUE of the manifest; may be given more than once
+    #[arg(long = "manifest.annotation", value_name = "value")]
+    annotation: Vec<String>,
+    /// field to empty first: config.labels, manifest.annotations, config.exposedports, config.env, config.volume,
+    /// config.cmd, config.entrypoint; may be given more than once
+    #[arg(long = "clear", value_name = "value")]
+    clear: Vec<String>,
+    /// configuration document to start from, '-' for stdin; layers and history stay those of the image
+    #[arg(long = "from-file", value_name = "file")]
+    from_file: Option<String>,
+    /// print the new configuration and write nothing
+    #[arg(long = "dry-run")]
+    dry_run: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Config {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let image = self.image.get()?;
+        self.history.check()?;
+        let tag = self.tag.get(&image)?;
+        let [] = positionals(&self.rest, [])?;
+        let template = self.from_file.as_deref().map(template).transpose()?;
+        let created = match &self.created {
+            Some(text) => Some(time::parse(text).map_err(|e| e.context("parse --created"))?),
+            None => None,
+        };
+        let store = self.image.open(&image)?;
+        let base = Image::load(&store, resolve_one(&store, &image.target)?)
+            .map_err(|e| e.context("get base config"))?;
+        let mut edit = Edit::new(&base).map_err(|e| e.context("create mutator for manifest"))?;
+        if let Some(template) = template {
+            edit.config = apply_template(template, &edit.config)?;
+        }
+        self.clear(&mut edit)?;
+        self.set(&mut edit, created)?;
+        let history = self.history.get("umoci config", &edit.config.author)?;
+        edit.manifest.media_type = MediaType::MANIFEST.into();
+        edit.add_empty_history(history);
+        if self.dry_run {
+            return ui.print(&json::to_pretty(&edit.config)?);
+        }
+        let mut txn = store.begin("config")?;
+        let walk = edit.apply(&mut txn, &tag)?;
+        txn.commit()?;
+        if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
+            ui.info(format_args!(
+                "new image manifest created: {}->{}",
+                first.digest, last.digest
+            ));
+            ui.info(format_args!("created new tag for image manifest: {tag}"));
+        }
+        Ok(())
+    }
+
+    fn clear(&self, edit: &mut Edit) -> Outcome {
+        let config = &mut edit.config.config;
+        for key in slice(&self.clear) {
+            match key.as_str() {
+                "config.labels" => config.labels.clear(),
+                "manifest.annotations" => edit.manifest.annotations.clear(),
+                "config.exposedports" => config.exposed_ports.clear(),
+                "config.env" => config.env.clear(),
+                "config.volume" => config.volumes.clear(),
+                "config.cmd" => config.cmd.clear(),
+                "config.entrypoint" => config.entrypoint.clear(),
+                "rootfs.diffids" => {
+                    return Err(Failure::Arguments(
+                        "--clear=rootfs.diffids is not safe".to_owned(),
+                    ));
+                }
+                other => return Err(Failure::Arguments(format!("unknown key to --clear: {other}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&self, edit: &mut Edit, created: Option<String>) -> Outcome {
+        let image = &mut edit.config;
+        let replace = |field: &mut String, value: &Option<String>| {
+            if let Some(value) = value {
+                field.clone_from(value);
+            }
+        };
+        replace(&mut image.config.user, &self.user);
+        replace(&mut image.config.working_dir, &self.workingdir);
+        replace(&mut image.config.stop_signal, &self.stopsignal);
+        replace(&mut image.author, &self.author);
+        replace(&mut image.os, &self.os);
+        replace(&mut image.architecture, &self.arch);
+        replace(&mut image.variant, &self.variant);
+        if created.is_some() {
+            image.created = created;
+        }
+        let add = |set: &mut BTreeMap<String, Value>, names: &[String]| {
+            for name in slice(names) {
+                set.entry(name).or_insert_with(|| Value::Object(Map::new()));
+            }
+        };
+        add(&mut image.config.exposed_ports, &self.exposed_ports);
+        add(&mut image.config.volumes, &self.volume);
+        for (list, words) in [
+            (&mut image.config.entrypoint, &self.entrypoint),
+            (&mut image.config.cmd, &self.cmd),
+        ] {
+            if !words.is_empty() {
+                *list = slice(words);
+            }
+        }
+        for entry in slice(&self.env) {
+            let (name, _) = pair("config.env", &entry, true)?;
+            let prefix = format!("{name}=");
+            match image.config.env.iter_mut().find(|old| old.starts_with(&prefix)) {
+                Some(old) => old.clone_from(&entry),
+                None => image.config.env.push(entry),
+            }
+        }
+        for entry in slice(&self.label) {
+            let (name, value) = pair("config.label", &entry, true)?;
+            image.config.labels.insert(name.to_owned(), value.to_owned());
+        }
+        for entry in slice(&self.annotation) {
+            let (name, value) = pair("manifest.annotation", &entry, false)?;
+            edit.manifest
+                .annotations
+                .insert(name.to_owned(), value.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The words of an option that may be repeated. As ever, the first empty word is dropped unless it is the only one.
+fn slice(words: &[String]) -> Vec<String> {
+    let mut out = words.to_vec();
+    if out.len() > 1
+        && let Some(at) = out.iter().position(String::is_empty)
+    {
+        out.remove(at);
+    }
+    out
+}
+
+fn pair<'a>(option: &str, entry: &'a str, named: bool) -> Outcome<(&'a str, &'a str)> {
+    let (name, value) = entry
+        .split_once('=')
+        .ok_or_else(|| Failure::Arguments(format!("{option}: must contain '=': {entry}")))?;
+    if named && name.is_empty() {
+        return Err(Failure::Arguments(format!(
+            "{option}: must have non-empty name: {entry}"
+        )));
+    }
+    Ok((name, value))
+}
+
+fn template(file: &str) -> Result<Map<String, Value>> {
+    let bytes = if file == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin()
+            .lock()
+            .take(MAX_TEMPLATE + 1)
+            .read_to_end(&mut bytes)?;
+        bytes
+    } else {
+        umoci::fs::read_file(file.as_ref(), MAX_TEMPLATE)?
+    };
+    if bytes.len() as u64 > MAX_TEMPLATE {
+        return Err(Error::new(
+            ErrorKind::Limit,
+            format!("--from-file: more than {MAX_TEMPLATE} bytes"),
+        ));
+    }
+    json::parse(&bytes).map_err(|e| e.context(format!("--from-file {file}")))
+}
+
+/// The template, with the layers and the history of the image.
+fn apply_template(mut template: Map<String, Value>, image: &ImageConfig) -> Result<ImageConfig> {
+    template.remove("history");
+    let rootfs = json::parse(&json::to_bytes(&image.rootfs)?)?;
+    template.insert("rootfs".to_owned(), rootfs);
+    let mut config: ImageConfig =
+        json::parse(&json::to_bytes(&template)?).map_err(|e| e.context("--from-file"))?;
+    config.history.clone_from(&image.history);
+    Ok(config)
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci insert`
+
+use umoci::bundle::{Insertion, insert};
+use umoci::image::{Edit, Image, resolve_one};
+use umoci::node::{Time, TreePath};
+use umoci::progress::Monitor;
+use umoci::rootfs::PackOptions;
+
+use super::args::{CompressArg, HistoryArgs, IdMapArgs, ImageArg, TagArg};
+use super::failure::{Failure, Outcome};
+use super::ui::Ui;
+
+/// insert content into an OCI image
+///
+/// Adds a layer in which the file or directory <source> stands at <target>, without unpacking the image. The content of a
+/// directory joins what the image has at <target>; with --opaque it replaces it. With --whiteout what the image has at
+/// <target> is removed.
+#[derive(clap::Args, Debug)]
+#[command(
+    override_usage = "--image <image-path>[:<tag>] [--tag <new-tag>] (<source> <target> | --whiteout <target>)"
+)]
+pub struct Insert {
+    #[command(flatten)]
+    image: ImageArg,
+    #[command(flatten)]
+    tag: TagArg,
+    #[command(flatten)]
+    id_map: IdMapArgs,
+    #[command(flatten)]
+    compress: CompressArg,
+    #[command(flatten)]
+    history: HistoryArgs,
+    /// hide what the image has at the target
+    #[arg(long)]
+    opaque: bool,
+    /// remove what the image has at the target
+    #[arg(long)]
+    whiteout: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Insert {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let image = self.image.get()?;
+        let compression = self.compress.get()?;
+        self.history.check()?;
+        let tag = self.tag.get(&image)?;
+        let what = self.what()?;
+        let options = PackOptions {
+            id_map: self.id_map.get()?,
+            clamp_mtime: super::source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }),
+        };
+        let store = self.image.open(&image)?;
+        let history = self.history.get("umoci insert", "")?;
+        let mut txn = store.begin("insert")?;
+        let base = Image::load(&store, resolve_one(&store, &image.target)?)?;
+        let mut edit = Edit::new(&base).map_err(|e| e.context("create mutator for base image"))?;
+        let compression = compression.unwrap_or_else(|| edit.auto_compression());
+        let layer = insert(&mut txn, &what, compression, &options, ui)?;
+        super::warn_without_history(history.as_ref(), ui);
+        edit.add_layer(layer, history);
+        edit.apply(&mut txn, &tag)?;
+        txn.commit()?;
+        ui.info(format_args!("updated tag for image manifest: {tag}"));
+        Ok(())
+    }
+
+    fn what(&self) -> Outcome<Insertion> {
+        let expected = if self.whiteout { 1 } else { 2 };
+        if self.rest.len() != expected {
+            let text = format!("invalid number of positional arguments: expected {expected}");
+            return Err(Failure::Arguments(text));
+        }
+        if let Some(at) = self.rest.iter().position(String::is_empty) {
+            let text = format!("invalid positional argument {at}: arguments cannot be empty");
+            return Err(Failure::Arguments(text));
+        }
+        let target = |text: &str| TreePath::clean(text.as_bytes());
+        Ok(match self.rest.as_slice() {
+            [source, to] => Insertion::Tree {
+                source: source.into(),
+                target: target(to)?,
+                opaque: self.opaque,
+            },
+            words => Insertion::Whiteout(target(words.first().map_or("", String::as_str))?),
+        })
+    }
+}

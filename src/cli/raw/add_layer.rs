@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci raw add-layer`
+
+use umoci::bundle::add_archive;
+use umoci::image::{Edit, Image, resolve_one};
+use umoci::progress::Monitor;
+
+use super::super::args::{CompressArg, HistoryArgs, ImageArg, TagArg};
+use super::super::failure::{Failure, Outcome};
+use super::super::ui::Ui;
+use super::super::{source_date_epoch, warn_without_history};
+
+/// add a layer archive verbatim to an image
+///
+/// Adds an uncompressed tar archive, byte for byte, as the topmost layer of an image. The archive is not looked into.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--image <image-path>[:<tag>] [--tag <new-tag>] <newlayer.tar>")]
+pub struct AddLayer {
+    #[command(flatten)]
+    image: ImageArg,
+    #[command(flatten)]
+    tag: TagArg,
+    #[command(flatten)]
+    compress: CompressArg,
+    #[command(flatten)]
+    history: HistoryArgs,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl AddLayer {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let image = self.image.get()?;
+        let compression = self.compress.get()?;
+        self.history.check()?;
+        let tag = self.tag.get(&image)?;
+        let [archive] = self.rest.as_slice() else {
+            let text = "invalid number of positional arguments: expected <newlayer.tar>";
+            return Err(Failure::Arguments(text.to_owned()));
+        };
+        if archive.is_empty() {
+            return Err(Failure::Arguments(
+                "<new-layer.tar> path cannot be empty".to_owned(),
+            ));
+        }
+        source_date_epoch()?;
+        let store = self.image.open(&image)?;
+        let mut txn = store.begin("add-layer")?;
+        let base = Image::load(&store, resolve_one(&store, &image.target)?)?;
+        let mut edit = Edit::new(&base).map_err(|e| e.context("create mutator for base image"))?;
+        let history = self.history.get("umoci raw add-layer", &edit.config.author)?;
+        let compression = compression.unwrap_or_else(|| edit.auto_compression());
+        let layer = add_archive(&mut txn, archive.as_ref(), compression)?;
+        warn_without_history(history.as_ref(), ui);
+        edit.add_layer(layer, history);
+        edit.apply(&mut txn, &tag)?;
+        txn.commit()?;
+        ui.info(format_args!("created new tag for image manifest: {tag}"));
+        Ok(())
+    }
+}

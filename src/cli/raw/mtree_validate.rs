@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci raw mtree-validate`
+
+use umoci::bundle::{read_mtree, validate};
+use umoci::error::{Error, ErrorKind};
+use umoci::fs::Root;
+use umoci::mtree::{Keyword, Keywords};
+
+use super::super::args::positionals;
+use super::super::failure::{Failure, Outcome};
+use super::super::ui::Ui;
+
+/// compare a directory with an mtree manifest
+///
+/// Prints a line for each path that differs, and fails if there is any.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--manifest <file> --path <directory>")]
+pub struct MtreeValidate {
+    /// manifest to compare with
+    #[arg(long, short = 'f', visible_alias = "file", value_name = "value")]
+    manifest: Option<String>,
+    /// directory to compare
+    #[arg(long, short = 'p', value_name = "value")]
+    path: Option<String>,
+    /// keywords to compare beside those of the manifest
+    #[arg(long = "add-keywords", short = 'K', value_name = "value")]
+    add_keywords: Vec<String>,
+    /// keywords to compare instead of those of the manifest
+    #[arg(long = "use-keywords", short = 'k', value_name = "value")]
+    use_keywords: Vec<String>,
+    /// compare the keywords that umoci itself uses
+    #[arg(long = "umoci-keywords")]
+    umoci_keywords: bool,
+    /// work without privileges
+    #[arg(long)]
+    rootless: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl MtreeValidate {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let [] = positionals(&self.rest, [])?;
+        let missing: Vec<&str> = [("file", &self.manifest), ("path", &self.path)]
+            .iter()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| *name)
+            .collect();
+        if !missing.is_empty() {
+            let (s, list) = (if missing.len() > 1 { "s" } else { "" }, missing.join(", "));
+            return Err(Failure::Usage(format!("Required flag{s} {list:?} not set")));
+        }
+        let given = |option: &str, value: Option<String>| {
+            let empty = || Failure::Arguments(format!("--{option} must be a valid path"));
+            value.filter(|v| !v.is_empty()).ok_or_else(empty)
+        };
+        let manifest = given("manifest", self.manifest)?;
+        let path = given("path", self.path)?;
+        let recorded = read_mtree(manifest.as_ref())?;
+        let mut keywords = if !self.use_keywords.is_empty() {
+            Keywords::parse(&self.use_keywords.join(","))?
+        } else if self.umoci_keywords {
+            Keywords::umoci()
+        } else {
+            recorded.keywords().clone()
+        };
+        for keyword in Keywords::parse(&self.add_keywords.join(","))?.iter() {
+            keywords.add(keyword);
+        }
+        keywords.add(Keyword::Type);
+        let root = Root::open(path.as_ref())?.rootless(self.rootless);
+        let found = validate(&recorded, &root, &keywords)?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let lines: String = found.iter().map(|d| format!("{d}\n")).collect();
+        ui.print(lines.as_bytes())?;
+        let text = format!("validation failed: {} differences found", found.len());
+        Err(Error::new(ErrorKind::Invalid, text).into())
+    }
+}

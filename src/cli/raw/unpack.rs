@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci raw unpack`
+
+use umoci::bundle::{UnpackOptions, unpack_into};
+use umoci::image::{Image, resolve_one};
+use umoci::progress::Monitor;
+
+use super::super::args::{IdMapArgs, ImageArg, positionals};
+use super::super::failure::Outcome;
+use super::super::ui::Ui;
+
+/// unpacks a reference into a rootfs
+///
+/// Extracts the layers of an image to <rootfs>, over what is there if it exists. No bundle is made of it, so it cannot be
+/// repacked.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--image <image-path>[:<tag>] <rootfs>")]
+pub struct Unpack {
+    #[command(flatten)]
+    image: ImageArg,
+    #[command(flatten)]
+    id_map: IdMapArgs,
+    /// keep symlinks to directories where a layer has a directory
+    #[arg(long = "keep-dirlinks")]
+    keep_dirlinks: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Unpack {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let image = self.image.get()?;
+        let [rootfs] = positionals(&self.rest, ["rootfs"])?;
+        let options = UnpackOptions {
+            id_map: self.id_map.get()?,
+            keep_dirlinks: self.keep_dirlinks,
+            ..UnpackOptions::default()
+        };
+        let store = self.image.open(&image)?;
+        let _reading = store.reading();
+        let loaded = Image::load(&store, resolve_one(&store, &image.target)?)?;
+        ui.warn(format_args!("unpacking rootfs ..."));
+        unpack_into(&store, &loaded, rootfs.as_ref(), &options, ui)
+            .map_err(|e| e.context("create rootfs"))?;
+        ui.warn(format_args!("... done"));
+        ui.warn(format_args!("unpacked image rootfs: {rootfs}"));
+        Ok(())
+    }
+}
