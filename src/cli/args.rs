@@ -205,16 +205,16 @@ pub struct HistoryArgs {
     #[arg(long = "no-history")]
     no_history: bool,
     /// author value for the history entry
-    #[arg(long = "history.author", value_name = "value")]
+    #[arg(id = "history.author", long = "history.author", value_name = "value")]
     author: Option<String>,
     /// comment for the history entry
-    #[arg(long = "history.comment", value_name = "value")]
+    #[arg(id = "history.comment", long = "history.comment", value_name = "value")]
     comment: Option<String>,
     /// created time for the history entry (RFC 3339, default: now)
-    #[arg(long = "history.created", value_name = "value")]
+    #[arg(id = "history.created", long = "history.created", value_name = "value")]
     created: Option<String>,
     /// created_by value for the history entry
-    #[arg(long = "history.created_by", value_name = "value")]
+    #[arg(id = "history.created_by", long = "history.created_by", value_name = "value")]
     created_by: Option<String>,
 }
 

@@ -3,7 +3,16 @@
 
 use crate::support::{Env, Image};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 24] = [
+    "config",
+    "insert",
+    "raw",
+    "raw add-layer",
+    "raw runtime-config",
+    "raw unpack",
+    "raw mtree-validate",
+    "completions",
+    "man",
     "init",
     "new",
     "unpack",
@@ -43,6 +52,11 @@ fn every_command_has_help_that_names_it() {
     );
     assert_eq!(env.umoci::<&str>([]).ok(), env.umoci(["--help"]).ok());
     assert!(env.umoci(["rm", "-h"]).ok().contains("umoci remove"));
+    assert!(
+        env.umoci(["raw", "config", "-h"])
+            .ok()
+            .contains("umoci raw runtime-config")
+    );
     assert!(env.umoci(["help", "ls"]).ok().contains("umoci list"));
 }
 

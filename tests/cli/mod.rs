@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: outputs, errors and exit codes, by subcommand.
 
+mod config;
 mod framework;
+mod golden;
+mod insert;
 mod refs;
 mod stat;
 mod store;
