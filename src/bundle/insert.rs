@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers without a bundle: from a directory, a whiteout, or a finished tar.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};

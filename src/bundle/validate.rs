@@ -4,8 +4,6 @@
 use std::io::Read;
 use std::path::Path;
 
-use md5::Digest as _;
-
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Root;
 use crate::mtree::{Difference, Keyword, Keywords, Mtree, compare};
@@ -105,7 +103,9 @@ impl Cksum {
 
     fn update(&mut self, bytes: &[u8]) {
         self.length += bytes.len() as u64;
-        bytes.iter().for_each(|&byte| self.step(byte));
+        for &byte in bytes {
+            self.step(byte);
+        }
     }
 
     fn finish(mut self) -> u32 {

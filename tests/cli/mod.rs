@@ -6,6 +6,7 @@ mod framework;
 mod golden;
 mod insert;
 mod refs;
+mod rootless;
 mod stat;
 mod store;
 mod unpack;

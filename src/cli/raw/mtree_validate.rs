@@ -74,8 +74,8 @@ impl MtreeValidate {
         if found.is_empty() {
             return Ok(());
         }
-        let lines: String = found.iter().map(|d| format!("{d}\n")).collect();
-        ui.print(lines.as_bytes())?;
+        let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+        ui.print((lines.join("\n") + "\n").as_bytes())?;
         let text = format!("validation failed: {} differences found", found.len());
         Err(Error::new(ErrorKind::Invalid, text).into())
     }
