@@ -110,7 +110,18 @@ impl Edit {
     }
 
     /// Appends a layer, with its history entry if there is one.
+    ///
+    /// Layers below that no step speaks of get an entry each, so that the new one is that of the new layer.
     pub fn add_layer(&mut self, layer: NewLayer, history: Option<History>) {
+        if history.is_some() {
+            let steps = self.config.history.iter().filter(|h| !h.empty_layer).count();
+            let unknown = History {
+                comment: "no history of this layer".to_owned(),
+                ..History::default()
+            };
+            let missing = self.manifest.layers.len().saturating_sub(steps);
+            self.config.history.extend(std::iter::repeat_n(unknown, missing));
+        }
         self.config.rootfs.diff_ids.push(layer.diff_id);
         self.manifest.layers.push(layer.descriptor);
         self.config.history.extend(history.map(|h| History {

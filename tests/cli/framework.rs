@@ -60,6 +60,171 @@ fn every_command_has_help_that_names_it() {
     assert!(env.umoci(["help", "ls"]).ok().contains("umoci list"));
 }
 
+/// Options of a command, as its help lists them.
+fn options(env: &Env, command: &str) -> Vec<String> {
+    let help = env.umoci(command.split(' ').chain(["--help"])).ok();
+    let lines = help.split("OPTIONS:\n").nth(1).unwrap_or_default().lines();
+    lines
+        .filter_map(|l| {
+            l.trim()
+                .split([' ', ','])
+                .next()
+                .filter(|w| w.starts_with("--"))
+                .map(str::to_owned)
+        })
+        .collect()
+}
+
+/// What the tool that this one replaces has; from its contract.
+const CONTRACT: [(&str, &[&str]); 15] = [
+    (
+        "config",
+        &[
+            "--image",
+            "--tag",
+            "--no-history",
+            "--history.author",
+            "--history.comment",
+            "--history.created",
+            "--history.created_by",
+            "--config.user",
+            "--config.exposedports",
+            "--config.env",
+            "--config.entrypoint",
+            "--config.cmd",
+            "--config.volume",
+            "--config.label",
+            "--config.workingdir",
+            "--config.stopsignal",
+            "--created",
+            "--author",
+            "--platform.os",
+            "--platform.arch",
+            "--platform.variant",
+            "--manifest.annotation",
+            "--clear",
+        ],
+    ),
+    (
+        "unpack",
+        &[
+            "--image",
+            "--keep-dirlinks",
+            "--uid-map",
+            "--gid-map",
+            "--rootless",
+        ],
+    ),
+    (
+        "repack",
+        &[
+            "--image",
+            "--mask-path",
+            "--no-mask-volumes",
+            "--refresh-bundle",
+            "--compress",
+            "--no-history",
+            "--history.author",
+            "--history.comment",
+            "--history.created",
+            "--history.created_by",
+        ],
+    ),
+    ("gc", &["--layout"]),
+    ("init", &["--layout"]),
+    ("new", &["--image"]),
+    ("tag", &["--image"]),
+    ("remove", &["--image"]),
+    ("list", &["--layout"]),
+    ("stat", &["--image", "--json"]),
+    (
+        "insert",
+        &[
+            "--image",
+            "--tag",
+            "--opaque",
+            "--whiteout",
+            "--uid-map",
+            "--gid-map",
+            "--rootless",
+            "--compress",
+            "--no-history",
+        ],
+    ),
+    (
+        "raw add-layer",
+        &[
+            "--image",
+            "--tag",
+            "--compress",
+            "--no-history",
+            "--history.author",
+        ],
+    ),
+    (
+        "raw runtime-config",
+        &["--image", "--rootfs", "--uid-map", "--gid-map", "--rootless"],
+    ),
+    (
+        "raw unpack",
+        &[
+            "--image",
+            "--keep-dirlinks",
+            "--uid-map",
+            "--gid-map",
+            "--rootless",
+        ],
+    ),
+    (
+        "raw mtree-validate",
+        &[
+            "--manifest",
+            "--path",
+            "--add-keywords",
+            "--use-keywords",
+            "--umoci-keywords",
+            "--rootless",
+        ],
+    ),
+];
+
+#[test]
+fn every_command_and_option_has_a_test() {
+    let env = Env::new();
+    let mut sources = Vec::new();
+    crate::support::sources(
+        &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli"),
+        &mut sources,
+    );
+    let read = |p: &std::path::PathBuf| std::fs::read_to_string(p).expect("source");
+    // This file only lists them.
+    let text: String = sources
+        .iter()
+        .filter(|p| !p.ends_with("framework.rs"))
+        .map(read)
+        .collect();
+    for command in COMMANDS {
+        let words: Vec<String> = command.split(' ').map(|w| format!("\"{w}\"")).collect();
+        assert!(words.iter().all(|w| text.contains(w)), "{command} has no test");
+        for option in options(&env, command) {
+            let words = [
+                format!("\"{option}"),
+                format!(" {option} "),
+                format!(" {option}="),
+            ];
+            assert!(
+                words.iter().any(|w| text.contains(w)),
+                "umoci {command} {option} has no test"
+            );
+        }
+    }
+    for (command, wanted) in CONTRACT {
+        let have = options(&env, command);
+        let missing: Vec<_> = wanted.iter().filter(|w| !have.iter().any(|h| h == *w)).collect();
+        assert!(missing.is_empty(), "umoci {command} lacks {missing:?}");
+    }
+}
+
 #[test]
 fn the_version_has_its_four_lines() {
     let version = Env::new().umoci(["--version"]).ok();

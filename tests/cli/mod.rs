@@ -1,12 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The command line: outputs, errors and exit codes, by subcommand.
+//! The command line: outputs, errors and exit codes, a file for each subcommand.
 
+mod add_layer;
 mod config;
 mod framework;
+mod gc;
+mod generate;
 mod golden;
+mod import;
+mod init;
 mod insert;
+mod list;
+mod mtree_validate;
+mod new;
+mod raw_unpack;
 mod refs;
+mod remove;
+mod repack;
 mod rootless;
+mod runtime_config;
 mod stat;
-mod store;
+mod tag;
 mod unpack;

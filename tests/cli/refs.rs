@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `umoci ref`, `tag`, `remove` and `list`.
+//! `umoci ref`, and digests in place of tags
 
 use crate::support::Image;
 
-#[test]
 fn a_bare_digest_gets_a_name() {
     let image = Image::new();
     let env = &image.env;
@@ -53,7 +52,6 @@ fn a_bare_digest_gets_a_name() {
     );
 }
 
-#[test]
 fn what_cannot_be_named_is_refused_with_a_way_out() {
     let image = Image::new();
     let env = &image.env;
@@ -133,7 +131,6 @@ fn what_cannot_be_named_is_refused_with_a_way_out() {
     );
 }
 
-#[test]
 fn an_ambiguous_prefix_names_the_candidates() {
     let image = Image::new();
     let env = &image.env;
@@ -155,12 +152,4 @@ fn an_ambiguous_prefix_names_the_candidates() {
         why.contains("digest is ambiguous") && why.contains(&twin) && why.contains(&manifest),
         "{why}"
     );
-}
-
-#[test]
-fn removing_what_is_not_there_is_no_error_for_rm() {
-    let image = Image::new();
-    image.env.umoci(["rm", "--image", "img:nope"]).ok();
-    image.env.umoci(["remove", "--image", "img"]).ok();
-    assert_eq!(image.env.umoci(["ls", "--layout", "img"]).ok(), "");
 }

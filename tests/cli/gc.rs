@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci gc`
+
+use crate::support::Image;
+
+fn gc_tells_what_it_would_do_and_does_it() {
+    let image = Image::new();
+    let env = &image.env;
+    assert_eq!(
+        env.umoci(["gc", "--layout", "img", "--dry-run"]).ok(),
+        "would remove 0 blobs, 0B\n"
+    );
+    env.umoci(["rm", "--image", "img"]).ok();
+    let plan = env.umoci(["gc", "--layout", "img", "--dry-run"]).ok();
+    assert!(
+        plan.ends_with("B\n") && plan.contains("would remove 4 blobs"),
+        "{plan}"
+    );
+    assert_eq!(env.sh("ls img/blobs/sha256 | wc -l").trim(), "4");
+    let report: serde_json::Value =
+        serde_json::from_str(&env.umoci(["gc", "--layout", "img", "--json"]).ok()).expect("JSON");
+    assert_eq!(
+        (
+            report["dry_run"].as_bool(),
+            report["blobs"].as_array().map(Vec::len)
+        ),
+        (Some(false), Some(4))
+    );
+    assert_eq!(env.sh("ls img/blobs/sha256"), "");
+    assert_eq!(env.umoci(["gc", "--layout", "img"]).ok(), "");
+}
+
+fn an_unreadable_index_database_changes_nothing() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("rm -rf img/.umoci/index.redb; mkdir img/.umoci/index.redb");
+    env.umoci(["rm", "--image", "img"]).ok();
+    env.umoci(["gc", "--layout", "img"]).ok();
+    assert_eq!(env.sh("ls img/blobs/sha256"), "");
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci repack`
+
+use crate::support::{Env, Image};
+
+fn layers(image: &Image) -> usize {
+    image.manifest()["layers"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn masked_paths_and_volumes_are_left_out() {
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["config", "--image", "img", "--config.volume", "/vol"])
+        .ok();
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    env.sh("cd b/rootfs; mkdir vol tmp voltest; touch vol/x tmp/y voltest/z");
+    env.umoci([
+        "repack",
+        "--image",
+        "img:masked",
+        "--mask-path",
+        "/tmp",
+        "--mask-path=/",
+        "b",
+    ])
+    .ok();
+    env.umoci(["repack", "--image", "img:some", "--mask-path", "/tmp", "b"])
+        .ok();
+    env.umoci(["repack", "--image", "img:all", "--no-mask-volumes", "b"])
+        .ok();
+    let top = |tag: &str| {
+        env.umoci(["raw", "unpack", "--image", &format!("img:{tag}"), tag])
+            .ok();
+        env.sh(&format!("ls {tag}"))
+    };
+    assert_eq!(top("masked"), "bin\netc\n");
+    assert_eq!(top("some"), "bin\netc\nvoltest\n");
+    assert_eq!(top("all"), "bin\netc\ntmp\nvol\nvoltest\n");
+}
+
+#[test]
+fn the_compression_is_that_of_the_image_unless_told() {
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    for (compress, want) in [
+        ("auto", "+zstd"),
+        ("gzip", "+gzip"),
+        ("none", ""),
+        ("auto", "+gzip"),
+    ] {
+        env.sh(&format!("echo {compress} {want} >b/rootfs/file"));
+        env.umoci([
+            "repack",
+            "--refresh-bundle",
+            "--image",
+            "img",
+            "--compress",
+            compress,
+            "b",
+        ])
+        .ok();
+        let media_type = image.manifest()["layers"][layers(&image) - 1]["mediaType"].clone();
+        assert_eq!(
+            media_type,
+            format!("application/vnd.oci.image.layer.v1.tar{want}"),
+            "{compress}"
+        );
+    }
+}
+
+#[test]
+fn nothing_changed_makes_an_empty_step_and_keeps_the_bundle() {
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    let before = env.sh("ls b");
+    let digest = image.entry()["digest"].clone();
+    env.umoci([
+        "repack",
+        "--refresh-bundle",
+        "--no-history",
+        "--image",
+        "img",
+        "b",
+    ])
+    .ok();
+    assert_eq!(
+        (image.entry()["digest"].clone(), env.sh("ls b")),
+        (digest, before)
+    );
+    env.umoci(["repack", "--refresh-bundle", "--image", "img", "b"])
+        .ok();
+    assert_eq!(
+        (layers(&image), &image.config()["history"][2]["empty_layer"]),
+        (2, &true.into())
+    );
+    env.umoci(["repack", "--refresh-bundle", "--image", "img", "b"])
+        .ok();
+    assert_eq!(image.config()["history"].as_array().map(Vec::len), Some(4));
+}
+
+#[test]
+fn the_same_input_gives_the_same_digests() {
+    let digests: Vec<_> = (0..2)
+        .map(|_| {
+            let image = Image::new();
+            image.env.umoci(["unpack", "--image", "img", "b"]).ok();
+            // Newer files are clamped to SOURCE_DATE_EPOCH.
+            image
+                .env
+                .sh("cd b/rootfs; head -c 3000000 /dev/zero | tr '\\0' x >big; mkdir d; touch d/f");
+            image.env.umoci(["repack", "--image", "img", "b"]).ok();
+            image.entry()["digest"].clone()
+        })
+        .collect();
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[test]
+fn a_layer_without_history_is_warned_about_and_a_short_history_is_filled() {
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    env.sh("touch b/rootfs/one");
+    let out = env.umoci([
+        "repack",
+        "--refresh-bundle",
+        "--no-history",
+        "--image",
+        "img",
+        "b",
+    ]);
+    assert!(
+        out.stderr.contains("new layer has no history entry"),
+        "{}",
+        out.stderr
+    );
+    out.ok();
+    env.sh("touch b/rootfs/two");
+    env.umoci([
+        "repack",
+        "--image",
+        "img",
+        "--history.created_by",
+        "me",
+        "--history.created",
+        "2020-01-02T03:04:05Z",
+        "b",
+    ])
+    .ok();
+    let config = image.config();
+    let steps = config["history"]
+        .as_array()
+        .expect("history")
+        .iter()
+        .filter(|h| h["empty_layer"] != true)
+        .count();
+    assert_eq!((steps, layers(&image)), (4, 4));
+    assert_eq!(
+        (
+            &config["history"][3]["created_by"],
+            &config["history"][3]["created"]
+        ),
+        (&"me".into(), &"2020-01-02T03:04:05Z".into())
+    );
+}
+
+#[test]
+fn what_a_bundle_lacks_is_named() {
+    let image = Image::new();
+    let env = &image.env;
+    let fresh = || {
+        env.sh(&format!(
+            "rm -rf b; {} unpack --image img b",
+            env!("CARGO_BIN_EXE_umoci")
+        ))
+    };
+    for (harm, want) in [
+        ("rm -r b/rootfs", "b/rootfs: no such file or directory"),
+        ("rm b/*.mtree", ".mtree: no such file or directory"),
+        ("echo '{}' >b/umoci.json", "unsupported umoci.json version \"\""),
+        ("echo nonsense >b/umoci.json", "invalid JSON"),
+        (
+            "touch b/rootfs/.wh.x",
+            "invalid path has whiteout prefix \".wh.\": .wh.x",
+        ),
+        ("echo 'bad\\q size=1' >$(echo b/*.mtree)", "invalid mtree: line 1"),
+    ] {
+        fresh();
+        env.sh(harm);
+        let before = env.read("img/index.json");
+        let why = env.umoci(["repack", "--image", "img:new", "b"]).fails();
+        assert!(why.contains(want), "{harm}: {why}");
+        assert_eq!(env.read("img/index.json"), before);
+    }
+    fresh();
+    env.umoci(["rm", "--image", "img"]).ok();
+    env.umoci(["gc", "--layout", "img"]).ok();
+    let why = env.umoci(["repack", "--image", "img:new", "b"]).fails();
+    assert!(why.contains("is not in this layout (removed by gc?)"), "{why}");
+}
+
+#[test]
+fn sockets_are_left_out() {
+    let env = Env::new();
+    env.umoci(["init", "--layout", "img"]).ok();
+    env.umoci(["new", "--image", "img"]).ok();
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    let _socket = std::os::unix::net::UnixListener::bind(env.path("b/rootfs/sock")).expect("socket");
+    env.sh("touch b/rootfs/file");
+    let out = env.umoci(["repack", "--image", "img", "b"]);
+    assert!(out.stderr.contains("socket left out: sock"), "{}", out.stderr);
+    out.ok();
+    env.umoci(["raw", "unpack", "--image", "img", "r"]).ok();
+    assert_eq!(env.sh("ls r"), "file\n");
+}
