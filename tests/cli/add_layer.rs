@@ -3,6 +3,7 @@
 
 use crate::support::Image;
 
+#[test]
 fn a_finished_archive_is_added_byte_for_byte() {
     let image = Image::new();
     let env = &image.env;

@@ -72,7 +72,7 @@ fn each_option_changes_its_field() {
         ),
         (
             &[
-                "--os",
+                "--platform.os",
                 "plan9",
                 "--platform.arch",
                 "mips",

@@ -3,6 +3,7 @@
 
 use crate::support::Image;
 
+#[test]
 fn gc_tells_what_it_would_do_and_does_it() {
     let image = Image::new();
     let env = &image.env;
@@ -30,6 +31,7 @@ fn gc_tells_what_it_would_do_and_does_it() {
     assert_eq!(env.umoci(["gc", "--layout", "img"]).ok(), "");
 }
 
+#[test]
 fn an_unreadable_index_database_changes_nothing() {
     let image = Image::new();
     let env = &image.env;
@@ -37,4 +39,29 @@ fn an_unreadable_index_database_changes_nothing() {
     env.umoci(["rm", "--image", "img"]).ok();
     env.umoci(["gc", "--layout", "img"]).ok();
     assert_eq!(env.sh("ls img/blobs/sha256"), "");
+}
+
+#[test]
+fn who_holds_the_layout_is_named_when_the_wait_is_over() {
+    let image = Image::new();
+    let env = &image.env;
+    let held = std::fs::File::open(env.path("img/.umoci/lock")).expect("lock file");
+    held.lock_shared().expect("lock");
+    let why = env
+        .umoci(["gc", "--layout", "img", "--lock-timeout", "0"])
+        .fails();
+    assert!(
+        why.contains("img/.umoci/lock is locked by process") && why.contains("--lock-timeout waits longer"),
+        "{why}"
+    );
+    env.umoci(["stat", "--image", "img"]).ok();
+    env.umoci(["tag", "--image", "img", "beside"]).ok();
+    held.unlock().expect("unlock");
+    held.lock().expect("lock");
+    let why = env
+        .umoci(["tag", "--image", "img", "more", "--lock-timeout", "0"])
+        .fails();
+    assert!(why.contains("is locked by process"), "{why}");
+    drop(held);
+    env.umoci(["gc", "--layout", "img", "--lock-timeout", "0"]).ok();
 }

@@ -3,6 +3,7 @@
 
 use crate::support::Image;
 
+#[test]
 fn completions_and_manual_pages_are_made_from_the_definition() {
     let image = Image::new();
     let env = &image.env;

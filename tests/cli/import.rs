@@ -3,6 +3,7 @@
 
 use crate::support::Image;
 
+#[test]
 fn images_travel_between_layouts() {
     let image = Image::new();
     let env = &image.env;

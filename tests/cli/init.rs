@@ -3,6 +3,7 @@
 
 use crate::support::Env;
 
+#[test]
 fn a_new_layout_and_a_blank_image_have_known_bytes() {
     let env = Env::new().var("SOURCE_DATE_EPOCH", "0");
     env.umoci(["init", "--layout", "deep/img"]).ok();

@@ -3,6 +3,7 @@
 
 use crate::support::Image;
 
+#[test]
 fn files_directories_and_whiteouts_become_layers() {
     let image = Image::new();
     let env = &image.env;
@@ -37,6 +38,7 @@ fn files_directories_and_whiteouts_become_layers() {
     assert_eq!(history, "[\"umoci insert\",null,true]\n");
 }
 
+#[test]
 fn what_cannot_be_inserted_is_refused() {
     let image = Image::new();
     let env = &image.env;

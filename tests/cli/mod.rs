@@ -7,6 +7,7 @@ mod framework;
 mod gc;
 mod generate;
 mod golden;
+mod ids;
 mod import;
 mod init;
 mod insert;

@@ -3,6 +3,7 @@
 
 use crate::support::Image;
 
+#[test]
 fn a_tree_is_checked_against_its_manifest() {
     let image = Image::new();
     let env = &image.env;
@@ -11,14 +12,36 @@ fn a_tree_is_checked_against_its_manifest() {
     let validate = |more: &[&str]| {
         env.umoci(
             [
-                &["raw", "mtree-validate", "-f", &manifest, "-p", "b/rootfs"],
+                &[
+                    "raw",
+                    "mtree-validate",
+                    "--manifest",
+                    &manifest,
+                    "--path",
+                    "b/rootfs",
+                ],
                 more,
             ]
             .concat(),
         )
     };
     assert_eq!(validate(&[]).ok(), "");
-    let out = validate(&["-K", "sha1"]);
+    assert_eq!(
+        validate(&["--umoci-keywords", "-K", "sha256,cksum uname"]).code,
+        Some(1)
+    );
+    assert_eq!(
+        env.umoci(["raw", "mtree-validate", "-f", &manifest, "-p", ""])
+            .fails(),
+        "--path must be a valid path"
+    );
+    let out = env.umoci(["raw", "mtree-validate"]);
+    assert!(
+        out.stderr.contains("Required flags \"file, path\" not set"),
+        "{}",
+        out.stderr
+    );
+    let out = validate(&["--add-keywords", "sha1"]);
     assert_eq!(out.code, Some(1));
     assert!(
         out.stdout

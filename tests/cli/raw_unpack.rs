@@ -3,6 +3,7 @@
 
 use crate::support::Image;
 
+#[test]
 fn raw_unpack_goes_over_what_is_there_and_never_removes_it() {
     let image = Image::new();
     let env = &image.env;

@@ -3,6 +3,7 @@
 
 use crate::support::Image;
 
+#[test]
 fn a_bare_digest_gets_a_name() {
     let image = Image::new();
     let env = &image.env;
@@ -52,6 +53,7 @@ fn a_bare_digest_gets_a_name() {
     );
 }
 
+#[test]
 fn what_cannot_be_named_is_refused_with_a_way_out() {
     let image = Image::new();
     let env = &image.env;
@@ -131,6 +133,7 @@ fn what_cannot_be_named_is_refused_with_a_way_out() {
     );
 }
 
+#[test]
 fn an_ambiguous_prefix_names_the_candidates() {
     let image = Image::new();
     let env = &image.env;

@@ -3,6 +3,7 @@
 
 use crate::support::Image;
 
+#[test]
 fn removing_what_is_not_there_is_no_error_for_rm() {
     let image = Image::new();
     image.env.umoci(["rm", "--image", "img:nope"]).ok();

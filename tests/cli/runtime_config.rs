@@ -3,6 +3,7 @@
 
 use crate::support::Image;
 
+#[test]
 fn a_runtime_configuration_can_be_had_by_itself() {
     let image = Image::new();
     let env = &image.env;
