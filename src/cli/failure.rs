@@ -12,8 +12,8 @@ pub enum Failure {
     Error(Error),
     /// The arguments are wrong in a way that clap cannot see; nothing is printed on stdout.
     Arguments(String),
-    /// The words do not fit; the help of the command is printed beside.
-    Usage(String),
+    /// The words do not fit; the help of the command, which the words lead to, is printed as well.
+    Usage(&'static [&'static str], String),
     /// Whoever reads our output went away: not worth a word.
     BrokenPipe,
 }
@@ -41,7 +41,7 @@ impl Failure {
     pub fn message(&self) -> Option<String> {
         match self {
             Failure::Error(err) => Some(one_line(&err.to_string())),
-            Failure::Arguments(text) | Failure::Usage(text) => Some(one_line(text)),
+            Failure::Arguments(text) | Failure::Usage(_, text) => Some(one_line(text)),
             Failure::BrokenPipe => None,
         }
     }

@@ -190,7 +190,13 @@ impl Cli {
             Command::Import(command) => command.run(&ui),
             Command::Export(command) => command.run(&ui),
         };
-        finish(&ui, outcome)
+        match outcome {
+            Err(Failure::Usage(path, text)) => {
+                let path: Vec<String> = path.iter().map(|&p| p.to_owned()).collect();
+                usage(&ui, &definition(), &path, &text)
+            }
+            outcome => finish(&ui, outcome),
+        }
     }
 
     fn settings(&self) -> Outcome<(Level, Progress)> {

@@ -133,20 +133,32 @@ impl<R: Read> LayerReader<R> {
         self.sparse = None;
     }
 
+    /// Goes over what is left of an entry. Only its padding may be missing at the end of the stream: some writers do
+    /// not end their archives.
     fn skip_rest(&mut self) -> Result<()> {
-        let mut skip = self.left.saturating_add(self.padding);
+        let (content, padding) = (self.left, self.padding);
         (self.left, self.padding, self.sparse) = (0, 0, None);
+        if self.skip(content)? < content {
+            return Err(bad("unexpected end of layer"));
+        }
+        self.ended |= self.skip(padding)? < padding;
+        Ok(())
+    }
+
+    /// Reads over `n` bytes, or as many as there are; returns how many.
+    fn skip(&mut self, n: u64) -> Result<u64> {
         let mut buffer = [0; 16 * 1024];
-        while skip > 0 {
-            let want = usize::try_from(skip).unwrap_or(usize::MAX).min(buffer.len());
+        let mut done = 0;
+        while done < n {
+            let want = usize::try_from(n - done).unwrap_or(usize::MAX).min(buffer.len());
             let n = self.inner.read(&mut buffer[..want])?;
             if n == 0 {
-                return Err(bad("unexpected end of layer"));
+                break;
             }
             self.count(n)?;
-            skip -= n as u64;
+            done += n as u64;
         }
-        Ok(())
+        Ok(done)
     }
 
     fn count(&mut self, n: usize) -> Result<()> {
@@ -797,6 +809,7 @@ mod tests {
         for (what, tar, want) in [
             ("nothing at all", Vec::new(), Some(0)),
             ("no end marker", file(), Some(1)),
+            ("no padding at the end", file()[..513].to_vec(), Some(1)),
             (
                 "garbage behind the end",
                 [file(), vec![0; 1024], b"garbage".to_vec()].concat(),

@@ -505,4 +505,39 @@ mod tests {
         assert!(refused("short", &file, b"ab").contains("changed size"));
         assert!(refused("long", &file, b"abcd").contains("changed size"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_node_survives_the_trip_through_a_layer(
+            name in "[^\0]{1,300}",
+            mode in 0_u32..0o10000,
+            uid: u32,
+            gid: u32,
+            sec in -(1_i64 << 40)..(1_i64 << 40),
+            attributes in proptest::collection::btree_map("[^\0=]{1,40}", proptest::collection::vec(0_u8..=255, 1..50), 0..4),
+            data in proptest::collection::vec(0_u8..=255, 0..2000),
+            target in "[^\0]{1,300}",
+        ) {
+            let path = TreePath::clean(name.as_bytes()).expect("path");
+            let hidden = path.name().starts_with(WHITEOUT_PREFIX);
+            proptest::prop_assume!(!path.is_root() && !hidden);
+            let xattrs: Xattrs = attributes.into_iter().map(|(k, v)| (k.into_bytes(), v)).collect();
+            let mtime = Time { sec, nsec: 0 };
+            let file = Node { kind: NodeKind::File { size: data.len() as u64 }, mode, uid, gid, mtime, xattrs };
+            let link = Node { kind: NodeKind::Symlink { target: target.into_bytes() }, ..file.clone() };
+            let mut w = LayerWriter::new(Vec::new(), b".");
+            w.node(&path, &file, &mut data.as_slice()).expect("file");
+            w.node(&path, &link, &mut std::io::empty()).expect("link");
+            let tar = w.finish().expect("tar");
+            let mut reader = LayerReader::new(tar.as_slice(), Limits::default());
+            for node in [file, link] {
+                let entry = reader.next_entry().expect("entry").expect("entry");
+                proptest::prop_assert_eq!((&entry.path, &entry.body), (&path, &EntryBody::Node(node.clone())));
+                let mut content = Vec::new();
+                reader.read_to_end(&mut content).expect("content");
+                proptest::prop_assert_eq!(content, if node.kind == (NodeKind::File { size: data.len() as u64 }) { data.clone() } else { Vec::new() });
+            }
+            proptest::prop_assert!(reader.next_entry().expect("end").is_none());
+        }
+    }
 }

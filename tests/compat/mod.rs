@@ -2,3 +2,4 @@
 //! Side by side with the programs that others use.
 
 mod real_image;
+mod sequence;

@@ -49,7 +49,8 @@ impl MtreeValidate {
             .collect();
         if !missing.is_empty() {
             let (s, list) = (if missing.len() > 1 { "s" } else { "" }, missing.join(", "));
-            return Err(Failure::Usage(format!("Required flag{s} {list:?} not set")));
+            let text = format!("Required flag{s} {list:?} not set");
+            return Err(Failure::Usage(&["raw", "mtree-validate"], text));
         }
         let given = |option: &str, value: Option<String>| {
             let empty = || Failure::Arguments(format!("--{option} must be a valid path"));
