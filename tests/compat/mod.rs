@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Side by side with the programs that others use.
 
+mod interop;
 mod real_image;
 mod sequence;

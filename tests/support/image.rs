@@ -15,6 +15,10 @@ pub struct Image {
 
 impl Image {
     pub fn new() -> Self {
+        Self::with_second_layer("zstd")
+    }
+
+    pub fn with_second_layer(compression: &str) -> Self {
         let env = Env::new().var("SOURCE_DATE_EPOCH", "1700000000");
         env.umoci(["init", "--layout", "img"]).ok();
         env.umoci(["new", "--image", "img"]).ok();
@@ -23,7 +27,7 @@ impl Image {
         env.umoci(["repack", "--refresh-bundle", "--image", "img", "b"])
             .ok();
         env.sh("cd b/rootfs; echo more >bin/more; rm etc/link");
-        env.umoci(["repack", "--compress", "zstd", "--image", "img", "b"])
+        env.umoci(["repack", "--compress", compression, "--image", "img", "b"])
             .ok();
         env.sh("rm -r b");
         env.umoci(["gc", "--layout", "img"]).ok();
