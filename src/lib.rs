@@ -36,6 +36,11 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The example of the guide compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/rust.md")]
+struct Guide;
+
 pub mod bundle;
 pub mod digest;
 pub mod error;

@@ -46,7 +46,11 @@ pub fn unpack(
     image.layers()?;
     let made = crate::fs::make_dirs(path)?;
     let context = || "create runtime bundle".to_owned();
-    for there in [bundle.config(), bundle.meta()] {
+    for there in [
+        bundle.config(),
+        bundle.meta(),
+        bundle.mtree(&image.descriptor().digest),
+    ] {
         if crate::fs::exists(&there)? {
             let name = there
                 .file_name()

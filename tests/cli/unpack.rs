@@ -199,6 +199,21 @@ fn what_is_there_already_is_never_touched() {
         "create runtime bundle: config.json already exists in c"
     );
     env.sh("rm c/config.json");
+    let manifest = format!(
+        "{}.mtree",
+        image.entry()["digest"]
+            .as_str()
+            .expect("digest")
+            .replace(':', "_")
+    );
+    env.write(&format!("c/{manifest}"), "mine");
+    let why = env.umoci(["unpack", "--image", "img", "c"]).fails();
+    assert_eq!(
+        why,
+        format!("create runtime bundle: {manifest} already exists in c")
+    );
+    assert_eq!(env.read(&format!("c/{manifest}")), "mine");
+    env.sh("rm c/*.mtree");
     env.umoci(["unpack", "--image", "img", "c"]).ok();
     assert_eq!(env.read("c/other"), "kept");
 }
