@@ -81,6 +81,18 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Writes a file, over what is in it; a device or pipe such as `/dev/stdout` will do.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let open = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .open(path);
+    let mut file = doing(open, "open", path)?;
+    doing(file.write_all(bytes), "write", path)
+}
+
 /// Writes a file in one step, in place of one that may exist.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temp = path.as_os_str().to_owned();

@@ -222,3 +222,162 @@ impl<'a> Txn<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+    use crate::layout::{Disk, OsDisk};
+    use crate::spec::{Manifest, json};
+
+    /// A disk that does so many steps and no more, as if the process had died; it notes what it did.
+    struct Cut {
+        left: AtomicUsize,
+        done: Arc<std::sync::Mutex<Vec<String>>>,
+    }
+
+    impl Cut {
+        fn step<T>(&self, what: &str, path: &Path, run: impl FnOnce() -> Result<T>) -> Result<T> {
+            let left = self
+                .left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+            left.map_err(|_| Error::new(ErrorKind::Io, format!("died before {what} {}", path.display())))?;
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            self.done.lock().expect("lock").push(format!("{what} {name}"));
+            run()
+        }
+    }
+
+    impl Disk for Cut {
+        fn create_temp(&self, path: &Path) -> Result<File> {
+            self.step("create", path, || OsDisk.create_temp(path))
+        }
+
+        fn sync(&self, file: &File, path: &Path) -> Result<()> {
+            self.step("sync", path, || OsDisk.sync(file, path))
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+            self.step("rename", to, || OsDisk.rename(from, to))
+        }
+
+        fn sync_dir(&self, path: &Path) -> Result<()> {
+            self.step("sync_dir", path, || OsDisk.sync_dir(path))
+        }
+
+        fn unlink(&self, path: &Path) -> Result<()> {
+            self.step("unlink", path, || OsDisk.unlink(path))
+        }
+    }
+
+    fn cut(path: &Path, steps: usize) -> (Store, Arc<std::sync::Mutex<Vec<String>>>) {
+        let done = Arc::default();
+        let disk = Cut {
+            left: AtomicUsize::new(steps),
+            done: Arc::clone(&done),
+        };
+        let layout = Layout::open_on(path, Box::new(disk)).expect("open");
+        (
+            Store {
+                layout,
+                opts: StoreOptions::default(),
+            },
+            done,
+        )
+    }
+
+    fn write(store: &Store, name: &str) -> Result<()> {
+        let mut txn = store.begin("test")?;
+        let layer = txn.put(name.as_bytes(), MediaType::LAYER)?;
+        let config = txn.put(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG)?;
+        let manifest = txn.put(
+            &json::to_bytes(&Manifest::new(config, vec![layer]))?,
+            MediaType::MANIFEST,
+        )?;
+        txn.set_ref(&name.parse()?, manifest);
+        txn.commit()
+    }
+
+    /// Every tag leads to a manifest that has all its blobs, whole.
+    fn assert_whole(store: &Store) -> Vec<String> {
+        for entry in store.refs().expect("refs") {
+            let manifest = store
+                .read(&entry.descriptor.expect("descriptor"))
+                .expect("manifest");
+            let manifest: Manifest = json::parse(&manifest).expect("JSON");
+            for blob in manifest.layers.iter().chain([&manifest.config]) {
+                store.read(blob).expect("blob");
+            }
+        }
+        store.names().expect("names")
+    }
+
+    #[test]
+    fn a_death_between_any_two_steps_leaves_at_worst_garbage() {
+        for steps in 0.. {
+            let dir = tempfile::tempdir().expect("dir");
+            let path = dir.path().join("img");
+            let store = Store::create(&path, StoreOptions::default()).expect("create");
+            write(&store, "old").expect("old");
+            write(&store, "gone").expect("gone");
+            store.remove_ref(&"gone".parse().expect("name")).expect("remove");
+            drop(store);
+
+            let (dying, _) = cut(&path, steps);
+            let written = write(&dying, "new");
+            let collected = match dying.plan_gc(&GcOptions::default(), &Silent) {
+                Ok(plan) if written.is_ok() => dying.collect(plan, &Silent).map(|_| ()),
+                Ok(_) => Ok(()),
+                Err(err) => Err(err),
+            };
+            drop(dying);
+
+            let store = Store::open(&path, StoreOptions::default()).expect("open");
+            let names = assert_whole(&store);
+            assert!(names.contains(&"old".to_owned()), "after {steps} steps");
+            assert!(
+                written.is_err() || names.contains(&"new".to_owned()),
+                "what a finished command wrote is there"
+            );
+            write(&store, "new").expect("rerun");
+            let plan = store.plan_gc(&GcOptions::default(), &Silent).expect("plan");
+            store.collect(plan, &Silent).expect("collect");
+            assert_eq!(assert_whole(&store), ["old", "new"]);
+            let blobs = store.layout().blobs(Algorithm::Sha256).expect("blobs").count();
+            assert_eq!(
+                blobs, 5,
+                "after {steps} steps: two layers, two manifests, one config"
+            );
+            if written.is_ok() && collected.is_ok() {
+                assert!(steps > 10, "some steps were cut");
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn blobs_are_durable_before_the_ref_names_them() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("img");
+        drop(Store::create(&path, StoreOptions::default()).expect("create"));
+        let (store, done) = cut(&path, usize::MAX);
+        write(&store, "t").expect("write");
+        let done = done.lock().expect("lock");
+        let kinds: Vec<&str> = done
+            .iter()
+            .map(|s| s.split(' ').next().unwrap_or_default())
+            .collect();
+        let blob = ["create", "sync", "rename", "sync_dir"];
+        assert_eq!(kinds, [blob, blob, blob, blob].concat(), "{done:?}");
+        assert_eq!(done.last().map(String::as_str), Some("sync_dir img"));
+        assert!(done[14].starts_with("rename index.json"), "{done:?}");
+    }
+}

@@ -31,6 +31,11 @@ fn a_runtime_configuration_can_be_had_by_itself() {
     ])
     .ok();
     assert_eq!(env.read("c.json"), env.read("b/config.json"));
+    // A device is written to and not replaced.
+    env.sh(&format!(
+        "{} raw config --image img --rootfs b/rootfs /dev/stdout | cmp - c.json",
+        env!("CARGO_BIN_EXE_umoci")
+    ));
     let out = env.umoci(["raw", "config", "--image", "img", "d.json"]);
     assert!(
         out.stderr

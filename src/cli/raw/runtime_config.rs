@@ -54,7 +54,7 @@ impl RuntimeConfig {
         };
         let config =
             runtime_config(&loaded.config.value, &options, ui).map_err(|e| e.context("generate config"))?;
-        umoci::fs::replace_file(file.as_ref(), &json::to_pretty(&config)?)?;
+        umoci::fs::write_file(file.as_ref(), &json::to_pretty(&config)?)?;
         Ok(())
     }
 }
