@@ -64,7 +64,7 @@ impl Index {
     /// Opens the database of the layout; it is no error worth a word if that cannot be had.
     pub(crate) fn open_file(layout: &Layout, wait: Duration, monitor: &dyn Monitor) -> Result<Self> {
         let lock = layout.lock_database(wait)?;
-        let path = layout.private_dir().join("index.redb");
+        let path = layout.private_file("index.redb")?;
         let open = || -> Result<Database> {
             let opened = catch_unwind(AssertUnwindSafe(|| {
                 Database::builder().set_cache_size(CACHE).create(&path)

@@ -111,10 +111,11 @@ impl BlobWriter {
 impl Write for BlobWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let file = self.file.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        disk::write(file, buf, &self.path)?;
-        self.hasher.update(buf);
-        self.size += buf.len() as u64;
-        Ok(buf.len())
+        // What is hashed is what reached the file, also when the disk fills up in the middle.
+        let n = disk::write_some(file, buf, &self.path)?;
+        self.hasher.update(&buf[..n]);
+        self.size += n as u64;
+        Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -176,7 +177,9 @@ impl Layout {
             let alike = (found.uid, found.gid, found.mode) == self.blob_owner();
             if !shared && alike && expected.size >= MIN_HARD_LINK {
                 disk::remove_all(&temp)?;
-                shared = disk::hard_link(from, &temp);
+                // Where `from` is a symbolic link, that link is what got a second name, and it leads elsewhere.
+                let same = |now: disk::Found| now.stamp.same_file(&found.stamp);
+                shared = disk::hard_link(from, &temp) && disk::lstat(&temp)?.is_some_and(same);
             }
             if !shared {
                 return Ok(None);
@@ -375,6 +378,25 @@ mod tests {
             err.to_string().starts_with("invalid embedded descriptor data"),
             "{err}"
         );
+    }
+
+    #[test]
+    fn a_blob_behind_a_link_is_never_adopted_as_a_link() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (dir, layout) = layout();
+        let bytes = vec![7; 100_000];
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, &bytes).expect("write");
+        let mode = std::fs::Permissions::from_mode(layout.blob_owner().2);
+        std::fs::set_permissions(&file, mode).expect("chmod");
+        std::os::unix::fs::symlink(&file, &link).expect("link");
+        let blob = Descriptor::new(MediaType::LAYER, Digest::sha256(&bytes), bytes.len() as u64);
+        if layout.adopt_blob(&blob, &link).expect("adopt").is_none() {
+            assert!(layout.blob_size(&blob.digest).expect("stat").is_none());
+        }
+        assert!(!layout.blob_path(&blob.digest).is_symlink());
+        assert!(layout.adopt_blob(&blob, &file).expect("adopt").is_some());
+        assert!(layout.read_blob(&blob, 1 << 20).is_ok());
     }
 
     #[test]

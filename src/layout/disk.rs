@@ -101,7 +101,7 @@ impl Access {
 
     /// Makes a directory of the layout; `false` if there was one.
     pub(crate) fn make_dir(self, path: &Path) -> Result<bool> {
-        match fs::DirBuilder::new().mode(0o700).create(path) {
+        match fs::DirBuilder::new().mode(self.mode & 0o777).create(path) {
             Ok(()) => {}
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
             Err(err) => return doing(Err(err), "create directory", path),
@@ -120,7 +120,7 @@ impl Access {
             .write(true)
             .read(true)
             .create_new(true)
-            .mode(0o600)
+            .mode(self.mode & 0o666)
             .open(path)
         {
             Ok(file) => self.give_file(&file, path).map(|()| file),
@@ -150,6 +150,11 @@ pub(crate) fn stat(path: &Path) -> Result<Option<Found>> {
 /// Looks at `path` itself; `None` if nothing is there.
 pub(crate) fn lstat(path: &Path) -> Result<Option<Found>> {
     optional(fs::symlink_metadata(path), "stat", path).map(|m| m.as_ref().map(found))
+}
+
+/// Whether a directory stands at `path`, and no link to one.
+pub(crate) fn is_real_dir(path: &Path) -> bool {
+    lstat(path).is_ok_and(|found| found.is_some_and(|f| f.is_dir))
 }
 
 /// Looks at an open file.
@@ -228,6 +233,16 @@ pub(crate) fn write(file: &mut File, bytes: &[u8], path: &Path) -> Result<()> {
     doing(file.write_all(bytes), "write", path)
 }
 
+/// Writes the beginning of `bytes`; says how many.
+pub(crate) fn write_some(file: &mut File, bytes: &[u8], path: &Path) -> Result<usize> {
+    loop {
+        match file.write(bytes) {
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            result => return doing(result, "write", path),
+        }
+    }
+}
+
 /// Names in a directory, in no order; none if it is not there.
 pub(crate) fn list(path: &Path) -> Result<Vec<OsString>> {
     let Some(entries) = optional(fs::read_dir(path), "read directory", path)? else {
@@ -245,14 +260,19 @@ pub(crate) fn entries(path: &Path) -> Result<Option<impl Iterator<Item = Result<
     Ok(entries.map(|e| e.map(move |entry| doing(entry.map(|e| e.file_name()), "read directory", &base))))
 }
 
-/// Makes `path` and what is above it, as a caller's umask has it.
+/// Makes `path` and what is above it, 0755 as far as the caller's umask allows.
 pub(crate) fn make_dirs(path: &Path) -> Result<()> {
-    doing(fs::create_dir_all(path), "create directory", path)
+    let result = fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+    doing(result, "create directory", path)
 }
 
-/// Makes one directory, which must not exist.
-pub(crate) fn make_dir(path: &Path) -> Result<()> {
-    doing(fs::create_dir(path), "create directory", path)
+/// Makes one directory, 0755 as far as the caller's umask allows; `false` if something is there.
+pub(crate) fn make_dir(path: &Path) -> Result<bool> {
+    match fs::DirBuilder::new().mode(0o755).create(path) {
+        Ok(()) => Ok(true),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(err) => doing(Err(err), "create directory", path),
+    }
 }
 
 /// Opens a directory, for locking.
@@ -283,4 +303,69 @@ pub(crate) fn hard_link(from: &Path, to: &Path) -> bool {
 /// Whether this process may write in the directory at `path`.
 pub(crate) fn writable(path: &Path) -> bool {
     rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// A disk that writes down what is done, and on which nothing can be done any more after a number of operations.
+#[cfg(test)]
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    done: std::sync::Arc<std::sync::Mutex<Vec<(&'static str, PathBuf)>>>,
+    most: usize,
+}
+
+#[cfg(test)]
+impl Journal {
+    /// A disk that stops after `most` operations.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            done: std::sync::Arc::default(),
+            most,
+        }
+    }
+
+    /// What was done, in order; paths are relative to `root`, and those of temporary files are all `temp`.
+    pub(crate) fn done(&self, root: &Path) -> Vec<String> {
+        let show = |(verb, path): &(&str, PathBuf)| {
+            let path = path.strip_prefix(root).unwrap_or(path).to_string_lossy();
+            let path = if path.starts_with(".umoci/tmp/") {
+                "temp"
+            } else {
+                &path
+            };
+            format!("{verb} {path}")
+        };
+        self.done.lock().expect("lock").iter().map(show).collect()
+    }
+
+    fn step<T>(&self, verb: &'static str, path: &Path, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        let mut done = self.done.lock().expect("lock");
+        if done.len() == self.most {
+            return Err(Error::new(ErrorKind::Io, "the disk is gone"));
+        }
+        done.push((verb, path.to_owned()));
+        run()
+    }
+}
+
+#[cfg(test)]
+impl Disk for Journal {
+    fn create_temp(&self, path: &Path) -> Result<File> {
+        self.step("create", path, || OsDisk.create_temp(path))
+    }
+
+    fn sync(&self, file: &File, path: &Path) -> Result<()> {
+        self.step("sync", path, || OsDisk.sync(file, path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.step("rename to", to, || OsDisk.rename(from, to))
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        self.step("sync directory", path, || OsDisk.sync_dir(path))
+    }
+
+    fn unlink(&self, path: &Path) -> Result<()> {
+        self.step("remove", path, || OsDisk.unlink(path))
+    }
 }

@@ -268,6 +268,32 @@ mod tests {
     }
 
     #[test]
+    fn a_written_index_always_has_version_type_and_list() {
+        const HEAD: &str = r#""schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json""#;
+        for (before, after) in [
+            ("{}", format!("{{{HEAD},\"manifests\":[]}}\n")),
+            (
+                r#"{"manifests":null}"#,
+                format!("{{{HEAD},\"manifests\":[]}}\n"),
+            ),
+            (
+                r#"{"manifests":[{}],"x":{"y":1.0},"schemaVersion":0}"#,
+                "{\"manifests\":[{}],\"x\":{\"y\":1.0},\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"schemaVersion\":2}\n"
+                    .to_owned(),
+            ),
+            (
+                r#"{"a":1,"manifests":[],"mediaType":"","b":2}"#,
+                "{\"schemaVersion\":2,\"a\":1,\"manifests\":[],\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"b\":2}\n"
+                    .to_owned(),
+            ),
+        ] {
+            let mut index = IndexJson::parse(before.as_bytes()).expect(before);
+            index.remove_ref(&name("none")).expect("remove");
+            assert_eq!(String::from_utf8(index.to_bytes()).expect("utf-8"), after, "{before}");
+        }
+    }
+
+    #[test]
     fn odd_documents() {
         assert!(
             IndexJson::parse(br#"{"manifests":null,"schemaVersion":0}"#)

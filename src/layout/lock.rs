@@ -47,7 +47,7 @@ pub(super) fn acquire(
         match locked {
             Ok(()) => {
                 let held = disk::fstat(&file, path)?.stamp;
-                if disk::stat(path)?.is_some_and(|f| (f.stamp.dev, f.stamp.ino) == (held.dev, held.ino)) {
+                if disk::stat(path)?.is_some_and(|f| f.stamp.same_file(&held)) {
                     return Ok(LayoutLock { _file: file });
                 }
             }

@@ -12,7 +12,7 @@ mod lock;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +48,13 @@ pub struct Stamp {
     pub mtime: (i64, i64),
     /// Change time, seconds and nanoseconds.
     pub ctime: (i64, i64),
+}
+
+impl Stamp {
+    /// Whether both are of one file, whatever happened to it in between.
+    fn same_file(&self, other: &Self) -> bool {
+        (self.dev, self.ino) == (other.dev, other.ino)
+    }
 }
 
 /// What stands in a blob directory.
@@ -100,25 +107,41 @@ impl Layout {
     /// # Errors
     /// [`ErrorKind::Exists`] if something is there.
     pub fn create(path: &Path) -> Result<Self> {
-        if disk::lstat(path)?.is_some() {
+        Self::create_on(path, Box::new(OsDisk))
+    }
+
+    pub(crate) fn create_on(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
+        let above = path.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(above) = above {
+            disk::make_dirs(above)?;
+        }
+        if !disk::make_dir(path)? {
             let text = format!("path already exists: {}", path.display());
             return Err(Error::new(ErrorKind::Exists, text));
         }
-        if let Some(above) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            disk::make_dirs(above)?;
+        match disk.sync_dir(above.unwrap_or(Path::new("."))) {
+            // A directory that may be written to but not read cannot be synced.
+            Err(err) if err.kind() == ErrorKind::Denied => {}
+            result => result?,
         }
-        disk::make_dir(path)?;
-        let layout = Self::at(path, Box::new(OsDisk))?;
-        layout.access().make_dir(&layout.blobs_dir())?;
-        layout
-            .access()
-            .make_dir(&layout.algorithm_dir(Algorithm::Sha256))?;
+        let layout = Self::at(path, disk)?;
+        layout.fill().inspect_err(|_| {
+            // Half a layout would only be in the way of the next attempt.
+            let _ = disk::remove_all(path);
+        })?;
+        Ok(layout)
+    }
+
+    /// Writes what the spec wants in an empty layout.
+    fn fill(&self) -> Result<()> {
+        self.access().make_dir(&self.blobs_dir())?;
+        self.access().make_dir(&self.algorithm_dir(Algorithm::Sha256))?;
+        self.disk().sync_dir(&self.blobs_dir())?;
         let index =
             b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
-        layout.replace("index.json", index)?;
+        self.replace("index.json", index)?;
         // Written last: what has no `oci-layout` is no layout yet.
-        layout.replace("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}\n")?;
-        Ok(layout)
+        self.replace("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}\n")
     }
 
     /// Opens the layout at `path`. Nothing is created, so a read-only one will do.
@@ -212,7 +235,30 @@ impl Layout {
 
     /// Makes our own directory if it is not there.
     pub(crate) fn ensure_private(&self) -> Result<()> {
-        self.access().make_dir(&self.private_dir()).map(|_| ())
+        self.make_own_dir(&self.private_dir())
+    }
+
+    /// Makes a directory for us alone. A link in its place is refused: it could lead out of the layout.
+    fn make_own_dir(&self, path: &Path) -> Result<()> {
+        if self.access().make_dir(path)? || disk::lstat(path)?.is_none_or(|f| f.is_dir) {
+            return Ok(());
+        }
+        let text = format!("{} is a link, not a directory", path.display());
+        Err(Error::new(ErrorKind::Invalid, text))
+    }
+
+    /// A file in our own directory, for code that opens it by its path.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if something else than a file is there: a link could lead out of the layout.
+    pub(crate) fn private_file(&self, name: &str) -> Result<PathBuf> {
+        self.ensure_private()?;
+        let path = self.private_dir().join(name);
+        if disk::lstat(&path)?.is_none_or(|f| f.is_file) {
+            return Ok(path);
+        }
+        let text = format!("{} is not a regular file", path.display());
+        Err(Error::new(ErrorKind::Invalid, text))
     }
 
     /// Removes our own directory, with the locks and the index database in it.
@@ -231,6 +277,10 @@ impl Layout {
 
     fn algorithm_dir(&self, algorithm: Algorithm) -> PathBuf {
         self.blobs_dir().join(algorithm.name())
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.0.root.join("index.json")
     }
 
     fn access(&self) -> disk::Access {
@@ -268,7 +318,7 @@ impl Layout {
         if temp.is_none() {
             let base = self.private_dir().join("tmp");
             self.ensure_private()?;
-            self.access().make_dir(&base)?;
+            self.make_own_dir(&base)?;
             *temp = Some(loop {
                 let nonce = PROCESS.fetch_add(1, Ordering::Relaxed);
                 let path = base.join(format!("{}-{nonce}", std::process::id()));
@@ -276,8 +326,16 @@ impl Layout {
                     continue;
                 }
                 let dir = disk::open_dir(&path)?;
-                // A garbage collection may have found the directory before it was locked.
-                if dir.try_lock().is_ok() && disk::stat(&path)?.is_some() {
+                match dir.try_lock() {
+                    Ok(()) => {}
+                    // A garbage collection found the directory before it was locked.
+                    Err(TryLockError::WouldBlock) => continue,
+                    Err(TryLockError::Error(err)) => {
+                        let _ = disk::remove_all(&path);
+                        return Err(Error::from(err).context(format!("lock {}", path.display())));
+                    }
+                }
+                if disk::stat(&path)?.is_some() {
                     break TempDir {
                         path,
                         _lock: dir,
@@ -329,12 +387,16 @@ impl Layout {
 
     /// Reads `index.json` with the stamp of the file that was read.
     pub(crate) fn read_index_stamped(&self) -> Result<(IndexJson, Stamp)> {
-        let path = self.0.root.join("index.json");
+        self.read_index_bytes().map(|(index, _, stamp)| (index, stamp))
+    }
+
+    fn read_index_bytes(&self) -> Result<(IndexJson, Vec<u8>, Stamp)> {
+        let path = self.index_path();
         let mut tries = 0;
         loop {
             let (bytes, stamp) = disk::read(&path, MAX_INDEX)?;
             match IndexJson::parse(&bytes) {
-                Ok(index) => return Ok((index, stamp)),
+                Ok(index) => return Ok((index, bytes, stamp)),
                 Err(_) if tries + 1 < TORN_READS => std::thread::sleep(TORN_PAUSE),
                 Err(err) => return Err(err.context(format!("parse {}", path.display()))),
             }
@@ -344,7 +406,7 @@ impl Layout {
 
     /// The stamp of `index.json`.
     pub fn index_stamp(&self) -> Result<Stamp> {
-        let path = self.0.root.join("index.json");
+        let path = self.index_path();
         let missing = || Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display()));
         Ok(disk::stat(&path)?.ok_or_else(missing)?.stamp)
     }
@@ -379,23 +441,33 @@ impl Layout {
             self.ensure_private()?;
             self.access().open_lock(&path)
         })?;
-        let foreign = self.0.root.join("index.json.lock");
-        let _theirs = match disk::stat(&foreign)? {
-            Some(_) => Some(lock::acquire(&foreign, LockMode::Exclusive, timeout, || {
-                self.access().open_lock(&foreign)
-            })?),
-            None => None,
-        };
+        let _theirs = self.lock_of_others(timeout)?;
         loop {
-            let (mut index, stamp) = self.read_index_stamped()?;
+            let (mut index, read, stamp) = self.read_index_bytes()?;
             let before = index.to_bytes();
             let out = edit(&mut index)?;
             let after = index.to_bytes();
-            if before == after
-                || self.replace_if("index.json", &after, || Ok(self.index_stamp()? == stamp))?
-            {
+            // The clock behind a stamp is coarse, so a write in place right before we read could hide behind one that
+            // came right after: the bytes decide first.
+            let still =
+                || Ok(disk::read(&self.index_path(), MAX_INDEX)?.0 == read && self.index_stamp()? == stamp);
+            if before == after || self.replace_if("index.json", &after, still)? {
                 return Ok(out);
             }
+        }
+    }
+
+    /// BuildKit's lock of `index.json`, if that is in use now: its file goes when it is free again.
+    fn lock_of_others(&self, timeout: Duration) -> Result<Option<LayoutLock>> {
+        let path = self.0.root.join("index.json.lock");
+        let missing = || Error::new(ErrorKind::NotFound, "no lock file");
+        let lock = lock::acquire(&path, LockMode::Exclusive, timeout, || {
+            disk::open_optional(&path)?.ok_or_else(missing)
+        });
+        match lock {
+            Ok(lock) => Ok(Some(lock)),
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(err),
         }
     }
 
@@ -481,7 +553,14 @@ impl Layout {
             .unwrap_or_else(PoisonError::into_inner)
             .as_ref()
             .map(|t| t.path.clone());
-        let mut unused: Vec<PathBuf> = disk::list(&ours)?.into_iter().map(|n| ours.join(n)).collect();
+        // Never through a link: what it leads to is not ours to remove.
+        let mut unused: Vec<PathBuf> = Vec::new();
+        if [&self.private_dir(), &ours]
+            .iter()
+            .all(|dir| disk::is_real_dir(dir))
+        {
+            unused.extend(disk::list(&ours)?.into_iter().map(|n| ours.join(n)));
+        }
         let foreign = disk::list(&self.0.root)?
             .into_iter()
             .filter(|n| n.as_encoded_bytes().starts_with(b".umoci-"));
@@ -603,15 +682,188 @@ mod tests {
         assert_eq!(names, ["blobs", "index.json", "oci-layout"]);
     }
 
+    /// Writes a blob and points the tag `a` at it.
+    fn write(layout: &Layout) -> Result<()> {
+        use std::io::Write as _;
+        let mut writer = layout.write_blob(Algorithm::Sha256)?;
+        writer.write_all(b"content")?;
+        writer.finish()?;
+        layout.update_index(Duration::ZERO, |index| {
+            index.set_ref(&name("a"), descriptor(b"content"))
+        })
+    }
+
+    #[test]
+    fn content_is_durable_before_its_name_and_the_blob_before_the_ref() {
+        let (_dir, layout) = layout();
+        let journal = disk::Journal::new(usize::MAX);
+        let watched = Layout::open_on(layout.path(), Box::new(journal.clone())).expect("open");
+        write(&watched).expect("write");
+        watched.remove_blob(&Digest::sha256(b"content")).expect("remove");
+        watched.sync_blobs(Algorithm::Sha256).expect("sync");
+        let blob = format!("blobs/sha256/{}", Digest::sha256(b"content").encoded());
+        let want = [
+            "create temp",
+            "sync temp",
+            &format!("rename to {blob}"),
+            "sync directory blobs/sha256",
+            "create temp",
+            "sync temp",
+            "rename to index.json",
+            "sync directory ",
+            &format!("remove {blob}"),
+            "sync directory blobs/sha256",
+        ];
+        assert_eq!(journal.done(layout.path()), want);
+    }
+
+    #[test]
+    fn a_disk_that_dies_between_any_two_steps_leaves_a_good_layout() {
+        for most in 0..8 {
+            let (_dir, layout) = layout();
+            let journal = disk::Journal::new(most);
+            let dying = Layout::open_on(layout.path(), Box::new(journal)).expect("open");
+            write(&dying).expect_err("dies");
+            let layout = Layout::open(layout.path()).expect("open");
+            for entry in layout.read_index().expect("index").entries() {
+                let descriptor = entry.descriptor().expect("descriptor");
+                layout
+                    .read_blob(&descriptor, 100)
+                    .expect("a ref leads to its blob");
+            }
+            for blob in layout.blobs(Algorithm::Sha256).expect("list") {
+                assert_eq!(blob.expect("name"), BlobName::Digest(Digest::sha256(b"content")));
+                layout.read_blob(&descriptor(b"content"), 100).expect("whole");
+            }
+            write(&layout).expect("a rerun succeeds");
+        }
+        for most in 0..9 {
+            let dir = tempfile::tempdir().expect("dir");
+            let path = dir.path().join("img");
+            let journal = disk::Journal::new(most);
+            let made = Layout::create_on(&path, Box::new(journal));
+            if most == 0 {
+                assert!(made.is_err());
+                continue;
+            }
+            assert!(made.is_err() && !path.exists(), "{most}");
+            Layout::create(&path).expect("a rerun succeeds");
+        }
+    }
+
+    #[test]
+    fn what_is_made_belongs_to_the_owner_of_the_layout_and_is_as_open_as_it_is() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let (_dir, layout) = layout();
+        for mode in [0o750, 0o2775] {
+            if rustix::process::geteuid().is_root() {
+                std::os::unix::fs::chown(layout.path(), Some(1234), Some(4321)).expect("chown");
+            }
+            std::fs::set_permissions(layout.path(), std::fs::Permissions::from_mode(mode)).expect("chmod");
+            let _ = std::fs::remove_dir_all(layout.private_dir());
+            let root = std::fs::metadata(layout.path()).expect("stat");
+            let layout = Layout::open(layout.path()).expect("open");
+            let _lock = layout
+                .lock(LockMode::Shared, Duration::ZERO, "test")
+                .expect("lock");
+            layout
+                .update_index(Duration::ZERO, |index| index.remove_ref(&name("a")))
+                .expect("remove");
+            write(&layout).expect("write");
+            let blob = layout.write_blob(Algorithm::Sha512).expect("writer");
+            let blob = layout.blob_path(&blob.finish().expect("finish").digest);
+            let private = layout.private_dir();
+            for path in [
+                layout.path().join("index.json"),
+                layout.blob_path(&Digest::sha256(b"content")),
+                blob.parent().expect("parent").to_owned(),
+                blob,
+                private.join("lock"),
+                private.join("refs.lock"),
+                private.join("tmp"),
+                private,
+            ] {
+                let found = std::fs::metadata(&path).expect("stat");
+                let text = path.display();
+                assert_eq!((found.uid(), found.gid()), (root.uid(), root.gid()), "{text}");
+                let want = if found.is_dir() { mode } else { mode & 0o666 };
+                // The directory of an algorithm is made once, as the layout was then.
+                if !path.ends_with("sha512") || mode == 0o750 {
+                    assert_eq!(found.mode() & 0o7777, want, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn links_that_lead_out_of_the_layout_are_not_followed() {
+        let (dir, layout) = layout();
+        let victim = dir.path().join("victim");
+        std::fs::create_dir_all(victim.join("precious")).expect("mkdir");
+        let link = |at: &Path| {
+            let _ = std::fs::remove_dir_all(at);
+            std::os::unix::fs::symlink(&victim, at).expect("link");
+        };
+        let link_is_refused = || {
+            let layout = Layout::open(layout.path()).expect("open");
+            layout.clean_temporary(&Silent).expect("clean");
+            let err = layout.write_blob(Algorithm::Sha256).expect_err("link");
+            assert!(
+                err.kind() == ErrorKind::Invalid && err.to_string().contains(".umoci"),
+                "{err}"
+            );
+            assert_eq!(disk::list(&victim).expect("list"), ["precious"]);
+        };
+        link(&layout.private_dir().join("tmp"));
+        link_is_refused();
+        let database = layout.private_dir().join("index.redb");
+        std::os::unix::fs::symlink(victim.join("new"), &database).expect("link");
+        assert_eq!(
+            layout.private_file("index.redb").expect_err("link").kind(),
+            ErrorKind::Invalid
+        );
+        link(&layout.private_dir());
+        link_is_refused();
+        std::fs::remove_file(layout.private_dir()).expect("remove");
+    }
+
+    #[test]
+    fn the_lock_of_buildkit_is_honoured_while_it_exists_and_never_made() {
+        let (_dir, layout) = layout();
+        let path = layout.path().join("index.json.lock");
+        write(&layout).expect("no lock");
+        assert!(!path.exists());
+        let held = File::create(&path).expect("create");
+        held.lock().expect("lock");
+        assert_eq!(write(&layout).expect_err("held").kind(), ErrorKind::Busy);
+        drop(held);
+        write(&layout).expect("free");
+    }
+
+    #[test]
+    fn a_torn_index_is_read_again() {
+        let (_dir, layout) = layout();
+        let path = layout.path().join("index.json");
+        let good = std::fs::read(&path).expect("read");
+        std::fs::write(&path, &good[..good.len() / 2]).expect("tear");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(TORN_PAUSE / 2);
+                std::fs::write(&path, &good).expect("complete");
+            });
+            layout.read_index().expect("index");
+        });
+    }
+
     #[test]
     fn many_writers_lose_nothing() {
         let (_dir, layout) = layout();
         std::thread::scope(|scope| {
-            for thread in 0..8 {
+            for thread in 0..16 {
                 let path = layout.path().to_owned();
                 scope.spawn(move || {
                     let layout = Layout::open(&path).expect("open");
-                    for n in 0..10 {
+                    for n in 0..20 {
                         let tag = name(&format!("t{thread}-{n}"));
                         let set = |index: &mut IndexJson| index.set_ref(&tag, descriptor(b"x"));
                         layout.update_index(Duration::from_secs(60), set).expect("update");
@@ -619,7 +871,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!(layout.read_index().expect("index").entries().len(), 80);
+        assert_eq!(layout.read_index().expect("index").entries().len(), 320);
     }
 
     #[test]
