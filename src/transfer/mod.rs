@@ -82,22 +82,39 @@ impl Request {
         }
     }
 
-    /// All tagged images of `store`, by their own names.
+    /// All tagged images of `store`, by their own names. Names that no tag may have, and names that stand for several
+    /// images, are left out with a warning.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] for a tag that points at what is no descriptor.
     pub fn all(store: &Store, monitor: &dyn Monitor) -> Result<Vec<Self>> {
-        let mut out = Vec::new();
+        let mut out: Vec<Self> = Vec::new();
+        let mut first: HashMap<RefName, Digest> = HashMap::new();
+        let mut ambiguous = HashSet::new();
         for entry in store.refs()? {
             let Some(name) = entry.name else { continue };
-            match name.parse() {
-                Ok(name) => out.push(Self {
-                    name,
-                    descriptor: entry.descriptor?,
-                }),
-                Err(err) => monitor.warn(format_args!("left out: {err}")),
+            let name: RefName = match name.parse() {
+                Ok(name) => name,
+                Err(err) => {
+                    monitor.warn(format_args!("left out: {err}"));
+                    continue;
+                }
+            };
+            let descriptor = entry.descriptor?;
+            match first.get(&name) {
+                None => {
+                    first.insert(name.clone(), descriptor.digest);
+                    out.push(Self { name, descriptor });
+                }
+                Some(digest) if *digest == descriptor.digest => {}
+                Some(_) => {
+                    if ambiguous.insert(name.clone()) {
+                        monitor.warn(format_args!("left out: tag is ambiguous: {name}"));
+                    }
+                }
             }
         }
+        out.retain(|request| !ambiguous.contains(&request.name));
         Ok(out)
     }
 }
@@ -126,29 +143,26 @@ pub fn copy(
     let mut graph = Graph::default();
     for request in what {
         graph
-            .add(source, &request.descriptor, 0)
+            .add(source, &request.descriptor, &request.name, 0)
             .context(|| format!("copy {} ({})", request.name, request.descriptor.digest))?;
     }
     let total = graph
         .blobs
         .values()
-        .map(|(d, _)| d.size)
+        .map(|b| b.descriptor.size)
         .fold(0, u64::saturating_add);
     let task = monitor.task("copying", Some(total));
     let (copied, present, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     // What is needed comes before what needs it.
-    let highest = graph.blobs.values().map(|(_, level)| *level).max().unwrap_or(0);
-    for level in 0..=highest {
-        let mut blobs: Vec<&Descriptor> = graph
-            .blobs
-            .values()
-            .filter(|(_, l)| *l == level)
-            .map(|(d, _)| d)
-            .collect();
+    let highest = graph.blobs.values().map(|b| b.height).max().unwrap_or(0);
+    for height in 0..=highest {
+        let mut blobs: Vec<&Blob> = graph.blobs.values().filter(|b| b.height == height).collect();
         // Large ones first, so that no core idles at the end.
-        blobs.sort_by_key(|d| (std::cmp::Reverse(d.size), d.digest));
-        blobs.par_iter().try_for_each(|descriptor| -> Result<()> {
-            if copy_blob(source, sink, descriptor).context(|| format!("copy blob {}", descriptor.digest))? {
+        blobs.sort_by_key(|b| (std::cmp::Reverse(b.descriptor.size), b.descriptor.digest));
+        blobs.par_iter().try_for_each(|blob| -> Result<()> {
+            let descriptor = &blob.descriptor;
+            let context = || format!("copy {}: blob {}", blob.of, descriptor.digest);
+            if copy_blob(source, sink, descriptor).context(context)? {
                 copied.fetch_add(1, Ordering::Relaxed);
                 bytes.fetch_add(descriptor.size, Ordering::Relaxed);
                 monitor.count(Counter::BlobsWritten, 1);
@@ -184,28 +198,43 @@ fn copy_blob(source: &dyn Source, sink: &dyn Sink, descriptor: &Descriptor) -> R
     Ok(true)
 }
 
-/// What the requested images need, each blob with its height above the leaves.
+/// What the requested images need.
 #[derive(Default)]
 struct Graph {
-    blobs: HashMap<Digest, (Descriptor, usize)>,
+    blobs: HashMap<Digest, Blob>,
     /// Digests on the way down, to see a cycle.
     open: HashSet<Digest>,
 }
 
+/// A blob to copy.
+struct Blob {
+    descriptor: Descriptor,
+    /// How far it is above what needs nothing.
+    height: usize,
+    /// The first image that needs it.
+    of: RefName,
+}
+
 impl Graph {
-    /// Adds a blob and all below it; returns its height.
-    fn add(&mut self, source: &dyn Source, descriptor: &Descriptor, depth: usize) -> Result<usize> {
+    /// Adds a blob that the image `of` needs, and all below it; returns its height.
+    fn add(
+        &mut self,
+        source: &dyn Source,
+        descriptor: &Descriptor,
+        of: &RefName,
+        depth: usize,
+    ) -> Result<usize> {
         let digest = descriptor.digest;
-        if let Some((known, height)) = self.blobs.get(&digest) {
-            if known.size != descriptor.size {
+        if let Some(known) = self.blobs.get(&digest) {
+            if known.descriptor.size != descriptor.size {
                 let text = format!(
                     "{digest} is said to be of {} and of {} bytes",
-                    known.size, descriptor.size
+                    known.descriptor.size, descriptor.size
                 );
                 return Err(Error::new(ErrorKind::Corrupt, text));
             }
-            if known.media_type == descriptor.media_type || *height > 0 {
-                return Ok(*height);
+            if known.descriptor.media_type == descriptor.media_type || known.height > 0 {
+                return Ok(known.height);
             }
         }
         if depth > MAX_DEPTH || !self.open.insert(digest) {
@@ -214,10 +243,15 @@ impl Graph {
         }
         let mut height = 0;
         for child in children(source, descriptor)? {
-            height = height.max(self.add(source, &child, depth + 1)? + 1);
+            height = height.max(self.add(source, &child, of, depth + 1)? + 1);
         }
         self.open.remove(&digest);
-        self.blobs.insert(digest, (descriptor.clone(), height));
+        let blob = Blob {
+            descriptor: descriptor.clone(),
+            height,
+            of: of.clone(),
+        };
+        self.blobs.insert(digest, blob);
         Ok(height)
     }
 }

@@ -150,6 +150,62 @@ mod tests {
     }
 
     #[test]
+    fn one_of_several_images_brings_only_what_it_needs() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (from, into) = (store(&dir, "from"), store(&dir, "into"));
+        image(&from, "a");
+        let other = image(&from, "b");
+        let name: RefName = "a".parse().expect("name");
+        let request = Request {
+            descriptor: Source::resolve(&from, &name).expect("resolve"),
+            name: "new".parse().expect("name"),
+        };
+        let sink = StoreSink::new(&into, "import").expect("sink");
+        let report = copy(&from, &sink, &[request], &Silent).expect("copy");
+        assert!(
+            into.names().expect("names").is_empty(),
+            "names come with the commit"
+        );
+        sink.commit().expect("commit");
+        assert_eq!((report.copied, report.present), (3, 0));
+        assert_eq!(into.names().expect("names"), ["new"]);
+        assert!(into.layout().blob_size(&other).expect("stat").is_none());
+    }
+
+    #[test]
+    fn a_missing_blob_is_named_with_the_image_that_needs_it() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (from, into) = (store(&dir, "from"), store(&dir, "into"));
+        image(&from, "whole");
+        let layer = image(&from, "torn");
+        std::fs::remove_file(from.layout().blob_path(&layer)).expect("remove");
+        let err = import(&from, &into).expect_err("missing");
+        assert_eq!(err.kind(), ErrorKind::NotFound);
+        assert!(
+            err.to_string().starts_with(&format!("copy torn: blob {layer}: ")),
+            "{err}"
+        );
+        assert!(into.names().expect("names").is_empty());
+    }
+
+    #[test]
+    fn a_name_for_several_images_is_left_out_with_a_warning() {
+        let dir = tempfile::tempdir().expect("dir");
+        let from = store(&dir, "from");
+        for tag in ["a", "b", "c"] {
+            image(&from, tag);
+        }
+        let path = from.layout().path().join("index.json");
+        let text = std::fs::read_to_string(&path).expect("read");
+        std::fs::write(&path, text.replace("\"b\"", "\"a\"")).expect("write");
+        let monitor = crate::progress::Recorder::default();
+        let all = Request::all(&from, &monitor).expect("all");
+        let names: Vec<&str> = all.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["c"]);
+        assert_eq!(monitor.warnings(), ["left out: tag is ambiguous: a"]);
+    }
+
+    #[test]
     fn damage_in_the_source_leaves_no_tag_and_a_rerun_goes_on() {
         let dir = tempfile::tempdir().expect("dir");
         let (from, into) = (store(&dir, "from"), store(&dir, "into"));
