@@ -22,7 +22,9 @@ pub use blob::{BlobReader, BlobWriter, Stored};
 pub use index_json::{Entry, IndexJson};
 pub use lock::{LayoutLock, LockMode};
 
-pub(crate) use disk::{Disk, OsDisk};
+#[cfg(test)]
+pub(crate) use disk::Journal;
+use disk::{Disk, OsDisk};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result, ResultExt};

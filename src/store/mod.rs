@@ -225,72 +225,20 @@ impl<'a> Txn<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
-    use crate::error::{Error, ErrorKind};
-    use crate::layout::{Disk, OsDisk};
+    use crate::layout::Journal;
     use crate::spec::{Manifest, json};
 
-    /// A disk that does so many steps and no more, as if the process had died; it notes what it did.
-    struct Cut {
-        left: AtomicUsize,
-        done: Arc<std::sync::Mutex<Vec<String>>>,
-    }
-
-    impl Cut {
-        fn step<T>(&self, what: &str, path: &Path, run: impl FnOnce() -> Result<T>) -> Result<T> {
-            let left = self
-                .left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
-            left.map_err(|_| Error::new(ErrorKind::Io, format!("died before {what} {}", path.display())))?;
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            self.done.lock().expect("lock").push(format!("{what} {name}"));
-            run()
-        }
-    }
-
-    impl Disk for Cut {
-        fn create_temp(&self, path: &Path) -> Result<File> {
-            self.step("create", path, || OsDisk.create_temp(path))
-        }
-
-        fn sync(&self, file: &File, path: &Path) -> Result<()> {
-            self.step("sync", path, || OsDisk.sync(file, path))
-        }
-
-        fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-            self.step("rename", to, || OsDisk.rename(from, to))
-        }
-
-        fn sync_dir(&self, path: &Path) -> Result<()> {
-            self.step("sync_dir", path, || OsDisk.sync_dir(path))
-        }
-
-        fn unlink(&self, path: &Path) -> Result<()> {
-            self.step("unlink", path, || OsDisk.unlink(path))
-        }
-    }
-
-    fn cut(path: &Path, steps: usize) -> (Store, Arc<std::sync::Mutex<Vec<String>>>) {
-        let done = Arc::default();
-        let disk = Cut {
-            left: AtomicUsize::new(steps),
-            done: Arc::clone(&done),
-        };
-        let layout = Layout::open_on(path, Box::new(disk)).expect("open");
+    /// A store on a disk that dies after so many steps.
+    fn cut(path: &Path, steps: usize) -> (Store, Journal) {
+        let disk = Journal::new(steps);
+        let layout = Layout::open_on(path, Box::new(disk.clone())).expect("open");
         (
             Store {
                 layout,
                 opts: StoreOptions::default(),
             },
-            done,
+            disk,
         )
     }
 
@@ -370,14 +318,11 @@ mod tests {
         drop(Store::create(&path, StoreOptions::default()).expect("create"));
         let (store, done) = cut(&path, usize::MAX);
         write(&store, "t").expect("write");
-        let done = done.lock().expect("lock");
-        let kinds: Vec<&str> = done
-            .iter()
-            .map(|s| s.split(' ').next().unwrap_or_default())
-            .collect();
-        let blob = ["create", "sync", "rename", "sync_dir"];
-        assert_eq!(kinds, [blob, blob, blob, blob].concat(), "{done:?}");
-        assert_eq!(done.last().map(String::as_str), Some("sync_dir img"));
-        assert!(done[14].starts_with("rename index.json"), "{done:?}");
+        let done = done.done(&path);
+        let blob = ["create temp", "sync temp", "rename to", "sync directory"];
+        let begins = |(step, want): (&String, &str)| step.starts_with(want);
+        assert_eq!(done.len(), 4 * blob.len(), "{done:?}");
+        assert!(done.iter().zip(blob.into_iter().cycle()).all(begins), "{done:?}");
+        assert_eq!(done[14], "rename to index.json");
     }
 }
