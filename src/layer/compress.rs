@@ -83,13 +83,13 @@ impl<R: Read> Read for Decoder<R> {
                     let Some(decoder) = slot.take() else { return Ok(0) };
                     let mut rest = decoder.into_inner();
                     // Another member may follow; zeros that pad the stream are tolerated, as gunzip does.
-                    match rest.fill_buf()?.first() {
-                        Some(0) => {
-                            skip_zeros(&mut rest)?;
+                    match rest.fill_buf().map(|buffer| buffer.first().copied()) {
+                        Ok(Some(1..)) => *slot = Some(flate2::bufread::GzDecoder::new(rest)),
+                        other => {
+                            let ended = other.and_then(|_| skip_zeros(&mut rest));
                             *self = Decoder::Ended(rest);
+                            ended?;
                         }
-                        Some(_) => *slot = Some(flate2::bufread::GzDecoder::new(rest)),
-                        None => *self = Decoder::Ended(rest),
                     }
                 }
             }
@@ -194,13 +194,13 @@ impl LayerStream {
     }
 
     /// The error to report when reading the entries failed with `err`: what is wrong with the blob itself, if
-    /// anything is, since a broken blob is why an archive looks broken.
+    /// anything is, since a blob that is broken or cannot be read is why an archive looks broken.
     pub fn blame(mut self, err: Error) -> Error {
         self.verify.store(true, Ordering::Relaxed);
         self.current = None;
         self.chunks = None;
         match self.join() {
-            Err(cause) if cause.kind() == ErrorKind::Corrupt => cause,
+            Err(cause) if cause.kind() == ErrorKind::Corrupt || err.kind() == ErrorKind::Corrupt => cause,
             _ => err,
         }
     }
@@ -279,19 +279,25 @@ fn decode<R: Read>(
         }
     }
     // Whatever the decoder made of it, the blob is read to its end, and what is wrong with it comes first.
-    if let Some(mut blob) = decoder.into_inner() {
-        let mut buffer = vec![0; CHUNK];
-        while blob.read(&mut buffer)? > 0 {}
+    if let Some(blob) = decoder.into_inner() {
+        io::copy(&mut BufReader::with_capacity(CHUNK, blob), &mut io::sink())?;
     }
     result
 }
 
+/// What the blob's reader or the kernel says stands as it is; the rest is what a decoder thinks of the bytes.
 fn decode_error(err: io::Error) -> Error {
-    let err = Error::from(err);
-    match (err.kind(), err.errno()) {
-        (ErrorKind::Corrupt | ErrorKind::Limit, _) | (_, Some(_)) => err,
-        _ => Error::new(ErrorKind::Corrupt, format!("decompress: {err}")),
+    if err.raw_os_error().is_some() || matches!(err.get_ref(), Some(e) if e.is::<Error>()) {
+        return err.into();
     }
+    let text = err.to_string();
+    // The words of libzstd for a window over the limit; it has no better way through `io::Error`.
+    let kind = if text.contains("requires too much memory") {
+        ErrorKind::Limit
+    } else {
+        ErrorKind::Corrupt
+    };
+    Error::new(kind, format!("decompress: {text}"))
 }
 
 fn hash(chunks: &Receiver<Arc<Chunk>>, algorithm: Algorithm) -> (Digest, u64) {
@@ -582,5 +588,104 @@ mod tests {
             .expect("open")
             .blame(Error::new(ErrorKind::Corrupt, "bad tar"));
         assert_eq!(err.to_string(), "bad tar");
+    }
+
+    /// Gives `data`, then the error that `fail` makes, as often as it is asked.
+    struct Failing(io::Cursor<Vec<u8>>, fn() -> io::Error);
+
+    impl Read for Failing {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buf)? {
+                0 => Err(self.1()),
+                n => Ok(n),
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_reader_of_the_blob_says_comes_first() {
+        let blob = encode(Compression::Gzip, &text(BLOCK));
+        let failures: [(fn() -> io::Error, ErrorKind); 3] = [
+            (|| io::Error::from_raw_os_error(5), ErrorKind::Io),
+            (|| Error::new(ErrorKind::Denied, "no").into(), ErrorKind::Denied),
+            (
+                || Error::new(ErrorKind::Corrupt, "digest mismatch").into(),
+                ErrorKind::Corrupt,
+            ),
+        ];
+        for (fail, kind) in failures {
+            for at in [blob.len() / 2, blob.len()] {
+                let reader = Failing(io::Cursor::new(blob[..at].to_vec()), fail);
+                let stream =
+                    LayerStream::open(reader, Compression::Gzip, Algorithm::Sha256, &Limits::default());
+                let mut stream = stream.expect("open");
+                io::copy(&mut stream, &mut io::sink()).expect("an early end");
+                let err = stream.blame(Error::new(ErrorKind::Corrupt, "unexpected end of layer"));
+                assert_eq!(err.kind(), kind, "{err}");
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_behind_padding_does_not_hide_a_wrong_digest() {
+        let blob = [
+            encode(Compression::Gzip, b"x"),
+            vec![0; 600_000],
+            b"garbage".to_vec(),
+        ]
+        .concat();
+        let reader = crate::digest::VerifyReader::new(
+            io::Cursor::new(blob.clone()),
+            Digest::sha256(b"other"),
+            blob.len() as u64,
+        );
+        let stream = LayerStream::open(reader, Compression::Gzip, Algorithm::Sha256, &Limits::default());
+        let err = stream.expect("open").finish().expect_err("garbage");
+        assert!(err.to_string().contains("digest mismatch"), "{err}");
+        let err = decode(Compression::Gzip, blob).expect_err("garbage");
+        assert!(err.to_string().contains("trailing garbage"), "{err}");
+    }
+
+    #[test]
+    fn a_zstd_window_over_the_limit_is_refused() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).expect("encoder");
+        encoder.window_log(24).expect("window");
+        encoder.write_all(&text(20 << 20)).expect("write");
+        let blob = encoder.finish().expect("finish");
+        let limits = Limits {
+            zstd_window_log: 20,
+            ..Limits::default()
+        };
+        let stream = LayerStream::open(
+            io::Cursor::new(blob),
+            Compression::Zstd,
+            Algorithm::Sha256,
+            &limits,
+        );
+        let err = stream.expect("open").finish().expect_err("window");
+        assert_eq!(err.kind(), ErrorKind::Limit, "{err}");
+    }
+
+    #[test]
+    fn a_stream_dropped_early_lets_its_threads_end() {
+        struct Watched {
+            _alive: Arc<()>,
+        }
+        impl Read for Watched {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                Ok(buf.len())
+            }
+        }
+        let alive = Arc::new(());
+        let blob = Watched {
+            _alive: Arc::clone(&alive),
+        };
+        let stream = LayerStream::open(blob, Compression::None, Algorithm::Sha256, &Limits::default());
+        let mut stream = stream.expect("open");
+        stream.read_exact(&mut [0; 512]).expect("endless");
+        let decode = stream.decode.take().expect("thread");
+        drop(stream);
+        decode.join().expect("no panic").expect("no error");
+        assert_eq!(Arc::strong_count(&alive), 1);
     }
 }

@@ -47,12 +47,10 @@ struct Extended {
 }
 
 impl Extended {
+    /// The last value of `key`; an empty one takes back those before it.
     fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.records
-            .iter()
-            .rev()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| v.as_slice())
+        let last = self.records.iter().rev().find(|(k, _)| k == key);
+        last.map(|(_, v)| v.as_slice()).filter(|v| !v.is_empty())
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>> {
@@ -118,8 +116,12 @@ impl<R: Read> LayerReader<R> {
     pub fn drain(&mut self) -> Result<()> {
         self.ended = true;
         let mut buffer = vec![0; 64 * 1024];
-        while self.inner.read(&mut buffer)? > 0 {}
-        Ok(())
+        loop {
+            match self.inner.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => self.count(n)?,
+            }
+        }
     }
 
     /// The stream.
@@ -241,45 +243,18 @@ impl<R: Read> LayerReader<R> {
         };
         Limits::check("path", name.len() as u64, self.limits.path_bytes as u64)?;
         let path = TreePath::clean(&name).map_err(|e| bad(e.to_string()))?;
-        self.body(header, size, extended, &name, &path)
-            .context(|| path.to_string())
-            .and_then(|body| {
-                let base = path.name();
-                if base == OPAQUE {
-                    let dir = path.parent().unwrap_or_default();
-                    return Ok(Entry {
-                        path: dir,
-                        body: EntryBody::Opaque,
-                    });
-                }
-                let Some(hidden) = base.strip_prefix(WHITEOUT_PREFIX) else {
-                    return Ok(Entry { path, body });
-                };
-                if hidden.is_empty() {
-                    return Err(bad(format!("invalid whiteout with empty name: {path}")));
-                }
-                if matches!(hidden, b"." | b"..") {
-                    return Err(Error::new(
-                        ErrorKind::UnsafePath,
-                        format!("whiteout of a directory itself: {path}"),
-                    ));
-                }
-                let path = path.parent().unwrap_or_default().join(hidden)?;
-                Ok(Entry {
-                    path,
-                    body: EntryBody::Whiteout,
-                })
-            })
+        if let Some(hidden) = path.name().strip_prefix(WHITEOUT_PREFIX) {
+            // A whiteout is one whatever its type, and only its name counts.
+            if !matches!(header.entry_type().as_byte(), b'1'..=b'6') {
+                self.expect(extended.number("size")?.unwrap_or(size));
+            }
+            return whiteout(&path, hidden);
+        }
+        let body = self.body(header, size, extended, &name);
+        body.context(|| path.to_string()).map(|body| Entry { path, body })
     }
 
-    fn body(
-        &mut self,
-        header: &Header,
-        size: u64,
-        extended: &Extended,
-        name: &[u8],
-        path: &TreePath,
-    ) -> Result<EntryBody> {
+    fn body(&mut self, header: &Header, size: u64, extended: &Extended, name: &[u8]) -> Result<EntryBody> {
         let old = header.as_old();
         let link = match extended.get(b"linkpath").or(extended.long_link.as_deref()) {
             Some(link) => link.to_vec(),
@@ -288,19 +263,28 @@ impl<R: Read> LayerReader<R> {
         Limits::check("link target", link.len() as u64, self.limits.path_bytes as u64)?;
         let flag = header.entry_type().as_byte();
         let device = || -> Result<(u32, u32)> {
-            let ustar = header.as_ustar().map(|u| (&u.dev_major, &u.dev_minor));
-            let gnu = header.as_gnu().map(|g| (&g.dev_major, &g.dev_minor));
-            let (major, minor) = ustar.or(gnu).ok_or_else(|| bad("device without numbers"))?;
+            let block = header.as_bytes();
+            if !block[257..].starts_with(b"ustar") {
+                return Err(bad("device without numbers"));
+            }
             let id = |field, what| {
                 u32::try_from(number(field, what)?).map_err(|_| bad(format!("{what} out of range")))
             };
-            Ok((id(major, "device major")?, id(minor, "device minor")?))
+            Ok((
+                id(&block[329..337], "device major")?,
+                id(&block[337..345], "device minor")?,
+            ))
         };
         let kind = match flag {
             b'0' | 0 | b'7' | b'S' if flag == b'S' || !name.ends_with(b"/") => NodeKind::File {
                 size: self.content(header, size, extended)?,
             },
-            b'0' | 0 | b'7' | b'5' => NodeKind::Dir,
+            // The old way to say directory; unlike a real one it may have content, which is skipped.
+            b'0' | 0 | b'7' => {
+                self.expect(extended.number("size")?.unwrap_or(size));
+                NodeKind::Dir
+            }
+            b'5' => NodeKind::Dir,
             b'1' => {
                 return Ok(EntryBody::HardLink {
                     target: TreePath::clean(&link)?,
@@ -311,11 +295,6 @@ impl<R: Read> LayerReader<R> {
             b'4' => device().map(|(major, minor)| NodeKind::Block { major, minor })?,
             b'6' => NodeKind::Fifo,
             _ => {
-                // A whiteout is one whatever its type.
-                if path.name().starts_with(WHITEOUT_PREFIX) {
-                    self.expect(size);
-                    return Ok(EntryBody::Whiteout);
-                }
                 return Err(Error::new(
                     ErrorKind::Unsupported,
                     format!("unknown typeflag '\\x{flag:02x}'"),
@@ -511,11 +490,37 @@ fn until_nul(field: &[u8]) -> &[u8] {
     &field[..field.iter().position(|&c| c == 0).unwrap_or(field.len())]
 }
 
+/// What `name`, that of a whiteout of `hidden`, says.
+fn whiteout(name: &TreePath, hidden: &[u8]) -> Result<Entry> {
+    let dir = name.parent().unwrap_or_default();
+    if name.name() == OPAQUE {
+        return Ok(Entry {
+            path: dir,
+            body: EntryBody::Opaque,
+        });
+    }
+    if hidden.is_empty() {
+        return Err(bad(format!("invalid whiteout with empty name: {name}")));
+    }
+    if matches!(hidden, b"." | b"..") {
+        let text = format!("whiteout of a directory itself: {name}");
+        return Err(Error::new(ErrorKind::UnsafePath, text));
+    }
+    Ok(Entry {
+        path: dir.join(hidden)?,
+        body: EntryBody::Whiteout,
+    })
+}
+
 fn header_name(header: &Header) -> Vec<u8> {
     let name = until_nul(&header.as_old().name);
-    let prefix = header
-        .as_ustar()
-        .map_or(&b""[..], |ustar| until_nul(&ustar.prefix));
+    let block = header.as_bytes();
+    // Not all writers fill in the version behind the magic; star has times where the prefix ends.
+    let prefix = match &block[257..263] {
+        b"ustar\0" if block[508..] == *b"tar\0" => until_nul(&block[345..476]),
+        b"ustar\0" => until_nul(&block[345..500]),
+        _ => b"",
+    };
     if prefix.is_empty() {
         name.to_vec()
     } else {
@@ -853,5 +858,117 @@ mod tests {
         );
         assert_eq!(number(b" 17 \0\0\0\0", "n").expect("octal"), 15);
         assert!(number(b"12x4567\0", "n").is_err() && number(b"0000009\0", "n").is_err());
+    }
+
+    #[test]
+    fn content_of_what_is_no_file_is_skipped() {
+        for (name, flag) in [
+            ("d/", b'0'),
+            ("d/", 0),
+            (".wh.x", b'0'),
+            (".wh.x", b'Q'),
+            (".wh..wh..opq", 0),
+        ] {
+            let first = [block(name, flag, "00000000700", |_| ()), padded(&[1; 448])].concat();
+            let got = read(&[first, block("f", b'0', "0", |_| ())].concat()).expect(name);
+            assert_eq!(got[1].0.path.as_bytes(), b"f", "{name} {flag}");
+        }
+        let links = [
+            block("l", b'2', "00000000700", |_| ()),
+            block("f", b'0', "0", |_| ()),
+        ]
+        .concat();
+        assert_eq!(read(&links).expect("a link has none").len(), 2);
+    }
+
+    #[test]
+    fn only_the_name_of_a_whiteout_counts() {
+        for flag in [b'1', b'2', b'3', b'5', b'x' + 1] {
+            let tar = block("d/.wh.f", flag, "0", |b| {
+                b[108..116].fill(b'?');
+                b[257..265].fill(0);
+            });
+            assert_eq!(
+                read(&tar).expect("whiteout")[0].0.body,
+                EntryBody::Whiteout,
+                "{flag}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_record_takes_the_value_back() {
+        let records = [
+            ("path", "long"),
+            ("uid", "7"),
+            ("path", ""),
+            ("uid", ""),
+            ("linkpath", ""),
+        ];
+        let got = read(&with_pax(&records, "short", b"")).expect("tar");
+        let EntryBody::Node(node) = &got[0].0.body else {
+            panic!()
+        };
+        assert_eq!((got[0].0.path.as_bytes(), node.uid), (&b"short"[..], 0));
+    }
+
+    #[test]
+    fn the_prefix_of_a_name_needs_only_the_magic() {
+        for (version, last, want) in [("00", "", "pre/f"), ("\0\0", "", "pre/f"), ("  ", "", "pre/f")] {
+            let tar = block("f", b'0', "0", |b| {
+                b[263..265].copy_from_slice(version.as_bytes());
+                b[345..348].copy_from_slice(b"pre");
+                b[508..508 + last.len()].copy_from_slice(last.as_bytes());
+            });
+            assert_eq!(read(&tar).expect("tar")[0].0.path.as_bytes(), want.as_bytes());
+        }
+        let star = block("f", b'0', "0", |b| {
+            b[345..476].fill(b'p');
+            b[476..487].copy_from_slice(b"00000000000");
+            b[508..512].copy_from_slice(b"tar\0");
+        });
+        assert_eq!(read(&star).expect("star")[0].0.path.as_bytes().len(), 131 + 2);
+    }
+
+    #[test]
+    fn limits_name_themselves() {
+        let limits = |edit: fn(&mut Limits)| {
+            let mut limits = Limits::default();
+            edit(&mut limits);
+            limits
+        };
+        let long = with_pax(&[("path", &"p".repeat(300))], "f", b"x");
+        let behind = [block("f", b'0', "0", |_| ()), vec![0; 1 << 20]].concat();
+        let cases: [(&[u8], Limits, &str); 3] = [
+            (&long, limits(|l| l.path_bytes = 200), "path of 300 bytes"),
+            (&long, limits(|l| l.header_bytes = 200), "extended header of"),
+            (&behind, limits(|l| l.layer_bytes = Some(4096)), "layer of"),
+        ];
+        for (tar, limits, want) in cases {
+            let mut reader = LayerReader::new(tar, limits);
+            let mut all = || -> Result<()> {
+                while reader.next_entry()?.is_some() {}
+                reader.drain()
+            };
+            let err = all().expect_err(want);
+            assert_eq!(err.kind(), ErrorKind::Limit);
+            assert!(err.to_string().contains(want), "{err}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(
+            flag in proptest::prelude::any::<u8>(),
+            data in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..1500),
+            header in proptest::collection::vec((0_usize..512, proptest::prelude::any::<u8>()), 0..20),
+        ) {
+            let first = block("x", flag, "00000002000", |b| {
+                for (at, byte) in header {
+                    b[at] = byte;
+                }
+            });
+            let _ = read(&[first, padded(&data), block("f", b'0', "0", |_| ())].concat());
+        }
     }
 }

@@ -88,9 +88,11 @@ impl<W: Write> LayerWriter<W> {
             NodeKind::Fifo => b'6',
             NodeKind::File { .. } | NodeKind::Socket => b'0',
         };
-        let size = fields.size;
         self.header(&fields, path)?;
-        self.content(path, size, content)
+        match node.kind {
+            NodeKind::File { size } => self.content(path, size, content),
+            _ => Ok(()),
+        }
     }
 
     /// Writes another name of an entry that was written before as `target`.
@@ -176,12 +178,10 @@ impl<W: Write> LayerWriter<W> {
                 .context(|| "write layer")?;
             left -= n as u64;
         }
-        if size > 0
-            && content
-                .read(&mut self.buffer[..1])
-                .context(|| format!("read {path}"))?
-                > 0
-        {
+        let more = content
+            .read(&mut self.buffer[..1])
+            .context(|| format!("read {path}"))?;
+        if more > 0 {
             return Err(changed());
         }
         let padding = (BLOCK - (size % BLOCK as u64) as usize) % BLOCK;
@@ -191,6 +191,10 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn header(&mut self, fields: &Fields<'_>, path: &TreePath) -> Result<()> {
+        if !fits(u64::from(fields.device.0), 7) || !fits(u64::from(fields.device.1), 7) {
+            let text = format!("device number cannot be stored: {path}");
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
         let records = pax_records(fields).context(|| path.to_string())?;
         let split = split_name(fields.name);
         let ustar = fields.xattrs.is_empty()
@@ -340,7 +344,8 @@ fn pax_name(name: &[u8]) -> Vec<u8> {
     let at = name.iter().rposition(|&c| c == b'/').map_or(0, |at| at + 1);
     let mut out = name[..at].to_vec();
     out.extend_from_slice(b"PaxHeaders.0/");
-    out.extend_from_slice(&name[at..]);
+    // Joined as paths are: a dot is no component.
+    out.extend_from_slice(Some(&name[at..]).filter(|base| *base != b".").unwrap_or_default());
     let mut out = ascii(&out);
     out.truncate(100);
     while out.last() == Some(&b'/') {
@@ -504,6 +509,32 @@ mod tests {
         assert!(refused("s", &node(NodeKind::Socket, 0, 0), b"").contains("socket"));
         assert!(refused("short", &file, b"ab").contains("changed size"));
         assert!(refused("long", &file, b"abcd").contains("changed size"));
+        let empty = node(NodeKind::File { size: 0 }, 0o644, 0);
+        assert!(refused("grown", &empty, b"a").contains("changed size"));
+        let device = NodeKind::Char {
+            major: 1,
+            minor: 1 << 21,
+        };
+        assert!(refused("dev", &node(device, 0, 0), b"").contains("device number"));
+    }
+
+    #[test]
+    fn extended_headers_are_named_as_paths_are_joined() {
+        for (name, want) in [
+            (".", "PaxHeaders.0"),
+            ("/", "/PaxHeaders.0"),
+            ("f", "PaxHeaders.0/f"),
+            ("d/", "d/PaxHeaders.0"),
+            ("d/f", "d/PaxHeaders.0/f"),
+            ("d/\u{e9}", "d/PaxHeaders.0"),
+        ] {
+            assert_eq!(
+                String::from_utf8_lossy(&pax_name(name.as_bytes())),
+                want,
+                "{name}"
+            );
+        }
+        assert_eq!(pax_name(&[b'n'; 300]).len(), 100);
     }
 
     proptest::proptest! {

@@ -22,15 +22,48 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: ", self.path)?;
+        let path = if self.path.is_root() {
+            b"."
+        } else {
+            self.path.as_bytes()
+        };
+        quote(f, path)?;
         match (&self.kind, &self.keyword) {
-            (ChangeKind::Removed, _) => f.write_str("missing path"),
+            (ChangeKind::Removed, _) => f.write_str(": missing path"),
             (ChangeKind::Modified, Some((name, expected, got))) => {
-                write!(f, "keyword {name:?}: expected {expected}; got {got}")
+                f.write_str(": keyword ")?;
+                quote(f, name.as_bytes())?;
+                write!(f, ": expected {expected}; got {got}")
             }
-            _ => f.write_str("unexpected path"),
+            _ => f.write_str(": unexpected path"),
         }
     }
+}
+
+/// Text in double quotes, as Go's `%q` has it: what cannot be shown is escaped, bytes that are no UTF-8 as `\xHH`.
+fn quote(f: &mut fmt::Formatter<'_>, text: &[u8]) -> fmt::Result {
+    f.write_str("\"")?;
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                '\x07' => f.write_str("\\a")?,
+                '\x08' => f.write_str("\\b")?,
+                '\x0c' => f.write_str("\\f")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                '\x0b' => f.write_str("\\v")?,
+                '\0'..=' ' | '\x7f' if c != ' ' => write!(f, "\\x{:02x}", c as u32)?,
+                c if c.is_control() || c.is_whitespace() && c != ' ' => write!(f, "\\u{:04x}", c as u32)?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    f.write_str("\"")
 }
 
 /// A value that is not in the metadata of a file: digests of its content, names of its owners.
@@ -96,36 +129,25 @@ fn differs(
             )
         })
     };
-    let cheap = wanted.iter().filter(|k| !k.needs_content());
-    for keyword in cheap {
+    // What is at hand first, then names of owners, contents last.
+    let cost = |k: &Keyword| match k {
+        Keyword::Uname | Keyword::Gname => 1,
+        k if k.needs_content() => 2,
+        _ => 0,
+    };
+    let mut keywords: Vec<Keyword> = wanted.iter().collect();
+    keywords.sort_by_key(cost);
+    for keyword in keywords {
         let name = keyword.name();
-        let found = match keyword {
-            Keyword::Xattr => xattrs_differ(line, inode, &mut check),
-            Keyword::Time | Keyword::TarTime => time_differs(line, inode, wanted, &mut check),
-            Keyword::Flags => None,
-            Keyword::Uname | Keyword::Gname => {
+        let found = match (keyword, &inode.node.kind) {
+            (Keyword::Xattr, _) => xattrs_differ(line, inode, &mut check),
+            (Keyword::Time | Keyword::TarTime, _) => time_differs(line, inode, wanted, &mut check),
+            (Keyword::Flags, _) => None,
+            (Keyword::Uname | Keyword::Gname, _) | (_, NodeKind::File { .. }) if cost(&keyword) > 0 => {
                 let got = value(path, inode, keyword)?;
                 check(name, recorded(name), Some(got.as_bytes()))
             }
             _ => check(name, recorded(name), keyword.value(inode).as_deref()),
-        };
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    for keyword in wanted.iter().filter(|k| k.needs_content()) {
-        let name = keyword.name();
-        let expected = recorded(name);
-        let found = match (&inode.node.kind, expected) {
-            (NodeKind::File { .. }, Some(_)) => {
-                let got = value(path, inode, keyword)?;
-                check(name, expected, Some(got.as_bytes()))
-            }
-            (NodeKind::File { .. }, None) => {
-                let got = value(path, inode, keyword)?;
-                Some((name.to_owned(), String::new(), got))
-            }
-            _ => check(name, expected, None),
         };
         if found.is_some() {
             return Ok(found);
@@ -174,7 +196,8 @@ fn time_differs(
     let (keyword, expected) = match (recorded(Keyword::Time), recorded(Keyword::TarTime)) {
         (Some(time), _) if wanted.contains(Keyword::Time) => (Keyword::Time, Some(time)),
         (_, Some(time)) | (Some(time), None) => (Keyword::TarTime, Some(whole(time))),
-        (None, None) => (Keyword::TarTime, None),
+        (None, None) if wanted.contains(Keyword::TarTime) => (Keyword::TarTime, None),
+        (None, None) => (Keyword::Time, None),
     };
     check(
         keyword.name(),
@@ -293,5 +316,57 @@ mod tests {
         let mut changed = tree();
         changed[1].1.size = 4;
         assert_eq!((run(tree(), b"abc").1, run(changed, b"abc").1), (1, 0));
+    }
+
+    #[test]
+    fn text_is_quoted_as_go_does() {
+        for (raw, want) in [
+            (&b"a b"[..], r#""a b""#),
+            (b"", r#"".""#),
+            (b"q\"\\", r#""q\"\\""#),
+            (b"\n\t\x01\x7f", r#""\n\t\x01\x7f""#),
+            ("\u{e9}\u{85}".as_bytes(), "\"\u{e9}\\u0085\""),
+            (b"\xff", r#""\xff""#),
+        ] {
+            let found = Difference {
+                path: TreePath::clean(raw).expect("path"),
+                kind: ChangeKind::Removed,
+                keyword: None,
+            };
+            assert_eq!(found.to_string(), format!("{want}: missing path"));
+        }
+    }
+
+    #[test]
+    fn keywords_on_one_side_only_and_times_of_either_name() {
+        let line = |text: &str| Mtree::parse(format!(". type=dir {text}\n").as_bytes()).expect("mtree");
+        for (recorded, wanted, want) in [
+            ("time=1795456081.000000005", "time", ""),
+            ("time=1795456081.000000006", "time", "time"),
+            ("time=1795456081.000000006", "tar_time", ""),
+            ("tar_time=1795456081.000000000", "time", ""),
+            ("tar_time=1795456082.000000000", "time", "tar_time"),
+            ("", "time", "time"),
+            ("", "tar_time", "tar_time"),
+            ("", "mode", "mode"),
+            ("link=x", "link", "link"),
+            ("link=x", "mode", "mode"),
+            ("sha1=ab", "sha1", "sha1digest"),
+            ("uname=me", "uname", ""),
+            ("uname=you mode=0700", "uname,mode", "mode"),
+            ("xattr.security.selinux=AA==", "xattr", ""),
+            ("xattr.user.x=AA==", "xattr", "xattr.user.x"),
+            ("xattr.user.x=AA==", "type", ""),
+        ] {
+            let tree = [Ok((path("."), inode(NodeKind::Dir, 0o755, 2)))];
+            let mut value = |_: &TreePath, _: &Inode, _: Keyword| Ok("me".to_owned());
+            let wanted = Keywords::parse(wanted).expect("keywords");
+            let found = compare(&line(recorded), tree.into_iter(), &wanted, &mut value).expect("compare");
+            let keyword = found
+                .first()
+                .and_then(|d| d.keyword.as_ref())
+                .map_or("", |k| &k.0);
+            assert_eq!(keyword, want, "{recorded}, wanted {wanted:?}");
+        }
     }
 }

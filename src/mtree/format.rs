@@ -296,4 +296,46 @@ d2 size=4096 type=dir mode=0755 nlink=2 {t} xattr.user.a=dg==
             mtree.entries.len()
         );
     }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let names: [&[u8]; 12] = [
+            b"back\\",
+            b"a b",
+            b"#c",
+            b"nl\nx",
+            b"cr\r",
+            b"tab\t",
+            b"\xff\xfe",
+            "\u{e9}".as_bytes(),
+            b"=x=",
+            b"...",
+            b"*?[",
+            b"set",
+        ];
+        let mut mtree = Mtree::new();
+        mtree.insert(path("."), &inode(NodeKind::Dir, 0o755, 1), None);
+        for (n, name) in names.iter().enumerate() {
+            let dir = TreePath::root().join(name).expect("name");
+            let mut node = inode(NodeKind::Dir, 0o664, 1);
+            node.node.uid = n as u32 / 3;
+            node.node.xattrs.insert(b"user.a b=\\".to_vec(), name.to_vec());
+            mtree.insert(dir.clone(), &node, None);
+            for below in names {
+                let below = dir.join(below).expect("name");
+                let kind = match n % 3 {
+                    0 => NodeKind::Symlink {
+                        target: [*name, b"\\"].concat(),
+                    },
+                    1 => NodeKind::Fifo,
+                    _ => NodeKind::File { size: 7 },
+                };
+                mtree.insert(below, &inode(kind, 0o7777, 2), Some(&Digest::sha256(name)));
+            }
+        }
+        let text = mtree.format(&Header::default());
+        let back = Mtree::parse(&text).expect("own text");
+        assert!(back.entries == mtree.entries);
+        assert!(back.format(&Header::default()) == text);
+    }
 }

@@ -7,7 +7,7 @@ use super::vis;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Inode, NodeKind};
 
-/// A fact about a file that a manifest can hold.
+/// A fact about a file that a manifest can hold, in the order in which facts are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs, reason = "named as in the file")]
 pub enum Keyword {

@@ -23,8 +23,13 @@ impl Mtree {
                 )
             };
             let line = line.strip_suffix(b"\r").unwrap_or(line).trim_ascii();
-            if let Some(part) = line.strip_suffix(b"\\") {
-                joined.extend_from_slice(part);
+            // A comment holds any text and goes on nowhere; an even count of backslashes is a spelled name.
+            if joined.is_empty() && line.first() == Some(&b'#') {
+                continue;
+            }
+            let backslashes = line.iter().rev().take_while(|&&c| c == b'\\').count();
+            if backslashes % 2 == 1 {
+                joined.extend_from_slice(&line[..line.len() - 1]);
                 joined.push(b' ');
                 continue;
             }
@@ -39,7 +44,6 @@ impl Mtree {
             };
             match first {
                 b"" => {}
-                _ if first[0] == b'#' => {}
                 b"/set" => set = words(rest).collect(),
                 b"/unset" => set.clear(),
                 b".." => at = at.parent().unwrap_or_default(),
@@ -68,22 +72,30 @@ impl Mtree {
         Ok(out)
     }
 
+    /// Keeps a line with its words in the order in which we write them, wherever each was said.
     fn add_line<'a>(&mut self, path: TreePath, words: impl Iterator<Item = &'a (Vec<u8>, Vec<u8>)>) {
+        let mut words: Vec<_> = words.map(|word| (keyword(&word.0), word)).collect();
+        words.sort_by_key(|(keyword, _)| keyword.map_or(usize::MAX, |k| k as usize));
         let mut line = Vec::new();
-        for (name, value) in words {
+        for (keyword, (name, value)) in words {
             if !line.is_empty() {
                 line.push(b' ');
             }
             line.extend_from_slice(name);
             line.push(b'=');
             line.extend_from_slice(value);
-            let base = name.split(|&c| c == b'.').next().unwrap_or_default();
-            if let Some(keyword) = std::str::from_utf8(base).ok().and_then(Keyword::from_name) {
+            if let Some(keyword) = keyword {
                 self.used.add(keyword);
             }
         }
         self.entries.insert(path, line.into());
     }
+}
+
+/// The keyword that a word belongs to; `xattr.NAME` belongs to `xattr`.
+fn keyword(name: &[u8]) -> Option<Keyword> {
+    let base = name.split(|&c| c == b'.').next().unwrap_or_default();
+    std::str::from_utf8(base).ok().and_then(Keyword::from_name)
 }
 
 /// Pairs of a line, with the names that we write.
@@ -132,5 +144,13 @@ mod tests {
         ] {
             assert_eq!(Mtree::parse(text).expect_err(want).to_string(), want);
         }
+    }
+
+    #[test]
+    fn comments_and_spelled_backslashes_go_on_nowhere() {
+        let text = b". type=dir\n# d\\\nd\\\\ type=dir\n    f\\\\\n..\n..\n";
+        let mtree = Mtree::parse(text).expect("mtree");
+        let names: Vec<&[u8]> = mtree.entries.keys().map(TreePath::as_bytes).collect();
+        assert_eq!(names, [&b""[..], b"d\\", b"d\\/f\\"]);
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
             b'f' => 12,
             b's' => b' ',
             b'E' => 27,
-            b'0'..=b'7' if rest.peek().is_none_or(|c| digit(*c, 8).is_none()) => 0,
+            b'0' if rest.peek().is_none_or(|c| digit(*c, 8).is_none()) => 0,
             c @ b'0'..=b'7' => {
                 let (b, a) = (digit(rest.next()?, 8)?, digit(rest.next()?, 8)?);
                 u8::try_from(u32::from(c - b'0') * 64 + b * 8 + a).ok()?
@@ -85,6 +85,8 @@ mod tests {
             (b"\\", None),
             (b"\\q", None),
             (b"\\777", None),
+            (b"\\1", None),
+            (b"\\0x", Some(b"\0x")),
         ] {
             assert_eq!(decode(text).as_deref(), want, "{}", String::from_utf8_lossy(text));
         }
