@@ -96,6 +96,24 @@ fn imports_point_down() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The other tests look for `crate::module` and `std::fs`; a group or a `super` that reaches the crate's root would
+/// slip past them.
+#[test]
+fn imports_are_spelled_so_that_they_can_be_checked() {
+    for (name, text) in files() {
+        let code = code(&text);
+        for group in ["crate::{", "std::{"] {
+            assert!(
+                !code.contains(group),
+                "{name}: write one `use` for each module, not `{group}`"
+            );
+        }
+        let depth = name.split('/').count() - usize::from(name.ends_with("/mod.rs"));
+        let root = "super::".repeat(depth);
+        assert!(!code.contains(&root), "{name}: write `crate::`, not `{root}`");
+    }
+}
+
 #[test]
 fn every_module_has_a_rank() {
     let lib = std::fs::read_to_string(top().join("src/lib.rs")).expect("lib.rs");
