@@ -56,7 +56,7 @@ const CHANGES: &str = r#"
     rm -r usr/share/locale; echo now a file >usr/share/locale
     rm etc/host.conf; mkdir etc/host.conf; echo y >etc/host.conf/inside
     mkdir -p srv/target; echo keep >srv/target/kept
-    rm -r usr/share/bug 2>/dev/null || true; ln -s /srv/target usr/share/bug
+    rm -r usr/share/dpkg; ln -s /srv/target usr/share/dpkg
     rm etc/os-release; echo plain >etc/os-release
     ln usr/bin/tar usr/bin/tar.hardlink
     mkfifo run/pipe; chmod 4755 usr/bin/head; chmod 1777 opt/made

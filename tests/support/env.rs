@@ -23,6 +23,8 @@ pub struct Output {
 
 impl Env {
     pub fn new() -> Self {
+        // Whoever runs the tests may have another one.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let dir = tempfile::Builder::new()
             .prefix("umoci-test")
             .tempdir()
@@ -58,9 +60,10 @@ impl Env {
         self.run(env!("CARGO_BIN_EXE_umoci"), words)
     }
 
-    /// Runs the packaged umoci.
+    /// Runs the packaged umoci, or the one that `UMOCI_PEER` names.
     pub fn peer<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Output {
-        self.run("/usr/bin/umoci", words)
+        let peer = std::env::var("UMOCI_PEER").unwrap_or_else(|_| "/usr/bin/umoci".to_owned());
+        self.run(&peer, words)
     }
 
     pub fn run<S: AsRef<OsStr>>(&self, program: &str, words: impl IntoIterator<Item = S>) -> Output {
