@@ -393,13 +393,18 @@ impl Layout {
     }
 
     fn read_index_bytes(&self) -> Result<(IndexJson, Vec<u8>, Stamp)> {
+        self.read_index_pausing(|| std::thread::sleep(TORN_PAUSE))
+    }
+
+    /// Reads `index.json`, again after each `pause` while it is torn.
+    fn read_index_pausing(&self, mut pause: impl FnMut()) -> Result<(IndexJson, Vec<u8>, Stamp)> {
         let path = self.index_path();
         let mut tries = 0;
         loop {
             let (bytes, stamp) = disk::read(&path, MAX_INDEX)?;
             match IndexJson::parse(&bytes) {
                 Ok(index) => return Ok((index, bytes, stamp)),
-                Err(_) if tries + 1 < TORN_READS => std::thread::sleep(TORN_PAUSE),
+                Err(_) if tries + 1 < TORN_READS => pause(),
                 Err(err) => return Err(err.context(format!("parse {}", path.display()))),
             }
             tries += 1;
@@ -848,13 +853,16 @@ mod tests {
         let path = layout.path().join("index.json");
         let good = std::fs::read(&path).expect("read");
         std::fs::write(&path, &good[..good.len() / 2]).expect("tear");
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                std::thread::sleep(TORN_PAUSE / 2);
+        let mut pauses = 0;
+        // The other program is done during the second pause.
+        let pause = || {
+            pauses += 1;
+            if pauses == 2 {
                 std::fs::write(&path, &good).expect("complete");
-            });
-            layout.read_index().expect("index");
-        });
+            }
+        };
+        layout.read_index_pausing(pause).expect("index");
+        assert_eq!(pauses, 2);
     }
 
     #[test]
