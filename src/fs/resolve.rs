@@ -252,6 +252,7 @@ mod tests {
             std::fs::write(base.join("file"), "").expect("write");
             for (target, name) in [
                 ("/etc", "absolute"),
+                ("/etc/sub", "etc/deep"),
                 ("../../../../etc", "above"),
                 ("etc/sub/..", "dots"),
                 ("absolute/sub", "chained"),
@@ -266,6 +267,7 @@ mod tests {
             for (path, want) in [
                 ("absolute", Ok("etc")),
                 ("absolute/sub", Ok("etc/sub")),
+                ("etc/deep", Ok("etc/sub")),
                 ("above", Ok("etc")),
                 ("dots", Ok("etc")),
                 ("chained", Ok("etc/sub")),
