@@ -2,21 +2,23 @@
 //! How the database catches up with the layout: refs by the stamp of `index.json`, blobs by those of their
 //! directories. Only what is not known yet is read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use redb::{ReadableMultimapTable, ReadableTable};
+use rayon::prelude::*;
+use redb::ReadableTable;
 
 use super::links::{self, Content, Link};
-use super::rows::{
-    BlobRow, Edge, Kind, edge_from_bytes, edge_to_bytes, key, media_type_to_bytes, split_key, stamp_to_bytes,
-};
+use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, ref_key, split_key, stamp_to_bytes};
 use super::tables::{Tables, failed};
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{BlobName, Entry, Layout, Stamp};
 use crate::progress::Monitor;
 use crate::spec::{MediaClass, MediaType};
+
+/// So many blobs are looked at together: in parallel, and in the order of their rows.
+const BATCH: usize = 4096;
 
 /// A file that changed less than this before it was looked at may change again without its stamp telling.
 const RACY: Duration = Duration::from_secs(2);
@@ -47,6 +49,31 @@ fn settled(stamp: &Stamp) -> bool {
         > RACY.as_secs() as i64
 }
 
+/// What a look at a blob showed.
+enum Seen {
+    Nothing,
+    Blob(Kind, u64),
+    Document(u64, Vec<Link>),
+    Damaged(String),
+}
+
+/// What is new about a blob.
+#[derive(Clone, Copy, Default)]
+struct Change {
+    seen: Option<(Kind, u64)>,
+    /// So many more refs and documents need it.
+    count: i64,
+}
+
+/// The row of `meta` with the stamp of a directory of blobs.
+fn dir_stamp(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Sha256 => "blobs/sha256",
+        Algorithm::Sha512 => "blobs/sha512",
+        Algorithm::Blake3 => "blobs/blake3",
+    }
+}
+
 impl Tables<'_> {
     fn has_stamp(&self, name: &str, stamp: &Stamp) -> Result<bool> {
         Ok(self
@@ -67,87 +94,108 @@ impl Tables<'_> {
         Ok(())
     }
 
+    /// Catches up with the layout: refs, then blobs. Returns the documents that could not be read, again each time
+    /// until they can.
+    pub(crate) fn sync(&mut self, layout: &Layout, monitor: &dyn Monitor) -> Result<Vec<Damaged>> {
+        let mut damaged = self.sync_refs(layout)?;
+        damaged.extend(self.sync_blobs(layout, monitor)?);
+        damaged.sort_by_key(|d| d.digest);
+        damaged.dedup_by_key(|d| d.digest);
+        Ok(damaged)
+    }
+
     /// Reads the refs again if `index.json` is not the one that was read last, and learns what they lead to.
     pub(crate) fn sync_refs(&mut self, layout: &Layout) -> Result<Vec<Damaged>> {
         if self.has_stamp("index_json", &layout.index_stamp()?)? {
             return Ok(Vec::new());
         }
         let (index, stamp) = layout.read_index_stamped()?;
-        let mut change: HashMap<Digest, i64> = HashMap::new();
-        let old: Vec<Vec<u8>> = self
-            .refs
-            .iter()
-            .map_err(failed)?
-            .map(|item| item.map(|(_, v)| v.value().to_vec()).map_err(failed))
-            .collect::<Result<_>>()?;
-        for row in &old {
-            *change.entry(split_key(row)?.0).or_default() -= 1;
-        }
-        let mut new: Vec<(Digest, Link)> = Vec::new();
-        let mut rows: Vec<Vec<u8>> = Vec::new();
+        let mut new: HashMap<Vec<u8>, Vec<&Entry>> = HashMap::with_capacity(index.entries().len());
         for entry in index.entries() {
-            for link in entry_links(entry) {
-                *change.entry(link.digest).or_default() += 1;
-                let name = entry.ref_name.as_deref().unwrap_or_default();
-                rows.push(
-                    [
-                        &key(&link.digest)[..],
-                        link.media_type.as_bytes(),
-                        b"\0",
-                        name.as_bytes(),
-                    ]
-                    .concat(),
-                );
-                new.push((link.digest, link));
+            let digest = entry
+                .descriptor()
+                .map_or_else(|_| Digest::sha256(entry.raw().as_bytes()), |d| d.digest);
+            new.entry(ref_key(entry.ref_name.as_deref(), &digest))
+                .or_default()
+                .push(entry);
+        }
+        // A document that could not be read is looked at again, though the entry that leads to it is an old one.
+        let again = self.meta.remove("damaged").map_err(failed)?.is_some();
+        let mut look: Vec<Link> = Vec::new();
+        let mut gone: Vec<(Vec<u8>, String)> = Vec::new();
+        for item in self.refs.iter().map_err(failed)? {
+            let (k, old) = item.map_err(failed)?;
+            match new.get(k.value()) {
+                Some(entries) if Entry::list_to_text(entries) == old.value() => {
+                    if again {
+                        look.extend(entries.iter().flat_map(|entry| entry_links(entry)));
+                    }
+                    new.remove(k.value());
+                }
+                _ => gone.push((k.value().to_vec(), old.value().to_owned())),
             }
         }
-        if rows != old {
-            for at in rows.len()..old.len() {
-                self.refs.remove(at as u64).map_err(failed)?;
-            }
-            for (at, row) in rows.iter().enumerate() {
-                if old.get(at) != Some(row) {
-                    self.refs.insert(at as u64, row.as_slice()).map_err(failed)?;
+        let mut counts: BTreeMap<Digest, i64> = BTreeMap::new();
+        for (k, old) in gone {
+            self.refs.remove(k.as_slice()).map_err(failed)?;
+            for entry in Entry::list_from_text(&old)? {
+                for link in entry_links(&entry) {
+                    *counts.entry(link.digest).or_default() -= 1;
+                    self.mentions
+                        .remove(key(&link.digest).as_slice(), mention(&entry, &link).as_slice())
+                        .map_err(failed)?;
                 }
             }
         }
-        for (digest, change) in change {
+        let mut new: Vec<(Vec<u8>, Vec<&Entry>)> = new.into_iter().collect();
+        new.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for (k, entries) in new {
+            self.refs
+                .insert(k.as_slice(), Entry::list_to_text(&entries).as_str())
+                .map_err(failed)?;
+            for entry in entries {
+                for link in entry_links(entry) {
+                    *counts.entry(link.digest).or_default() += 1;
+                    self.mentions
+                        .insert(key(&link.digest).as_slice(), mention(entry, &link).as_slice())
+                        .map_err(failed)?;
+                    look.push(link);
+                }
+            }
+        }
+        drop(index);
+        for (digest, change) in counts {
             self.add_count(&digest, change)?;
         }
-        let mut damaged = Vec::new();
-        for (digest, link) in new {
-            let value = media_type_to_bytes(None, &link.media_type);
-            self.media_types
-                .insert(key(&digest).as_slice(), value.as_slice())
-                .map_err(failed)?;
-            self.learn_deep(layout, &link, &mut damaged)?;
-        }
+        let damaged = self.learn_deep(layout, look)?;
+        self.note_damaged(&damaged)?;
         if damaged.is_empty() {
             self.set_stamp("index_json", &stamp)?;
         }
         Ok(damaged)
     }
 
+    fn note_damaged(&mut self, damaged: &[Damaged]) -> Result<()> {
+        if !damaged.is_empty() {
+            self.meta.insert("damaged", &[1][..]).map_err(failed)?;
+            self.meta.remove("index_json").map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// Lists the blob directories that may have changed, and learns the blobs that are not known.
     pub(crate) fn sync_blobs(&mut self, layout: &Layout, monitor: &dyn Monitor) -> Result<Vec<Damaged>> {
         let mut damaged = Vec::new();
         for (algorithm, stamp) in layout.blob_dirs()? {
-            let name = match algorithm.name() {
-                "sha512" => "blobs/sha512",
-                "blake3" => "blobs/blake3",
-                _ => "blobs/sha256",
-            };
-            if self.has_stamp(name, &stamp)? {
+            if self.has_stamp(dir_stamp(algorithm), &stamp)? {
                 continue;
             }
+            let before = damaged.len();
             let mut strays = 0_u64;
+            let mut found = Vec::new();
             for blob in layout.blobs(algorithm)? {
                 match blob? {
-                    BlobName::Digest(digest) => {
-                        if !self.is_present(&digest)? {
-                            self.learn(layout, &digest, true, &mut damaged)?;
-                        }
-                    }
+                    BlobName::Digest(digest) => found.push(digest),
                     BlobName::Stray(name) => {
                         strays += 1;
                         monitor.warn(format_args!(
@@ -157,181 +205,195 @@ impl Tables<'_> {
                     }
                 }
             }
+            found.sort_unstable();
+            let (news, gone) = self.compare(algorithm, &found)?;
+            drop(found);
+            for batch in news.chunks(BATCH) {
+                let looks = batch.iter().map(|&digest| (digest, true)).collect();
+                self.learn(layout, looks, &mut damaged)?;
+            }
+            for digest in gone {
+                // Another program may just have put it back.
+                if layout.blob_size(&digest)?.is_none() {
+                    self.forget(&digest)?;
+                }
+            }
             // With something odd in it the directory is looked at, and the warning given, every time.
-            if strays == 0 && damaged.is_empty() {
-                self.set_stamp(name, &stamp)?;
+            if strays == 0 && damaged.len() == before {
+                self.set_stamp(dir_stamp(algorithm), &stamp)?;
             }
         }
+        self.note_damaged(&damaged)?;
         Ok(damaged)
+    }
+
+    /// Which of the blobs in a directory, in order, are not known, and which that are known are not there.
+    fn compare(&self, algorithm: Algorithm, found: &[Digest]) -> Result<(Vec<Digest>, Vec<Digest>)> {
+        let (mut news, mut gone) = (Vec::new(), Vec::new());
+        let mut found = found.iter().copied().peekable();
+        for item in self.blobs.iter().map_err(failed)? {
+            let (k, row) = item.map_err(failed)?;
+            let (digest, _) = split_key(k.value())?;
+            if digest.algorithm() != algorithm || BlobRow::from_bytes(row.value())?.kind == Kind::Absent {
+                continue;
+            }
+            while let Some(new) = found.next_if(|f| *f < digest) {
+                news.push(new);
+            }
+            if found.next_if_eq(&digest).is_none() {
+                gone.push(digest);
+            }
+        }
+        news.extend(found);
+        Ok((news, gone))
     }
 
     /// Forgets that the blob directories were listed.
     pub(crate) fn unlist_blobs(&mut self) -> Result<()> {
-        for name in ["blobs/sha256", "blobs/sha512", "blobs/blake3"] {
-            self.meta.remove(name).map_err(failed)?;
+        for algorithm in Algorithm::ALL {
+            self.meta.remove(dir_stamp(algorithm)).map_err(failed)?;
         }
         Ok(())
     }
 
-    /// Learns a blob and all documents below it.
-    pub(crate) fn learn_deep(
-        &mut self,
-        layout: &Layout,
-        link: &Link,
-        damaged: &mut Vec<Damaged>,
-    ) -> Result<()> {
-        let mut stack = vec![(link.digest, link.media_type.clone())];
-        while let Some((digest, media_type)) = stack.pop() {
-            let is_layer = matches!(
-                MediaType::new(media_type).class(),
-                MediaClass::Layer(_) | MediaClass::UnknownLayer
-            );
-            if let Some(links) = self.learn(layout, &digest, !is_layer, damaged)? {
-                stack.extend(links.into_iter().map(|l| (l.digest, l.media_type)));
-            }
+    /// Learns blobs and all documents below them.
+    fn learn_deep(&mut self, layout: &Layout, links: Vec<Link>) -> Result<Vec<Damaged>> {
+        let mut damaged = Vec::new();
+        let mut queue = links;
+        while !queue.is_empty() {
+            let batch = queue.split_off(queue.len().saturating_sub(BATCH));
+            let looks = batch.into_iter().map(|link| {
+                let class = MediaType::new(link.media_type).class();
+                (
+                    link.digest,
+                    !matches!(class, MediaClass::Layer(_) | MediaClass::UnknownLayer),
+                )
+            });
+            queue.extend(self.learn(layout, looks.collect(), &mut damaged)?);
         }
-        Ok(())
+        Ok(damaged)
     }
 
-    /// Learns a blob that was just written, or found; what is below it is learned when a ref leads there.
-    pub(crate) fn learn_one(
+    /// Learns a blob that was just written and verified; what is below it is learned when a ref leads there.
+    pub(crate) fn learn_written(
         &mut self,
         layout: &Layout,
         digest: &Digest,
         media_type: &MediaType,
     ) -> Result<()> {
         let is_layer = matches!(media_type.class(), MediaClass::Layer(_));
-        self.learn(layout, digest, !is_layer, &mut Vec::new()).map(|_| ())
-    }
-
-    /// Looks at one blob unless it is known; returns what it names if that is news.
-    fn learn(
-        &mut self,
-        layout: &Layout,
-        digest: &Digest,
-        open: bool,
-        damaged: &mut Vec<Damaged>,
-    ) -> Result<Option<Vec<Link>>> {
-        let known = self.row(digest)?.unwrap_or(BlobRow::ABSENT);
-        let news = match known.kind {
-            Kind::Absent => true,
-            Kind::Unread => open,
-            Kind::Opaque | Kind::Document => false,
-        };
-        if !news {
-            return Ok(None);
-        }
-        if !open {
-            if let Some(size) = layout.blob_size(digest)? {
-                self.seen(
-                    digest,
-                    BlobRow {
-                        kind: Kind::Unread,
-                        size,
-                        ..known
-                    },
-                )?;
-            }
-            return Ok(None);
-        }
-        let read = match layout.open_unverified(digest) {
-            Ok(None) => return Ok(None),
-            Ok(Some((file, size))) => links::read(file, digest, size).map(|content| (content, size)),
-            Err(err) => Err(err),
-        };
-        match read {
-            Ok((Content::Opaque, size)) => {
-                self.seen(
-                    digest,
-                    BlobRow {
-                        kind: Kind::Opaque,
-                        size,
-                        ..known
-                    },
-                )?;
-                Ok(None)
-            }
-            Ok((Content::Document { links }, size)) => {
-                self.seen(
-                    digest,
-                    BlobRow {
-                        kind: Kind::Document,
-                        size,
-                        ..known
-                    },
-                )?;
-                self.add_links(digest, &links)?;
-                Ok(Some(links))
-            }
-            Err(err)
-                if matches!(
-                    err.kind(),
-                    ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Denied
-                ) =>
-            {
-                damaged.push(Damaged {
-                    digest: *digest,
-                    error: err.to_string(),
-                });
-                Ok(None)
-            }
-            Err(err) => Err(err),
-        }
-    }
-
-    fn seen(&mut self, digest: &Digest, row: BlobRow) -> Result<()> {
-        self.set_row(digest, row)?;
-        if row.count == 0 {
-            self.orphans.insert(key(digest).as_slice(), ()).map_err(failed)?;
+        self.learn(layout, vec![(*digest, !is_layer)], &mut Vec::new())?;
+        if let Some(stamp) = layout.blob_stamp(digest)? {
+            self.set_verified(digest, Verified { stamp, blake3: None })?;
         }
         Ok(())
     }
 
-    /// Changes the count of a blob, and what follows from it being zero.
-    fn add_count(&mut self, digest: &Digest, change: i64) -> Result<()> {
-        if change == 0 {
-            return Ok(());
+    /// Looks at blobs, inside those marked so, unless they are known; returns what the new ones name.
+    fn learn(
+        &mut self,
+        layout: &Layout,
+        mut looks: Vec<(Digest, bool)>,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Vec<Link>> {
+        // A blob that is to be opened for one reason is opened.
+        looks.sort_unstable_by_key(|&(digest, open)| (digest, !open));
+        looks.dedup_by_key(|&mut (digest, _)| digest);
+        let mut news = Vec::new();
+        for (digest, open) in looks {
+            let kind = self.row(&digest)?.map_or(Kind::Absent, |row| row.kind);
+            if kind == Kind::Absent || (kind == Kind::Unread && open) {
+                news.push((digest, open));
+            }
         }
-        let mut row = self.row(digest)?.unwrap_or(BlobRow::ABSENT);
-        row.count = row.count.checked_add_signed(change).ok_or_else(|| {
+        let seen: Vec<Result<Seen>> = news
+            .par_iter()
+            .map(|(digest, open)| look(layout, digest, *open))
+            .collect();
+        let mut changes: BTreeMap<Digest, Change> = BTreeMap::new();
+        let mut below = Vec::new();
+        for ((digest, _), seen) in news.into_iter().zip(seen) {
+            let (kind, size) = match seen? {
+                Seen::Nothing => continue,
+                Seen::Damaged(error) => {
+                    damaged.push(Damaged { digest, error });
+                    continue;
+                }
+                Seen::Blob(kind, size) => (kind, size),
+                Seen::Document(size, links) => {
+                    self.add_links(&digest, &links, &mut changes)?;
+                    below.extend(links);
+                    (Kind::Document, size)
+                }
+            };
+            changes.entry(digest).or_default().seen = Some((kind, size));
+        }
+        for (digest, change) in changes {
+            self.change(&digest, change)?;
+        }
+        Ok(below)
+    }
+
+    /// Changes the row of a blob, and what follows from its count being zero.
+    fn change(&mut self, digest: &Digest, change: Change) -> Result<()> {
+        let old = self.row(digest)?.unwrap_or(BlobRow::ABSENT);
+        let mut row = old;
+        if let Some((kind, size)) = change.seen {
+            (row.kind, row.size) = (kind, size);
+        }
+        row.count = row.count.checked_add_signed(change.count).ok_or_else(|| {
             Error::new(
                 ErrorKind::Corrupt,
                 format!("index database: the count of {digest} fell below zero"),
             )
         })?;
-        let k = key(digest);
-        if row.count == 0 && row.kind == Kind::Absent {
-            self.blobs.remove(k.as_slice()).map_err(failed)?;
+        if row == old {
             return Ok(());
         }
-        self.set_row(digest, row)?;
-        if row.count == 0 {
-            self.orphans.insert(k.as_slice(), ()).map_err(failed)?;
+        let k = key(digest);
+        if row == BlobRow::ABSENT {
+            self.blobs.remove(k.as_slice()).map_err(failed)?;
         } else {
-            self.orphans.remove(k.as_slice()).map_err(failed)?;
+            self.set_row(digest, row)?;
+        }
+        let is_orphan = |row: &BlobRow| row.count == 0 && row.kind != Kind::Absent;
+        match (is_orphan(&old), is_orphan(&row)) {
+            (false, true) => drop(self.orphans.insert(k.as_slice(), ()).map_err(failed)?),
+            (true, false) => drop(self.orphans.remove(k.as_slice()).map_err(failed)?),
+            _ => {}
         }
         Ok(())
     }
 
-    fn add_links(&mut self, parent: &Digest, links: &[Link]) -> Result<()> {
+    fn add_count(&mut self, digest: &Digest, count: i64) -> Result<()> {
+        self.change(digest, Change { seen: None, count })
+    }
+
+    /// Records what a document names; `changes` collects how many more need each blob.
+    fn add_links(
+        &mut self,
+        parent: &Digest,
+        links: &[Link],
+        changes: &mut BTreeMap<Digest, Change>,
+    ) -> Result<()> {
+        let from = key(parent);
+        let mut needed = HashSet::new();
         for link in links {
-            let to = key(&link.digest);
-            let edge = edge_to_bytes(link.edge, &link.digest);
-            let known = self
-                .children
-                .insert(key(parent).as_slice(), edge.as_slice())
+            let child = Child {
+                edge: link.edge,
+                digest: link.digest,
+                media_type: link.media_type.clone(),
+            };
+            self.children
+                .insert(from.as_slice(), child.to_bytes().as_slice())
                 .map_err(failed)?;
-            let back = edge_to_bytes(link.edge, parent);
-            self.parents
-                .insert(to.as_slice(), back.as_slice())
-                .map_err(failed)?;
-            let value = media_type_to_bytes(Some(parent), &link.media_type);
-            self.media_types
-                .insert(to.as_slice(), value.as_slice())
+            let mention = Mention::Document(link.edge, *parent).to_bytes();
+            self.mentions
+                .insert(key(&link.digest).as_slice(), mention.as_slice())
                 .map_err(failed)?;
             // A document that names a blob twice holds it once.
-            if link.edge == Edge::Strong && !known {
-                self.add_count(&link.digest, 1)?;
+            if link.edge == Edge::Strong && needed.insert(link.digest) {
+                changes.entry(link.digest).or_default().count += 1;
             }
         }
         Ok(())
@@ -352,50 +414,31 @@ impl Tables<'_> {
     /// Forgets a blob that is about to be removed, and lowers the counts of what it names.
     pub(crate) fn forget(&mut self, digest: &Digest) -> Result<()> {
         let k = key(digest);
-        let edges: Vec<Vec<u8>> = self
+        let children: Vec<Vec<u8>> = self
             .children
             .remove_all(k.as_slice())
             .map_err(failed)?
             .map(|v| v.map(|v| v.value().to_vec()).map_err(failed))
             .collect::<Result<_>>()?;
-        for edge in edges {
-            let (edge, child) = edge_from_bytes(&edge)?;
-            let to = key(&child);
-            self.parents
-                .remove(to.as_slice(), edge_to_bytes(edge, digest).as_slice())
+        let mut needed = HashSet::new();
+        for child in children {
+            let child = Child::from_bytes(&child)?;
+            let mention = Mention::Document(child.edge, *digest).to_bytes();
+            self.mentions
+                .remove(key(&child.digest).as_slice(), mention.as_slice())
                 .map_err(failed)?;
-            let prefix = media_type_to_bytes(Some(digest), "");
-            let named: Vec<Vec<u8>> = self
-                .media_types
-                .get(to.as_slice())
-                .map_err(failed)?
-                .filter_map(|v| v.ok().map(|v| v.value().to_vec()))
-                .filter(|v| v.starts_with(&prefix))
-                .collect();
-            for value in named {
-                self.media_types
-                    .remove(to.as_slice(), value.as_slice())
-                    .map_err(failed)?;
-            }
-            if edge == Edge::Strong {
-                self.add_count(&child, -1)?;
+            if child.edge == Edge::Strong && needed.insert(child.digest) {
+                self.add_count(&child.digest, -1)?;
             }
         }
-        let row = self.row(digest)?.unwrap_or(BlobRow::ABSENT);
-        self.orphans.remove(k.as_slice()).map_err(failed)?;
-        if row.count == 0 {
-            self.blobs.remove(k.as_slice()).map_err(failed)?;
-            self.media_types.remove_all(k.as_slice()).map_err(failed)?;
-        } else {
-            self.set_row(
-                digest,
-                BlobRow {
-                    kind: Kind::Absent,
-                    size: 0,
-                    ..row
-                },
-            )?;
-        }
+        self.verified.remove(k.as_slice()).map_err(failed)?;
+        self.change(
+            digest,
+            Change {
+                seen: Some((Kind::Absent, 0)),
+                count: 0,
+            },
+        )?;
         let tar = self
             .diff_ids
             .remove(k.as_slice())
@@ -406,6 +449,41 @@ impl Tables<'_> {
         }
         Ok(())
     }
+}
+
+/// Looks at one blob, and into it if `open`.
+fn look(layout: &Layout, digest: &Digest, open: bool) -> Result<Seen> {
+    if !open {
+        let size = layout.blob_size(digest)?;
+        return Ok(size.map_or(Seen::Nothing, |size| Seen::Blob(Kind::Unread, size)));
+    }
+    let read = match layout.open_unverified(digest) {
+        Ok(None) => return Ok(Seen::Nothing),
+        Ok(Some((file, size))) => links::read(file, digest, size).map(|content| (content, size)),
+        Err(err) => Err(err),
+    };
+    match read {
+        Ok((Content::Opaque, size)) => Ok(Seen::Blob(Kind::Opaque, size)),
+        Ok((Content::Document { links }, size)) => Ok(Seen::Document(size, links)),
+        Err(err)
+            if matches!(
+                err.kind(),
+                ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Denied
+            ) =>
+        {
+            Ok(Seen::Damaged(err.to_string()))
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// The row that says that an entry of `index.json` names a blob.
+fn mention(entry: &Entry, link: &Link) -> Vec<u8> {
+    let mention = Mention::Ref {
+        name: entry.ref_name.clone(),
+        media_type: link.media_type.clone(),
+    };
+    mention.to_bytes()
 }
 
 /// What an entry of `index.json` names. One that is no descriptor still keeps all digests that stand in it.

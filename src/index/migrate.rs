@@ -8,21 +8,22 @@ use crate::error::{Error, ErrorKind, Result};
 
 #[path = "../../migrations/0001_initial.rs"]
 mod m0001_initial;
+#[path = "../../migrations/0002_mentions.rs"]
+mod m0002_mentions;
 
 type Step = fn(&WriteTransaction) -> Result<()>;
 
 /// The steps, in order: step N leads to schema N.
-const STEPS: [Step; 1] = [m0001_initial::up];
+const STEPS: [Step; 2] = [m0001_initial::up, m0002_mentions::up];
 
 /// The schema of this program.
-const SCHEMA: u32 = STEPS.len() as u32;
+pub(super) const SCHEMA: u32 = STEPS.len() as u32;
 
-/// Runs the steps that the database has not seen.
+/// The schema of a database; 0 for an empty one.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for a database of a newer program, which is left alone.
-pub(super) fn migrate(tx: &WriteTransaction) -> Result<()> {
-    let mut meta = tx.open_table(META).map_err(failed)?;
+/// [`ErrorKind::Unsupported`] for one of a newer program.
+pub(super) fn check(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u32> {
     let stored = meta
         .get("schema")
         .map_err(failed)?
@@ -32,6 +33,16 @@ pub(super) fn migrate(tx: &WriteTransaction) -> Result<()> {
         let text = format!("index database of schema {stored}, this program knows {SCHEMA}");
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
+    Ok(stored)
+}
+
+/// Runs the steps that the database has not seen.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a database of a newer program, which is left alone.
+pub(super) fn migrate(tx: &WriteTransaction) -> Result<()> {
+    let mut meta = tx.open_table(META).map_err(failed)?;
+    let stored = check(&meta)?;
     if stored == SCHEMA {
         return Ok(());
     }

@@ -12,23 +12,29 @@ mod migrate;
 mod rows;
 pub(crate) mod tables;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::Duration;
 
-use redb::{Database, ReadableMultimapTable, ReadableTable, backends::InMemoryBackend};
+use redb::{Database, ReadableDatabase, ReadableMultimapTable, ReadableTable, backends::InMemoryBackend};
 
 pub(crate) use learn::{Damaged, Orphan};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Layout, LayoutLock};
+use crate::layout::{Entry, Layout, LayoutLock};
 use crate::progress::Monitor;
-use rows::{BlobRow, Edge, edge_from_bytes, key, media_type_from_bytes, split_key};
+use rows::{BlobRow, key, split_key};
+pub(crate) use rows::{Child, Edge, Mention, Verified};
 pub(crate) use tables::Tables;
 use tables::failed;
 
 /// Bytes of pages that the database may keep in memory.
-const CACHE: usize = 32 << 20;
+const CACHE: usize = 24 << 20;
+
+/// As [`CACHE`], for a single lookup.
+const PEEK_CACHE: usize = 1 << 20;
 
 /// How long a command waits for another one that has the database open, before it goes on without.
 const WAIT: Duration = Duration::from_secs(5);
@@ -75,6 +81,17 @@ impl Index {
             migrated.map_err(|_| panicked())?.map(|()| database)
         };
         let existed = Layout::has_file(&path);
+        // Opening to write changes the file, so what must be left alone is found out by reading.
+        let newer = || -> Result<u32> {
+            let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
+            migrate::check(&tx.open_table(tables::META).map_err(failed)?)
+        };
+        if existed
+            && let Ok(Err(err)) = catch_unwind(newer)
+            && err.kind() == ErrorKind::Unsupported
+        {
+            return Err(err);
+        }
         let database = match open() {
             Err(err) if err.kind() == ErrorKind::Corrupt && existed => {
                 let aside = layout.private_dir().join("index.redb.damaged");
@@ -92,6 +109,39 @@ impl Index {
             database,
             _lock: Some(lock),
         })
+    }
+
+    fn open_to_read(path: &Path) -> Result<redb::ReadOnlyDatabase> {
+        Database::builder()
+            .set_cache_size(PEEK_CACHE)
+            .open_read_only(path)
+            .map_err(failed)
+    }
+
+    /// The entries of `index.json` under a name, as the database has them; `None` if it cannot be had at once or is not
+    /// of this moment, and the caller reads the file. Creates nothing and waits for nobody.
+    pub(crate) fn peek(layout: &Layout, name: &str) -> Option<Vec<Entry>> {
+        let _lock = layout.lock_database_if_free()?;
+        let path = layout.private_dir().join("index.redb");
+        let read = || -> Result<Option<Vec<Entry>>> {
+            let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
+            let meta = tx.open_table(tables::META).map_err(failed)?;
+            let is = |name: &str, value: &[u8]| -> Result<bool> {
+                Ok(meta
+                    .get(name)
+                    .map_err(failed)?
+                    .is_some_and(|v| v.value() == value))
+            };
+            let stamp = rows::stamp_to_bytes(&layout.index_stamp()?);
+            if !is("schema", &migrate::SCHEMA.to_le_bytes())? || !is("index_json", &stamp)? {
+                return Ok(None);
+            }
+            let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
+            let found = refs.get([&[1][..], name.as_bytes()].concat().as_slice());
+            let entries = found.map_err(failed)?.map(|v| Entry::list_from_text(v.value()));
+            Ok(Some(entries.transpose()?.unwrap_or_default()))
+        };
+        catch_unwind(AssertUnwindSafe(read)).ok()?.ok()?
     }
 
     /// A database in memory, which knows nothing yet.
@@ -144,31 +194,30 @@ impl Tables<'_> {
     }
 
     /// What a document names.
-    fn children(&self, parent: &Digest) -> Result<Vec<(Edge, Digest)>> {
+    pub(crate) fn children(&self, parent: &Digest) -> Result<Vec<Child>> {
         let found = self.children.get(key(parent).as_slice()).map_err(failed)?;
         found
-            .map(|v| edge_from_bytes(v.map_err(failed)?.value()))
+            .map(|v| Child::from_bytes(v.map_err(failed)?.value()))
             .collect()
     }
 
-    /// What a document needs.
+    fn children_by(&self, parent: &Digest, edge: Edge) -> Result<Vec<Digest>> {
+        let mut out = self.children(parent)?;
+        out.retain(|child| child.edge == edge);
+        let mut out: Vec<Digest> = out.into_iter().map(|child| child.digest).collect();
+        // A blob that is named as two media types stands there twice.
+        out.dedup();
+        Ok(out)
+    }
+
+    /// What a document needs, each blob once.
     pub(crate) fn strong_children(&self, parent: &Digest) -> Result<Vec<Digest>> {
-        Ok(self
-            .children(parent)?
-            .into_iter()
-            .filter(|(edge, _)| *edge == Edge::Strong)
-            .map(|(_, d)| d)
-            .collect())
+        self.children_by(parent, Edge::Strong)
     }
 
     /// What a document is about.
     pub(crate) fn subjects(&self, referrer: &Digest) -> Result<Vec<Digest>> {
-        Ok(self
-            .children(referrer)?
-            .into_iter()
-            .filter(|(edge, _)| *edge == Edge::Subject)
-            .map(|(_, d)| d)
-            .collect())
+        self.children_by(referrer, Edge::Subject)
     }
 
     /// Size of a blob that was seen.
@@ -179,24 +228,44 @@ impl Tables<'_> {
             .map(|row| row.size))
     }
 
-    /// The documents that name a blob.
-    pub(crate) fn parents(&self, child: &Digest) -> Result<Vec<(Edge, Digest)>> {
-        let found = self.parents.get(key(child).as_slice()).map_err(failed)?;
+    /// Who names a blob.
+    pub(crate) fn mentions(&self, child: &Digest) -> Result<Vec<Mention>> {
+        let found = self.mentions.get(key(child).as_slice()).map_err(failed)?;
         found
-            .map(|v| edge_from_bytes(v.map_err(failed)?.value()))
+            .map(|v| Mention::from_bytes(v.map_err(failed)?.value()))
             .collect()
     }
 
-    /// Every media type that documents give to a blob.
+    /// Every media type that documents and refs give to a blob.
     pub(crate) fn media_types(&self, digest: &Digest) -> Result<Vec<String>> {
-        let found = self.media_types.get(key(digest).as_slice()).map_err(failed)?;
-        let mut out: Vec<String> = found
-            .map(|v| media_type_from_bytes(v.map_err(failed)?.value()).map(str::to_owned))
-            .collect::<Result<_>>()?;
-        out.sort();
-        out.dedup();
-        out.retain(|t| !t.is_empty());
-        Ok(out)
+        let mut out = BTreeSet::new();
+        for mention in self.mentions(digest)? {
+            match mention {
+                Mention::Ref { media_type, .. } => drop(out.insert(media_type)),
+                Mention::Document(_, parent) => out.extend(
+                    self.children(&parent)?
+                        .into_iter()
+                        .filter(|child| child.digest == *digest)
+                        .map(|child| child.media_type),
+                ),
+            }
+        }
+        out.remove("");
+        Ok(out.into_iter().collect())
+    }
+
+    /// What was verified of a blob.
+    pub(crate) fn verified(&self, digest: &Digest) -> Result<Option<Verified>> {
+        let found = self.verified.get(key(digest).as_slice()).map_err(failed)?;
+        found.map(|v| Verified::from_bytes(v.value())).transpose()
+    }
+
+    /// Notes that the content of a blob is what its digest says.
+    pub(crate) fn set_verified(&mut self, digest: &Digest, row: Verified) -> Result<()> {
+        self.verified
+            .insert(key(digest).as_slice(), row.to_bytes().as_slice())
+            .map_err(failed)?;
+        Ok(())
     }
 
     /// How often a blob is referred to by refs and documents.
@@ -236,5 +305,108 @@ impl Tables<'_> {
             ));
         }
         Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::{Recorder, Silent};
+
+    /// A layout whose database a program of schema 1 has written.
+    fn stored() -> (tempfile::TempDir, Layout) {
+        let dir = tempfile::tempdir().expect("dir");
+        let archive = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/layout-schema-1.tar.gz"
+        );
+        let tar = std::process::Command::new("tar")
+            .args(["-xzf", archive, "-C"])
+            .arg(dir.path())
+            .status();
+        assert!(tar.expect("tar").success());
+        let layout = Layout::open(&dir.path().join("layout")).expect("open");
+        (dir, layout)
+    }
+
+    fn dump(index: &Index, layout: &Layout) -> Vec<(Digest, u64, bool)> {
+        let all = index.write(|tables| {
+            tables.sync(layout, &Silent)?;
+            tables.dump()
+        });
+        all.expect("dump")
+    }
+
+    #[test]
+    fn a_database_of_every_older_schema_is_brought_up_to_date() {
+        let (_dir, layout) = stored();
+        let monitor = Recorder::default();
+        let index = Index::open_file(&layout, Duration::ZERO, &monitor).expect("open");
+        let fresh = Index::in_memory().expect("index");
+        assert_eq!(dump(&index, &layout), dump(&fresh, &layout));
+        assert_eq!(dump(&index, &layout).len(), 5);
+        assert!(monitor.warnings().is_empty(), "{:?}", monitor.warnings());
+    }
+
+    #[test]
+    fn a_database_of_a_newer_program_is_left_alone() {
+        let (_dir, layout) = stored();
+        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
+        let newer = (migrate::SCHEMA + 1).to_le_bytes();
+        let set = index.write(|tables| {
+            let inserted = tables.meta.insert("schema", newer.as_slice());
+            inserted.map(|_| ()).map_err(failed)
+        });
+        set.expect("set");
+        drop(index);
+        let path = layout.private_dir().join("index.redb");
+        let before = std::fs::read(&path).expect("read");
+        let err = Index::open_file(&layout, Duration::ZERO, &Silent).expect_err("newer");
+        assert_eq!(err.kind(), ErrorKind::Unsupported, "{err}");
+        assert!(Index::peek(&layout, "a").is_none());
+        let index = Index::open(&layout, &Silent).expect("in memory");
+        assert_eq!(dump(&index, &layout).len(), 5);
+        assert!(
+            std::fs::read(&path).expect("read") == before,
+            "not a byte was written"
+        );
+    }
+
+    #[test]
+    fn a_name_is_looked_up_without_reading_index_json() {
+        let (_dir, layout) = stored();
+        assert!(Index::peek(&layout, "a").is_none(), "an older schema");
+        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
+        // As long ago as it takes for a stamp to be trusted.
+        let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let file = std::fs::File::options()
+            .append(true)
+            .open(layout.path().join("index.json"))
+            .expect("open");
+        file.set_modified(old).expect("touch");
+        let known = |index: &Index| {
+            let stamp = rows::stamp_to_bytes(&layout.index_stamp().expect("stamp"));
+            let set = index.write(|tables| {
+                tables.sync_refs(&layout)?;
+                tables
+                    .meta
+                    .insert("index_json", stamp.as_slice())
+                    .map_err(failed)?;
+                Ok(())
+            });
+            set.expect("sync");
+        };
+        known(&index);
+        assert!(Index::peek(&layout, "a").is_none(), "held by a writer");
+        drop(index);
+        let found = Index::peek(&layout, "a").expect("known");
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found[0].raw(),
+            layout.read_index().expect("index").entries()[0].raw()
+        );
+        assert!(Index::peek(&layout, "none").expect("known").is_empty());
+        file.set_modified(old - Duration::from_secs(1)).expect("touch");
+        assert!(Index::peek(&layout, "a").is_none(), "another state of the file");
     }
 }

@@ -4,6 +4,7 @@
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Stamp;
+use crate::spec::MediaType;
 
 fn damaged(what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("index database: damaged row: {what}"))
@@ -104,32 +105,174 @@ pub(crate) enum Edge {
     Subject,
 }
 
-/// An edge to or from `digest`.
-pub(crate) fn edge_to_bytes(edge: Edge, digest: &Digest) -> Vec<u8> {
-    [&[edge as u8][..], &key(digest)].concat()
+/// Media types that are stored as one byte, their place here counted from 1.
+const COMMON: [&str; 8] = [
+    MediaType::MANIFEST,
+    MediaType::INDEX,
+    MediaType::CONFIG,
+    MediaType::LAYER,
+    "application/vnd.oci.image.layer.v1.tar+gzip",
+    "application/vnd.oci.image.layer.v1.tar+zstd",
+    MediaType::DOCKER_MANIFEST,
+    MediaType::DOCKER_CONFIG,
+];
+
+fn put_media_type(out: &mut Vec<u8>, media_type: &str) {
+    if let Some(at) = COMMON.iter().position(|&t| t == media_type) {
+        out.push(at as u8 + 1);
+    } else {
+        out.push(0);
+        out.extend_from_slice(media_type.as_bytes());
+    }
 }
 
-pub(crate) fn edge_from_bytes(bytes: &[u8]) -> Result<(Edge, Digest)> {
-    let edge = match bytes.first() {
-        Some(0) => Edge::Strong,
-        Some(1) => Edge::Subject,
-        _ => return Err(damaged("edge")),
+fn media_type_from(bytes: &[u8]) -> Result<String> {
+    let name = match bytes.split_first() {
+        Some((0, literal)) => std::str::from_utf8(literal).ok(),
+        Some((&code, [])) => COMMON.get(usize::from(code) - 1).copied(),
+        _ => None,
     };
-    Ok((edge, split_key(&bytes[1..])?.0))
+    name.map(str::to_owned).ok_or_else(|| damaged("media type"))
 }
 
-/// A media type that a document (or `index.json`, for `None`) gives to a blob.
-pub(crate) fn media_type_to_bytes(named_by: Option<&Digest>, media_type: &str) -> Vec<u8> {
-    let by = named_by.map(key).unwrap_or_default();
-    [&[by.len() as u8][..], &by, media_type.as_bytes()].concat()
+/// What a document names: how, what, and as which media type (empty if it says none).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Child {
+    pub edge: Edge,
+    pub digest: Digest,
+    pub media_type: String,
 }
 
-pub(crate) fn media_type_from_bytes(bytes: &[u8]) -> Result<&str> {
-    let at = 1 + usize::from(*bytes.first().ok_or_else(|| damaged("media type"))?);
-    bytes
-        .get(at..)
-        .and_then(|b| std::str::from_utf8(b).ok())
-        .ok_or_else(|| damaged("media type"))
+impl Child {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = [&[self.edge as u8][..], &key(&self.digest)].concat();
+        put_media_type(&mut out, &self.media_type);
+        out
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let (edge, rest) = split_edge(bytes)?;
+        let (digest, rest) = split_key(rest)?;
+        Ok(Self {
+            edge,
+            digest,
+            media_type: media_type_from(rest)?,
+        })
+    }
+}
+
+fn split_edge(bytes: &[u8]) -> Result<(Edge, &[u8])> {
+    match bytes.split_first() {
+        Some((0, rest)) => Ok((Edge::Strong, rest)),
+        Some((1, rest)) => Ok((Edge::Subject, rest)),
+        _ => Err(damaged("edge")),
+    }
+}
+
+/// Who names a blob.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Mention {
+    /// A document; as which media type stands in its own rows.
+    Document(Edge, Digest),
+    /// An entry of `index.json`, with its tag if it has one.
+    Ref {
+        name: Option<String>,
+        /// Empty if the entry says none.
+        media_type: String,
+    },
+}
+
+const REF: u8 = 2;
+const UNTAGGED: u8 = 3;
+
+impl Mention {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Mention::Document(edge, digest) => [&[*edge as u8][..], &key(digest)].concat(),
+            Mention::Ref { name, media_type } => {
+                let mut out = match name {
+                    None => vec![UNTAGGED],
+                    Some(name) => {
+                        let length = (name.len() as u32).to_le_bytes();
+                        [&[REF][..], &length, name.as_bytes()].concat()
+                    }
+                };
+                put_media_type(&mut out, media_type);
+                out
+            }
+        }
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let (name, rest) = match bytes.first() {
+            Some(&UNTAGGED) => (None, &bytes[1..]),
+            Some(&REF) => {
+                let length = bytes.get(1..5).and_then(|b| b.try_into().ok());
+                let end = 5 + length.map(u32::from_le_bytes).ok_or_else(|| damaged("mention"))? as usize;
+                let name = bytes.get(5..end).and_then(|name| std::str::from_utf8(name).ok());
+                (
+                    Some(name.ok_or_else(|| damaged("mention"))?.to_owned()),
+                    &bytes[end..],
+                )
+            }
+            _ => {
+                let (edge, rest) = split_edge(bytes)?;
+                return Ok(Mention::Document(edge, split_key(rest)?.0));
+            }
+        };
+        Ok(Mention::Ref {
+            name,
+            media_type: media_type_from(rest)?,
+        })
+    }
+}
+
+/// What is known of a blob that was verified: the file as it was then, and a second checksum of its content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Verified {
+    pub stamp: Stamp,
+    /// BLAKE3, where it was computed.
+    pub blake3: Option<[u8; 32]>,
+}
+
+impl Verified {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let mut out = stamp_to_bytes(&self.stamp);
+        out.extend(self.blake3.into_iter().flatten());
+        out
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let word = |at: usize| {
+            let bytes = bytes.get(at * 8..at * 8 + 8).and_then(|b| b.try_into().ok());
+            bytes.ok_or_else(|| damaged("verified"))
+        };
+        let unsigned = |at| word(at).map(u64::from_le_bytes);
+        let signed = |at| word(at).map(i64::from_le_bytes);
+        let blake3 = match bytes.get(56..) {
+            Some([]) => None,
+            Some(sum) => Some(sum.try_into().map_err(|_| damaged("verified"))?),
+            None => return Err(damaged("verified")),
+        };
+        Ok(Self {
+            stamp: Stamp {
+                dev: unsigned(0)?,
+                ino: unsigned(1)?,
+                size: unsigned(2)?,
+                mtime: (signed(3)?, signed(4)?),
+                ctime: (signed(5)?, signed(6)?),
+            },
+            blake3,
+        })
+    }
+}
+
+/// The row of `ref_to_entries` under which an entry stands: its name, or for one without, the digest it names.
+pub(crate) fn ref_key(name: Option<&str>, digest: &Digest) -> Vec<u8> {
+    match name {
+        Some(name) => [&[1][..], name.as_bytes()].concat(),
+        None => [&[0][..], &key(digest)].concat(),
+    }
 }
 
 pub(crate) fn stamp_to_bytes(stamp: &Stamp) -> Vec<u8> {
@@ -151,16 +294,35 @@ mod tests {
         for algorithm in Algorithm::ALL {
             let digest = Digest::of(algorithm, b"x");
             assert_eq!(split_key(&key(&digest)).expect("key").0, digest);
-            for edge in [Edge::Strong, Edge::Subject] {
-                assert_eq!(
-                    edge_from_bytes(&edge_to_bytes(edge, &digest)).expect("edge"),
-                    (edge, digest)
-                );
+            let stamp = Stamp {
+                dev: 1,
+                ino: 2,
+                size: 3,
+                mtime: (-4, 5),
+                ctime: (6, 7),
+            };
+            for blake3 in [None, Some([8; 32])] {
+                let row = Verified { stamp, blake3 };
+                assert_eq!(Verified::from_bytes(&row.to_bytes()).expect("row"), row);
             }
-            assert_eq!(
-                media_type_from_bytes(&media_type_to_bytes(Some(&digest), "a/b")).expect("type"),
-                "a/b"
-            );
+            for edge in [Edge::Strong, Edge::Subject] {
+                let mention = Mention::Document(edge, digest);
+                assert_eq!(Mention::from_bytes(&mention.to_bytes()).expect("row"), mention);
+                for media_type in ["", "a/b", MediaType::MANIFEST, MediaType::DOCKER_CONFIG] {
+                    let media_type = media_type.to_owned();
+                    let child = Child {
+                        edge,
+                        digest,
+                        media_type: media_type.clone(),
+                    };
+                    assert_eq!(Child::from_bytes(&child.to_bytes()).expect("row"), child);
+                    for name in [None, Some(String::new()), Some("a name".to_owned())] {
+                        let media_type = media_type.clone();
+                        let mention = Mention::Ref { name, media_type };
+                        assert_eq!(Mention::from_bytes(&mention.to_bytes()).expect("row"), mention);
+                    }
+                }
+            }
         }
         for kind in [Kind::Absent, Kind::Unread, Kind::Opaque, Kind::Document] {
             let row = BlobRow {
@@ -172,6 +334,7 @@ mod tests {
         }
         for bytes in [&b""[..], &[1, 9], &[2, 0], &[1; 17]] {
             assert!(BlobRow::from_bytes(bytes).is_err() && split_key(bytes).is_err() | (bytes.len() > 32));
+            assert!(Mention::from_bytes(bytes).is_err() && Verified::from_bytes(bytes).is_err());
         }
     }
 }

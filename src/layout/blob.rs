@@ -259,6 +259,13 @@ impl Layout {
             .map(|f| f.size))
     }
 
+    /// The stamp of the file that stands for `digest`; `None` if there is none.
+    pub(crate) fn blob_stamp(&self, digest: &Digest) -> Result<Option<super::Stamp>> {
+        Ok(disk::stat(&self.blob_path(digest))?
+            .filter(|f| f.is_file)
+            .map(|f| f.stamp))
+    }
+
     /// Opens the file that stands for `digest` without verifying anything, with its size.
     pub(crate) fn open_unverified(&self, digest: &Digest) -> Result<Option<(File, u64)>> {
         match disk::open(&self.blob_path(digest)) {

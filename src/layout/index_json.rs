@@ -50,6 +50,18 @@ impl Entry {
         self.raw.get()
     }
 
+    /// Entries as a JSON array, each with its own bytes.
+    pub(crate) fn list_to_text(entries: &[&Entry]) -> String {
+        let raw: Vec<&str> = entries.iter().map(|e| e.raw()).collect();
+        format!("[{}]", raw.join(","))
+    }
+
+    /// The entries of [`Entry::list_to_text`].
+    pub(crate) fn list_from_text(text: &str) -> Result<Vec<Entry>> {
+        let raw: Vec<Box<RawValue>> = json::parse(text.as_bytes())?;
+        Ok(raw.into_iter().map(Entry::new).collect())
+    }
+
     fn new(raw: Box<RawValue>) -> Self {
         #[derive(Deserialize)]
         struct Named {

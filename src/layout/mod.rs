@@ -511,6 +511,16 @@ impl Layout {
         })
     }
 
+    /// The shared lock of the index database, if that is there and free at this moment.
+    pub(crate) fn lock_database_if_free(&self) -> Option<LayoutLock> {
+        let path = self.private_dir().join("index.lock");
+        let missing = || Error::new(ErrorKind::NotFound, "no lock file");
+        lock::acquire(&path, LockMode::Shared, Duration::ZERO, || {
+            disk::open_optional(&path)?.ok_or_else(missing)
+        })
+        .ok()
+    }
+
     /// Gives a file that was made in our own directory the owner and mode of the layout.
     pub(crate) fn give(&self, path: &Path) -> Result<()> {
         let (file, _) = disk::open(path)?;

@@ -127,9 +127,7 @@ impl Store {
 
 /// What can go, in the state of the layout as it is now.
 fn plan(tables: &mut Tables<'_>, layout: &Layout, monitor: &dyn Monitor) -> Result<BTreeMap<Digest, u64>> {
-    let mut damaged = tables.sync_refs(layout)?;
-    damaged.extend(tables.sync_blobs(layout, monitor)?);
-    for Damaged { digest, error } in damaged {
+    for Damaged { digest, error } in tables.sync(layout, monitor)? {
         if tables.count(&digest)? > 0 {
             let text = format!(
                 "blob {digest} is damaged, so what it needs is not known; nothing is removed: {error}"
@@ -484,8 +482,7 @@ mod tests {
             }
             let dump = |index: &Index| {
                 let all = index.write(|t| {
-                    t.sync_refs(f.store.layout())?;
-                    t.sync_blobs(f.store.layout(), &Silent)?;
+                    t.sync(f.store.layout(), &Silent)?;
                     t.dump()
                 });
                 all.expect("dump")

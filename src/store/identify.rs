@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::index::Index;
+use crate::index::{Index, Mention};
 use crate::progress::Silent;
 use crate::spec::{Descriptor, MediaClass, MediaType, json};
 
@@ -254,8 +254,7 @@ impl Store {
     /// The media types that documents of the layout give to a blob.
     fn recorded_types(&self, digest: &Digest) -> Result<Vec<String>> {
         self.index()?.write(|tables| {
-            tables.sync_refs(&self.layout)?;
-            tables.sync_blobs(&self.layout, &Silent)?;
+            tables.sync(&self.layout, &Silent)?;
             tables.media_types(digest)
         })
     }
@@ -267,14 +266,17 @@ impl Store {
             .and_then(|index| {
                 index.write(|tables| {
                     tables.sync_refs(&self.layout)?;
-                    tables.parents(digest)
+                    tables.mentions(digest)
                 })
             })
             .unwrap_or_default();
         let names: Vec<String> = parents
             .iter()
+            .filter_map(|mention| match mention {
+                Mention::Document(_, parent) => Some(parent.to_string()),
+                Mention::Ref { .. } => None,
+            })
             .take(4)
-            .map(|(_, parent)| parent.to_string())
             .collect();
         let hint = match names.as_slice() {
             [] => String::new(),

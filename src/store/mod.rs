@@ -213,7 +213,7 @@ impl<'a> Txn<'a> {
         let index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
         index.write(|tables| {
             for (digest, media_type) in &self.blobs {
-                tables.learn_one(&self.store.layout, digest, media_type)?;
+                tables.learn_written(&self.store.layout, digest, media_type)?;
             }
             for (layer, diff_id) in &self.diff_ids {
                 tables.note_diff_id(layer, diff_id)?;

@@ -4,7 +4,8 @@
 use super::Store;
 use crate::digest::{Algorithm, Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::BlobName;
+use crate::index::Index;
+use crate::layout::{BlobName, Entry};
 use crate::spec::{Descriptor, ImageConfig, Manifest, MediaClass, Platform, Raw, RefName};
 
 /// An entry of `index.json`.
@@ -20,7 +21,7 @@ impl Store {
     /// All entries of `index.json`, in order.
     pub fn refs(&self) -> Result<Vec<RefEntry>> {
         let index = self.layout.read_index()?;
-        let entry = |e: &crate::layout::Entry| RefEntry {
+        let entry = |e: &Entry| RefEntry {
             name: e.ref_name.clone(),
             descriptor: e.descriptor(),
         };
@@ -43,12 +44,17 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if an entry of that name is no descriptor.
     pub fn lookup(&self, name: &RefName) -> Result<Vec<Descriptor>> {
+        if self.opts.index
+            && let Some(entries) = Index::peek(&self.layout, name.as_str())
+        {
+            return entries.iter().map(Entry::descriptor).collect();
+        }
         let index = self.layout.read_index()?;
         let named = index
             .entries()
             .iter()
             .filter(|e| e.ref_name.as_deref() == Some(name.as_str()));
-        named.map(crate::layout::Entry::descriptor).collect()
+        named.map(Entry::descriptor).collect()
     }
 
     /// Points `name` at `descriptor`, whose blob must be there; an older ref of that name is replaced.
