@@ -99,6 +99,11 @@ fn definition() -> clap::Command {
 
 /// Runs the program on its words, its name first.
 pub fn main(words: Vec<OsString>) -> ExitCode {
+    // Tests of crashes choose where the program dies.
+    #[cfg(debug_assertions)]
+    if let Some(step) = std::env::var("UMOCI_FAULT").ok().and_then(|n| n.parse().ok()) {
+        umoci::layout::die_before_step(step);
+    }
     let program = definition();
     let request = argv::read(&program, words.get(1..).unwrap_or_default());
     let quiet = Ui::new(Level::Warn, Progress::Never);

@@ -6,6 +6,7 @@
 //! that the database has caught up. Without a file (read-only layout, held by another process, newer schema) the same
 //! code works on a database in memory. Private to the crate.
 
+mod backend;
 mod learn;
 mod links;
 mod migrate;
@@ -25,6 +26,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Entry, Layout, LayoutLock};
 use crate::progress::Monitor;
+use backend::Backend;
 use rows::{BlobRow, key, split_key};
 pub(crate) use rows::{Child, Edge, Mention, Verified};
 pub(crate) use tables::Tables;
@@ -72,8 +74,9 @@ impl Index {
         let lock = layout.lock_database(wait)?;
         let path = layout.private_file("index.redb")?;
         let open = || -> Result<Database> {
+            let file = layout.open_own("index.redb")?;
             let opened = catch_unwind(AssertUnwindSafe(|| {
-                Database::builder().set_cache_size(CACHE).create(&path)
+                Database::builder().set_cache_size(CACHE).create_with_backend(Backend::new(file)?)
             }));
             let panicked = || Error::new(ErrorKind::Corrupt, "index database: damaged file");
             let database = opened.map_err(|_| panicked())?.map_err(failed)?;

@@ -7,9 +7,10 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::fault;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// What can change a store. Each call is one step that a crash can come before or after.
@@ -24,6 +25,12 @@ pub(crate) trait Disk: Send + Sync {
     fn sync_dir(&self, path: &Path) -> Result<()>;
     /// Removes the file at `path`.
     fn unlink(&self, path: &Path) -> Result<()>;
+    /// Writes all of `bytes` at `offset` of `file`, which stands at `path`: the index database, in place.
+    fn write_at(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts `file`, which stands at `path`, or fills it up with zeros.
+    fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()>;
+    /// Makes the content of `file`, which stands at `path`, durable, but not its times.
+    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()>;
 }
 
 /// The disk of this machine.
@@ -36,6 +43,7 @@ fn doing<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<T> {
 
 impl Disk for OsDisk {
     fn create_temp(&self, path: &Path) -> Result<File> {
+        fault::point();
         let options = OpenOptions::new()
             .write(true)
             .read(true)
@@ -46,14 +54,17 @@ impl Disk for OsDisk {
     }
 
     fn sync(&self, file: &File, path: &Path) -> Result<()> {
+        fault::point();
         doing(file.sync_all(), "sync", path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        fault::point();
         doing(fs::rename(from, to), "rename to", to)
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
+        fault::point();
         doing(
             File::open(path).and_then(|dir| dir.sync_all()),
             "sync directory",
@@ -62,7 +73,23 @@ impl Disk for OsDisk {
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
+        fault::point();
         doing(fs::remove_file(path), "remove", path)
+    }
+
+    fn write_at(&self, file: &File, _path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        fault::point();
+        file.write_all_at(bytes, offset)
+    }
+
+    fn set_len(&self, file: &File, _path: &Path, len: u64) -> io::Result<()> {
+        fault::point();
+        file.set_len(len)
+    }
+
+    fn sync_data(&self, file: &File, _path: &Path) -> io::Result<()> {
+        fault::point();
+        file.sync_data()
     }
 }
 
@@ -90,10 +117,12 @@ impl Access {
                 rustix::fs::Uid::from_raw(self.uid),
                 rustix::fs::Gid::from_raw(self.gid),
             );
+            fault::point();
             rustix::fs::fchown(file, Some(owner.0), Some(owner.1))
                 .context(|| format!("chown {}", path.display()))?;
         }
         if now.mode() & 0o7777 != mode {
+            fault::point();
             doing(file.set_permissions(Permissions::from_mode(mode)), "chmod", path)?;
         }
         Ok(())
@@ -101,6 +130,7 @@ impl Access {
 
     /// Makes a directory of the layout; `false` if there was one.
     pub(crate) fn make_dir(self, path: &Path) -> Result<bool> {
+        fault::point();
         match fs::DirBuilder::new().mode(self.mode & 0o777).create(path) {
             Ok(()) => {}
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
@@ -116,6 +146,7 @@ impl Access {
         if let Some(file) = open_optional(path)? {
             return Ok(file);
         }
+        fault::point();
         match OpenOptions::new()
             .write(true)
             .read(true)
@@ -216,6 +247,14 @@ pub(crate) fn open(path: &Path) -> Result<(File, Found)> {
     Ok((file, found))
 }
 
+/// Opens a file to change it in place; it is made if it is not there.
+pub(crate) fn open_in_place(path: &Path) -> Result<File> {
+    fault::point();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    doing(options.open(path), "open", path)
+}
+
 /// Reads a whole file of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, super::Stamp)> {
     let (file, found) = open(path)?;
@@ -230,11 +269,13 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, super::Stamp)> {
 
 /// Writes all of `bytes`.
 pub(crate) fn write(file: &mut File, bytes: &[u8], path: &Path) -> Result<()> {
+    fault::point();
     doing(file.write_all(bytes), "write", path)
 }
 
 /// Writes the beginning of `bytes`; says how many.
 pub(crate) fn write_some(file: &mut File, bytes: &[u8], path: &Path) -> Result<usize> {
+    fault::point();
     loop {
         match file.write(bytes) {
             Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
@@ -262,12 +303,14 @@ pub(crate) fn entries(path: &Path) -> Result<Option<impl Iterator<Item = Result<
 
 /// Makes `path` and what is above it, 0755 as far as the caller's umask allows.
 pub(crate) fn make_dirs(path: &Path) -> Result<()> {
+    fault::point();
     let result = fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
     doing(result, "create directory", path)
 }
 
 /// Makes one directory, 0755 as far as the caller's umask allows; `false` if something is there.
 pub(crate) fn make_dir(path: &Path) -> Result<bool> {
+    fault::point();
     match fs::DirBuilder::new().mode(0o755).create(path) {
         Ok(()) => Ok(true),
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -282,6 +325,7 @@ pub(crate) fn open_dir(path: &Path) -> Result<File> {
 
 /// Removes whatever stands at `path`, links not followed.
 pub(crate) fn remove_all(path: &Path) -> Result<()> {
+    fault::point();
     let result = match lstat(path)? {
         Some(found) if found.is_dir => fs::remove_dir_all(path),
         Some(_) => fs::remove_file(path),
@@ -292,11 +336,13 @@ pub(crate) fn remove_all(path: &Path) -> Result<()> {
 
 /// Makes `to` a copy of the open file `from` without copying bytes, where the file system can.
 pub(crate) fn reflink(from: &File, to: &File) -> bool {
+    fault::point();
     rustix::fs::ioctl_ficlone(to, from).is_ok()
 }
 
 /// Gives the file at `from` a second name.
 pub(crate) fn hard_link(from: &Path, to: &Path) -> bool {
+    fault::point();
     fs::hard_link(from, to).is_ok()
 }
 
@@ -367,5 +413,18 @@ impl Disk for Journal {
 
     fn unlink(&self, path: &Path) -> Result<()> {
         self.step("remove", path, || OsDisk.unlink(path))
+    }
+
+    // The database is derived: a crash there is the business of other tests.
+    fn write_at(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        OsDisk.write_at(file, path, offset, bytes)
+    }
+
+    fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
+        OsDisk.set_len(file, path, len)
+    }
+
+    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
+        OsDisk.sync_data(file, path)
     }
 }

@@ -7,8 +7,12 @@
 
 mod blob;
 mod disk;
+mod fault;
 mod index_json;
 mod lock;
+mod own_file;
+#[cfg(test)]
+mod volatile;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -19,12 +23,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use blob::{BlobReader, BlobWriter, Stored};
+#[cfg(debug_assertions)]
+pub use fault::die_before_step;
 pub use index_json::{Entry, IndexJson};
 pub use lock::{LayoutLock, LockMode};
 
 #[cfg(test)]
 pub(crate) use disk::Journal;
 use disk::{Disk, OsDisk};
+pub(crate) use own_file::OwnFile;
+#[cfg(test)]
+pub(crate) use volatile::{Loss, Volatile, scratch};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result, ResultExt};

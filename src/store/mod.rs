@@ -7,6 +7,8 @@
 
 mod gc;
 mod identify;
+#[cfg(test)]
+mod power_loss;
 mod refs;
 
 use std::path::Path;
