@@ -76,7 +76,9 @@ impl Index {
         let open = || -> Result<Database> {
             let file = layout.open_own("index.redb")?;
             let opened = catch_unwind(AssertUnwindSafe(|| {
-                Database::builder().set_cache_size(CACHE).create_with_backend(Backend::new(file)?)
+                Database::builder()
+                    .set_cache_size(CACHE)
+                    .create_with_backend(Backend::new(file)?)
             }));
             let panicked = || Error::new(ErrorKind::Corrupt, "index database: damaged file");
             let database = opened.map_err(|_| panicked())?.map_err(failed)?;

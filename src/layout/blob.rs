@@ -4,6 +4,7 @@
 //! Order of a write: temporary file, content, fsync, rename to its digest, fsync of the directory. A crash leaves a
 //! temporary file at worst.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -63,17 +64,23 @@ impl BlobWriter {
 
     /// Gives the blob its name, durably.
     pub fn finish(mut self) -> Result<Stored> {
-        let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256));
-        self.publish(hasher.finish())
+        let digest = self.take_digest();
+        let layout = self.layout.clone();
+        layout.publish_one(self.stage_as_is(digest)?)
     }
 
     /// As [`BlobWriter::finish`], if what was written is what `expected` says.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is not; nothing is left behind.
-    pub fn finish_as(mut self, expected: &Descriptor) -> Result<Stored> {
-        let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256));
-        let digest = hasher.finish();
+    pub fn finish_as(self, expected: &Descriptor) -> Result<Stored> {
+        let layout = self.layout.clone();
+        layout.publish_one(self.stage_as(expected)?)
+    }
+
+    /// As [`BlobWriter::finish_as`], but the blob gets its name later, by [`Layout::publish`].
+    pub(crate) fn stage_as(mut self, expected: &Descriptor) -> Result<Staged> {
+        let digest = self.take_digest();
         if digest != expected.digest {
             let text = format!(
                 "verified reader digest mismatch: expected {}, got {digest}",
@@ -88,23 +95,42 @@ impl BlobWriter {
             );
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        self.publish(digest)
+        self.stage_as_is(digest)
     }
 
-    fn publish(&mut self, digest: Digest) -> Result<Stored> {
-        let file = self
-            .file
-            .take()
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, "blob is finished already"))?;
-        let published = self.layout.publish(&file, &self.path, &digest);
-        if published.is_err() {
-            self.file = Some(file);
-        }
-        Ok(Stored {
+    fn take_digest(&mut self) -> Digest {
+        std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256)).finish()
+    }
+
+    fn stage_as_is(mut self, digest: Digest) -> Result<Staged> {
+        let finished = || Error::new(ErrorKind::Invalid, "blob is finished already");
+        self.layout
+            .access()
+            .give_file(self.file.as_ref().ok_or_else(finished)?, &self.path)?;
+        self.file = None;
+        Ok(Staged {
+            path: std::mem::take(&mut self.path),
             digest,
             size: self.size,
-            existed: published?,
+            published: false,
         })
+    }
+}
+
+/// A blob that is verified and complete under a temporary name. Dropped unpublished, it never was.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    path: PathBuf,
+    pub digest: Digest,
+    pub size: u64,
+    published: bool,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = disk::remove_all(&self.path);
+        }
     }
 }
 
@@ -141,20 +167,46 @@ impl Layout {
         BlobWriter::new(self, algorithm)
     }
 
-    /// Names a temporary file by its digest, durably; `true` if there was such a blob.
+    fn publish_one(&self, staged: Staged) -> Result<Stored> {
+        let (digest, size) = (staged.digest, staged.size);
+        let existed = self.publish(vec![staged])? > 0;
+        Ok(Stored {
+            digest,
+            size,
+            existed,
+        })
+    }
+
+    /// Names staged blobs by their digests, durably, all contents before the first name; says how many there were
+    /// before.
     ///
     /// A blob that is there already is replaced: these bytes are known to be right, those may have been damaged.
-    fn publish(&self, file: &File, temp: &Path, digest: &Digest) -> Result<bool> {
-        let target = self.blob_path(digest);
-        let dir = self.algorithm_dir(digest.algorithm());
-        self.access().give_file(file, temp)?;
-        self.disk().sync(file, temp)?;
-        let existed = disk::stat(&target)?.is_some();
-        if !existed && self.access().make_dir(&dir)? {
-            self.disk().sync_dir(&self.blobs_dir())?;
+    pub(crate) fn publish(&self, mut staged: Vec<Staged>) -> Result<usize> {
+        if staged.len() > MANY {
+            self.disk().sync_all(&self.0.root)?;
+        } else {
+            for blob in &staged {
+                let (file, _) = disk::open(&blob.path)?;
+                self.disk().sync(&file, &blob.path)?;
+            }
         }
-        self.disk().rename(temp, &target)?;
-        self.disk().sync_dir(&dir)?;
+        let mut existed = 0;
+        let mut dirs = BTreeSet::new();
+        for blob in &mut staged {
+            let target = self.blob_path(&blob.digest);
+            let dir = self.algorithm_dir(blob.digest.algorithm());
+            if disk::stat(&target)?.is_some() {
+                existed += 1;
+            } else if self.access().make_dir(&dir)? {
+                self.disk().sync_dir(&self.blobs_dir())?;
+            }
+            self.disk().rename(&blob.path, &target)?;
+            blob.published = true;
+            dirs.insert(dir);
+        }
+        for dir in dirs {
+            self.disk().sync_dir(&dir)?;
+        }
         Ok(existed)
     }
 
@@ -166,7 +218,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is not what `expected` says.
-    pub fn adopt_blob(&self, expected: &Descriptor, from: &Path) -> Result<Option<Stored>> {
+    pub(crate) fn adopt_blob(&self, expected: &Descriptor, from: &Path) -> Result<Option<Staged>> {
         let (source, found) = disk::open(from)?;
         let temp = self.temp_path("blob")?;
         let file = self.disk().create_temp(&temp)?;
@@ -187,11 +239,12 @@ impl Layout {
             let (file, found) = disk::open(&temp)?;
             let file_again = disk::open(&temp)?.0;
             VerifyReader::new(file_again, expected.digest, expected.size).finish()?;
-            let existed = self.publish(&file, &temp, &expected.digest)?;
-            Ok(Some(Stored {
+            self.access().give_file(&file, &temp)?;
+            Ok(Some(Staged {
+                path: temp.clone(),
                 digest: expected.digest,
                 size: found.size,
-                existed,
+                published: false,
             }))
         })();
         if !matches!(result, Ok(Some(_))) {
@@ -293,6 +346,9 @@ impl Layout {
         }
     }
 }
+
+/// More blobs than this are made durable together, by one call for the whole file system.
+const MANY: usize = 8;
 
 /// Smaller blobs are copied rather than hard-linked, in bytes.
 const MIN_HARD_LINK: u64 = 64 * 1024;
@@ -402,7 +458,8 @@ mod tests {
             assert!(layout.blob_size(&blob.digest).expect("stat").is_none());
         }
         assert!(!layout.blob_path(&blob.digest).is_symlink());
-        assert!(layout.adopt_blob(&blob, &file).expect("adopt").is_some());
+        let staged = layout.adopt_blob(&blob, &file).expect("adopt").expect("alike");
+        layout.publish(vec![staged]).expect("publish");
         assert!(layout.read_blob(&blob, 1 << 20).is_ok());
     }
 

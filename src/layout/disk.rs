@@ -23,6 +23,8 @@ pub(crate) trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Makes the names in the directory at `path` durable.
     fn sync_dir(&self, path: &Path) -> Result<()>;
+    /// Makes the content of all files durable that stand on the file system of the directory at `path`.
+    fn sync_all(&self, path: &Path) -> Result<()>;
     /// Removes the file at `path`.
     fn unlink(&self, path: &Path) -> Result<()>;
     /// Writes all of `bytes` at `offset` of `file`, which stands at `path`: the index database, in place.
@@ -70,6 +72,12 @@ impl Disk for OsDisk {
             "sync directory",
             path,
         )
+    }
+
+    fn sync_all(&self, path: &Path) -> Result<()> {
+        fault::point();
+        let dir = doing(File::open(path), "open", path)?;
+        rustix::fs::syncfs(&dir).context(|| format!("sync file system of {}", path.display()))
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
@@ -409,6 +417,10 @@ impl Disk for Journal {
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
         self.step("sync directory", path, || OsDisk.sync_dir(path))
+    }
+
+    fn sync_all(&self, path: &Path) -> Result<()> {
+        self.step("sync all", path, || OsDisk.sync_all(path))
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 //!
 //! Invariant: members and entries that an edit does not concern keep their order and their very bytes.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -20,6 +21,7 @@ pub struct IndexJson {
     /// How many members stand before `manifests`.
     before: usize,
     entries: Vec<Entry>,
+    changed: bool,
 }
 
 /// One entry of `manifests`.
@@ -131,27 +133,58 @@ impl IndexJson {
     }
 
     /// Points `name` at `descriptor`: every entry of that name goes, the new one comes last.
-    pub fn set_ref(&mut self, name: &RefName, mut descriptor: Descriptor) -> Result<()> {
-        self.settle()?;
-        descriptor
-            .annotations
-            .insert(REF_NAME.to_owned(), name.as_str().to_owned());
-        self.entries
-            .retain(|e| e.ref_name.as_deref() != Some(name.as_str()));
-        self.entries.push(Entry {
-            ref_name: Some(name.as_str().to_owned()),
-            raw: raw(&descriptor)?,
-        });
-        Ok(())
+    pub fn set_ref(&mut self, name: &RefName, descriptor: Descriptor) -> Result<()> {
+        self.set_refs(&[(name.clone(), Some(descriptor))]).map(|_| ())
     }
 
     /// Drops every entry of this name; `false` if there was none.
     pub fn remove_ref(&mut self, name: &RefName) -> Result<bool> {
+        Ok(self.set_refs(&[(name.clone(), None)])? > 0)
+    }
+
+    /// Points each name at its descriptor, or drops it for `None`, in this order; says how many entries went.
+    pub fn set_refs(&mut self, changes: &[(RefName, Option<Descriptor>)]) -> Result<usize> {
         self.settle()?;
+        // The last word on each name counts.
+        let last: HashMap<&str, usize> = changes
+            .iter()
+            .enumerate()
+            .map(|(at, (name, _))| (name.as_str(), at))
+            .collect();
+        let gone = self.drop_entries(|entry| {
+            let name = entry.ref_name.as_deref();
+            name.is_some_and(|name| last.contains_key(name))
+        });
+        for (at, (name, descriptor)) in changes.iter().enumerate() {
+            if let Some(descriptor) = descriptor
+                && last.get(name.as_str()) == Some(&at)
+            {
+                let mut descriptor = descriptor.clone();
+                descriptor
+                    .annotations
+                    .insert(REF_NAME.to_owned(), name.as_str().to_owned());
+                self.entries.push(Entry {
+                    ref_name: Some(name.as_str().to_owned()),
+                    raw: raw(&descriptor)?,
+                });
+                self.changed = true;
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Drops the entries that `drop` picks; says how many.
+    pub fn drop_entries(&mut self, mut drop: impl FnMut(&Entry) -> bool) -> usize {
         let before = self.entries.len();
-        self.entries
-            .retain(|e| e.ref_name.as_deref() != Some(name.as_str()));
-        Ok(self.entries.len() != before)
+        self.entries.retain(|entry| !drop(entry));
+        let gone = before - self.entries.len();
+        self.changed |= gone > 0;
+        gone
+    }
+
+    /// Whether it was changed since it was read.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
     }
 
     /// Whether an entry has this name.
@@ -167,8 +200,10 @@ impl IndexJson {
             if let Some(member) = self.members.iter_mut().find(|(n, _)| n == name) {
                 if member.1.get() != value.get() {
                     member.1 = value;
+                    self.changed = true;
                 }
             } else {
+                self.changed = true;
                 let at = at.min(self.members.len());
                 self.members.insert(at, (name.to_owned(), value));
                 self.before += usize::from(at <= self.before);
@@ -218,6 +253,7 @@ impl<'de> Deserialize<'de> for IndexJson {
                     members,
                     before,
                     entries,
+                    changed: false,
                 })
             }
         }

@@ -267,6 +267,16 @@ impl Disk for Volatile {
         })
     }
 
+    fn sync_all(&self, path: &Path) -> Result<()> {
+        self.step("sync all", path, |state| {
+            // Only contents are promised here, though systems of today keep the names too.
+            let durable = state.durable.clone();
+            state.sync_all();
+            state.durable = durable;
+            Ok(())
+        })
+    }
+
     fn unlink(&self, path: &Path) -> Result<()> {
         self.step("remove", path, |_| OsDisk.unlink(path))
     }
@@ -431,7 +441,11 @@ mod tests {
         assert_eq!(named[0], [pair("a", ""), pair("old", "old")]);
         assert_eq!(named[1], [pair("a", "content"), pair("old", "old")]);
         assert_eq!(named[5], [pair("a", "content")]);
-        let some = |n: usize| (0..64).map(|seed| found(&at[n].lose(Loss::Some(seed)))).collect::<Vec<_>>();
+        let some = |n: usize| {
+            (0..64)
+                .map(|seed| found(&at[n].lose(Loss::Some(seed))))
+                .collect::<Vec<_>>()
+        };
         assert!(some(5).contains(&vec![pair("a", "content, more")]));
         assert!(some(5).contains(&vec![pair("a", "content"), pair("b", "content")]));
         assert!(some(3).contains(&Vec::new()) && some(3).contains(&old));
@@ -444,7 +458,9 @@ mod tests {
         fs::write(&path, vec![b'-'; 2 * SECTOR]).expect("write");
         let volatile = Volatile::new(dir.path());
         let file = disk::open_in_place(&path).expect("open");
-        volatile.write_at(&file, &path, 0, &[b'a'; 2 * SECTOR]).expect("write");
+        volatile
+            .write_at(&file, &path, 0, &[b'a'; 2 * SECTOR])
+            .expect("write");
         volatile.write_at(&file, &path, 1, b"b").expect("write");
         let seen = |instant: &Instant| {
             let ends = |seed| {

@@ -21,12 +21,16 @@ pub use refs::RefEntry;
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 use crate::index::Index;
-use crate::layout::{BlobReader, BlobWriter, Layout, LayoutLock, LockMode, Stored};
+use crate::layout::{BlobReader, BlobWriter, Layout, LayoutLock, LockMode, Staged, Stored};
 use crate::progress::Silent;
 use crate::spec::{Descriptor, MediaType, RefName};
 
 /// Manifests, indexes and configs larger than this are not read, in bytes.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
+
+/// So many blobs, or bytes of blobs, are made durable and named together.
+const MAX_STAGED: usize = 4096;
+const MAX_STAGED_BYTES: u64 = 1 << 30;
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -115,6 +119,8 @@ impl Store {
         Ok(Txn {
             store: self,
             _lock: lock,
+            staged: Vec::new(),
+            staged_bytes: 0,
             blobs: Vec::new(),
             diff_ids: Vec::new(),
             refs: Vec::new(),
@@ -133,6 +139,9 @@ impl Store {
 pub struct Txn<'a> {
     store: &'a Store,
     _lock: LayoutLock,
+    /// Blobs that are complete but have no name yet.
+    staged: Vec<Staged>,
+    staged_bytes: u64,
     blobs: Vec<(Digest, MediaType)>,
     diff_ids: Vec<(Digest, Digest)>,
     refs: Vec<(RefName, Option<Descriptor>)>,
@@ -158,6 +167,28 @@ impl<'a> Txn<'a> {
     pub fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
         self.blobs
             .push((descriptor.digest, descriptor.media_type.clone()));
+        Ok(())
+    }
+
+    /// Makes a finished blob part of the transaction. It gets its name together with others, at the latest when the
+    /// transaction is committed.
+    pub(crate) fn stage(&mut self, blob: Staged, media_type: &MediaType) -> Result<()> {
+        self.staged_bytes += blob.size;
+        self.blobs.push((blob.digest, media_type.clone()));
+        self.staged.push(blob);
+        // What has its name survives an interruption, so that a rerun goes on from there.
+        if self.staged.len() >= MAX_STAGED || self.staged_bytes >= MAX_STAGED_BYTES {
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        self.staged_bytes = 0;
+        let staged = std::mem::take(&mut self.staged);
+        if !staged.is_empty() {
+            self.store.layout.publish(staged)?;
+        }
         Ok(())
     }
 
@@ -191,7 +222,8 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Only what keeps `index.json` from being written: an index that cannot be had catches up later.
-    pub fn commit(self) -> Result<()> {
+    pub fn commit(mut self) -> Result<()> {
+        self.publish()?;
         let layout = &self.store.layout;
         if self.store.opts.index && !self.blobs.is_empty() {
             // What goes wrong here is put right by the next command that needs the index.
@@ -201,13 +233,7 @@ impl<'a> Txn<'a> {
             return Ok(());
         }
         layout.update_index(self.store.opts.lock_timeout, |index| {
-            for (name, descriptor) in &self.refs {
-                match descriptor {
-                    Some(descriptor) => index.set_ref(name, descriptor.clone())?,
-                    None => index.remove_ref(name).map(|_| ())?,
-                }
-            }
-            Ok(())
+            index.set_refs(&self.refs).map(|_| ())
         })
     }
 
@@ -326,5 +352,39 @@ mod tests {
         assert_eq!(done.len(), 4 * blob.len(), "{done:?}");
         assert!(done.iter().zip(blob.into_iter().cycle()).all(begins), "{done:?}");
         assert_eq!(done[14], "rename to index.json");
+    }
+    #[test]
+    fn many_blobs_are_made_durable_together_and_before_the_first_has_its_name() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("img");
+        drop(Store::create(&path, StoreOptions::default()).expect("create"));
+        let (store, done) = cut(&path, usize::MAX);
+        let mut txn = store.begin("test").expect("begin");
+        for n in 0..100_u8 {
+            let blob = Descriptor::new(MediaType::LAYER, Digest::sha256(&[n]), 1);
+            let mut writer = txn.write_blob().expect("writer");
+            std::io::Write::write_all(&mut writer, &[n]).expect("write");
+            txn.stage(writer.stage_as(&blob).expect("stage"), &blob.media_type)
+                .expect("stage");
+        }
+        txn.commit().expect("commit");
+        let done = done.done(&path);
+        let kinds: Vec<&str> = done
+            .iter()
+            .map(|step| step.split(' ').next().expect("verb"))
+            .collect();
+        let runs: Vec<(&str, usize)> = kinds
+            .chunk_by(|a, b| a == b)
+            .map(|run| (run[0], run.len()))
+            .collect();
+        assert_eq!(
+            runs,
+            [("create", 100), ("sync", 1), ("rename", 100), ("sync", 1)],
+            "{done:?}"
+        );
+        assert_eq!(
+            store.layout().blobs(Algorithm::Sha256).expect("blobs").count(),
+            100
+        );
     }
 }

@@ -76,13 +76,19 @@ mod tests {
         for entry in store.refs().expect("refs") {
             let descriptor = entry.descriptor.expect("descriptor");
             let manifest: Manifest = json::parse(&store.read(&descriptor).expect("manifest")).expect("JSON");
-            out.extend([descriptor.digest, manifest.config.digest, manifest.layers[0].digest]);
+            out.extend([
+                descriptor.digest,
+                manifest.config.digest,
+                manifest.layers[0].digest,
+            ]);
         }
         out
     }
 
     fn present(store: &Store) -> BTreeSet<Digest> {
-        let all = Algorithm::ALL.into_iter().flat_map(|a| store.layout().blobs(a).expect("list"));
+        let all = Algorithm::ALL
+            .into_iter()
+            .flat_map(|a| store.layout().blobs(a).expect("list"));
         let digest = |name: Result<BlobName>| match name.expect("name") {
             BlobName::Digest(digest) => digest,
             BlobName::Stray(name) => panic!("stray {}", name.display()),
@@ -122,7 +128,10 @@ mod tests {
             }
             tags
         };
-        [after(&SCRIPT[..finished]), after(&SCRIPT[..SCRIPT.len().min(finished + 1)])]
+        [
+            after(&SCRIPT[..finished]),
+            after(&SCRIPT[..SCRIPT.len().min(finished + 1)]),
+        ]
     }
 
     fn base(path: &Path) -> BTreeSet<(String, String)> {
@@ -146,7 +155,11 @@ mod tests {
         let allowed = allowed(before, finished);
         assert!(allowed.contains(&tags), "{what}: {tags:?}, allowed {allowed:?}");
         gc(&store).unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert_eq!(present(&store), needed(&store), "{what}: gc leaves what is needed");
+        assert_eq!(
+            present(&store),
+            needed(&store),
+            "{what}: gc leaves what is needed"
+        );
         assert_eq!(contents(&store).expect("refs"), tags, "{what}: gc changes no tag");
         for job in &SCRIPT[finished.min(SCRIPT.len() - 1)..] {
             run(&store, *job).unwrap_or_else(|e| panic!("{what}: rerun: {e}"));
@@ -178,7 +191,10 @@ mod tests {
                 if seen.insert((finished, remains.fingerprint())) {
                     let into = dir.path().join("remains");
                     remains.put(&into);
-                    let what = format!("power lost after {}, {finished} jobs done, {loss:?}", instant.after);
+                    let what = format!(
+                        "power lost after {}, {finished} jobs done, {loss:?}",
+                        instant.after
+                    );
                     check(&into, &before, finished, &what);
                     std::fs::remove_dir_all(&into).expect("rm");
                 }

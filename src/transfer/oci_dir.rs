@@ -84,17 +84,17 @@ impl Sink for StoreSink<'_> {
         // One byte more than is due shows that the size is wrong without reading without end.
         io::copy(&mut body.take(descriptor.size.saturating_add(1)), &mut buffered)?;
         buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-        writer.finish_as(descriptor)?;
-        self.with(|txn| txn.add(descriptor))
+        let staged = writer.stage_as(descriptor)?;
+        self.with(|txn| txn.stage(staged, &descriptor.media_type))
     }
 
     fn adopt(&self, descriptor: &Descriptor, file: &Path) -> Result<bool> {
         let layout = self.with(|txn| txn.store().layout().clone());
-        let adopted = layout.adopt_blob(descriptor, file)?.is_some();
-        if adopted {
-            self.with(|txn| txn.add(descriptor))?;
-        }
-        Ok(adopted)
+        let Some(staged) = layout.adopt_blob(descriptor, file)? else {
+            return Ok(false);
+        };
+        self.with(|txn| txn.stage(staged, &descriptor.media_type))?;
+        Ok(true)
     }
 
     fn tag(&self, name: &RefName, descriptor: &Descriptor) -> Result<()> {
