@@ -175,6 +175,26 @@ impl Tables<'_> {
         Ok(damaged)
     }
 
+    /// Takes away the entries of `index.json` that `drops` picks, as if they did not stand there.
+    pub(crate) fn drop_entries(&mut self, drops: impl Fn(&Entry) -> bool) -> Result<()> {
+        let mut counts: BTreeMap<Digest, i64> = BTreeMap::new();
+        for item in self.refs.iter().map_err(failed)? {
+            let (_, entries) = item.map_err(failed)?;
+            for entry in Entry::list_from_text(entries.value())?
+                .iter()
+                .filter(|e| drops(e))
+            {
+                for link in entry_links(entry) {
+                    *counts.entry(link.digest).or_default() -= 1;
+                }
+            }
+        }
+        for (digest, change) in counts {
+            self.add_count(&digest, change)?;
+        }
+        Ok(())
+    }
+
     fn note_damaged(&mut self, damaged: &[Damaged]) -> Result<()> {
         if !damaged.is_empty() {
             self.meta.insert("damaged", &[1][..]).map_err(failed)?;
@@ -367,6 +387,12 @@ impl Tables<'_> {
 
     fn add_count(&mut self, digest: &Digest, count: i64) -> Result<()> {
         self.change(digest, Change { seen: None, count })
+    }
+
+    /// Makes a count wrong.
+    #[cfg(test)]
+    pub(crate) fn miscount(&mut self, digest: &Digest, by: i64) -> Result<()> {
+        self.add_count(digest, by)
     }
 
     /// Records what a document names; `changes` collects how many more need each blob.

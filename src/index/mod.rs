@@ -7,6 +7,7 @@
 //! code works on a database in memory. Private to the crate.
 
 mod backend;
+mod compare;
 mod learn;
 mod links;
 mod migrate;
@@ -32,6 +33,8 @@ pub(crate) use rows::{Child, Edge, Mention, Verified};
 pub(crate) use tables::Tables;
 use tables::failed;
 
+const FILE: &str = "index.redb";
+
 /// Bytes of pages that the database may keep in memory.
 const CACHE: usize = 24 << 20;
 
@@ -45,7 +48,7 @@ const WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Index {
     database: Database,
     /// `None` if the database is in memory.
-    _lock: Option<LayoutLock>,
+    lock: Option<LayoutLock>,
 }
 
 impl std::fmt::Debug for Index {
@@ -72,19 +75,7 @@ impl Index {
     /// Opens the database of the layout; it is no error worth a word if that cannot be had.
     pub(crate) fn open_file(layout: &Layout, wait: Duration, monitor: &dyn Monitor) -> Result<Self> {
         let lock = layout.lock_database(wait)?;
-        let path = layout.private_file("index.redb")?;
-        let open = || -> Result<Database> {
-            let file = layout.open_own("index.redb")?;
-            let opened = catch_unwind(AssertUnwindSafe(|| {
-                Database::builder()
-                    .set_cache_size(CACHE)
-                    .create_with_backend(Backend::new(file)?)
-            }));
-            let panicked = || Error::new(ErrorKind::Corrupt, "index database: damaged file");
-            let database = opened.map_err(|_| panicked())?.map_err(failed)?;
-            let migrated = catch_unwind(AssertUnwindSafe(|| Self::migrate(&database)));
-            migrated.map_err(|_| panicked())?.map(|()| database)
-        };
+        let path = layout.private_file(FILE)?;
         let existed = Layout::has_file(&path);
         // Opening to write changes the file, so what must be left alone is found out by reading.
         let newer = || -> Result<u32> {
@@ -97,7 +88,7 @@ impl Index {
         {
             return Err(err);
         }
-        let database = match open() {
+        let mut index = match Self::open_own(layout, FILE) {
             Err(err) if err.kind() == ErrorKind::Corrupt && existed => {
                 let aside = layout.private_dir().join("index.redb.damaged");
                 monitor.warn(format_args!(
@@ -105,15 +96,33 @@ impl Index {
                     aside.display()
                 ));
                 layout.set_aside(&path, &aside)?;
-                open()?
+                Self::open_own(layout, FILE)?
             }
-            database => database?,
+            index => index?,
         };
-        layout.give(&path)?;
-        Ok(Self {
-            database,
-            _lock: Some(lock),
-        })
+        index.lock = Some(lock);
+        Ok(index)
+    }
+
+    /// Opens the database in a file of our own, by a caller that holds the lock of the database.
+    fn open_own(layout: &Layout, name: &str) -> Result<Self> {
+        let file = layout.open_own(name)?;
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            Database::builder()
+                .set_cache_size(CACHE)
+                .create_with_backend(Backend::new(file)?)
+        }));
+        let panicked = || Error::new(ErrorKind::Corrupt, "index database: damaged file");
+        let database = opened.map_err(|_| panicked())?.map_err(failed)?;
+        let migrated = catch_unwind(AssertUnwindSafe(|| Self::migrate(&database)));
+        migrated.map_err(|_| panicked())??;
+        layout.give(&layout.private_dir().join(name))?;
+        Ok(Self { database, lock: None })
+    }
+
+    /// Whether the database is a file of the layout.
+    pub(crate) fn is_file(&self) -> bool {
+        self.lock.is_some()
     }
 
     fn open_to_read(path: &Path) -> Result<redb::ReadOnlyDatabase> {
@@ -127,7 +136,7 @@ impl Index {
     /// of this moment, and the caller reads the file. Creates nothing and waits for nobody.
     pub(crate) fn peek(layout: &Layout, name: &str) -> Option<Vec<Entry>> {
         let _lock = layout.lock_database_if_free()?;
-        let path = layout.private_dir().join("index.redb");
+        let path = layout.private_dir().join(FILE);
         let read = || -> Result<Option<Vec<Entry>>> {
             let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
             let meta = tx.open_table(tables::META).map_err(failed)?;
@@ -156,10 +165,7 @@ impl Index {
             .create_with_backend(InMemoryBackend::new())
             .map_err(failed)?;
         Self::migrate(&database)?;
-        Ok(Self {
-            database,
-            _lock: None,
-        })
+        Ok(Self { database, lock: None })
     }
 
     fn migrate(database: &Database) -> Result<()> {
@@ -167,6 +173,14 @@ impl Index {
         tx.set_quick_repair(true);
         migrate::migrate(&tx)?;
         tx.commit().map_err(failed)
+    }
+
+    /// Runs `work` on what the tables would be if it had changed them; nothing is.
+    pub(crate) fn suppose<T>(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
+        let tx = self.database.begin_write().map_err(failed)?;
+        let out = work(&mut Tables::open(&tx)?);
+        tx.abort().map_err(failed)?;
+        out
     }
 
     /// Runs `work` in one transaction, which is durable when this returns, or never was.
@@ -263,6 +277,16 @@ impl Tables<'_> {
     pub(crate) fn verified(&self, digest: &Digest) -> Result<Option<Verified>> {
         let found = self.verified.get(key(digest).as_slice()).map_err(failed)?;
         found.map(|v| Verified::from_bytes(v.value())).transpose()
+    }
+
+    /// All that was verified.
+    pub(crate) fn all_verified(&self) -> Result<Vec<(Digest, Verified)>> {
+        let mut out = Vec::new();
+        for item in self.verified.iter().map_err(failed)? {
+            let (k, v) = item.map_err(failed)?;
+            out.push((split_key(k.value())?.0, Verified::from_bytes(v.value())?));
+        }
+        Ok(out)
     }
 
     /// Notes that the content of a blob is what its digest says.
@@ -364,7 +388,7 @@ mod tests {
         });
         set.expect("set");
         drop(index);
-        let path = layout.private_dir().join("index.redb");
+        let path = layout.private_dir().join(FILE);
         let before = std::fs::read(&path).expect("read");
         let err = Index::open_file(&layout, Duration::ZERO, &Silent).expect_err("newer");
         assert_eq!(err.kind(), ErrorKind::Unsupported, "{err}");

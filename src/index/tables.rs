@@ -8,9 +8,9 @@ use crate::error::{Error, ErrorKind, Result};
 type Bytes = &'static [u8];
 
 pub(crate) const META: TableDefinition<'_, &'static str, Bytes> = TableDefinition::new("meta");
-const DIGEST_TO_BLOB: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("digest_to_blob");
+pub(crate) const DIGEST_TO_BLOB: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("digest_to_blob");
 const DIGEST_TO_VERIFIED: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("digest_to_verified");
-const PARENT_TO_CHILD: MultimapTableDefinition<'_, Bytes, Bytes> =
+pub(crate) const PARENT_TO_CHILD: MultimapTableDefinition<'_, Bytes, Bytes> =
     MultimapTableDefinition::new("parent_to_child");
 const CHILD_TO_MENTION: MultimapTableDefinition<'_, Bytes, Bytes> =
     MultimapTableDefinition::new("child_to_mention");

@@ -370,7 +370,8 @@ impl Layout {
 
     /// As [`Layout::replace`], if `still` agrees right before the rename.
     fn replace_if(&self, name: &str, bytes: &[u8], still: impl FnOnce() -> Result<bool>) -> Result<bool> {
-        let temp = self.temp_path(name)?;
+        let target = self.0.root.join(name);
+        let temp = self.temp_path("file")?;
         let mut file = self.disk().create_temp(&temp)?;
         let result = (|| -> Result<bool> {
             disk::write(&mut file, bytes, &temp)?;
@@ -379,14 +380,14 @@ impl Layout {
             if !still()? {
                 return Ok(false);
             }
-            self.disk().rename(&temp, &self.0.root.join(name))?;
-            self.disk().sync_dir(&self.0.root)?;
+            self.disk().rename(&temp, &target)?;
+            self.disk().sync_dir(target.parent().unwrap_or(&self.0.root))?;
             Ok(true)
         })();
         if !matches!(result, Ok(true)) {
             let _ = disk::remove_all(&temp);
         }
-        result.context(|| format!("write {}", self.0.root.join(name).display()))
+        result.context(|| format!("write {}", target.display()))
     }
 
     /// Reads `index.json`.
@@ -450,14 +451,19 @@ impl Layout {
     pub fn update_index<T>(
         &self,
         timeout: Duration,
-        mut edit: impl FnMut(&mut IndexJson) -> Result<T>,
+        edit: impl FnMut(&mut IndexJson) -> Result<T>,
     ) -> Result<T> {
-        self.ensure_private()?;
-        let path = self.private_dir().join("refs.lock");
-        let _ours = lock::acquire(&path, LockMode::Exclusive, timeout, || {
-            self.ensure_private()?;
-            self.access().open_lock(&path)
-        })?;
+        self.update_index_logged(timeout, edit, |_| Ok(()))
+    }
+
+    /// As [`Layout::update_index`]; `log` is told the result of `edit` right before it takes effect.
+    pub(crate) fn update_index_logged<T>(
+        &self,
+        timeout: Duration,
+        mut edit: impl FnMut(&mut IndexJson) -> Result<T>,
+        mut log: impl FnMut(&T) -> Result<()>,
+    ) -> Result<T> {
+        let _ours = self.lock_refs(timeout)?;
         let _theirs = self.lock_of_others(timeout)?;
         loop {
             let (mut index, read, stamp) = self.read_index_bytes()?;
@@ -472,12 +478,34 @@ impl Layout {
             // came right after: the bytes decide first.
             let still = || {
                 let (now, _) = disk::read(&self.index_path(), MAX_INDEX)?;
-                Ok(Digest::of(Algorithm::Blake3, &now) == read && self.index_stamp()? == stamp)
+                if Digest::of(Algorithm::Blake3, &now) != read || self.index_stamp()? != stamp {
+                    return Ok(false);
+                }
+                log(&out)?;
+                Ok(true)
             };
             if self.replace_if("index.json", &after, still)? {
                 return Ok(out);
             }
         }
+    }
+
+    fn lock_refs(&self, timeout: Duration) -> Result<LayoutLock> {
+        let path = self.private_dir().join("refs.lock");
+        lock::acquire(&path, LockMode::Exclusive, timeout, || {
+            self.ensure_private()?;
+            self.access().open_lock(&path)
+        })
+    }
+
+    /// Runs `work` while no process of ours changes a ref.
+    pub(crate) fn with_refs_locked<T>(
+        &self,
+        timeout: Duration,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let _lock = self.lock_refs(timeout)?;
+        work()
     }
 
     /// BuildKit's lock of `index.json`, if that is in use now: its file goes when it is free again.

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A file in our own directory that is written in place: the index database. Knows nothing of what is in it.
+//! Files in our own directory: those that are written in place (the index database, the reflog), and small ones that
+//! are replaced as a whole. Knows nothing of what is in them.
 //!
 //! Every change is a step of the layout's [`Disk`](super::disk::Disk), like those of blobs, so that tests can cut and
 //! record them in one order.
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use super::{Layout, disk};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result, ResultExt};
 
 /// A file of our own, open to read and write.
 #[derive(Debug)]
@@ -32,6 +34,76 @@ impl Layout {
             path,
             file,
         })
+    }
+}
+
+/// A file of our own that is read as a whole is not larger than this, in bytes.
+const MAX_OWN: u64 = 1 << 30;
+
+impl Layout {
+    /// Replaces a file in our own directory in one step, durably. `name` may begin with one directory.
+    pub(crate) fn put_private(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.ensure_private()?;
+        if let Some((dir, _)) = name.split_once('/') {
+            self.make_own_dir(&self.private_dir().join(dir))?;
+            self.disk().sync_dir(&self.private_dir())?;
+        }
+        self.replace(&format!(".umoci/{name}"), bytes)
+    }
+
+    /// Reads a file in our own directory; `None` if there is none.
+    pub(crate) fn read_private(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        match disk::read(&self.private_dir().join(name), MAX_OWN) {
+            Ok((bytes, _)) => Ok(Some(bytes)),
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Names in a directory in our own directory that may be names of our files, in order.
+    pub(crate) fn list_private(&self, dir: &str) -> Result<Vec<String>> {
+        let names = disk::list(&self.private_dir().join(dir))?;
+        let mut out: Vec<String> = names.into_iter().filter_map(|n| n.into_string().ok()).collect();
+        out.sort_unstable();
+        Ok(out)
+    }
+
+    /// Removes a file in our own directory, durably; `false` if there was none.
+    pub(crate) fn remove_private_file(&self, name: &str) -> Result<bool> {
+        let path = self.private_dir().join(name);
+        match self.disk().unlink(&path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(false),
+            result => result?,
+        }
+        self.disk().sync_dir(path.parent().unwrap_or(&path))?;
+        Ok(true)
+    }
+
+    /// Appends whole lines to a file in our own directory, durably. A line that was cut off before is closed.
+    pub(crate) fn append_private(&self, name: &str, lines: &[u8]) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let existed = disk::lstat(&self.private_dir().join(name))?.is_some();
+        let own = self.open_own(name)?;
+        let end = disk::fstat(own.file(), &own.path)?.size;
+        let mut last = [b'\n'];
+        if end > 0 {
+            own.file().read_exact_at(&mut last, end - 1)?;
+        }
+        let bytes = if last == *b"\n" {
+            lines.to_vec()
+        } else {
+            [b"\n", lines].concat()
+        };
+        own.write_at(end, &bytes)
+            .and_then(|()| own.sync_data())
+            .context(|| format!("write {}", own.path.display()))?;
+        if !existed {
+            self.give(&own.path)?;
+            self.disk().sync_dir(&self.private_dir())?;
+        }
+        Ok(())
     }
 }
 

@@ -2,27 +2,52 @@
 //! Garbage collection: what nobody needs is planned under the exclusive lock, then removed, rows before files.
 //!
 //! A blob goes only if the index knows it with count zero, at a state of the index that has caught up with the layout
-//! under the lock. What is not known is learned first; what cannot be read stops the collection.
+//! under the lock, and neither its age, a lease nor the reflog protects it. What is not known is learned first; what
+//! cannot be read stops the collection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, SystemTime};
 
 use super::Store;
+use super::reflog::is_older;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Damaged, Index, Tables};
-use crate::layout::{Layout, LayoutLock, LockMode};
-use crate::progress::Monitor;
+use crate::layout::{Entry, LayoutLock, LockMode};
+use crate::progress::{Monitor, Silent};
+use crate::spec::RefName;
 
 /// How to collect.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct GcOptions {}
+pub struct GcOptions {
+    /// Spare blobs younger than this; `None` for what the layout is set to. See [`super::Settings::gc_grace`].
+    pub grace: Option<Duration>,
+    /// Also drop entries of `index.json` without a tag.
+    pub untagged: bool,
+    /// Drop every tag that none of these keeps; all tags stay if there are none.
+    pub keep: Vec<Keep>,
+    /// Do not believe the counts of the index: count everything anew from the layout, and report differences.
+    pub full: bool,
+}
+
+/// What keeps a tag.
+#[derive(Clone, Debug)]
+pub enum Keep {
+    /// A name that matches a pattern with `*`, `?` and `[...]`.
+    Pattern(glob::Pattern),
+    /// A change of the tag within this time; for a tag that the reflog does not know, the age of its blob.
+    Newer(Duration),
+}
 
 /// What would be removed. The layout stays locked as long as the plan exists.
 #[derive(Debug)]
 pub struct GcPlan {
     /// Each with its size in bytes.
     remove: BTreeMap<Digest, u64>,
+    refs: DropRefs,
+    differences: Vec<String>,
+    opts: GcOptions,
     index: Index,
     /// `None` for a layout that cannot be written to.
     lock: Option<LayoutLock>,
@@ -32,6 +57,43 @@ impl GcPlan {
     /// The blobs that would be removed, with their sizes in bytes.
     pub fn remove(&self) -> &BTreeMap<Digest, u64> {
         &self.remove
+    }
+
+    /// The tags that would be removed, in order.
+    pub fn tags(&self) -> &[RefName] {
+        &self.refs.tags
+    }
+
+    /// The digests of entries of `index.json` without a tag that would be removed.
+    pub fn untagged(&self) -> &[Digest] {
+        &self.refs.untagged
+    }
+
+    /// Where the index had counted wrong; only with [`GcOptions::full`].
+    pub fn differences(&self) -> &[String] {
+        &self.differences
+    }
+}
+
+/// Entries of `index.json` that go.
+#[derive(Clone, Debug, Default)]
+struct DropRefs {
+    tags: Vec<RefName>,
+    untagged: Vec<Digest>,
+}
+
+impl DropRefs {
+    fn is_empty(&self) -> bool {
+        self.tags.is_empty() && self.untagged.is_empty()
+    }
+
+    fn drops(&self) -> impl Fn(&Entry) -> bool + use<> {
+        let tags: HashSet<String> = self.tags.iter().map(|t| t.as_str().to_owned()).collect();
+        let untagged: HashSet<Digest> = self.untagged.iter().copied().collect();
+        move |entry| match &entry.ref_name {
+            Some(name) => tags.contains(name),
+            None => entry.descriptor().is_ok_and(|d| untagged.contains(&d.digest)),
+        }
     }
 }
 
@@ -50,7 +112,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if a document that refs lead to is damaged, since what it needs is not known;
     /// [`ErrorKind::Busy`] if others use the layout for longer than the time to wait.
-    pub fn plan_gc(&self, _opts: &GcOptions, monitor: &dyn Monitor) -> Result<GcPlan> {
+    pub fn plan_gc(&self, opts: &GcOptions, monitor: &dyn Monitor) -> Result<GcPlan> {
         let lock = match self
             .layout
             .lock(LockMode::Exclusive, self.opts.lock_timeout, "gc")
@@ -66,15 +128,22 @@ impl Store {
                 path.display()
             ));
         }
-        let open = || {
-            if self.opts.index {
-                Index::open(&self.layout, monitor)
-            } else {
-                Index::in_memory()
-            }
+        let mut differences = Vec::new();
+        let mut index = if opts.full {
+            let (index, found) = self.recount(monitor)?;
+            differences = found;
+            index
+        } else {
+            self.index_or_memory(monitor)?
         };
-        let plan = |index: &Index| index.write(|tables| plan(tables, &self.layout, monitor));
-        let mut index = open()?;
+        let refs = self.refs_to_drop(opts)?;
+        let plan = |index: &Index| -> Result<BTreeMap<Digest, u64>> {
+            index.write(|tables| self.catch_up(tables, monitor))?;
+            index.suppose(|tables| {
+                tables.drop_entries(refs.drops())?;
+                self.garbage(tables, opts)
+            })
+        };
         let remove = match plan(&index) {
             // A database that contradicts itself is not mended but made anew from the layout.
             Err(err) if err.to_string().contains("index database") => {
@@ -85,21 +154,26 @@ impl Store {
             }
             result => result?,
         };
-        Ok(GcPlan { remove, index, lock })
+        Ok(GcPlan {
+            remove,
+            refs,
+            differences,
+            opts: opts.clone(),
+            index,
+            lock,
+        })
     }
 
     /// Removes what was planned, and temporary files that nobody uses.
     ///
+    /// What another program began to use since the plan was made stays.
+    ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`] or [`ErrorKind::Denied`] if there is something to remove that cannot be removed.
     pub fn collect(&self, plan: GcPlan, monitor: &dyn Monitor) -> Result<GcReport> {
-        let report = GcReport {
-            blobs: plan.remove.len() as u64,
-            bytes: plan.remove.values().sum(),
-        };
         if plan.lock.is_none() {
-            if plan.remove.is_empty() {
-                return Ok(report);
+            if plan.remove.is_empty() && plan.refs.is_empty() {
+                return Ok(GcReport::default());
             }
             let text = format!(
                 "cannot remove blobs from {}: it is not writable",
@@ -107,48 +181,164 @@ impl Store {
             );
             return Err(Error::new(ErrorKind::ReadOnly, text));
         }
+        if !plan.refs.tags.is_empty() {
+            let changes: Vec<_> = plan.refs.tags.iter().map(|tag| (tag.clone(), None)).collect();
+            self.change_refs("gc", &changes, |_| Ok(()))?;
+        }
+        if !plan.refs.untagged.is_empty() {
+            let drops = plan.refs.drops();
+            self.layout.update_index(self.opts.lock_timeout, |index| {
+                Ok(index.drop_entries(|entry| entry.ref_name.is_none() && drops(entry)))
+            })?;
+        }
+        let mut report = GcReport::default();
         if !plan.remove.is_empty() {
             // If we die between the rows and the files, the files are found by the next listing.
-            plan.index.write(|tables| {
+            let gone = plan.index.write(|tables| {
+                self.catch_up(tables, &Silent)?;
+                let mut gone = self.garbage(tables, &plan.opts)?;
+                gone.retain(|digest, _| plan.remove.contains_key(digest));
                 tables.unlist_blobs()?;
-                plan.remove.keys().try_for_each(|digest| tables.forget(digest))
+                gone.keys().try_for_each(|digest| tables.forget(digest))?;
+                Ok(gone)
             })?;
-            for digest in plan.remove.keys() {
+            for (digest, size) in &gone {
                 self.layout.remove_blob(digest)?;
+                report.blobs += 1;
+                report.bytes += size;
             }
             for algorithm in Algorithm::ALL {
-                self.layout.sync_blobs(algorithm)?;
+                if gone.keys().any(|digest| digest.algorithm() == algorithm) {
+                    self.layout.sync_blobs(algorithm)?;
+                }
             }
         }
+        for lease in self.leases()?.iter().filter(|lease| !lease.is_valid()) {
+            self.remove_lease(&lease.name)?;
+        }
+        self.expire_reflog(self.settings()?.reflog_expire)?;
         self.layout.clean_temporary(monitor)?;
         Ok(report)
     }
-}
 
-/// What can go, in the state of the layout as it is now.
-fn plan(tables: &mut Tables<'_>, layout: &Layout, monitor: &dyn Monitor) -> Result<BTreeMap<Digest, u64>> {
-    for Damaged { digest, error } in tables.sync(layout, monitor)? {
-        if tables.count(&digest)? > 0 {
-            let text = format!(
-                "blob {digest} is damaged, so what it needs is not known; nothing is removed: {error}"
-            );
-            return Err(Error::new(ErrorKind::Corrupt, text));
+    /// Brings the index up to the layout. A damaged document that something needs is an error.
+    fn catch_up(&self, tables: &mut Tables<'_>, monitor: &dyn Monitor) -> Result<()> {
+        for Damaged { digest, error } in tables.sync(&self.layout, monitor)? {
+            if tables.count(&digest)? > 0 {
+                let text = format!(
+                    "blob {digest} is damaged, so what it needs is not known; nothing is removed: {error}"
+                );
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
+            monitor.warn(format_args!("blob {digest} is damaged, left alone: {error}"));
         }
-        monitor.warn(format_args!("blob {digest} is damaged, left alone: {error}"));
+        Ok(())
     }
-    let mut doomed = Doomed::default();
-    let orphans = tables.orphans()?;
-    for orphan in &orphans {
-        doomed.add(tables, orphan.digest)?;
-    }
-    doomed.spare_referrers(tables)?;
-    let mut out = BTreeMap::new();
-    for digest in doomed.held.keys().filter(|d| doomed.is_doomed(d)) {
-        if let Some(size) = tables.size(digest)? {
-            out.insert(*digest, size);
+
+    /// The tags and untagged entries that the options give up.
+    fn refs_to_drop(&self, opts: &GcOptions) -> Result<DropRefs> {
+        let mut out = DropRefs::default();
+        if !opts.untagged && opts.keep.is_empty() {
+            return Ok(out);
         }
+        let ages = if opts.keep.iter().any(|keep| matches!(keep, Keep::Newer(_))) {
+            self.last_changes()?
+        } else {
+            HashMap::new()
+        };
+        for entry in self.refs()? {
+            // What cannot be understood is not given up.
+            let Ok(descriptor) = entry.descriptor else {
+                continue;
+            };
+            let Some(name) = entry.name else {
+                if opts.untagged {
+                    out.untagged.push(descriptor.digest);
+                }
+                continue;
+            };
+            let Ok(name) = name.parse::<RefName>() else {
+                continue;
+            };
+            let keeps = |keep: &Keep| -> Result<bool> {
+                match keep {
+                    Keep::Pattern(pattern) => Ok(pattern.matches(name.as_str())),
+                    Keep::Newer(age) => match ages.get(name.as_str()) {
+                        Some(time) => Ok(!is_older(*time, *age)),
+                        None => self.is_younger(&descriptor.digest, *age),
+                    },
+                }
+            };
+            let mut kept = opts.keep.is_empty();
+            for keep in &opts.keep {
+                kept = kept || keeps(keep)?;
+            }
+            if !kept && !out.tags.contains(&name) {
+                out.tags.push(name);
+            }
+        }
+        Ok(out)
     }
-    Ok(out)
+
+    /// Whether the file of a blob was made or renamed less than `age` ago.
+    fn is_younger(&self, digest: &Digest, age: Duration) -> Result<bool> {
+        let Some(stamp) = self.layout.blob_stamp(digest)? else {
+            return Ok(false);
+        };
+        let latest = stamp.mtime.max(stamp.ctime).0;
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let limit = i64::try_from(now.as_secs().saturating_sub(age.as_secs())).unwrap_or(i64::MAX);
+        Ok(latest > limit)
+    }
+
+    /// What can go, in the state of the layout that the index knows.
+    fn garbage(&self, tables: &Tables<'_>, opts: &GcOptions) -> Result<BTreeMap<Digest, u64>> {
+        let settings = self.settings()?;
+        let mut doomed = Doomed::default();
+        for orphan in tables.orphans()? {
+            doomed.add(tables, orphan.digest)?;
+        }
+        let grace = opts.grace.unwrap_or(settings.gc_grace);
+        if !grace.is_zero() {
+            let met: Vec<Digest> = doomed.held.keys().copied().collect();
+            for digest in met {
+                if doomed.is_doomed(&digest) && self.is_younger(&digest, grace)? {
+                    doomed.spare(tables, digest)?;
+                }
+            }
+        }
+        let leased = self.leases()?.into_iter().filter(super::Lease::is_valid);
+        for digest in leased
+            .flat_map(|lease| lease.digests)
+            .chain(self.reflog_roots(settings.reflog_keep)?)
+        {
+            if doomed.is_doomed(&digest) {
+                doomed.spare(tables, digest)?;
+            }
+        }
+        doomed.spare_referrers(tables)?;
+        let mut out = BTreeMap::new();
+        for digest in doomed.held.keys().filter(|d| doomed.is_doomed(d)) {
+            if let Some(size) = tables.size(digest)? {
+                out.insert(*digest, size);
+            }
+        }
+        Ok(out)
+    }
+
+    /// An index that was filled from the layout just now, and where that which was there differed from it.
+    fn recount(&self, monitor: &dyn Monitor) -> Result<(Index, Vec<String>)> {
+        let old = self.index_or_memory(monitor)?;
+        old.write(|tables| tables.sync(&self.layout, monitor).map(|_| ()))?;
+        let fresh = old.rebuilt(&self.layout, monitor)?;
+        let differences = old.differences(&fresh)?;
+        if differences.is_empty() {
+            return Ok((old, differences));
+        }
+        Ok((old.replaced_by(fresh, &self.layout, monitor)?, differences))
+    }
 }
 
 /// Blobs that go with the orphans.
@@ -221,6 +411,7 @@ impl Doomed {
         }
     }
 
+    /// Keeps a doomed blob, and all that it needs.
     fn spare(&mut self, tables: &Tables<'_>, digest: Digest) -> Result<()> {
         let mut stack = vec![digest];
         while let Some(digest) = stack.pop() {
@@ -434,6 +625,172 @@ mod tests {
             "{warnings}"
         );
         assert!(blobs.join("sha256/file.tmp").exists() && blobs.join("md5").exists());
+    }
+
+    #[test]
+    fn leases_the_reflog_and_a_grace_protect_what_no_ref_leads_to() {
+        type Protect = fn(&Fixture, Digest);
+        type End = fn(&Fixture);
+        let cases: [(Protect, End); 3] = [
+            (
+                |f, image| drop(f.store.create_lease("l", &[image], None).expect("lease")),
+                |f| assert!(f.store.remove_lease("l").expect("remove")),
+            ),
+            (
+                |f, _| {
+                    let mut settings = f.store.settings().expect("settings");
+                    settings.reflog_keep = Duration::from_secs(3600);
+                    f.store.set_settings(settings).expect("set");
+                },
+                |f| {
+                    let path = f.store.layout().private_dir().join("reflog");
+                    std::fs::remove_file(path).expect("remove");
+                },
+            ),
+            (
+                |f, _| {
+                    let mut settings = f.store.settings().expect("settings");
+                    settings.gc_grace = Duration::from_secs(3600);
+                    f.store.set_settings(settings).expect("set");
+                },
+                |f| {
+                    f.store
+                        .set_settings(crate::store::Settings::default())
+                        .expect("set")
+                },
+            ),
+        ];
+        for (protect, end) in cases {
+            let f = fixture();
+            let (image, parts) = f.manifest(1, "");
+            let about = format!(r#","subject":{{"digest":"{image}","size":1}}"#);
+            let (referrer, more) = f.manifest(2, &about);
+            f.tag("t", MediaType::MANIFEST, image);
+            protect(&f, image);
+            f.store.remove_ref(&"t".parse().expect("name")).expect("remove");
+            assert_eq!(f.gc().expect("gc"), 0);
+            assert!(f.there(&[image, referrer]) && f.there(&parts) && f.there(&more));
+            end(&f);
+            assert_eq!(f.gc().expect("gc"), 6);
+            assert_eq!(f.count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_lease_that_has_ended_protects_nothing_and_goes() {
+        let f = fixture();
+        let (image, _) = f.manifest(1, "");
+        f.store
+            .create_lease("l", &[image], Some(Duration::ZERO))
+            .expect("lease");
+        assert_eq!(f.gc().expect("gc"), 3);
+        assert!(f.store.leases().expect("leases").is_empty());
+        let err = f.store.create_lease("l", &[image], None).expect_err("gone");
+        assert_eq!(err.kind(), ErrorKind::NotFound);
+        for bad in ["", "a/b", "..", "a b"] {
+            assert!(f.store.create_lease(bad, &[], None).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tags_that_nothing_keeps_and_entries_without_one_are_given_up() {
+        let f = fixture();
+        let images: Vec<Digest> = (0..4).map(|n| f.manifest(n, "").0).collect();
+        for (name, image) in [
+            ("release-1", images[0]),
+            ("nightly", images[1]),
+            ("old", images[2]),
+        ] {
+            f.tag(name, MediaType::MANIFEST, image);
+        }
+        f.store
+            .layout()
+            .update_index(Duration::ZERO, |index| {
+                let text = String::from_utf8(index.to_bytes()).expect("utf-8");
+                let entry = format!(
+                    r#"[{{"mediaType":"{}","digest":"{}","size":1}},"#,
+                    MediaType::MANIFEST,
+                    images[3]
+                );
+                let text = text.replacen('[', &entry, 1);
+                std::fs::write(f.store.layout().path().join("index.json"), text).expect("write");
+                Ok(())
+            })
+            .expect("untagged");
+        let run = |opts: GcOptions, dry: bool| {
+            let plan = f.store.plan_gc(&opts, &Silent).expect("plan");
+            let tags: Vec<String> = plan.tags().iter().map(ToString::to_string).collect();
+            let out = (tags.join(" "), plan.untagged().len(), plan.remove().len());
+            if !dry {
+                f.store.collect(plan, &Silent).expect("collect");
+            }
+            out
+        };
+        let pattern = |text: &str| Keep::Pattern(glob::Pattern::new(text).expect("pattern"));
+        let hour = Keep::Newer(Duration::from_secs(3600));
+        let keep = |keep: &[Keep]| GcOptions {
+            keep: keep.to_vec(),
+            ..GcOptions::default()
+        };
+        let untagged = GcOptions {
+            untagged: true,
+            ..GcOptions::default()
+        };
+        assert_eq!(run(GcOptions::default(), true), (String::new(), 0, 0));
+        assert_eq!(
+            run(keep(&[pattern("release-*"), hour]), true),
+            (String::new(), 0, 0)
+        );
+        assert_eq!(
+            run(keep(&[pattern("release-*")]), true),
+            ("nightly old".to_owned(), 0, 6)
+        );
+        assert_eq!(run(untagged.clone(), true), (String::new(), 1, 3));
+        assert_eq!(f.store.refs().expect("refs").len(), 4, "plans change nothing");
+        assert_eq!(
+            run(keep(&[pattern("release-*"), pattern("n?ghtly")]), false).0,
+            "old"
+        );
+        assert_eq!(run(untagged, false).1, 1);
+        assert_eq!(f.store.names().expect("names"), ["release-1", "nightly"]);
+        assert_eq!((f.store.refs().expect("refs").len(), f.count()), (2, 6));
+        let log = f.store.reflog(&"old".parse().expect("name")).expect("log");
+        assert_eq!(log[0].command, "gc");
+    }
+
+    #[test]
+    fn a_full_collection_believes_no_count() {
+        let f = fixture();
+        let (image, parts) = f.manifest(1, "");
+        let (garbage, _) = f.manifest(2, "");
+        f.tag("t", MediaType::MANIFEST, image);
+        f.gc().expect("gc");
+        let (again, _) = f.manifest(2, "");
+        assert_eq!(garbage, again);
+        let index = f.store.index().expect("index");
+        // Counts that are wrong in both directions: one that would keep garbage, one that would remove what is needed.
+        index
+            .write(|tables| {
+                tables.sync(f.store.layout(), &Silent)?;
+                tables.miscount(&garbage, 1)?;
+                tables.miscount(&parts[0], -1)
+            })
+            .expect("miscount");
+        drop(index);
+        let opts = GcOptions {
+            full: true,
+            ..GcOptions::default()
+        };
+        let plan = f.store.plan_gc(&opts, &Silent).expect("plan");
+        let told = plan.differences().join("\n");
+        assert!(
+            told.contains(&garbage.to_string()) && told.contains(&parts[0].to_string()),
+            "{told}"
+        );
+        assert_eq!(f.store.collect(plan, &Silent).expect("collect").blobs, 3);
+        assert!(f.there(&parts) && f.there(&[image]) && !f.there(&[garbage]));
+        let plan = f.store.plan_gc(&opts, &Silent).expect("plan");
+        assert!(plan.differences().is_empty(), "the counts were mended");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::index::{Index, Mention};
-use crate::progress::Silent;
+use crate::progress::{Monitor, Silent};
 use crate::spec::{Descriptor, MediaClass, MediaType, json};
 
 /// What was found out about a blob.
@@ -291,8 +291,13 @@ impl Store {
 
     /// The index, on disk where that can be had.
     pub(super) fn index(&self) -> Result<Index> {
+        self.index_or_memory(&Silent)
+    }
+
+    /// As [`Store::index`], saying why if it is not on disk.
+    pub(super) fn index_or_memory(&self, monitor: &dyn Monitor) -> Result<Index> {
         if self.opts.index {
-            Index::open(&self.layout, &Silent)
+            Index::open(&self.layout, monitor)
         } else {
             Index::in_memory()
         }

@@ -7,16 +7,22 @@
 
 mod gc;
 mod identify;
+mod lease;
 #[cfg(test)]
 mod power_loss;
+mod reflog;
 mod refs;
+mod settings;
 
 use std::path::Path;
 use std::time::Duration;
 
 pub use gc::{GcOptions, GcPlan, GcReport};
 pub use identify::{Evidence, Verdict};
+pub use lease::Lease;
+pub use reflog::RefChange;
 pub use refs::RefEntry;
+pub use settings::{Settings, format_duration, parse_duration};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
@@ -110,7 +116,7 @@ impl Store {
         self.layout.lock_if_present(self.opts.lock_timeout)
     }
 
-    /// Begins to write. `verb` says what for, in messages to those who have to wait.
+    /// Begins to write. `verb` says what for, in the reflog and in messages to those who have to wait.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Busy`] if a garbage collection holds the layout for too long.
@@ -118,6 +124,7 @@ impl Store {
         let lock = self.layout.lock(LockMode::Shared, self.opts.lock_timeout, verb)?;
         Ok(Txn {
             store: self,
+            verb: verb.to_owned(),
             _lock: lock,
             staged: Vec::new(),
             staged_bytes: 0,
@@ -138,6 +145,7 @@ impl Store {
 #[derive(Debug)]
 pub struct Txn<'a> {
     store: &'a Store,
+    verb: String,
     _lock: LayoutLock,
     /// Blobs that are complete but have no name yet.
     staged: Vec<Staged>,
@@ -224,7 +232,6 @@ impl<'a> Txn<'a> {
     /// Only what keeps `index.json` from being written: an index that cannot be had catches up later.
     pub fn commit(mut self) -> Result<()> {
         self.publish()?;
-        let layout = &self.store.layout;
         if self.store.opts.index && !self.blobs.is_empty() {
             // What goes wrong here is put right by the next command that needs the index.
             let _ = self.tell_index();
@@ -232,9 +239,9 @@ impl<'a> Txn<'a> {
         if self.refs.is_empty() {
             return Ok(());
         }
-        layout.update_index(self.store.opts.lock_timeout, |index| {
-            index.set_refs(&self.refs).map(|_| ())
-        })
+        self.store
+            .change_refs(&self.verb, &self.refs, |_| Ok(()))
+            .map(|_| ())
     }
 
     fn tell_index(&self) -> Result<()> {
@@ -346,7 +353,8 @@ mod tests {
         drop(Store::create(&path, StoreOptions::default()).expect("create"));
         let (store, done) = cut(&path, usize::MAX);
         write(&store, "t").expect("write");
-        let done = done.done(&path);
+        let mut done = done.done(&path);
+        done.retain(|step| step != "sync directory .umoci");
         let blob = ["create temp", "sync temp", "rename to", "sync directory"];
         let begins = |(step, want): (&String, &str)| step.starts_with(want);
         assert_eq!(done.len(), 4 * blob.len(), "{done:?}");

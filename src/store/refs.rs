@@ -62,7 +62,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NotFound`] if the blob is not there.
     pub fn set_ref(&self, name: &RefName, descriptor: Descriptor) -> Result<()> {
-        self.put_ref(name, descriptor, true)
+        self.put_ref("tag", name, descriptor, true)
     }
 
     /// As [`Store::set_ref`], for a name that is free.
@@ -70,12 +70,12 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Exists`] if the name exists.
     pub fn create_ref(&self, name: &RefName, descriptor: Descriptor) -> Result<()> {
-        self.put_ref(name, descriptor, false)
+        self.put_ref("ref create", name, descriptor, false)
     }
 
-    fn put_ref(&self, name: &RefName, descriptor: Descriptor, replace: bool) -> Result<()> {
+    fn put_ref(&self, verb: &str, name: &RefName, descriptor: Descriptor, replace: bool) -> Result<()> {
         // The shared lock keeps a garbage collection from taking the blob between here and the ref.
-        let _lock = self.begin("ref")?;
+        let _lock = self.begin(verb)?;
         if descriptor.data.is_none() && self.layout.blob_size(&descriptor.digest)?.is_none() {
             let text = format!(
                 "blob {} is not in {}",
@@ -84,21 +84,31 @@ impl Store {
             );
             return Err(Error::new(ErrorKind::NotFound, text));
         }
-        self.layout.update_index(self.opts.lock_timeout, |index| {
+        self.change_refs(verb, &[(name.clone(), Some(descriptor))], |index| {
             if !replace && index.has_ref(name) {
                 return Err(Error::new(
                     ErrorKind::Exists,
                     format!("tag exists: {name} (--force replaces it)"),
                 ));
             }
-            index.set_ref(name, descriptor.clone())
+            Ok(())
         })
+        .map(|_| ())
+    }
+
+    /// Points `name` at what it pointed at `steps` changes ago (see [`Store::past`]); returns that.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if that is not known, or its blob was collected since.
+    pub fn restore_ref(&self, name: &RefName, steps: usize) -> Result<Descriptor> {
+        let descriptor = self.past(name, steps)?;
+        self.put_ref("ref restore", name, descriptor.clone(), true)?;
+        Ok(descriptor)
     }
 
     /// Removes `name`; `false` if there was no such ref.
     pub fn remove_ref(&self, name: &RefName) -> Result<bool> {
-        self.layout
-            .update_index(self.opts.lock_timeout, |index| index.remove_ref(name))
+        Ok(self.change_refs("remove", &[(name.clone(), None)], |_| Ok(()))? > 0)
     }
 
     /// The blob whose digest begins so.

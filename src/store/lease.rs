@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Leases: blobs that garbage collection spares for a time, though no ref leads to them.
+//!
+//! A lease is a file in our own directory and not a row of the database, because it cannot be derived: it survives a
+//! database that is made anew.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::spec::{RefName, json};
+
+const DIR: &str = "leases";
+
+/// Blobs that are kept, with all that they need, until a time.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Lease {
+    /// Its name, of the grammar of tags without a slash.
+    pub name: String,
+    /// When it was made, RFC 3339.
+    pub created: Timestamp,
+    /// When it ends, RFC 3339; never if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// What it keeps.
+    pub digests: Vec<Digest>,
+}
+
+impl Lease {
+    /// Whether it still holds.
+    pub fn is_valid(&self) -> bool {
+        self.expires.is_none_or(|end| Timestamp::now() < end)
+    }
+}
+
+fn file(name: &str) -> Result<String> {
+    let parsed: RefName = name.parse().context(|| "name of a lease")?;
+    if parsed.as_str().contains('/') {
+        let text = format!("name of a lease contains invalid characters: {name:?}");
+        return Err(Error::new(ErrorKind::Invalid, text));
+    }
+    Ok(format!("{DIR}/{name}.json"))
+}
+
+impl Store {
+    /// Keeps `digests` for `time` (for ever if `None`) under `name`; an older lease of that name is replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if a blob is not there, [`ErrorKind::Invalid`] for a name that cannot be one.
+    pub fn create_lease(&self, name: &str, digests: &[Digest], time: Option<Duration>) -> Result<Lease> {
+        // No collection comes between the look and the lease.
+        let _lock = self.begin("lease")?;
+        self.write_lease(name, digests, time)
+    }
+
+    /// As [`Store::create_lease`], by a caller that holds the lock of the layout.
+    fn write_lease(&self, name: &str, digests: &[Digest], time: Option<Duration>) -> Result<Lease> {
+        let path = file(name)?;
+        for digest in digests {
+            if self.layout.blob_size(digest)?.is_none() {
+                let text = format!("blob {digest} is not in {}", self.layout.path().display());
+                return Err(Error::new(ErrorKind::NotFound, text));
+            }
+        }
+        let created = Timestamp::now();
+        let expires = time.map(|time| {
+            let end = i64::try_from(time.as_secs())
+                .ok()
+                .and_then(|s| created.checked_add(jiff::SignedDuration::from_secs(s)).ok());
+            end.unwrap_or(Timestamp::MAX)
+        });
+        let lease = Lease {
+            name: name.to_owned(),
+            created,
+            expires,
+            digests: digests.to_vec(),
+        };
+        self.layout.put_private(&path, &json::to_bytes(&lease)?)?;
+        Ok(lease)
+    }
+
+    /// All leases, also those that have ended, by name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] for one that cannot be read: what it keeps is not known.
+    pub fn leases(&self) -> Result<Vec<Lease>> {
+        let mut out = Vec::new();
+        for entry in self.layout.list_private(DIR)? {
+            let path = format!("{DIR}/{entry}");
+            // Another process may have removed it.
+            if let Some(bytes) = self.layout.read_private(&path)? {
+                out.push(json::parse(&bytes).context(|| format!("parse .umoci/{path}"))?);
+            }
+        }
+        out.sort_by(|a: &Lease, b: &Lease| a.name.cmp(&b.name));
+        Ok(out)
+    }
+
+    /// Ends a lease; `false` if there was none of that name.
+    pub fn remove_lease(&self, name: &str) -> Result<bool> {
+        self.layout.remove_private_file(&file(name)?)
+    }
+}
+
+impl super::Txn<'_> {
+    /// As [`Store::create_lease`], for blobs that this transaction has written: no collection comes before the lease.
+    pub fn lease(&mut self, name: &str, digests: &[Digest], time: Option<Duration>) -> Result<Lease> {
+        self.publish()?;
+        self.store.write_lease(name, digests, time)
+    }
+}

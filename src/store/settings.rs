@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Settings of one layout: a file in our own directory, since they cannot be derived from the layout.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::Store;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::spec::json;
+
+const FILE: &str = "settings.json";
+
+/// What a layout is set to. A setting that is absent has its default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// `gc` spares blobs younger than this; default 0.
+    pub gc_grace: Duration,
+    /// The old values in the reflog keep their blobs for so long after they were replaced; default 0.
+    pub reflog_keep: Duration,
+    /// `gc` drops entries of the reflog that are older; default 90 days.
+    pub reflog_expire: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            gc_grace: Duration::ZERO,
+            reflog_keep: Duration::ZERO,
+            reflog_expire: Duration::from_secs(90 * 86_400),
+        }
+    }
+}
+
+impl Settings {
+    /// The settings with their names in the file.
+    fn fields(&mut self) -> [(&'static str, &mut Duration); 3] {
+        [
+            ("gc.grace", &mut self.gc_grace),
+            ("reflog.keep", &mut self.reflog_keep),
+            ("reflog.expire", &mut self.reflog_expire),
+        ]
+    }
+}
+
+impl Store {
+    /// The settings of the layout.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] or [`ErrorKind::Corrupt`] if the file cannot be understood: a setting that protects blobs
+    /// must not be passed over.
+    pub fn settings(&self) -> Result<Settings> {
+        let mut out = Settings::default();
+        let file = self.read_settings()?;
+        for (name, value) in out.fields() {
+            if let Some(text) = file.get(name) {
+                let text = text.as_str().unwrap_or_default();
+                *value = parse_duration(text).context(|| format!(".umoci/{FILE}: {name}"))?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Changes the settings of the layout; what this program does not know stays in the file.
+    pub fn set_settings(&self, mut settings: Settings) -> Result<()> {
+        let mut file = self.read_settings()?;
+        for (name, value) in settings.fields() {
+            file.insert(name.to_owned(), format_duration(*value).into());
+        }
+        self.layout.put_private(FILE, &json::to_bytes(&file)?)
+    }
+
+    fn read_settings(&self) -> Result<Map<String, Value>> {
+        match self.layout.read_private(FILE)? {
+            Some(bytes) => json::parse(&bytes).context(|| format!("parse .umoci/{FILE}")),
+            None => Ok(Map::new()),
+        }
+    }
+}
+
+const UNITS: [(char, u64); 5] = [('w', 604_800), ('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+
+/// A duration as people write it: `90d`, `1h30m`, `0`.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`], naming the text.
+pub fn parse_duration(text: &str) -> Result<Duration> {
+    let invalid = || {
+        let text = format!("not a duration: {text:?} (write 45s, 30m, 24h, 7d, 2w, or several as 1h30m)");
+        Error::new(ErrorKind::Invalid, text)
+    };
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let (mut rest, mut seconds) = (text, 0_u64);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
+        let unit = UNITS
+            .iter()
+            .find(|(unit, _)| rest[end..].starts_with(*unit))
+            .ok_or_else(invalid)?;
+        let count: u64 = rest[..end].parse().map_err(|_| invalid())?;
+        let part = count.checked_mul(unit.1).ok_or_else(invalid)?;
+        seconds = seconds.checked_add(part).ok_or_else(invalid)?;
+        rest = &rest[end + 1..];
+    }
+    if text.is_empty() {
+        return Err(invalid());
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
+/// The form that [`parse_duration`] reads, to the second.
+pub fn format_duration(duration: Duration) -> String {
+    let mut seconds = duration.as_secs();
+    let mut out = String::new();
+    for (unit, size) in &UNITS[1..] {
+        if seconds >= *size {
+            out += &format!("{}{unit}", seconds / size);
+            seconds %= size;
+        }
+    }
+    if out.is_empty() { "0".to_owned() } else { out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreOptions;
+
+    #[test]
+    fn durations_are_read_and_written() {
+        for (text, seconds, back) in [
+            ("0", 0, "0"),
+            ("0s", 0, "0"),
+            ("90d", 7_776_000, "90d"),
+            ("1h30m", 5400, "1h30m"),
+            ("2w", 1_209_600, "14d"),
+            ("3661s", 3661, "1h1m1s"),
+        ] {
+            let duration = parse_duration(text).expect(text);
+            assert_eq!(duration.as_secs(), seconds, "{text}");
+            assert_eq!(format_duration(duration), back);
+        }
+        for bad in ["", "1", "d", "-1d", "1y", "1.5h", "99999999999999999999d", "1d "] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_stays_and_what_is_not_understood_is_an_error() {
+        let dir = tempfile::tempdir().expect("dir");
+        let store = Store::create(&dir.path().join("img"), StoreOptions::default()).expect("create");
+        assert_eq!(store.settings().expect("default"), Settings::default());
+        let path = store.layout().private_dir().join(FILE);
+        std::fs::create_dir_all(store.layout().private_dir()).expect("mkdir");
+        std::fs::write(&path, r#"{"new.one":[1],"gc.grace":"1d"}"#).expect("write");
+        let mut settings = store.settings().expect("settings");
+        assert_eq!(settings.gc_grace.as_secs(), 86_400);
+        settings.reflog_keep = Duration::from_secs(60);
+        store.set_settings(settings).expect("set");
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert_eq!(
+            text,
+            "{\"new.one\":[1],\"gc.grace\":\"1d\",\"reflog.keep\":\"1m\",\"reflog.expire\":\"90d\"}\n"
+        );
+        for bad in ["{", r#"{"gc.grace":"soon"}"#, r#"{"gc.grace":7}"#] {
+            std::fs::write(&path, bad).expect("write");
+            let err = store.settings().expect_err(bad).to_string();
+            assert!(err.contains("settings.json"), "{err}");
+        }
+    }
+}
