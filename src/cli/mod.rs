@@ -168,7 +168,7 @@ fn version() -> String {
         env!("CARGO_PKG_VERSION"),
         umoci::spec::IMAGE_SPEC_VERSION,
         umoci::spec::runtime::VERSION,
-        env!("CARGO_PKG_RUST_VERSION"),
+        env!("UMOCI_RUSTC"),
     )
 }
 

@@ -231,6 +231,17 @@ fn the_version_has_its_four_lines() {
     let lines: Vec<&str> = version.lines().collect();
     assert_eq!(lines[0], format!("umoci version {}", env!("CARGO_PKG_VERSION")));
     assert_eq!(lines[1..3], ["image spec: 1.1.1", "runtime spec: 1.0.2"]);
+    // The compiler that built the program is the one that built this test.
+    assert_eq!(lines[3..], [format!("rust: {}", env!("UMOCI_RUSTC"))]);
+    let numbers: Vec<u32> = env!("UMOCI_RUSTC")
+        .split(['.', '-'])
+        .take(3)
+        .map(|n| n.parse().expect("number"))
+        .collect();
+    assert!(
+        numbers.len() == 3 && (numbers[0], numbers[1]) >= (1, 90),
+        "{numbers:?}"
+    );
 }
 
 #[test]
