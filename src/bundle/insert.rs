@@ -31,10 +31,37 @@ pub enum Insertion {
     Whiteout(TreePath),
 }
 
-/// Writes a layer.
+/// Writes a layer, which [`Edit::add_layer`](crate::image::Edit::add_layer) makes part of an image.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if the source is not there, [`ErrorKind::Invalid`] for names that a layer cannot hold.
+/// [`ErrorKind::NotFound`] if the source is not there, [`ErrorKind::Invalid`] for names that a layer cannot hold (those
+/// that begin with `.wh.`) and for owners that the map of ids leaves out.
+///
+/// # Example: an image of a directory
+/// ```
+/// use umoci::bundle::{Insertion, insert};
+/// use umoci::image::Edit;
+/// use umoci::node::TreePath;
+/// use umoci::progress::Silent;
+/// use umoci::rootfs::PackOptions;
+/// use umoci::store::{Store, StoreOptions};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let dir = dir.path();
+/// std::fs::create_dir(dir.join("tree")).unwrap();
+/// std::fs::write(dir.join("tree/hello"), "world\n").unwrap();
+/// let store = Store::create(&dir.join("layout"), StoreOptions::default())?;
+///
+/// let mut txn = store.begin("example")?;
+/// let mut edit = Edit::blank("2026-01-02T03:04:05Z".to_owned());
+/// let tree = Insertion::Tree { source: dir.join("tree"), target: TreePath::root(), opaque: false };
+/// let layer = insert(&mut txn, &tree, edit.auto_compression(), &PackOptions::default(), &Silent)?;
+/// edit.add_layer(layer, None);
+/// edit.apply(&mut txn, &"app".parse()?)?;
+/// txn.commit()?;
+/// assert_eq!(store.names()?, ["app"]);
+/// # Ok::<(), umoci::error::Error>(())
+/// ```
 pub fn insert(
     txn: &mut Txn<'_>,
     what: &Insertion,

@@ -3,6 +3,43 @@
 //!
 //! A bundle is a directory with `rootfs/`, `config.json`, `umoci.json` and `sha256_<hex>.mtree`. Invariant: `unpack`
 //! that fails leaves nothing behind that it made, and never touches what was there before.
+//!
+//! # Example: unpack, change, repack
+//!
+//! ```
+//! use umoci::bundle::{RepackOptions, UnpackOptions, repack, unpack};
+//! use umoci::fs::IdMap;
+//! use umoci::image::{Edit, Image, Target, resolve_one};
+//! use umoci::progress::Silent;
+//! use umoci::store::{Store, StoreOptions};
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let dir = dir.path();
+//! # let store = Store::create(&dir.join("layout"), StoreOptions::default())?;
+//! # let mut txn = store.begin("example")?;
+//! # Edit::blank("2026-01-02T03:04:05Z".to_owned()).apply(&mut txn, &"app".parse()?)?;
+//! # txn.commit()?;
+//! # drop(store);
+//! let store = Store::open(&dir.join("layout"), StoreOptions::default())?;
+//! let image = Image::load(&store, resolve_one(&store, &Target::Name("app".parse()?))?)?;
+//!
+//! // As any user: a whole map of ids is for root.
+//! let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+//! let id_map = IdMap {
+//!     uids: vec![IdMap::parse_mapping(&format!("0:{uid}"))?],
+//!     gids: vec![IdMap::parse_mapping(&format!("0:{gid}"))?],
+//!     rootless: true,
+//! };
+//! let options = UnpackOptions { id_map, ..UnpackOptions::default() };
+//! let bundle = unpack(&store, &image, &dir.join("bundle"), &options, &Silent)?;
+//! std::fs::write(bundle.rootfs().join("motd"), "hello\n").unwrap();
+//!
+//! let new = "changed".parse()?;
+//! let done = repack(&store, &bundle, &new, |_author| Ok(None), &RepackOptions::default(), &Silent)?;
+//! assert!(done.changed);
+//! assert_eq!(store.names()?, ["app", "changed"]);
+//! # Ok::<(), umoci::error::Error>(())
+//! ```
 
 mod insert;
 mod meta;

@@ -19,29 +19,40 @@ use crate::store::Txn;
 const BUFFER: usize = 256 * 1024;
 
 /// Changes to one image, not yet written.
+///
+/// Begins as a copy of an image's documents ([`Edit::new`]) or with none ([`Edit::blank`]); all fields of `manifest` and
+/// `config` may be changed, those that this crate does not know (`extra`) are kept. [`Edit::apply`] writes the result as
+/// new blobs: the image that it began with stays as it is. See [the example](crate::image).
 #[derive(Clone, Debug)]
 pub struct Edit {
     walk: Vec<Descriptor>,
-    /// The manifest as it will be; its `config` is filled in when it is written.
+    /// The manifest as it will be; digest and size of its `config` are filled in when it is written. Layers are added
+    /// with [`Edit::add_layer`], which keeps the config in step.
     pub manifest: Manifest,
     /// The config as it will be.
     pub config: ImageConfig,
 }
 
 /// A layer that was written, not yet part of an image.
+///
+/// Made by [`NewLayer::write`], or from a directory or archive by `bundle::insert` and `bundle::add_archive`.
 #[derive(Clone, Debug)]
 pub struct NewLayer {
-    /// As a manifest names it.
+    /// As a manifest names it: media type, digest and size in bytes as stored, and the uncompressed size as the annotation
+    /// [`UNCOMPRESSED_SIZE`] where it differs.
     pub descriptor: Descriptor,
     /// Digest of the uncompressed tar.
     pub diff_id: Digest,
 }
 
 impl NewLayer {
-    /// Compresses and stores what `tar` writes, which must be a tar archive.
+    /// Compresses and stores what `tar` writes, which must be an uncompressed tar archive; that is not checked.
+    ///
+    /// The same archive gives the same bytes on any machine and number of threads. Memory does not grow with its size.
     ///
     /// # Errors
-    /// Whatever `tar` returns, or a failure to store.
+    /// Whatever `tar` returns, or a failure to store ([`ErrorKind::NoSpace`], [`ErrorKind::Denied`] and others). Nothing is
+    /// left behind then.
     pub fn write(
         txn: &mut Txn<'_>,
         compression: Compression,
@@ -92,6 +103,8 @@ impl Edit {
     }
 
     /// A new image for this machine's platform, without layers and without history.
+    ///
+    /// `created` is a time as RFC 3339 writes it; [`crate::image::time`] makes and checks such.
     pub fn blank(created: String) -> Self {
         let platform = Platform::host();
         let config = ImageConfig {
@@ -156,6 +169,10 @@ impl Edit {
     /// Writes config, manifest and the indexes above it, and points `tag` at the result.
     ///
     /// Returns the new way from the tag to the manifest. Nothing is tagged before the transaction is committed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] or [`ErrorKind::Corrupt`] if an index above the manifest is gone or damaged, and what keeps
+    /// blobs from being written.
     pub fn apply(self, txn: &mut Txn<'_>, tag: &RefName) -> Result<Vec<Descriptor>> {
         let Edit {
             mut walk,
