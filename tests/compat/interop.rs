@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What we write, as skopeo and buildah read it, and back.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-
 use crate::support::{Env, Image, Tree};
 
 /// An image with all that a configuration can have. Docker's formats of this age know no zstd.
@@ -111,82 +107,4 @@ fn buildah_builds_on_our_images_and_we_on_its() {
     env.sh(&format!(
         "{buildah} from --name again oci:out:again >/dev/null; {buildah} inspect again >/dev/null"
     ));
-}
-
-/// Rules of the image-spec's JSON schemas, for the documents that we write.
-#[test]
-fn every_document_follows_the_schemas_of_the_image_spec() {
-    let image = image();
-    let env = &image.env;
-    let digest = |v: &Value| {
-        v.as_str()
-            .is_some_and(|d| d.parse::<umoci::digest::Digest>().is_ok())
-    };
-    let descriptor = |d: &Value| {
-        let kind = d["mediaType"].as_str().expect("mediaType");
-        assert!(
-            kind.split('/').count() == 2 && digest(&d["digest"]) && d["size"].as_u64().is_some(),
-            "{d}"
-        );
-        let annotations = d
-            .get("annotations")
-            .map(|a| serde_json::from_value::<BTreeMap<String, String>>(a.clone()));
-        assert!(annotations.is_none_or(|a| a.is_ok()), "{d}");
-    };
-    let index: Value = serde_json::from_str(&env.read("img/index.json")).expect("JSON");
-    assert_eq!(
-        (
-            &index["schemaVersion"],
-            index["manifests"].as_array().map(Vec::len)
-        ),
-        (&2.into(), Some(1))
-    );
-    index["manifests"]
-        .as_array()
-        .expect("manifests")
-        .iter()
-        .for_each(descriptor);
-    let manifest = image.manifest();
-    assert_eq!(manifest["schemaVersion"], 2);
-    descriptor(&manifest["config"]);
-    manifest["layers"]
-        .as_array()
-        .expect("layers")
-        .iter()
-        .for_each(descriptor);
-    let config = image.config();
-    let strings = |v: &Value| v.as_array().is_none_or(|a| a.iter().all(Value::is_string));
-    let empty_objects = |v: &Value| {
-        v.as_object()
-            .is_none_or(|o| o.values().all(|v| *v == serde_json::json!({})))
-    };
-    assert!(
-        config["architecture"].is_string()
-            && config["os"].is_string()
-            && config["rootfs"]["type"] == "layers"
-    );
-    assert!(
-        config["rootfs"]["diff_ids"]
-            .as_array()
-            .expect("ids")
-            .iter()
-            .all(digest)
-    );
-    assert!(
-        ["Env", "Cmd", "Entrypoint"]
-            .iter()
-            .all(|k| strings(&config["config"][k]))
-    );
-    assert!(
-        ["ExposedPorts", "Volumes"]
-            .iter()
-            .all(|k| empty_objects(&config["config"][k]))
-    );
-    let steps = config["history"].as_array().expect("history");
-    let made = steps.iter().filter(|h| h["empty_layer"] != true).count();
-    assert_eq!(made, manifest["layers"].as_array().expect("layers").len());
-    for step in steps {
-        let created = step["created"].as_str().expect("created");
-        assert_eq!(umoci::image::time::parse(created).expect("RFC 3339"), created);
-    }
 }

@@ -3,4 +3,5 @@
 
 mod interop;
 mod real_image;
+mod schema;
 mod sequence;
