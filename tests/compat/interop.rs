@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What we write, as skopeo and buildah read it, and back.
+//! What we write, as skopeo, buildah and containerd read it, and back.
+
+use std::process::{Child, Command, Stdio};
 
 use crate::support::{Env, Image, Tree};
 
@@ -107,4 +109,109 @@ fn buildah_builds_on_our_images_and_we_on_its() {
     env.sh(&format!(
         "{buildah} from --name again oci:out:again >/dev/null; {buildah} inspect again >/dev/null"
     ));
+}
+
+/// A containerd of our own, with all that it has in one room.
+struct Containerd<'a> {
+    env: &'a Env,
+    child: Child,
+}
+
+impl<'a> Containerd<'a> {
+    fn start(env: &'a Env) -> Self {
+        let at = |name: &str| env.path(name).display().to_string();
+        env.write(
+            "containerd.toml",
+            format!(
+                "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+                 [grpc]\naddress = {:?}\n[ttrpc]\naddress = {:?}\n",
+                at("root"),
+                at("state"),
+                at("socket"),
+                at("ttrpc"),
+            ),
+        );
+        let log = std::fs::File::create(env.path("log")).expect("log");
+        let child = Command::new("containerd")
+            .args(["--config", &at("containerd.toml")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("containerd");
+        let mut containerd = Self { env, child };
+        // Each question takes its time, so this is some seconds at most.
+        let answers = (0..300).any(|_| {
+            let ended = containerd.child.try_wait().expect("state").is_some();
+            assert!(!ended, "containerd ended: {}", env.read("log"));
+            containerd.ctr("version").code == Some(0)
+        });
+        assert!(answers, "containerd does not answer: {}", env.read("log"));
+        containerd
+    }
+
+    fn ctr(&self, words: &str) -> crate::support::Output {
+        self.env
+            .run("ctr", ["--address", "socket"].into_iter().chain(words.split(' ')))
+    }
+}
+
+impl Drop for Containerd<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs containerd and root: run by tests/all.sh"]
+fn containerd_imports_unpacks_and_exports_our_images() {
+    // gzip and zstd, and a layer without compression on top.
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("mkdir src; echo x >src/f; chown 12:34 src/f; chmod 4750 src/f; ln src/f src/link; mkdir src/d");
+    env.umoci(["insert", "--image", "img", "--compress", "none", "src", "/opt"])
+        .ok();
+    env.umoci(["config", "--image", "img", "--config.cmd", "/bin/true"])
+        .ok();
+    env.umoci(["gc", "--layout", "img"]).ok();
+    env.sh("tar -C img -cf img.tar oci-layout index.json blobs");
+
+    let containerd = Containerd::start(env);
+    containerd
+        .ctr("images import --base-name ours --digests --snapshotter native img.tar")
+        .ok();
+    let digest = image.entry()["digest"].as_str().expect("digest").to_owned();
+    let list = containerd.ctr("images list").ok();
+    let line = list.lines().find(|l| l.starts_with("ours:latest "));
+    assert!(line.is_some_and(|l| l.contains(&digest)), "{list}");
+    let check = containerd.ctr("images check --snapshotter native").ok();
+    let line = check.lines().find(|l| l.starts_with("ours:latest "));
+    assert!(
+        line.is_some_and(|l| l.contains("complete (4/4)") && l.ends_with("true")),
+        "{check}"
+    );
+
+    // What it unpacked is what we unpack.
+    env.umoci(["raw", "unpack", "--image", "img", "tree"]).ok();
+    env.sh("mkdir mounted");
+    let target = env.path("mounted").display().to_string();
+    containerd
+        .ctr(&format!("images mount --snapshotter native ours:latest {target}"))
+        .ok();
+    let theirs = std::panic::catch_unwind(|| Tree::read(&env.path("mounted")));
+    containerd.ctr(&format!("images unmount {target}")).ok();
+    let mut theirs = theirs.expect("tree");
+    let mut ours = Tree::read(&env.path("tree"));
+    // containerd leaves directories with the time at which it put something into them.
+    for entry in ours.0.values_mut().chain(theirs.0.values_mut()) {
+        if entry.kind == "dir" {
+            entry.mtime = 0;
+        }
+    }
+    ours.assert_same(&theirs, "unpacked by containerd");
+
+    // And back again, the same bytes.
+    containerd.ctr("images export back.tar ours:latest").ok();
+    env.sh("mkdir back; tar -C back -xf back.tar; for f in img/blobs/sha256/*; do cmp $f back/blobs/sha256/${f##*/}; done");
 }
