@@ -3,13 +3,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Root;
 use crate::image::NewLayer;
 use crate::layer::LayerWriter;
 use crate::node::TreePath;
-use crate::progress::Monitor;
+use crate::progress::{Counted, Monitor, Task};
 use crate::rootfs::{PackOptions, pack_tree};
 use crate::spec::Compression;
 use crate::store::Txn;
@@ -70,7 +71,8 @@ pub fn insert(
     monitor: &dyn Monitor,
 ) -> Result<NewLayer> {
     NewLayer::write(txn, compression, |out| {
-        let mut writer = LayerWriter::new(out, b"/");
+        let task: Arc<dyn Task> = Arc::from(monitor.task("packing", None));
+        let mut writer = LayerWriter::new(Counted::new(out, &task), b"/");
         match what {
             Insertion::Whiteout(path) => writer.whiteout(path)?,
             Insertion::Tree {
@@ -107,22 +109,28 @@ fn open_source(source: &Path, rootless: bool) -> Result<(Root, TreePath)> {
     Ok((Root::open(above)?.rootless(rootless), name))
 }
 
-/// Makes a layer of the tar archive in the file at `path`, byte for byte.
+/// Makes a layer of the tar archive in the file at `path`, byte for byte. It must not be compressed, which is not checked.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] for a directory.
-pub fn add_archive(txn: &mut Txn<'_>, path: &Path, compression: Compression) -> Result<NewLayer> {
-    let mut file = crate::fs::open_file(path).context(|| "open new layer archive")?;
-    if file
-        .metadata()
-        .context(|| format!("stat {}", path.display()))?
-        .is_dir()
-    {
+pub fn add_archive(
+    txn: &mut Txn<'_>,
+    path: &Path,
+    compression: Compression,
+    monitor: &dyn Monitor,
+) -> Result<NewLayer> {
+    let file = crate::fs::open_file(path).context(|| "open new layer archive")?;
+    let meta = file.metadata().context(|| format!("stat {}", path.display()))?;
+    if meta.is_dir() {
         return Err(Error::new(
             ErrorKind::Invalid,
             format!("new layer archive is a directory: {}", path.display()),
         ));
     }
+    // Of a pipe nobody knows the size.
+    let total = meta.is_file().then_some(meta.len());
+    let task: Arc<dyn Task> = Arc::from(monitor.task("packing", total));
+    let mut file = Counted::new(file, &task);
     NewLayer::write(txn, compression, |mut out| {
         io::copy(&mut file, &mut out).context(|| format!("read {}", path.display()))?;
         Ok(out.flush()?)
