@@ -81,23 +81,31 @@ impl NewLayer {
 }
 
 impl Edit {
-    /// Starts from an image.
+    /// Starts from an image. One of Docker's media types becomes an OCI image, with the same layers.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for an image of Docker's media types, which can be read but not edited.
+    /// [`ErrorKind::Unsupported`] if it has no image manifest or no image config.
     pub fn new(image: &Image) -> Result<Self> {
-        for (descriptor, want) in [
-            (image.descriptor(), MediaType::MANIFEST),
-            (&image.manifest.value.config, MediaType::CONFIG),
+        let config_type = &image.manifest.value.config.media_type;
+        for (media_type, want) in [
+            (&image.descriptor().media_type, MediaClass::Manifest),
+            (config_type, MediaClass::Config),
         ] {
-            if descriptor.media_type != *want {
-                let text = format!("unsupported source type: {}", descriptor.media_type);
+            if media_type.class() != want {
+                let text = format!("unsupported source type: {media_type}");
                 return Err(Error::new(ErrorKind::Unsupported, text));
+            }
+        }
+        let mut manifest = image.manifest.value.clone();
+        if image.descriptor().media_type.is_docker() || config_type.is_docker() {
+            manifest.media_type = MediaType::MANIFEST.into();
+            for part in std::iter::once(&mut manifest.config).chain(&mut manifest.layers) {
+                part.media_type = part.media_type.to_oci();
             }
         }
         Ok(Self {
             walk: image.walk.clone(),
-            manifest: image.manifest.value.clone(),
+            manifest,
             config: image.config.value.clone(),
         })
     }
@@ -185,9 +193,10 @@ impl Edit {
             .last()
             .cloned()
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
-        let mut new = txn.put(&json::to_bytes(&manifest)?, old.media_type.clone())?;
+        let mut new = txn.put(&json::to_bytes(&manifest)?, old.media_type.to_oci())?;
         for at in (0..walk.len()).rev() {
             let replaced = Descriptor {
+                media_type: new.media_type.clone(),
                 digest: new.digest,
                 size: new.size,
                 data: None,
@@ -205,7 +214,7 @@ impl Edit {
                 .context(|| format!("read image index {}", parent.digest))?;
             let bytes = replace_child(&bytes, &old.digest, &new)?;
             old = parent.clone();
-            new = txn.put(&bytes, parent.media_type.clone())?;
+            new = txn.put(&bytes, parent.media_type.to_oci())?;
         }
         walk[0]
             .annotations
@@ -215,9 +224,15 @@ impl Edit {
     }
 }
 
-/// The bytes of an image index in which every entry of digest `old` names `new` instead; all else stays.
+/// The bytes of an image index in which every entry of digest `old` names `new` instead; all else stays. A list of
+/// Docker's becomes an image index.
 fn replace_child(index: &[u8], old: &Digest, new: &Descriptor) -> Result<Vec<u8>> {
     let mut document: Value = json::parse(index)?;
+    if let Some(own) = document.get_mut("mediaType")
+        && *own == MediaType::DOCKER_LIST
+    {
+        *own = MediaType::INDEX.into();
+    }
     let old = old.to_string();
     let entries = document
         .get_mut("manifests")
@@ -228,6 +243,9 @@ fn replace_child(index: &[u8], old: &Digest, new: &Descriptor) -> Result<Vec<u8>
         if entry.get("digest").and_then(Value::as_str) == Some(&old) {
             entry.insert("digest".to_owned(), new.digest.to_string().into());
             entry.insert("size".to_owned(), new.size.into());
+            if let Some(kind) = entry.get_mut("mediaType") {
+                *kind = new.media_type.as_str().into();
+            }
             entry.shift_remove("data");
         }
     }

@@ -3,6 +3,7 @@
 
 mod add_layer;
 mod config;
+mod docker;
 mod framework;
 mod gc;
 mod generate;

@@ -3,5 +3,5 @@
 
 mod interop;
 mod real_image;
-mod schema;
+pub mod schema;
 mod sequence;

@@ -353,7 +353,7 @@ fn the_rules_refuse_what_the_schemas_refuse() {
 
 /// Holds all documents of `img` against the schemas, and the parts of each image against one another. Returns how many
 /// images there are.
-fn check_layout(env: &Env) -> usize {
+pub fn check_layout(env: &Env) -> usize {
     let layout: Value = serde_json::from_str(&env.read("img/oci-layout")).expect("oci-layout");
     assert_eq!(layout, json!({"imageLayoutVersion": "1.0.0"}));
     let top: Value = serde_json::from_str(&env.read("img/index.json")).expect("index.json");
