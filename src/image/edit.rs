@@ -132,16 +132,11 @@ impl Edit {
 
     /// Appends a layer, with its history entry if there is one.
     ///
-    /// Layers below that no step speaks of get an entry each, so that the new one is that of the new layer.
+    /// With an entry, the history of what is below is made to agree with the layers first; see
+    /// [`Edit::add_empty_history`].
     pub fn add_layer(&mut self, layer: NewLayer, history: Option<History>) {
         if history.is_some() {
-            let steps = self.config.history.iter().filter(|h| !h.empty_layer).count();
-            let unknown = History {
-                comment: "no history of this layer".to_owned(),
-                ..History::default()
-            };
-            let missing = self.manifest.layers.len().saturating_sub(steps);
-            self.config.history.extend(std::iter::repeat_n(unknown, missing));
+            self.settle_history();
         }
         self.config.rootfs.diff_ids.push(layer.diff_id);
         self.manifest.layers.push(layer.descriptor);
@@ -152,11 +147,33 @@ impl Edit {
     }
 
     /// Notes a change that makes no layer.
+    ///
+    /// As many steps as there are layers have made one: layers that no step speaks of get an entry each, behind the steps
+    /// that are there, and steps for which no layer is left (the last ones, as [`stat`](super::stat()) has it) have made
+    /// none. `None` leaves the history as it is.
     pub fn add_empty_history(&mut self, history: Option<History>) {
+        if history.is_some() {
+            self.settle_history();
+        }
         self.config.history.extend(history.map(|h| History {
             empty_layer: true,
             ..h
         }));
+    }
+
+    fn settle_history(&mut self) {
+        let mut missing = self.manifest.layers.len();
+        for step in self.config.history.iter_mut().filter(|h| !h.empty_layer) {
+            match missing.checked_sub(1) {
+                Some(left) => missing = left,
+                None => step.empty_layer = true,
+            }
+        }
+        let unknown = History {
+            comment: "no history of this layer".to_owned(),
+            ..History::default()
+        };
+        self.config.history.extend(std::iter::repeat_n(unknown, missing));
     }
 
     /// The compression for a new layer when none is asked for: that of the topmost compressed layer, else gzip.

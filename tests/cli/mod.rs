@@ -8,6 +8,7 @@ mod framework;
 mod gc;
 mod generate;
 mod golden;
+mod history;
 mod ids;
 mod import;
 mod init;
