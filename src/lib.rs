@@ -7,6 +7,9 @@
 //! library counts and how far it is, it tells a [`progress::Monitor`]; it never prints, prompts, exits or reads the
 //! environment.
 //!
+//! Examples: [an image of a directory](bundle::insert), [unpack, change, repack](bundle), [another
+//! configuration](image), and here a tag for a bare digest:
+//!
 //! ```
 //! use umoci::image::Edit;
 //! use umoci::store::{GcOptions, Store, StoreOptions};
@@ -36,7 +39,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The example of the guide compiles.
+/// The example of the guide does what it says.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/rust.md")]
 struct Guide;

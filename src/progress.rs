@@ -5,6 +5,8 @@
 //! can say "this read no layer".
 
 use std::fmt;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,8 +53,70 @@ pub trait Monitor: Send + Sync {
 
 /// A task under way; dropping it ends it.
 pub trait Task: Send + Sync {
-    /// The task got `n` bytes or items further.
+    /// The task got `n` bytes or items further; 0 says that it is alive.
     fn advance(&self, n: u64);
+}
+
+/// Bytes that pass before a [`Counted`] tells its task.
+const STEP: u64 = 1 << 20;
+
+/// A reader or writer that tells a task how many bytes have passed, a MiB at a time and the rest in the end.
+pub struct Counted<T> {
+    inner: T,
+    task: Arc<dyn Task>,
+    passed: u64,
+}
+
+impl<T> Counted<T> {
+    /// Counts what passes through `inner` for `task`.
+    pub fn new(inner: T, task: &Arc<dyn Task>) -> Self {
+        Self {
+            inner,
+            task: Arc::clone(task),
+            passed: 0,
+        }
+    }
+
+    fn passed(&mut self, n: usize) {
+        self.passed += n as u64;
+        if self.passed >= STEP {
+            self.task.advance(std::mem::take(&mut self.passed));
+        }
+    }
+}
+
+impl<T: Read> Read for Counted<T> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.passed(n);
+        Ok(n)
+    }
+}
+
+impl<T: Write> Write for Counted<T> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(buf)?;
+        self.passed(n);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<T> Drop for Counted<T> {
+    fn drop(&mut self) {
+        self.task.advance(self.passed);
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Counted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counted")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A monitor that ignores everything.
@@ -75,17 +139,52 @@ impl Monitor for Silent {
     fn info(&self, _message: fmt::Arguments<'_>) {}
 }
 
-/// A monitor that keeps counts and warnings for a test to look at.
+/// A task as a [`Recorder`] keeps it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TaskRecord {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes or items, if it was known.
+    pub total: Option<u64>,
+    /// How far each step went, in order.
+    pub steps: Vec<u64>,
+}
+
+/// A monitor that keeps counts, tasks and warnings for a test to look at.
 #[derive(Debug, Default)]
 pub struct Recorder {
     counts: [AtomicU64; Counter::COUNT],
     warnings: Mutex<Vec<String>>,
+    tasks: Mutex<Vec<Arc<Mutex<TaskRecord>>>>,
+}
+
+impl Task for Mutex<TaskRecord> {
+    fn advance(&self, n: u64) {
+        if let Ok(mut task) = self.lock() {
+            task.steps.push(n);
+        }
+    }
+}
+
+impl Task for Arc<Mutex<TaskRecord>> {
+    fn advance(&self, n: u64) {
+        self.as_ref().advance(n);
+    }
 }
 
 impl Recorder {
     /// What a counter stands at.
     pub fn get(&self, counter: Counter) -> u64 {
         self.counts[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// The tasks so far, in order.
+    pub fn tasks(&self) -> Vec<TaskRecord> {
+        let tasks = self.tasks.lock().map(|t| t.clone()).unwrap_or_default();
+        tasks
+            .iter()
+            .filter_map(|t| t.lock().ok().map(|t| t.clone()))
+            .collect()
     }
 
     /// The warnings so far, in order.
@@ -99,8 +198,16 @@ impl Monitor for Recorder {
         self.counts[counter as usize].fetch_add(n, Ordering::Relaxed);
     }
 
-    fn task(&self, _name: &str, _total: Option<u64>) -> Box<dyn Task> {
-        Box::new(Silent)
+    fn task(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
+        let task = Arc::new(Mutex::new(TaskRecord {
+            name: name.to_owned(),
+            total,
+            steps: Vec::new(),
+        }));
+        if let Ok(mut tasks) = self.tasks.lock() {
+            tasks.push(Arc::clone(&task));
+        }
+        Box::new(task)
     }
 
     fn warn(&self, message: fmt::Arguments<'_>) {
@@ -110,4 +217,24 @@ impl Monitor for Recorder {
     }
 
     fn info(&self, _message: fmt::Arguments<'_>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_told_in_large_steps_and_none_is_lost() {
+        let recorder = Recorder::default();
+        let task: Arc<dyn Task> = Arc::from(recorder.task("t", None));
+        let mut buffer = vec![0; 300 << 10];
+        let mut reader = Counted::new(io::repeat(0).take(3_000_000), &task);
+        while reader.read(&mut buffer).expect("zeros") > 0 {}
+        drop(reader);
+        let mut writer = Counted::new(io::sink(), &task);
+        writer.write_all(&buffer).expect("sink");
+        drop(writer);
+        let steps = &recorder.tasks()[0].steps;
+        assert_eq!(*steps, [1_228_800, 1_228_800, 542_400, 307_200]);
+    }
 }

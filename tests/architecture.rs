@@ -140,8 +140,12 @@ fn paths_of_the_host_are_used_in_two_places() {
         "fs/mod.rs",
     ];
     for (name, text) in files() {
+        // Examples in comments may do as they like.
+        let lines = code(&text).lines().filter(|l| !l.trim_start().starts_with("//"));
         // Handles to open files are fine anywhere; opening one by a path is not.
-        let code = code(&text)
+        let code = lines
+            .collect::<Vec<_>>()
+            .join("\n")
             .replace("std::fs::File;", "")
             .replace("std::fs::TryLockError", "");
         let uses = code.contains("std::fs");

@@ -3,13 +3,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Root;
 use crate::image::NewLayer;
 use crate::layer::LayerWriter;
 use crate::node::TreePath;
-use crate::progress::Monitor;
+use crate::progress::{Counted, Monitor, Task};
 use crate::rootfs::{PackOptions, pack_tree};
 use crate::spec::Compression;
 use crate::store::Txn;
@@ -31,10 +32,37 @@ pub enum Insertion {
     Whiteout(TreePath),
 }
 
-/// Writes a layer.
+/// Writes a layer, which [`Edit::add_layer`](crate::image::Edit::add_layer) makes part of an image.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if the source is not there, [`ErrorKind::Invalid`] for names that a layer cannot hold.
+/// [`ErrorKind::NotFound`] if the source is not there, [`ErrorKind::Invalid`] for names that a layer cannot hold (those
+/// that begin with `.wh.`) and for owners that the map of ids leaves out.
+///
+/// # Example: an image of a directory
+/// ```
+/// use umoci::bundle::{Insertion, insert};
+/// use umoci::image::Edit;
+/// use umoci::node::TreePath;
+/// use umoci::progress::Silent;
+/// use umoci::rootfs::PackOptions;
+/// use umoci::store::{Store, StoreOptions};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let dir = dir.path();
+/// std::fs::create_dir(dir.join("tree")).unwrap();
+/// std::fs::write(dir.join("tree/hello"), "world\n").unwrap();
+/// let store = Store::create(&dir.join("layout"), StoreOptions::default())?;
+///
+/// let mut txn = store.begin("example")?;
+/// let mut edit = Edit::blank("2026-01-02T03:04:05Z".to_owned());
+/// let tree = Insertion::Tree { source: dir.join("tree"), target: TreePath::root(), opaque: false };
+/// let layer = insert(&mut txn, &tree, edit.auto_compression(), &PackOptions::default(), &Silent)?;
+/// edit.add_layer(layer, None);
+/// edit.apply(&mut txn, &"app".parse()?)?;
+/// txn.commit()?;
+/// assert_eq!(store.names()?, ["app"]);
+/// # Ok::<(), umoci::error::Error>(())
+/// ```
 pub fn insert(
     txn: &mut Txn<'_>,
     what: &Insertion,
@@ -43,7 +71,8 @@ pub fn insert(
     monitor: &dyn Monitor,
 ) -> Result<NewLayer> {
     NewLayer::write(txn, compression, |out| {
-        let mut writer = LayerWriter::new(out, b"/");
+        let task: Arc<dyn Task> = Arc::from(monitor.task("packing", None));
+        let mut writer = LayerWriter::new(Counted::new(out, &task), b"/");
         match what {
             Insertion::Whiteout(path) => writer.whiteout(path)?,
             Insertion::Tree {
@@ -80,22 +109,28 @@ fn open_source(source: &Path, rootless: bool) -> Result<(Root, TreePath)> {
     Ok((Root::open(above)?.rootless(rootless), name))
 }
 
-/// Makes a layer of the tar archive in the file at `path`, byte for byte.
+/// Makes a layer of the tar archive in the file at `path`, byte for byte. It must not be compressed, which is not checked.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] for a directory.
-pub fn add_archive(txn: &mut Txn<'_>, path: &Path, compression: Compression) -> Result<NewLayer> {
-    let mut file = crate::fs::open_file(path).context(|| "open new layer archive")?;
-    if file
-        .metadata()
-        .context(|| format!("stat {}", path.display()))?
-        .is_dir()
-    {
+pub fn add_archive(
+    txn: &mut Txn<'_>,
+    path: &Path,
+    compression: Compression,
+    monitor: &dyn Monitor,
+) -> Result<NewLayer> {
+    let file = crate::fs::open_file(path).context(|| "open new layer archive")?;
+    let meta = file.metadata().context(|| format!("stat {}", path.display()))?;
+    if meta.is_dir() {
         return Err(Error::new(
             ErrorKind::Invalid,
             format!("new layer archive is a directory: {}", path.display()),
         ));
     }
+    // Of a pipe nobody knows the size.
+    let total = meta.is_file().then_some(meta.len());
+    let task: Arc<dyn Task> = Arc::from(monitor.task("packing", total));
+    let mut file = Counted::new(file, &task);
     NewLayer::write(txn, compression, |mut out| {
         io::copy(&mut file, &mut out).context(|| format!("read {}", path.display()))?;
         Ok(out.flush()?)

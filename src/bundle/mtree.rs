@@ -8,7 +8,7 @@ use crate::error::{Result, ResultExt};
 use crate::fs::Root;
 use crate::mtree::{Header, Keyword, Keywords, Mtree, compare};
 use crate::node::{Change, Inode, NodeKind, TreePath};
-use crate::progress::{Counter, Monitor};
+use crate::progress::{Counter, Monitor, Task};
 use crate::rootfs::{FileDigests, scan};
 
 /// A manifest file larger than this is refused, in bytes.
@@ -32,12 +32,14 @@ pub(super) fn write(
 /// The manifest of the tree as it is now.
 pub(super) fn take(root: &Root, known: Option<&FileDigests>, monitor: &dyn Monitor) -> Result<Mtree> {
     let mut mtree = Mtree::new();
+    let task = monitor.task("reading the tree", None);
     for item in scan(root)? {
         let (path, inode) = item?;
+        task.advance(0);
         let digest = match &inode.node.kind {
             NodeKind::File { .. } => match known.and_then(|k| k.get(&inode)) {
                 Some(digest) => Some(digest),
-                None => Some(sha256(root, &path, monitor)?),
+                None => Some(sha256(root, &path, &*task, monitor)?),
             },
             _ => None,
         };
@@ -56,10 +58,14 @@ pub(super) fn changes(
     let path = bundle.mtree(manifest);
     let bytes = crate::fs::read_file(&path, MAX_FILE)?;
     let recorded = Mtree::parse(&bytes).context(|| format!("parse {}", path.display()))?;
+    let task = monitor.task("comparing", None);
     let mut value = |path: &TreePath, _: &Inode, _: Keyword| {
-        Ok(crate::digest::hex(sha256(root, path, monitor)?.as_bytes()))
+        Ok(crate::digest::hex(
+            sha256(root, path, &*task, monitor)?.as_bytes(),
+        ))
     };
-    let found = compare(&recorded, scan(root)?, &Keywords::umoci(), &mut value)?;
+    let items = scan(root)?.inspect(|_| task.advance(0));
+    let found = compare(&recorded, items, &Keywords::umoci(), &mut value)?;
     Ok(found
         .into_iter()
         .map(|d| Change {
@@ -69,7 +75,7 @@ pub(super) fn changes(
         .collect())
 }
 
-fn sha256(root: &Root, path: &TreePath, monitor: &dyn Monitor) -> Result<Digest> {
+fn sha256(root: &Root, path: &TreePath, task: &dyn Task, monitor: &dyn Monitor) -> Result<Digest> {
     use std::io::Read as _;
     let mut file = root.open_file(path)?;
     let mut hasher = Hasher::new(crate::digest::Algorithm::Sha256);
@@ -82,5 +88,6 @@ fn sha256(root: &Root, path: &TreePath, monitor: &dyn Monitor) -> Result<Digest>
         }
         hasher.update(&buffer[..n]);
         monitor.count(Counter::BytesHashed, n as u64);
+        task.advance(n as u64);
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From a changed bundle to a new image: what differs from the manifest becomes a layer.
 
+use std::sync::Arc;
+
 use super::meta::Meta;
 use super::{Bundle, mtree};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -8,7 +10,7 @@ use crate::fs::Root;
 use crate::image::{Edit, Image, NewLayer};
 use crate::layer::LayerWriter;
 use crate::node::{Time, TreePath};
-use crate::progress::{Counter, Monitor};
+use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::rootfs::{PackOptions, filter_masked, pack};
 use crate::spec::{Compression, Descriptor, History, RefName};
 use crate::store::Store;
@@ -95,7 +97,8 @@ pub fn repack(
             clamp_mtime: opts.clamp_mtime,
         };
         let layer = NewLayer::write(&mut txn, compression, |out| {
-            let mut writer = LayerWriter::new(out, b".");
+            let task: Arc<dyn Task> = Arc::from(monitor.task("packing", None));
+            let mut writer = LayerWriter::new(Counted::new(out, &task), b".");
             pack(&root, &changes, &mut writer, &pack_options, monitor)?;
             writer.finish().map(|_| ())
         })

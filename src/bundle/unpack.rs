@@ -2,6 +2,7 @@
 //! From an image to a bundle: layers in order, then the runtime configuration, the manifest of the tree, `umoci.json`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::meta::Meta;
 use super::runtime::{RuntimeOptions, resolv_conf, runtime_config};
@@ -11,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{IdMap, Root};
 use crate::image::{Image, Layer};
 use crate::layer::{LayerReader, LayerStream, Limits};
-use crate::progress::{Counter, Monitor};
+use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::rootfs::{ExtractOptions, Extractor, FileDigests};
 use crate::spec::json;
 use crate::store::Store;
@@ -193,12 +194,11 @@ fn unpack_rootfs(
     let mut extractor = Extractor::new(root, extract, monitor);
     extractor.prepare()?;
     let total = layers.iter().map(|l| l.descriptor.size).sum();
-    let task = monitor.task("unpacking", Some(total));
+    let task: Arc<dyn Task> = Arc::from(monitor.task("unpacking", Some(total)));
     for layer in &layers {
         monitor.info(format_args!("unpack layer: {}", layer.descriptor.digest));
-        apply(store, layer, &mut extractor, &opts.limits, monitor)
+        apply(store, layer, &mut extractor, &opts.limits, &task, monitor)
             .context(|| format!("layer {}", layer.descriptor.digest))?;
-        task.advance(layer.descriptor.size);
     }
     extractor.finish()
 }
@@ -208,9 +208,10 @@ fn apply(
     layer: &Layer<'_>,
     extractor: &mut Extractor<'_>,
     limits: &Limits,
+    task: &Arc<dyn Task>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let blob = store.open_blob(layer.descriptor)?;
+    let blob = Counted::new(store.open_blob(layer.descriptor)?, task);
     monitor.count(Counter::LayersDecompressed, 1);
     monitor.count(Counter::BlobBytesRead, layer.descriptor.size);
     let algorithm: Algorithm = layer.diff_id.algorithm();

@@ -50,7 +50,8 @@ impl Failure {
     pub fn hint(&self) -> Option<&'static str> {
         let Failure::Error(err) = self else { return None };
         match err.kind() {
-            ErrorKind::Denied if !rustix::process::geteuid().is_root() => {
+            // Root of a user namespace may do less than root.
+            ErrorKind::Denied if !rustix::process::geteuid().is_root() || umoci::fs::in_user_namespace() => {
                 Some("umoci encountered a permission error: maybe --rootless will help?")
             }
             _ => None,

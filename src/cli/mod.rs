@@ -14,6 +14,7 @@ mod init;
 mod insert;
 mod list;
 mod new;
+mod profile;
 mod raw;
 mod refs;
 mod remove;
@@ -56,6 +57,9 @@ struct Cli {
     /// when to draw progress bars (auto, never)
     #[arg(long, value_name = "value", default_value = "auto")]
     progress: String,
+    /// write where CPU time went to a file that 'go tool pprof' reads
+    #[arg(long, value_name = "file", hide = true)]
+    cpu_profile: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -164,7 +168,7 @@ fn version() -> String {
         env!("CARGO_PKG_VERSION"),
         umoci::spec::IMAGE_SPEC_VERSION,
         umoci::spec::runtime::VERSION,
-        env!("CARGO_PKG_RUST_VERSION"),
+        env!("UMOCI_RUSTC"),
     )
 }
 
@@ -176,6 +180,13 @@ impl Cli {
             Err(failure) => return finish(&fallback, Err(failure)),
         };
         let ui = Ui::new(level, progress);
+        let profile = match &self.cpu_profile {
+            Some(path) if !path.is_empty() => match profile::Profile::start(path, ui.step()) {
+                Ok(profile) => Some(profile),
+                Err(failure) => return finish(&ui, Err(failure)),
+            },
+            _ => None,
+        };
         let outcome = match self.command {
             Command::Config(command) => command.run(&ui),
             Command::Insert(command) => command.run(&ui),
@@ -195,7 +206,9 @@ impl Cli {
             Command::Import(command) => command.run(&ui),
             Command::Export(command) => command.run(&ui),
         };
-        match outcome {
+        // A run that failed has its profile too, but its own error counts.
+        let profiled = profile.map_or(Ok(()), profile::Profile::finish);
+        match outcome.and(profiled) {
             Err(Failure::Usage(path, text)) => {
                 let path: Vec<String> = path.iter().map(|&p| p.to_owned()).collect();
                 usage(&ui, &definition(), &path, &text)

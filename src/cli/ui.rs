@@ -11,6 +11,7 @@ use serde::Serialize;
 use umoci::progress::{Counter, Monitor, Task};
 
 use super::failure::{Failure, Outcome};
+use super::profile::Step;
 
 /// How much is said on stderr, the least first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -56,6 +57,7 @@ pub struct Ui {
     color: bool,
     bars: bool,
     line: Mutex<()>,
+    step: Step,
 }
 
 impl Ui {
@@ -69,7 +71,17 @@ impl Ui {
             color,
             bars,
             line: Mutex::new(()),
+            step: Step::default(),
         }
+    }
+
+    /// What the job is at.
+    pub fn step(&self) -> &Step {
+        &self.step
+    }
+
+    fn set_step(&self, step: &str) {
+        step.clone_into(&mut self.step.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Writes one log line if the level allows it. A fatal one is always written.
@@ -121,6 +133,7 @@ impl Monitor for Ui {
     fn count(&self, _counter: Counter, _n: u64) {}
 
     fn task(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
+        self.set_step(name);
         if !self.bars {
             return Box::new(umoci::progress::Silent);
         }
@@ -145,7 +158,13 @@ impl Monitor for Ui {
     }
 
     fn info(&self, message: fmt::Arguments<'_>) {
-        self.log(Level::Info, &message.to_string());
+        let message = message.to_string();
+        self.log(Level::Info, &message);
+        self.set_step(if message == "... done" {
+            ""
+        } else {
+            message.trim_end_matches(" ...")
+        });
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::resolve::here;
 use super::{Dir, Root};
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::{Inode, Node, NodeKind, Time, TreePath, Xattrs};
 
 /// Extended attributes that belong to the host: never stored in a layer, never set or cleared by one.
@@ -182,11 +182,21 @@ impl Root {
     }
 
     /// Sets the owner of `name` in `dir`, links not followed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] also for an id that the user namespace of this process does not have.
     pub(crate) fn chown(&self, dir: &Dir, name: &[u8], uid: u32, gid: u32) -> Result<()> {
-        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        let chown = || rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
+        let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        let chown = || rustix::fs::chownat(dir, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW);
         self.permitted(dir, chown)
-            .map_err(|e| here(e, &super::join(dir, name)))
+            .map_err(|err| match err {
+                Errno::INVAL => {
+                    let path = super::join(dir, name);
+                    let text = format!("{path}: this user namespace has no owner {uid}:{gid}");
+                    Error::new(ErrorKind::Denied, text)
+                }
+                err => here(err, &super::join(dir, name)),
+            })
             .context(|| "chown")
     }
 

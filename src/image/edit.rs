@@ -19,29 +19,40 @@ use crate::store::Txn;
 const BUFFER: usize = 256 * 1024;
 
 /// Changes to one image, not yet written.
+///
+/// Begins as a copy of an image's documents ([`Edit::new`]) or with none ([`Edit::blank`]); all fields of `manifest` and
+/// `config` may be changed, those that this crate does not know (`extra`) are kept. [`Edit::apply`] writes the result as
+/// new blobs: the image that it began with stays as it is. See [the example](crate::image).
 #[derive(Clone, Debug)]
 pub struct Edit {
     walk: Vec<Descriptor>,
-    /// The manifest as it will be; its `config` is filled in when it is written.
+    /// The manifest as it will be; digest and size of its `config` are filled in when it is written. Layers are added
+    /// with [`Edit::add_layer`], which keeps the config in step.
     pub manifest: Manifest,
     /// The config as it will be.
     pub config: ImageConfig,
 }
 
 /// A layer that was written, not yet part of an image.
+///
+/// Made by [`NewLayer::write`], or from a directory or archive by `bundle::insert` and `bundle::add_archive`.
 #[derive(Clone, Debug)]
 pub struct NewLayer {
-    /// As a manifest names it.
+    /// As a manifest names it: media type, digest and size in bytes as stored, and the uncompressed size as the annotation
+    /// [`UNCOMPRESSED_SIZE`] where it differs.
     pub descriptor: Descriptor,
     /// Digest of the uncompressed tar.
     pub diff_id: Digest,
 }
 
 impl NewLayer {
-    /// Compresses and stores what `tar` writes, which must be a tar archive.
+    /// Compresses and stores what `tar` writes, which must be an uncompressed tar archive; that is not checked.
+    ///
+    /// The same archive gives the same bytes on any machine and number of threads. Memory does not grow with its size.
     ///
     /// # Errors
-    /// Whatever `tar` returns, or a failure to store.
+    /// Whatever `tar` returns, or a failure to store ([`ErrorKind::NoSpace`], [`ErrorKind::Denied`] and others). Nothing is
+    /// left behind then.
     pub fn write(
         txn: &mut Txn<'_>,
         compression: Compression,
@@ -70,28 +81,38 @@ impl NewLayer {
 }
 
 impl Edit {
-    /// Starts from an image.
+    /// Starts from an image. One of Docker's media types becomes an OCI image, with the same layers.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for an image of Docker's media types, which can be read but not edited.
+    /// [`ErrorKind::Unsupported`] if it has no image manifest or no image config.
     pub fn new(image: &Image) -> Result<Self> {
-        for (descriptor, want) in [
-            (image.descriptor(), MediaType::MANIFEST),
-            (&image.manifest.value.config, MediaType::CONFIG),
+        let config_type = &image.manifest.value.config.media_type;
+        for (media_type, want) in [
+            (&image.descriptor().media_type, MediaClass::Manifest),
+            (config_type, MediaClass::Config),
         ] {
-            if descriptor.media_type != *want {
-                let text = format!("unsupported source type: {}", descriptor.media_type);
+            if media_type.class() != want {
+                let text = format!("unsupported source type: {media_type}");
                 return Err(Error::new(ErrorKind::Unsupported, text));
+            }
+        }
+        let mut manifest = image.manifest.value.clone();
+        if image.descriptor().media_type.is_docker() || config_type.is_docker() {
+            manifest.media_type = MediaType::MANIFEST.into();
+            for part in std::iter::once(&mut manifest.config).chain(&mut manifest.layers) {
+                part.media_type = part.media_type.to_oci();
             }
         }
         Ok(Self {
             walk: image.walk.clone(),
-            manifest: image.manifest.value.clone(),
+            manifest,
             config: image.config.value.clone(),
         })
     }
 
     /// A new image for this machine's platform, without layers and without history.
+    ///
+    /// `created` is a time as RFC 3339 writes it; [`crate::image::time`] makes and checks such.
     pub fn blank(created: String) -> Self {
         let platform = Platform::host();
         let config = ImageConfig {
@@ -111,16 +132,11 @@ impl Edit {
 
     /// Appends a layer, with its history entry if there is one.
     ///
-    /// Layers below that no step speaks of get an entry each, so that the new one is that of the new layer.
+    /// With an entry, the history of what is below is made to agree with the layers first; see
+    /// [`Edit::add_empty_history`].
     pub fn add_layer(&mut self, layer: NewLayer, history: Option<History>) {
         if history.is_some() {
-            let steps = self.config.history.iter().filter(|h| !h.empty_layer).count();
-            let unknown = History {
-                comment: "no history of this layer".to_owned(),
-                ..History::default()
-            };
-            let missing = self.manifest.layers.len().saturating_sub(steps);
-            self.config.history.extend(std::iter::repeat_n(unknown, missing));
+            self.settle_history();
         }
         self.config.rootfs.diff_ids.push(layer.diff_id);
         self.manifest.layers.push(layer.descriptor);
@@ -131,11 +147,33 @@ impl Edit {
     }
 
     /// Notes a change that makes no layer.
+    ///
+    /// As many steps as there are layers have made one: layers that no step speaks of get an entry each, behind the steps
+    /// that are there, and steps for which no layer is left (the last ones, as [`stat`](super::stat()) has it) have made
+    /// none. `None` leaves the history as it is.
     pub fn add_empty_history(&mut self, history: Option<History>) {
+        if history.is_some() {
+            self.settle_history();
+        }
         self.config.history.extend(history.map(|h| History {
             empty_layer: true,
             ..h
         }));
+    }
+
+    fn settle_history(&mut self) {
+        let mut missing = self.manifest.layers.len();
+        for step in self.config.history.iter_mut().filter(|h| !h.empty_layer) {
+            match missing.checked_sub(1) {
+                Some(left) => missing = left,
+                None => step.empty_layer = true,
+            }
+        }
+        let unknown = History {
+            comment: "no history of this layer".to_owned(),
+            ..History::default()
+        };
+        self.config.history.extend(std::iter::repeat_n(unknown, missing));
     }
 
     /// The compression for a new layer when none is asked for: that of the topmost compressed layer, else gzip.
@@ -156,6 +194,10 @@ impl Edit {
     /// Writes config, manifest and the indexes above it, and points `tag` at the result.
     ///
     /// Returns the new way from the tag to the manifest. Nothing is tagged before the transaction is committed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] or [`ErrorKind::Corrupt`] if an index above the manifest is gone or damaged, and what keeps
+    /// blobs from being written.
     pub fn apply(self, txn: &mut Txn<'_>, tag: &RefName) -> Result<Vec<Descriptor>> {
         let Edit {
             mut walk,
@@ -168,9 +210,10 @@ impl Edit {
             .last()
             .cloned()
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
-        let mut new = txn.put(&json::to_bytes(&manifest)?, old.media_type.clone())?;
+        let mut new = txn.put(&json::to_bytes(&manifest)?, old.media_type.to_oci())?;
         for at in (0..walk.len()).rev() {
             let replaced = Descriptor {
+                media_type: new.media_type.clone(),
                 digest: new.digest,
                 size: new.size,
                 data: None,
@@ -188,7 +231,7 @@ impl Edit {
                 .context(|| format!("read image index {}", parent.digest))?;
             let bytes = replace_child(&bytes, &old.digest, &new)?;
             old = parent.clone();
-            new = txn.put(&bytes, parent.media_type.clone())?;
+            new = txn.put(&bytes, parent.media_type.to_oci())?;
         }
         walk[0]
             .annotations
@@ -198,9 +241,15 @@ impl Edit {
     }
 }
 
-/// The bytes of an image index in which every entry of digest `old` names `new` instead; all else stays.
+/// The bytes of an image index in which every entry of digest `old` names `new` instead; all else stays. A list of
+/// Docker's becomes an image index.
 fn replace_child(index: &[u8], old: &Digest, new: &Descriptor) -> Result<Vec<u8>> {
     let mut document: Value = json::parse(index)?;
+    if let Some(own) = document.get_mut("mediaType")
+        && *own == MediaType::DOCKER_LIST
+    {
+        *own = MediaType::INDEX.into();
+    }
     let old = old.to_string();
     let entries = document
         .get_mut("manifests")
@@ -211,6 +260,9 @@ fn replace_child(index: &[u8], old: &Digest, new: &Descriptor) -> Result<Vec<u8>
         if entry.get("digest").and_then(Value::as_str) == Some(&old) {
             entry.insert("digest".to_owned(), new.digest.to_string().into());
             entry.insert("size".to_owned(), new.size.into());
+            if let Some(kind) = entry.get_mut("mediaType") {
+                *kind = new.media_type.as_str().into();
+            }
             entry.shift_remove("data");
         }
     }

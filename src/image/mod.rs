@@ -3,6 +3,40 @@
 //!
 //! Invariant: an [`Image`] holds the verified bytes of its documents; a change makes new documents and never
 //! alters a blob. Knows nothing of trees on disk.
+//!
+//! # Example: change the configuration of an image
+//!
+//! ```
+//! use umoci::image::{Edit, Image, Target, resolve_one};
+//! use umoci::spec::History;
+//! use umoci::store::{Store, StoreOptions};
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! let store = Store::create(&dir.path().join("layout"), StoreOptions::default())?;
+//! # let mut txn = store.begin("example")?;
+//! # Edit::blank("2026-01-02T03:04:05Z".to_owned()).apply(&mut txn, &"app".parse()?)?;
+//! # txn.commit()?;
+//! let app = Target::Name("app".parse()?);
+//! let image = Image::load(&store, resolve_one(&store, &app)?)?;
+//!
+//! let mut edit = Edit::new(&image)?;
+//! edit.config.config.cmd = vec!["/bin/app".to_owned()];
+//! edit.config.config.env.push("LANG=C".to_owned());
+//! edit.config.config.labels.insert("stage".to_owned(), "test".to_owned());
+//! edit.add_empty_history(Some(History {
+//!     created: Some("2026-01-02T03:04:05Z".to_owned()),
+//!     created_by: "example".to_owned(),
+//!     ..History::default()
+//! }));
+//! let mut txn = store.begin("example")?;
+//! edit.apply(&mut txn, &"app".parse()?)?;
+//! txn.commit()?;
+//!
+//! let changed = Image::load(&store, resolve_one(&store, &app)?)?;
+//! assert_eq!(changed.config.value.config.cmd, ["/bin/app"]);
+//! assert!(changed.config.value.history[0].empty_layer);
+//! # Ok::<(), umoci::error::Error>(())
+//! ```
 
 mod edit;
 mod select;
@@ -18,24 +52,27 @@ use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaClass, Ra
 use crate::store::Store;
 
 /// An image manifest with its config, and the descriptors that lead to it.
+///
+/// Got with [`Image::load`] from what [`resolve_one`] finds; changed with an [`Edit`].
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// From the entry in `index.json` down to the manifest, which is last.
+    /// From the entry in `index.json` down to the manifest, which is last: one descriptor, and one more for each image
+    /// index on the way. Never empty.
     pub walk: Vec<Descriptor>,
-    /// The manifest.
+    /// The manifest, as bytes and as data. Spec: image-spec, manifest.
     pub manifest: Raw<Manifest>,
-    /// The config.
+    /// The config, as bytes and as data. Spec: image-spec, config.
     pub config: Raw<ImageConfig>,
 }
 
 /// One layer of an image: what the manifest and the config say of it.
 #[derive(Clone, Debug)]
 pub struct Layer<'a> {
-    /// As the manifest has it.
+    /// As the manifest has it; `size` is in bytes as stored.
     pub descriptor: &'a Descriptor,
-    /// Digest of the uncompressed tar.
+    /// Digest of the uncompressed tar, which is checked when the layer is unpacked.
     pub diff_id: crate::digest::Digest,
-    /// How it is compressed.
+    /// How it is compressed, by its media type.
     pub compression: Compression,
 }
 
@@ -43,8 +80,9 @@ impl Image {
     /// Reads manifest and config at the end of `walk`.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] if the walk does not end at an image manifest or the config is of a foreign type,
-    /// [`ErrorKind::Corrupt`] if a blob is not what its descriptor says.
+    /// [`ErrorKind::Invalid`] for an empty walk, [`ErrorKind::Unsupported`] if it does not end at an image manifest or the
+    /// config is of a foreign type, [`ErrorKind::NotFound`] if a blob is missing, [`ErrorKind::Corrupt`] if one is not
+    /// what its descriptor says or could be read as an index too.
     pub fn load(store: &Store, walk: Vec<Descriptor>) -> Result<Self> {
         let last = walk
             .last()

@@ -107,6 +107,24 @@ impl MediaType {
         self.0.starts_with("application/vnd.docker.")
     }
 
+    /// The OCI twin of one of Docker's types; any other type as it is.
+    pub fn to_oci(&self) -> Self {
+        let text = self.0.as_str();
+        let layer = |base: &str, twin: &str| {
+            let rest = text.strip_prefix(base)?;
+            let known = rest.is_empty() || rest.starts_with('.');
+            known.then(|| format!("{twin}{}", rest.replacen('.', "+", 1)))
+        };
+        Self(match text {
+            Self::DOCKER_LIST => Self::INDEX.to_owned(),
+            Self::DOCKER_MANIFEST => Self::MANIFEST.to_owned(),
+            Self::DOCKER_CONFIG => Self::CONFIG.to_owned(),
+            _ => layer(Self::DOCKER_LAYER, Self::LAYER)
+                .or_else(|| layer(Self::DOCKER_FOREIGN_LAYER, Self::LAYER_NONDISTRIBUTABLE))
+                .unwrap_or_else(|| text.to_owned()),
+        })
+    }
+
     /// What the type means to us.
     pub fn class(&self) -> MediaClass {
         match self.0.as_str() {
@@ -189,6 +207,39 @@ mod tests {
             ("text/plain", MediaClass::Other),
         ] {
             assert_eq!(MediaType::new(text).class(), class, "{text}");
+        }
+    }
+    #[test]
+    fn the_twin_of_a_type_means_the_same() {
+        for (docker, oci) in [
+            (MediaType::DOCKER_LIST, MediaType::INDEX),
+            (MediaType::DOCKER_MANIFEST, MediaType::MANIFEST),
+            (MediaType::DOCKER_CONFIG, MediaType::CONFIG),
+            (MediaType::DOCKER_LAYER, MediaType::LAYER),
+            (
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+            ),
+            (
+                "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+                "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            ),
+            (
+                "application/vnd.docker.image.rootfs.diff.tar.zstd",
+                "application/vnd.oci.image.layer.v1.tar+zstd",
+            ),
+        ] {
+            let twin = MediaType::new(docker).to_oci();
+            assert_eq!(twin, oci);
+            assert_eq!(twin.class(), MediaType::new(docker).class(), "{docker}");
+        }
+        for other in [
+            "",
+            "text/plain",
+            MediaType::LAYER,
+            "application/vnd.docker.image.rootfs.diff.tarball",
+        ] {
+            assert_eq!(MediaType::new(other).to_oci(), other);
         }
     }
 }

@@ -231,6 +231,17 @@ fn the_version_has_its_four_lines() {
     let lines: Vec<&str> = version.lines().collect();
     assert_eq!(lines[0], format!("umoci version {}", env!("CARGO_PKG_VERSION")));
     assert_eq!(lines[1..3], ["image spec: 1.1.1", "runtime spec: 1.0.2"]);
+    // The compiler that built the program is the one that built this test.
+    assert_eq!(lines[3..], [format!("rust: {}", env!("UMOCI_RUSTC"))]);
+    let numbers: Vec<u32> = env!("UMOCI_RUSTC")
+        .split(['.', '-'])
+        .take(3)
+        .map(|n| n.parse().expect("number"))
+        .collect();
+    assert!(
+        numbers.len() == 3 && (numbers[0], numbers[1]) >= (1, 90),
+        "{numbers:?}"
+    );
 }
 
 #[test]
@@ -315,4 +326,66 @@ fn output_that_nobody_reads_ends_quietly_and_a_full_one_is_an_error() {
         ["-c", &format!("{program} ls --layout img >/dev/full")],
     );
     assert!(out.fails().contains("no space left on device"));
+}
+
+/// The strings of a profile, which is a gzip'd message of protocol buffers.
+fn profile_strings(bytes: &[u8]) -> Vec<String> {
+    use std::io::Read as _;
+    let mut message = Vec::new();
+    flate2::read::GzDecoder::new(bytes)
+        .read_to_end(&mut message)
+        .expect("gzip");
+    let mut rest = message.as_slice();
+    let number = |rest: &mut &[u8]| {
+        let end = rest.iter().position(|c| c & 0x80 == 0).expect("end of a number");
+        let (digits, behind) = rest.split_at(end + 1);
+        *rest = behind;
+        digits.iter().rev().fold(0, |n, d| n << 7 | usize::from(d & 0x7f))
+    };
+    let mut strings = Vec::new();
+    while !rest.is_empty() {
+        let key = number(&mut rest);
+        let value = number(&mut rest);
+        if key & 7 == 2 {
+            let (bytes, behind) = rest.split_at(value);
+            rest = behind;
+            if key >> 3 == 6 {
+                strings.push(String::from_utf8(bytes.to_vec()).expect("utf-8"));
+            }
+        }
+    }
+    strings
+}
+
+#[test]
+fn a_cpu_profile_is_written_for_go_tool_pprof() {
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci([
+        "--cpu-profile",
+        "p",
+        "unpack",
+        "--rootless",
+        "--image",
+        "img",
+        "b",
+    ])
+    .ok();
+    let strings = profile_strings(&std::fs::read(env.path("p")).expect("profile"));
+    assert_eq!(strings[..5], ["", "samples", "count", "cpu", "nanoseconds"]);
+    assert!(strings.iter().any(|s| s == "umoci") && strings.iter().any(|s| s.starts_with("thread ")));
+
+    // A run that fails has one as well; one that cannot be written stops the run before it begins.
+    assert!(
+        env.umoci(["--cpu-profile=q", "stat", "--image", "img:none"])
+            .fails()
+            .contains("none")
+    );
+    assert!(!profile_strings(&std::fs::read(env.path("q")).expect("profile")).is_empty());
+    let why = env
+        .umoci(["--cpu-profile", "no/p", "init", "--layout", "new"])
+        .fails();
+    assert!(why.starts_with("create CPU profile no/p: no such file"), "{why}");
+    assert!(!env.path("new").exists());
+    assert!(!env.umoci(["--help"]).ok().contains("cpu-profile"));
 }

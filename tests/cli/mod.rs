@@ -3,10 +3,12 @@
 
 mod add_layer;
 mod config;
+mod docker;
 mod framework;
 mod gc;
 mod generate;
 mod golden;
+mod history;
 mod ids;
 mod import;
 mod init;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The same work as a plain user, with `--rootless`.
+//! The same work as a plain user, with `--rootless`, and as root of a user namespace.
 
 use std::os::unix::fs::chown;
 
-use crate::support::{Env, Image};
+use crate::support::{Env, Image, Tree};
 
 const PLAIN: &str = "65534";
 
@@ -115,4 +115,142 @@ fn without_the_option_the_error_points_at_it() {
         out.stderr
     );
     assert!(!env.path("b").exists());
+}
+
+/// A room in which a user namespace can be made; without one the kernel forbids it, which `tests/all.sh` does not accept.
+fn namespace_room() -> Option<Env> {
+    let Image { env } = Image::new();
+    env.sh(&format!("cp {} program", env!("CARGO_BIN_EXE_umoci")));
+    let out = env.run("unshare", ["--user", "--map-root-user", "true"]);
+    if out.code == Some(0) {
+        return Some(env);
+    }
+    assert!(
+        std::env::var_os("UMOCI_TEST_IMAGE").is_none(),
+        "no user namespaces here, and this test needs them: {}",
+        out.stderr
+    );
+    eprintln!("skipped: the kernel forbids user namespaces: {}", out.stderr);
+    None
+}
+
+const FUNCTION: &str = "set -euo pipefail; umask 022; umoci() { ./program \"$@\"; }";
+
+/// Runs a script as the root of a user namespace that has no other owner.
+fn narrow(env: &Env, script: &str) -> String {
+    let script = format!("{FUNCTION}; {script}");
+    env.run(
+        "unshare",
+        ["--user", "--map-root-user", "bash", "-c", script.as_str()],
+    )
+    .ok()
+}
+
+/// Runs a script as the root of a user namespace with the 65536 owners that a container has; root of the host only.
+/// As what `--map-auto` makes for users that have such a range.
+fn wide(env: &Env, script: &str) -> String {
+    env.write("script", format!("{FUNCTION}; {script}"));
+    env.sh("coproc NS { exec unshare --user bash -c 'echo; read -r _'; }
+         pid=$NS_PID; read -r _ <&\"${NS[0]}\"
+         echo 0 100000 65536 >/proc/$pid/uid_map; echo 0 100000 65536 >/proc/$pid/gid_map
+         nsenter --target $pid --user bash script; echo >&\"${NS[1]}\"")
+}
+
+/// Unpacks, changes, repacks and unpacks again in a room; `b` is the bundle that was changed and `c` is the new one.
+const SEQUENCE: &str = "umoci unpack --image img b
+    cd b/rootfs; echo new >etc/new; rm etc/file; mkdir -p deep/er; ln etc/new deep/er/link; chmod 2750 deep
+    mkfifo fifo; ln -s new etc/soft
+    find . -depth ! -name null -exec touch -h -d @1600000000 {} +; cd ../..
+    umoci repack --compress gzip --image img:new --refresh-bundle b; umoci unpack --image img:new c
+    umoci repack --image img:same c; umoci gc --layout img
+    umoci stat --image img:same --json | jq -c '[.history[-1].empty_layer, (.manifest.blob.layers|length)]'";
+
+#[test]
+fn root_of_a_user_namespace_unpacks_and_repacks() {
+    let Some(env) = namespace_room() else { return };
+    // Nothing changed in the end, so the last repack makes no layer.
+    assert_eq!(narrow(&env, SEQUENCE), "[true,3]\n");
+    Tree::read(&env.path("b/rootfs")).assert_same(&Tree::read(&env.path("c/rootfs")), "there and back");
+    assert_eq!(
+        env.sh("stat -c '%a %F' b/rootfs/deep b/rootfs/fifo"),
+        "2750 directory\n644 fifo\n"
+    );
+    assert_eq!(env.read("c/rootfs/deep/er/link"), "new\n");
+    assert!(!env.path("c/rootfs/etc/file").exists());
+    // Whoever made the namespace owns what its root wrote, and in the image it is root's.
+    let owner = env.sh("tar -tvzf img/blobs/sha256/$(jq -r '.manifests[-1].digest[7:]' img/index.json | xargs -I@ jq -r '.layers[-1].digest[7:]' img/blobs/sha256/@) | awk '{ print $2 }' | sort -u");
+    assert_eq!(owner, "0/0\n");
+}
+
+#[test]
+fn an_owner_that_the_user_namespace_lacks_points_at_rootless() {
+    let Some(env) = namespace_room() else { return };
+    env.sh("mkdir t; echo x >t/file; tar -C t --owner=992 --group=123 -cf layer.tar file");
+    env.umoci(["raw", "add-layer", "--image", "img", "layer.tar"])
+        .ok();
+    let words = [
+        "--user",
+        "--map-root-user",
+        "./program",
+        "unpack",
+        "--image",
+        "img",
+        "b",
+    ];
+    let out = env.run("unshare", words);
+    assert_eq!(out.code, Some(1), "{}", out.stderr);
+    let lines: Vec<&str> = out.stderr.lines().collect();
+    assert!(
+        lines.len() == 2
+            && lines[0].contains("umoci encountered a permission error: maybe --rootless will help?")
+            && lines[1].contains("chown: file: this user namespace has no owner 992:123"),
+        "{}",
+        out.stderr
+    );
+    assert!(!env.path("b").exists(), "what was made is gone again");
+
+    narrow(
+        &env,
+        "umoci unpack --rootless --image img b; echo y >b/rootfs/more; umoci repack --image img:new b
+         umoci unpack --rootless --image img:new c",
+    );
+    assert_eq!(
+        env.sh("getfattr --only-values -n user.rootlesscontainers c/rootfs/file | od -An -tx1")
+            .trim(),
+        "08 e0 07 10 7b"
+    );
+    assert_eq!(env.read("c/rootfs/more"), "y\n");
+}
+
+#[test]
+fn a_user_namespace_with_a_range_of_owners_keeps_them() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a range of owners to a user namespace");
+        return;
+    }
+    let Some(env) = namespace_room() else { return };
+    env.sh(
+        "mkdir t; echo x >t/file; chown 992:123 t/file; mknod t/null c 1 3; tar -C t -cf layer.tar .
+         chown -R 100000:100000 .",
+    );
+    let sequence = SEQUENCE.replace("mkfifo fifo", "mkfifo fifo; chown 7:8 fifo; echo z >>file");
+    assert_eq!(
+        wide(
+            &env,
+            &format!("umoci raw add-layer --image img layer.tar; {sequence} 2>>warnings")
+        ),
+        "[true,4]\n"
+    );
+    Tree::read(&env.path("b/rootfs")).assert_same(&Tree::read(&env.path("c/rootfs")), "there and back");
+    let owners = "stat -c '%u:%g %F %n' file fifo null etc/new";
+    assert_eq!(
+        env.sh(&format!("cd c/rootfs; {owners}")),
+        "100992:100123 regular file file\n100007:100008 fifo fifo\n100000:100000 regular empty file null\n100000:100000 regular file etc/new\n"
+    );
+    // On the host: the owners of the image, and the device that nobody touched.
+    env.umoci(["unpack", "--image", "img:same", "r"]).ok();
+    assert_eq!(
+        env.sh(&format!("cd r/rootfs; {owners}")),
+        "992:123 regular file file\n7:8 fifo fifo\n0:0 character special file null\n0:0 regular file etc/new\n"
+    );
 }

@@ -3,4 +3,5 @@
 
 mod interop;
 mod real_image;
+pub mod schema;
 mod sequence;

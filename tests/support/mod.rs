@@ -7,7 +7,7 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-pub use env::Env;
+pub use env::{Env, Output};
 pub use image::Image;
 pub use tree::Tree;
 

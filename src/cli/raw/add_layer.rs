@@ -51,7 +51,7 @@ impl AddLayer {
         let mut edit = Edit::new(&base).map_err(|e| e.context("create mutator for base image"))?;
         let history = self.history.get("umoci raw add-layer", &edit.config.author)?;
         let compression = compression.unwrap_or_else(|| edit.auto_compression());
-        let layer = add_archive(&mut txn, archive.as_ref(), compression)?;
+        let layer = add_archive(&mut txn, archive.as_ref(), compression, ui)?;
         warn_without_history(history.as_ref(), ui);
         edit.add_layer(layer, history);
         edit.apply(&mut txn, &tag)?;
