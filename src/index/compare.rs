@@ -75,6 +75,15 @@ impl Index {
         Self::open_file(layout, Duration::from_secs(60), monitor)
     }
 
+    /// Gives up a database that [`Index::rebuilt`] made.
+    pub(crate) fn discard(&self, fresh: Index, layout: &Layout) -> Result<()> {
+        drop(fresh);
+        if self.is_file() {
+            layout.remove_private_file(NEW)?;
+        }
+        Ok(())
+    }
+
     /// Where this database differs from `truth`, one line each; the last line counts those that are left out.
     pub(crate) fn differences(&self, truth: &Index) -> Result<Vec<String>> {
         let (mut ours, mut theirs) = (self.said()?.peekable(), truth.said()?.peekable());

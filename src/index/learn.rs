@@ -66,7 +66,7 @@ struct Change {
 }
 
 /// The row of `meta` with the stamp of a directory of blobs.
-fn dir_stamp(algorithm: Algorithm) -> &'static str {
+pub(super) fn dir_stamp(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Sha256 => "blobs/sha256",
         Algorithm::Sha512 => "blobs/sha512",

@@ -12,6 +12,7 @@ mod learn;
 mod links;
 mod migrate;
 mod rows;
+mod status;
 pub(crate) mod tables;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use redb::{Database, ReadableDatabase, ReadableMultimapTable, ReadableTable, backends::InMemoryBackend};
 
 pub(crate) use learn::{Damaged, Orphan};
+pub use status::IndexStatus;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -135,7 +137,7 @@ impl Index {
     /// The entries of `index.json` under a name, as the database has them; `None` if it cannot be had at once or is not
     /// of this moment, and the caller reads the file. Creates nothing and waits for nobody.
     pub(crate) fn peek(layout: &Layout, name: &str) -> Option<Vec<Entry>> {
-        let _lock = layout.lock_database_if_free()?;
+        let _lock = layout.lock_database_if_free().ok()??;
         let path = layout.private_dir().join(FILE);
         let read = || -> Result<Option<Vec<Entry>>> {
             let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
@@ -273,10 +275,63 @@ impl Tables<'_> {
         Ok(out.into_iter().collect())
     }
 
+    /// A media type that a document or ref gives to a blob.
+    pub(crate) fn media_type(&self, digest: &Digest) -> Result<Option<String>> {
+        let found = self.mentions.get(key(digest).as_slice()).map_err(failed)?;
+        for mention in found {
+            let media_type = match Mention::from_bytes(mention.map_err(failed)?.value())? {
+                Mention::Ref { media_type, .. } => Some(media_type),
+                Mention::Document(_, parent) => {
+                    let children = self.children(&parent)?;
+                    children
+                        .into_iter()
+                        .find(|child| child.digest == *digest)
+                        .map(|child| child.media_type)
+                }
+            };
+            if let Some(media_type) = media_type.filter(|t| !t.is_empty()) {
+                return Ok(Some(media_type));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a blob is a JSON document.
+    pub(crate) fn is_document(&self, digest: &Digest) -> Result<bool> {
+        Ok(self
+            .row(digest)?
+            .is_some_and(|row| row.kind == rows::Kind::Document))
+    }
+
     /// What was verified of a blob.
     pub(crate) fn verified(&self, digest: &Digest) -> Result<Option<Verified>> {
         let found = self.verified.get(key(digest).as_slice()).map_err(failed)?;
         found.map(|v| Verified::from_bytes(v.value())).transpose()
+    }
+
+    /// The next `most` blobs that are there, in the order of digests, and what was verified of each.
+    pub(crate) fn blobs_after(
+        &self,
+        after: Option<&Digest>,
+        most: usize,
+    ) -> Result<Vec<(Digest, Option<Verified>)>> {
+        use std::ops::Bound;
+        let start = after.map(key);
+        let start = start.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.blobs.range::<&[u8]>((start, Bound::Unbounded));
+        let mut out = Vec::new();
+        for item in rows.map_err(failed)? {
+            let (k, row) = item.map_err(failed)?;
+            if BlobRow::from_bytes(row.value())?.kind == rows::Kind::Absent {
+                continue;
+            }
+            let digest = split_key(k.value())?.0;
+            out.push((digest, self.verified(&digest)?));
+            if out.len() == most {
+                break;
+            }
+        }
+        Ok(out)
     }
 
     /// All that was verified.

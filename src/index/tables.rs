@@ -9,7 +9,8 @@ type Bytes = &'static [u8];
 
 pub(crate) const META: TableDefinition<'_, &'static str, Bytes> = TableDefinition::new("meta");
 pub(crate) const DIGEST_TO_BLOB: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("digest_to_blob");
-const DIGEST_TO_VERIFIED: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("digest_to_verified");
+pub(crate) const DIGEST_TO_VERIFIED: TableDefinition<'_, Bytes, Bytes> =
+    TableDefinition::new("digest_to_verified");
 pub(crate) const PARENT_TO_CHILD: MultimapTableDefinition<'_, Bytes, Bytes> =
     MultimapTableDefinition::new("parent_to_child");
 const CHILD_TO_MENTION: MultimapTableDefinition<'_, Bytes, Bytes> =
@@ -19,7 +20,7 @@ pub(crate) const REF_TO_ENTRIES: TableDefinition<'_, Bytes, &'static str> =
 const LAYER_TO_DIFF_ID: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("layer_to_diff_id");
 const DIFF_ID_TO_LAYER: MultimapTableDefinition<'_, Bytes, Bytes> =
     MultimapTableDefinition::new("diff_id_to_layer");
-const ORPHAN: TableDefinition<'_, Bytes, ()> = TableDefinition::new("orphan");
+pub(crate) const ORPHAN: TableDefinition<'_, Bytes, ()> = TableDefinition::new("orphan");
 
 /// The tables, open in one write transaction.
 pub(crate) struct Tables<'tx> {

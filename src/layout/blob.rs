@@ -328,6 +328,51 @@ impl Layout {
         }
     }
 
+    /// As [`Layout::open_unverified`], with all that `stat` says; an error if there is no such file.
+    pub(crate) fn open_found(&self, digest: &Digest) -> Result<(File, disk::Found)> {
+        disk::open(&self.blob_path(digest))
+    }
+
+    /// The bytes of a blob that begins like a JSON object and is at most `limit` bytes, not verified.
+    pub(crate) fn read_document(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Some((mut file, size)) = self.open_unverified(digest)? else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; 64];
+        let n = file.read(&mut bytes)?;
+        bytes.truncate(n);
+        if size > limit || bytes.iter().find(|c| !c.is_ascii_whitespace()) != Some(&b'{') {
+            return Ok(None);
+        }
+        file.take(limit).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// Whether a file of this mode can be read by all who may read the layout.
+    pub(crate) fn is_open_enough(&self, mode: u32) -> bool {
+        let want = self.access().mode & 0o444;
+        mode & want == want
+    }
+
+    /// Moves a blob out of the way, to a place of our own where a person can look at it.
+    pub(crate) fn quarantine(&self, digest: &Digest) -> Result<PathBuf> {
+        self.ensure_private()?;
+        let dir = self.private_dir().join("quarantine");
+        self.make_own_dir(&dir)?;
+        let name = format!("{}-{}", digest.algorithm(), digest.encoded());
+        let mut target = dir.join(&name);
+        for n in 1.. {
+            if disk::lstat(&target)?.is_none() {
+                break;
+            }
+            target = dir.join(format!("{name}.{n}"));
+        }
+        self.disk().rename(&self.blob_path(digest), &target)?;
+        self.disk().sync_dir(&dir)?;
+        self.disk().sync_dir(&self.algorithm_dir(digest.algorithm()))?;
+        Ok(target)
+    }
+
     /// Removes a blob; it is no error if it is gone already.
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
         match self.disk().unlink(&self.blob_path(digest)) {

@@ -556,13 +556,17 @@ impl Layout {
     }
 
     /// The shared lock of the index database, if that is there and free at this moment.
-    pub(crate) fn lock_database_if_free(&self) -> Option<LayoutLock> {
+    pub(crate) fn lock_database_if_free(&self) -> Result<Option<LayoutLock>> {
         let path = self.private_dir().join("index.lock");
         let missing = || Error::new(ErrorKind::NotFound, "no lock file");
-        lock::acquire(&path, LockMode::Shared, Duration::ZERO, || {
+        let lock = lock::acquire(&path, LockMode::Shared, Duration::ZERO, || {
             disk::open_optional(&path)?.ok_or_else(missing)
-        })
-        .ok()
+        });
+        match lock {
+            Ok(lock) => Ok(Some(lock)),
+            Err(err) if matches!(err.kind(), ErrorKind::Busy | ErrorKind::NotFound) => Ok(None),
+            Err(err) => Err(err),
+        }
     }
 
     /// Gives a file that was made in our own directory the owner and mode of the layout.
@@ -574,6 +578,11 @@ impl Layout {
     /// Moves a file of our own aside.
     pub(crate) fn set_aside(&self, from: &Path, to: &Path) -> Result<()> {
         self.disk().rename(from, to)
+    }
+
+    /// Size of the file at `path`, in bytes.
+    pub(crate) fn file_size(path: &Path) -> Result<u64> {
+        disk::open(path).map(|(_, found)| found.size)
     }
 
     /// Whether a file stands at `path`.
@@ -604,8 +613,9 @@ impl Layout {
         Ok(out)
     }
 
-    /// Removes temporary files that nobody uses: ours, and those that another umoci left in the layout's root.
-    pub(crate) fn clean_temporary(&self, monitor: &dyn Monitor) -> Result<()> {
+    /// Temporary files that nobody uses: ours, and those that another umoci left in the layout's root. Each is held
+    /// as long as its file is open, so that nobody begins to use it meanwhile.
+    pub(crate) fn unused_temporary(&self) -> Result<Vec<(PathBuf, File)>> {
         let ours = self.private_dir().join("tmp");
         let own = self
             .0
@@ -615,30 +625,34 @@ impl Layout {
             .as_ref()
             .map(|t| t.path.clone());
         // Never through a link: what it leads to is not ours to remove.
-        let mut unused: Vec<PathBuf> = Vec::new();
+        let mut paths: Vec<PathBuf> = Vec::new();
         if [&self.private_dir(), &ours]
             .iter()
             .all(|dir| disk::is_real_dir(dir))
         {
-            unused.extend(disk::list(&ours)?.into_iter().map(|n| ours.join(n)));
+            paths.extend(disk::list(&ours)?.into_iter().map(|n| ours.join(n)));
         }
         let foreign = disk::list(&self.0.root)?
             .into_iter()
             .filter(|n| n.as_encoded_bytes().starts_with(b".umoci-"));
-        unused.extend(foreign.map(|n| self.0.root.join(n)));
-        unused.retain(|path| Some(path) != own.as_ref());
-        for path in unused {
-            let free = match disk::lstat(&path)? {
-                None => continue,
-                Some(found) if found.is_dir || found.is_file => {
-                    // Held until the entry is gone, so that nobody begins to use it meanwhile.
-                    disk::open_dir(&path).ok().filter(|file| file.try_lock().is_ok())
-                }
-                Some(_) => None,
-            };
-            if free.is_some()
-                && let Err(err) = disk::remove_all(&path)
+        paths.extend(foreign.map(|n| self.0.root.join(n)));
+        paths.retain(|path| Some(path) != own.as_ref());
+        let mut out = Vec::new();
+        for path in paths {
+            if disk::lstat(&path)?.is_some_and(|found| found.is_dir || found.is_file)
+                && let Ok(file) = disk::open_dir(&path)
+                && file.try_lock().is_ok()
             {
+                out.push((path, file));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Removes temporary files that nobody uses.
+    pub(crate) fn clean_temporary(&self, monitor: &dyn Monitor) -> Result<()> {
+        for (path, _held) in self.unused_temporary()? {
+            if let Err(err) = disk::remove_all(&path) {
                 monitor.warn(format_args!("cannot remove a temporary directory: {err}"));
             }
         }

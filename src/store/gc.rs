@@ -294,7 +294,7 @@ impl Store {
     }
 
     /// What can go, in the state of the layout that the index knows.
-    fn garbage(&self, tables: &Tables<'_>, opts: &GcOptions) -> Result<BTreeMap<Digest, u64>> {
+    pub(super) fn garbage(&self, tables: &Tables<'_>, opts: &GcOptions) -> Result<BTreeMap<Digest, u64>> {
         let settings = self.settings()?;
         let mut doomed = Doomed::default();
         for orphan in tables.orphans()? {

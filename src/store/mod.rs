@@ -5,7 +5,10 @@
 //! them; a writer holds the shared lock from its first blob to its ref, so no garbage collection comes between; whether
 //! the index is there never changes a result.
 
+mod check;
+mod document;
 mod gc;
+mod graph;
 mod identify;
 mod lease;
 #[cfg(test)]
@@ -17,7 +20,10 @@ mod settings;
 use std::path::Path;
 use std::time::Duration;
 
-pub use gc::{GcOptions, GcPlan, GcReport};
+pub use crate::index::IndexStatus;
+pub use check::{CheckOptions, CheckReport, Finding, Problem, Severity};
+pub use gc::{GcOptions, GcPlan, GcReport, Keep};
+pub use graph::{BlobEntry, BlobInfo, ImageUsage, Usage};
 pub use identify::{Evidence, Verdict};
 pub use lease::Lease;
 pub use reflog::RefChange;

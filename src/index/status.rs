@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the database is and knows, without changing it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use redb::{ReadableDatabase, ReadableTableMetadata};
+
+use super::rows::stamp_to_bytes;
+use super::tables::{self, failed};
+use super::{FILE, Index, learn, migrate};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::Layout;
+
+/// What the index database is and knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct IndexStatus {
+    /// Its schema; 0 for one that is empty.
+    pub schema: u32,
+    /// The schema that this program writes.
+    pub newest_schema: u32,
+    /// Size of its file.
+    pub file_bytes: u64,
+    /// Blobs that it knows, those that are named and not there included.
+    pub blobs: u64,
+    /// What documents name.
+    pub edges: u64,
+    /// Tags and untagged digests in `index.json`.
+    pub refs: u64,
+    /// Blobs that nobody is known to need.
+    pub orphans: u64,
+    /// Blobs of which is recorded that they were verified.
+    pub verified: u64,
+    /// Whether it knows `index.json` as it is now.
+    pub refs_current: bool,
+    /// Whether it knows the directories of blobs as they are now.
+    pub blobs_current: bool,
+}
+
+impl Index {
+    /// What the database is and knows.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Busy`] if another process has it open.
+    pub(crate) fn status(layout: &Layout) -> Result<IndexStatus> {
+        let path = layout.private_dir().join(FILE);
+        if !Layout::has_file(&path) {
+            let text = format!("{} does not exist; it is made when it is needed", path.display());
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
+        let busy = || {
+            Error::new(
+                ErrorKind::Busy,
+                format!("{} is open in another process", path.display()),
+            )
+        };
+        let _lock = layout.lock_database_if_free()?.ok_or_else(busy)?;
+        let read = || -> Result<IndexStatus> {
+            let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
+            let meta = tx.open_table(tables::META).map_err(failed)?;
+            let schema = migrate::check(&meta)?;
+            let mut out = IndexStatus {
+                schema,
+                newest_schema: migrate::SCHEMA,
+                ..IndexStatus::default()
+            };
+            out.file_bytes = Layout::file_size(&path)?;
+            if schema < migrate::SCHEMA {
+                return Ok(out);
+            }
+            let stamp = stamp_to_bytes(&layout.index_stamp()?);
+            let has = |name: &str, stamp: &[u8]| -> Result<bool> {
+                Ok(meta
+                    .get(name)
+                    .map_err(failed)?
+                    .is_some_and(|v| v.value() == stamp))
+            };
+            out.refs_current = has("index_json", &stamp)?;
+            out.blobs_current = true;
+            for (algorithm, stamp) in layout.blob_dirs()? {
+                out.blobs_current &= has(learn::dir_stamp(algorithm), &stamp_to_bytes(&stamp))?;
+            }
+            let count = |table: redb::TableDefinition<'static, &'static [u8], &'static [u8]>| {
+                tx.open_table(table).and_then(|t| Ok(t.len()?)).map_err(failed)
+            };
+            out.blobs = count(tables::DIGEST_TO_BLOB)?;
+            out.verified = count(tables::DIGEST_TO_VERIFIED)?;
+            let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
+            out.refs = refs.len().map_err(failed)?;
+            let orphans = tx.open_table(tables::ORPHAN).map_err(failed)?;
+            out.orphans = orphans.len().map_err(failed)?;
+            let edges = tx.open_multimap_table(tables::PARENT_TO_CHILD).map_err(failed)?;
+            out.edges = edges.len().map_err(failed)?;
+            Ok(out)
+        };
+        let damaged = || Error::new(ErrorKind::Corrupt, "index database: damaged file");
+        catch_unwind(AssertUnwindSafe(read)).map_err(|_| damaged())?
+    }
+}

@@ -1,0 +1,588 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `fsck`: looks at everything in a layout, and mends what can be mended without loss.
+//!
+//! Damage is data here and no error. A blob that is not what its digest says is moved aside and never deleted; a good
+//! copy may be fetched from another layout. The database is closed while blobs are read, so that others can go on.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::{Store, document};
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{Index, Mention, Verified};
+use crate::layout::{BlobName, LockMode, Stamp};
+use crate::progress::{Monitor, Silent};
+use crate::spec::{Descriptor, RefName};
+
+/// So many blobs are looked at between two looks at the index.
+const BATCH: usize = 8192;
+
+/// No more refs than this are named with a finding.
+const MOST_REFS: usize = 8;
+
+/// How to check.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct CheckOptions<'a> {
+    /// Believe files that did not change since they were verified, and of others compare a faster checksum if one was
+    /// recorded. Counts of the index are not compared.
+    pub fast: bool,
+    /// Also decompress layers and compare their diff_ids.
+    pub deep: bool,
+    /// Mend what can be mended.
+    pub repair: bool,
+    /// Layouts to fetch good copies from; only with `repair`.
+    pub from: &'a [Store],
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing, and no fault of the layout.
+    Info,
+    /// Something contradicts itself, but nothing is lost.
+    Warning,
+    /// Something is missing or wrong.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        })
+    }
+}
+
+/// What kind of thing a finding is.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Problem {
+    /// A blob is not what its digest says.
+    Damaged,
+    /// A blob is not there.
+    Missing,
+    /// A blob cannot be read.
+    Unreadable,
+    /// A descriptor gives a wrong size.
+    Size,
+    /// A descriptor gives a wrong media type.
+    Type,
+    /// A descriptor gives a wrong platform.
+    Platform,
+    /// A document cannot be understood.
+    Document,
+    /// Layers and history do not fit.
+    History,
+    /// Layers and diff_ids do not fit.
+    DiffId,
+    /// An entry of `index.json` is no descriptor, or its name no tag.
+    Ref,
+    /// Something under `blobs/` is no blob.
+    Stray,
+    /// A blob cannot be read by all who may read the layout.
+    Permissions,
+    /// The index had counted wrong.
+    Index,
+    /// A temporary file that nobody uses.
+    Temporary,
+}
+
+/// Something that was found.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What kind of thing it is.
+    pub problem: Problem,
+    /// What it is about: a digest, a path in the layout, or an entry of `index.json`.
+    pub subject: String,
+    /// What is wrong, to be read after the subject.
+    pub message: String,
+    /// Tags of images that need it, or `<none>` for an entry without one; some, if there are many.
+    pub refs: Vec<String>,
+    /// Whether it was mended.
+    pub repaired: bool,
+    #[serde(skip)]
+    pub(super) digest: Option<Digest>,
+    #[serde(skip)]
+    pub(super) wanted: Option<Descriptor>,
+}
+
+impl Finding {
+    fn new(
+        severity: Severity,
+        problem: Problem,
+        subject: impl fmt::Display,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            problem,
+            subject: subject.to_string(),
+            message: message.into(),
+            refs: Vec::new(),
+            repaired: false,
+            digest: None,
+            wanted: None,
+        }
+    }
+
+    /// A fault of a blob.
+    pub(super) fn of(digest: &Digest, problem: Problem, message: impl Into<String>) -> Self {
+        Self {
+            digest: Some(*digest),
+            ..Self::new(Severity::Error, problem, digest, message)
+        }
+    }
+}
+
+/// The result of a check.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// What was found, the worst first.
+    pub findings: Vec<Finding>,
+    /// How many blobs there are.
+    pub blobs: u64,
+    /// How many of them were read.
+    pub read: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+}
+
+impl CheckReport {
+    /// Whether something is wrong that was not mended.
+    pub fn is_damaged(&self) -> bool {
+        let left = |f: &Finding| f.severity == Severity::Error && !f.repaired;
+        self.findings.iter().any(left)
+    }
+
+    /// Whether something was mended.
+    pub fn is_repaired(&self) -> bool {
+        self.findings.iter().any(|f| f.repaired)
+    }
+}
+
+/// What one look at a blob showed.
+#[derive(Default)]
+struct Looked {
+    findings: Vec<Finding>,
+    verified: Option<(Digest, Verified)>,
+    bytes: Option<u64>,
+}
+
+impl Store {
+    /// Looks at everything in the layout.
+    ///
+    /// # Errors
+    /// Only what keeps it from looking, such as [`ErrorKind::Busy`]; damage is in the report.
+    pub fn check(&self, opts: &CheckOptions<'_>, monitor: &dyn Monitor) -> Result<CheckReport> {
+        let _lock = if opts.repair {
+            Some(
+                self.layout
+                    .lock(LockMode::Exclusive, self.opts.lock_timeout, "fsck")?,
+            )
+        } else {
+            self.reading()
+        };
+        let mut report = CheckReport::default();
+        self.check_names(&mut report.findings)?;
+        self.check_refs(&mut report.findings)?;
+        // One that is in memory is kept: to fill it again for each batch would cost more than all else.
+        let mut memory = self.synced(monitor, &mut report.findings)?;
+        let task = monitor.task("checking blobs", None);
+        let (mut after, mut done) = (None, Vec::new());
+        loop {
+            let index = match memory.take() {
+                Some(index) => index,
+                None => self.index_or_memory(&Silent)?,
+            };
+            let batch = index.write(|tables| {
+                for (digest, row) in std::mem::take(&mut done) {
+                    tables.set_verified(&digest, row)?;
+                }
+                tables.blobs_after(after.as_ref(), BATCH)
+            })?;
+            if !index.is_file() {
+                memory = Some(index);
+            }
+            let Some((last, _)) = batch.last() else { break };
+            after = Some(*last);
+            let looked: Vec<Result<Looked>> = batch
+                .par_iter()
+                .map(|(digest, verified)| {
+                    let looked = self.look(digest, verified.as_ref(), opts);
+                    task.advance(1);
+                    looked
+                })
+                .collect();
+            report.blobs += batch.len() as u64;
+            for looked in looked {
+                let looked = looked?;
+                report.findings.extend(looked.findings);
+                done.extend(looked.verified);
+                report.read += u64::from(looked.bytes.is_some());
+                report.bytes += looked.bytes.unwrap_or(0);
+            }
+        }
+        drop(task);
+        if !opts.fast {
+            self.check_index(opts, monitor, &mut report.findings)?;
+        }
+        self.check_temporary(opts, monitor, &mut report.findings)?;
+        self.name_refs(memory, &mut report.findings)?;
+        if opts.repair {
+            self.repair(opts, &mut report.findings, monitor)?;
+        }
+        report
+            .findings
+            .sort_by(|a, b| (b.severity, &a.subject).cmp(&(a.severity, &b.subject)));
+        Ok(report)
+    }
+
+    /// What stands under `blobs/`.
+    fn check_names(&self, out: &mut Vec<Finding>) -> Result<()> {
+        for path in self.layout.foreign_entries()? {
+            let name = path.strip_prefix(self.layout.path()).unwrap_or(&path).display();
+            let text = "belongs to no digest algorithm that is known";
+            out.push(Finding::new(Severity::Info, Problem::Stray, name, text));
+        }
+        for algorithm in Algorithm::ALL {
+            for name in self.layout.blobs(algorithm)? {
+                if let BlobName::Stray(name) = name? {
+                    let path = format!("blobs/{algorithm}/{}", name.display());
+                    out.push(Finding::new(Severity::Info, Problem::Stray, path, "is no blob"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of `index.json`.
+    fn check_refs(&self, out: &mut Vec<Finding>) -> Result<()> {
+        let root = "index.json";
+        let mut seen: HashSet<String> = HashSet::new();
+        for (at, entry) in self.refs()?.into_iter().enumerate() {
+            let name = entry.name.clone().unwrap_or_else(|| "<none>".to_owned());
+            let subject = format!("{root}: entry {at} ({name})");
+            if let Some(name) = &entry.name {
+                if name.parse::<RefName>().is_err() {
+                    let text = "has a name that is no tag";
+                    out.push(Finding::new(Severity::Info, Problem::Ref, &subject, text));
+                }
+                if !seen.insert(name.clone()) {
+                    let text = "has the name of another entry";
+                    out.push(Finding::new(Severity::Warning, Problem::Ref, &subject, text));
+                }
+            }
+            let descriptor = match entry.descriptor {
+                Ok(descriptor) => descriptor,
+                Err(err) => {
+                    let text = format!("is no descriptor: {err}");
+                    out.push(Finding::new(Severity::Error, Problem::Ref, &subject, text));
+                    continue;
+                }
+            };
+            document::check_child(&self.layout, &root, &descriptor, false, out)?;
+            document::check_platform(&self.layout, &root, &descriptor, out);
+        }
+        Ok(())
+    }
+
+    /// Brings the index up to the layout; returns it if it is one in memory.
+    fn synced(&self, monitor: &dyn Monitor, out: &mut Vec<Finding>) -> Result<Option<Index>> {
+        let mut index = self.index_or_memory(monitor)?;
+        // What is damaged is found when blobs are read; strays were reported.
+        let sync = |index: &Index| index.write(|tables| tables.sync(&self.layout, &Silent).map(|_| ()));
+        if let Err(err) = sync(&index) {
+            if err.kind() != ErrorKind::Corrupt || !err.to_string().contains("index database") {
+                return Err(err);
+            }
+            out.push(Finding::new(
+                Severity::Error,
+                Problem::Index,
+                ".umoci/index.redb",
+                err.to_string(),
+            ));
+            index = Index::in_memory()?;
+            sync(&index)?;
+        }
+        Ok((!index.is_file()).then_some(index))
+    }
+
+    /// Looks at one blob, and at what it says if it is a document.
+    fn look(&self, digest: &Digest, known: Option<&Verified>, opts: &CheckOptions<'_>) -> Result<Looked> {
+        let mut out = Looked::default();
+        let (file, found) = match self.layout.open_found(digest) {
+            Ok(opened) => opened,
+            // Who needs it says so.
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(out),
+            Err(err) => {
+                let text = format!("cannot be read: {err}");
+                out.findings.push(Finding::of(digest, Problem::Unreadable, text));
+                return Ok(out);
+            }
+        };
+        if !self.layout.is_open_enough(found.mode) {
+            let text = format!("has mode {:04o}, narrower than that of the layout", found.mode);
+            let finding = Finding::of(digest, Problem::Permissions, text).info();
+            out.findings.push(finding);
+        }
+        let known = known.filter(|_| opts.fast);
+        let unchanged = known.is_some_and(|known| known.stamp == found.stamp);
+        let mut file = file;
+        let sums = if unchanged {
+            Ok(None)
+        } else {
+            sums(&mut file, digest, known)
+        };
+        match sums {
+            Ok(None) => {}
+            Ok(Some((bytes, Sums::Good(blake3)))) => {
+                out.bytes = Some(bytes);
+                let row = Verified {
+                    stamp: found.stamp,
+                    blake3: Some(blake3),
+                };
+                out.verified = Some((*digest, row));
+            }
+            Ok(Some((bytes, Sums::Bad(text)))) => {
+                out.bytes = Some(bytes);
+                out.findings.push(Finding::of(digest, Problem::Damaged, text));
+                return Ok(out);
+            }
+            Err(err) => {
+                let text = format!("cannot be read: {err}");
+                out.findings.push(Finding::of(digest, Problem::Unreadable, text));
+                return Ok(out);
+            }
+        }
+        self.look_inside(digest, &found.stamp, opts, &mut out)?;
+        Ok(out)
+    }
+
+    fn look_inside(
+        &self,
+        digest: &Digest,
+        stamp: &Stamp,
+        opts: &CheckOptions<'_>,
+        out: &mut Looked,
+    ) -> Result<()> {
+        if stamp.size > super::MAX_DOCUMENT {
+            return Ok(());
+        }
+        // Whether it is a document shows at its first byte; layers are not read twice.
+        let Some(bytes) = self.layout.read_document(digest, super::MAX_DOCUMENT)? else {
+            return Ok(());
+        };
+        out.findings
+            .extend(document::check(&self.layout, digest, &bytes, opts.deep)?);
+        Ok(())
+    }
+
+    /// Counts everything anew and compares.
+    fn check_index(
+        &self,
+        opts: &CheckOptions<'_>,
+        monitor: &dyn Monitor,
+        out: &mut Vec<Finding>,
+    ) -> Result<()> {
+        let index = self.index_or_memory(monitor)?;
+        if !index.is_file() {
+            return Ok(());
+        }
+        let fresh = index.rebuilt(&self.layout, &Silent)?;
+        let differences = index.differences(&fresh)?;
+        let repaired = opts.repair && !differences.is_empty();
+        for text in differences {
+            let mut finding = Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
+            finding.repaired = repaired;
+            out.push(finding);
+        }
+        if repaired {
+            index.replaced_by(fresh, &self.layout, monitor)?;
+        } else {
+            index.discard(fresh, &self.layout)?;
+        }
+        Ok(())
+    }
+
+    fn check_temporary(
+        &self,
+        opts: &CheckOptions<'_>,
+        monitor: &dyn Monitor,
+        out: &mut Vec<Finding>,
+    ) -> Result<()> {
+        let unused: Vec<_> = self
+            .layout
+            .unused_temporary()?
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect();
+        if opts.repair && !unused.is_empty() {
+            self.layout.clean_temporary(monitor)?;
+        }
+        for path in unused {
+            let name = path.strip_prefix(self.layout.path()).unwrap_or(&path).display();
+            let mut finding = Finding::new(
+                Severity::Info,
+                Problem::Temporary,
+                name,
+                "is left of a process that died",
+            );
+            finding.repaired = opts.repair;
+            out.push(finding);
+        }
+        Ok(())
+    }
+
+    /// Says which refs lead to what was found. What is missing and no ref needs is no damage.
+    fn name_refs(&self, memory: Option<Index>, findings: &mut [Finding]) -> Result<()> {
+        if findings.iter().all(|f| f.digest.is_none()) {
+            return Ok(());
+        }
+        let index = match memory {
+            Some(index) => index,
+            None => self.index_or_memory(&Silent)?,
+        };
+        index.suppose(|tables| {
+            for finding in findings.iter_mut() {
+                let Some(digest) = finding.digest else { continue };
+                let mut names = BTreeSet::new();
+                let (mut stack, mut met) = (vec![digest], HashSet::from([digest]));
+                while let Some(digest) = stack.pop() {
+                    for mention in tables.mentions(&digest)? {
+                        match mention {
+                            Mention::Ref { name, .. } => {
+                                names.insert(name.unwrap_or_else(|| "<none>".to_owned()));
+                            }
+                            Mention::Document(_, parent) => {
+                                if met.insert(parent) {
+                                    stack.push(parent);
+                                }
+                            }
+                        }
+                    }
+                    if names.len() > MOST_REFS {
+                        break;
+                    }
+                }
+                if names.is_empty() && finding.severity == Severity::Error {
+                    finding.severity = Severity::Warning;
+                }
+                finding.refs = names.into_iter().take(MOST_REFS).collect();
+            }
+            Ok(())
+        })
+    }
+
+    /// Mends blobs: modes, and what is damaged or missing.
+    fn repair(&self, opts: &CheckOptions<'_>, findings: &mut [Finding], monitor: &dyn Monitor) -> Result<()> {
+        let mut changed = BTreeSet::new();
+        for finding in findings.iter_mut() {
+            let Some(digest) = finding.digest else { continue };
+            match finding.problem {
+                Problem::Permissions => {
+                    self.layout.give(&self.layout.blob_path(&digest))?;
+                    finding.repaired = true;
+                }
+                Problem::Damaged | Problem::Missing | Problem::Unreadable => {
+                    let size = finding.wanted.as_ref().map(|d| d.size);
+                    if finding.problem != Problem::Missing && self.layout.blob_size(&digest)?.is_some() {
+                        let aside = self.layout.quarantine(&digest)?;
+                        monitor.warn(format_args!("blob {digest} was moved to {}", aside.display()));
+                    }
+                    changed.insert(digest);
+                    finding.repaired =
+                        self.layout.blob_size(&digest)?.is_some() || self.fetch(&digest, size, opts)?;
+                }
+                _ => {}
+            }
+        }
+        if !changed.is_empty() {
+            let index = self.index_or_memory(monitor)?;
+            index.write(|tables| {
+                for digest in &changed {
+                    tables.forget(digest)?;
+                }
+                tables.unlist_blobs()?;
+                tables.sync(&self.layout, &Silent).map(|_| ())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes a good copy of a blob from another layout; `false` if none has one.
+    fn fetch(&self, digest: &Digest, size: Option<u64>, opts: &CheckOptions<'_>) -> Result<bool> {
+        for other in opts.from {
+            let Some(found) = other.layout.blob_size(digest)? else {
+                continue;
+            };
+            let descriptor = Descriptor::new(String::new(), *digest, size.unwrap_or(found));
+            let copied = other.layout.open_blob(&descriptor).and_then(|mut blob| {
+                let mut writer = self.layout.write_blob(digest.algorithm())?;
+                std::io::copy(&mut blob, &mut writer)?;
+                writer.finish_as(&descriptor)
+            });
+            match copied {
+                Ok(_) => return Ok(true),
+                // That copy is no better.
+                Err(err) if err.kind() == ErrorKind::Corrupt => {}
+                Err(err) => return Err(err.context(format!("fetch from {}", other.layout.path().display()))),
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What the checksums of a file say.
+enum Sums {
+    Good([u8; 32]),
+    Bad(String),
+}
+
+/// Reads a file to its end; its BLAKE3 decides if that is known, else its digest.
+fn sums(
+    file: &mut impl std::io::Read,
+    digest: &Digest,
+    known: Option<&Verified>,
+) -> Result<Option<(u64, Sums)>> {
+    let known = known.and_then(|known| known.blake3);
+    let mut blake3 = Hasher::new(Algorithm::Blake3);
+    let mut own = known.is_none().then(|| Hasher::new(digest.algorithm()));
+    let mut buffer = vec![0; 256 * 1024];
+    let mut bytes = 0;
+    loop {
+        let n = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(err) => return Err(Error::from(err)),
+        };
+        blake3.update(&buffer[..n]);
+        if let Some(own) = &mut own {
+            own.update(&buffer[..n]);
+        }
+        bytes += n as u64;
+    }
+    let sum = blake3.finish();
+    let mut raw = [0; 32];
+    raw.copy_from_slice(sum.as_bytes());
+    let sums = match (own.map(Hasher::finish), known) {
+        (Some(found), _) if found == *digest => Sums::Good(raw),
+        (Some(found), _) => Sums::Bad(format!("is damaged: its content has the digest {found}")),
+        (None, Some(known)) if known == raw => Sums::Good(raw),
+        (None, _) => Sums::Bad("is damaged: its content is not what was verified before".to_owned()),
+    };
+    Ok(Some((bytes, sums)))
+}

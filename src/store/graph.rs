@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The graph of blobs both ways: what a blob is and who needs it, who is about it, and what each image holds.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{GcOptions, MAX_DOCUMENT, Store};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::index::{Edge, Index, IndexStatus, Mention, Tables};
+use crate::progress::{Monitor, Silent};
+use crate::spec::{Descriptor, ImageIndex, Manifest, MediaType, json};
+
+/// So many blobs are asked for at a time.
+const BATCH: usize = 8192;
+
+/// A blob in a list.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct BlobEntry {
+    /// Which.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// A media type that a document or ref gives it, if any does.
+    pub media_type: Option<MediaType>,
+    /// How many refs and documents need it.
+    pub references: u64,
+}
+
+/// A blob with all that leads to it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct BlobInfo {
+    /// Which.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// Every media type that documents and refs give it.
+    pub media_types: Vec<MediaType>,
+    /// How many refs and documents need it.
+    pub references: u64,
+    /// Documents that need it.
+    pub needed_by: Vec<Digest>,
+    /// Documents that are about it.
+    pub referrers: Vec<Digest>,
+    /// Tags that point at it; `<none>` for an entry of `index.json` without one.
+    pub refs: Vec<String>,
+    /// Tags of the images that hold it.
+    pub images: Vec<String>,
+    /// When it came into the layout, RFC 3339.
+    pub since: Option<Timestamp>,
+    /// Whether its content was verified and its file not changed since.
+    pub verified: bool,
+}
+
+/// What an image takes of the layout, in bytes.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ImageUsage {
+    /// Its tag; `<none>` for an entry of `index.json` without one.
+    pub name: String,
+    /// What it points at.
+    pub digest: Digest,
+    /// What nobody else needs: freed if the tag goes.
+    pub alone: u64,
+    /// What other entries need too.
+    pub shared: u64,
+}
+
+/// What a layout holds, in bytes. The four parts add up to `total`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Usage {
+    /// The entries of `index.json`, the one that holds most alone first.
+    pub images: Vec<ImageUsage>,
+    /// What one entry holds alone, over all entries.
+    pub alone: u64,
+    /// What several entries share, each blob once.
+    pub shared: u64,
+    /// What `gc` would free.
+    pub garbage: u64,
+    /// What no entry leads to and `gc` spares.
+    pub spared: u64,
+    /// All blobs.
+    pub total: u64,
+}
+
+const UNTAGGED: &str = "<none>";
+
+impl Store {
+    /// Runs `work` on an index that has caught up with the layout.
+    fn with_index<T>(
+        &self,
+        monitor: &dyn Monitor,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.index_or_memory(monitor)?.write(|tables| {
+            tables.sync(&self.layout, monitor)?;
+            work(tables)
+        })
+    }
+
+    /// Calls `each` for every blob of the layout, in the order of digests.
+    pub fn each_blob(
+        &self,
+        monitor: &dyn Monitor,
+        mut each: impl FnMut(BlobEntry) -> Result<()>,
+    ) -> Result<()> {
+        self.with_index(monitor, |tables| {
+            let mut after = None;
+            loop {
+                let batch = tables.blobs_after(after.as_ref(), BATCH)?;
+                let Some((last, _)) = batch.last() else {
+                    return Ok(());
+                };
+                after = Some(*last);
+                for (digest, _) in batch {
+                    each(BlobEntry {
+                        digest,
+                        size: tables.size(&digest)?.unwrap_or(0),
+                        media_type: tables.media_type(&digest)?.map(MediaType::new),
+                        references: tables.count(&digest)?,
+                    })?;
+                }
+            }
+        })
+    }
+
+    /// What a blob is, and all that leads to it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it is not there.
+    pub fn blob_info(&self, digest: &Digest) -> Result<BlobInfo> {
+        let missing = || {
+            let text = format!("no blob {digest} in {}", self.layout.path().display());
+            Error::new(ErrorKind::NotFound, text)
+        };
+        let stamp = self.layout.blob_stamp(digest)?.ok_or_else(missing)?;
+        self.with_index(&Silent, |tables| {
+            let (mut needed_by, mut referrers, mut refs) = (Vec::new(), Vec::new(), BTreeSet::new());
+            for mention in tables.mentions(digest)? {
+                match mention {
+                    Mention::Document(Edge::Strong, parent) => needed_by.push(parent),
+                    Mention::Document(Edge::Subject, parent) => referrers.push(parent),
+                    Mention::Ref { name, .. } => {
+                        refs.insert(name.unwrap_or_else(|| UNTAGGED.to_owned()));
+                    }
+                }
+            }
+            let verified = tables.verified(digest)?;
+            Ok(BlobInfo {
+                digest: *digest,
+                size: stamp.size,
+                media_types: tables
+                    .media_types(digest)?
+                    .into_iter()
+                    .map(MediaType::new)
+                    .collect(),
+                references: tables.count(digest)?,
+                needed_by,
+                referrers,
+                refs: refs.into_iter().collect(),
+                images: holders(tables, digest)?,
+                since: Timestamp::new(stamp.mtime.0, 0).ok(),
+                verified: verified.is_some_and(|v| v.stamp == stamp),
+            })
+        })
+    }
+
+    /// The manifests and indexes whose subject is `digest`, as descriptors with artifact type and annotations, in the
+    /// order of digests. Spec: distribution-spec, listing referrers.
+    pub fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
+        let mut found = self.with_index(&Silent, |tables| {
+            let mut out = Vec::new();
+            for mention in tables.mentions(digest)? {
+                if let Mention::Document(Edge::Subject, referrer) = mention
+                    && let Some(size) = tables.size(&referrer)?
+                {
+                    out.push((referrer, size));
+                }
+            }
+            Ok(out)
+        })?;
+        found.sort_unstable();
+        let describe = |(digest, size): &(Digest, u64)| self.describe_referrer(digest, *size);
+        found.iter().map(describe).collect()
+    }
+
+    fn describe_referrer(&self, digest: &Digest, size: u64) -> Result<Descriptor> {
+        let plain = Descriptor::new(String::new(), *digest, size);
+        let bytes = self.layout.read_blob(&plain, MAX_DOCUMENT)?;
+        let context = || format!("read referrer {digest}");
+        let value: serde_json::Value = json::parse(&bytes).context(context)?;
+        let mut out = plain;
+        if value.get("manifests").is_some() {
+            let index: ImageIndex = json::parse(&bytes).context(context)?;
+            out.media_type = or_else(index.media_type, MediaType::INDEX);
+            out.artifact_type = index.artifact_type;
+            out.annotations = index.annotations;
+        } else {
+            let manifest: Manifest = json::parse(&bytes).context(context)?;
+            out.media_type = or_else(manifest.media_type, MediaType::MANIFEST);
+            // An artifact without a type of its own is of the type of its config.
+            let config = manifest.config.media_type.as_str().to_owned();
+            out.artifact_type = manifest.artifact_type.or(Some(config));
+            out.annotations = manifest.annotations;
+        }
+        Ok(out)
+    }
+
+    /// What each image holds alone and shares, and what a collection would free.
+    pub fn usage(&self, monitor: &dyn Monitor) -> Result<Usage> {
+        let mut roots = Vec::new();
+        for entry in self.refs()? {
+            if let Ok(descriptor) = entry.descriptor {
+                roots.push((
+                    entry.name.unwrap_or_else(|| UNTAGGED.to_owned()),
+                    descriptor.digest,
+                ));
+            }
+        }
+        self.with_index(monitor, |tables| {
+            let mut out = Usage::default();
+            // The one root that holds a blob; `None` if there are several.
+            let mut holder: HashMap<Digest, Option<u32>> = HashMap::new();
+            for (at, (_, root)) in roots.iter().enumerate() {
+                for (digest, _) in closure(tables, root)? {
+                    let own = Some(at as u32);
+                    holder
+                        .entry(digest)
+                        .and_modify(|held| *held = held.filter(|_| *held == own))
+                        .or_insert(own);
+                }
+            }
+            for (at, (name, root)) in roots.iter().enumerate() {
+                let (mut alone, mut shared) = (0, 0);
+                for (digest, size) in closure(tables, root)? {
+                    if holder.get(&digest) == Some(&Some(at as u32)) {
+                        alone += size;
+                    } else {
+                        shared += size;
+                    }
+                }
+                out.alone += alone;
+                out.images.push(ImageUsage {
+                    name: name.clone(),
+                    digest: *root,
+                    alone,
+                    shared,
+                });
+            }
+            for (digest, held) in &holder {
+                if held.is_none() {
+                    out.shared += tables.size(digest)?.unwrap_or(0);
+                }
+            }
+            drop(holder);
+            out.garbage = self.garbage(tables, &GcOptions::default())?.values().sum();
+            let mut after = None;
+            loop {
+                let batch = tables.blobs_after(after.as_ref(), BATCH)?;
+                let Some((last, _)) = batch.last() else { break };
+                after = Some(*last);
+                for (digest, _) in &batch {
+                    out.total += tables.size(digest)?.unwrap_or(0);
+                }
+            }
+            out.spared = out.total.saturating_sub(out.alone + out.shared + out.garbage);
+            out.images
+                .sort_by(|a, b| (b.alone, b.shared, &a.name).cmp(&(a.alone, a.shared, &b.name)));
+            Ok(out)
+        })
+    }
+
+    /// What the index database is and knows; nothing is created.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Busy`] if another process has it open.
+    pub fn index_status(&self) -> Result<IndexStatus> {
+        Index::status(&self.layout)
+    }
+
+    /// Makes the index database anew from the layout; says where the old one was wrong.
+    pub fn rebuild_index(&self, monitor: &dyn Monitor) -> Result<Vec<String>> {
+        let index = Index::open_file(&self.layout, self.opts.lock_timeout, monitor)?;
+        // What the old one did not know yet is not what it was wrong about.
+        index.write(|tables| tables.sync(&self.layout, monitor).map(|_| ()))?;
+        let fresh = index.rebuilt(&self.layout, &Silent)?;
+        let differences = index.differences(&fresh)?;
+        index.replaced_by(fresh, &self.layout, monitor)?;
+        Ok(differences)
+    }
+}
+
+fn or_else(given: MediaType, default: &str) -> MediaType {
+    if given.as_str().is_empty() {
+        MediaType::new(default.to_owned())
+    } else {
+        given
+    }
+}
+
+/// A blob and all that lives with it, each once, with sizes: what it needs, and what is about any of it.
+fn closure(tables: &Tables<'_>, root: &Digest) -> Result<Vec<(Digest, u64)>> {
+    let (mut out, mut met, mut stack) = (Vec::new(), HashSet::from([*root]), vec![*root]);
+    while let Some(digest) = stack.pop() {
+        let Some(size) = tables.size(&digest)? else {
+            continue;
+        };
+        out.push((digest, size));
+        let mut next = tables.strong_children(&digest)?;
+        // Only documents are subjects, and a layer has more mentions than one would care to look through.
+        if tables.is_document(&digest)? {
+            for mention in tables.mentions(&digest)? {
+                if let Mention::Document(Edge::Subject, referrer) = mention {
+                    next.push(referrer);
+                }
+            }
+        }
+        stack.extend(next.into_iter().filter(|digest| met.insert(*digest)));
+    }
+    Ok(out)
+}
+
+/// Tags of the images that hold a blob.
+fn holders(tables: &Tables<'_>, digest: &Digest) -> Result<Vec<String>> {
+    let mut names = BTreeSet::new();
+    let (mut stack, mut met) = (vec![*digest], HashSet::from([*digest]));
+    while let Some(digest) = stack.pop() {
+        for mention in tables.mentions(&digest)? {
+            match mention {
+                Mention::Ref { name, .. } => {
+                    names.insert(name.unwrap_or_else(|| UNTAGGED.to_owned()));
+                }
+                Mention::Document(Edge::Strong, parent) => {
+                    if met.insert(parent) {
+                        stack.push(parent);
+                    }
+                }
+                Mention::Document(Edge::Subject, _) => {}
+            }
+        }
+    }
+    Ok(names.into_iter().collect())
+}
