@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use umoci::digest::Digest;
+use umoci::digest::{Algorithm, Digest, DigestPrefix};
 use umoci::image::Target;
 use umoci::spec::RefName;
-use umoci::store::{Store, StoreOptions};
+use umoci::store::{Store, StoreOptions, parse_duration};
 
 use super::failure::{Failure, Outcome};
 
@@ -40,10 +40,8 @@ impl ImageRef {
             }
             (
                 path,
-                Target::Name(
-                    tag.parse()
-                        .map_err(|e: umoci::error::Error| invalid(e.to_string()))?,
-                ),
+                tag.parse()
+                    .map_err(|e: umoci::error::Error| invalid(e.to_string()))?,
             )
         };
         if path.is_empty() {
@@ -61,6 +59,9 @@ impl ImageRef {
             Target::Name(name) => Ok(name),
             Target::Digest(digest) => Err(Failure::Arguments(format!(
                 "invalid --image: {digest} is a digest, and this command changes a tag"
+            ))),
+            past @ Target::Past(..) => Err(Failure::Arguments(format!(
+                "invalid --image: {past} is of the past, and this command changes a tag"
             ))),
         }
     }
@@ -98,6 +99,11 @@ impl ImageArg {
     /// Opens the layout of the image.
     pub fn open(&self, image: &ImageRef) -> Outcome<Store> {
         self.lock.open(&image.layout)
+    }
+
+    /// As [`ImageArg::open`], to write blobs.
+    pub fn open_with(&self, image: &ImageRef, algorithm: &AlgorithmArg) -> Outcome<Store> {
+        self.lock.open_with(&image.layout, algorithm.get()?)
     }
 }
 
@@ -153,6 +159,11 @@ impl LayoutArg {
     pub fn open(&self) -> Outcome<Store> {
         self.lock.open(&self.get()?)
     }
+
+    /// As [`LayoutArg::open`], to write blobs.
+    pub fn open_with(&self, algorithm: &AlgorithmArg) -> Outcome<Store> {
+        self.lock.open_with(&self.get()?, algorithm.get()?)
+    }
 }
 
 /// `--lock-timeout`
@@ -163,11 +174,47 @@ pub struct LockArg {
     lock_timeout: u64,
 }
 
+/// `--digest-algorithm`
+#[derive(Args, Debug)]
+pub struct AlgorithmArg {
+    /// digest algorithm of new blobs: sha256, sha512 or blake3
+    #[arg(long = "digest-algorithm", value_name = "algorithm", default_value = "sha256")]
+    digest_algorithm: String,
+}
+
+impl AlgorithmArg {
+    /// The algorithm.
+    pub fn get(&self) -> Outcome<Algorithm> {
+        Algorithm::from_name(&self.digest_algorithm).ok_or_else(|| {
+            Failure::Arguments(format!(
+                "invalid --digest-algorithm: {:?} (want sha256, sha512 or blake3)",
+                self.digest_algorithm
+            ))
+        })
+    }
+}
+
+/// A duration as typed; `what` names the option in messages.
+pub fn duration(text: &str, what: &str) -> Outcome<Duration> {
+    parse_duration(text).map_err(|e| Failure::Arguments(format!("invalid {what}: {e}")))
+}
+
+/// The blob that a digest, or the beginning of one, stands for.
+pub fn blob(store: &Store, text: &str) -> Outcome<Digest> {
+    Ok(store.find(&text.parse::<DigestPrefix>()?)?)
+}
+
 impl LockArg {
     /// Opens the layout at `path`.
     pub fn open(&self, path: &std::path::Path) -> Outcome<Store> {
+        self.open_with(path, Algorithm::default())
+    }
+
+    /// As [`LockArg::open`], to write blobs of another algorithm.
+    pub fn open_with(&self, path: &std::path::Path, algorithm: Algorithm) -> Outcome<Store> {
         let options = StoreOptions {
             lock_timeout: Duration::from_secs(self.lock_timeout),
+            algorithm,
             ..StoreOptions::default()
         };
         Ok(Store::open(path, options).map_err(|e| e.context("open CAS"))?)
@@ -352,6 +399,8 @@ mod tests {
             &format!("dir:v1@sha256:{hex}"),
             &format!("@sha256:{hex}"),
             "dir:a b",
+            "dir:a@{x}",
+            "dir:@{1}",
         ] {
             assert!(ImageRef::parse(bad, "--image").is_err(), "{bad}");
         }

@@ -10,7 +10,7 @@ use umoci::image::{Edit, Image, resolve_one, time};
 use umoci::progress::Monitor;
 use umoci::spec::{ImageConfig, MediaType, json};
 
-use super::args::{HistoryArgs, ImageArg, TagArg, positionals};
+use super::args::{AlgorithmArg, HistoryArgs, ImageArg, TagArg, positionals};
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
@@ -26,6 +26,8 @@ const MAX_TEMPLATE: u64 = 4 << 20;
 pub struct Config {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    algorithm: AlgorithmArg,
     #[command(flatten)]
     tag: TagArg,
     #[command(flatten)]
@@ -101,7 +103,7 @@ impl Config {
             Some(text) => Some(time::parse(text).map_err(|e| e.context("parse --created"))?),
             None => None,
         };
-        let store = self.image.open(&image)?;
+        let store = self.image.open_with(&image, &self.algorithm)?;
         let base = Image::load(&store, resolve_one(&store, &image.target)?)
             .map_err(|e| e.context("get base config"))?;
         let mut edit = Edit::new(&base).map_err(|e| e.context("create mutator for manifest"))?;

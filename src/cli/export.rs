@@ -36,9 +36,9 @@ impl Export {
         let (path, name) = source(to, "destination")?;
         let name = match name {
             Some(Target::Name(name)) => Some(name),
-            Some(Target::Digest(_)) => {
+            Some(Target::Digest(_) | Target::Past(..)) => {
                 return Err(Failure::Arguments(
-                    "invalid destination: a digest cannot be chosen".to_owned(),
+                    "invalid destination: give a tag; digests and the past cannot be chosen".to_owned(),
                 ));
             }
             None => None,
@@ -76,12 +76,9 @@ impl Export {
             Vec::new()
         };
         for tag in &self.tag {
-            let target = match tag.parse() {
-                Ok(digest) => Target::Digest(digest),
-                Err(_) => Target::Name(tag.parse().map_err(|e: Error| e.context("invalid --tag"))?),
-            };
+            let target: Target = tag.parse().map_err(|e: Error| e.context("invalid --tag"))?;
             let own = match &target {
-                Target::Name(name) => Some(name.clone()),
+                Target::Name(name) | Target::Past(name, _) => Some(name.clone()),
                 Target::Digest(_) => None,
             };
             let unnamed =

@@ -14,6 +14,8 @@ pub enum Failure {
     Arguments(String),
     /// The words do not fit; the help of the command, which the words lead to, is printed as well.
     Usage(&'static [&'static str], String),
+    /// A check found something, which was printed; the code says what.
+    Found(u8),
     /// Whoever reads our output went away: not worth a word.
     BrokenPipe,
 }
@@ -42,7 +44,7 @@ impl Failure {
         match self {
             Failure::Error(err) => Some(one_line(&err.to_string())),
             Failure::Arguments(text) | Failure::Usage(_, text) => Some(one_line(text)),
-            Failure::BrokenPipe => None,
+            Failure::Found(_) | Failure::BrokenPipe => None,
         }
     }
 
@@ -62,10 +64,17 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Failure::BrokenPipe => 0,
+            Failure::Found(code) => *code,
             _ => 1,
         }
     }
 }
+
+/// Exit code of `fsck` when something is wrong and was not mended.
+pub const DAMAGED: u8 = 2;
+
+/// Exit code of `fsck` when all that was wrong is mended.
+pub const REPAIRED: u8 = 4;
 
 /// Exit code for a command or help topic that does not exist.
 pub const UNKNOWN_TOPIC: u8 = 3;

@@ -5,17 +5,20 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use umoci::digest::Digest;
+use umoci::error::Error;
+use umoci::progress::Monitor;
 use umoci::store::GcOptions;
 
-use super::args::{LayoutArg, positionals};
-use super::failure::Outcome;
+use super::args::{LayoutArg, duration, positionals};
+use super::failure::{Failure, Outcome};
 use super::table::human_size;
 use super::ui::Ui;
 
 /// garbage-collects an OCI image's blobs
 ///
-/// Removes every blob that no entry of index.json leads to, and temporary files that killed processes left behind.
-/// Other processes of umoci that work on the layout are waited for.
+/// Removes every blob that no entry of index.json leads to, and temporary files that killed processes left behind. Spared is
+/// what a lease, a grace or the reflog protects (umoci lease, umoci settings). Other processes of umoci that work on the
+/// layout are waited for.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--layout <image-path>")]
 pub struct Gc {
@@ -24,6 +27,19 @@ pub struct Gc {
     /// print what would be removed, and remove nothing
     #[arg(long = "dry-run")]
     dry_run: bool,
+    /// also drop entries of index.json that have no tag, as skopeo leaves them when it replaces one
+    #[arg(long)]
+    untagged: bool,
+    /// spare blobs that came within this time, such as 24h (default: as the layout is set)
+    #[arg(long, value_name = "duration")]
+    grace: Option<String>,
+    /// remove every tag that no --keep keeps: a pattern such as 'release-*', or a duration such as 30d for tags changed
+    /// within it; may be given more than once
+    #[arg(long, value_name = "pattern|duration")]
+    keep: Vec<String>,
+    /// believe no count of the index: count everything anew, and say where it was wrong
+    #[arg(long)]
+    full: bool,
     /// print what was removed as JSON
     #[arg(long)]
     json: bool,
@@ -40,8 +56,11 @@ struct Removed {
 #[derive(Serialize)]
 struct Report {
     dry_run: bool,
+    tags: Vec<String>,
+    untagged: Vec<Digest>,
     blobs: Vec<Removed>,
     bytes: u64,
+    differences: Vec<String>,
 }
 
 impl Gc {
@@ -49,8 +68,23 @@ impl Gc {
     pub fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
         let [] = positionals(&self.rest, [])?;
+        let mut options = GcOptions::default();
+        options.untagged = self.untagged;
+        options.full = self.full;
+        options.grace = self
+            .grace
+            .as_deref()
+            .map(|text| duration(text, "--grace"))
+            .transpose()?;
+        for text in &self.keep {
+            let invalid = |e: Error| Failure::Arguments(format!("invalid --keep: {e}"));
+            options.keep.push(text.parse().map_err(invalid)?);
+        }
         let store = self.layout.open()?;
-        let plan = store.plan_gc(&GcOptions::default(), ui)?;
+        let plan = store.plan_gc(&options, ui)?;
+        for text in plan.differences() {
+            ui.warn(format_args!("{text}"));
+        }
         let blobs: Vec<Removed> = plan
             .remove()
             .iter()
@@ -61,6 +95,9 @@ impl Gc {
             .collect();
         let report = Report {
             dry_run: self.dry_run,
+            tags: plan.tags().iter().map(ToString::to_string).collect(),
+            untagged: plan.untagged().to_vec(),
+            differences: plan.differences().to_vec(),
             bytes: blobs.iter().map(|b| b.size).sum(),
             blobs,
         };
@@ -74,6 +111,12 @@ impl Gc {
             return Ok(());
         }
         let mut text = String::new();
+        for tag in &report.tags {
+            let _ = writeln!(text, "tag {tag}");
+        }
+        for digest in &report.untagged {
+            let _ = writeln!(text, "untagged {digest}");
+        }
         for blob in &report.blobs {
             let _ = writeln!(text, "{} {}", blob.digest, human_size(blob.size));
         }

@@ -48,7 +48,7 @@ impl Import {
         let requests = match (what, tag) {
             (Some(target), tag) => {
                 let own = match &target {
-                    Target::Name(name) => Some(name.clone()),
+                    Target::Name(name) | Target::Past(name, _) => Some(name.clone()),
                     Target::Digest(_) => None,
                 };
                 let unnamed = || Failure::Arguments("an image named by its digest needs a --tag".to_owned());

@@ -7,7 +7,7 @@ use umoci::node::{Time, TreePath};
 use umoci::progress::Monitor;
 use umoci::rootfs::PackOptions;
 
-use super::args::{CompressArg, HistoryArgs, IdMapArgs, ImageArg, TagArg};
+use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, TagArg};
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
@@ -23,6 +23,8 @@ use super::ui::Ui;
 pub struct Insert {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    algorithm: AlgorithmArg,
     #[command(flatten)]
     tag: TagArg,
     #[command(flatten)]
@@ -53,7 +55,7 @@ impl Insert {
             id_map: self.id_map.get()?,
             clamp_mtime: super::source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }),
         };
-        let store = self.image.open(&image)?;
+        let store = self.image.open_with(&image, &self.algorithm)?;
         let history = self.history.get("umoci insert", "")?;
         let mut txn = store.begin("insert")?;
         let base = Image::load(&store, resolve_one(&store, &image.target)?)?;

@@ -3,22 +3,29 @@
 
 mod args;
 mod argv;
+mod blob;
 mod config;
+mod du;
 mod export;
 mod failure;
+mod fsck;
 mod gc;
 mod generate;
 mod help;
 mod import;
+mod index;
 mod init;
 mod insert;
+mod lease;
 mod list;
 mod new;
 mod profile;
 mod raw;
+mod referrers;
 mod refs;
 mod remove;
 mod repack;
+mod settings;
 mod stat;
 mod table;
 mod tag;
@@ -85,6 +92,16 @@ enum Command {
     Ref(refs::Ref),
     Import(import::Import),
     Export(export::Export),
+    #[command(subcommand)]
+    Blob(blob::Blob),
+    Referrers(referrers::Referrers),
+    Du(du::Du),
+    Fsck(fsck::Fsck),
+    #[command(subcommand)]
+    Index(index::Index),
+    #[command(subcommand)]
+    Lease(lease::Lease),
+    Settings(settings::Settings),
     Completions(generate::Completions),
     Man(generate::Man),
 }
@@ -205,6 +222,13 @@ impl Cli {
             Command::Ref(command) => command.run(&ui),
             Command::Import(command) => command.run(&ui),
             Command::Export(command) => command.run(&ui),
+            Command::Blob(command) => command.run(&ui),
+            Command::Referrers(command) => command.run(&ui),
+            Command::Du(command) => command.run(&ui),
+            Command::Fsck(command) => command.run(&ui),
+            Command::Index(command) => command.run(&ui),
+            Command::Lease(command) => command.run(&ui),
+            Command::Settings(command) => command.run(&ui),
         };
         // A run that failed has its profile too, but its own error counts.
         let profiled = profile.map_or(Ok(()), profile::Profile::finish);

@@ -4,7 +4,7 @@
 use umoci::image::Edit;
 use umoci::progress::Monitor;
 
-use super::args::{ImageArg, positionals};
+use super::args::{AlgorithmArg, ImageArg, positionals};
 use super::failure::Outcome;
 use super::ui::Ui;
 
@@ -17,6 +17,8 @@ use super::ui::Ui;
 pub struct New {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    algorithm: AlgorithmArg,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -28,7 +30,7 @@ impl New {
         let tag = image.tag()?;
         let [] = positionals(&self.rest, [])?;
         let created = super::now()?;
-        let store = self.image.open(&image)?;
+        let store = self.image.open_with(&image, &self.algorithm)?;
         let mut txn = store.begin("new")?;
         Edit::blank(created).apply(&mut txn, tag)?;
         txn.commit()?;

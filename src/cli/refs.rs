@@ -6,7 +6,7 @@ use umoci::digest::{Digest, DigestPrefix};
 use umoci::error::{Error, ErrorKind};
 use umoci::image::{Target, resolve};
 use umoci::progress::Monitor;
-use umoci::spec::{MediaType, Platform, RefName};
+use umoci::spec::{Descriptor, MediaType, Platform, RefName};
 
 use super::args::{LayoutArg, positionals};
 use super::failure::{Failure, Outcome, one_line};
@@ -19,6 +19,8 @@ pub enum Ref {
     Create(Create),
     Remove(Remove),
     List(List),
+    Log(Log),
+    Restore(Restore),
 }
 
 impl Ref {
@@ -28,6 +30,8 @@ impl Ref {
             Ref::Create(command) => command.run(ui),
             Ref::Remove(command) => command.run(ui),
             Ref::List(command) => command.run(ui),
+            Ref::Log(command) => command.run(ui),
+            Ref::Restore(command) => command.run(ui),
         }
     }
 }
@@ -45,7 +49,7 @@ pub struct Create {
     /// digest to name, such as sha256:6c3c624b58db, or 7 or more hex digits of it
     #[arg(long, value_name = "digest")]
     digest: Option<String>,
-    /// name whose target gets the new name too
+    /// name whose target gets the new name too; name@{N} is what it was N changes ago
     #[arg(long, value_name = "name")]
     from: Option<String>,
     /// media type of the blob, where it cannot be told
@@ -77,8 +81,8 @@ impl Create {
                         "--media-type goes with --digest only".to_owned(),
                     ));
                 }
-                let other: RefName = other.parse().map_err(|e: Error| e.context("--from"))?;
-                let mut roots = resolve(&store, &Target::Name(other.clone()))?.roots;
+                let other: Target = other.parse().map_err(|e: Error| e.context("--from"))?;
+                let mut roots = resolve(&store, &other)?.roots;
                 let root = roots.pop().filter(|_| roots.is_empty());
                 let ambiguous = || Error::new(ErrorKind::Ambiguous, format!("tag is ambiguous: {other}"));
                 (root.ok_or_else(ambiguous)?, format!("as {other}"))
@@ -185,5 +189,87 @@ impl List {
             ]);
         }
         ui.print(table.to_string().as_bytes())
+    }
+}
+
+/// shows what a name pointed at before
+///
+/// Prints the changes of a name, the newest first: <name>@{N} is what it was before the change in line N. Changes by
+/// other programs show as (another program), without a time. Set reflog.keep with umoci settings, or the blobs of earlier values go
+/// with the next umoci gc.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path> <name>")]
+pub struct Log {
+    #[command(flatten)]
+    layout: LayoutArg,
+    /// print a JSON array
+    #[arg(long)]
+    json: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Log {
+    fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [name] = positionals(&self.rest, ["name"])?;
+        let name: RefName = name.parse()?;
+        let log = self.layout.open()?.reflog(&name)?;
+        if self.json {
+            return ui.print_json(&log);
+        }
+        if log.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, format!("nothing is recorded of {name}")).into());
+        }
+        let digest = |d: &Option<Descriptor>| {
+            d.as_ref()
+                .map_or_else(|| "-".to_owned(), |d| d.digest.to_string())
+        };
+        let mut table = Table::new(&["BEFORE", "TIME", "COMMAND", "FROM", "TO"]);
+        for (at, change) in log.iter().enumerate() {
+            table.row([
+                format!("{name}@{{{}}}", at + 1),
+                change.time.map_or_else(|| "-".to_owned(), |t| format!("{t:.0}")),
+                if change.command.is_empty() {
+                    "(another program)".to_owned()
+                } else {
+                    one_line(&change.command)
+                },
+                digest(&change.old),
+                digest(&change.new),
+            ]);
+        }
+        ui.print(table.to_string().as_bytes())
+    }
+}
+
+/// points a name at what it pointed at before
+///
+/// Points a name, which may have been removed, at what it was N changes ago; one change if no @{N} is given. The change
+/// is recorded like any other, so it can be undone too.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path> <name>[@{<N>}]")]
+pub struct Restore {
+    #[command(flatten)]
+    layout: LayoutArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Restore {
+    fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [name] = positionals(&self.rest, ["name"])?;
+        let (name, steps) = match name.parse::<Target>()? {
+            Target::Name(name) => (name, 1),
+            Target::Past(name, steps) => (name, steps),
+            Target::Digest(digest) => {
+                let text = format!("{digest} is a digest; umoci ref create --digest names it");
+                return Err(Failure::Arguments(text));
+            }
+        };
+        let restored = self.layout.open()?.restore_ref(&name, steps)?;
+        ui.info(format_args!("restored ref: {name} -> {}", restored.digest));
+        Ok(())
     }
 }

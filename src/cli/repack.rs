@@ -4,7 +4,7 @@
 use umoci::bundle::{Bundle, RepackOptions, repack};
 use umoci::node::Time;
 
-use super::args::{CompressArg, HistoryArgs, ImageArg, positionals};
+use super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, positionals};
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
@@ -17,6 +17,8 @@ use super::ui::Ui;
 pub struct Repack {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    algorithm: AlgorithmArg,
     #[command(flatten)]
     compress: CompressArg,
     #[command(flatten)]
@@ -50,7 +52,7 @@ impl Repack {
             clamp_mtime: super::source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }),
             header: super::mtree_header(),
         };
-        let store = self.image.open(&image)?;
+        let store = self.image.open_with(&image, &self.algorithm)?;
         let history = |author: &str| match self.history.get("umoci repack", author) {
             Ok(history) => Ok(history),
             Err(Failure::Error(err)) => Err(err),

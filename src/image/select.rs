@@ -19,14 +19,33 @@ const MAX_TARGETS: usize = 100_000;
 pub enum Target {
     /// A tag.
     Name(RefName),
+    /// What a tag was, so many changes ago; written `tag@{1}`.
+    Past(RefName, usize),
     /// A digest, tagged or not.
     Digest(Digest),
+}
+
+impl std::str::FromStr for Target {
+    type Err = Error;
+
+    /// Reads a digest, a tag, or `tag@{N}`.
+    fn from_str(text: &str) -> Result<Self> {
+        if let Ok(digest) = text.parse() {
+            return Ok(Target::Digest(digest));
+        }
+        if let Some((name, steps)) = text.strip_suffix('}').and_then(|t| t.rsplit_once("@{")) {
+            let invalid = |_| Error::new(ErrorKind::Invalid, format!("not a count of changes: {text:?}"));
+            return Ok(Target::Past(name.parse()?, steps.parse().map_err(invalid)?));
+        }
+        Ok(Target::Name(text.parse()?))
+    }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::Name(name) => name.fmt(f),
+            Target::Past(name, steps) => write!(f, "{name}@{{{steps}}}"),
             Target::Digest(digest) => digest.fmt(f),
         }
     }
@@ -49,6 +68,7 @@ pub struct Resolved {
 pub fn resolve(store: &Store, target: &Target) -> Result<Resolved> {
     let roots = match target {
         Target::Name(name) => store.lookup(name)?,
+        Target::Past(name, steps) => vec![store.past(name, *steps)?],
         Target::Digest(digest) => vec![by_digest(store, digest)?],
     };
     if roots.is_empty() {
@@ -143,6 +163,7 @@ fn choices(walks: &[Vec<Descriptor>]) -> String {
 /// The error for a target that is not there, with the nearest tag where one is near.
 fn not_found(store: &Store, target: &Target) -> Error {
     let text = match target {
+        Target::Past(name, steps) => format!("{name}@{{{steps}}} is not known"),
         Target::Digest(digest) => format!("no image found at {digest}"),
         Target::Name(name) => {
             let names: Vec<String> = store

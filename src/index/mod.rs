@@ -160,6 +160,22 @@ impl Index {
         catch_unwind(AssertUnwindSafe(read)).ok()?.ok()?
     }
 
+    /// All entries of `index.json` as the database remembers them, in the order of names; `None` if it cannot be had.
+    pub(crate) fn remembered(layout: &Layout) -> Option<Vec<Entry>> {
+        let _lock = layout.lock_database_if_free().ok()??;
+        let path = layout.private_dir().join(FILE);
+        let read = || -> Result<Vec<Entry>> {
+            let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
+            let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
+            let mut out = Vec::new();
+            for item in refs.iter().map_err(failed)? {
+                out.extend(Entry::list_from_text(item.map_err(failed)?.1.value())?);
+            }
+            Ok(out)
+        };
+        catch_unwind(AssertUnwindSafe(read)).ok()?.ok()
+    }
+
     /// A database in memory, which knows nothing yet.
     pub(crate) fn in_memory() -> Result<Self> {
         let builder = Database::builder();

@@ -356,19 +356,9 @@ impl Layout {
 
     /// Moves a blob out of the way, to a place of our own where a person can look at it.
     pub(crate) fn quarantine(&self, digest: &Digest) -> Result<PathBuf> {
-        self.ensure_private()?;
-        let dir = self.private_dir().join("quarantine");
-        self.make_own_dir(&dir)?;
-        let name = format!("{}-{}", digest.algorithm(), digest.encoded());
-        let mut target = dir.join(&name);
-        for n in 1.. {
-            if disk::lstat(&target)?.is_none() {
-                break;
-            }
-            target = dir.join(format!("{name}.{n}"));
-        }
+        let target = self.quarantine_path(&format!("{}-{}", digest.algorithm(), digest.encoded()))?;
         self.disk().rename(&self.blob_path(digest), &target)?;
-        self.disk().sync_dir(&dir)?;
+        self.disk().sync_dir(target.parent().unwrap_or(&target))?;
         self.disk().sync_dir(&self.algorithm_dir(digest.algorithm()))?;
         Ok(target)
     }

@@ -182,6 +182,12 @@ impl IndexJson {
         gone
     }
 
+    /// Appends entries as they are.
+    pub(crate) fn push_entries(&mut self, entries: &[Entry]) {
+        self.entries.extend_from_slice(entries);
+        self.changed |= !entries.is_empty();
+    }
+
     /// Whether it was changed since it was read.
     pub(crate) fn is_changed(&self) -> bool {
         self.changed

@@ -43,6 +43,10 @@ use crate::progress::Monitor;
 /// An `index.json` larger than this is refused, in bytes.
 const MAX_INDEX: u64 = 1 << 30;
 
+/// An `index.json` without entries.
+const EMPTY_INDEX: &[u8] =
+    b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
+
 /// How often and how long a torn `index.json` is read again: another program may be writing it in place.
 const TORN_READS: u32 = 6;
 const TORN_PAUSE: Duration = Duration::from_millis(50);
@@ -146,14 +150,79 @@ impl Layout {
 
     /// Writes what the spec wants in an empty layout.
     fn fill(&self) -> Result<()> {
+        self.mend_part("blobs")?;
+        self.replace("index.json", EMPTY_INDEX)?;
+        // Written last: what has no `oci-layout` is no layout yet.
+        self.mend_part("oci-layout")
+    }
+
+    /// A directory that has some of the parts of a layout; `None` if it has none. Only for repairs.
+    pub(crate) fn open_broken(path: &Path) -> Result<Option<Self>> {
+        let parts = ["blobs", "index.json", "oci-layout"];
+        let mut found = 0;
+        for part in parts {
+            found += usize::from(disk::lstat(&path.join(part))?.is_some());
+        }
+        if found < 2 {
+            return Ok(None);
+        }
+        Self::at(path, Box::new(OsDisk)).map(Some)
+    }
+
+    /// The parts of a layout that are missing or cannot be understood, each with what is wrong.
+    pub(crate) fn broken_parts(&self) -> Vec<(&'static str, String)> {
+        let mut out = Vec::new();
+        if !disk::stat(&self.blobs_dir()).is_ok_and(|found| found.is_some_and(|f| f.is_dir)) {
+            out.push(("blobs", "is no directory".to_owned()));
+        }
+        if let Err(err) = self.read_index() {
+            out.push(("index.json", format!("cannot be read: {err}")));
+        }
+        let head = disk::read(&self.0.root.join("oci-layout"), 1 << 20);
+        let parsed = head.and_then(|(bytes, _)| crate::spec::json::parse::<serde_json::Value>(&bytes));
+        match parsed.map(|v| v["imageLayoutVersion"] == "1.0.0") {
+            Ok(true) => {}
+            Ok(false) => out.push(("oci-layout", "does not say version 1.0.0".to_owned())),
+            Err(err) => out.push(("oci-layout", format!("cannot be read: {err}"))),
+        }
+        out
+    }
+
+    /// Writes a part of a layout of which there is only one form.
+    pub(crate) fn mend_part(&self, name: &str) -> Result<()> {
+        if name == "oci-layout" {
+            return self.replace(name, b"{\"imageLayoutVersion\":\"1.0.0\"}\n");
+        }
         self.access().make_dir(&self.blobs_dir())?;
         self.access().make_dir(&self.algorithm_dir(Algorithm::Sha256))?;
-        self.disk().sync_dir(&self.blobs_dir())?;
-        let index =
-            b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
-        self.replace("index.json", index)?;
-        // Written last: what has no `oci-layout` is no layout yet.
-        self.replace("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}\n")
+        self.disk().sync_dir(&self.blobs_dir())
+    }
+
+    /// Writes an `index.json` with these entries in the place of one that cannot be read, which is moved aside.
+    pub(crate) fn replace_index(&self, entries: &[Entry]) -> Result<()> {
+        let mut index = IndexJson::parse(EMPTY_INDEX)?;
+        index.push_entries(entries);
+        let path = self.index_path();
+        if disk::lstat(&path)?.is_some() {
+            let aside = self.quarantine_path("index.json")?;
+            self.disk().rename(&path, &aside)?;
+            self.disk().sync_dir(aside.parent().unwrap_or(&aside))?;
+        }
+        self.replace("index.json", &index.to_bytes())
+    }
+
+    /// A free name where something damaged is kept for a person to look at.
+    fn quarantine_path(&self, name: &str) -> Result<PathBuf> {
+        self.ensure_private()?;
+        let dir = self.private_dir().join("quarantine");
+        self.make_own_dir(&dir)?;
+        let mut path = dir.join(name);
+        let mut n = 0;
+        while disk::lstat(&path)?.is_some() {
+            n += 1;
+            path = dir.join(format!("{name}.{n}"));
+        }
+        Ok(path)
     }
 
     /// Opens the layout at `path`. Nothing is created, so a read-only one will do.

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::path::Path;
+use std::time::Duration;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -14,7 +16,7 @@ use super::{Store, document};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, Mention, Verified};
-use crate::layout::{BlobName, LockMode, Stamp};
+use crate::layout::{BlobName, Layout, LockMode, Stamp};
 use crate::progress::{Monitor, Silent};
 use crate::spec::{Descriptor, RefName};
 
@@ -66,6 +68,8 @@ impl fmt::Display for Severity {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Problem {
+    /// `oci-layout`, `index.json` or `blobs/` is missing or cannot be understood.
+    Frame,
     /// A blob is not what its digest says.
     Damaged,
     /// A blob is not there.
@@ -182,6 +186,46 @@ struct Looked {
 }
 
 impl Store {
+    /// Looks at what makes a directory a layout, without which [`Store::open`] refuses it: `oci-layout`, `index.json`
+    /// and `blobs/`. With `repair` it writes what is certain: an `index.json` is made anew from the entries that the
+    /// index database remembers, and the broken one moved aside.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if nothing there looks like a layout.
+    pub fn check_frame(path: &Path, repair: bool) -> Result<Vec<Finding>> {
+        let mut out = Vec::new();
+        let layout = match Layout::open(path) {
+            Ok(layout) if layout.read_index().is_ok() => return Ok(out),
+            Ok(layout) => layout,
+            // Something of another version is whole, but not for us.
+            Err(err) if err.kind() == ErrorKind::Unsupported => return Err(err),
+            Err(err) => match Layout::open_broken(path)? {
+                Some(layout) => layout,
+                None => return Err(err),
+            },
+        };
+        let _lock = if repair {
+            Some(layout.lock(LockMode::Exclusive, Duration::from_secs(60), "fsck")?)
+        } else {
+            None
+        };
+        for (name, message) in layout.broken_parts() {
+            let mut finding = Finding::new(Severity::Error, Problem::Frame, name, message);
+            if repair {
+                finding.repaired = true;
+                if name != "index.json" {
+                    layout.mend_part(name)?;
+                } else if let Some(entries) = Index::remembered(&layout).filter(|e| !e.is_empty()) {
+                    layout.replace_index(&entries)?;
+                } else {
+                    finding.repaired = false;
+                }
+            }
+            out.push(finding);
+        }
+        Ok(out)
+    }
+
     /// Looks at everything in the layout.
     ///
     /// # Errors

@@ -40,6 +40,21 @@ pub enum Keep {
     Newer(Duration),
 }
 
+impl std::str::FromStr for Keep {
+    type Err = Error;
+
+    /// Reads a duration such as `30d`, or else a pattern.
+    fn from_str(text: &str) -> Result<Self> {
+        if let Ok(age) = super::parse_duration(text) {
+            return Ok(Keep::Newer(age));
+        }
+        glob::Pattern::new(text).map(Keep::Pattern).map_err(|e| {
+            let text = format!("neither a duration nor a pattern: {text:?}: {}", e.msg);
+            Error::new(ErrorKind::Invalid, text)
+        })
+    }
+}
+
 /// What would be removed. The layout stays locked as long as the plan exists.
 #[derive(Debug)]
 pub struct GcPlan {

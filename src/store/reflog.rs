@@ -5,7 +5,7 @@
 //! no database is needed to change a ref, and what it was is never lost. Changes that other programs make are not in
 //! it; they show as a gap between one line and the next, and are told so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -67,9 +67,9 @@ impl Store {
                 let name = changes[0].0.as_str();
                 HashMap::from([(name, current(index, name))])
             } else {
-                let wanted: HashMap<&str, ()> = changes.iter().map(|(n, _)| (n.as_str(), ())).collect();
+                let wanted: HashSet<&str> = changes.iter().map(|(n, _)| n.as_str()).collect();
                 let named = index.entries().iter().filter_map(|entry| {
-                    let (name, ()) = wanted.get_key_value(entry.ref_name.as_deref()?)?;
+                    let name = wanted.get(entry.ref_name.as_deref()?)?;
                     Some((*name, entry.descriptor().ok()))
                 });
                 named.collect()

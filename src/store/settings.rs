@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Settings of one layout: a file in our own directory, since they cannot be derived from the layout.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -117,7 +118,7 @@ pub fn format_duration(duration: Duration) -> String {
     let mut out = String::new();
     for (unit, size) in &UNITS[1..] {
         if seconds >= *size {
-            out += &format!("{}{unit}", seconds / size);
+            let _ = write!(out, "{}{unit}", seconds / size);
             seconds %= size;
         }
     }

@@ -5,7 +5,7 @@ use umoci::bundle::add_archive;
 use umoci::image::{Edit, Image, resolve_one};
 use umoci::progress::Monitor;
 
-use super::super::args::{CompressArg, HistoryArgs, ImageArg, TagArg};
+use super::super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, TagArg};
 use super::super::failure::{Failure, Outcome};
 use super::super::ui::Ui;
 use super::super::{source_date_epoch, warn_without_history};
@@ -18,6 +18,8 @@ use super::super::{source_date_epoch, warn_without_history};
 pub struct AddLayer {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    algorithm: AlgorithmArg,
     #[command(flatten)]
     tag: TagArg,
     #[command(flatten)]
@@ -45,7 +47,7 @@ impl AddLayer {
             ));
         }
         source_date_epoch()?;
-        let store = self.image.open(&image)?;
+        let store = self.image.open_with(&image, &self.algorithm)?;
         let mut txn = store.begin("add-layer")?;
         let base = Image::load(&store, resolve_one(&store, &image.target)?)?;
         let mut edit = Edit::new(&base).map_err(|e| e.context("create mutator for base image"))?;

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci blob`: single blobs of a layout.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use umoci::digest::Digest;
+use umoci::error::{Error, ResultExt};
+use umoci::progress::Monitor;
+use umoci::spec::{Descriptor, MediaType};
+
+use super::args::{AlgorithmArg, LayoutArg, blob, duration, positionals};
+use super::failure::{Failure, Outcome, one_line};
+use super::table::{Table, human_size};
+use super::ui::Ui;
+
+/// lists, shows and adds single blobs
+#[derive(clap::Subcommand, Debug)]
+pub enum Blob {
+    List(List),
+    Show(Show),
+    Cat(Cat),
+    Add(Add),
+}
+
+impl Blob {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        match self {
+            Blob::List(command) => command.run(ui),
+            Blob::Show(command) => command.run(ui),
+            Blob::Cat(command) => command.run(ui),
+            Blob::Add(command) => command.run(ui),
+        }
+    }
+}
+
+/// lists all blobs
+///
+/// Prints every blob in the order of digests: its size, how many names and documents need it, and a media type that one of them
+/// gives it.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path>")]
+pub struct List {
+    #[command(flatten)]
+    layout: LayoutArg,
+    /// print one JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl List {
+    fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [] = positionals(&self.rest, [])?;
+        let store = self.layout.open()?;
+        let mut rows = Vec::new();
+        store.each_blob(ui, |entry| {
+            rows.push(entry);
+            Ok(())
+        })?;
+        if self.json {
+            for row in &rows {
+                ui.print_json(row)?;
+            }
+            return Ok(());
+        }
+        let mut table = Table::new(&["DIGEST", "SIZE", "NEEDED", "MEDIA TYPE"]);
+        for row in rows {
+            table.row([
+                row.digest.to_string(),
+                human_size(row.size),
+                row.references.to_string(),
+                row.media_type
+                    .map_or_else(|| "-".to_owned(), |t| one_line(t.as_str())),
+            ]);
+        }
+        ui.print(table.to_string().as_bytes())
+    }
+}
+
+/// shows what a blob is, and what leads to it
+///
+/// Prints size and media types of a blob, the documents that need it or are about it, the names that point at it, and the images
+/// that hold it. The digest may be cut to 7 or more hex digits.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path> <digest>")]
+pub struct Show {
+    #[command(flatten)]
+    layout: LayoutArg,
+    /// print a JSON object
+    #[arg(long)]
+    json: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Show {
+    fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [digest] = positionals(&self.rest, ["digest"])?;
+        let store = self.layout.open()?;
+        let info = store.blob_info(&blob(&store, digest)?)?;
+        if self.json {
+            return ui.print_json(&info);
+        }
+        let digests = |list: &[Digest]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let names = |list: &[String]| list.iter().map(|name| one_line(name)).collect::<Vec<_>>();
+        let types = info.media_types.iter().map(|t| one_line(t.as_str())).collect();
+        let since = info.since.map(|time| format!("{time:.0}"));
+        let mut text = String::new();
+        for (name, values) in [
+            ("digest", vec![info.digest.to_string()]),
+            (
+                "size",
+                vec![format!("{} ({} bytes)", human_size(info.size), info.size)],
+            ),
+            ("media type", types),
+            ("since", since.into_iter().collect()),
+            (
+                "verified",
+                vec![
+                    if info.verified {
+                        "yes"
+                    } else {
+                        "not since it last changed"
+                    }
+                    .to_owned(),
+                ],
+            ),
+            ("needed", vec![format!("{} times", info.references)]),
+            ("needed by", digests(&info.needed_by)),
+            ("referrers", digests(&info.referrers)),
+            ("names", names(&info.refs)),
+            ("images", names(&info.images)),
+        ] {
+            for (at, value) in values.iter().enumerate() {
+                let name = if at == 0 { name } else { "" };
+                let _ = writeln!(text, "{name:11} {value}");
+            }
+        }
+        ui.print(text.as_bytes())
+    }
+}
+
+/// writes the content of a blob to stdout
+///
+/// Writes a blob as it is stored. Its digest is verified on the way; a blob that is damaged ends in an error, after the bytes were
+/// written. The digest may be cut to 7 or more hex digits.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path> <digest>")]
+pub struct Cat {
+    #[command(flatten)]
+    layout: LayoutArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Cat {
+    fn run(self, _ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [digest] = positionals(&self.rest, ["digest"])?;
+        let store = self.layout.open()?;
+        let _reading = store.reading();
+        let digest = blob(&store, digest)?;
+        let size = store.layout().blob_size(&digest)?.unwrap_or(0);
+        let mut reader = store.open_blob(&Descriptor::new(String::new(), digest, size))?;
+        let mut out = io::stdout().lock();
+        let mut buffer = vec![0; 128 * 1024];
+        loop {
+            match reader.read(&mut buffer).map_err(Error::from)? {
+                0 => break,
+                n => out.write_all(&buffer[..n]).map_err(Failure::stdout)?,
+            }
+        }
+        out.flush().map_err(Failure::stdout)
+    }
+}
+
+/// adds a file as a blob
+///
+/// Stores a file, or stdin for -, as a blob, and prints its digest. Nothing leads to it yet: give it a --lease, or the next
+/// umoci gc removes it. A manifest gets a name with umoci ref create --digest.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path> <file>|-")]
+pub struct Add {
+    #[command(flatten)]
+    layout: LayoutArg,
+    #[command(flatten)]
+    algorithm: AlgorithmArg,
+    /// media type, for the index to remember
+    #[arg(long = "media-type", value_name = "type")]
+    media_type: Option<String>,
+    /// lease that keeps the blob from umoci gc
+    #[arg(long, value_name = "name")]
+    lease: Option<String>,
+    /// when the lease ends, such as 24h; never if not given
+    #[arg(long, value_name = "duration")]
+    expires: Option<String>,
+    /// print a descriptor as JSON
+    #[arg(long)]
+    json: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Add {
+    fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [file] = positionals(&self.rest, ["file"])?;
+        let time = self
+            .expires
+            .as_deref()
+            .map(|text| duration(text, "--expires"))
+            .transpose()?;
+        if time.is_some() && self.lease.is_none() {
+            return Err(Failure::Arguments("--expires goes with --lease only".to_owned()));
+        }
+        let store = self.layout.open_with(&self.algorithm)?;
+        let mut txn = store.begin("blob add")?;
+        let mut writer = txn.write_blob()?;
+        let copied = if file == "-" {
+            io::copy(&mut io::stdin().lock(), &mut writer)
+        } else {
+            let mut from = File::open(file).context(|| format!("open {file}"))?;
+            io::copy(&mut from, &mut writer)
+        };
+        copied.context(|| format!("store {file}"))?;
+        let stored = writer.finish()?;
+        let media_type = self
+            .media_type
+            .clone()
+            .unwrap_or_else(|| "application/octet-stream".to_owned());
+        let descriptor = Descriptor::new(MediaType::new(media_type), stored.digest, stored.size);
+        txn.add(&descriptor)?;
+        if let Some(name) = &self.lease {
+            txn.lease(name, &[stored.digest], time)?;
+        }
+        txn.commit()?;
+        if stored.existed {
+            ui.info(format_args!("blob {} was there already", stored.digest));
+        }
+        if self.json {
+            return ui.print_json(&descriptor);
+        }
+        ui.print(format!("{}\n", stored.digest).as_bytes())
+    }
+}

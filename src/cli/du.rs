@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci du`
+
+use umoci::store::Usage;
+
+use super::args::{LayoutArg, positionals};
+use super::failure::{Outcome, one_line};
+use super::table::{Table, human_size};
+use super::ui::Ui;
+
+/// shows what each image holds alone and shares
+///
+/// Prints for each entry of index.json what would be freed if it went alone, and what it shares with others; then the
+/// totals, which add up: held alone, shared (each blob once), garbage that umoci gc would remove, and what no entry leads to
+/// but a lease, a grace or the reflog spares.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path>")]
+pub struct Du {
+    #[command(flatten)]
+    layout: LayoutArg,
+    /// print bytes as JSON
+    #[arg(long)]
+    json: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Du {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [] = positionals(&self.rest, [])?;
+        let usage: Usage = self.layout.open()?.usage(ui)?;
+        if self.json {
+            return ui.print_json(&usage);
+        }
+        let mut table = Table::new(&["ALONE", "SHARED", "NAME"]);
+        for image in &usage.images {
+            table.row([
+                human_size(image.alone),
+                human_size(image.shared),
+                one_line(&image.name),
+            ]);
+        }
+        let mut totals = Table::new(&["TOTAL", human_size(usage.total).as_str()]);
+        for (name, bytes) in [
+            ("alone", usage.alone),
+            ("shared", usage.shared),
+            ("garbage", usage.garbage),
+            ("spared", usage.spared),
+        ] {
+            totals.row([name.to_owned(), human_size(bytes)]);
+        }
+        ui.print(format!("{table}\n{totals}").as_bytes())
+    }
+}

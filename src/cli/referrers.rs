@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci referrers`
+
+use serde::Serialize;
+use umoci::spec::{Descriptor, MediaType};
+
+use super::args::{LayoutArg, blob, positionals};
+use super::failure::{Outcome, one_line};
+use super::table::{Table, human_size};
+use super::ui::Ui;
+
+/// lists what is about a blob: signatures, SBOMs and the like
+///
+/// Prints the manifests whose subject is the blob with <digest>, which may be cut to 7 or more hex digits. With --json the list is an
+/// image index, as a registry answers.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path> <digest>")]
+pub struct Referrers {
+    #[command(flatten)]
+    layout: LayoutArg,
+    /// only those of this artifact type
+    #[arg(long = "artifact-type", value_name = "type")]
+    artifact_type: Option<String>,
+    /// print an image index
+    #[arg(long)]
+    json: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    schema_version: u32,
+    media_type: &'static str,
+    manifests: Vec<Descriptor>,
+}
+
+impl Referrers {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [digest] = positionals(&self.rest, ["digest"])?;
+        let store = self.layout.open()?;
+        // The subject of a referrer need not be there.
+        let digest = match digest.parse() {
+            Ok(digest) => digest,
+            Err(_) => blob(&store, digest)?,
+        };
+        let mut found = store.referrers(&digest)?;
+        if let Some(wanted) = &self.artifact_type {
+            found.retain(|d| d.artifact_type.as_ref() == Some(wanted));
+        }
+        if self.json {
+            return ui.print_json(&Index {
+                schema_version: 2,
+                media_type: MediaType::INDEX,
+                manifests: found,
+            });
+        }
+        let mut table = Table::new(&["DIGEST", "SIZE", "ARTIFACT TYPE"]);
+        for descriptor in found {
+            table.row([
+                descriptor.digest.to_string(),
+                human_size(descriptor.size),
+                one_line(descriptor.artifact_type.as_deref().unwrap_or("-")),
+            ]);
+        }
+        ui.print(table.to_string().as_bytes())
+    }
+}
