@@ -56,8 +56,15 @@ fn copy_parts(from: &Path, to: &Path) {
     }
 }
 
+/// A layout whose index has the first schema.
+const OLD_LAYOUT: &str = concat!(
+    "rm -r img; tar -xzf '",
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/fixtures/layout-schema-1.tar.gz'; mv layout img"
+);
+
 /// Commands on `img`, and before each a script that makes the room for it.
-const JOBS: [(&str, &str, &str); 14] = [
+const JOBS: [(&str, &str, &str); 16] = [
     ("import", "", "import --layout img other"),
     (
         "import into a new layout",
@@ -79,6 +86,16 @@ const JOBS: [(&str, &str, &str); 14] = [
         "gc with a damaged index",
         "head -c 9000 /dev/zero >img/.umoci/index.redb",
         "gc --layout img",
+    ),
+    (
+        "gc with an index of the first schema",
+        OLD_LAYOUT,
+        "gc --layout img",
+    ),
+    (
+        "config with an index of the first schema",
+        OLD_LAYOUT,
+        "config --image img:a --config.user five",
     ),
     ("config", "", "config --image img --config.user five"),
     ("insert", "", "insert --image img src /opt"),
@@ -302,6 +319,37 @@ fn a_kill_at_any_step_leaves_what_other_tools_read() {
         }
     });
     assert!(kills > 500, "{kills} kills");
+}
+
+/// What was changed a moment ago is looked at again, so an index that is believed needs layouts that were left alone.
+#[test]
+#[ignore = "waits until an index is believed: run by tests/all.sh"]
+fn a_collection_that_believes_its_index_is_killed_at_any_step() {
+    const MOST: usize = 150;
+    let (room, _) = room();
+    let layout = |n: usize| room.path().join(n.to_string());
+    for n in 0..MOST {
+        std::fs::create_dir(layout(n)).expect("mkdir");
+        copy(&room.path().join("img"), &layout(n).join("img"));
+    }
+    std::thread::sleep(Duration::from_millis(3100));
+    let ends = AtomicUsize::new(0);
+    in_parallel(|n| {
+        if n >= MOST {
+            return false;
+        }
+        let dir = layout(n);
+        for words in ["gc --layout img --dry-run", "rm --image img:second"] {
+            assert_eq!(umoci(&dir, words, None).0, Some(0));
+        }
+        let what = format!("gc: killed before step {}", n + 1);
+        let (code, _) = umoci(&dir, "gc --layout img", Some(n as u64 + 1));
+        ends.fetch_add(usize::from(code == Some(0)), Ordering::SeqCst);
+        check(&dir, &what);
+        collect(&dir, &what);
+        true
+    });
+    assert!((1..MOST - 20).contains(&ends.into_inner()));
 }
 
 /// Numbers that look random and are the same for the same seed.

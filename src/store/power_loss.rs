@@ -10,7 +10,7 @@ mod tests {
     use crate::error::Result;
     use crate::layout::{BlobName, Layout, Loss, Volatile, scratch};
     use crate::progress::Silent;
-    use crate::spec::{Manifest, MediaType, json};
+    use crate::spec::{Descriptor, Manifest, MediaType, json};
     use crate::store::{GcOptions, Store, StoreOptions};
 
     /// A command that is asked for: what it does, and what is sure once it has returned.
@@ -20,6 +20,8 @@ mod tests {
         Write(&'static str, &'static str),
         /// As `Write`, with digests of another algorithm, whose directory has to be made.
         WriteAs(Algorithm, &'static str, &'static str),
+        /// As `Write`, with so many blobs that they are made durable together.
+        Stage(&'static str, &'static str),
         Remove(&'static str),
         Gc,
     }
@@ -28,6 +30,7 @@ mod tests {
         match job {
             Job::Write(tag, content) => write(store, Algorithm::Sha256, tag, content),
             Job::WriteAs(algorithm, tag, content) => write(store, algorithm, tag, content),
+            Job::Stage(tag, content) => stage(store, tag, content),
             Job::Remove(tag) => store.remove_ref(&tag.parse()?).map(|_| ()),
             Job::Gc => gc(store).map(|_| ()),
         }
@@ -40,13 +43,13 @@ mod tests {
             let digest = Digest::of(algorithm, bytes);
             if store.layout().blob_size(&digest)?.is_some() {
                 // As an import does it.
-                let descriptor = crate::spec::Descriptor::new(media_type, digest, bytes.len() as u64);
+                let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
                 return txn.add(&descriptor).map(|()| descriptor);
             }
             let mut writer = txn.write_blob_as(algorithm)?;
             writer.write_all(bytes)?;
             let stored = writer.finish()?;
-            let descriptor = crate::spec::Descriptor::new(media_type, stored.digest, stored.size);
+            let descriptor = Descriptor::new(media_type, stored.digest, stored.size);
             txn.add(&descriptor).map(|()| descriptor)
         };
         // Larger than a sector, so that it can be torn.
@@ -54,6 +57,27 @@ mod tests {
         let config = put(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG)?;
         let manifest = json::to_bytes(&Manifest::new(config, vec![layer]))?;
         let manifest = put(&manifest, MediaType::MANIFEST)?;
+        txn.set_ref(&tag.parse()?, manifest);
+        txn.commit()
+    }
+
+    fn stage(store: &Store, tag: &str, content: &str) -> Result<()> {
+        let mut txn = store.begin("test")?;
+        let mut stage = |bytes: &[u8], media_type: &str| {
+            use std::io::Write as _;
+            let descriptor = Descriptor::new(media_type, Digest::sha256(bytes), bytes.len() as u64);
+            let mut writer = txn.write_blob()?;
+            writer.write_all(bytes)?;
+            txn.stage(writer.stage_as(&descriptor)?, &descriptor.media_type)
+                .map(|()| descriptor)
+        };
+        let config = stage(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG)?;
+        let mut layers = vec![stage(content.repeat(500).as_bytes(), MediaType::LAYER)?];
+        for n in 0..10 {
+            layers.push(stage(format!("{content} {n}").as_bytes(), MediaType::LAYER)?);
+        }
+        let manifest = json::to_bytes(&Manifest::new(config, layers))?;
+        let manifest = stage(&manifest, MediaType::MANIFEST)?;
         txn.set_ref(&tag.parse()?, manifest);
         txn.commit()
     }
@@ -69,6 +93,9 @@ mod tests {
         for entry in store.refs()? {
             let manifest: Manifest = json::parse(&store.read(&entry.descriptor?)?)?;
             store.read(&manifest.config)?;
+            for more in &manifest.layers {
+                store.read(more)?;
+            }
             let layer = String::from_utf8(store.read(&manifest.layers[0])?).expect("utf-8");
             let content = layer[..layer.len() / 500].to_owned();
             out.insert((entry.name.expect("a tag"), content));
@@ -82,11 +109,8 @@ mod tests {
         for entry in store.refs().expect("refs") {
             let descriptor = entry.descriptor.expect("descriptor");
             let manifest: Manifest = json::parse(&store.read(&descriptor).expect("manifest")).expect("JSON");
-            out.extend([
-                descriptor.digest,
-                manifest.config.digest,
-                manifest.layers[0].digest,
-            ]);
+            out.extend([descriptor.digest, manifest.config.digest]);
+            out.extend(manifest.layers.iter().map(|layer| layer.digest));
         }
         out
     }
@@ -109,13 +133,14 @@ mod tests {
         }
     }
 
-    const SCRIPT: [Job; 7] = [
+    const SCRIPT: [Job; 8] = [
         Job::Write("new", "n"),
         Job::Write("old", "changed"),
         Job::Remove("gone"),
         Job::Gc,
         Job::Write("new", "again"),
         Job::WriteAs(Algorithm::Sha512, "other", "o"),
+        Job::Stage("many", "m"),
         Job::Gc,
     ];
 
@@ -124,11 +149,15 @@ mod tests {
         let after = |jobs: &[Job]| {
             let mut tags = before.clone();
             for job in jobs {
-                let (Job::Write(tag, _) | Job::WriteAs(_, tag, _) | Job::Remove(tag)) = job else {
+                let (Job::Write(tag, _) | Job::WriteAs(_, tag, _) | Job::Stage(tag, _) | Job::Remove(tag)) =
+                    job
+                else {
                     continue;
                 };
                 tags.retain(|(t, _)| t != tag);
-                if let Job::Write(tag, content) | Job::WriteAs(_, tag, content) = job {
+                if let Job::Write(tag, content) | Job::WriteAs(_, tag, content) | Job::Stage(tag, content) =
+                    job
+                {
                     tags.insert(((*tag).to_owned(), (*content).to_owned()));
                 }
             }
@@ -215,32 +244,60 @@ mod tests {
         assert!(cuts > 100, "{cuts} different remains");
     }
 
+    /// Whoever names blobs makes them durable, whoever wrote them.
     #[test]
     fn a_rerun_makes_durable_what_a_killed_process_left() {
-        let job = Job::WriteAs(Algorithm::Sha512, "new", "n");
-        for steps in 0.. {
-            let dir = scratch();
-            let path = dir.path().join("img");
-            let mut want = base(&path);
-            let volatile = Volatile::new(&path);
-            volatile.stop_after(steps);
-            let killed = run(&on(&path, &volatile), job).is_err();
-            volatile.stop_after(usize::MAX);
-            run(&on(&path, &volatile), job).expect("rerun");
-            want.insert(("new".to_owned(), "n".to_owned()));
-            let instants = volatile.instants();
-            for loss in [Loss::Everything, Loss::Writes] {
-                let into = dir.path().join("remains");
-                instants.last().expect("steps").lose(loss).put(&into);
-                let store = Store::open(&into, StoreOptions::default()).expect("open");
-                let what = format!("killed after {steps} steps, rerun, power lost: {loss:?}");
-                let tags = contents(&store).unwrap_or_else(|e| panic!("{what}: {e}"));
-                assert_eq!(tags, want, "{what}");
-                std::fs::remove_dir_all(&into).expect("rm");
-            }
-            if !killed {
-                assert!(steps > 10, "some steps were cut");
-                return;
+        for job in [
+            Job::Write("new", "n"),
+            Job::WriteAs(Algorithm::Sha512, "new", "n"),
+            Job::Stage("new", "n"),
+        ] {
+            for steps in 0.. {
+                let dir = scratch();
+                let path = dir.path().join("img");
+                let mut want = base(&path);
+                let volatile = Volatile::new(&path);
+                volatile.stop_after(steps);
+                let killed = run(&on(&path, &volatile), job).is_err();
+                volatile.stop_after(usize::MAX);
+                let store = on(&path, &volatile);
+                let what = format!("{job:?} killed after {steps} steps");
+                // The manifest is the last blob that is written: once it is there, it can be named.
+                let complete = |digest: &Digest| {
+                    let size = store.layout().blob_size(digest).expect("stat")?;
+                    let descriptor = Descriptor::new(MediaType::MANIFEST, *digest, size);
+                    let manifest = json::parse::<Manifest>(&store.read(&descriptor).ok()?).ok()?;
+                    let content = store.read(manifest.layers.first()?).ok()?;
+                    (content == b"n".repeat(500)).then_some(descriptor)
+                };
+                let found = present(&store).iter().find_map(complete);
+                match found.filter(|_| steps % 2 == 0) {
+                    Some(manifest) => {
+                        want.insert(("by-digest".to_owned(), "n".to_owned()));
+                        store.set_ref(&"by-digest".parse().expect("name"), manifest)
+                    }
+                    None => {
+                        want.insert(("new".to_owned(), "n".to_owned()));
+                        run(&store, job)
+                    }
+                }
+                .unwrap_or_else(|e| panic!("{what}: {e}"));
+                for loss in [Loss::Everything, Loss::Writes] {
+                    let into = dir.path().join("remains");
+                    volatile.instants().last().expect("steps").lose(loss).put(&into);
+                    let remains = Store::open(&into, StoreOptions::default()).expect("open");
+                    let mut tags = contents(&remains)
+                        .unwrap_or_else(|e| panic!("{what}, rerun, power lost, {loss:?}: {e}"));
+                    if want.iter().any(|(tag, _)| tag == "by-digest") {
+                        tags.retain(|(tag, _)| tag != "new");
+                    }
+                    assert_eq!(tags, want, "{what}, rerun, power lost, {loss:?}");
+                    std::fs::remove_dir_all(&into).expect("rm");
+                }
+                if !killed {
+                    assert!(steps > 10, "some steps were cut");
+                    break;
+                }
             }
         }
     }
