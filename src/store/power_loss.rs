@@ -169,6 +169,12 @@ mod tests {
         ]
     }
 
+    /// Changes of a tag that the reflog knows.
+    fn logged(store: &Store, tag: &str) -> usize {
+        let log = store.reflog(&tag.parse().expect("name")).expect("reflog");
+        log.iter().filter(|change| !change.command.is_empty()).count()
+    }
+
     fn base(path: &Path) -> BTreeSet<(String, String)> {
         let store = Store::create(path, StoreOptions::default()).expect("create");
         for job in [
@@ -180,6 +186,8 @@ mod tests {
         ] {
             run(&store, job).expect("base");
         }
+        // So that the first line is among what is cut.
+        std::fs::remove_file(store.layout().private_dir().join("reflog")).expect("rm");
         contents(&store).expect("base")
     }
 
@@ -189,6 +197,13 @@ mod tests {
         let tags = contents(&store).unwrap_or_else(|e| panic!("{what}: {e}"));
         let allowed = allowed(before, finished);
         assert!(allowed.contains(&tags), "{what}: {tags:?}, allowed {allowed:?}");
+        for job in &SCRIPT[..finished] {
+            let (Job::Write(tag, _) | Job::WriteAs(_, tag, _) | Job::Stage(tag, _) | Job::Remove(tag)) = job
+            else {
+                continue;
+            };
+            assert!(logged(&store, tag) > 0, "{what}: the reflog knows of {tag}");
+        }
         gc(&store).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_eq!(
             present(&store),
@@ -286,6 +301,15 @@ mod tests {
             let tags = contents(&remains).unwrap_or_else(|e| panic!("{what}, {loss:?}: {e}"));
             let more = tags.difference(&want).all(|(tag, _)| tag == "new");
             assert!(tags.is_superset(&want) && more, "{what}, {loss:?}: {tags:?}");
+            let tag = match job {
+                Job::Remove(gone) => gone,
+                _ if by_digest => "by-digest",
+                _ => "new",
+            };
+            assert!(
+                logged(&remains, tag) > 0,
+                "{what}, {loss:?}: the reflog knows of it"
+            );
             std::fs::remove_dir_all(&into).expect("rm");
         }
         killed
