@@ -7,6 +7,7 @@
 mod architecture;
 mod cli;
 mod compat;
+mod crash;
 mod support;
 
 /// A test file that no module names would be silently left out.

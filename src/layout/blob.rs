@@ -371,6 +371,14 @@ impl Layout {
         }
     }
 
+    /// Makes the names of all blobs durable, also of those that another process gave and did not live to sync.
+    pub(crate) fn sync_blob_names(&self) -> Result<()> {
+        self.disk().sync_dir(&self.blobs_dir())?;
+        let dirs = self.blob_dirs()?;
+        dirs.into_iter()
+            .try_for_each(|(algorithm, _)| self.sync_blobs(algorithm))
+    }
+
     /// Makes removals of blobs durable.
     pub(crate) fn sync_blobs(&self, algorithm: Algorithm) -> Result<()> {
         let dir = self.algorithm_dir(algorithm);

@@ -539,6 +539,8 @@ impl Layout {
             let read = Digest::of(Algorithm::Blake3, &read);
             let out = edit(&mut index)?;
             if !index.is_changed() {
+                // It may be so by the hand of a process that died before it synced the name.
+                self.disk().sync_dir(&self.0.root)?;
                 return Ok(out);
             }
             let after = index.to_bytes();

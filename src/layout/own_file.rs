@@ -84,9 +84,13 @@ impl Layout {
         if lines.is_empty() {
             return Ok(());
         }
-        let existed = disk::lstat(&self.private_dir().join(name))?.is_some();
         let own = self.open_own(name)?;
         let end = disk::fstat(own.file(), &own.path)?.size;
+        if end == 0 {
+            // Before the first line, so that a file with lines has a name that is durable.
+            self.give(&own.path)?;
+            self.disk().sync_dir(&self.private_dir())?;
+        }
         let mut last = [b'\n'];
         if end > 0 {
             own.file().read_exact_at(&mut last, end - 1)?;
@@ -98,12 +102,7 @@ impl Layout {
         };
         own.write_at(end, &bytes)
             .and_then(|()| own.sync_data())
-            .context(|| format!("write {}", own.path.display()))?;
-        if !existed {
-            self.give(&own.path)?;
-            self.disk().sync_dir(&self.private_dir())?;
-        }
-        Ok(())
+            .context(|| format!("write {}", own.path.display()))
     }
 }
 

@@ -10,7 +10,7 @@ mod tests {
     use crate::error::Result;
     use crate::layout::{BlobName, Layout, Loss, Volatile, scratch};
     use crate::progress::Silent;
-    use crate::spec::{Manifest, MediaType, json};
+    use crate::spec::{Descriptor, Manifest, MediaType, json};
     use crate::store::{GcOptions, Store, StoreOptions};
 
     /// A command that is asked for: what it does, and what is sure once it has returned.
@@ -20,6 +20,8 @@ mod tests {
         Write(&'static str, &'static str),
         /// As `Write`, with digests of another algorithm, whose directory has to be made.
         WriteAs(Algorithm, &'static str, &'static str),
+        /// As `Write`, with so many blobs that they are made durable together.
+        Stage(&'static str, &'static str),
         Remove(&'static str),
         Gc,
     }
@@ -28,6 +30,7 @@ mod tests {
         match job {
             Job::Write(tag, content) => write(store, Algorithm::Sha256, tag, content),
             Job::WriteAs(algorithm, tag, content) => write(store, algorithm, tag, content),
+            Job::Stage(tag, content) => stage(store, tag, content),
             Job::Remove(tag) => store.remove_ref(&tag.parse()?).map(|_| ()),
             Job::Gc => gc(store).map(|_| ()),
         }
@@ -37,10 +40,16 @@ mod tests {
         let mut txn = store.begin("test")?;
         let mut put = |bytes: &[u8], media_type: &str| {
             use std::io::Write as _;
+            let digest = Digest::of(algorithm, bytes);
+            if store.layout().blob_size(&digest)?.is_some() {
+                // As an import does it.
+                let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
+                return txn.add(&descriptor).map(|()| descriptor);
+            }
             let mut writer = txn.write_blob_as(algorithm)?;
             writer.write_all(bytes)?;
             let stored = writer.finish()?;
-            let descriptor = crate::spec::Descriptor::new(media_type, stored.digest, stored.size);
+            let descriptor = Descriptor::new(media_type, stored.digest, stored.size);
             txn.add(&descriptor).map(|()| descriptor)
         };
         // Larger than a sector, so that it can be torn.
@@ -48,6 +57,27 @@ mod tests {
         let config = put(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG)?;
         let manifest = json::to_bytes(&Manifest::new(config, vec![layer]))?;
         let manifest = put(&manifest, MediaType::MANIFEST)?;
+        txn.set_ref(&tag.parse()?, manifest);
+        txn.commit()
+    }
+
+    fn stage(store: &Store, tag: &str, content: &str) -> Result<()> {
+        let mut txn = store.begin("test")?;
+        let mut stage = |bytes: &[u8], media_type: &str| {
+            use std::io::Write as _;
+            let descriptor = Descriptor::new(media_type, Digest::sha256(bytes), bytes.len() as u64);
+            let mut writer = txn.write_blob()?;
+            writer.write_all(bytes)?;
+            txn.stage(writer.stage_as(&descriptor)?, &descriptor.media_type)
+                .map(|()| descriptor)
+        };
+        let config = stage(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG)?;
+        let mut layers = vec![stage(content.repeat(500).as_bytes(), MediaType::LAYER)?];
+        for n in 0..10 {
+            layers.push(stage(format!("{content} {n}").as_bytes(), MediaType::LAYER)?);
+        }
+        let manifest = json::to_bytes(&Manifest::new(config, layers))?;
+        let manifest = stage(&manifest, MediaType::MANIFEST)?;
         txn.set_ref(&tag.parse()?, manifest);
         txn.commit()
     }
@@ -63,6 +93,9 @@ mod tests {
         for entry in store.refs()? {
             let manifest: Manifest = json::parse(&store.read(&entry.descriptor?)?)?;
             store.read(&manifest.config)?;
+            for more in &manifest.layers {
+                store.read(more)?;
+            }
             let layer = String::from_utf8(store.read(&manifest.layers[0])?).expect("utf-8");
             let content = layer[..layer.len() / 500].to_owned();
             out.insert((entry.name.expect("a tag"), content));
@@ -76,11 +109,8 @@ mod tests {
         for entry in store.refs().expect("refs") {
             let descriptor = entry.descriptor.expect("descriptor");
             let manifest: Manifest = json::parse(&store.read(&descriptor).expect("manifest")).expect("JSON");
-            out.extend([
-                descriptor.digest,
-                manifest.config.digest,
-                manifest.layers[0].digest,
-            ]);
+            out.extend([descriptor.digest, manifest.config.digest]);
+            out.extend(manifest.layers.iter().map(|layer| layer.digest));
         }
         out
     }
@@ -103,13 +133,14 @@ mod tests {
         }
     }
 
-    const SCRIPT: [Job; 7] = [
+    const SCRIPT: [Job; 8] = [
         Job::Write("new", "n"),
         Job::Write("old", "changed"),
         Job::Remove("gone"),
         Job::Gc,
         Job::Write("new", "again"),
         Job::WriteAs(Algorithm::Sha512, "other", "o"),
+        Job::Stage("many", "m"),
         Job::Gc,
     ];
 
@@ -118,11 +149,15 @@ mod tests {
         let after = |jobs: &[Job]| {
             let mut tags = before.clone();
             for job in jobs {
-                let (Job::Write(tag, _) | Job::WriteAs(_, tag, _) | Job::Remove(tag)) = job else {
+                let (Job::Write(tag, _) | Job::WriteAs(_, tag, _) | Job::Stage(tag, _) | Job::Remove(tag)) =
+                    job
+                else {
                     continue;
                 };
                 tags.retain(|(t, _)| t != tag);
-                if let Job::Write(tag, content) | Job::WriteAs(_, tag, content) = job {
+                if let Job::Write(tag, content) | Job::WriteAs(_, tag, content) | Job::Stage(tag, content) =
+                    job
+                {
                     tags.insert(((*tag).to_owned(), (*content).to_owned()));
                 }
             }
@@ -132,6 +167,12 @@ mod tests {
             after(&SCRIPT[..finished]),
             after(&SCRIPT[..SCRIPT.len().min(finished + 1)]),
         ]
+    }
+
+    /// Changes of a tag that the reflog knows.
+    fn logged(store: &Store, tag: &str) -> usize {
+        let log = store.reflog(&tag.parse().expect("name")).expect("reflog");
+        log.iter().filter(|change| !change.command.is_empty()).count()
     }
 
     fn base(path: &Path) -> BTreeSet<(String, String)> {
@@ -145,6 +186,8 @@ mod tests {
         ] {
             run(&store, job).expect("base");
         }
+        // So that the first line is among what is cut.
+        std::fs::remove_file(store.layout().private_dir().join("reflog")).expect("rm");
         contents(&store).expect("base")
     }
 
@@ -154,6 +197,13 @@ mod tests {
         let tags = contents(&store).unwrap_or_else(|e| panic!("{what}: {e}"));
         let allowed = allowed(before, finished);
         assert!(allowed.contains(&tags), "{what}: {tags:?}, allowed {allowed:?}");
+        for job in &SCRIPT[..finished] {
+            let (Job::Write(tag, _) | Job::WriteAs(_, tag, _) | Job::Stage(tag, _) | Job::Remove(tag)) = job
+            else {
+                continue;
+            };
+            assert!(logged(&store, tag) > 0, "{what}: the reflog knows of {tag}");
+        }
         gc(&store).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_eq!(
             present(&store),
@@ -207,6 +257,77 @@ mod tests {
     fn a_power_loss_after_any_step_loses_nothing_that_was_reported() {
         let cuts = cut_everywhere(1);
         assert!(cuts > 100, "{cuts} different remains");
+    }
+
+    /// Kills `job` after so many steps, then lets it run again, or names its manifest by its digest if that is there.
+    /// Then the power goes, and what was reported must be there. Returns whether there was a step to kill it at.
+    fn kill_rerun_lose(job: Job, steps: usize, by_digest: bool) -> bool {
+        let dir = scratch();
+        let path = dir.path().join("img");
+        let mut want = base(&path);
+        let volatile = Volatile::new(&path);
+        volatile.stop_after(steps);
+        let killed = run(&on(&path, &volatile), job).is_err();
+        volatile.stop_after(usize::MAX);
+        let store = on(&path, &volatile);
+        let what = format!("{job:?} killed after {steps} steps, by digest {by_digest}");
+        // The manifest is the last blob that is written: once it is there, it can be named.
+        let complete = |digest: &Digest| {
+            let size = store.layout().blob_size(digest).expect("stat")?;
+            let descriptor = Descriptor::new(MediaType::MANIFEST, *digest, size);
+            let manifest = json::parse::<Manifest>(&store.read(&descriptor).ok()?).ok()?;
+            let content = store.read(manifest.layers.first()?).ok()?;
+            (content == b"n".repeat(500)).then_some(descriptor)
+        };
+        if by_digest {
+            let Some(manifest) = present(&store).iter().find_map(complete) else {
+                return killed;
+            };
+            want.insert(("by-digest".to_owned(), "n".to_owned()));
+            store.set_ref(&"by-digest".parse().expect("name"), manifest)
+        } else {
+            match job {
+                Job::Remove(gone) => want.retain(|(tag, _)| tag != gone),
+                _ => drop(want.insert(("new".to_owned(), "n".to_owned()))),
+            }
+            run(&store, job)
+        }
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
+        for loss in [Loss::Everything, Loss::Writes] {
+            let into = dir.path().join("remains");
+            let instants = volatile.instants();
+            instants.last().expect("steps").lose(loss).put(&into);
+            let remains = Store::open(&into, StoreOptions::default()).expect("open");
+            let tags = contents(&remains).unwrap_or_else(|e| panic!("{what}, {loss:?}: {e}"));
+            let more = tags.difference(&want).all(|(tag, _)| tag == "new");
+            assert!(tags.is_superset(&want) && more, "{what}, {loss:?}: {tags:?}");
+            let tag = match job {
+                Job::Remove(gone) => gone,
+                _ if by_digest => "by-digest",
+                _ => "new",
+            };
+            assert!(
+                logged(&remains, tag) > 0,
+                "{what}, {loss:?}: the reflog knows of it"
+            );
+            std::fs::remove_dir_all(&into).expect("rm");
+        }
+        killed
+    }
+
+    /// Whoever names blobs makes them durable, whoever wrote them.
+    #[test]
+    fn a_rerun_makes_durable_what_a_killed_process_left() {
+        for job in [
+            Job::WriteAs(Algorithm::Sha512, "new", "n"),
+            Job::Stage("new", "n"),
+            Job::Remove("gone"),
+        ] {
+            for by_digest in [false, true] {
+                let steps = (0..).take_while(|&steps| kill_rerun_lose(job, steps, by_digest));
+                assert!(steps.count() > 3, "some steps were cut");
+            }
+        }
     }
 
     #[test]

@@ -60,6 +60,10 @@ impl Store {
         changes: &[(RefName, Option<Descriptor>)],
         check: impl Fn(&IndexJson) -> Result<()>,
     ) -> Result<usize> {
+        if changes.iter().any(|(_, new)| new.is_some()) {
+            // Blobs that were found may have been named by a process that died before it synced the name.
+            self.layout.sync_blob_names()?;
+        }
         let edit = |index: &mut IndexJson| {
             check(index)?;
             let mut lines = String::new();
