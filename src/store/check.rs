@@ -280,7 +280,9 @@ impl Store {
             }
         }
         drop(task);
-        if !opts.fast {
+        // What a damaged document names is not known, so a recount would only find the same damage again.
+        let is_damage = |f: &Finding| matches!(f.problem, Problem::Damaged | Problem::Unreadable);
+        if !opts.fast && !report.findings.iter().any(is_damage) {
             self.check_index(opts, monitor, &mut report.findings)?;
         }
         self.check_temporary(opts, monitor, &mut report.findings)?;

@@ -289,9 +289,15 @@ impl Store {
 
     /// Makes the index database anew from the layout; says where the old one was wrong.
     pub fn rebuild_index(&self, monitor: &dyn Monitor) -> Result<Vec<String>> {
+        let is_first = self
+            .index_status()
+            .is_err_and(|err| err.kind() == ErrorKind::NotFound);
         let index = Index::open_file(&self.layout, self.opts.lock_timeout, monitor)?;
         // What the old one did not know yet is not what it was wrong about.
         index.write(|tables| tables.sync(&self.layout, monitor).map(|_| ()))?;
+        if is_first {
+            return Ok(Vec::new());
+        }
         let fresh = index.rebuilt(&self.layout, &Silent)?;
         let differences = index.differences(&fresh)?;
         index.replaced_by(fresh, &self.layout, monitor)?;

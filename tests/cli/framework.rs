@@ -3,7 +3,7 @@
 
 use crate::support::{Env, Image};
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 42] = [
     "config",
     "insert",
     "raw",
@@ -26,8 +26,26 @@ const COMMANDS: [&str; 24] = [
     "ref create",
     "ref remove",
     "ref list",
+    "ref log",
+    "ref restore",
     "import",
     "export",
+    "blob",
+    "blob list",
+    "blob show",
+    "blob cat",
+    "blob add",
+    "referrers",
+    "du",
+    "fsck",
+    "index",
+    "index status",
+    "index rebuild",
+    "lease",
+    "lease create",
+    "lease list",
+    "lease remove",
+    "settings",
 ];
 
 #[test]

@@ -65,3 +65,73 @@ fn who_holds_the_layout_is_named_when_the_wait_is_over() {
     drop(held);
     env.umoci(["gc", "--layout", "img", "--lock-timeout", "0"]).ok();
 }
+
+#[test]
+fn tags_that_nothing_keeps_go_and_can_be_brought_back() {
+    let image = Image::new();
+    let env = &image.env;
+    env.write("file", "x");
+    for tag in ["release-1", "nightly"] {
+        env.umoci([
+            "insert",
+            "--image",
+            "img:latest",
+            "--tag",
+            tag,
+            "file",
+            &format!("/{tag}"),
+        ])
+        .ok();
+    }
+    env.umoci(["settings", "--layout", "img", "--reflog-keep", "1h"])
+        .ok();
+    let plan = env
+        .umoci([
+            "gc",
+            "--layout",
+            "img",
+            "--dry-run",
+            "--keep",
+            "release-*",
+            "--keep",
+            "latest",
+        ])
+        .ok();
+    assert!(plan.starts_with("tag nightly\nwould remove 0 blobs"), "{plan}");
+    let all = env
+        .umoci(["gc", "--layout", "img", "--dry-run", "--json", "--keep", "30d"])
+        .ok();
+    assert!(all.contains("\"tags\":[]"), "{all}");
+    env.umoci(["gc", "--layout", "img", "--keep", "release-*", "--keep", "latest"])
+        .ok();
+    assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "latest\nrelease-1\n");
+    env.umoci(["ref", "restore", "--layout", "img", "nightly"]).ok();
+    env.umoci(["stat", "--image", "img:nightly"]).ok();
+    let why = env
+        .umoci(["gc", "--layout", "img", "--keep", "a[", "--dry-run"])
+        .fails();
+    assert!(
+        why.starts_with("invalid --keep: neither a duration nor a pattern: \"a[\""),
+        "{why}"
+    );
+}
+
+#[test]
+fn entries_that_lost_their_tag_go_when_asked_and_a_full_count_is_believed() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("jq -c 'del(.manifests[0].annotations)' img/index.json >i && mv i img/index.json");
+    env.umoci(["gc", "--layout", "img"]).ok();
+    assert_eq!(
+        env.sh("ls img/blobs/sha256 | wc -l").trim(),
+        "4",
+        "an entry without a tag keeps its image"
+    );
+    env.umoci(["gc", "--layout", "img", "--full"]).ok();
+    assert_eq!(env.sh("ls img/blobs/sha256 | wc -l").trim(), "4");
+    env.umoci(["gc", "--layout", "img", "--untagged"]).ok();
+    assert_eq!(
+        env.sh("ls img/blobs/sha256; jq -c .manifests img/index.json"),
+        "[]\n"
+    );
+}

@@ -2,9 +2,11 @@
 //! The command line: outputs, errors and exit codes, a file for each subcommand.
 
 mod add_layer;
+mod blob;
 mod config;
 mod docker;
 mod framework;
+mod fsck;
 mod gc;
 mod generate;
 mod golden;

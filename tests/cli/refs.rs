@@ -156,3 +156,73 @@ fn an_ambiguous_prefix_names_the_candidates() {
         "{why}"
     );
 }
+
+#[test]
+fn what_a_name_was_before_can_be_seen_used_and_restored() {
+    let image = Image::new();
+    let env = &image.env;
+    let program = env!("CARGO_BIN_EXE_umoci");
+    let digest = |target: &str| {
+        env.sh(&format!(
+            "{program} stat --image 'img:{target}' --json | jq -r .manifest.descriptor.digest"
+        ))
+    };
+    let one = digest("latest");
+    env.umoci(["config", "--image", "img", "--config.user", "me"])
+        .ok();
+    let two = digest("latest");
+    assert!(one != two && digest("latest@{0}") == two && digest("latest@{1}") == one);
+    env.umoci(["ref", "create", "--layout", "img", "old", "--from", "latest@{1}"])
+        .ok();
+    assert_eq!(digest("old"), one);
+    env.umoci(["unpack", "--image", "img:latest@{1}", "b"]).ok();
+    env.umoci(["init", "--layout", "copy"]).ok();
+    env.umoci(["import", "--layout", "copy", "img:latest@{1}"]).ok();
+    assert_eq!(env.umoci(["ls", "--layout", "copy"]).ok(), "latest\n");
+    env.umoci(["rm", "--image", "img"]).ok();
+    env.umoci(["ref", "restore", "--layout", "img", "latest"]).ok();
+    assert_eq!(digest("latest"), two);
+    env.umoci(["ref", "restore", "--layout", "img", "latest@{3}"])
+        .ok();
+    assert_eq!(digest("latest"), one);
+    let log = env.umoci(["ref", "log", "--layout", "img", "latest"]).ok();
+    let commands: Vec<&str> = log
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(2))
+        .collect();
+    assert_eq!(commands[..4], ["ref", "ref", "remove", "config"], "{log}");
+    let log = env
+        .umoci(["ref", "log", "--layout", "img", "--json", "latest"])
+        .ok();
+    assert!(log.starts_with("[{\"time\":\""), "{log}");
+    for (words, want) in [
+        (
+            &["stat", "--image", "img:latest@{99}"][..],
+            "latest@{99}: the reflog knows ",
+        ),
+        (
+            &["stat", "--image", "img:none@{1}"],
+            "none@{1}: nothing is recorded of this ref",
+        ),
+        (
+            &["stat", "--image", "img:latest@{x}"],
+            "invalid --image: not a count of changes: \"latest@{x}\"",
+        ),
+        (
+            &["config", "--image", "img:latest@{1}", "--config.user", "x"],
+            "invalid --image: latest@{1} is of the past",
+        ),
+        (
+            &["ref", "log", "--layout", "img", "none"],
+            "nothing is recorded of none",
+        ),
+        (
+            &["ref", "restore", "--layout", "img", "none"],
+            "none@{1}: nothing is recorded of this ref",
+        ),
+    ] {
+        let why = env.umoci(words).fails();
+        assert!(why.contains(want), "{words:?}: {why}");
+    }
+}

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci fsck`
+
+use serde_json::Value;
+
+use crate::support::{Env, Image};
+
+/// Exit code, result, and the findings as `severity problem`, with refs where there are some.
+fn fsck(env: &Env, words: &str) -> (i32, String, Vec<String>) {
+    let words = format!("fsck --layout img --json {words}");
+    let out = env.umoci(words.split_whitespace());
+    let code = out.code.expect("code");
+    let report: Value = serde_json::from_str(&out.stdout).expect("JSON");
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let finding = |f: &Value| {
+        let refs: Vec<String> = f["refs"].as_array().into_iter().flatten().map(text).collect();
+        let mended = if f["repaired"] == true { " mended" } else { "" };
+        let line = format!(
+            "{} {}{mended} {}",
+            text(&f["severity"]),
+            text(&f["problem"]),
+            refs.join(" ")
+        );
+        line.trim_end().to_owned()
+    };
+    let findings = report["findings"].as_array().expect("findings");
+    (
+        code,
+        text(&report["result"]),
+        findings.iter().map(finding).collect(),
+    )
+}
+
+#[test]
+fn a_whole_layout_is_clean_in_every_mode() {
+    let image = Image::new();
+    for words in ["", "--fast", "--deep", "--repair"] {
+        assert_eq!(
+            fsck(&image.env, words),
+            (0, "clean".to_owned(), vec![]),
+            "{words}"
+        );
+    }
+    let out = image.env.umoci(["fsck", "--layout", "img"]).ok();
+    assert!(out.starts_with("clean: 4 blobs, 4 of them read, "), "{out}");
+    let out = image.env.umoci(["fsck", "--fast", "--layout", "img"]).ok();
+    assert_eq!(out, "clean: 4 blobs, 0 of them read, 0B\n");
+}
+
+#[test]
+fn every_kind_of_damage_is_found_with_the_tag_that_it_concerns() {
+    type Damage = fn(&Image);
+    let cases: [(Damage, &str, i32, &[&str]); 17] = [
+        (
+            |i| std::fs::write(i.blob("layer0"), "other bytes").expect("write"),
+            "",
+            2,
+            &["error size latest", "error damaged latest"],
+        ),
+        (
+            |i| {
+                i.env
+                    .sh("printf x | dd of=$0 bs=1 conv=notrunc status=none"
+                        .replace("$0", i.blob("layer1").to_str().expect("utf-8"))
+                        .as_str())
+                    .clear()
+            },
+            "",
+            2,
+            &["error damaged latest"],
+        ),
+        (
+            |i| std::fs::remove_file(i.blob("config")).expect("remove"),
+            "",
+            2,
+            &["error missing latest"],
+        ),
+        (
+            |i| std::fs::remove_file(i.blob("manifest")).expect("remove"),
+            "",
+            2,
+            &["error missing latest"],
+        ),
+        (
+            |i| i.edit_manifest(|m| m["layers"][0]["size"] = 7.into()),
+            "",
+            2,
+            &["error size latest"],
+        ),
+        (
+            |i| i.edit_manifest(|m| m["mediaType"] = "application/vnd.oci.image.index.v1+json".into()),
+            "",
+            2,
+            &["error type latest", "error document latest"],
+        ),
+        (
+            |i| i.edit_entry(|e| e["platform"] = serde_json::json!({"os": "plan9", "architecture": "mips"})),
+            "",
+            0,
+            &["warning platform latest"],
+        ),
+        (
+            |i| i.edit_config(|c| drop(c["rootfs"]["diff_ids"].as_array_mut().expect("list").pop())),
+            "",
+            2,
+            &["error diff-id latest"],
+        ),
+        (
+            |i| {
+                i.edit_config(|c| {
+                    let ids = c["rootfs"]["diff_ids"].as_array_mut().expect("list");
+                    ids.reverse();
+                });
+            },
+            "--deep",
+            2,
+            &["error diff-id latest", "error diff-id latest"],
+        ),
+        (
+            |i| i.edit_config(|c| drop(c["history"].as_array_mut().expect("list").pop())),
+            "",
+            0,
+            &["warning history latest"],
+        ),
+        (
+            |i| i.edit_entry(|e| e["digest"] = "sha256:short".into()),
+            "",
+            2,
+            &["error ref"],
+        ),
+        (
+            |i| i.edit_entry(|e| e["annotations"]["org.opencontainers.image.ref.name"] = "no tag".into()),
+            "",
+            0,
+            &["info ref"],
+        ),
+        (
+            |i| {
+                i.env
+                    .sh("touch img/blobs/sha256/odd; mkdir img/blobs/md5")
+                    .clear()
+            },
+            "",
+            0,
+            &["info stray", "info stray"],
+        ),
+        (
+            |i| i.env.sh("mkdir img/.umoci-1 img/.umoci/tmp/1-0").clear(),
+            "",
+            0,
+            &["info temporary", "info temporary"],
+        ),
+        (
+            |i| i.env.sh("chmod 600 img/blobs/sha256/*").clear(),
+            "",
+            0,
+            &[
+                "info permissions latest",
+                "info permissions latest",
+                "info permissions latest",
+                "info permissions latest",
+            ],
+        ),
+        (|i| i.env.sh("rm img/oci-layout").clear(), "", 2, &["error frame"]),
+        (
+            |i| i.env.write("img/index.json", "{\"manif"),
+            "",
+            2,
+            &["error frame"],
+        ),
+    ];
+    for (at, (damage, words, code, want)) in cases.into_iter().enumerate() {
+        let image = Image::new();
+        image.env.umoci(["gc", "--layout", "img"]).ok();
+        damage(&image);
+        // What an edit of the test left behind is garbage, which is no finding.
+        let (found, result, mut findings) = fsck(&image.env, words);
+        findings.sort();
+        let mut want: Vec<&str> = want.to_vec();
+        want.sort_unstable();
+        assert_eq!(findings, want, "case {at}");
+        assert_eq!(found, code, "case {at}");
+        assert_eq!(result, if code == 0 { "clean" } else { "damaged" }, "case {at}");
+    }
+}
+
+#[test]
+fn damage_that_no_tag_leads_to_harms_nobody() {
+    let image = Image::new();
+    std::fs::remove_file(image.blob("layer0")).expect("remove");
+    std::fs::write(image.blob("layer1"), "x").expect("write");
+    image.env.umoci(["rm", "--image", "img"]).ok();
+    let (code, _, findings) = fsck(&image.env, "");
+    assert_eq!(code, 0, "{findings:?}");
+    assert!(findings.iter().all(|f| f.starts_with("warning")), "{findings:?}");
+}
+
+#[test]
+fn a_repair_mends_without_loss_and_says_so() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("cp -a img good; rm -r good/.umoci");
+    env.sh("chmod 600 img/blobs/sha256/*; mkdir img/.umoci/tmp/1-0; rm img/oci-layout");
+    let layer = image.blob("layer0");
+    std::fs::write(&layer, "bad").expect("write");
+    std::fs::remove_file(image.blob("layer1")).expect("remove");
+    std::fs::remove_file(image.blob("config")).expect("remove");
+    let (code, result, findings) = fsck(env, "--repair");
+    assert_eq!(
+        (code, result.as_str()),
+        (2, "damaged"),
+        "nowhere to take blobs from: {findings:?}"
+    );
+    assert!(!layer.exists());
+    let aside = layer
+        .file_name()
+        .expect("name")
+        .to_str()
+        .expect("utf-8")
+        .to_owned();
+    assert_eq!(env.read(&format!("img/.umoci/quarantine/sha256-{aside}")), "bad");
+    let (code, result, findings) = fsck(env, "--repair --from good");
+    assert_eq!((code, result.as_str()), (4, "repaired"), "{findings:?}");
+    assert!(findings.iter().all(|f| f.contains(" mended")), "{findings:?}");
+    assert_eq!(fsck(env, "--deep"), (0, "clean".to_owned(), vec![]));
+    env.sh("diff -r img/blobs good/blobs; diff img/index.json good/index.json; diff img/oci-layout good/oci-layout");
+}
+
+#[test]
+fn an_index_json_that_was_torn_is_made_from_what_the_database_remembers() {
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["tag", "--image", "img", "second"]).ok();
+    env.umoci(["gc", "--layout", "img"]).ok();
+    let before = env.umoci(["ref", "list", "--layout", "img", "--json"]).ok();
+    env.sh("head -c 100 img/index.json >t; cat t >img/index.json");
+    let (code, _, findings) = fsck(env, "--repair");
+    assert_eq!((code, findings), (4, vec!["error frame mended".to_owned()]));
+    assert_eq!(
+        env.umoci(["ref", "list", "--layout", "img", "--json"]).ok(),
+        before
+    );
+    assert_eq!(env.read("img/.umoci/quarantine/index.json").len(), 100);
+    env.sh("rm img/index.json; rm -r img/.umoci");
+    assert_eq!(fsck(env, "--repair").0, 2, "nobody remembers");
+}
+
+#[test]
+fn a_fast_check_sees_what_changed_and_not_what_was_verified() {
+    let image = Image::new();
+    let env = &image.env;
+    assert_eq!(fsck(env, "").0, 0);
+    // Another inode: compared by the second checksum, not by the digest.
+    env.sh("cp -r img/blobs copy; rm -r img/blobs; mv copy img/blobs");
+    let out = env.umoci(["fsck", "--fast", "--layout", "img"]).ok();
+    assert!(out.starts_with("clean: 4 blobs, 4 of them read, "), "{out}");
+    let layer = image.blob("layer0");
+    let mut bytes = std::fs::read(&layer).expect("read");
+    bytes[10] ^= 1;
+    std::fs::write(&layer, bytes).expect("write");
+    assert_eq!(
+        fsck(env, "--fast"),
+        (2, "damaged".to_owned(), vec!["error damaged latest".to_owned()])
+    );
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    let image = Image::new();
+    for (words, want) in [
+        (&["fsck"][..], "missing mandatory argument: --layout"),
+        (
+            &["fsck", "--layout", "img", "--fast", "--deep"],
+            "--fast and --deep contradict each other",
+        ),
+        (
+            &["fsck", "--layout", "img", "--from", "img"],
+            "--from goes with --repair only",
+        ),
+        (
+            &["fsck", "--layout", "img", "--repair", "--from", "none"],
+            "open none: validate: read oci-layout: none/oci-layout does not exist: invalid image detected",
+        ),
+        (
+            &["fsck", "--layout", "none"],
+            "validate: read oci-layout: none/oci-layout does not exist: invalid image detected",
+        ),
+    ] {
+        assert_eq!(image.env.umoci(words).fails(), want, "{words:?}");
+    }
+}
