@@ -27,7 +27,7 @@ pub use status::IndexStatus;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Entry, Layout, LayoutLock};
+use crate::layout::{Entry, Layout, LayoutLock, Stamp};
 use crate::progress::Monitor;
 use backend::Backend;
 use rows::{BlobRow, key, split_key};
@@ -191,6 +191,32 @@ impl Index {
         tx.set_quick_repair(true);
         migrate::migrate(&tx)?;
         tx.commit().map_err(failed)
+    }
+
+    /// Catches up with the layout; see [`Tables::sync`]. Nothing is written if it is of this moment already.
+    pub(crate) fn sync(&self, layout: &Layout, monitor: &dyn Monitor) -> Result<Vec<Damaged>> {
+        if self.is_current(layout)? {
+            return Ok(Vec::new());
+        }
+        self.write(|tables| tables.sync(layout, monitor))
+    }
+
+    fn is_current(&self, layout: &Layout) -> Result<bool> {
+        let tx = self.database.begin_read().map_err(failed)?;
+        let meta = tx.open_table(tables::META).map_err(failed)?;
+        let has = |name: &str, stamp: &Stamp| -> Result<bool> {
+            let stored = meta.get(name).map_err(failed)?;
+            Ok(stored.is_some_and(|v| v.value() == rows::stamp_to_bytes(stamp)))
+        };
+        if !has("index_json", &layout.index_stamp()?)? {
+            return Ok(false);
+        }
+        for (algorithm, stamp) in layout.blob_dirs()? {
+            if !has(learn::dir_stamp(algorithm), &stamp)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Runs `work` on what the tables would be if it had changed them; nothing is.

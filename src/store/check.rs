@@ -349,7 +349,7 @@ impl Store {
     fn synced(&self, monitor: &dyn Monitor, out: &mut Vec<Finding>) -> Result<Option<Index>> {
         let mut index = self.index_or_memory(monitor)?;
         // What is damaged is found when blobs are read; strays were reported.
-        let sync = |index: &Index| index.write(|tables| tables.sync(&self.layout, &Silent).map(|_| ()));
+        let sync = |index: &Index| index.sync(&self.layout, &Silent).map(|_| ());
         if let Err(err) = sync(&index) {
             if err.kind() != ErrorKind::Corrupt || !err.to_string().contains("index database") {
                 return Err(err);

@@ -153,9 +153,12 @@ impl Store {
         };
         let refs = self.refs_to_drop(opts)?;
         let plan = |index: &Index| -> Result<BTreeMap<Digest, u64>> {
-            index.write(|tables| self.catch_up(tables, monitor))?;
+            let damaged = index.sync(&self.layout, monitor)?;
             index.suppose(|tables| {
-                tables.drop_entries(refs.drops())?;
+                Self::refuse_damage(tables, damaged, monitor)?;
+                if !refs.is_empty() {
+                    tables.drop_entries(refs.drops())?;
+                }
                 self.garbage(tables, opts)
             })
         };
@@ -210,7 +213,8 @@ impl Store {
         if !plan.remove.is_empty() {
             // If we die between the rows and the files, the files are found by the next listing.
             let gone = plan.index.write(|tables| {
-                self.catch_up(tables, &Silent)?;
+                let damaged = tables.sync(&self.layout, &Silent)?;
+                Self::refuse_damage(tables, damaged, &Silent)?;
                 let mut gone = self.garbage(tables, &plan.opts)?;
                 gone.retain(|digest, _| plan.remove.contains_key(digest));
                 tables.unlist_blobs()?;
@@ -236,9 +240,9 @@ impl Store {
         Ok(report)
     }
 
-    /// Brings the index up to the layout. A damaged document that something needs is an error.
-    fn catch_up(&self, tables: &mut Tables<'_>, monitor: &dyn Monitor) -> Result<()> {
-        for Damaged { digest, error } in tables.sync(&self.layout, monitor)? {
+    /// A damaged document that something needs stops a collection.
+    fn refuse_damage(tables: &Tables<'_>, damaged: Vec<Damaged>, monitor: &dyn Monitor) -> Result<()> {
+        for Damaged { digest, error } in damaged {
             if tables.count(&digest)? > 0 {
                 let text = format!(
                     "blob {digest} is damaged, so what it needs is not known; nothing is removed: {error}"
@@ -346,7 +350,7 @@ impl Store {
     /// An index that was filled from the layout just now, and where that which was there differed from it.
     fn recount(&self, monitor: &dyn Monitor) -> Result<(Index, Vec<String>)> {
         let old = self.index_or_memory(monitor)?;
-        old.write(|tables| tables.sync(&self.layout, monitor).map(|_| ()))?;
+        old.sync(&self.layout, monitor)?;
         let fresh = old.rebuilt(&self.layout, monitor)?;
         let differences = old.differences(&fresh)?;
         if differences.is_empty() {

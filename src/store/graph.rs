@@ -101,10 +101,9 @@ impl Store {
         monitor: &dyn Monitor,
         work: impl FnOnce(&mut Tables<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.index_or_memory(monitor)?.write(|tables| {
-            tables.sync(&self.layout, monitor)?;
-            work(tables)
-        })
+        let index = self.index_or_memory(monitor)?;
+        index.sync(&self.layout, monitor)?;
+        index.suppose(work)
     }
 
     /// Calls `each` for every blob of the layout, in the order of digests.
@@ -294,7 +293,7 @@ impl Store {
             .is_err_and(|err| err.kind() == ErrorKind::NotFound);
         let index = Index::open_file(&self.layout, self.opts.lock_timeout, monitor)?;
         // What the old one did not know yet is not what it was wrong about.
-        index.write(|tables| tables.sync(&self.layout, monitor).map(|_| ()))?;
+        index.sync(&self.layout, monitor)?;
         if is_first {
             return Ok(Vec::new());
         }

@@ -253,10 +253,9 @@ impl Store {
 
     /// The media types that documents of the layout give to a blob.
     fn recorded_types(&self, digest: &Digest) -> Result<Vec<String>> {
-        self.index()?.write(|tables| {
-            tables.sync(&self.layout, &Silent)?;
-            tables.media_types(digest)
-        })
+        let index = self.index()?;
+        index.sync(&self.layout, &Silent)?;
+        index.suppose(|tables| tables.media_types(digest))
     }
 
     /// The refusal of what is no manifest or index, with the manifests that have it.
