@@ -85,7 +85,7 @@ impl Index {
             migrate::check(&tx.open_table(tables::META).map_err(failed)?)
         };
         if existed
-            && let Ok(Err(err)) = catch_unwind(newer)
+            && let Err(err) = guarded(newer)
             && err.kind() == ErrorKind::Unsupported
         {
             return Err(err);
@@ -109,15 +109,14 @@ impl Index {
     /// Opens the database in a file of our own, by a caller that holds the lock of the database.
     fn open_own(layout: &Layout, name: &str) -> Result<Self> {
         let file = layout.open_own(name)?;
-        let opened = catch_unwind(AssertUnwindSafe(|| {
+        let database = guarded(|| {
+            let backend = Backend::new(file).map_err(failed)?;
             Database::builder()
                 .set_cache_size(CACHE)
-                .create_with_backend(Backend::new(file)?)
-        }));
-        let panicked = || Error::new(ErrorKind::Corrupt, "index database: damaged file");
-        let database = opened.map_err(|_| panicked())?.map_err(failed)?;
-        let migrated = catch_unwind(AssertUnwindSafe(|| Self::migrate(&database)));
-        migrated.map_err(|_| panicked())??;
+                .create_with_backend(backend)
+                .map_err(failed)
+        })?;
+        guarded(|| Self::migrate(&database))?;
         layout.give(&layout.private_dir().join(name))?;
         Ok(Self { database, lock: None })
     }
@@ -157,7 +156,7 @@ impl Index {
             let entries = found.map_err(failed)?.map(|v| Entry::list_from_text(v.value()));
             Ok(Some(entries.transpose()?.unwrap_or_default()))
         };
-        catch_unwind(AssertUnwindSafe(read)).ok()?.ok()?
+        guarded(read).ok()?
     }
 
     /// All entries of `index.json` as the database remembers them, in the order of names; `None` if it cannot be had.
@@ -173,7 +172,7 @@ impl Index {
             }
             Ok(out)
         };
-        catch_unwind(AssertUnwindSafe(read)).ok()?.ok()
+        guarded(read).ok()
     }
 
     /// A database in memory, which knows nothing yet.
@@ -221,23 +220,33 @@ impl Index {
 
     /// Runs `work` on what the tables would be if it had changed them; nothing is.
     pub(crate) fn suppose<T>(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
-        let tx = self.database.begin_write().map_err(failed)?;
-        let out = work(&mut Tables::open(&tx)?);
-        tx.abort().map_err(failed)?;
-        out
+        guarded(|| {
+            let tx = self.database.begin_write().map_err(failed)?;
+            let out = work(&mut Tables::open(&tx)?);
+            tx.abort().map_err(failed)?;
+            out
+        })
     }
 
     /// Runs `work` in one transaction, which is durable when this returns, or never was.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
-        let mut tx = self.database.begin_write().map_err(failed)?;
-        tx.set_quick_repair(true);
-        let out = {
-            let mut tables = Tables::open(&tx)?;
-            work(&mut tables)?
-        };
-        tx.commit().map_err(failed)?;
-        Ok(out)
+        guarded(|| {
+            let mut tx = self.database.begin_write().map_err(failed)?;
+            tx.set_quick_repair(true);
+            let out = {
+                let mut tables = Tables::open(&tx)?;
+                work(&mut tables)?
+            };
+            tx.commit().map_err(failed)?;
+            Ok(out)
+        })
     }
+}
+
+/// Runs `work` on a file that may have been altered behind the database's back, of which it may panic.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let damaged = |_| Error::new(ErrorKind::Corrupt, "index database: damaged file");
+    catch_unwind(AssertUnwindSafe(work)).map_err(damaged)?
 }
 
 impl Tables<'_> {

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the database is and knows, without changing it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use redb::{ReadableDatabase, ReadableTableMetadata};
 
 use super::rows::stamp_to_bytes;
 use super::tables::{self, failed};
-use super::{FILE, Index, learn, migrate};
+use super::{FILE, Index, guarded, learn, migrate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 
@@ -94,7 +92,6 @@ impl Index {
             out.edges = edges.len().map_err(failed)?;
             Ok(out)
         };
-        let damaged = || Error::new(ErrorKind::Corrupt, "index database: damaged file");
-        catch_unwind(AssertUnwindSafe(read)).map_err(|_| damaged())?
+        guarded(read)
     }
 }

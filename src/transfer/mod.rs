@@ -10,6 +10,7 @@ mod oci_dir;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
@@ -19,7 +20,7 @@ pub use oci_dir::StoreSink;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::{Target, resolve};
-use crate::progress::{Counter, Monitor};
+use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, RefName, json};
 use crate::store::{MAX_DOCUMENT, Store};
 
@@ -151,7 +152,7 @@ pub fn copy(
         .values()
         .map(|b| b.descriptor.size)
         .fold(0, u64::saturating_add);
-    let task = monitor.task("copying", Some(total));
+    let task: Arc<dyn Task> = Arc::from(monitor.task("copying", Some(total)));
     let (copied, present, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     // What is needed comes before what needs it.
     let highest = graph.blobs.values().map(|b| b.height).max().unwrap_or(0);
@@ -162,7 +163,7 @@ pub fn copy(
         blobs.par_iter().try_for_each(|blob| -> Result<()> {
             let descriptor = &blob.descriptor;
             let context = || format!("copy {}: blob {}", blob.of, descriptor.digest);
-            if copy_blob(source, sink, descriptor).context(context)? {
+            if copy_blob(source, sink, descriptor, &task).context(context)? {
                 copied.fetch_add(1, Ordering::Relaxed);
                 bytes.fetch_add(descriptor.size, Ordering::Relaxed);
                 monitor.count(Counter::BlobsWritten, 1);
@@ -170,7 +171,6 @@ pub fn copy(
             } else {
                 present.fetch_add(1, Ordering::Relaxed);
             }
-            task.advance(descriptor.size);
             Ok(())
         })?;
     }
@@ -185,16 +185,23 @@ pub fn copy(
 }
 
 /// Copies one blob; `false` if it was there.
-fn copy_blob(source: &dyn Source, sink: &dyn Sink, descriptor: &Descriptor) -> Result<bool> {
+fn copy_blob(
+    source: &dyn Source,
+    sink: &dyn Sink,
+    descriptor: &Descriptor,
+    task: &Arc<dyn Task>,
+) -> Result<bool> {
     if sink.has(descriptor)? {
+        task.advance(descriptor.size);
         return Ok(false);
     }
     if let Some(file) = source.local(descriptor)
         && sink.adopt(descriptor, &file)?
     {
+        task.advance(descriptor.size);
         return Ok(true);
     }
-    sink.put(descriptor, &mut *source.open(descriptor)?)?;
+    sink.put(descriptor, &mut Counted::new(source.open(descriptor)?, task))?;
     Ok(true)
 }
 

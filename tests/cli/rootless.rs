@@ -183,6 +183,20 @@ fn root_of_a_user_namespace_unpacks_and_repacks() {
 }
 
 #[test]
+fn a_layout_whose_owner_the_user_namespace_lacks_is_written_like_by_any_user_who_may() {
+    let Some(env) = namespace_room() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    env.sh("rm -r img/.umoci; chown -R 1234:1234 img; chmod -R a+rwX img");
+    narrow(
+        &env,
+        "umoci tag --image img again; umoci config --image img --config.user 7; umoci gc --layout img",
+    );
+    assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "again\nlatest\n");
+}
+
+#[test]
 fn an_owner_that_the_user_namespace_lacks_points_at_rootless() {
     let Some(env) = namespace_room() else { return };
     env.sh("mkdir t; echo x >t/file; tar -C t --owner=992 --group=123 -cf layer.tar file");
