@@ -131,9 +131,14 @@ impl Layout {
         if let Some(above) = above {
             disk::make_dirs(above)?;
         }
-        if !disk::make_dir(path)? {
+        let exists = || {
             let text = format!("path already exists: {}", path.display());
-            return Err(Error::new(ErrorKind::Exists, text));
+            Error::new(ErrorKind::Exists, text)
+        };
+        let made = disk::make_dir(path)?;
+        // What a process that was killed left half made is completed.
+        if !made && !is_unfinished(path)? {
+            return Err(exists());
         }
         match disk.sync_dir(above.unwrap_or(Path::new("."))) {
             // A directory that may be written to but not read cannot be synced.
@@ -141,7 +146,12 @@ impl Layout {
             result => result?,
         }
         let layout = Self::at(path, disk)?;
-        layout.fill().inspect_err(|_| {
+        let lock = layout.lock(LockMode::Exclusive, Duration::ZERO, "init");
+        if !made && (lock.is_err() || !is_unfinished(path)?) {
+            // Another process is about to make it, or has just done so.
+            return Err(exists());
+        }
+        lock.and_then(|_held| layout.fill()).inspect_err(|_| {
             // Half a layout would only be in the way of the next attempt.
             let _ = disk::remove_all(path);
         })?;
@@ -731,6 +741,20 @@ impl Layout {
     }
 }
 
+/// Whether at `path` stands a layout that was begun and not finished: only our own parts, no blob, and not yet
+/// `oci-layout`, which comes last.
+fn is_unfinished(path: &Path) -> Result<bool> {
+    if !disk::is_real_dir(&path.join(".umoci")) {
+        return Ok(false);
+    }
+    let known = |name: &OsString| [".umoci", "blobs", "index.json"].iter().any(|k| name == k);
+    let blobs = path.join("blobs");
+    let algorithms = disk::list(&blobs)?;
+    Ok(disk::list(path)?.iter().all(known)
+        && algorithms.iter().all(|name| name == "sha256")
+        && disk::list(&blobs.join("sha256"))?.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -813,6 +837,52 @@ mod tests {
                 "{err}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_killed_process_began_to_make_is_completed_and_nothing_else() {
+        let cases: [(&[&str], bool); 7] = [
+            (&[".umoci/"], true),
+            (&[".umoci/", "blobs/", "blobs/sha256/"], true),
+            (&[".umoci/", "blobs/", "blobs/sha256/", "index.json"], true),
+            (&[], false),
+            (&["blobs/", "blobs/sha256/", "index.json"], false),
+            (
+                &[
+                    ".umoci/",
+                    "blobs/",
+                    "blobs/sha256/",
+                    "blobs/sha256/x",
+                    "index.json",
+                ],
+                false,
+            ),
+            (&[".umoci/", "more"], false),
+        ];
+        for (names, completed) in cases {
+            let dir = tempfile::tempdir().expect("dir");
+            let path = dir.path().join("img");
+            std::fs::create_dir(&path).expect("mkdir");
+            for name in names {
+                match name.strip_suffix('/') {
+                    Some(name) => std::fs::create_dir(path.join(name)).expect("mkdir"),
+                    None => std::fs::write(path.join(name), "{").expect("write"),
+                }
+            }
+            match Layout::create(&path) {
+                Ok(layout) => assert!(completed && layout.read_index().is_ok(), "{names:?}"),
+                Err(err) => assert!(!completed && err.kind() == ErrorKind::Exists, "{names:?}: {err}"),
+            }
+            assert!(completed || names.iter().all(|name| path.join(name).exists()));
+        }
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("img");
+        std::fs::create_dir_all(path.join(".umoci")).expect("mkdir");
+        let held = File::create(path.join(".umoci/lock")).expect("lock file");
+        held.lock().expect("lock");
+        let err = Layout::create(&path).expect_err("another process makes it");
+        assert_eq!(err.kind(), ErrorKind::Exists);
+        assert!(path.exists());
     }
 
     #[test]
