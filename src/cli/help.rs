@@ -83,7 +83,8 @@ impl UsageWords for Command {
 fn category(name: &str) -> Option<&'static str> {
     match name {
         "config" | "unpack" | "repack" | "new" | "tag" | "remove" | "stat" | "insert" => Some("image"),
-        "gc" | "init" | "list" | "ref" | "import" | "export" => Some("layout"),
+        "gc" | "init" | "list" | "ref" | "import" | "export" | "blob" | "referrers" | "du" | "fsck"
+        | "index" | "lease" | "settings" => Some("layout"),
         _ => None,
     }
 }
