@@ -3,6 +3,7 @@
 //! with the disk.
 
 use super::Bundle;
+use super::stat_cache::StatCache;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Result, ResultExt};
 use crate::fs::Root;
@@ -20,27 +21,52 @@ pub(super) fn write(
     bundle: &Bundle,
     manifest: &Digest,
     header: &Header,
-    known: Option<&FileDigests>,
+    known: &FileDigests,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    crate::fs::write_new(
-        &bundle.mtree(manifest),
-        &take(root, known, monitor)?.format(header),
-    )
+    let mut cache = StatCache::begin(None, bundle.stat_cache(manifest));
+    let mtree = take(root, |inode, _| known.get(inode), &mut cache, monitor)?;
+    crate::fs::write_new(&bundle.mtree(manifest), &mtree.format(header))?;
+    cache.save();
+    Ok(())
+}
+
+/// Walks the tree, which was that of manifest `old`, and replaces its manifest by that of `new`.
+pub(super) fn rewrite(
+    root: &Root,
+    bundle: &Bundle,
+    (old, new): (&Digest, &Digest),
+    header: &Header,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let mut cache = StatCache::begin(Some(&bundle.stat_cache(old)), bundle.stat_cache(new));
+    let mtree = take(root, |inode, cache| cache.get(inode), &mut cache, monitor)?;
+    crate::fs::replace_file(&bundle.mtree(new), &mtree.format(header))?;
+    cache.save_all();
+    Ok(())
 }
 
 /// The manifest of the tree as it is now.
-pub(super) fn take(root: &Root, known: Option<&FileDigests>, monitor: &dyn Monitor) -> Result<Mtree> {
+fn take(
+    root: &Root,
+    known: impl Fn(&Inode, &StatCache) -> Option<Digest>,
+    cache: &mut StatCache,
+    monitor: &dyn Monitor,
+) -> Result<Mtree> {
     let mut mtree = Mtree::new();
     let task = monitor.task("reading the tree", None);
     for item in scan(root)? {
         let (path, inode) = item?;
         task.advance(0);
         let digest = match &inode.node.kind {
-            NodeKind::File { .. } => match known.and_then(|k| k.get(&inode)) {
-                Some(digest) => Some(digest),
-                None => Some(sha256(root, &path, &*task, monitor)?),
-            },
+            NodeKind::File { .. } => {
+                let digest = match known(&inode, cache) {
+                    Some(digest) => digest,
+                    None => sha256(root, &path, &*task, monitor)?,
+                };
+                cache.put(&inode, &digest);
+                Some(digest)
+            }
             _ => None,
         };
         mtree.insert(path, &inode, digest.as_ref());
@@ -58,14 +84,21 @@ pub(super) fn changes(
     let path = bundle.mtree(manifest);
     let bytes = crate::fs::read_file(&path, MAX_FILE)?;
     let recorded = Mtree::parse(&bytes).context(|| format!("parse {}", path.display()))?;
+    drop(bytes);
     let task = monitor.task("comparing", None);
-    let mut value = |path: &TreePath, _: &Inode, _: Keyword| {
-        Ok(crate::digest::hex(
-            sha256(root, path, &*task, monitor)?.as_bytes(),
-        ))
+    let path = bundle.stat_cache(manifest);
+    let mut cache = StatCache::begin(Some(&path), path.clone());
+    let mut value = |path: &TreePath, inode: &Inode, _: Keyword| {
+        let digest = match cache.get(inode) {
+            Some(digest) => digest,
+            None => sha256(root, path, &*task, monitor)?,
+        };
+        cache.put(inode, &digest);
+        Ok(crate::digest::hex(digest.as_bytes()))
     };
     let items = scan(root)?.inspect(|_| task.advance(0));
     let found = compare(&recorded, items, &Keywords::umoci(), &mut value)?;
+    cache.save();
     Ok(found
         .into_iter()
         .map(|d| Change {

@@ -162,8 +162,7 @@ fn refresh(
             tree: bundle.rootfs().display().to_string(),
             ..opts.header.clone()
         };
-        let mtree = mtree::take(root, None, monitor)?.format(&header);
-        crate::fs::replace_file(&bundle.mtree(&new.digest), &mtree)?;
+        mtree::rewrite(root, bundle, (&old.digest, &new.digest), &header, monitor)?;
     }
     let meta = Meta {
         walk: walk.to_vec(),
@@ -172,6 +171,7 @@ fn refresh(
     crate::fs::replace_file(&bundle.meta(), &meta.to_bytes()?)?;
     if old.digest != new.digest {
         crate::fs::remove_file(&bundle.mtree(&old.digest));
+        crate::fs::remove_file(&bundle.stat_cache(&old.digest));
     }
     Ok(())
 }

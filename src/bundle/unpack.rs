@@ -118,7 +118,7 @@ fn fill(
         bundle,
         &image.descriptor().digest,
         &header,
-        Some(&digests),
+        &digests,
         monitor,
     )?;
     monitor.info(format_args!("... done"));
@@ -133,7 +133,12 @@ fn fill(
 /// Removes what a failed unpack has made.
 fn clean(bundle: &Bundle, image: &Image, rootless: bool, monitor: &dyn Monitor) {
     let digest = image.descriptor().digest;
-    for path in [bundle.meta(), bundle.mtree(&digest), bundle.config()] {
+    for path in [
+        bundle.meta(),
+        bundle.mtree(&digest),
+        bundle.stat_cache(&digest),
+        bundle.config(),
+    ] {
         crate::fs::remove_file(&path);
     }
     if let Err(err) = crate::fs::remove_tree(&bundle.rootfs(), rootless) {

@@ -106,6 +106,19 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     renamed
 }
 
+/// Makes an empty file at `path`, in place of one that may be there; returns its device and the time of the file system.
+pub fn touch(path: &Path) -> Result<(u64, crate::node::Time)> {
+    use std::os::unix::fs::MetadataExt as _;
+    remove_file(path);
+    write_new(path, b"")?;
+    let meta = doing(fs::symlink_metadata(path), "stat", path)?;
+    let time = crate::node::Time {
+        sec: meta.ctime(),
+        nsec: meta.ctime_nsec() as u32,
+    };
+    Ok((meta.dev(), time))
+}
+
 /// Removes a file if it is there; for cleaning up, where a failure changes nothing.
 pub fn remove_file(path: &Path) {
     let _ = fs::remove_file(path);
