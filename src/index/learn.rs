@@ -121,14 +121,15 @@ impl Tables<'_> {
         }
         // A document that could not be read is looked at again, though the entry that leads to it is an old one.
         let again = self.meta.remove("damaged").map_err(failed)?.is_some();
-        let mut look: Vec<Link> = Vec::new();
+        let mut look: Vec<(Digest, bool)> = Vec::new();
         let mut gone: Vec<(Vec<u8>, String)> = Vec::new();
         for item in self.refs.iter().map_err(failed)? {
             let (k, old) = item.map_err(failed)?;
             match new.get(k.value()) {
                 Some(entries) if Entry::list_to_text(entries) == old.value() => {
                     if again {
-                        look.extend(entries.iter().flat_map(|entry| entry_links(entry)));
+                        let links = entries.iter().flat_map(|entry| entry_links(entry));
+                        look.extend(links.map(|link| to_look(&link)));
                     }
                     new.remove(k.value());
                 }
@@ -159,7 +160,7 @@ impl Tables<'_> {
                     self.mentions
                         .insert(key(&link.digest).as_slice(), mention(entry, &link).as_slice())
                         .map_err(failed)?;
-                    look.push(link);
+                    look.push(to_look(&link));
                 }
             }
         }
@@ -276,20 +277,14 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Learns blobs and all documents below them.
-    fn learn_deep(&mut self, layout: &Layout, links: Vec<Link>) -> Result<Vec<Damaged>> {
+    /// Learns blobs, each with whether to look inside, and all documents below them.
+    fn learn_deep(&mut self, layout: &Layout, looks: Vec<(Digest, bool)>) -> Result<Vec<Damaged>> {
         let mut damaged = Vec::new();
-        let mut queue = links;
+        let mut queue = looks;
         while !queue.is_empty() {
             let batch = queue.split_off(queue.len().saturating_sub(BATCH));
-            let looks = batch.into_iter().map(|link| {
-                let class = MediaType::new(link.media_type).class();
-                (
-                    link.digest,
-                    !matches!(class, MediaClass::Layer(_) | MediaClass::UnknownLayer),
-                )
-            });
-            queue.extend(self.learn(layout, looks.collect(), &mut damaged)?);
+            let links = self.learn(layout, batch, &mut damaged)?;
+            queue.extend(links.iter().map(to_look));
         }
         Ok(damaged)
     }
@@ -475,6 +470,13 @@ impl Tables<'_> {
         }
         Ok(())
     }
+}
+
+/// The blob that a link names, and whether it may be a document.
+fn to_look(link: &Link) -> (Digest, bool) {
+    let class = MediaType::new(link.media_type.clone()).class();
+    let is_layer = matches!(class, MediaClass::Layer(_) | MediaClass::UnknownLayer);
+    (link.digest, !is_layer)
 }
 
 /// Looks at one blob, and into it if `open`.

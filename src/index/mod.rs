@@ -46,6 +46,19 @@ const PEEK_CACHE: usize = 1 << 20;
 /// How long a command waits for another one that has the database open, before it goes on without.
 const WAIT: Duration = Duration::from_secs(5);
 
+/// A blob that is there, as the database knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownBlob {
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// Refs and documents that need it.
+    pub count: u64,
+    /// Whether it was looked into and is no document.
+    pub opaque: bool,
+    pub verified: Option<Verified>,
+}
+
 /// An open database, for one transaction.
 pub(crate) struct Index {
     database: Database,
@@ -360,12 +373,8 @@ impl Tables<'_> {
         found.map(|v| Verified::from_bytes(v.value())).transpose()
     }
 
-    /// The next `most` blobs that are there, in the order of digests, and what was verified of each.
-    pub(crate) fn blobs_after(
-        &self,
-        after: Option<&Digest>,
-        most: usize,
-    ) -> Result<Vec<(Digest, Option<Verified>)>> {
+    /// The next `most` blobs that are there, in the order of digests.
+    pub(crate) fn blobs_after(&self, after: Option<&Digest>, most: usize) -> Result<Vec<KnownBlob>> {
         use std::ops::Bound;
         let start = after.map(key);
         let start = start.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -373,11 +382,18 @@ impl Tables<'_> {
         let mut out = Vec::new();
         for item in rows.map_err(failed)? {
             let (k, row) = item.map_err(failed)?;
-            if BlobRow::from_bytes(row.value())?.kind == rows::Kind::Absent {
+            let row = BlobRow::from_bytes(row.value())?;
+            if row.kind == rows::Kind::Absent {
                 continue;
             }
             let digest = split_key(k.value())?.0;
-            out.push((digest, self.verified(&digest)?));
+            out.push(KnownBlob {
+                digest,
+                size: row.size,
+                count: row.count,
+                opaque: row.kind == rows::Kind::Opaque,
+                verified: self.verified(&digest)?,
+            });
             if out.len() == most {
                 break;
             }

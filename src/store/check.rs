@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{Store, document};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Index, Mention, Verified};
+use crate::index::{Damaged, Index, KnownBlob, Mention, Verified};
 use crate::layout::{BlobName, Layout, LockMode, Stamp};
 use crate::progress::{Monitor, Silent};
 use crate::spec::{Descriptor, RefName};
@@ -260,12 +260,12 @@ impl Store {
             if !index.is_file() {
                 memory = Some(index);
             }
-            let Some((last, _)) = batch.last() else { break };
-            after = Some(*last);
+            let Some(last) = batch.last() else { break };
+            after = Some(last.digest);
             let looked: Vec<Result<Looked>> = batch
                 .par_iter()
-                .map(|(digest, verified)| {
-                    let looked = self.look(digest, verified.as_ref(), opts);
+                .map(|blob| {
+                    let looked = self.look(blob, opts);
                     task.advance(1);
                     looked
                 })
@@ -290,6 +290,12 @@ impl Store {
         if opts.repair {
             self.repair(opts, &mut report.findings, monitor)?;
         }
+        // A damage that a recount and a look have both met is one.
+        let mut met = HashSet::new();
+        let is_damage = |f: &Finding| f.digest.filter(|_| f.problem == Problem::Damaged);
+        report
+            .findings
+            .retain(|f| is_damage(f).is_none_or(|digest| met.insert(digest)));
         report
             .findings
             .sort_by(|a, b| (b.severity, &a.subject).cmp(&(a.severity, &b.subject)));
@@ -318,10 +324,10 @@ impl Store {
     fn check_refs(&self, out: &mut Vec<Finding>) -> Result<()> {
         let root = "index.json";
         let mut seen: HashSet<String> = HashSet::new();
-        for (at, entry) in self.refs()?.into_iter().enumerate() {
-            let name = entry.name.clone().unwrap_or_else(|| "<none>".to_owned());
+        for (at, entry) in self.layout.read_index()?.entries().iter().enumerate() {
+            let name = entry.ref_name.as_deref().unwrap_or("<none>");
             let subject = format!("{root}: entry {at} ({name})");
-            if let Some(name) = &entry.name {
+            if let Some(name) = &entry.ref_name {
                 if name.parse::<RefName>().is_err() {
                     let text = "has a name that is no tag";
                     out.push(Finding::new(Severity::Info, Problem::Ref, &subject, text));
@@ -331,7 +337,7 @@ impl Store {
                     out.push(Finding::new(Severity::Warning, Problem::Ref, &subject, text));
                 }
             }
-            let descriptor = match entry.descriptor {
+            let descriptor = match entry.descriptor() {
                 Ok(descriptor) => descriptor,
                 Err(err) => {
                     let text = format!("is no descriptor: {err}");
@@ -348,69 +354,68 @@ impl Store {
     /// Brings the index up to the layout; returns it if it is one in memory.
     fn synced(&self, monitor: &dyn Monitor, out: &mut Vec<Finding>) -> Result<Option<Index>> {
         let mut index = self.index_or_memory(monitor)?;
-        // What is damaged is found when blobs are read; strays were reported.
-        let sync = |index: &Index| index.sync(&self.layout, &Silent).map(|_| ());
-        if let Err(err) = sync(&index) {
-            if err.kind() != ErrorKind::Corrupt || !err.to_string().contains("index database") {
-                return Err(err);
+        // Strays were reported.
+        let damaged = match index.sync(&self.layout, &Silent) {
+            Err(err) if err.kind() == ErrorKind::Corrupt && err.to_string().contains("index database") => {
+                let text = err.to_string();
+                out.push(Finding::new(
+                    Severity::Error,
+                    Problem::Index,
+                    ".umoci/index.redb",
+                    text,
+                ));
+                index = Index::in_memory()?;
+                index.sync(&self.layout, &Silent)?
             }
-            out.push(Finding::new(
-                Severity::Error,
-                Problem::Index,
-                ".umoci/index.redb",
-                err.to_string(),
-            ));
-            index = Index::in_memory()?;
-            sync(&index)?;
+            damaged => damaged?,
+        };
+        // Documents that are not what they should be are no blobs to the index, and would not be met again.
+        for Damaged { digest, error } in damaged {
+            let text = format!("is damaged or cannot be read: {error}");
+            out.push(Finding::of(&digest, Problem::Damaged, text));
         }
         Ok((!index.is_file()).then_some(index))
     }
 
     /// Looks at one blob, and at what it says if it is a document.
-    fn look(&self, digest: &Digest, known: Option<&Verified>, opts: &CheckOptions<'_>) -> Result<Looked> {
+    fn look(&self, blob: &KnownBlob, opts: &CheckOptions<'_>) -> Result<Looked> {
+        let digest = &blob.digest;
+        let known = blob.verified.filter(|_| opts.fast);
         let mut out = Looked::default();
-        let (file, found) = match self.layout.open_found(digest) {
+        let unchanged = |found: &Stamp| known.is_some_and(|known| known.stamp == *found);
+        if blob.opaque
+            && let Ok(Some(found)) = self.layout.blob_stamp(digest)
+            && unchanged(&found)
+        {
+            return Ok(out);
+        }
+        let (mut file, found) = match self.layout.open_found(digest) {
             Ok(opened) => opened,
             // Who needs it says so.
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(out),
-            Err(err) => {
-                let text = format!("cannot be read: {err}");
-                out.findings.push(Finding::of(digest, Problem::Unreadable, text));
-                return Ok(out);
-            }
+            Err(err) => return Ok(unreadable(digest, &err)),
         };
         if !self.layout.is_open_enough(found.mode) {
             let text = format!("has mode {:04o}, narrower than that of the layout", found.mode);
             let finding = Finding::of(digest, Problem::Permissions, text).info();
             out.findings.push(finding);
         }
-        let known = known.filter(|_| opts.fast);
-        let unchanged = known.is_some_and(|known| known.stamp == found.stamp);
-        let mut file = file;
-        let sums = if unchanged {
-            Ok(None)
-        } else {
-            sums(&mut file, digest, known)
-        };
-        match sums {
-            Ok(None) => {}
-            Ok(Some((bytes, Sums::Good(blake3)))) => {
-                out.bytes = Some(bytes);
-                let row = Verified {
-                    stamp: found.stamp,
-                    blake3: Some(blake3),
-                };
-                out.verified = Some((*digest, row));
-            }
-            Ok(Some((bytes, Sums::Bad(text)))) => {
-                out.bytes = Some(bytes);
-                out.findings.push(Finding::of(digest, Problem::Damaged, text));
-                return Ok(out);
-            }
-            Err(err) => {
-                let text = format!("cannot be read: {err}");
-                out.findings.push(Finding::of(digest, Problem::Unreadable, text));
-                return Ok(out);
+        if !unchanged(&found.stamp) {
+            match sums(&mut file, digest, found.size, known.as_ref()) {
+                Ok((bytes, Ok(blake3))) => {
+                    out.bytes = Some(bytes);
+                    let row = Verified {
+                        stamp: found.stamp,
+                        blake3: Some(blake3),
+                    };
+                    out.verified = Some((*digest, row));
+                }
+                Ok((bytes, Err(text))) => {
+                    out.bytes = Some(bytes);
+                    out.findings.push(Finding::of(digest, Problem::Damaged, text));
+                    return Ok(out);
+                }
+                Err(err) => return Ok(unreadable(digest, &err)),
             }
         }
         self.look_inside(digest, &found.stamp, opts, &mut out)?;
@@ -591,22 +596,29 @@ impl Store {
     }
 }
 
-/// What the checksums of a file say.
-enum Sums {
-    Good([u8; 32]),
-    Bad(String),
+fn unreadable(digest: &Digest, err: &Error) -> Looked {
+    Looked {
+        findings: vec![Finding::of(
+            digest,
+            Problem::Unreadable,
+            format!("cannot be read: {err}"),
+        )],
+        ..Looked::default()
+    }
 }
 
-/// Reads a file to its end; its BLAKE3 decides if that is known, else its digest.
+/// Reads a file of about `size` bytes to its end; its BLAKE3 decides if that is known, else its digest. Returns how many
+/// bytes it has, and its BLAKE3 or what is wrong.
 fn sums(
     file: &mut impl std::io::Read,
     digest: &Digest,
+    size: u64,
     known: Option<&Verified>,
-) -> Result<Option<(u64, Sums)>> {
+) -> Result<(u64, std::result::Result<[u8; 32], String>)> {
     let known = known.and_then(|known| known.blake3);
     let mut blake3 = Hasher::new(Algorithm::Blake3);
     let mut own = known.is_none().then(|| Hasher::new(digest.algorithm()));
-    let mut buffer = vec![0; 256 * 1024];
+    let mut buffer = vec![0; usize::try_from(size.clamp(1 << 10, 1 << 17)).unwrap_or(1 << 17) + 1];
     let mut bytes = 0;
     loop {
         let n = match file.read(&mut buffer) {
@@ -625,10 +637,10 @@ fn sums(
     let mut raw = [0; 32];
     raw.copy_from_slice(sum.as_bytes());
     let sums = match (own.map(Hasher::finish), known) {
-        (Some(found), _) if found == *digest => Sums::Good(raw),
-        (Some(found), _) => Sums::Bad(format!("is damaged: its content has the digest {found}")),
-        (None, Some(known)) if known == raw => Sums::Good(raw),
-        (None, _) => Sums::Bad("is damaged: its content is not what was verified before".to_owned()),
+        (Some(found), _) if found == *digest => Ok(raw),
+        (Some(found), _) => Err(format!("is damaged: its content has the digest {found}")),
+        (None, Some(known)) if known == raw => Ok(raw),
+        (None, _) => Err("is damaged: its content is not what was verified before".to_owned()),
     };
-    Ok(Some((bytes, sums)))
+    Ok((bytes, sums))
 }

@@ -116,16 +116,16 @@ impl Store {
             let mut after = None;
             loop {
                 let batch = tables.blobs_after(after.as_ref(), BATCH)?;
-                let Some((last, _)) = batch.last() else {
+                let Some(last) = batch.last() else {
                     return Ok(());
                 };
-                after = Some(*last);
-                for (digest, _) in batch {
+                after = Some(last.digest);
+                for blob in batch {
                     each(BlobEntry {
-                        digest,
-                        size: tables.size(&digest)?.unwrap_or(0),
-                        media_type: tables.media_type(&digest)?.map(MediaType::new),
-                        references: tables.count(&digest)?,
+                        digest: blob.digest,
+                        size: blob.size,
+                        media_type: tables.media_type(&blob.digest)?.map(MediaType::new),
+                        references: blob.count,
                     })?;
                 }
             }
@@ -265,11 +265,9 @@ impl Store {
             let mut after = None;
             loop {
                 let batch = tables.blobs_after(after.as_ref(), BATCH)?;
-                let Some((last, _)) = batch.last() else { break };
-                after = Some(*last);
-                for (digest, _) in &batch {
-                    out.total += tables.size(digest)?.unwrap_or(0);
-                }
+                let Some(last) = batch.last() else { break };
+                after = Some(last.digest);
+                out.total += batch.iter().map(|blob| blob.size).sum::<u64>();
             }
             out.spared = out.total.saturating_sub(out.alone + out.shared + out.garbage);
             out.images

@@ -50,7 +50,7 @@ fn a_whole_layout_is_clean_in_every_mode() {
 #[test]
 fn every_kind_of_damage_is_found_with_the_tag_that_it_concerns() {
     type Damage = fn(&Image);
-    let cases: [(Damage, &str, i32, &[&str]); 17] = [
+    let cases: [(Damage, &str, i32, &[&str]); 19] = [
         (
             |i| std::fs::write(i.blob("layer0"), "other bytes").expect("write"),
             "",
@@ -68,6 +68,29 @@ fn every_kind_of_damage_is_found_with_the_tag_that_it_concerns() {
             "",
             2,
             &["error damaged latest"],
+        ),
+        (
+            |i| {
+                i.env.sh("rm -r img/.umoci");
+                let path = i.blob("manifest");
+                let text = std::fs::read_to_string(&path)
+                    .expect("read")
+                    .replacen("schema", "SCHEMA", 1);
+                std::fs::write(path, text).expect("write");
+            },
+            "",
+            2,
+            &["error damaged latest"],
+        ),
+        (
+            |i| {
+                let path = i.blob("layer0");
+                std::fs::remove_file(&path).expect("remove");
+                std::fs::create_dir(path).expect("mkdir");
+            },
+            "",
+            2,
+            &["error missing latest", "error unreadable latest"],
         ),
         (
             |i| std::fs::remove_file(i.blob("config")).expect("remove"),
