@@ -6,13 +6,13 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use umoci::digest::Digest;
-use umoci::error::{Error, ResultExt};
+use umoci::error::{Error, ErrorKind, ResultExt};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, MediaType};
 
 use super::args::{AlgorithmArg, LayoutArg, blob, duration, positionals};
 use super::failure::{Failure, Outcome, one_line};
-use super::table::{Table, human_size};
+use super::table::human_size;
 use super::ui::Ui;
 
 /// lists, shows and adds single blobs
@@ -57,28 +57,32 @@ impl List {
         self.layout.get()?;
         let [] = positionals(&self.rest, [])?;
         let store = self.layout.open()?;
-        let mut rows = Vec::new();
-        store.each_blob(ui, |entry| {
-            rows.push(entry);
-            Ok(())
-        })?;
-        if self.json {
-            for row in &rows {
-                ui.print_json(row)?;
-            }
-            return Ok(());
+        // Row by row: there may be millions.
+        let mut stopped = Ok(());
+        if !self.json {
+            ui.print(format!("{:71} {:8} {:6} MEDIA TYPE\n", "DIGEST", "SIZE", "NEEDED").as_bytes())?;
         }
-        let mut table = Table::new(&["DIGEST", "SIZE", "NEEDED", "MEDIA TYPE"]);
-        for row in rows {
-            table.row([
-                row.digest.to_string(),
-                human_size(row.size),
-                row.references.to_string(),
-                row.media_type
-                    .map_or_else(|| "-".to_owned(), |t| one_line(t.as_str())),
-            ]);
-        }
-        ui.print(table.to_string().as_bytes())
+        let listed = store.each_blob(ui, |entry| {
+            let printed = if self.json {
+                ui.print_json(&entry)
+            } else {
+                let media_type = entry.media_type.as_ref().map_or("-", |t| t.as_str());
+                let line = format!(
+                    "{:71} {:8} {:6} {}\n",
+                    entry.digest.to_string(),
+                    human_size(entry.size),
+                    entry.references,
+                    one_line(media_type)
+                );
+                ui.print(line.as_bytes())
+            };
+            printed.map_err(|failure| {
+                stopped = Err(failure);
+                Error::new(ErrorKind::Io, "stdout is closed")
+            })
+        });
+        stopped?;
+        Ok(listed?)
     }
 }
 

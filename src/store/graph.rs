@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{GcOptions, MAX_DOCUMENT, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::index::{Edge, Index, IndexStatus, Mention, Tables};
+use crate::index::{Edge, Index, IndexStatus, KnownBlob, Mention, Tables};
 use crate::progress::{Monitor, Silent};
 use crate::spec::{Descriptor, ImageIndex, Manifest, MediaType, json};
 
@@ -94,6 +94,19 @@ pub struct Usage {
 
 const UNTAGGED: &str = "<none>";
 
+/// A part of a digest that is long enough to tell blobs apart: many of them are held in memory at once.
+type Short = [u8; 16];
+
+fn short(digest: &Digest) -> Short {
+    let mut out = [0; 16];
+    out.copy_from_slice(&digest.as_bytes()[..16]);
+    out
+}
+
+/// In place of the number of a root.
+const SEVERAL: u32 = u32::MAX;
+const COUNTED: u32 = u32::MAX - 1;
+
 impl Store {
     /// Runs `work` on an index that has caught up with the layout.
     fn with_index<T>(
@@ -106,30 +119,41 @@ impl Store {
         index.suppose(work)
     }
 
-    /// Calls `each` for every blob of the layout, in the order of digests.
+    /// Calls `each` for every blob of the layout, in the order of digests. The database is closed meanwhile, so `each` may
+    /// take its time.
     pub fn each_blob(
         &self,
         monitor: &dyn Monitor,
         mut each: impl FnMut(BlobEntry) -> Result<()>,
     ) -> Result<()> {
-        self.with_index(monitor, |tables| {
-            let mut after = None;
-            loop {
-                let batch = tables.blobs_after(after.as_ref(), BATCH)?;
-                let Some(last) = batch.last() else {
-                    return Ok(());
-                };
-                after = Some(last.digest);
-                for blob in batch {
-                    each(BlobEntry {
+        let mut index = self.index_or_memory(monitor)?;
+        index.sync(&self.layout, monitor)?;
+        let mut after = None;
+        loop {
+            let batch = index.suppose(|tables| {
+                let blobs = tables.blobs_after(after.as_ref(), BATCH)?;
+                let entry = |blob: KnownBlob| {
+                    Ok(BlobEntry {
                         digest: blob.digest,
                         size: blob.size,
                         media_type: tables.media_type(&blob.digest)?.map(MediaType::new),
                         references: blob.count,
-                    })?;
-                }
-            }
-        })
+                    })
+                };
+                blobs.into_iter().map(entry).collect::<Result<Vec<_>>>()
+            })?;
+            let Some(last) = batch.last() else {
+                return Ok(());
+            };
+            after = Some(last.digest);
+            let reopen = index.is_file();
+            let memory = (!reopen).then_some(index);
+            batch.into_iter().try_for_each(&mut each)?;
+            index = match memory {
+                Some(index) => index,
+                None => self.index_or_memory(&Silent)?,
+            };
+        }
     }
 
     /// What a blob is, and all that leads to it.
@@ -217,34 +241,37 @@ impl Store {
     /// What each image holds alone and shares, and what a collection would free.
     pub fn usage(&self, monitor: &dyn Monitor) -> Result<Usage> {
         let mut roots = Vec::new();
-        for entry in self.refs()? {
-            if let Ok(descriptor) = entry.descriptor {
-                roots.push((
-                    entry.name.unwrap_or_else(|| UNTAGGED.to_owned()),
-                    descriptor.digest,
-                ));
+        for entry in self.layout.read_index()?.entries() {
+            if let Ok(descriptor) = entry.descriptor() {
+                let name = entry.ref_name.as_deref().unwrap_or(UNTAGGED);
+                roots.push((name.to_owned(), descriptor.digest));
             }
         }
         self.with_index(monitor, |tables| {
             let mut out = Usage::default();
-            // The one root that holds a blob; `None` if there are several.
-            let mut holder: HashMap<Digest, Option<u32>> = HashMap::new();
+            // The one root that holds a blob, or SEVERAL.
+            let mut holder: HashMap<Short, u32> = HashMap::new();
             for (at, (_, root)) in roots.iter().enumerate() {
                 for (digest, _) in closure(tables, root)? {
-                    let own = Some(at as u32);
-                    holder
-                        .entry(digest)
-                        .and_modify(|held| *held = held.filter(|_| *held == own))
-                        .or_insert(own);
+                    let own = at as u32;
+                    let held = holder.entry(short(&digest)).or_insert(own);
+                    if *held != own {
+                        *held = SEVERAL;
+                    }
                 }
             }
             for (at, (name, root)) in roots.iter().enumerate() {
                 let (mut alone, mut shared) = (0, 0);
                 for (digest, size) in closure(tables, root)? {
-                    if holder.get(&digest) == Some(&Some(at as u32)) {
-                        alone += size;
-                    } else {
-                        shared += size;
+                    match holder.get_mut(&short(&digest)) {
+                        Some(held) if *held == at as u32 => alone += size,
+                        Some(held) if *held == SEVERAL => {
+                            shared += size;
+                            out.shared += size;
+                            // Each blob once.
+                            *held = COUNTED;
+                        }
+                        _ => shared += size,
                     }
                 }
                 out.alone += alone;
@@ -254,11 +281,6 @@ impl Store {
                     alone,
                     shared,
                 });
-            }
-            for (digest, held) in &holder {
-                if held.is_none() {
-                    out.shared += tables.size(digest)?.unwrap_or(0);
-                }
             }
             drop(holder);
             out.garbage = self.garbage(tables, &GcOptions::default())?.values().sum();
