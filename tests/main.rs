@@ -8,6 +8,7 @@ mod architecture;
 mod cli;
 mod compat;
 mod crash;
+mod processes;
 mod support;
 
 /// A test file that no module names would be silently left out.
