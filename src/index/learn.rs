@@ -18,7 +18,7 @@ use crate::progress::Monitor;
 use crate::spec::{MediaClass, MediaType};
 
 /// So many blobs are looked at together: in parallel, and in the order of their rows.
-const BATCH: usize = 4096;
+const BATCH: usize = 2048;
 
 /// A file that changed less than this before it was looked at may change again without its stamp telling.
 const RACY: Duration = Duration::from_secs(2);

@@ -38,7 +38,7 @@ use tables::failed;
 const FILE: &str = "index.redb";
 
 /// Bytes of pages that the database may keep in memory.
-const CACHE: usize = 16 << 20;
+const CACHE: usize = 12 << 20;
 
 /// As [`CACHE`], for a single lookup.
 const PEEK_CACHE: usize = 1 << 20;

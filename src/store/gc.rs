@@ -832,44 +832,6 @@ mod tests {
     }
 
     #[test]
-    fn counts_equal_a_recount_after_any_sequence() {
-        let f = fixture();
-        let mut state = 7_u32;
-        let mut random = |below: u32| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 16) % below
-        };
-        for _ in 0..60 {
-            let n = random(6);
-            let name = format!("t{}", random(4));
-            match random(4) {
-                0 => {
-                    let (image, _) = f.manifest(n, "");
-                    f.tag(&name, MediaType::MANIFEST, image);
-                }
-                1 => {
-                    let (image, _) = f.manifest(n, "");
-                    let index =
-                        format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{image}"}}],"n":{n}}}"#);
-                    f.tag(&name, MediaType::INDEX, f.blob(&index));
-                }
-                2 => drop(f.store.remove_ref(&name.parse().expect("name")).expect("remove")),
-                _ => drop(f.gc().expect("gc")),
-            }
-            let dump = |index: &Index| {
-                let all = index.write(|t| {
-                    t.sync(f.store.layout(), &Silent)?;
-                    t.dump()
-                });
-                all.expect("dump")
-            };
-            let kept = dump(&f.store.index().expect("index"));
-            let fresh = dump(&Index::in_memory().expect("index"));
-            assert_eq!(kept, fresh);
-        }
-    }
-
-    #[test]
     fn writers_beside_a_collector_lose_nothing() {
         let f = fixture();
         let path = f.store.layout().path().to_owned();

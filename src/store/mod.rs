@@ -12,6 +12,8 @@ mod graph;
 mod identify;
 mod lease;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod power_loss;
 mod reflog;
 mod refs;
