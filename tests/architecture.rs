@@ -136,6 +136,7 @@ fn paths_of_the_host_are_used_in_two_places() {
         "layout/mod.rs",
         "layout/blob.rs",
         "layout/volatile.rs",
+        "store/model.rs",
         "fs/sys.rs",
         "fs/mod.rs",
     ];

@@ -290,12 +290,11 @@ impl Store {
         if opts.repair {
             self.repair(opts, &mut report.findings, monitor)?;
         }
-        // A damage that a recount and a look have both met is one.
+        // What the index and the look at each blob have both met is one.
         let mut met = HashSet::new();
-        let is_damage = |f: &Finding| f.digest.filter(|_| f.problem == Problem::Damaged);
         report
             .findings
-            .retain(|f| is_damage(f).is_none_or(|digest| met.insert(digest)));
+            .retain(|f| f.digest.is_none() || met.insert((f.subject.clone(), f.message.clone())));
         report
             .findings
             .sort_by(|a, b| (b.severity, &a.subject).cmp(&(a.severity, &b.subject)));
@@ -371,8 +370,18 @@ impl Store {
         };
         // Documents that are not what they should be are no blobs to the index, and would not be met again.
         for Damaged { digest, error } in damaged {
-            let text = format!("is damaged or cannot be read: {error}");
-            out.push(Finding::of(&digest, Problem::Damaged, text));
+            let blob = KnownBlob {
+                digest,
+                size: 0,
+                count: 0,
+                opaque: false,
+                verified: None,
+            };
+            let looked = self.look(&blob, &CheckOptions::default())?;
+            if looked.findings.is_empty() {
+                out.push(Finding::of(&digest, Problem::Document, error));
+            }
+            out.extend(looked.findings);
         }
         Ok((!index.is_file()).then_some(index))
     }
@@ -547,7 +556,8 @@ impl Store {
                     self.layout.give(&self.layout.blob_path(&digest))?;
                     finding.repaired = true;
                 }
-                Problem::Damaged | Problem::Missing | Problem::Unreadable => {
+                // What cannot be read may be good, and is left where it is.
+                Problem::Damaged | Problem::Missing => {
                     let size = finding.wanted.as_ref().map(|d| d.size);
                     if finding.problem != Problem::Missing && self.layout.blob_size(&digest)?.is_some() {
                         let aside = self.layout.quarantine(&digest)?;

@@ -235,7 +235,8 @@ impl Store {
         for lease in self.leases()?.iter().filter(|lease| !lease.is_valid()) {
             self.remove_lease(&lease.name)?;
         }
-        self.expire_reflog(self.settings()?.reflog_expire)?;
+        let settings = self.settings()?;
+        self.expire_reflog(settings.reflog_expire, settings.reflog_keep)?;
         self.layout.clean_temporary(monitor)?;
         Ok(report)
     }

@@ -19,6 +19,9 @@ use crate::spec::{Descriptor, RefName};
 
 const FILE: &str = "reflog";
 
+/// A reflog that is larger loses its oldest entries, in bytes.
+const MAX_BYTES: usize = 64 << 20;
+
 /// A change of a ref.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -103,15 +106,9 @@ impl Store {
         Ok(gone)
     }
 
-    /// Every line of the reflog, the oldest first. One that is cut off (the power failed) is passed over.
-    fn reflog_lines(&self) -> Result<Vec<RefChange>> {
-        let Some(bytes) = self.layout.read_private(FILE)? else {
-            return Ok(Vec::new());
-        };
-        Ok(bytes
-            .split(|&c| c == b'\n')
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect())
+    /// The whole reflog.
+    fn reflog_bytes(&self) -> Result<Vec<u8>> {
+        Ok(self.layout.read_private(FILE)?.unwrap_or_default())
     }
 
     /// The changes of `name`, the newest first: `log[n].old` is what it was `n + 1` changes ago.
@@ -119,7 +116,7 @@ impl Store {
         let now = current(&self.layout.read_index()?, name.as_str());
         let quoted = serde_json::Value::from(name.as_str()).to_string();
         let quoted = format!("\"ref\":{quoted}");
-        let bytes = self.layout.read_private(FILE)?.unwrap_or_default();
+        let bytes = self.reflog_bytes()?;
         let mut out: Vec<RefChange> = Vec::new();
         for line in bytes.split(|&c| c == b'\n') {
             // Most lines are of other refs, and a look is cheaper than a parse.
@@ -169,9 +166,7 @@ impl Store {
 
     /// When each ref was last changed, as far as the reflog tells.
     pub(super) fn last_changes(&self) -> Result<HashMap<String, Timestamp>> {
-        let lines = self.reflog_lines()?;
-        Ok(lines
-            .into_iter()
+        Ok(changes(&self.reflog_bytes()?)
             .filter_map(|change| change.time.map(|time| (change.name, time)))
             .collect())
     }
@@ -182,7 +177,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut out = Vec::new();
-        for change in self.reflog_lines()? {
+        for change in changes(&self.reflog_bytes()?) {
             if change.time.is_some_and(|time| !is_older(time, keep)) {
                 out.extend(digest(change.old.as_ref()));
                 out.extend(digest(change.new.as_ref()));
@@ -191,25 +186,42 @@ impl Store {
         Ok(out)
     }
 
-    /// Drops entries older than `expire`, if there are any. Only under the exclusive lock of the layout.
-    pub(super) fn expire_reflog(&self, expire: Duration) -> Result<()> {
-        // The lines are in the order of time, but clocks are set back now and then.
-        let is_expired = |change: &RefChange| change.time.is_some_and(|time| is_older(time, expire));
-        let lines = self.reflog_lines()?;
-        if !lines.iter().any(is_expired) {
+    /// Drops entries older than `expire`, and the oldest of a reflog that has grown too large; but none that is younger
+    /// than `keep`.
+    pub(super) fn expire_reflog(&self, expire: Duration, keep: Duration) -> Result<()> {
+        // Lines stand in the order of time, as far as clocks are not set back.
+        let expired = |bytes: &[u8], line: &RefChange| {
+            let is_old = |age| line.time.is_some_and(|time| is_older(time, age));
+            is_old(expire.max(keep)) || (bytes.len() > MAX_BYTES && is_old(keep))
+        };
+        let bytes = self.reflog_bytes()?;
+        if !changes(&bytes)
+            .next()
+            .is_some_and(|first| expired(&bytes, &first))
+        {
             return Ok(());
         }
         // Under the lock of refs, since somebody who changes one appends.
         self.layout.with_refs_locked(self.opts.lock_timeout, || {
-            let mut kept = Vec::new();
-            for change in self.reflog_lines()?.iter().filter(|change| !is_expired(change)) {
-                let line = serde_json::to_vec(change);
-                kept.extend(line.map_err(|e| Error::new(ErrorKind::Invalid, format!("write JSON: {e}")))?);
-                kept.push(b'\n');
+            let bytes = self.reflog_bytes()?;
+            let mut rest = &bytes[..];
+            while let Some(end) = rest.iter().position(|&c| c == b'\n') {
+                let line = serde_json::from_slice(&rest[..end]);
+                if line.is_ok_and(|line| !expired(rest, &line)) {
+                    break;
+                }
+                rest = &rest[end + 1..];
             }
-            self.layout.put_private(FILE, &kept)
+            self.layout.put_private(FILE, rest)
         })
     }
+}
+
+/// The changes in a reflog, the oldest first. A line that is cut off (the power failed) is passed over.
+fn changes(bytes: &[u8]) -> impl Iterator<Item = RefChange> + '_ {
+    bytes
+        .split(|&c| c == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
 }
 
 /// Adds the change that must have happened for `next` to follow on the last one.
@@ -356,7 +368,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         assert_eq!(f.store.reflog_roots(Duration::ZERO).expect("roots"), []);
         assert_eq!(f.store.reflog_roots(hour).expect("roots").len(), 3);
-        f.store.expire_reflog(hour).expect("expire");
+        f.store.expire_reflog(hour, Duration::ZERO).expect("expire");
         assert_eq!(f.store.reflog(&f.name).expect("log").len(), 2);
         let path = f.store.layout().private_dir().join(FILE);
         let year = Timestamp::now().to_string()[..4].to_owned();
@@ -364,7 +376,7 @@ mod tests {
             .expect("read")
             .replacen(&year, "2001", 1);
         std::fs::write(&path, old).expect("write");
-        f.store.expire_reflog(hour).expect("expire");
+        f.store.expire_reflog(hour, Duration::ZERO).expect("expire");
         assert_eq!(f.store.reflog(&f.name).expect("log").len(), 1);
     }
 }

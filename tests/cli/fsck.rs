@@ -250,6 +250,30 @@ fn a_repair_mends_without_loss_and_says_so() {
 }
 
 #[test]
+fn a_blob_that_may_only_not_be_read_is_left_where_it_is() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let image = Image::new();
+    let env = &image.env;
+    env.sh(&format!(
+        "cp {} program; chmod 755 . program; chown -R 1001 img; rm -r img/.umoci; chmod 600 {2}; chown 0 {2} {1}; chmod 600 {1}",
+        env!("CARGO_BIN_EXE_umoci"),
+        image.blob("manifest").display(),
+        image.blob("layer0").display()
+    ));
+    let words = "--reuid 1001 --clear-groups ./program fsck --repair --layout img";
+    let out = env.run("setpriv", words.split(' '));
+    assert_eq!(out.code, Some(2), "{out:?}");
+    assert!(
+        out.stdout.contains("cannot be read: open img/blobs/sha256/"),
+        "{out:?}"
+    );
+    assert!(image.blob("manifest").exists() && image.blob("layer0").exists());
+    assert!(!env.path("img/.umoci/quarantine").exists());
+}
+
+#[test]
 fn an_index_json_that_was_torn_is_made_from_what_the_database_remembers() {
     let image = Image::new();
     let env = &image.env;
