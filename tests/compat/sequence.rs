@@ -48,7 +48,7 @@ const STEPS: &[Step] = &[
     Umoci(&["tag", "--image", "img:c", "d"]),
     Umoci(&["rm", "--image", "img:same"]),
     Umoci(&["unpack", "--image", "img:d", "b2"]),
-    Shell("cd b2/rootfs; rm -r opt d; echo file >file; ln -s etc link; mkdir v; touch v/masked; touch -h -d @1200000000 file link v ."),
+    Shell("cd b2/rootfs; rm -r opt d; echo file >file; ln -s etc link; mkdir v; touch -d @1200000000 v/masked; touch -h -d @1200000000 file link v ."),
     Umoci(&["repack", "--image", "img:e", "--mask-path", "/src", "--history.created", DATE, "b2"]),
     Umoci(&["raw", "runtime-config", "--image", "img:d", "--rootfs", "b2/rootfs", "rc.json"]),
     Umoci(&["raw", "unpack", "--image", "img:e", "r"]),
