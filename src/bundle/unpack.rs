@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From an image to a bundle: layers in order, then the runtime configuration, the manifest of the tree, `umoci.json`.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::meta::Meta;
 use super::runtime::{RuntimeOptions, resolv_conf, runtime_config};
 use super::{Bundle, mtree};
-use crate::digest::Algorithm;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{IdMap, Root};
 use crate::image::{Image, Layer};
@@ -16,6 +16,9 @@ use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::rootfs::{ExtractOptions, Extractor, FileDigests};
 use crate::spec::json;
 use crate::store::Store;
+
+/// Layers that are decoded while one is applied; each takes what [`LayerStream`] holds.
+const LAYERS_AHEAD: usize = 2;
 
 /// How to unpack.
 #[derive(Clone, Debug, Default)]
@@ -200,27 +203,39 @@ fn unpack_rootfs(
     extractor.prepare()?;
     let total = layers.iter().map(|l| l.descriptor.size).sum();
     let task: Arc<dyn Task> = Arc::from(monitor.task("unpacking", Some(total)));
+    let mut ahead = VecDeque::new();
+    let mut unopened = layers.iter();
     for layer in &layers {
+        while ahead.len() <= LAYERS_AHEAD
+            && let Some(next) = unopened.next()
+        {
+            ahead.push_back(open(store, next, &opts.limits, &task));
+        }
+        let stream = ahead
+            .pop_front()
+            .unwrap_or_else(|| open(store, layer, &opts.limits, &task));
         monitor.info(format_args!("unpack layer: {}", layer.descriptor.digest));
-        apply(store, layer, &mut extractor, &opts.limits, &task, monitor)
+        stream
+            .and_then(|stream| apply(stream, layer, &mut extractor, &opts.limits, monitor))
             .context(|| format!("layer {}", layer.descriptor.digest))?;
     }
     extractor.finish()
 }
 
+fn open(store: &Store, layer: &Layer<'_>, limits: &Limits, task: &Arc<dyn Task>) -> Result<LayerStream> {
+    let blob = Counted::new(store.open_blob(layer.descriptor)?, task);
+    LayerStream::open(blob, layer.compression, layer.diff_id.algorithm(), limits)
+}
+
 fn apply(
-    store: &Store,
+    stream: LayerStream,
     layer: &Layer<'_>,
     extractor: &mut Extractor<'_>,
     limits: &Limits,
-    task: &Arc<dyn Task>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let blob = Counted::new(store.open_blob(layer.descriptor)?, task);
     monitor.count(Counter::LayersDecompressed, 1);
     monitor.count(Counter::BlobBytesRead, layer.descriptor.size);
-    let algorithm: Algorithm = layer.diff_id.algorithm();
-    let stream = LayerStream::open(blob, layer.compression, algorithm, limits)?;
     let mut reader = LayerReader::new(stream, limits.clone());
     // A broken archive is blamed on the blob where the blob is not what it should be.
     let stream = match extractor.apply_layer(&mut reader).and_then(|()| reader.drain()) {

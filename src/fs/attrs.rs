@@ -98,65 +98,27 @@ impl Root {
 
     /// All extended attributes of `name` in `dir`, links not followed. A file system without any has none.
     pub(crate) fn xattrs(&self, dir: &Dir, name: &[u8]) -> Result<Xattrs> {
-        let mut out = Xattrs::new();
-        for attribute in self.xattr_names(dir, name)? {
-            let path = proc_path(dir, name);
-            let mut value = vec![0; 256];
-            loop {
-                match rustix::fs::lgetxattr(path.as_slice(), attribute.as_slice(), value.as_mut_slice()) {
-                    Ok(n) => {
-                        value.truncate(n);
-                        out.insert(attribute, value);
-                        break;
-                    }
-                    Err(Errno::RANGE) if value.len() < MAX_XATTR => value.resize(MAX_XATTR, 0),
-                    // Gone meanwhile, or not to be read by us.
-                    Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM) => break,
-                    Err(err) => {
-                        return Err(here(err, &super::join(dir, name))).context(|| "read extended attribute");
-                    }
-                }
-            }
-        }
-        Ok(out)
+        let names = self.xattr_names(dir, name)?;
+        let path = proc_path(dir, name);
+        read_values(&super::join(dir, name), names, |attribute, value| {
+            rustix::fs::lgetxattr(path.as_slice(), attribute, value)
+        })
     }
 
     fn xattr_names(&self, dir: &Dir, name: &[u8]) -> Result<Vec<Vec<u8>>> {
         let path = proc_path(dir, name);
-        let mut list = vec![0; 1024];
-        let n = loop {
-            match self.permitted(dir, || {
-                rustix::fs::llistxattr(path.as_slice(), list.as_mut_slice())
-            }) {
-                Ok(n) => break n,
-                Err(Errno::RANGE) if list.len() < MAX_XATTR => list.resize(MAX_XATTR, 0),
-                Err(Errno::OPNOTSUPP | Errno::NODATA) => break 0,
-                Err(err) => {
-                    return Err(here(err, &super::join(dir, name))).context(|| "list extended attributes");
-                }
-            }
-        };
-        Ok(list[..n]
-            .split(|&c| c == 0)
-            .filter(|a| !a.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect())
+        read_names(&super::join(dir, name), |list| {
+            self.permitted(dir, || rustix::fs::llistxattr(path.as_slice(), &mut *list))
+        })
     }
 
     /// Removes all extended attributes but those of the host and those in `keep`. What cannot be removed stays.
     pub(crate) fn clear_xattrs(&self, dir: &Dir, name: &[u8], keep: &Xattrs) -> Result<()> {
-        for attribute in self.xattr_names(dir, name)? {
-            if is_forbidden(&attribute) || keep.contains_key(&attribute) {
-                continue;
-            }
-            match rustix::fs::lremovexattr(proc_path(dir, name).as_slice(), attribute.as_slice()) {
-                Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::NODATA | Errno::OPNOTSUPP) => {}
-                Err(err) => {
-                    return Err(here(err, &super::join(dir, name))).context(|| "remove extended attribute");
-                }
-            }
-        }
-        Ok(())
+        let names = self.xattr_names(dir, name)?;
+        let path = proc_path(dir, name);
+        clear(&super::join(dir, name), &names, keep, |attribute| {
+            rustix::fs::lremovexattr(path.as_slice(), attribute)
+        })
     }
 
     /// Sets one extended attribute of `name` in `dir`, links not followed.
@@ -169,16 +131,7 @@ impl Root {
     ) -> Result<XattrSet> {
         let path = proc_path(dir, name);
         let set = || rustix::fs::lsetxattr(path.as_slice(), attribute, value, XattrFlags::empty());
-        match self.permitted(dir, set) {
-            Ok(()) => Ok(XattrSet::Done),
-            Err(Errno::PERM | Errno::ACCESS) => Ok(XattrSet::Denied),
-            Err(Errno::OPNOTSUPP) => Ok(XattrSet::Unsupported),
-            Err(err) => {
-                let attribute = String::from_utf8_lossy(attribute).into_owned();
-                Err(here(err, &super::join(dir, name)))
-                    .context(|| format!("set extended attribute {attribute:?}"))
-            }
-        }
+        xattr_set(self.permitted(dir, set), &super::join(dir, name), attribute)
     }
 
     /// Sets the owner of `name` in `dir`, links not followed.
@@ -188,16 +141,7 @@ impl Root {
     pub(crate) fn chown(&self, dir: &Dir, name: &[u8], uid: u32, gid: u32) -> Result<()> {
         let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         let chown = || rustix::fs::chownat(dir, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW);
-        self.permitted(dir, chown)
-            .map_err(|err| match err {
-                Errno::INVAL => {
-                    let path = super::join(dir, name);
-                    let text = format!("{path}: this user namespace has no owner {uid}:{gid}");
-                    Error::new(ErrorKind::Denied, text)
-                }
-                err => here(err, &super::join(dir, name)),
-            })
-            .context(|| "chown")
+        chowned(self.permitted(dir, chown), &super::join(dir, name), uid, gid)
     }
 
     /// Sets the mode of `name` in `dir`, which must not be a link and is not followed if it became one.
@@ -231,8 +175,160 @@ impl Root {
     }
 }
 
+/// What has attributes that can be set: a name in a directory, or a file that is open.
+pub(crate) trait Attributes {
+    /// Where it is, for messages.
+    fn path(&self) -> TreePath;
+    /// Sets the owner.
+    fn chown(&self, uid: u32, gid: u32) -> Result<()>;
+    /// Sets the mode.
+    fn chmod(&self, mode: u32) -> Result<()>;
+    /// All extended attributes.
+    fn xattrs(&self) -> Result<Xattrs>;
+    /// Removes all extended attributes but those of the host and those in `keep`.
+    fn clear_xattrs(&self, keep: &Xattrs) -> Result<()>;
+    /// Sets one extended attribute.
+    fn set_xattr(&self, attribute: &[u8], value: &[u8]) -> Result<XattrSet>;
+    /// Sets access and modification time.
+    fn set_times(&self, time: Time) -> Result<()>;
+}
+
+/// A name in a directory of a tree, never followed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named<'a> {
+    pub root: &'a Root,
+    pub dir: &'a Dir,
+    pub name: &'a [u8],
+}
+
+impl Attributes for Named<'_> {
+    fn path(&self) -> TreePath {
+        super::join(self.dir, self.name)
+    }
+
+    fn chown(&self, uid: u32, gid: u32) -> Result<()> {
+        self.root.chown(self.dir, self.name, uid, gid)
+    }
+
+    fn chmod(&self, mode: u32) -> Result<()> {
+        self.root.chmod(self.dir, self.name, mode)
+    }
+
+    fn xattrs(&self) -> Result<Xattrs> {
+        self.root.xattrs(self.dir, self.name)
+    }
+
+    fn clear_xattrs(&self, keep: &Xattrs) -> Result<()> {
+        self.root.clear_xattrs(self.dir, self.name, keep)
+    }
+
+    fn set_xattr(&self, attribute: &[u8], value: &[u8]) -> Result<XattrSet> {
+        self.root.set_xattr(self.dir, self.name, attribute, value)
+    }
+
+    fn set_times(&self, time: Time) -> Result<()> {
+        self.root.set_times(self.dir, self.name, time)
+    }
+}
+
+/// Names of extended attributes, from a call that fills a list with them.
+pub(super) fn read_names(
+    path: &TreePath,
+    mut call: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
+) -> Result<Vec<Vec<u8>>> {
+    let mut list = [0; 1024];
+    let split = |list: &[u8]| -> Vec<Vec<u8>> {
+        let names = list.split(|&c| c == 0).filter(|a| !a.is_empty());
+        names.map(<[u8]>::to_vec).collect()
+    };
+    match call(&mut list) {
+        Ok(n) => return Ok(split(&list[..n])),
+        Err(Errno::OPNOTSUPP | Errno::NODATA) => return Ok(Vec::new()),
+        Err(Errno::RANGE) => {}
+        Err(err) => return Err(here(err, path)).context(|| "list extended attributes"),
+    }
+    let mut list = vec![0; MAX_XATTR];
+    match call(&mut list) {
+        Ok(n) => Ok(split(&list[..n])),
+        Err(err) => Err(here(err, path)).context(|| "list extended attributes"),
+    }
+}
+
+/// Values of extended attributes, from a call that reads one.
+pub(super) fn read_values(
+    path: &TreePath,
+    names: Vec<Vec<u8>>,
+    mut call: impl FnMut(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
+) -> Result<Xattrs> {
+    let mut out = Xattrs::new();
+    for attribute in names {
+        let mut value = vec![0; 256];
+        loop {
+            match call(&attribute, &mut value) {
+                Ok(n) => {
+                    value.truncate(n);
+                    out.insert(attribute, value);
+                    break;
+                }
+                Err(Errno::RANGE) if value.len() < MAX_XATTR => value.resize(MAX_XATTR, 0),
+                // Gone meanwhile, or not to be read by us.
+                Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM) => break,
+                Err(err) => return Err(here(err, path)).context(|| "read extended attribute"),
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Removes those of `names` that are neither the host's nor in `keep`. What cannot be removed stays.
+pub(super) fn clear(
+    path: &TreePath,
+    names: &[Vec<u8>],
+    keep: &Xattrs,
+    mut call: impl FnMut(&[u8]) -> rustix::io::Result<()>,
+) -> Result<()> {
+    for attribute in names {
+        if is_forbidden(attribute) || keep.contains_key(attribute) {
+            continue;
+        }
+        match call(attribute) {
+            Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(err) => return Err(here(err, path)).context(|| "remove extended attribute"),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn xattr_set(
+    result: rustix::io::Result<()>,
+    path: &TreePath,
+    attribute: &[u8],
+) -> Result<XattrSet> {
+    match result {
+        Ok(()) => Ok(XattrSet::Done),
+        Err(Errno::PERM | Errno::ACCESS) => Ok(XattrSet::Denied),
+        Err(Errno::OPNOTSUPP) => Ok(XattrSet::Unsupported),
+        Err(err) => {
+            let attribute = String::from_utf8_lossy(attribute).into_owned();
+            Err(here(err, path)).context(|| format!("set extended attribute {attribute:?}"))
+        }
+    }
+}
+
+pub(super) fn chowned(result: rustix::io::Result<()>, path: &TreePath, uid: u32, gid: u32) -> Result<()> {
+    result
+        .map_err(|err| match err {
+            Errno::INVAL => {
+                let text = format!("{path}: this user namespace has no owner {uid}:{gid}");
+                Error::new(ErrorKind::Denied, text)
+            }
+            err => here(err, path),
+        })
+        .context(|| "chown")
+}
+
 /// Both times as the kernel wants them.
-fn timestamps(time: Time) -> Timestamps {
+pub(super) fn timestamps(time: Time) -> Timestamps {
     let spec = Timespec {
         tv_sec: time.sec,
         tv_nsec: time.nsec.into(),

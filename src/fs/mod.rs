@@ -6,6 +6,7 @@
 //! whoever changes it meanwhile.
 
 mod attrs;
+mod new_file;
 mod owner;
 mod resolve;
 mod sys;
@@ -19,7 +20,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+pub(crate) use attrs::{Attributes, Named};
 pub use attrs::{FORBIDDEN_XATTRS, XattrSet, is_forbidden};
+pub use new_file::NewFile;
 pub use owner::{IdMap, ROOTLESS_XATTR, decode_rootless, encode_rootless};
 pub use resolve::{Dir, Resolver};
 pub use sys::{
@@ -225,14 +228,12 @@ impl Root {
     }
 
     /// Makes a new file `name` in `dir` to write to; nothing may be there.
-    pub(crate) fn create_file(&self, dir: &Dir, name: &[u8]) -> Result<File> {
+    pub(crate) fn create_file(&self, dir: &Dir, name: &[u8]) -> Result<NewFile> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600));
-        let fd = self
-            .permitted(dir, open)
-            .map_err(|e| here(e, &join(dir, name)))
-            .context(|| "create")?;
-        Ok(File::from(fd))
+        let path = join(dir, name);
+        let fd = self.permitted(dir, open).map_err(|e| here(e, &path));
+        Ok(NewFile::new(File::from(fd.context(|| "create")?), path))
     }
 
     /// Makes a directory that only its owner may use so far.

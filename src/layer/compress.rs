@@ -19,9 +19,10 @@ use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::Compression;
 
-/// Bytes of one buffer between threads, and how many may wait.
+/// Bytes of one buffer between threads, how many may wait to be read, and how many to be hashed.
 const CHUNK: usize = 256 * 1024;
-const WAITING: usize = 8;
+const WAITING: usize = 96;
+const WAITING_FOR_HASH: usize = 8;
 
 /// Bytes of a block that is compressed by itself, and of the text before it that it may refer to.
 const BLOCK: usize = 1 << 20;
@@ -149,7 +150,8 @@ impl fmt::Debug for LayerStream {
 }
 
 impl LayerStream {
-    /// Begins to decode `blob`, whose last read must fail if it is not what its descriptor says.
+    /// Begins to decode `blob`, whose last read must fail if it is not what its descriptor says. Up to 24 MiB are
+    /// decoded before somebody reads.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if there is no memory or thread to be had.
@@ -160,7 +162,7 @@ impl LayerStream {
         limits: &Limits,
     ) -> Result<Self> {
         let (to_reader, chunks) = sync_channel::<Arc<Chunk>>(WAITING);
-        let (to_hash, hashed) = sync_channel::<Arc<Chunk>>(WAITING);
+        let (to_hash, hashed) = sync_channel::<Arc<Chunk>>(WAITING_FOR_HASH);
         let verify = Arc::new(AtomicBool::new(false));
         let decoder = Decoder::new(compression, blob, limits)?;
         let flag = Arc::clone(&verify);

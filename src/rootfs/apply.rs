@@ -5,14 +5,15 @@
 //! meanwhile, and a directory may be read-only. Whiteouts hide lower layers only, so what a layer has touched itself is
 //! kept, whatever the order of its entries.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{Read, Write};
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
+use std::sync::Arc;
 
-use crate::digest::{Algorithm, Digest, Hasher};
+use super::metadata::Metadata;
+use super::writers::{FileDigests, Files, LARGE, Queue};
+use crate::digest::{Algorithm, Hasher};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{
-    Dir, IdMap, ROOTLESS_XATTR, Root, XattrSet, encode_rootless, in_user_namespace, is_forbidden,
-};
+use crate::fs::{Attributes as _, Dir, IdMap, Named, NewFile, Root};
 use crate::layer::{Entry, EntryBody, LayerReader};
 use crate::node::{Inode, Node, NodeKind, Time, TreePath};
 use crate::progress::{Counter, Monitor};
@@ -28,26 +29,14 @@ pub struct ExtractOptions {
     pub keep_dirlinks: bool,
 }
 
-/// SHA-256 of the files that were written, by inode.
-#[derive(Clone, Debug, Default)]
-pub struct FileDigests(HashMap<u64, Digest>);
-
-impl FileDigests {
-    /// The digest of a regular file, if it was written by the extraction that this came from.
-    pub fn get(&self, inode: &Inode) -> Option<Digest> {
-        self.0.get(&inode.ino).copied()
-    }
-}
-
 /// Applies layers to a tree.
 pub struct Extractor<'a> {
     root: &'a Root,
-    opts: ExtractOptions,
-    monitor: &'a dyn Monitor,
-    digests: FileDigests,
-    user_namespace: bool,
+    files: Arc<Files<'a>>,
     /// New files may get extended attributes from their directory.
     inherits: bool,
+    /// Lower layers, or somebody before us, may have put something in the tree.
+    below: bool,
     layer: Progress,
     buffer: Vec<u8>,
 }
@@ -61,7 +50,6 @@ struct Progress {
     links: HashSet<TreePath>,
     /// Metadata of directories that is set when the layer ends.
     dirs: BTreeMap<TreePath, Pending>,
-    warned_unsupported: bool,
 }
 
 /// What a directory gets when the layer ends.
@@ -85,11 +73,9 @@ impl<'a> Extractor<'a> {
     pub fn new(root: &'a Root, opts: ExtractOptions, monitor: &'a dyn Monitor) -> Self {
         Self {
             root,
-            opts,
-            monitor,
-            digests: FileDigests::default(),
-            user_namespace: in_user_namespace(),
+            files: Arc::new(Files::new(Metadata::new(opts, monitor))),
             inherits: false,
+            below: true,
             layer: Progress::default(),
             buffer: vec![0; 256 * 1024],
         }
@@ -99,12 +85,15 @@ impl<'a> Extractor<'a> {
     pub fn prepare(&mut self) -> Result<()> {
         let top = self.root.dir(&TreePath::root())?;
         self.inherits = self.root.xattrs(&top, b".")?.contains_key(DEFAULT_ACL);
-        if !self.opts.id_map.rootless {
-            let (uid, gid) = self.opts.id_map.to_host(0, 0)?;
-            self.root.chown(&top, b".", uid, gid)?;
-        }
-        self.root.chmod(&top, b".", 0o755)?;
-        self.root.set_times(&top, b".", Time::EPOCH)
+        self.below = !self.root.list(&top)?.is_empty();
+        let on = Named {
+            root: self.root,
+            dir: &top,
+            name: b".",
+        };
+        self.files.metadata.set_owner(&on, &Node::dir(0o755))?;
+        on.chmod(0o755)?;
+        on.set_times(Time::EPOCH)
     }
 
     /// Applies one layer, to the end of its archive.
@@ -114,33 +103,53 @@ impl<'a> Extractor<'a> {
     /// or the disk says, with the path.
     pub fn apply_layer<R: Read>(&mut self, layer: &mut LayerReader<R>) -> Result<()> {
         self.layer = Progress::default();
-        while let Some(entry) = layer.next_entry()? {
-            let path = entry.path.clone();
-            self.entry(entry, layer)
-                .context(|| format!("unpack entry {path}"))?;
-            self.monitor.count(Counter::EntriesApplied, 1);
-        }
+        let files = Arc::clone(&self.files);
+        files.metadata.begin_layer();
+        let read = rayon::in_place_scope(|scope| {
+            let mut queue = Queue::new(scope, Arc::clone(&files));
+            let read = self.read(layer, &mut queue);
+            queue.flush();
+            read
+        });
+        files.outcome(read)?;
         for (path, pending) in std::mem::take(&mut self.layer.dirs).into_iter().rev() {
             self.settle(&path, pending)
                 .context(|| format!("unpack entry {path}"))?;
         }
+        self.below = true;
         self.root.restore()
     }
 
     /// The digests of the files that were written.
     pub fn finish(self) -> Result<FileDigests> {
-        Ok(self.digests)
+        Ok(self.files.take_digests())
     }
 
-    fn entry<R: Read>(&mut self, entry: Entry, content: &mut R) -> Result<()> {
+    fn read<R: Read>(&mut self, layer: &mut LayerReader<R>, queue: &mut Queue<'_, 'a>) -> Result<()> {
+        let monitor = self.files.metadata.monitor;
+        while let Some(entry) = layer.next_entry()? {
+            let path = entry.path.clone();
+            self.entry(entry, layer, queue)
+                .context(|| format!("unpack entry {path}"))?;
+            monitor.count(Counter::EntriesApplied, 1);
+            if queue.failed() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry<R: Read>(&mut self, entry: Entry, content: &mut R, queue: &mut Queue<'_, 'a>) -> Result<()> {
         let path = entry.path;
         match entry.body {
+            // Nothing is hidden where nothing is below.
+            EntryBody::Opaque | EntryBody::Whiteout if !self.below => Ok(()),
             EntryBody::Opaque => self.hide_below(&path),
             EntryBody::Whiteout => self.hide(&path),
             EntryBody::Node(node) if path.is_root() => self.root_entry(node),
             EntryBody::HardLink { .. } if path.is_root() => Err(root_type()),
             EntryBody::HardLink { target } => self.hard_link(&path, &target),
-            EntryBody::Node(node) => self.node(&path, node, content),
+            EntryBody::Node(node) => self.node(&path, node, content, queue),
         }
     }
 
@@ -156,64 +165,89 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    fn node<R: Read>(&mut self, path: &TreePath, node: Node, content: &mut R) -> Result<()> {
+    fn node<R: Read>(
+        &mut self,
+        path: &TreePath,
+        node: Node,
+        content: &mut R,
+        queue: &mut Queue<'_, 'a>,
+    ) -> Result<()> {
         let dir = self.make_parent(path)?;
         let name = path.name();
         let key = Root::path_of(&dir, name);
-        let existing = self.root.stat(&dir, name)?;
-        match &existing {
-            Some(old) if old.node.is_dir() && node.is_dir() => {}
-            Some(old)
-                if self.opts.keep_dirlinks
-                    && node.is_dir()
-                    && is_link(old)
-                    && self.root.dir(path).is_ok() =>
-            {
-                self.touch(&key);
-                return Ok(());
-            }
-            Some(old) => self.replace(&dir, name, old)?,
-            None => {}
-        }
         self.hold_time(&dir)?;
+        let made = match self.make(&dir, name, &node) {
+            Err(err) if err.kind() == ErrorKind::Exists => match self.root.stat(&dir, name)? {
+                Some(old) if old.node.is_dir() && node.is_dir() => None,
+                Some(old)
+                    if self.files.metadata.opts.keep_dirlinks
+                        && node.is_dir()
+                        && is_link(&old)
+                        && self.root.dir(path).is_ok() =>
+                {
+                    self.touch(&key);
+                    return Ok(());
+                }
+                Some(old) => {
+                    self.replace(&dir, name, &old)?;
+                    self.make(&dir, name, &node)?
+                }
+                None => self.make(&dir, name, &node)?,
+            },
+            made => made?,
+        };
         self.inherits |= node.xattrs.contains_key(DEFAULT_ACL);
         self.layer.links.remove(path);
-        match &node.kind {
-            NodeKind::Dir => {
-                if existing.is_none_or(|old| !old.node.is_dir()) {
-                    self.root.make_dir(&dir, name)?;
-                }
-                self.layer
-                    .dirs
-                    .insert(key.clone(), Pending::Entry(Box::new(node)));
+        match (&node.kind, made) {
+            (NodeKind::Dir, _) => {
+                let pending = Pending::Entry(Box::new(node));
+                self.layer.dirs.insert(key.clone(), pending);
             }
-            NodeKind::File { size } => {
+            (NodeKind::File { size }, Some(file)) => {
                 let size = *size;
-                self.file(&dir, name, size, content)?;
-                self.attributes(&dir, name, &node)?;
+                self.file(file, (path, node), size, content, queue)?;
             }
-            NodeKind::Char { major, minor } | NodeKind::Block { major, minor }
-                if self.opts.id_map.rootless || self.user_namespace =>
-            {
-                self.monitor.warn(format_args!(
-                    "rootless{{{path}}} creating empty file in place of device {major}:{minor}"
-                ));
-                self.file(&dir, name, 0, &mut std::io::empty())?;
-                self.attributes(&dir, name, &node)?;
-            }
-            NodeKind::Symlink { .. } | NodeKind::Char { .. } | NodeKind::Block { .. } | NodeKind::Fifo => {
+            (_, Some(file)) => self.file(file, (path, node), 0, content, queue)?,
+            (_, None) => {
                 if matches!(node.kind, NodeKind::Symlink { .. }) {
                     self.layer.links.insert(path.clone());
                 }
-                self.root.make_special(&dir, name, &node)?;
-                self.attributes(&dir, name, &node)?;
-            }
-            NodeKind::Socket => {
-                return Err(Error::new(ErrorKind::Unsupported, "a layer cannot hold a socket"));
+                let on = Named {
+                    root: self.root,
+                    dir: &dir,
+                    name,
+                };
+                self.files.metadata.set(&on, &node, self.inherits)?;
             }
         }
         self.touch(&key);
         Ok(())
+    }
+
+    /// Makes what `node` is, where nothing may be; what has content is returned to be written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] if something is there.
+    fn make(&self, dir: &Dir, name: &[u8], node: &Node) -> Result<Option<NewFile>> {
+        let metadata = &self.files.metadata;
+        match &node.kind {
+            NodeKind::Dir => self.root.make_dir(dir, name).map(|()| None),
+            NodeKind::File { .. } => self.root.create_file(dir, name).map(Some),
+            NodeKind::Char { major, minor } | NodeKind::Block { major, minor }
+                if metadata.opts.id_map.rootless || metadata.user_namespace =>
+            {
+                let file = self.root.create_file(dir, name)?;
+                let path = Root::path_of(dir, name);
+                metadata.monitor.warn(format_args!(
+                    "rootless{{{path}}} creating empty file in place of device {major}:{minor}"
+                ));
+                Ok(Some(file))
+            }
+            NodeKind::Symlink { .. } | NodeKind::Char { .. } | NodeKind::Block { .. } | NodeKind::Fifo => {
+                self.root.make_special(dir, name, node).map(|()| None)
+            }
+            NodeKind::Socket => Err(Error::new(ErrorKind::Unsupported, "a layer cannot hold a socket")),
+        }
     }
 
     fn hard_link(&mut self, path: &TreePath, target: &TreePath) -> Result<()> {
@@ -302,7 +336,7 @@ impl<'a> Extractor<'a> {
 
     /// Notes that this layer has something at `path`.
     fn touch(&mut self, path: &TreePath) {
-        if self.layer.touched.insert(path.clone()) {
+        if self.below && self.layer.touched.insert(path.clone()) {
             for above in path.ancestors() {
                 if !self.layer.touched.insert(above) {
                     break;
@@ -359,129 +393,72 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    /// Writes a regular file and keeps its digest.
-    fn file<R: Read>(&mut self, dir: &Dir, name: &[u8], size: u64, content: &mut R) -> Result<()> {
-        let mut file = self.root.create_file(dir, name)?;
+    /// Fills a new file with `size` bytes: a small one later, on any thread, a large one as it is read.
+    fn file<R: Read>(
+        &mut self,
+        mut file: NewFile,
+        (path, node): (&TreePath, Node),
+        size: u64,
+        content: &mut R,
+        queue: &mut Queue<'_, 'a>,
+    ) -> Result<()> {
+        if size < LARGE {
+            let size = size as usize;
+            return queue.add(file, (path, node), self.inherits, size, |bytes| {
+                let start = bytes.len();
+                bytes.resize(start + size, 0);
+                fill(content, &mut bytes[start..])
+            });
+        }
         let mut hasher = Hasher::new(Algorithm::Sha256);
         let mut left = size;
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-            let mut filled = 0;
-            while filled < want {
-                let n = content.read(&mut self.buffer[filled..want])?;
-                if n == 0 {
-                    return Err(Error::new(ErrorKind::Corrupt, "unexpected end of layer"));
-                }
-                filled += n;
+            let piece = &mut self.buffer[..want];
+            fill(content, piece)?;
+            if piece.iter().all(|&c| c == 0) {
+                file.write_hole(want as u64)?;
+            } else {
+                file.write(piece)?;
             }
-            file.write_all(&self.buffer[..filled]).context(|| "write")?;
-            hasher.update(&self.buffer[..filled]);
-            left -= filled as u64;
+            hasher.update(piece);
+            left -= want as u64;
         }
-        let stat = rustix::fs::fstat(&file).context(|| "stat")?;
-        self.digests.0.insert(stat.st_ino, hasher.finish());
-        Ok(())
-    }
-
-    /// Sets all that an entry says of a file that was just made.
-    fn attributes(&mut self, dir: &Dir, name: &[u8], node: &Node) -> Result<()> {
-        if !self.opts.id_map.rootless {
-            let (uid, gid) = self
-                .opts
-                .id_map
-                .to_host(node.uid, node.gid)
-                .context(|| "apply hdr metadata: unmap header")?;
-            self.root.chown(dir, name, uid, gid)?;
-        }
-        if !matches!(node.kind, NodeKind::Symlink { .. }) {
-            self.root.chmod(dir, name, node.mode)?;
-        }
-        if self.inherits {
-            self.root.clear_xattrs(dir, name, &node.xattrs)?;
-        }
-        self.set_xattrs(dir, name, node)?;
-        self.root.set_times(dir, name, node.mtime)
+        self.files.complete(file, &node, hasher.finish(), self.inherits)
     }
 
     /// Sets what a directory gets at the end of the layer.
     fn settle(&mut self, path: &TreePath, pending: Pending) -> Result<()> {
         let dir = self.root.dir(path)?;
+        let on = Named {
+            root: self.root,
+            dir: &dir,
+            name: b".",
+        };
         match pending {
-            Pending::Time(time) => self.root.set_times(&dir, b".", time),
+            Pending::Time(time) => on.set_times(time),
             Pending::Entry(node) => {
                 self.root.settle(path);
-                if !self.opts.id_map.rootless {
-                    let (uid, gid) = self
-                        .opts
-                        .id_map
-                        .to_host(node.uid, node.gid)
-                        .context(|| "apply hdr metadata: unmap header")?;
-                    self.root.chown(&dir, b".", uid, gid)?;
-                }
+                let metadata = &self.files.metadata;
+                metadata.set_owner(&on, &node)?;
                 // Attributes and times before the mode, which may lock us out.
-                self.root.clear_xattrs(&dir, b".", &node.xattrs)?;
-                self.set_xattrs(&dir, b".", &node)?;
-                self.root.set_times(&dir, b".", node.mtime)?;
+                on.clear_xattrs(&node.xattrs)?;
+                metadata.set_xattrs(&on, &node)?;
+                on.set_times(node.mtime)?;
                 let (above, name) = self.root.parent(path)?;
                 self.root.chmod(&above, &name, node.mode)
             }
         }
     }
+}
 
-    fn set_xattrs(&mut self, dir: &Dir, name: &[u8], node: &Node) -> Result<()> {
-        let rootless = self.opts.id_map.rootless;
-        for (attribute, value) in &node.xattrs {
-            if is_forbidden(attribute) {
-                if self.root.xattrs(dir, name)?.get(attribute) != Some(value) {
-                    self.warn_xattr(dir, name, "ignoring forbidden xattr", attribute);
-                }
-                continue;
-            }
-            if attribute == ROOTLESS_XATTR {
-                self.warn_xattr(
-                    dir,
-                    name,
-                    if rootless { "dropping" } else { "keeping" },
-                    attribute,
-                );
-                if rootless {
-                    continue;
-                }
-            }
-            self.set_xattr(dir, name, attribute, value)?;
+/// Reads exactly as many bytes as there is room for.
+fn fill(content: &mut impl Read, room: &mut [u8]) -> Result<()> {
+    match content.read_exact(room) {
+        Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(Error::new(ErrorKind::Corrupt, "unexpected end of layer"))
         }
-        if let Some(owner) = encode_rootless(node.uid, node.gid).filter(|_| rootless) {
-            self.set_xattr(dir, name, ROOTLESS_XATTR, &owner)?;
-        }
-        Ok(())
-    }
-
-    fn set_xattr(&mut self, dir: &Dir, name: &[u8], attribute: &[u8], value: &[u8]) -> Result<()> {
-        match self.root.set_xattr(dir, name, attribute, value)? {
-            XattrSet::Done => {}
-            XattrSet::Unsupported => {
-                if !std::mem::replace(&mut self.layer.warned_unsupported, true) {
-                    self.warn_xattr(dir, name, "the file system does not support", attribute);
-                }
-            }
-            XattrSet::Denied if self.opts.id_map.rootless || self.user_namespace => {
-                self.warn_xattr(dir, name, "no permission to set", attribute);
-            }
-            XattrSet::Denied => {
-                let attribute = String::from_utf8_lossy(attribute);
-                let text = format!("set extended attribute {attribute:?}: operation not permitted");
-                return Err(Error::new(ErrorKind::Denied, text));
-            }
-        }
-        Ok(())
-    }
-
-    fn warn_xattr(&self, dir: &Dir, name: &[u8], what: &str, attribute: &[u8]) {
-        let path = Root::path_of(dir, name);
-        self.monitor.warn(format_args!(
-            "xattr{{{path}}} {what} {:?}",
-            String::from_utf8_lossy(attribute)
-        ));
+        result => Ok(result?),
     }
 }
 

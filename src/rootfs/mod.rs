@@ -4,9 +4,12 @@
 //! Invariant: a tree is touched through [`crate::fs::Root`] alone, so nothing that a layer says reaches outside of it.
 
 mod apply;
+mod metadata;
 mod pack;
 mod scan;
+mod writers;
 
-pub use apply::{ExtractOptions, Extractor, FileDigests};
+pub use apply::{ExtractOptions, Extractor};
 pub use pack::{PackOptions, filter_masked, pack, pack_tree};
 pub use scan::{TreeScan, scan};
+pub use writers::FileDigests;

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What an entry says of its file, set on the disk: owner, mode, extended attributes, times, in the order that keeps
+//! all of it. Any thread may do it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::apply::ExtractOptions;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::{Attributes, ROOTLESS_XATTR, XattrSet, encode_rootless, in_user_namespace, is_forbidden};
+use crate::node::{Node, NodeKind};
+use crate::progress::Monitor;
+
+/// Sets metadata by the options of an extraction.
+pub(super) struct Metadata<'a> {
+    pub opts: ExtractOptions,
+    pub user_namespace: bool,
+    pub monitor: &'a dyn Monitor,
+    warned_unsupported: AtomicBool,
+}
+
+impl<'a> Metadata<'a> {
+    pub fn new(opts: ExtractOptions, monitor: &'a dyn Monitor) -> Self {
+        Self {
+            opts,
+            user_namespace: in_user_namespace(),
+            monitor,
+            warned_unsupported: AtomicBool::new(false),
+        }
+    }
+
+    /// A new layer begins, which is warned about by itself.
+    pub fn begin_layer(&self) {
+        self.warned_unsupported.store(false, Ordering::Relaxed);
+    }
+
+    /// Sets all that an entry says of what was just made; `inherits` if it may have got attributes from its directory.
+    pub fn set(&self, on: &impl Attributes, node: &Node, inherits: bool) -> Result<()> {
+        self.set_owner(on, node)?;
+        if !matches!(node.kind, NodeKind::Symlink { .. }) {
+            on.chmod(node.mode)?;
+        }
+        if inherits {
+            on.clear_xattrs(&node.xattrs)?;
+        }
+        self.set_xattrs(on, node)?;
+        on.set_times(node.mtime)
+    }
+
+    /// Sets the owner, unless nobody may.
+    pub fn set_owner(&self, on: &impl Attributes, node: &Node) -> Result<()> {
+        if self.opts.id_map.rootless {
+            return Ok(());
+        }
+        let (uid, gid) = self
+            .opts
+            .id_map
+            .to_host(node.uid, node.gid)
+            .context(|| "apply hdr metadata: unmap header")?;
+        on.chown(uid, gid)
+    }
+
+    /// Sets the extended attributes that a layer may set.
+    pub fn set_xattrs(&self, on: &impl Attributes, node: &Node) -> Result<()> {
+        let rootless = self.opts.id_map.rootless;
+        for (attribute, value) in &node.xattrs {
+            if is_forbidden(attribute) {
+                if on.xattrs()?.get(attribute) != Some(value) {
+                    self.warn(on, "ignoring forbidden xattr", attribute);
+                }
+                continue;
+            }
+            if attribute == ROOTLESS_XATTR {
+                self.warn(on, if rootless { "dropping" } else { "keeping" }, attribute);
+                if rootless {
+                    continue;
+                }
+            }
+            self.set_xattr(on, attribute, value)?;
+        }
+        if let Some(owner) = encode_rootless(node.uid, node.gid).filter(|_| rootless) {
+            self.set_xattr(on, ROOTLESS_XATTR, &owner)?;
+        }
+        Ok(())
+    }
+
+    fn set_xattr(&self, on: &impl Attributes, attribute: &[u8], value: &[u8]) -> Result<()> {
+        match on.set_xattr(attribute, value)? {
+            XattrSet::Done => {}
+            XattrSet::Unsupported => {
+                if !self.warned_unsupported.swap(true, Ordering::Relaxed) {
+                    self.warn(on, "the file system does not support", attribute);
+                }
+            }
+            XattrSet::Denied if self.opts.id_map.rootless || self.user_namespace => {
+                self.warn(on, "no permission to set", attribute);
+            }
+            XattrSet::Denied => {
+                let attribute = String::from_utf8_lossy(attribute);
+                let text = format!("set extended attribute {attribute:?}: operation not permitted");
+                return Err(Error::new(ErrorKind::Denied, text));
+            }
+        }
+        Ok(())
+    }
+
+    fn warn(&self, on: &impl Attributes, what: &str, attribute: &[u8]) {
+        self.monitor.warn(format_args!(
+            "xattr{{{}}} {what} {:?}",
+            on.path(),
+            String::from_utf8_lossy(attribute)
+        ));
+    }
+}

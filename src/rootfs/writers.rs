@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Files that are filled and given their attributes on other threads, while the next entries are read.
+//!
+//! A file is made where its entry is read, in the order of the layer; whatever comes later finds its name. Its content
+//! waits in a batch with that of other small files, which a thread of the pool writes and hashes by descriptor.
+//! Memory and open files are bounded: where too many batches wait, the reading thread writes one itself.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rayon::Scope;
+
+use super::metadata::Metadata;
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, Result, ResultExt};
+use crate::fs::NewFile;
+use crate::node::{Inode, Node, TreePath};
+
+/// Bytes and files of one batch at most, and batches that may wait. Each waiting file is an open descriptor.
+const BATCH_BYTES: usize = 256 * 1024;
+const BATCH_FILES: usize = 32;
+const BATCHES: usize = 8;
+
+/// Files of this size and more are written as they are read, in bytes.
+pub(super) const LARGE: u64 = BATCH_BYTES as u64;
+
+/// SHA-256 of the files that were written, by inode.
+#[derive(Clone, Debug, Default)]
+pub struct FileDigests(HashMap<u64, [u8; 32]>);
+
+impl FileDigests {
+    /// The digest of a regular file, if it was written by the extraction that this came from.
+    pub fn get(&self, inode: &Inode) -> Option<Digest> {
+        Digest::from_bytes(Algorithm::Sha256, self.0.get(&inode.ino)?)
+    }
+}
+
+/// What all threads of an extraction share.
+pub(super) struct Files<'a> {
+    pub metadata: Metadata<'a>,
+    digests: Mutex<FileDigests>,
+    /// What went wrong at the earliest entry so far.
+    failure: Mutex<Option<(u64, Error)>>,
+    /// Batches that wait or are written.
+    waiting: AtomicUsize,
+    /// Buffers to be filled again: fresh pages are dear.
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> Files<'a> {
+    pub fn new(metadata: Metadata<'a>) -> Self {
+        Self {
+            metadata,
+            digests: Mutex::default(),
+            failure: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            buffers: Mutex::default(),
+        }
+    }
+
+    /// The digests so far.
+    pub fn take_digests(&self) -> FileDigests {
+        std::mem::take(&mut *lock(&self.digests))
+    }
+
+    /// Gives a file that is complete its attributes and notes its digest, before it is closed: only then may its
+    /// inode number belong to another file.
+    pub fn complete(&self, file: NewFile, node: &Node, digest: Digest, inherits: bool) -> Result<()> {
+        self.metadata.set(&file, node, inherits)?;
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_bytes());
+        lock(&self.digests).0.insert(file.inode()?, bytes);
+        Ok(())
+    }
+
+    /// The result of a layer: what failed at the earliest entry, whichever thread it was.
+    pub fn outcome(&self, read: Result<()>) -> Result<()> {
+        match lock(&self.failure).take() {
+            // The reading thread was always further on.
+            Some((_, err)) => Err(err),
+            None => read,
+        }
+    }
+
+    /// Writes all files of a batch, unless an earlier entry has failed.
+    fn write(&self, mut batch: Batch) {
+        let mut start = 0;
+        for (at, waiting) in std::mem::take(&mut batch.files).into_iter().enumerate() {
+            let sequence = batch.first + at as u64;
+            if lock(&self.failure)
+                .as_ref()
+                .is_some_and(|(first, _)| *first < sequence)
+            {
+                break;
+            }
+            let content = &batch.bytes[start..waiting.end];
+            start = waiting.end;
+            let Waiting {
+                mut file,
+                node,
+                entry,
+                inherits,
+                ..
+            } = waiting;
+            let written = file
+                .write(content)
+                .and_then(|()| self.complete(file, &node, Digest::sha256(content), inherits))
+                .context(|| format!("unpack entry {entry}"));
+            if let Err(err) = written {
+                *lock(&self.failure) = Some((sequence, err));
+                break;
+            }
+        }
+        lock(&self.buffers).push(batch.bytes);
+    }
+}
+
+/// A file that waits for its content.
+struct Waiting {
+    file: NewFile,
+    node: Node,
+    entry: TreePath,
+    inherits: bool,
+    /// Where its content ends in the bytes of the batch.
+    end: usize,
+}
+
+/// Small files with their content.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    files: Vec<Waiting>,
+    /// How many files came before these.
+    first: u64,
+}
+
+/// Hands files of one layer to other threads.
+pub(super) struct Queue<'q, 'scope> {
+    scope: &'q Scope<'scope>,
+    files: Arc<Files<'scope>>,
+    batch: Batch,
+}
+
+impl<'q, 'scope> Queue<'q, 'scope> {
+    pub fn new(scope: &'q Scope<'scope>, files: Arc<Files<'scope>>) -> Self {
+        Self {
+            scope,
+            files,
+            batch: Batch::default(),
+        }
+    }
+
+    /// Takes a new file and its content, which `fill` appends to a buffer, `size` bytes.
+    pub fn add(
+        &mut self,
+        file: NewFile,
+        (entry, node): (&TreePath, Node),
+        inherits: bool,
+        size: usize,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        if self.batch.bytes.len() + size > BATCH_BYTES || self.batch.files.len() == BATCH_FILES {
+            self.flush();
+        }
+        fill(&mut self.batch.bytes)?;
+        self.batch.files.push(Waiting {
+            file,
+            node,
+            entry: entry.clone(),
+            inherits,
+            end: self.batch.bytes.len(),
+        });
+        Ok(())
+    }
+
+    /// Whether a file has failed, and nothing more need be read.
+    pub fn failed(&self) -> bool {
+        lock(&self.files.failure).is_some()
+    }
+
+    /// Lets all that waits be written.
+    pub fn flush(&mut self) {
+        let mut next = Batch {
+            bytes: lock(&self.files.buffers).pop().unwrap_or_default(),
+            files: Vec::new(),
+            first: self.batch.first + self.batch.files.len() as u64,
+        };
+        next.bytes.clear();
+        let batch = std::mem::replace(&mut self.batch, next);
+        let files = Arc::clone(&self.files);
+        if files.waiting.load(Ordering::Acquire) >= BATCHES {
+            files.write(batch);
+            return;
+        }
+        files.waiting.fetch_add(1, Ordering::AcqRel);
+        self.scope.spawn(move |_| {
+            files.write(batch);
+            files.waiting.fetch_sub(1, Ordering::AcqRel);
+        });
+    }
+}
