@@ -2,15 +2,19 @@
 //! The manifest file of a bundle: written from the disk's metadata and digests that are known already, and compared
 //! with the disk.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use super::Bundle;
 use super::stat_cache::StatCache;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Result, ResultExt};
 use crate::fs::Root;
-use crate::mtree::{Header, Keyword, Keywords, Mtree, compare};
+use crate::mtree::{Difference, Header, Keyword, Keywords, Mtree, compare};
 use crate::node::{Change, Inode, NodeKind, TreePath};
 use crate::progress::{Counter, Monitor, Task};
-use crate::rootfs::{FileDigests, scan};
+use crate::rootfs::{FileDigests, Seen, survey};
 
 /// A manifest file larger than this is refused, in bytes.
 const MAX_FILE: u64 = 4 << 30;
@@ -24,10 +28,11 @@ pub(super) fn write(
     known: &FileDigests,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let mut cache = StatCache::begin(None, bundle.stat_cache(manifest));
-    let mtree = take(root, |inode, _| known.get(inode), &mut cache, monitor)?;
-    crate::fs::write_new(&bundle.mtree(manifest), &mtree.format(header))?;
-    cache.save();
+    let cache = StatCache::begin(None, bundle.stat_cache(manifest), b"");
+    let mtree = take(root, |seen| known.get(&seen.inode), &cache, monitor)?;
+    let text = mtree.format(header);
+    crate::fs::write_new(&bundle.mtree(manifest), &text)?;
+    cache.save(&text, mtree.len());
     Ok(())
 }
 
@@ -39,42 +44,50 @@ pub(super) fn rewrite(
     header: &Header,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let mut cache = StatCache::begin(Some(&bundle.stat_cache(old)), bundle.stat_cache(new));
-    let mtree = take(root, |inode, cache| cache.get(inode), &mut cache, monitor)?;
-    crate::fs::replace_file(&bundle.mtree(new), &mtree.format(header))?;
-    cache.save_all();
+    let cache = StatCache::begin(Some(&bundle.stat_cache(old)), bundle.stat_cache(new), b"");
+    let mtree = take(
+        root,
+        |seen| cache.digest(&seen.path, &seen.inode),
+        &cache,
+        monitor,
+    )?;
+    let text = mtree.format(header);
+    crate::fs::replace_file(&bundle.mtree(new), &text)?;
+    cache.save(&text, mtree.len());
     Ok(())
 }
 
 /// The manifest of the tree as it is now.
 fn take(
     root: &Root,
-    known: impl Fn(&Inode, &StatCache) -> Option<Digest>,
-    cache: &mut StatCache,
+    known: impl Fn(&Seen<'_>) -> Option<Digest> + Sync,
+    cache: &StatCache,
     monitor: &dyn Monitor,
 ) -> Result<Mtree> {
-    let mut mtree = Mtree::new();
+    let mtree = Mutex::new(Mtree::new());
     let task = monitor.task("reading the tree", None);
-    for item in scan(root)? {
-        let (path, inode) = item?;
+    survey(root, |mut seen| {
         task.advance(0);
-        let digest = match &inode.node.kind {
-            NodeKind::File { .. } => {
-                let digest = match known(&inode, cache) {
-                    Some(digest) => digest,
-                    None => sha256(root, &path, &*task, monitor)?,
-                };
-                cache.put(&inode, &digest);
-                Some(digest)
-            }
+        let digest = match &seen.inode.node.kind {
+            NodeKind::File { .. } => Some(match known(&seen) {
+                Some(digest) => digest,
+                None => sha256(root, &seen.path, &*task, monitor)?,
+            }),
             _ => None,
         };
-        mtree.insert(path, &inode, digest.as_ref());
-    }
-    Ok(mtree)
+        seen.inode.node.xattrs = seen.xattrs()?;
+        cache.put(&seen.path, &seen.inode, digest.as_ref(), true);
+        let line = Mtree::line(&seen.inode, digest.as_ref());
+        let mut mtree = mtree.lock().unwrap_or_else(PoisonError::into_inner);
+        mtree.insert_line(seen.path, line);
+        Ok(())
+    })?;
+    Ok(mtree.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// How the tree differs from its manifest, in the order of paths.
+///
+/// Only metadata is read of what the stat cache knows, and of the manifest only what the cache does not.
 pub(super) fn changes(
     root: &Root,
     bundle: &Bundle,
@@ -82,30 +95,54 @@ pub(super) fn changes(
     monitor: &dyn Monitor,
 ) -> Result<Vec<Change>> {
     let path = bundle.mtree(manifest);
-    let bytes = crate::fs::read_file(&path, MAX_FILE)?;
-    let recorded = Mtree::parse(&bytes).context(|| format!("parse {}", path.display()))?;
-    drop(bytes);
+    let text = crate::fs::read_file(&path, MAX_FILE)?;
     let task = monitor.task("comparing", None);
-    let path = bundle.stat_cache(manifest);
-    let mut cache = StatCache::begin(Some(&path), path.clone());
-    let mut value = |path: &TreePath, inode: &Inode, _: Keyword| {
-        let digest = match cache.get(inode) {
+    let stat_cache = bundle.stat_cache(manifest);
+    let cache = StatCache::begin(Some(&stat_cache), stat_cache.clone(), &text);
+    let suspects = Mutex::new(Vec::new());
+    survey(root, |mut seen| {
+        task.advance(0);
+        if !cache.holds(&seen.path, &seen.inode) {
+            seen.inode.node.xattrs = seen.xattrs()?;
+            let mut suspects = suspects.lock().unwrap_or_else(PoisonError::into_inner);
+            suspects.push((seen.path, seen.inode));
+        }
+        Ok(())
+    })?;
+    let suspects = suspects.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if suspects.is_empty() && cache.all_hold() {
+        return Ok(Vec::new());
+    }
+    let held = cache.held();
+    let total = AtomicUsize::new(0);
+    let recorded = Mtree::parse_only(&text, |path| {
+        total.fetch_add(1, Ordering::Relaxed);
+        !held(path)
+    });
+    let recorded = recorded.context(|| format!("parse {}", path.display()))?;
+    let digests = Mutex::new(HashMap::new());
+    let value = |path: &TreePath, inode: &Inode, _: Keyword| {
+        let digest = match cache.digest(path, inode) {
             Some(digest) => digest,
             None => sha256(root, path, &*task, monitor)?,
         };
-        cache.put(inode, &digest);
+        let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
+        digests.insert(path.clone(), digest);
         Ok(crate::digest::hex(digest.as_bytes()))
     };
-    let items = scan(root)?.inspect(|_| task.advance(0));
-    let found = compare(&recorded, items, &Keywords::umoci(), &mut value)?;
-    cache.save();
-    Ok(found
-        .into_iter()
-        .map(|d| Change {
-            path: d.path,
-            kind: d.kind,
-        })
-        .collect())
+    let found = compare(&recorded, suspects.clone(), &Keywords::umoci(), &value)?;
+    let differing: HashSet<&TreePath> = found.iter().map(|d| &d.path).collect();
+    let digests = digests.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (path, inode) in &suspects {
+        cache.put(path, inode, digests.get(path), !differing.contains(path));
+    }
+    drop(held);
+    cache.save(&text, total.into_inner());
+    let change = |d: Difference| Change {
+        path: d.path,
+        kind: d.kind,
+    };
+    Ok(found.into_iter().map(change).collect())
 }
 
 fn sha256(root: &Root, path: &TreePath, task: &dyn Task, monitor: &dyn Monitor) -> Result<Digest> {

@@ -1,31 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is known of the contents of files from their metadata, so that a repack reads only what changed.
+//! What is known of a tree from its metadata alone, so that a repack looks only at what changed.
 //!
-//! A file beside the manifest of the bundle, as git's index is: a hash of device, inode, size, mtime and ctime, and the
-//! digest that the content had then. A file that changed in the same tick of the clock in which it was looked at could
-//! look the same afterwards; so only those are noted whose ctime is older than the walk that found them. It may be
-//! deleted at any time, and whatever is odd about it only means that files are read.
+//! A file beside the manifest of the bundle, as git's index is. For each path it has a hash of device, inode, type,
+//! owner, mode, size, mtime and ctime, whether the manifest said the same of the path then, and the digest that the
+//! content had. A file that changed in the same tick of the clock in which it was looked at could look the same
+//! afterwards; so only those are noted whose ctime is older than the walk that found them. It may be deleted at any
+//! time, and whatever is odd about it only means that more is read.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::node::{Inode, Time};
+use crate::node::{Inode, NodeKind, Time, TreePath};
 
-const MAGIC: &[u8] = b"umoci-stat-1\n";
-const KEY: usize = 16;
-const VALUE: usize = 32;
+const MAGIC: &[u8] = b"umoci-stat-2\n";
+const HASH: usize = 16;
 const SUM: usize = 32;
+const COUNT: usize = 8;
+const HEAD: usize = MAGIC.len() + SUM + COUNT;
+
+/// A hash of the path, one of the metadata, flags, the digest of the content.
+const ROW: usize = HASH + HASH + 1 + SUM;
+const DIGEST_AT: usize = HASH + HASH + 1;
+
+/// The manifest says the same; the digest is that of the content.
+const SAME: u8 = 1;
+const HAS_DIGEST: u8 = 2;
 
 /// A cache that is larger than this is not read, in bytes.
 const MAX_FILE: u64 = 1 << 30;
 
-/// Digests of contents, by metadata.
+type Row = [u8; ROW];
+
+/// What was known of a tree before a walk, and what is noted on it. Threads may share it.
 #[derive(Debug)]
 pub(super) struct StatCache {
     path: PathBuf,
-    known: HashMap<[u8; KEY], [u8; VALUE]>,
-    found: HashMap<[u8; KEY], [u8; VALUE]>,
+    /// The file that was read, its rows sorted.
+    known: Vec<u8>,
+    /// Whether its rows speak of the manifest at hand.
+    of_manifest: bool,
+    /// Which rows were found to hold on this walk.
+    held: Vec<AtomicBool>,
+    found: Mutex<Vec<Row>>,
     /// Device and time of the beginning of the walk, by the clock of the file system; `None` if that is not known,
     /// and nothing can be noted.
     begun: Option<(u64, Time)>,
@@ -33,84 +51,185 @@ pub(super) struct StatCache {
 
 impl StatCache {
     /// Reads the cache at `old` if there is one, and begins one that [`StatCache::save`] will write to `path`. To be
-    /// called before the walk.
-    pub(super) fn begin(old: Option<&PathBuf>, path: PathBuf) -> Self {
-        let bytes = old.and_then(|old| crate::fs::read_file(old, MAX_FILE).ok());
+    /// called before the walk. `manifest` is the text that the rows are to agree with.
+    pub(super) fn begin(old: Option<&PathBuf>, path: PathBuf, manifest: &[u8]) -> Self {
+        let known = old.and_then(|old| crate::fs::read_file(old, MAX_FILE).ok());
+        let known = known.filter(|bytes| is_whole(bytes)).unwrap_or_default();
+        let of_manifest = known
+            .get(MAGIC.len()..)
+            .is_some_and(|rest| rest.starts_with(&sum(manifest)));
         // The clock that counts is that behind the times of files.
         let probe = path.with_extension("stat.new");
         let begun = crate::fs::touch(&probe).ok();
         crate::fs::remove_file(&probe);
+        let rows = known.len().saturating_sub(HEAD + SUM) / ROW;
         Self {
             path,
-            known: bytes.and_then(|bytes| parse(&bytes)).unwrap_or_default(),
-            found: HashMap::new(),
+            known,
+            of_manifest,
+            held: (0..rows).map(|_| AtomicBool::new(false)).collect(),
+            found: Mutex::default(),
             begun,
         }
     }
 
-    /// The digest of a file that has not changed since it was noted.
-    pub(super) fn get(&self, inode: &Inode) -> Option<Digest> {
-        let value = self.known.get(&key(inode))?;
-        Digest::from_bytes(Algorithm::Sha256, value)
+    fn row(&self, at: usize) -> &[u8] {
+        &self.known[HEAD + at * ROW..HEAD + (at + 1) * ROW]
     }
 
-    /// Notes the digest of a file as it was found on this walk.
-    pub(super) fn put(&mut self, inode: &Inode, digest: &Digest) {
+    /// The row of a path that has not changed since it was noted.
+    fn current(&self, path: &TreePath, inode: &Inode) -> Option<usize> {
+        let wanted = hash_path(path);
+        let (mut low, mut high) = (0, self.held.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.row(middle)[..HASH] < wanted[..] {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let row = (low < self.held.len()).then(|| self.row(low))?;
+        (row[..HASH] == wanted && row[HASH..2 * HASH] == hash_stat(inode)).then_some(low)
+    }
+
+    /// Whether nothing about a path has changed since the manifest said the same of it.
+    pub(super) fn holds(&self, path: &TreePath, inode: &Inode) -> bool {
+        let Some(at) = self.current(path, inode).filter(|_| self.of_manifest) else {
+            return false;
+        };
+        let same = self.row(at)[2 * HASH] & SAME != 0;
+        if same {
+            self.held[at].store(true, Ordering::Relaxed);
+        }
+        same
+    }
+
+    /// Whether [`StatCache::holds`] has found all of the manifest.
+    pub(super) fn all_hold(&self) -> bool {
+        let Some(count) = self.known.get(MAGIC.len() + SUM..HEAD) else {
+            return false;
+        };
+        let held = self.held.iter().filter(|h| h.load(Ordering::Relaxed)).count() as u64;
+        self.of_manifest && count == held.to_le_bytes()
+    }
+
+    /// Whether [`StatCache::holds`] has found this path.
+    pub(super) fn held(&self) -> impl Fn(&TreePath) -> bool + '_ {
+        let held = self
+            .held
+            .iter()
+            .enumerate()
+            .filter(|(_, h)| h.load(Ordering::Relaxed));
+        let held: std::collections::HashSet<[u8; HASH]> =
+            held.map(|(at, _)| array(&self.row(at)[..HASH])).collect();
+        move |path| held.contains(&hash_path(path))
+    }
+
+    /// The digest of a file that has not changed since it was noted.
+    pub(super) fn digest(&self, path: &TreePath, inode: &Inode) -> Option<Digest> {
+        let row = self.row(self.current(path, inode)?);
+        let digest = || Digest::from_bytes(Algorithm::Sha256, &row[DIGEST_AT..]);
+        (row[2 * HASH] & HAS_DIGEST != 0).then(digest).flatten()
+    }
+
+    /// Notes a path as it was found on this walk, with the digest of its content if that is known, and whether the
+    /// manifest says the same.
+    pub(super) fn put(&self, path: &TreePath, inode: &Inode, digest: Option<&Digest>, same: bool) {
         let settled = self
             .begun
             .is_some_and(|(dev, time)| dev == inode.dev && inode.ctime < time);
-        if settled && let Ok(value) = digest.as_bytes().try_into() {
-            self.found.insert(key(inode), value);
+        if !settled {
+            return;
         }
+        let mut row = [0; ROW];
+        row[..HASH].copy_from_slice(&hash_path(path));
+        row[HASH..2 * HASH].copy_from_slice(&hash_stat(inode));
+        row[2 * HASH] = if same { SAME } else { 0 };
+        if let Some(digest) = digest {
+            row[2 * HASH] |= HAS_DIGEST;
+            row[DIGEST_AT..].copy_from_slice(digest.as_bytes());
+        }
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.push(row);
     }
 
-    /// Writes what was noted, if that is news. A cache that cannot be written is no loss.
-    pub(super) fn save(self) {
-        if self.found.iter().any(|(k, v)| self.known.get(k) != Some(v)) {
-            self.save_all();
+    /// Writes what was noted and what was found to hold, for a manifest of `count` paths, if that is news. A cache that
+    /// cannot be written is no loss.
+    pub(super) fn save(self, manifest: &[u8], count: usize) {
+        let mut rows = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let known: Vec<Row> = self.known[HEAD.min(self.known.len())..]
+            .chunks_exact(ROW)
+            .map(array)
+            .collect();
+        let is_news = |row: &Row| known.binary_search(row).is_err();
+        if self.of_manifest && !rows.iter().any(is_news) {
+            return;
         }
-    }
-
-    /// Writes what was noted.
-    pub(super) fn save_all(self) {
-        let mut rows: Vec<_> = self.found.into_iter().collect();
+        for (row, held) in known.iter().zip(&self.held) {
+            if held.load(Ordering::Relaxed) {
+                rows.push(*row);
+            }
+        }
         rows.sort_unstable();
-        let mut out = MAGIC.to_vec();
-        for (k, v) in rows {
-            out.extend(k);
-            out.extend(v);
-        }
-        let sum = Digest::of(Algorithm::Blake3, &out);
-        out.extend(sum.as_bytes());
+        let mut out = Vec::with_capacity(HEAD + rows.len() * ROW + SUM);
+        out.extend(MAGIC);
+        out.extend(sum(manifest));
+        out.extend((count as u64).to_le_bytes());
+        out.extend(rows.as_flattened());
+        out.extend(sum(&out));
         let _ = crate::fs::replace_file(&self.path, &out);
     }
 }
 
-fn key(inode: &Inode) -> [u8; KEY] {
-    let mut hasher = Hasher::new(Algorithm::Blake3);
-    for word in [inode.dev, inode.ino, inode.size] {
-        hasher.update(&word.to_le_bytes());
-    }
-    for time in [inode.node.mtime, inode.ctime] {
-        hasher.update(&time.sec.to_le_bytes());
-        hasher.update(&time.nsec.to_le_bytes());
-    }
-    let mut out = [0; KEY];
-    out.copy_from_slice(&hasher.finish().as_bytes()[..KEY]);
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[..N]);
     out
 }
 
-fn parse(bytes: &[u8]) -> Option<HashMap<[u8; KEY], [u8; VALUE]>> {
-    let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(SUM)?)?;
-    if Digest::of(Algorithm::Blake3, body).as_bytes() != sum {
-        return None;
+fn sum(bytes: &[u8]) -> [u8; SUM] {
+    array(Digest::of(Algorithm::Blake3, bytes).as_bytes())
+}
+
+fn hash_path(path: &TreePath) -> [u8; HASH] {
+    array(Digest::of(Algorithm::Blake3, path.as_bytes()).as_bytes())
+}
+
+fn hash_stat(inode: &Inode) -> [u8; HASH] {
+    let node = &inode.node;
+    let (kind, numbers) = match node.kind {
+        NodeKind::File { .. } => (0, (0, 0)),
+        NodeKind::Dir => (1, (0, 0)),
+        NodeKind::Symlink { .. } => (2, (0, 0)),
+        NodeKind::Char { major, minor } => (3, (major, minor)),
+        NodeKind::Block { major, minor } => (4, (major, minor)),
+        NodeKind::Fifo => (5, (0, 0)),
+        NodeKind::Socket => (6, (0, 0)),
+    };
+    let mut hasher = Hasher::new(Algorithm::Blake3);
+    for word in [inode.dev, inode.ino, inode.size, inode.nlink] {
+        hasher.update(&word.to_le_bytes());
     }
-    let rows = body.strip_prefix(MAGIC)?.chunks(KEY + VALUE);
-    rows.map(|row| {
-        let (k, v) = row.split_at_checked(KEY)?;
-        Some((k.try_into().ok()?, v.try_into().ok()?))
-    })
-    .collect()
+    for word in [kind, numbers.0, numbers.1, node.mode, node.uid, node.gid] {
+        hasher.update(&word.to_le_bytes());
+    }
+    for time in [node.mtime, inode.ctime] {
+        hasher.update(&time.sec.to_le_bytes());
+        hasher.update(&time.nsec.to_le_bytes());
+    }
+    array(hasher.finish().as_bytes())
+}
+
+/// Whether these are the bytes of a cache as it was written.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some((body, end)) = bytes.len().checked_sub(SUM).map(|at| bytes.split_at(at)) else {
+        return false;
+    };
+    body.len() >= HEAD
+        && (body.len() - HEAD).is_multiple_of(ROW)
+        && body.starts_with(MAGIC)
+        && end == sum(body)
 }
 
 #[cfg(test)]
@@ -126,6 +245,14 @@ mod tests {
         items.next().expect("file").expect("file").1
     }
 
+    fn name() -> TreePath {
+        TreePath::clean(b"file").expect("path")
+    }
+
+    fn noted(cache: &StatCache) -> usize {
+        cache.found.lock().expect("rows").len()
+    }
+
     #[test]
     fn what_was_noted_is_known_until_anything_about_the_file_changes() {
         let dir = tempfile::tempdir().expect("dir");
@@ -137,49 +264,57 @@ mod tests {
         let file = inode(&tree);
         // The clock has to go on before the file is old enough.
         loop {
-            let mut cache = StatCache::begin(None, path.clone());
-            cache.put(&file, &digest);
-            if !cache.found.is_empty() {
-                cache.save();
+            let cache = StatCache::begin(None, path.clone(), b"manifest");
+            cache.put(&name(), &file, Some(&digest), true);
+            if noted(&cache) > 0 {
+                cache.save(b"manifest", 1);
                 break;
             }
         }
-        let again = || StatCache::begin(Some(&path), path.clone());
-        assert_eq!(again().get(&file), Some(digest));
+        let again = |manifest: &[u8]| StatCache::begin(Some(&path), path.clone(), manifest);
+        let cache = again(b"manifest");
+        assert_eq!(cache.digest(&name(), &file), Some(digest));
+        assert!(!cache.all_hold() && !cache.held()(&name()));
+        assert!(cache.holds(&name(), &file) && cache.all_hold() && cache.held()(&name()));
+        let elsewhere = TreePath::clean(b"other").expect("path");
+        assert!(!cache.holds(&elsewhere, &file), "the same inode by another name");
+        let cache = again(b"another manifest");
+        assert!(!cache.holds(&name(), &file) && !cache.all_hold());
+        assert_eq!(
+            cache.digest(&name(), &file),
+            Some(digest),
+            "contents are not the manifest's"
+        );
         std::fs::write(tree.join("file"), "CONTENT").expect("write");
         let same_size = inode(&tree);
-        assert_eq!(again().get(&same_size), None);
+        let cache = again(b"manifest");
+        assert!(!cache.holds(&name(), &same_size) && cache.digest(&name(), &same_size).is_none());
         let mut bytes = std::fs::read(&path).expect("read");
         for at in 0..bytes.len() {
             bytes[at] ^= 1;
-            assert!(parse(&bytes).is_none(), "damage at {at}");
+            assert!(!is_whole(&bytes), "damage at {at}");
             bytes[at] ^= 1;
         }
-        assert!(
-            parse(&bytes).is_some() && parse(&bytes[..bytes.len() - 1]).is_none() && parse(b"").is_none()
-        );
+        assert!(is_whole(&bytes) && !is_whole(&bytes[..bytes.len() - 1]) && !is_whole(b""));
     }
 
     #[test]
     fn a_file_as_young_as_the_walk_is_not_noted() {
         let dir = tempfile::tempdir().expect("dir");
-        let mut cache = StatCache::begin(None, dir.path().join("x.stat"));
+        let cache = StatCache::begin(None, dir.path().join("x.stat"), b"");
         let tree = dir.path().join("tree");
         std::fs::create_dir(&tree).expect("mkdir");
         std::fs::write(tree.join("file"), "content").expect("write");
         let mut file = inode(&tree);
         let digest = Digest::sha256(b"content");
-        cache.put(&file, &digest);
-        assert!(cache.found.is_empty());
+        cache.put(&name(), &file, Some(&digest), true);
+        assert_eq!(noted(&cache), 0);
         file.ctime.sec -= 1;
         file.dev += 1;
-        cache.put(&file, &digest);
-        assert!(
-            cache.found.is_empty(),
-            "another file system may have another clock"
-        );
+        cache.put(&name(), &file, Some(&digest), true);
+        assert_eq!(noted(&cache), 0, "another file system may have another clock");
         file.dev -= 1;
-        cache.put(&file, &digest);
-        assert_eq!(cache.found.len(), 1);
+        cache.put(&name(), &file, Some(&digest), true);
+        assert_eq!(noted(&cache), 1);
     }
 }

@@ -24,8 +24,9 @@ pub fn read_mtree(path: &Path) -> Result<Mtree> {
 /// # Errors
 /// [`ErrorKind::NotFound`] if the tree does not exist; whatever cannot be read.
 pub fn validate(recorded: &Mtree, root: &Root, wanted: &Keywords) -> Result<Vec<Difference>> {
-    let mut value = |path: &TreePath, inode: &Inode, keyword: Keyword| value(root, path, inode, keyword);
-    compare(recorded, scan(root)?, wanted, &mut value)
+    let value = |path: &TreePath, inode: &Inode, keyword: Keyword| value(root, path, inode, keyword);
+    let found = scan(root)?.collect::<Result<Vec<_>>>()?;
+    compare(recorded, found, wanted, &value)
 }
 
 fn value(root: &Root, path: &TreePath, inode: &Inode, keyword: Keyword) -> Result<String> {

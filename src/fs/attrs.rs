@@ -70,9 +70,13 @@ impl Root {
             FileType::Socket | FileType::Unknown => NodeKind::Socket,
         };
         let mut mode = stat.st_mode & 0o7777;
-        if let Some(real) = self.opened.borrow().get(&path()) {
+        let opened = self.opened();
+        if !opened.is_empty()
+            && let Some(real) = opened.get(&path())
+        {
             mode = *real;
         }
+        drop(opened);
         Ok(Some(Inode {
             node: Node {
                 kind,

@@ -11,11 +11,11 @@ mod owner;
 mod resolve;
 mod sys;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -34,7 +34,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::{Node, NodeKind, TreePath};
 use resolve::{here, missing};
 
-/// A directory that stands for `/`.
+/// A directory that stands for `/`. Threads may share it.
 #[derive(Debug)]
 pub struct Root {
     top: Dir,
@@ -42,9 +42,9 @@ pub struct Root {
     resolver: Resolver,
     /// Directories may be given more permissions for a while, since nobody else can.
     unprivileged: bool,
-    cache: RefCell<resolve::Cache>,
+    cache: Mutex<resolve::Cache>,
     /// Directories that have more permissions than they should, with the mode they should have.
-    opened: RefCell<BTreeMap<TreePath, u32>>,
+    opened: Mutex<BTreeMap<TreePath, u32>>,
 }
 
 fn join(dir: &Dir, name: &[u8]) -> TreePath {
@@ -66,8 +66,8 @@ impl Root {
             path: path.to_owned(),
             resolver: Resolver::Openat2,
             unprivileged: false,
-            cache: RefCell::default(),
-            opened: RefCell::default(),
+            cache: Mutex::default(),
+            opened: Mutex::default(),
         })
     }
 
@@ -112,18 +112,24 @@ impl Root {
 
     /// Adds u+rwx to a directory until [`Root::restore`]; `false` if it has them.
     fn permit(&self, dir: &Dir) -> rustix::io::Result<bool> {
+        let mut opened = self.opened();
         let mode = rustix::fs::statat(dir, c"", AtFlags::EMPTY_PATH)?.st_mode & 0o7777;
         if mode & 0o700 == 0o700 {
-            return Ok(false);
+            // Another thread may have opened it meanwhile.
+            return Ok(opened.contains_key(dir.path()));
         }
         rustix::fs::chmod(attrs::fd_path(dir).as_slice(), Mode::from_raw_mode(mode | 0o700))?;
-        self.opened.borrow_mut().entry(dir.path().clone()).or_insert(mode);
+        opened.entry(dir.path().clone()).or_insert(mode);
         Ok(true)
+    }
+
+    fn opened(&self) -> MutexGuard<'_, BTreeMap<TreePath, u32>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives every directory that was opened its own mode back, the deepest first.
     pub(crate) fn restore(&self) -> Result<()> {
-        let opened = std::mem::take(&mut *self.opened.borrow_mut());
+        let opened = std::mem::take(&mut *self.opened());
         for (path, mode) in opened.iter().rev() {
             let dir = match self.open_canonical(path) {
                 Ok(dir) => dir,
@@ -139,7 +145,7 @@ impl Root {
 
     /// The mode of this directory is about to be set for good.
     pub(crate) fn settle(&self, path: &TreePath) {
-        self.opened.borrow_mut().remove(path);
+        self.opened().remove(path);
     }
 
     /// Names in a directory, sorted bytewise.
@@ -324,9 +330,7 @@ impl Root {
                 stack.pop();
             }
         }
-        self.opened
-            .borrow_mut()
-            .retain(|opened, _| !opened.is_below(path));
+        self.opened().retain(|opened, _| !opened.is_below(path));
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -30,7 +30,7 @@ const DIR: OFlags = OFlags::PATH
 /// A directory below the root, open.
 #[derive(Clone, Debug)]
 pub struct Dir {
-    pub(super) fd: Rc<OwnedFd>,
+    pub(super) fd: Arc<OwnedFd>,
     path: TreePath,
 }
 
@@ -42,7 +42,7 @@ impl Dir {
 
     pub(super) fn new(fd: OwnedFd, path: TreePath) -> Self {
         Self {
-            fd: Rc::new(fd),
+            fd: Arc::new(fd),
             path,
         }
     }
@@ -84,7 +84,7 @@ impl Root {
         if path.is_root() {
             return Ok(self.top.clone());
         }
-        if let Some(dir) = self.cache.borrow().0.get(path) {
+        if let Some(dir) = self.cache().0.get(path) {
             return Ok(dir.clone());
         }
         let dir = match self.open_fast(path)? {
@@ -116,11 +116,15 @@ impl Root {
 
     /// Forgets all directories that were opened: some path may lead elsewhere now.
     pub(crate) fn forget(&self) {
-        self.cache.borrow_mut().clear();
+        self.cache().clear();
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, path: &TreePath, dir: &Dir) {
-        let mut cache = self.cache.borrow_mut();
+        let mut cache = self.cache();
         if cache.0.len() >= MAX_CACHED {
             cache.0.clear();
         }
@@ -209,8 +213,9 @@ impl Root {
 
     /// Opens a directory whose path has no links, as a canonical path has none; one that has some now is refused.
     pub(super) fn open_canonical(&self, path: &TreePath) -> Result<Dir> {
-        if let Some(dir) = self.cache.borrow().0.get(path).filter(|dir| dir.path == *path) {
-            return Ok(dir.clone());
+        let cached = self.cache().0.get(path).filter(|dir| dir.path == *path).cloned();
+        if let Some(dir) = cached {
+            return Ok(dir);
         }
         if let Ok(Some(dir)) = self.open_fast(path) {
             return Ok(dir);

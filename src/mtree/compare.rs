@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use rayon::prelude::*;
+
 use super::keyword::{is_host_xattr, xattr_words};
 use super::{Keyword, Keywords, Mtree, pairs};
 use crate::error::Result;
@@ -67,45 +69,44 @@ fn quote(f: &mut fmt::Formatter<'_>, text: &[u8]) -> fmt::Result {
 }
 
 /// A value that is not in the metadata of a file: digests of its content, names of its owners.
-pub type Value<'a> = &'a mut dyn FnMut(&TreePath, &Inode, Keyword) -> Result<String>;
+pub type Value<'a> = &'a (dyn Fn(&TreePath, &Inode, Keyword) -> Result<String> + Sync);
 
-/// Compares a tree with what was recorded of it, by the keywords that are wanted. The result is sorted by path.
+/// Compares a tree with what was recorded of it, by the keywords that are wanted and on all cores. The result is
+/// sorted by path.
 ///
 /// `value` is asked for what is not in the metadata, and for contents only where all else is equal.
 pub fn compare(
     recorded: &Mtree,
-    actual: impl Iterator<Item = Result<(TreePath, Inode)>>,
+    actual: Vec<(TreePath, Inode)>,
     wanted: &Keywords,
     value: Value<'_>,
 ) -> Result<Vec<Difference>> {
     let mut missing: BTreeSet<&TreePath> = recorded.entries.keys().collect();
-    let mut out = Vec::new();
-    for item in actual {
-        let (path, inode) = item?;
-        let Some(line) = recorded.entries.get(&path) else {
-            out.push(Difference {
-                path,
-                kind: ChangeKind::Added,
-                keyword: None,
-            });
-            continue;
-        };
-        missing.remove(&path);
-        if let Some(keyword) = differs(line, &path, &inode, wanted, value)? {
-            out.push(Difference {
-                path,
-                kind: ChangeKind::Modified,
-                keyword: Some(keyword),
-            });
-        }
+    for (path, _) in &actual {
+        missing.remove(path);
     }
     let gone = missing.into_iter().map(|p| Difference {
         path: p.clone(),
         kind: ChangeKind::Removed,
         keyword: None,
     });
+    let gone: Vec<Difference> = gone.collect();
+    let compare = |(path, inode): (TreePath, Inode)| -> Result<Option<Difference>> {
+        let (kind, keyword) = match recorded.entries.get(&path) {
+            None => (ChangeKind::Added, None),
+            Some(line) => match differs(line, &path, &inode, wanted, value)? {
+                None => return Ok(None),
+                found => (ChangeKind::Modified, found),
+            },
+        };
+        Ok(Some(Difference { path, kind, keyword }))
+    };
+    let mut out: Vec<Difference> = actual
+        .into_par_iter()
+        .filter_map(|item| compare(item).transpose())
+        .collect::<Result<_>>()?;
     out.extend(gone);
-    out.sort_by(|a, b| a.path.cmp(&b.path));
+    out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(out)
 }
 
@@ -232,24 +233,19 @@ mod tests {
     fn recorded() -> Mtree {
         let mut mtree = Mtree::new();
         for (path, inode) in tree() {
-            mtree.insert(path, &inode, Some(&Digest::sha256(b"abc")));
+            mtree.insert_line(path, Mtree::line(&inode, Some(&Digest::sha256(b"abc"))));
         }
         mtree
     }
 
     fn run(tree: Vec<(TreePath, Inode)>, content: &[u8]) -> (Vec<String>, usize) {
-        let mut reads = 0;
-        let mut value = |_: &TreePath, _: &Inode, _: Keyword| {
-            reads += 1;
+        let reads = std::sync::atomic::AtomicUsize::new(0);
+        let value = |_: &TreePath, _: &Inode, _: Keyword| {
+            reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Ok(Digest::sha256(content).encoded())
         };
-        let found = compare(
-            &recorded(),
-            tree.into_iter().map(Ok),
-            &Keywords::umoci(),
-            &mut value,
-        )
-        .expect("compare");
+        let found = compare(&recorded(), tree, &Keywords::umoci(), &value).expect("compare");
+        let reads = reads.into_inner();
         (found.iter().map(ToString::to_string).collect(), reads)
     }
 
@@ -358,10 +354,10 @@ mod tests {
             ("xattr.user.x=AA==", "xattr", "xattr.user.x"),
             ("xattr.user.x=AA==", "type", ""),
         ] {
-            let tree = [Ok((path("."), inode(NodeKind::Dir, 0o755, 2)))];
-            let mut value = |_: &TreePath, _: &Inode, _: Keyword| Ok("me".to_owned());
+            let tree = vec![(path("."), inode(NodeKind::Dir, 0o755, 2))];
+            let value = |_: &TreePath, _: &Inode, _: Keyword| Ok("me".to_owned());
             let wanted = Keywords::parse(wanted).expect("keywords");
-            let found = compare(&line(recorded), tree.into_iter(), &wanted, &mut value).expect("compare");
+            let found = compare(&line(recorded), tree, &wanted, &value).expect("compare");
             let keyword = found
                 .first()
                 .and_then(|d| d.keyword.as_ref())

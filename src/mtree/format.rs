@@ -22,8 +22,8 @@ pub struct Header {
 }
 
 impl Mtree {
-    /// Adds a path with the facts that bundles use; `sha256` is the digest of a regular file.
-    pub fn insert(&mut self, path: TreePath, inode: &Inode, sha256: Option<&Digest>) {
+    /// The words of a line with the facts that bundles use; `sha256` is the digest of a regular file.
+    pub fn line(inode: &Inode, sha256: Option<&Digest>) -> Box<[u8]> {
         let mut line = Vec::new();
         let mut word = |name: &[u8], value: &[u8]| {
             if !line.is_empty() {
@@ -50,9 +50,8 @@ impl Mtree {
                     }
                 }
             }
-            self.used.add(keyword);
         }
-        self.entries.insert(path, line.into());
+        line.into()
     }
 
     /// The text of the file.
@@ -226,9 +225,12 @@ pub(super) mod tests {
     fn the_text_is_that_of_the_sample() {
         let mut mtree = Mtree::new();
         let dir = |nlink| inode(NodeKind::Dir, 0o755, nlink);
-        mtree.insert(path("."), &dir(4), None);
+        let mut insert = |path, inode: &Inode, sha256: Option<&Digest>| {
+            mtree.insert_line(path, Mtree::line(inode, sha256));
+        };
+        insert(path("."), &dir(4), None);
         let empty = Digest::sha256(b"");
-        mtree.insert(
+        insert(
             path("after"),
             &inode(NodeKind::File { size: 0 }, 0o644, 1),
             Some(&empty),
@@ -236,14 +238,14 @@ pub(super) mod tests {
         let link = NodeKind::Symlink {
             target: b"a b".to_vec(),
         };
-        mtree.insert(path("l"), &inode(link, 0o777, 1), None);
-        mtree.insert(path("d1"), &dir(3), None);
-        mtree.insert(
+        insert(path("l"), &inode(link, 0o777, 1), None);
+        insert(path("d1"), &dir(3), None);
+        insert(
             path("d1/f"),
             &inode(NodeKind::File { size: 3 }, 0o664, 1),
             Some(&empty),
         );
-        mtree.insert(path("d1/sub dir"), &dir(2), None);
+        insert(path("d1/sub dir"), &dir(2), None);
         let mut other = dir(2);
         (other.node.uid, other.node.gid) = (5, 6);
         other.node.xattrs.insert(b"user.a".to_vec(), b"v".to_vec());
@@ -251,7 +253,7 @@ pub(super) mod tests {
             .node
             .xattrs
             .insert(b"security.selinux".to_vec(), b"v".to_vec());
-        mtree.insert(path("d2"), &other, None);
+        insert(path("d2"), &other, None);
         let header = Header {
             user: Some("root".to_owned()),
             machine: Some("myhost".to_owned()),
@@ -314,13 +316,16 @@ d2 size=4096 type=dir mode=0755 nlink=2 {t} xattr.user.a=dg==
             b"set",
         ];
         let mut mtree = Mtree::new();
-        mtree.insert(path("."), &inode(NodeKind::Dir, 0o755, 1), None);
+        let mut insert = |path, inode: &Inode, sha256: Option<&Digest>| {
+            mtree.insert_line(path, Mtree::line(inode, sha256));
+        };
+        insert(path("."), &inode(NodeKind::Dir, 0o755, 1), None);
         for (n, name) in names.iter().enumerate() {
             let dir = TreePath::root().join(name).expect("name");
             let mut node = inode(NodeKind::Dir, 0o664, 1);
             node.node.uid = n as u32 / 3;
             node.node.xattrs.insert(b"user.a b=\\".to_vec(), name.to_vec());
-            mtree.insert(dir.clone(), &node, None);
+            insert(dir.clone(), &node, None);
             for below in names {
                 let below = dir.join(below).expect("name");
                 let kind = match n % 3 {
@@ -330,7 +335,7 @@ d2 size=4096 type=dir mode=0755 nlink=2 {t} xattr.user.a=dg==
                     1 => NodeKind::Fifo,
                     _ => NodeKind::File { size: 7 },
                 };
-                mtree.insert(below, &inode(kind, 0o7777, 2), Some(&Digest::sha256(name)));
+                insert(below, &inode(kind, 0o7777, 2), Some(&Digest::sha256(name)));
             }
         }
         let text = mtree.format(&Header::default());

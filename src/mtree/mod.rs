@@ -38,6 +38,14 @@ impl Mtree {
         self.entries.len()
     }
 
+    /// Adds a path with the words of its line, which [`Mtree::line`] has spelled.
+    pub fn insert_line(&mut self, path: TreePath, line: Box<[u8]>) {
+        for keyword in Keywords::umoci().iter() {
+            self.used.add(keyword);
+        }
+        self.entries.insert(path, line);
+    }
+
     /// Whether there is no path.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -11,6 +11,14 @@ impl Mtree {
     /// # Errors
     /// [`ErrorKind::Corrupt`], with the number of the line.
     pub fn parse(text: &[u8]) -> Result<Self> {
+        Self::parse_only(text, |_| true)
+    }
+
+    /// Parses the file, and keeps the paths that `wanted` names.
+    ///
+    /// # Errors
+    /// As [`Mtree::parse`].
+    pub fn parse_only(text: &[u8], wanted: impl Fn(&TreePath) -> bool) -> Result<Self> {
         let mut out = Self::new();
         let mut set: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut at = TreePath::root();
@@ -63,6 +71,9 @@ impl Mtree {
                         .any(|word| *word == (b"type".to_vec(), b"dir".to_vec()))
                     {
                         at = path.clone();
+                    }
+                    if !wanted(&path) {
+                        continue;
                     }
                     let inherited = set.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
                     out.add_line(path, inherited.chain(&own));

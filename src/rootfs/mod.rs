@@ -7,9 +7,11 @@ mod apply;
 mod metadata;
 mod pack;
 mod scan;
+mod survey;
 mod writers;
 
 pub use apply::{ExtractOptions, Extractor};
 pub use pack::{PackOptions, filter_masked, pack, pack_tree};
 pub use scan::{TreeScan, scan};
+pub use survey::{Seen, survey};
 pub use writers::FileDigests;
