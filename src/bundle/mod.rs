@@ -46,6 +46,8 @@ mod insert;
 mod meta;
 mod mtree;
 mod passwd;
+#[cfg(test)]
+mod reads;
 mod repack;
 mod runtime;
 mod stat_cache;
@@ -192,71 +194,5 @@ mod tests {
         let packed = passed(&task(&recorder, "packing"));
         assert!(packed > SIZE as u64 && packed < SIZE as u64 + 10_000, "{packed}");
         assert!(!task(&recorder, "comparing").steps.is_empty());
-    }
-    #[test]
-    fn a_repack_reads_only_files_that_changed_and_a_refresh_forgets_nothing() {
-        use crate::progress::Counter;
-        let dir = tempfile::tempdir().expect("directory");
-        let store = Store::create(&dir.path().join("layout"), StoreOptions::default()).expect("layout");
-        let tag: crate::spec::RefName = "a".parse().expect("tag");
-        let mut txn = store.begin("test").expect("begin");
-        Edit::blank("2026-01-02T03:04:05Z".to_owned())
-            .apply(&mut txn, &tag)
-            .expect("blank");
-        txn.commit().expect("commit");
-        let id = |id: u32| vec![IdMap::parse_mapping(&format!("0:{id}")).expect("map")];
-        let id_map = IdMap {
-            uids: id(rustix::process::geteuid().as_raw()),
-            gids: id(rustix::process::getegid().as_raw()),
-            rootless: true,
-        };
-        let options = UnpackOptions {
-            id_map,
-            ..UnpackOptions::default()
-        };
-        let image = || {
-            Image::load(
-                &store,
-                resolve_one(&store, &Target::Name(tag.clone())).expect("tag"),
-            )
-            .expect("image")
-        };
-        let path = dir.path().join("bundle");
-        let bundle = unpack(&store, &image(), &path, &options, &Recorder::default()).expect("unpack");
-        for n in 0..50 {
-            std::fs::write(bundle.rootfs().join(n.to_string()), n.to_string()).expect("write");
-        }
-        let run = |refresh: bool| {
-            let recorder = Recorder::default();
-            let options = RepackOptions {
-                refresh,
-                ..RepackOptions::default()
-            };
-            let done = repack(&store, &bundle, &tag, |_| Ok(None), &options, &recorder).expect("repack");
-            (done.changed, recorder.get(Counter::FilesRead))
-        };
-        // Packing reads all, and so does the refresh, the first time that they are seen.
-        assert!(run(true).0);
-        // Files as young as the last look are read again; sooner or later the clock has gone on.
-        while run(false) != (false, 0) {}
-        std::fs::write(bundle.rootfs().join("7"), "8").expect("write");
-        let (changed, read) = run(true);
-        // The one that changed: to compare, to pack, and for the new manifest.
-        assert!(changed && read <= 3, "{read} files were read");
-        while run(false) != (false, 0) {}
-        let names: Vec<_> = std::fs::read_dir(&path)
-            .expect("list")
-            .map(|e| e.expect("entry").file_name())
-            .collect();
-        let stats = names
-            .iter()
-            .filter(|n| n.to_string_lossy().ends_with(".stat"))
-            .count();
-        assert_eq!((names.len(), stats), (5, 1), "{names:?}");
-        // Without it all is read, and the result is the same.
-        let cache = bundle.stat_cache(&image().descriptor().digest);
-        std::fs::remove_file(&cache).expect("remove");
-        assert_eq!(run(false), (false, 50));
-        assert!(cache.exists());
     }
 }

@@ -103,7 +103,7 @@ pub fn repack(
             writer.finish().map(|_| ())
         })
         .context(|| "create layer")?;
-        monitor.count(Counter::LayersCompressed, 1);
+        monitor.count(Counter::LayersCompressed, layer.compressed.into());
         if history.is_none() {
             monitor.warn(format_args!(
                 "new layer has no history entry -- this will confuse many tools!"

@@ -360,6 +360,14 @@ impl Tables<'_> {
         Ok(None)
     }
 
+    /// Layers that were made of the tar with this diff_id.
+    pub(crate) fn layers_of(&self, diff_id: &Digest) -> Result<Vec<Digest>> {
+        let found = self.layers.get(key(diff_id).as_slice()).map_err(failed)?;
+        found
+            .map(|layer| Ok(rows::split_key(layer.map_err(failed)?.value())?.0))
+            .collect()
+    }
+
     /// Whether a blob is a JSON document.
     pub(crate) fn is_document(&self, digest: &Digest) -> Result<bool> {
         Ok(self

@@ -5,12 +5,14 @@
 //! same bytes, whatever the number of threads. Spec: image-spec, layer.
 
 mod compress;
+mod decode;
 mod limits;
 mod pax;
 mod read;
 mod write;
 
-pub use compress::{Encoder, LayerStream};
+pub use compress::Encoder;
+pub use decode::LayerStream;
 pub use limits::Limits;
 pub use read::LayerReader;
 pub use write::LayerWriter;

@@ -15,7 +15,8 @@ use super::metadata::Metadata;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::NewFile;
-use crate::node::{Inode, Node, TreePath};
+use crate::node::{Inode, Node, NodeKind, TreePath};
+use crate::progress::Counter;
 
 /// Bytes and files of one batch at most, and batches that may wait. Each waiting file is an open descriptor.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -71,6 +72,9 @@ impl<'a> Files<'a> {
     /// Gives a file that is complete its attributes and notes its digest, before it is closed: only then may its
     /// inode number belong to another file.
     pub fn complete(&self, file: NewFile, node: &Node, digest: Digest, inherits: bool) -> Result<()> {
+        if let NodeKind::File { size } = node.kind {
+            self.metadata.monitor.count(Counter::BytesHashed, size);
+        }
         self.metadata.set(&file, node, inherits)?;
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest.as_bytes());

@@ -37,7 +37,7 @@ use crate::error::Result;
 use crate::index::Index;
 use crate::layout::{BlobReader, BlobWriter, Layout, LayoutLock, LockMode, Staged, Stored};
 use crate::progress::Silent;
-use crate::spec::{Descriptor, MediaType, RefName};
+use crate::spec::{Compression, Descriptor, MediaType, RefName};
 
 /// Manifests, indexes and configs larger than this are not read, in bytes.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
@@ -222,6 +222,38 @@ impl<'a> Txn<'a> {
     /// Remembers which tar a layer holds, so that it need not be compressed again.
     pub fn note_diff_id(&mut self, layer: &Digest, diff_id: &Digest) {
         self.diff_ids.push((*layer, *diff_id));
+    }
+
+    /// A layer of this store that was made of the tar with this diff_id, in this compression; its bytes are verified.
+    ///
+    /// What cannot be known is no loss: the layer is compressed again then.
+    pub fn layer_of(&self, diff_id: &Digest, compression: Compression) -> Option<Descriptor> {
+        if !self.store.opts.index {
+            return None;
+        }
+        let wanted = MediaType::layer(compression);
+        let known = || -> Result<Vec<Digest>> {
+            let index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
+            index.write(|tables| {
+                let mut out = Vec::new();
+                for layer in tables.layers_of(diff_id)? {
+                    let is_wanted = tables
+                        .media_types(&layer)?
+                        .iter()
+                        .any(|t| MediaType::new(t.clone()).class() == wanted.class());
+                    if is_wanted && layer.algorithm() == self.store.opts.algorithm {
+                        out.push(layer);
+                    }
+                }
+                Ok(out)
+            })
+        };
+        known().ok()?.into_iter().find_map(|digest| {
+            let size = self.store.layout.blob_size(&digest).ok()??;
+            let descriptor = Descriptor::new(wanted.clone(), digest, size);
+            self.store.open_blob(&descriptor).ok()?.finish().ok()?;
+            Some(descriptor)
+        })
     }
 
     /// Points `name` at `descriptor` when the transaction is committed.

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Tests of what each job reads: every byte once, or not at all.
+
+use std::fs;
+
+use super::*;
+use crate::fs::IdMap;
+use crate::image::{Edit, Image, NewLayer, Target, resolve_one, stat};
+use crate::node::TreePath;
+use crate::progress::{Counter, Recorder};
+use crate::rootfs::PackOptions;
+use crate::spec::{Compression, RefName};
+use crate::store::{Store, StoreOptions};
+
+/// Options for whoever runs the tests.
+fn own_ids() -> UnpackOptions {
+    let id = |id: u32| vec![IdMap::parse_mapping(&format!("0:{id}")).expect("map")];
+    let id_map = IdMap {
+        uids: id(rustix::process::geteuid().as_raw()),
+        gids: id(rustix::process::getegid().as_raw()),
+        rootless: true,
+    };
+    UnpackOptions {
+        id_map,
+        ..UnpackOptions::default()
+    }
+}
+
+fn load(store: &Store, tag: &RefName) -> Image {
+    let walk = resolve_one(store, &Target::Name(tag.clone())).expect("tag");
+    Image::load(store, walk).expect("image")
+}
+
+#[test]
+fn unpack_reads_and_hashes_all_once_and_stat_no_layer() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = Store::create(&dir.path().join("layout"), StoreOptions::default()).expect("layout");
+    let tag: RefName = "a".parse().expect("tag");
+    // Small files, one that is written as it is read, and one with a hole.
+    let source = dir.path().join("tree");
+    fs::create_dir(&source).expect("mkdir");
+    let mut total = 0;
+    for (name, content) in [
+        ("empty", Vec::new()),
+        ("small", b"content".to_vec()),
+        ("large", vec![7; 700_000]),
+        ("hole", [vec![0; 600_000], vec![1; 1000]].concat()),
+    ] {
+        total += content.len() as u64;
+        fs::write(source.join(name), content).expect("write");
+    }
+    let mut txn = store.begin("test").expect("begin");
+    let mut edit = Edit::blank("2026-01-02T03:04:05Z".to_owned());
+    let tree = Insertion::Tree {
+        source: source.clone(),
+        target: TreePath::root(),
+        opaque: false,
+    };
+    let options = PackOptions {
+        id_map: own_ids().id_map,
+        ..PackOptions::default()
+    };
+    let layer = insert(&mut txn, &tree, Compression::Gzip, &options, &Recorder::default()).expect("insert");
+    edit.add_layer(layer, None);
+    edit.apply(&mut txn, &tag).expect("apply");
+    txn.commit().expect("commit");
+
+    let image = load(&store, &tag);
+    let stored: u64 = image.manifest.value.layers.iter().map(|l| l.size).sum();
+    let recorder = Recorder::default();
+    let bundle = unpack(&store, &image, &dir.path().join("bundle"), &own_ids(), &recorder).expect("unpack");
+    for (counter, want) in [
+        (Counter::LayersDecompressed, 1),
+        (Counter::BlobBytesRead, stored),
+        (Counter::BytesHashed, total),
+        (Counter::FilesRead, 0),
+    ] {
+        assert_eq!(recorder.get(counter), want, "{counter:?}");
+    }
+    for name in ["empty", "small", "large", "hole"] {
+        let read = |dir: &Path| fs::read(dir.join(name)).expect(name);
+        assert!(read(&bundle.rootfs()) == read(&source), "{name}");
+    }
+    // A layer that is no archive at all makes no difference to `stat`.
+    let layer = image.manifest.value.layers[0].digest;
+    fs::write(
+        dir.path().join("layout/blobs/sha256").join(layer.encoded()),
+        vec![0; stored as usize],
+    )
+    .expect("damage");
+    stat(&store, &Target::Name(tag)).expect("stat");
+}
+
+#[test]
+fn a_tar_that_the_store_has_a_layer_of_is_not_compressed_again() {
+    let dir = tempfile::tempdir().expect("directory");
+    let path = dir.path().join("layout");
+    let store = Store::create(&path, StoreOptions::default()).expect("layout");
+    let write = |compression, tag: &str| {
+        let mut txn = store.begin("test").expect("begin");
+        let layer = NewLayer::write(&mut txn, compression, |out| Ok(out.write_all(&[0; 10240])?));
+        let layer = layer.expect("layer");
+        let mut edit = Edit::blank("2026-01-02T03:04:05Z".to_owned());
+        edit.add_layer(layer.clone(), None);
+        edit.apply(&mut txn, &tag.parse().expect("tag")).expect("apply");
+        txn.commit().expect("commit");
+        layer
+    };
+    let first = write(Compression::Gzip, "a");
+    let again = write(Compression::Gzip, "b");
+    assert!(first.compressed && !again.compressed);
+    assert_eq!(
+        (&first.descriptor, first.diff_id),
+        (&again.descriptor, again.diff_id)
+    );
+    assert!(write(Compression::Zstd, "c").compressed, "another compression");
+    // A blob that is not what it should be is not used; it is mended.
+    let blob = path.join("blobs/sha256").join(first.descriptor.digest.encoded());
+    let good = fs::read(&blob).expect("blob");
+    fs::write(&blob, vec![1; good.len()]).expect("damage");
+    assert!(write(Compression::Gzip, "d").compressed);
+    assert!(fs::read(&blob).expect("blob") == good);
+    fs::remove_dir_all(path.join(".umoci")).expect("forget");
+    assert!(write(Compression::Gzip, "e").compressed, "nothing is known");
+}
+
+#[test]
+fn a_repack_reads_only_files_that_changed_and_a_refresh_forgets_nothing() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = Store::create(&dir.path().join("layout"), StoreOptions::default()).expect("layout");
+    let tag: crate::spec::RefName = "a".parse().expect("tag");
+    let mut txn = store.begin("test").expect("begin");
+    Edit::blank("2026-01-02T03:04:05Z".to_owned())
+        .apply(&mut txn, &tag)
+        .expect("blank");
+    txn.commit().expect("commit");
+    let image = || load(&store, &tag);
+    let path = dir.path().join("bundle");
+    let bundle = unpack(&store, &image(), &path, &own_ids(), &Recorder::default()).expect("unpack");
+    for n in 0..50 {
+        std::fs::write(bundle.rootfs().join(n.to_string()), n.to_string()).expect("write");
+    }
+    let run = |refresh: bool| {
+        let recorder = Recorder::default();
+        let options = RepackOptions {
+            refresh,
+            ..RepackOptions::default()
+        };
+        let done = repack(&store, &bundle, &tag, |_| Ok(None), &options, &recorder).expect("repack");
+        (done.changed, recorder.get(Counter::FilesRead))
+    };
+    // Packing reads all, and so does the refresh, the first time that they are seen.
+    assert!(run(true).0);
+    // Files as young as the last look are read again; sooner or later the clock has gone on.
+    while run(false) != (false, 0) {}
+    std::fs::write(bundle.rootfs().join("7"), "8").expect("write");
+    let (changed, read) = run(true);
+    // The one that changed: to compare, to pack, and for the new manifest.
+    assert!(changed && read <= 3, "{read} files were read");
+    while run(false) != (false, 0) {}
+    let names: Vec<_> = std::fs::read_dir(&path)
+        .expect("list")
+        .map(|e| e.expect("entry").file_name())
+        .collect();
+    let stats = names
+        .iter()
+        .filter(|n| n.to_string_lossy().ends_with(".stat"))
+        .count();
+    assert_eq!((names.len(), stats), (5, 1), "{names:?}");
+    // Without it all is read, and the result is the same.
+    let cache = bundle.stat_cache(&image().descriptor().digest);
+    std::fs::remove_file(&cache).expect("remove");
+    assert_eq!(run(false), (false, 50));
+    assert!(cache.exists());
+}
