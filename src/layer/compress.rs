@@ -90,10 +90,13 @@ struct Gzip<W> {
     /// How much of `block` is text of the block before.
     known: usize,
     /// Blocks that are being compressed, in order.
-    running: VecDeque<Receiver<Result<(Vec<u8>, Crc)>>>,
+    running: VecDeque<Receiver<Result<Part>>>,
     most_running: usize,
     crc: Crc,
 }
+
+/// A block compressed, and the checksum of its text.
+type Part = (Vec<u8>, Crc);
 
 impl<W: Write> Gzip<W> {
     fn new(mut inner: W) -> Result<Self> {
