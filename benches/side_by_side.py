@@ -1,70 +1,216 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The measuring part of side-by-side.sh: python3 side_by_side.py ROUNDS WORK OURS"""
-import json, os, statistics, subprocess, sys, time
+"""The measuring part of side-by-side.sh: python3 side_by_side.py ROUNDS SIZE WORK OURS"""
+import json, os, platform, random, shutil, statistics, subprocess, sys, time
 
-rounds, work, ours = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+rounds, size, work, ours = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 peer = "/usr/bin/umoci"
-image = f"{work}/image"
+small = size == "small"
+errors = f"{work}/errors"
+files = [
+    (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+    (os.POSIX_SPAWN_OPEN, 2, errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+]
 
 
-def run(*words):
-    """Runs a command; returns wall seconds, CPU seconds and peak memory in MB."""
+def run(*words, env=None):
+    """Runs a command; returns wall seconds, CPU seconds, peak memory and bytes written, both in MB."""
     start = time.monotonic()
-    pid = os.posix_spawnp(words[0], words, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)])
+    pid = os.posix_spawnp(words[0], words, {**os.environ, **(env or {})}, file_actions=files)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    wall = time.monotonic() - start
+    with open(f"/proc/{pid}/io") as f:
+        written = int(dict(line.split(": ") for line in f.read().splitlines())["wchar"])
     _, status, usage = os.wait4(pid, 0)
     if status != 0:
-        sys.exit(f"{words} failed")
-    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+        sys.exit(f"{' '.join(words)} failed: {open(errors).read().strip()}")
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, written / 1e6
 
 
-def document(digest):
+def total(results):
+    return tuple(max(column) if at == 2 else sum(column) for at, column in enumerate(zip(*results)))
+
+
+def in_child(work, *arguments):
+    """Does what takes much memory elsewhere: the peak of a program counts from that of its parent."""
+    pid = os.fork()
+    if pid == 0:
+        work(*arguments)
+        os._exit(0)
+    if os.waitpid(pid, 0)[1] != 0:
+        sys.exit("cannot make the input")
+
+
+def quiet(*words):
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def document(image, digest):
     with open(f"{image}/blobs/{digest.replace(':', '/')}") as f:
         return json.load(f)
 
 
-with open(f"{image}/index.json") as f:
-    manifest = document(json.load(f)["manifests"][0]["digest"])
-layers = [f"{image}/blobs/{l['digest'].replace(':', '/')}" for l in manifest["layers"]]
-subprocess.run(["cp", "-a", image, f"{work}/ours"], check=True)
-subprocess.run(["cp", "-a", image, f"{work}/peer"], check=True)
-found = {}
+def layers(image):
+    with open(f"{image}/index.json") as f:
+        manifest = document(image, json.load(f)["manifests"][0]["digest"])
+    return [f"{image}/blobs/{l['digest'].replace(':', '/')}" for l in manifest["layers"]]
+
+
+def text(n, seed):
+    """Bytes that compress about as programs and documents do."""
+    source = random.Random(seed)
+    words = [source.randbytes(source.randint(2, 12)) for _ in range(4000)]
+    out = bytearray()
+    while len(out) < n:
+        out += b"".join(source.choices(words, k=4096))
+    return bytes(out[:n])
+
+
+def image_of(name, fill):
+    """An image with one layer of what `fill` puts into a directory, made by the packaged umoci."""
+    image, bundle = f"{work}/{name}", f"{work}/{name}.bundle"
+    quiet(peer, "init", "--layout", image)
+    quiet(peer, "new", "--image", f"{image}:debian")
+    quiet(peer, "unpack", "--image", f"{image}:debian", bundle)
+    in_child(fill, f"{bundle}/rootfs")
+    quiet(peer, "repack", "--image", f"{image}:debian", bundle)
+    shutil.rmtree(bundle)
+    quiet(peer, "gc", "--layout", image)
+
+
+def many_files(root):
+    block = text(1 << 20, 1)
+    for n in range(2_000 if small else 100_000):
+        if n % 100 == 0:
+            os.makedirs(f"{root}/{n // 10000}/{n // 100}")
+        start = (n * 7919) % (len(block) - 8192)
+        with open(f"{root}/{n // 10000}/{n // 100}/{n}", "wb") as f:
+            f.write(block[start : start + n % 8192])
+
+
+def large_files(root):
+    piece = text(5_000_000, 2)
+    for n in range(4):
+        with open(f"{root}/{n}", "wb") as f:
+            for at in range(4 if small else 100):
+                f.write(n.to_bytes(4, "big") + at.to_bytes(4, "big") + piece[8:])
+
+
+found, order = {}, []
 
 
 def note(job, who, result):
+    if job not in found:
+        order.append(job)
     found.setdefault(job, {}).setdefault(who, []).append(result)
 
 
 def fresh(*names):
-    subprocess.run(["rm", "-rf", *(f"{work}/{n}" for n in names)], check=True)
+    quiet("rm", "-rf", *(f"{work}/{n}" for n in names))
 
 
-for turn in range(rounds):
-    for who, program in [("ours", ours), ("packaged", peer)]:
-        store = f"{work}/{'ours' if who == 'ours' else 'peer'}"
-        bundle = f"{work}/bundle"
-        fresh("bundle")
-        note("unpack", who, run(program, "unpack", "--image", f"{store}:debian", bundle))
-        note("repack, nothing changed", who, run(program, "repack", "--image", f"{store}:same", bundle))
-        with open(f"{bundle}/rootfs/etc/issue", "w") as f:
-            f.write(f"turn {turn}\n")
-        note("repack, one file changed", who, run(program, "repack", "--image", f"{store}:one", bundle))
-        # Not read here: a child's peak memory counts from that of its parent.
-        unzip = " ".join(f"<(gzip -dc {path} | head -c 200M)" for path in layers)
-        subprocess.run(["bash", "-c", f"cat {unzip} >{bundle}/rootfs/new"], check=True)
-        note("repack, large new file", who, run(program, "repack", "--image", f"{store}:large", bundle))
-        note("stat", who, run(program, "stat", "--image", f"{store}:large"))
-        note("gc", who, run(program, "gc", "--layout", store))
+def extract(job, image, flag):
     fresh("tree")
     os.mkdir(f"{work}/tree")
-    results = [run("tar", "-xzf", path, "-C", f"{work}/tree") for path in layers]
-    note("unpack", "tar -xzf", (sum(r[0] for r in results), sum(r[1] for r in results), max(r[2] for r in results)))
+    note(job, "tar", total([run("tar", flag, "-xf", path, "-C", f"{work}/tree") for path in layers(image)]))
+    fresh("tree")
 
-print(f"{rounds} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-print(f"{'job':28}{'who':10}{'wall':>8}{'min':>8}{'CPU s':>8}{'MB':>6}{'ratio':>8}")
-for job, sides in found.items():
-    base = statistics.median(r[0] for r in sides["packaged"])
-    for who, results in sides.items():
-        wall = [r[0] for r in results]
-        cpu, memory = statistics.median(r[1] for r in results), max(r[2] for r in results)
-        median = statistics.median(wall)
-        print(f"{job:28}{who:10}{median:8.2f}{min(wall):8.2f}{cpu:8.2f}{memory:6.0f}{median / base:8.2f}")
+
+def stores(name):
+    for side in ("ours", "peer"):
+        fresh(f"{name}.{side}")
+        quiet("cp", "-a", f"{work}/{name}", f"{work}/{name}.{side}")
+    return [("ours", ours, f"{work}/{name}.ours"), ("umoci", peer, f"{work}/{name}.peer")]
+
+
+def edits(name, sides, turn):
+    """Unpack, and repacks of nothing and of one file."""
+    for who, program, store in sides:
+        bundle = f"{work}/bundle.{who}"
+        fresh(f"bundle.{who}")
+        note(f"{name}: unpack", who, run(program, "unpack", "--image", f"{store}:debian", bundle))
+    for who, program, store in sides:
+        note(f"{name}: repack, nothing changed", who,
+             run(program, "repack", "--image", f"{store}:same", f"{work}/bundle.{who}"))
+    for who, program, store in sides:
+        with open(f"{work}/bundle.{who}/rootfs/changed", "w") as f:
+            f.write(f"turn {turn}\n")
+        note(f"{name}: repack, one file changed", who,
+             run(program, "repack", "--image", f"{store}:one", f"{work}/bundle.{who}"))
+
+
+def noise():
+    start = time.monotonic()
+    subprocess.run(["sha256sum", f"{work}/noise"], check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - start
+
+
+def write_text(path, n, seed):
+    with open(path, "wb") as f:
+        f.write(text(n, seed))
+
+
+in_child(write_text, f"{work}/noise", 100_000_000, 3)
+in_child(write_text, f"{work}/new", 50_000_000 if small else 500_000_000, 4)
+steady = []
+
+# The real image.
+sides = stores("debian")
+quiet("skopeo", "copy", "--dest-compress-format", "zstd", "--dest-compress", f"oci:{work}/debian:debian",
+      f"oci:{work}/zstd:debian")
+vfs = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+for turn in range(rounds):
+    steady.append(noise())
+    edits("debian", sides, turn)
+    for who, program, store in sides:
+        shutil.copyfile(f"{work}/new", f"{work}/bundle.{who}/rootfs/new")
+        with open(f"{work}/bundle.{who}/rootfs/new", "r+b") as f:
+            f.write(turn.to_bytes(4, "big"))
+        note("debian: repack, 500 MB new", who, run(program, "repack", "--image", f"{store}:large", f"{work}/bundle.{who}"))
+        manifest = next(m for m in json.load(open(f"{store}/index.json"))["manifests"]
+                        if m["annotations"]["org.opencontainers.image.ref.name"] == "large")
+        made = document(store, manifest["digest"])["layers"][-1]["size"]
+        note("  size of that layer", who, (0, 0, 0, made / 1e6))
+        os.remove(f"{work}/bundle.{who}/rootfs/new")
+    for who, program, store in sides:
+        note("debian: stat", who, run(program, "stat", "--image", f"{store}:debian"))
+        note("debian: list", who, run(program, "list", "--layout", store))
+        note("debian: gc", who, run(program, "gc", "--layout", store))
+        note("--version", who, run(program, "--version"))
+    note("--version", "true", run("true"))
+    extract("debian: unpack", f"{work}/debian", "-z")
+    home = f"{work}/buildah"
+    box = ["--root", f"{home}/root", "--runroot", f"{home}/run", "--storage-driver", "vfs"]
+    note("debian: unpack", "buildah", run("buildah", *box, "from", "--name", "x", f"oci:{work}/debian:debian", env=vfs))
+    quiet("buildah", *box, "rm", "-a")
+    fresh("buildah", "bundle.zstd")
+    note("zstd: unpack", "ours", run(ours, "unpack", "--image", f"{work}/zstd:debian", f"{work}/bundle.zstd"))
+    note("zstd: unpack", "umoci", found["debian: unpack"]["umoci"][-1])
+    fresh("bundle.zstd", "bundle.ours", "bundle.umoci")
+    extract("zstd: unpack", f"{work}/zstd", "--zstd")
+fresh("debian", "debian.ours", "debian.peer", "zstd")
+
+# Many small files, then a few large ones.
+for name, fill in [("files", many_files), ("large", large_files)]:
+    image_of(name, fill)
+    sides = stores(name)
+    for turn in range(rounds):
+        steady.append(noise())
+        edits(name, sides, turn)
+        fresh("bundle.ours", "bundle.umoci")
+        extract(f"{name}: unpack", f"{work}/{name}", "-z")
+    fresh(name, f"{name}.ours", f"{name}.peer")
+
+kind = subprocess.run(["stat", "-f", "-c", "%T", work], check=True, capture_output=True, text=True).stdout.strip()
+print(f"{rounds} rounds in turns, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, trees on {kind}")
+print(f"noise: the same 100 MB hashed took {min(steady):.2f} to {max(steady):.2f} s, median {statistics.median(steady):.2f}")
+print(f"{'job':34}{'who':9}{'wall':>8}{'least':>8}{'CPU s':>8}{'MB mem':>8}{'MB out':>8}{'wall':>8}{'CPU':>8}")
+for job in order:
+    base = found[job]["umoci"]
+    for who, results in found[job].items():
+        wall, cpu, memory, written = (list(column) for column in zip(*results))
+        ratio = lambda at: statistics.median(r[at] / b[at] for r, b in zip(results, base)) if base[0][at] else float("nan")
+        ratios = f"{ratio(0):8.3f}{ratio(1):8.3f}" if base[0][0] else f"{ratio(3):8.3f}"
+        print(f"{job:34}{who:9}{statistics.median(wall):8.3f}{min(wall):8.3f}{statistics.median(cpu):8.2f}{max(memory):8.0f}"
+              f"{statistics.median(written):8.0f}{ratios}")
+print("The zstd image is compared with the gzip one in the packaged umoci, which cannot read zstd. Ratios: the median over")
+print("the rounds of this program's time to the packaged umoci's.")
