@@ -198,6 +198,7 @@ fn unpack_rootfs(
     let extract = ExtractOptions {
         id_map: opts.id_map.clone(),
         keep_dirlinks: opts.keep_dirlinks,
+        limits: opts.limits.clone(),
     };
     let mut extractor = Extractor::new(root, extract, monitor);
     extractor.prepare()?;

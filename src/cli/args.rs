@@ -327,6 +327,33 @@ impl CompressArg {
     }
 }
 
+/// `--limit`
+#[derive(Args, Debug)]
+pub struct LimitArgs {
+    /// change what a layer may ask for: header, path, sparse, directories or layer=BYTES, zstd-window=LOG2
+    #[arg(long = "limit", value_name = "name=number")]
+    limit: Vec<String>,
+}
+
+impl LimitArgs {
+    /// The limits.
+    pub fn get(&self) -> Outcome<umoci::layer::Limits> {
+        let mut out = umoci::layer::Limits::default();
+        for word in &self.limit {
+            let number = word
+                .split_once('=')
+                .and_then(|(name, n)| Some((name, n.parse().ok()?)));
+            let Some((name, number)) = number else {
+                let text =
+                    format!("--limit {word}: a name, = and a number are wanted, as in layer=1000000000");
+                return Err(Failure::Arguments(text));
+            };
+            out.set(name, number).map_err(|e| e.context("--limit"))?;
+        }
+        Ok(out)
+    }
+}
+
 /// `--uid-map`, `--gid-map`, `--rootless`
 #[derive(Args, Debug)]
 pub struct IdMapArgs {

@@ -4,6 +4,7 @@
 use std::io;
 
 use umoci::error::{Error, ErrorKind};
+use umoci::layer::Limits;
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -42,6 +43,13 @@ impl Failure {
     /// The one line on stderr, if any.
     pub fn message(&self) -> Option<String> {
         match self {
+            Failure::Error(err) if err.kind() == ErrorKind::Limit => {
+                let text = err.to_string();
+                let named = |(name, _): &&(&str, &str)| text.contains(&format!("(limit {name})"));
+                let option = Limits::NAMES.iter().find(named);
+                let hint = option.map(|(name, unit)| format!("; --limit {name}={unit} raises it"));
+                Some(one_line(&format!("{text}{}", hint.unwrap_or_default())))
+            }
             Failure::Error(err) => Some(one_line(&err.to_string())),
             Failure::Arguments(text) | Failure::Usage(_, text) => Some(one_line(text)),
             Failure::Found(_) | Failure::BrokenPipe => None,

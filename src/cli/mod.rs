@@ -125,6 +125,10 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     if let Some(step) = std::env::var("UMOCI_FAULT").ok().and_then(|n| n.parse().ok()) {
         umoci::layout::die_before_step(step);
     }
+    #[cfg(debug_assertions)]
+    if std::env::var("UMOCI_RESOLVER").is_ok_and(|name| name == "walk") {
+        umoci::fs::always_walk();
+    }
     let program = definition();
     let request = argv::read(&program, words.get(1..).unwrap_or_default());
     let quiet = Ui::new(Level::Warn, Progress::Never);

@@ -4,7 +4,7 @@
 use umoci::bundle::{UnpackOptions, unpack};
 use umoci::image::{Image, resolve_one};
 
-use super::args::{IdMapArgs, ImageArg, positionals};
+use super::args::{IdMapArgs, ImageArg, LimitArgs, positionals};
 use super::failure::Outcome;
 use super::ui::Ui;
 
@@ -22,6 +22,8 @@ pub struct Unpack {
     /// keep symlinks to directories where a layer has a directory
     #[arg(long = "keep-dirlinks")]
     keep_dirlinks: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -34,6 +36,7 @@ impl Unpack {
         let options = UnpackOptions {
             id_map: self.id_map.get()?,
             keep_dirlinks: self.keep_dirlinks,
+            limits: self.limits.get()?,
             header: super::mtree_header(),
             ..UnpackOptions::default()
         };

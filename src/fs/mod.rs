@@ -24,6 +24,8 @@ pub(crate) use attrs::{Attributes, Named};
 pub use attrs::{FORBIDDEN_XATTRS, XattrSet, is_forbidden};
 pub use new_file::NewFile;
 pub use owner::{IdMap, ROOTLESS_XATTR, decode_rootless, encode_rootless};
+#[cfg(debug_assertions)]
+pub use resolve::always_walk;
 pub use resolve::{Dir, Resolver};
 pub use sys::{
     exists, in_user_namespace, make_dirs, open_file, read_file, remove_empty_dir, remove_file, remove_tree,
@@ -64,7 +66,7 @@ impl Root {
         Ok(Self {
             top: Dir::new(fd, TreePath::root()),
             path: path.to_owned(),
-            resolver: Resolver::Openat2,
+            resolver: resolve::first_choice(),
             unprivileged: false,
             cache: Mutex::default(),
             opened: Mutex::default(),

@@ -19,6 +19,9 @@ use crate::node::TreePath;
 /// More links than this on the way to one path are a loop.
 const MAX_LINKS: usize = 255;
 
+/// Bytes of a path that one system call takes, at most.
+const MAX_PIECE: usize = 4000;
+
 /// Descriptors that are kept open for the next path.
 const MAX_CACHED: usize = 256;
 
@@ -61,6 +64,26 @@ pub enum Resolver {
     Openat2,
     /// Component by component.
     Walk,
+}
+
+/// Tests show with this that what is safe does not hang on one system call.
+#[cfg(debug_assertions)]
+static ALWAYS_WALK: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Makes every root resolve component by component.
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub fn always_walk() {
+    ALWAYS_WALK.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// How a new root resolves.
+pub(super) fn first_choice() -> Resolver {
+    #[cfg(debug_assertions)]
+    if ALWAYS_WALK.load(std::sync::atomic::Ordering::Relaxed) {
+        return Resolver::Walk;
+    }
+    Resolver::Openat2
 }
 
 /// What is called for a component of a path that is no directory: it makes one there, or fails.
@@ -131,19 +154,33 @@ impl Root {
         cache.0.insert(path.clone(), dir.clone());
     }
 
-    /// One system call, for a path without links; `None` if it must be walked.
+    /// One system call, or one for each 4000 bytes, for a path without links; `None` if it must be walked.
     fn open_fast(&self, path: &TreePath) -> Result<Option<Dir>> {
         if self.resolver == Resolver::Walk {
             return Ok(None);
         }
         let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match rustix::fs::openat2(&self.top, path.as_bytes(), DIR, Mode::empty(), how) {
-            Ok(fd) => Ok(Some(Dir::new(fd, path.clone()))),
-            Err(Errno::NOENT) => Err(missing(path)),
-            Err(Errno::XDEV) => Err(outside(path)),
-            // A link on the way, a name too long for one call, a directory without permission, no such call.
-            Err(_) => Ok(None),
+        let mut at = Arc::clone(&self.top.fd);
+        let mut rest = path.as_bytes();
+        while !rest.is_empty() {
+            let (piece, more) = match rest.get(..MAX_PIECE) {
+                None => (rest, &b""[..]),
+                Some(start) => match start.iter().rposition(|&c| c == b'/') {
+                    Some(cut) => (&rest[..cut], &rest[cut + 1..]),
+                    None => return Ok(None),
+                },
+            };
+            rest = more;
+            match rustix::fs::openat2(&at, piece, DIR, Mode::empty(), how) {
+                Ok(fd) => at = Arc::new(fd),
+                Err(Errno::NOENT) => return Err(missing(path)),
+                Err(Errno::XDEV) => return Err(outside(path)),
+                // A link on the way, a directory without permission, no such call.
+                Err(_) => return Ok(None),
+            }
         }
+        let path = path.clone();
+        Ok(Some(Dir { fd: at, path }))
     }
 
     fn walk(&self, path: &TreePath, mut make: Option<MakeDir<'_>>) -> Result<Dir> {

@@ -284,12 +284,11 @@ fn decode_error(err: io::Error) -> Error {
     }
     let text = err.to_string();
     // The words of libzstd for a window over the limit; it has no better way through `io::Error`.
-    let kind = if text.contains("requires too much memory") {
-        ErrorKind::Limit
-    } else {
-        ErrorKind::Corrupt
-    };
-    Error::new(kind, format!("decompress: {text}"))
+    if text.contains("requires too much memory") {
+        let text = format!("decompress: the zstd window is over the limit (limit zstd-window): {text}");
+        return Error::new(ErrorKind::Limit, text);
+    }
+    Error::new(ErrorKind::Corrupt, format!("decompress: {text}"))
 }
 
 fn hash(chunks: &Receiver<Arc<Chunk>>, algorithm: Algorithm) -> (Digest, u64) {

@@ -3,16 +3,20 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Limits for reading a layer.
+/// Limits for reading and applying a layer. Each has a name, by which errors call it and [`Limits::set`] changes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Bytes of the extended headers (PAX records, long names, sparse maps) of one entry.
+    /// `header`: bytes of the extended headers (PAX records, long names, sparse maps) of one entry.
     pub header_bytes: u64,
-    /// Bytes of a path or link target.
-    pub path_bytes: usize,
-    /// Base-2 logarithm of the largest zstd window; the memory that decoding takes.
+    /// `path`: bytes of a path or link target.
+    pub path_bytes: u64,
+    /// `sparse`: bytes of the holes of all sparse files of one layer, which take time though no room.
+    pub sparse_bytes: u64,
+    /// `directories`: bytes of the paths of all directories of one layer, which are kept until it ends.
+    pub directory_bytes: u64,
+    /// `zstd-window`: base-2 logarithm of the largest zstd window in bytes; the memory that decoding takes.
     pub zstd_window_log: u32,
-    /// Bytes of one uncompressed layer; `None` for any number.
+    /// `layer`: bytes of one uncompressed layer; `None` for any number.
     pub layer_bytes: Option<u64>,
 }
 
@@ -20,7 +24,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header_bytes: 2 << 20,
-            path_bytes: 64 << 10,
+            path_bytes: 32 << 10,
+            sparse_bytes: 64 << 30,
+            directory_bytes: 64 << 20,
             zstd_window_log: 27,
             layer_bytes: None,
         }
@@ -28,9 +34,45 @@ impl Default for Limits {
 }
 
 impl Limits {
-    pub(super) fn check(what: &str, value: u64, limit: u64) -> Result<()> {
+    /// The names, each with the unit of its number.
+    pub const NAMES: [(&str, &str); 6] = [
+        ("header", "BYTES"),
+        ("path", "BYTES"),
+        ("sparse", "BYTES"),
+        ("directories", "BYTES"),
+        ("zstd-window", "LOG2"),
+        ("layer", "BYTES"),
+    ];
+
+    /// Changes the limit of this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a name that is none, and for a zstd window that libzstd cannot have.
+    pub fn set(&mut self, name: &str, value: u64) -> Result<()> {
+        match name {
+            "header" => self.header_bytes = value,
+            "path" => self.path_bytes = value,
+            "sparse" => self.sparse_bytes = value,
+            "directories" => self.directory_bytes = value,
+            "zstd-window" if (10..=31).contains(&value) => self.zstd_window_log = value as u32,
+            "zstd-window" => {
+                let text = format!("zstd-window is from 10 to 31, not {value}");
+                return Err(Error::new(ErrorKind::Invalid, text));
+            }
+            "layer" => self.layer_bytes = Some(value),
+            _ => {
+                let names: Vec<&str> = Self::NAMES.iter().map(|(name, _)| *name).collect();
+                let text = format!("no limit is called {name:?}; there are {}", names.join(", "));
+                return Err(Error::new(ErrorKind::Invalid, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails if `what`, of `value` bytes, is over the limit of this name.
+    pub(crate) fn check(name: &str, what: &str, value: u64, limit: u64) -> Result<()> {
         if value > limit {
-            let text = format!("{what} of {value} bytes is over the limit of {limit} bytes");
+            let text = format!("{what} of {value} bytes is over the limit of {limit} bytes (limit {name})");
             return Err(Error::new(ErrorKind::Limit, text));
         }
         Ok(())

@@ -26,6 +26,8 @@ pub struct LayerReader<R> {
     /// Where the bytes of a sparse file belong.
     sparse: Option<Sparse>,
     read: u64,
+    /// Bytes of holes of sparse files so far.
+    holes: u64,
     ended: bool,
 }
 
@@ -78,6 +80,7 @@ impl<R: Read> LayerReader<R> {
             padding: 0,
             sparse: None,
             read: 0,
+            holes: 0,
             ended: false,
         }
     }
@@ -166,7 +169,7 @@ impl<R: Read> LayerReader<R> {
     fn count(&mut self, n: usize) -> Result<()> {
         self.read += n as u64;
         match self.limits.layer_bytes {
-            Some(limit) => Limits::check("layer", self.read, limit),
+            Some(limit) => Limits::check("layer", "layer", self.read, limit),
             None => Ok(()),
         }
     }
@@ -212,7 +215,12 @@ impl<R: Read> LayerReader<R> {
     /// Content of an extended header.
     fn header_data(&mut self, size: u64, extended: &mut Extended) -> Result<Vec<u8>> {
         extended.bytes = extended.bytes.saturating_add(size);
-        Limits::check("extended header", extended.bytes, self.limits.header_bytes)?;
+        Limits::check(
+            "header",
+            "extended header",
+            extended.bytes,
+            self.limits.header_bytes,
+        )?;
         self.expect(size);
         let mut data = vec![0; size as usize];
         self.read_exact(&mut data).map_err(|e| {
@@ -241,7 +249,7 @@ impl<R: Read> LayerReader<R> {
             Some(name) => name.to_vec(),
             None => header_name(header),
         };
-        Limits::check("path", name.len() as u64, self.limits.path_bytes as u64)?;
+        Limits::check("path", "path", name.len() as u64, self.limits.path_bytes)?;
         let path = TreePath::clean(&name).map_err(|e| bad(e.to_string()))?;
         if let Some(hidden) = path.name().strip_prefix(WHITEOUT_PREFIX) {
             // A whiteout is one whatever its type, and only its name counts.
@@ -260,7 +268,7 @@ impl<R: Read> LayerReader<R> {
             Some(link) => link.to_vec(),
             None => until_nul(&old.linkname).to_vec(),
         };
-        Limits::check("link target", link.len() as u64, self.limits.path_bytes as u64)?;
+        Limits::check("path", "link target", link.len() as u64, self.limits.path_bytes)?;
         let flag = header.entry_type().as_byte();
         let device = || -> Result<(u32, u32)> {
             let block = header.as_bytes();
@@ -290,6 +298,7 @@ impl<R: Read> LayerReader<R> {
                     target: TreePath::clean(&link)?,
                 });
             }
+            b'2' if link.contains(&0) => return Err(bad("link target contains a NUL byte")),
             b'2' => NodeKind::Symlink { target: link },
             b'3' => device().map(|(major, minor)| NodeKind::Char { major, minor })?,
             b'4' => device().map(|(major, minor)| NodeKind::Block { major, minor })?,
@@ -351,7 +360,7 @@ impl<R: Read> LayerReader<R> {
             let mut bytes = 0;
             while more {
                 bytes += BLOCK;
-                Limits::check("sparse map", bytes, self.limits.header_bytes)?;
+                Limits::check("header", "sparse map", bytes, self.limits.header_bytes)?;
                 let mut ext = GnuExtSparseHeader::new();
                 let mut block = [0; BLOCK as usize];
                 if !self.block(&mut block)? {
@@ -391,7 +400,12 @@ impl<R: Read> LayerReader<R> {
         let mut text = Vec::new();
         let mut wanted: Option<usize> = None;
         loop {
-            Limits::check("sparse map", text.len() as u64 + BLOCK, self.limits.header_bytes)?;
+            Limits::check(
+                "header",
+                "sparse map",
+                text.len() as u64 + BLOCK,
+                self.limits.header_bytes,
+            )?;
             if self.left < BLOCK {
                 return Err(bad("sparse map is cut off"));
             }
@@ -435,6 +449,8 @@ impl<R: Read> LayerReader<R> {
                 self.left
             )));
         }
+        self.holes = self.holes.saturating_add(size - total);
+        Limits::check("sparse", "holes", self.holes, self.limits.sparse_bytes)?;
         self.sparse = Some(Sparse { pieces, at: 0, size });
         Ok(size)
     }

@@ -6,6 +6,7 @@
 //! kept, whatever the order of its entries.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::writers::{FileDigests, Files, LARGE, Queue};
 use crate::digest::{Algorithm, Hasher};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Attributes as _, Dir, IdMap, Named, NewFile, Root};
-use crate::layer::{Entry, EntryBody, LayerReader};
+use crate::layer::{Entry, EntryBody, LayerReader, Limits};
 use crate::node::{Inode, Node, NodeKind, Time, TreePath};
 use crate::progress::{Counter, Monitor};
 
@@ -27,6 +28,8 @@ pub struct ExtractOptions {
     pub id_map: IdMap,
     /// Keep a symlink that leads to a directory where a layer has a directory.
     pub keep_dirlinks: bool,
+    /// What a layer may ask for.
+    pub limits: Limits,
 }
 
 /// Applies layers to a tree.
@@ -44,12 +47,15 @@ pub struct Extractor<'a> {
 /// What was done of the layer that is being applied.
 #[derive(Default)]
 struct Progress {
-    /// Paths of entries, and all above them.
-    touched: HashSet<TreePath>,
+    /// Hashes of the paths of entries, and of all above them, by a key that nobody else knows.
+    touched: HashSet<u128>,
+    keys: [RandomState; 2],
     /// Names of links that this layer wrote: what it hides below them was never meant to be hidden elsewhere.
     links: HashSet<TreePath>,
     /// Metadata of directories that is set when the layer ends.
     dirs: BTreeMap<TreePath, Pending>,
+    /// Bytes of the paths that are kept.
+    path_bytes: u64,
 }
 
 /// What a directory gets when the layer ends.
@@ -58,6 +64,13 @@ enum Pending {
     Entry(Box<Node>),
     /// The time that it had: only its children have changed.
     Time(Time),
+}
+
+impl Progress {
+    fn key(&self, path: &[u8]) -> u128 {
+        let [high, low] = self.keys.each_ref().map(|key| u128::from(key.hash_one(path)));
+        high << 64 | low
+    }
 }
 
 impl std::fmt::Debug for Extractor<'_> {
@@ -158,11 +171,8 @@ impl<'a> Extractor<'a> {
             return Err(root_type());
         }
         self.inherits |= node.xattrs.contains_key(DEFAULT_ACL);
-        self.layer.touched.insert(TreePath::root());
-        self.layer
-            .dirs
-            .insert(TreePath::root(), Pending::Entry(Box::new(node)));
-        Ok(())
+        self.touch(&TreePath::root());
+        self.settle_later(TreePath::root(), Pending::Entry(Box::new(node)))
     }
 
     fn node<R: Read>(
@@ -201,7 +211,7 @@ impl<'a> Extractor<'a> {
         match (&node.kind, made) {
             (NodeKind::Dir, _) => {
                 let pending = Pending::Entry(Box::new(node));
-                self.layer.dirs.insert(key.clone(), pending);
+                self.settle_later(key.clone(), pending)?;
             }
             (NodeKind::File { size }, Some(file)) => {
                 let size = *size;
@@ -296,10 +306,7 @@ impl<'a> Extractor<'a> {
             root.make_dir(dir, name)?;
             // Nobody says what a directory is like that has no entry; this is the same on every machine.
             let key = Root::path_of(dir, name);
-            self.layer
-                .dirs
-                .insert(key, Pending::Entry(Box::new(Node::dir(0o755))));
-            Ok(())
+            self.settle_later(key, Pending::Entry(Box::new(Node::dir(0o755))))
         };
         root.dir_or_make(&parent, &mut make)
     }
@@ -317,9 +324,16 @@ impl<'a> Extractor<'a> {
     /// A directory or link is gone: what was known of paths through it no longer holds.
     fn drop_below(&mut self, path: &TreePath) {
         self.root.forget();
-        self.layer
-            .dirs
-            .retain(|key, _| key != path && !key.is_below(path));
+        // What is below stands together in the order of paths.
+        let from_here = self.layer.dirs.range(path.clone()..).map(|(key, _)| key);
+        let gone: Vec<TreePath> = from_here
+            .take_while(|key| key.as_bytes().starts_with(path.as_bytes()))
+            .filter(|key| *key == path || key.is_below(path))
+            .cloned()
+            .collect();
+        for key in gone {
+            self.layer.dirs.remove(&key);
+        }
     }
 
     /// Notes the time of a directory whose children are about to change.
@@ -327,22 +341,37 @@ impl<'a> Extractor<'a> {
         if !self.layer.dirs.contains_key(dir.path())
             && let Some(inode) = self.root.stat(dir, b".")?
         {
-            self.layer
-                .dirs
-                .insert(dir.path().clone(), Pending::Time(inode.node.mtime));
+            return self.settle_later(dir.path().clone(), Pending::Time(inode.node.mtime));
         }
         Ok(())
     }
 
     /// Notes that this layer has something at `path`.
     fn touch(&mut self, path: &TreePath) {
-        if self.below && self.layer.touched.insert(path.clone()) {
-            for above in path.ancestors() {
-                if !self.layer.touched.insert(above) {
-                    break;
-                }
+        if self.below {
+            let mut bytes = Some(path.as_bytes());
+            while let Some(path) = bytes
+                && self.layer.touched.insert(self.layer.key(path))
+            {
+                // The root has no slash and no bytes, and nothing above it.
+                let above = path.iter().rposition(|&c| c == b'/').unwrap_or(0);
+                bytes = (!path.is_empty()).then(|| &path[..above]);
             }
         }
+    }
+
+    /// Notes what a directory gets when the layer ends.
+    fn settle_later(&mut self, path: TreePath, pending: Pending) -> Result<()> {
+        self.layer.path_bytes += path.as_bytes().len() as u64;
+        let limit = self.files.metadata.opts.limits.directory_bytes;
+        Limits::check(
+            "directories",
+            "paths of directories",
+            self.layer.path_bytes,
+            limit,
+        )?;
+        self.layer.dirs.insert(path, pending);
+        Ok(())
     }
 
     /// Hides what lower layers have at `path`.
@@ -381,7 +410,7 @@ impl<'a> Extractor<'a> {
             let Some(old) = self.root.stat(&dir, &name)? else {
                 continue;
             };
-            if !self.layer.touched.contains(&path) {
+            if !self.layer.touched.contains(&self.layer.key(path.as_bytes())) {
                 self.replace(&dir, &name, &old)?;
             } else if old.node.is_dir() {
                 let inside = self.root.dir(&path)?;

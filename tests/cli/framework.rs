@@ -128,6 +128,7 @@ const CONTRACT: [(&str, &[&str]); 15] = [
         &[
             "--image",
             "--keep-dirlinks",
+            "--limit",
             "--uid-map",
             "--gid-map",
             "--rootless",
@@ -188,6 +189,7 @@ const CONTRACT: [(&str, &[&str]); 15] = [
         &[
             "--image",
             "--keep-dirlinks",
+            "--limit",
             "--uid-map",
             "--gid-map",
             "--rootless",

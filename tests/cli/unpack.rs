@@ -327,3 +327,46 @@ fn a_link_to_another_directory_does_not_take_that_ones_files_along() {
     env.umoci(["unpack", "--image", "img:ours", "ours"]).ok();
     assert_eq!(env.sh("ls ours/rootfs/t"), "f\ng\n");
 }
+
+#[test]
+fn limits_are_raised_and_lowered_by_name() {
+    let image = Image::new();
+    let run = |limit: &str, to: &str| {
+        image
+            .env
+            .umoci(["unpack", "--image", "img", "--rootless", "--limit", limit, to])
+    };
+    let line = run("layer=1000", "b").fails();
+    assert!(
+        line.ends_with("is over the limit of 1000 bytes (limit layer); --limit layer=BYTES raises it"),
+        "{line}"
+    );
+    for (limit, words) in [
+        ("layer", "a name, = and a number are wanted"),
+        ("layer=much", "a name, = and a number are wanted"),
+        ("zstd-window=9", "zstd-window is from 10 to 31, not 9"),
+        (
+            "size=1",
+            "no limit is called \"size\"; there are header, path, sparse, directories, zstd-window, layer",
+        ),
+    ] {
+        let line = run(limit, "b").fails();
+        assert!(line.contains(words), "{line}");
+    }
+    run("layer=10000000", "b").ok();
+    let raw = [
+        "raw",
+        "unpack",
+        "--image",
+        "img",
+        "--rootless",
+        "--limit",
+        "layer=1000",
+        "r",
+    ];
+    let output = image.env.umoci(raw);
+    assert!(
+        output.code == Some(1) && output.stderr.contains("(limit layer)"),
+        "{output:?}"
+    );
+}

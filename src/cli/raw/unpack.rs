@@ -5,7 +5,7 @@ use umoci::bundle::{UnpackOptions, unpack_into};
 use umoci::image::{Image, resolve_one};
 use umoci::progress::Monitor;
 
-use super::super::args::{IdMapArgs, ImageArg, positionals};
+use super::super::args::{IdMapArgs, ImageArg, LimitArgs, positionals};
 use super::super::failure::Outcome;
 use super::super::ui::Ui;
 
@@ -23,6 +23,8 @@ pub struct Unpack {
     /// keep symlinks to directories where a layer has a directory
     #[arg(long = "keep-dirlinks")]
     keep_dirlinks: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -35,6 +37,7 @@ impl Unpack {
         let options = UnpackOptions {
             id_map: self.id_map.get()?,
             keep_dirlinks: self.keep_dirlinks,
+            limits: self.limits.get()?,
             ..UnpackOptions::default()
         };
         let store = self.image.open(&image)?;

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Somebody who changes the tree while it is written or read.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Room, ways};
+use crate::support::Tar;
+
+/// Puts a link to `outside` in the place of `dir` and takes it away again, until told to stop.
+fn swap(dir: &Path, outside: &Path, stop: &AtomicBool) -> usize {
+    let aside = dir.with_extension("aside");
+    let mut swapped = 0;
+    while !stop.load(Ordering::Relaxed) {
+        if std::fs::rename(dir, &aside).is_ok() {
+            swapped += usize::from(symlink(outside, dir).is_ok());
+            let _ = std::fs::remove_file(dir);
+            let _ = std::fs::rename(&aside, dir);
+        }
+    }
+    swapped
+}
+
+/// Runs `work` while `dir` is swapped for a link.
+fn while_swapped(room: &Room, dir: &str, work: impl FnOnce()) -> usize {
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let attacker = scope.spawn(|| swap(&room.env.path(dir), &room.env.path("outside/dir"), &stop));
+        let running = Stop(&stop);
+        work();
+        drop(running);
+        attacker.join().expect("attacker")
+    })
+}
+
+#[test]
+fn a_directory_that_becomes_a_link_while_it_is_filled_leads_nowhere() {
+    let mut tar = Tar::new().list(&["d d"]);
+    for n in 0..300 {
+        tar = tar.list(&[
+            &format!("f d/{n}=x"),
+            &format!("d d/s{n}"),
+            &format!("f d/s{n}/f=y"),
+        ]);
+    }
+    let tar = tar.end();
+    for (who, resolver) in ways() {
+        let room = Room::new(who, resolver);
+        room.image(std::slice::from_ref(&tar));
+        // It may fail or not; nothing may come out of it.
+        let swapped = while_swapped(&room, "work/b/rootfs/d", || drop(room.unpack(&[])));
+        room.assert_untouched("race of an unpack");
+        assert!(swapped > 0, "nobody attacked");
+    }
+}
+
+#[test]
+fn a_directory_that_becomes_a_link_while_it_is_packed_gives_nothing_away() {
+    for (who, resolver) in ways() {
+        let room = Room::new(who, resolver);
+        room.env
+            .sh("echo betrayed >outside/dir/f1; cp -a outside/dir/f1 outside/dir/f2");
+        let room = room.begin_again();
+        room.image(&[Tar::new().list(&["d d"]).end()]);
+        room.unpack(&[]).ok();
+        let swapped = (0..3)
+            .map(|n| {
+                room.env.sh(&format!(
+                    "for i in $(seq 100); do echo {n} >work/b/rootfs/d/f$i; done"
+                ));
+                while_swapped(&room, "work/b/rootfs/d", || {
+                    drop(room.umoci(&["repack", "--image", "img:new", "b"]));
+                })
+            })
+            .sum::<usize>();
+        assert!(swapped > 0, "nobody attacked");
+        let found = room
+            .env
+            .sh("for b in work/img/blobs/sha256/*; do zcat -f $b | grep -l betrayed || true; done");
+        assert_eq!(found, "", "{who:?}, {resolver}");
+        room.assert_untouched("race of a repack");
+    }
+}
