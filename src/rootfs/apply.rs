@@ -48,6 +48,8 @@ struct Progress {
     touched: HashSet<TreePath>,
     /// Names of links that this layer wrote: what it hides below them was never meant to be hidden elsewhere.
     links: HashSet<TreePath>,
+    /// Hard links whose targets have not come so far, by path.
+    late: BTreeMap<TreePath, TreePath>,
     /// Metadata of directories that is set when the layer ends.
     dirs: BTreeMap<TreePath, Pending>,
 }
@@ -112,6 +114,7 @@ impl<'a> Extractor<'a> {
             read
         });
         files.outcome(read)?;
+        self.link_late()?;
         for (path, pending) in std::mem::take(&mut self.layer.dirs).into_iter().rev() {
             self.settle(&path, pending)
                 .context(|| format!("unpack entry {path}"))?;
@@ -148,7 +151,12 @@ impl<'a> Extractor<'a> {
             EntryBody::Whiteout => self.hide(&path),
             EntryBody::Node(node) if path.is_root() => self.root_entry(node),
             EntryBody::HardLink { .. } if path.is_root() => Err(root_type()),
-            EntryBody::HardLink { target } => self.hard_link(&path, &target),
+            EntryBody::HardLink { target } => {
+                if self.hard_link(&path, &target)? {
+                    return Ok(());
+                }
+                self.link_later(&path, target)
+            }
             EntryBody::Node(node) => self.node(&path, node, content, queue),
         }
     }
@@ -250,18 +258,15 @@ impl<'a> Extractor<'a> {
         }
     }
 
-    fn hard_link(&mut self, path: &TreePath, target: &TreePath) -> Result<()> {
-        let missing = || {
-            Error::new(
-                ErrorKind::NotFound,
-                format!("hard link to {target}, which does not exist"),
-            )
-        };
+    /// Gives `target` another name; `false` if it is not there.
+    fn hard_link(&mut self, path: &TreePath, target: &TreePath) -> Result<bool> {
         let (from, from_name) = match self.root.parent(target) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Err(missing()),
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(false),
             found => found?,
         };
-        let linked = self.root.stat(&from, &from_name)?.ok_or_else(missing)?;
+        let Some(linked) = self.root.stat(&from, &from_name)? else {
+            return Ok(false);
+        };
         if linked.node.is_dir() {
             return Err(Error::new(
                 ErrorKind::Corrupt,
@@ -274,13 +279,47 @@ impl<'a> Extractor<'a> {
         if let Some(old) = self.root.stat(&dir, name)? {
             if (old.dev, old.ino) == (linked.dev, linked.ino) {
                 self.touch(&key);
-                return Ok(());
+                return Ok(true);
             }
             self.replace(&dir, name, &old)?;
         }
         self.hold_time(&dir)?;
         self.root.hard_link((&from, &from_name), (&dir, name))?;
         self.touch(&key);
+        Ok(true)
+    }
+
+    /// Makes room for a hard link whose target may come later in this layer.
+    fn link_later(&mut self, path: &TreePath, target: TreePath) -> Result<()> {
+        let dir = self.make_parent(path)?;
+        let name = path.name();
+        if let Some(old) = self.root.stat(&dir, name)? {
+            self.replace(&dir, name, &old)?;
+        }
+        let key = Root::path_of(&dir, name);
+        self.touch(&key);
+        self.layer.late.insert(key, target);
+        Ok(())
+    }
+
+    /// Makes the hard links that came before their targets; those may be such links too.
+    fn link_late(&mut self) -> Result<()> {
+        while let Some(first) = self.layer.late.pop_first() {
+            let mut chain = vec![first];
+            while let Some((path, target)) = chain.pop() {
+                let linked = self
+                    .hard_link(&path, &target)
+                    .context(|| format!("unpack entry {path}"))?;
+                if linked {
+                    continue;
+                }
+                let Some(next) = self.layer.late.remove_entry(&target) else {
+                    let text = format!("unpack entry {path}: hard link to {target}, which does not exist");
+                    return Err(Error::new(ErrorKind::NotFound, text));
+                };
+                chain.extend([(path, target), next]);
+            }
+        }
         Ok(())
     }
 
@@ -296,6 +335,7 @@ impl<'a> Extractor<'a> {
             root.make_dir(dir, name)?;
             // Nobody says what a directory is like that has no entry; this is the same on every machine.
             let key = Root::path_of(dir, name);
+            self.layer.late.remove(&key);
             self.layer
                 .dirs
                 .insert(key, Pending::Entry(Box::new(Node::dir(0o755))));
@@ -320,6 +360,7 @@ impl<'a> Extractor<'a> {
         self.layer
             .dirs
             .retain(|key, _| key != path && !key.is_below(path));
+        self.layer.late.retain(|key, _| !key.is_below(path));
     }
 
     /// Notes the time of a directory whose children are about to change.
@@ -336,6 +377,7 @@ impl<'a> Extractor<'a> {
 
     /// Notes that this layer has something at `path`.
     fn touch(&mut self, path: &TreePath) {
+        self.layer.late.remove(path);
         if self.below && self.layer.touched.insert(path.clone()) {
             for above in path.ancestors() {
                 if !self.layer.touched.insert(above) {

@@ -3,12 +3,14 @@
 
 mod env;
 mod image;
+mod tar;
 mod tree;
 
 use std::path::{Path, PathBuf};
 
 pub use env::{Env, Output};
 pub use image::Image;
+pub use tar::Tar;
 pub use tree::Tree;
 
 /// Every Rust source below `dir`.
