@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Metadata of one name in a directory: read as an [`Inode`], written in the one order that keeps all of it.
 //!
-//! Order of writing: owner, mode (a change of owner clears set-id bits), extended attributes (a change of owner clears
-//! capabilities), times.
+//! Order of writing: owner (a change of it clears set-id bits and capabilities), extended attributes, mode (without u+w
+//! it refuses attributes to a plain user), times.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -105,7 +105,9 @@ impl Root {
         let names = self.xattr_names(dir, name)?;
         let path = proc_path(dir, name);
         read_values(&super::join(dir, name), names, |attribute, value| {
-            rustix::fs::lgetxattr(path.as_slice(), attribute, value)
+            self.lifted(dir, name, 0o400, || {
+                rustix::fs::lgetxattr(path.as_slice(), attribute, &mut *value)
+            })
         })
     }
 
@@ -121,7 +123,9 @@ impl Root {
         let names = self.xattr_names(dir, name)?;
         let path = proc_path(dir, name);
         clear(&super::join(dir, name), &names, keep, |attribute| {
-            rustix::fs::lremovexattr(path.as_slice(), attribute)
+            self.lifted(dir, name, 0o200, || {
+                rustix::fs::lremovexattr(path.as_slice(), attribute)
+            })
         })
     }
 
@@ -135,7 +139,8 @@ impl Root {
     ) -> Result<XattrSet> {
         let path = proc_path(dir, name);
         let set = || rustix::fs::lsetxattr(path.as_slice(), attribute, value, XattrFlags::empty());
-        xattr_set(self.permitted(dir, set), &super::join(dir, name), attribute)
+        let result = self.lifted(dir, name, 0o200, set);
+        xattr_set(result, &super::join(dir, name), attribute)
     }
 
     /// Sets the owner of `name` in `dir`, links not followed.

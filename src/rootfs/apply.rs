@@ -480,13 +480,14 @@ impl<'a> Extractor<'a> {
         match pending {
             Pending::Time(time) => on.set_times(time),
             Pending::Entry(node) => {
-                self.root.settle(path);
                 let metadata = &self.files.metadata;
                 metadata.set_owner(&on, &node)?;
                 // Attributes and times before the mode, which may lock us out.
                 on.clear_xattrs(&node.xattrs)?;
                 metadata.set_xattrs(&on, &node)?;
                 on.set_times(node.mtime)?;
+                // What was added to the mode until now must not be taken back later.
+                self.root.settle(path);
                 let (above, name) = self.root.parent(path)?;
                 self.root.chmod(&above, &name, node.mode)
             }

@@ -2,3 +2,4 @@
 //! File systems exactly right: whatever a layer or a tree holds, it is the same on the other side.
 
 mod layers;
+mod trees;
