@@ -87,6 +87,7 @@ impl Root {
                     sec: stat.st_mtime,
                     nsec: stat.st_mtime_nsec as u32,
                 },
+                atime: None,
                 xattrs: Xattrs::new(),
             },
             size,
@@ -170,9 +171,11 @@ impl Root {
             .context(|| "chmod")
     }
 
-    /// Sets access and modification time of `name` in `dir`, links not followed.
-    pub(crate) fn set_times(&self, dir: &Dir, name: &[u8], time: Time) -> Result<()> {
-        let set = || rustix::fs::utimensat(dir, name, &timestamps(time), AtFlags::SYMLINK_NOFOLLOW);
+    /// Sets access time (that of modification if there is none) and modification time of `name` in `dir`, links not
+    /// followed.
+    pub(crate) fn set_times(&self, dir: &Dir, name: &[u8], atime: Option<Time>, mtime: Time) -> Result<()> {
+        let times = timestamps(atime, mtime);
+        let set = || rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW);
         self.permitted(dir, set)
             .map_err(|e| here(e, &super::join(dir, name)))
             .context(|| "set times")
@@ -198,8 +201,8 @@ pub(crate) trait Attributes {
     fn clear_xattrs(&self, keep: &Xattrs) -> Result<()>;
     /// Sets one extended attribute.
     fn set_xattr(&self, attribute: &[u8], value: &[u8]) -> Result<XattrSet>;
-    /// Sets access and modification time.
-    fn set_times(&self, time: Time) -> Result<()>;
+    /// Sets access time (that of modification if there is none) and modification time.
+    fn set_times(&self, atime: Option<Time>, mtime: Time) -> Result<()>;
 }
 
 /// A name in a directory of a tree, never followed.
@@ -235,8 +238,8 @@ impl Attributes for Named<'_> {
         self.root.set_xattr(self.dir, self.name, attribute, value)
     }
 
-    fn set_times(&self, time: Time) -> Result<()> {
-        self.root.set_times(self.dir, self.name, time)
+    fn set_times(&self, atime: Option<Time>, mtime: Time) -> Result<()> {
+        self.root.set_times(self.dir, self.name, atime, mtime)
     }
 }
 
@@ -337,14 +340,14 @@ pub(super) fn chowned(result: rustix::io::Result<()>, path: &TreePath, uid: u32,
 }
 
 /// Both times as the kernel wants them.
-pub(super) fn timestamps(time: Time) -> Timestamps {
-    let spec = Timespec {
+pub(super) fn timestamps(atime: Option<Time>, mtime: Time) -> Timestamps {
+    let spec = |time: Time| Timespec {
         tv_sec: time.sec,
         tv_nsec: time.nsec.into(),
     };
     Timestamps {
-        last_access: spec,
-        last_modification: spec,
+        last_access: spec(atime.unwrap_or(mtime)),
+        last_modification: spec(mtime),
     }
 }
 

@@ -95,7 +95,7 @@ impl<'a> Extractor<'a> {
         };
         self.files.metadata.set_owner(&on, &Node::dir(0o755))?;
         on.chmod(0o755)?;
-        on.set_times(Time::EPOCH)
+        on.set_times(None, Time::EPOCH)
     }
 
     /// Applies one layer, to the end of its archive.
@@ -478,14 +478,14 @@ impl<'a> Extractor<'a> {
             name: b".",
         };
         match pending {
-            Pending::Time(time) => on.set_times(time),
+            Pending::Time(time) => on.set_times(None, time),
             Pending::Entry(node) => {
                 let metadata = &self.files.metadata;
                 metadata.set_owner(&on, &node)?;
                 // Attributes and times before the mode, which may lock us out.
                 on.clear_xattrs(&node.xattrs)?;
                 metadata.set_xattrs(&on, &node)?;
-                on.set_times(node.mtime)?;
+                on.set_times(node.atime, node.mtime)?;
                 // What was added to the mode until now must not be taken back later.
                 self.root.settle(path);
                 let (above, name) = self.root.parent(path)?;
@@ -543,6 +543,7 @@ mod tests {
                 sec: 1_000_000_000,
                 nsec: 0,
             },
+            atime: None,
             xattrs: Xattrs::new(),
         };
         let name = path(name);

@@ -44,7 +44,7 @@ impl<'a> Metadata<'a> {
         if !matches!(node.kind, NodeKind::Symlink { .. }) {
             on.chmod(node.mode)?;
         }
-        on.set_times(node.mtime)
+        on.set_times(node.atime, node.mtime)
     }
 
     /// Sets the owner, unless nobody may.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, makedev};
@@ -523,5 +524,162 @@ fn a_plain_user_changes_read_only_directories_as_later_layers_say() {
             want.insert("user.new".to_owned(), b"2".to_vec());
         }
         assert_eq!((entry.mode, &entry.xattrs), (mode, &want), "{name}");
+    }
+}
+
+/// Adds `tar` to `img:latest` as it is.
+fn add_layer(env: &Env, tar: Tar) {
+    env.write("layer.tar", tar.end());
+    env.umoci(["raw", "add-layer", "--image", "img", "layer.tar"])
+        .ok();
+}
+
+fn blank() -> Option<Env> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let env = Env::in_memory();
+    env.umoci(["init", "--layout", "img"]).ok();
+    env.umoci(["new", "--image", "img"]).ok();
+    Some(env)
+}
+
+#[test]
+fn times_of_a_layer_are_kept_to_the_nanosecond_whatever_is_made_later() {
+    let Some(env) = blank() else { return };
+    let mut tar = Tar::new();
+    let records: [(&str, &[u8]); 2] = [("mtime", b"-5.000000001"), ("atime", b"8589934592.999999999")];
+    for (name, flag) in [
+        (&b"."[..], b'5'),
+        (b"d", b'5'),
+        (b"d/f", b'0'),
+        (b"d/e", b'5'),
+        (b"l", b'2'),
+        (b"p", b'6'),
+        (b"c", b'3'),
+    ] {
+        tar = tar
+            .pax(&records)
+            .entry(name, flag, b"", |b| b[157..162].copy_from_slice(b"to/no"));
+    }
+    let large = vec![b'x'; 400_000];
+    tar = tar.pax(&records).entry(b"large", b'0', &large, |_| ());
+    add_layer(&env, tar);
+    // Children that come and go later leave the time of a directory alone.
+    add_layer(
+        &env,
+        Tar::new().list(&["f d/later=1", "w d/f", "h d/e/link=large", "o d/e", "f top=1"]),
+    );
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    env.umoci(["raw", "unpack", "--image", "img", "r"]).ok();
+    for tree in ["b/rootfs", "r"] {
+        for name in [".", "d", "d/e", "l", "p", "c", "large"] {
+            let meta = std::fs::symlink_metadata(env.path(tree).join(name)).expect(name);
+            assert_eq!(
+                (meta.mtime(), meta.mtime_nsec()),
+                (-6, 999_999_999),
+                "{tree}/{name}"
+            );
+            if matches!(name, "p" | "c" | "large") {
+                let atime = (meta.atime(), meta.atime_nsec());
+                assert_eq!(atime, (8_589_934_592, 999_999_999), "{tree}/{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_layer_says_of_extended_attributes_is_done_but_for_those_of_the_host() {
+    let Some(env) = blank() else { return };
+    let big = vec![0xa5; 65_536];
+    let records: [(&str, &[u8]); 6] = [
+        ("SCHILY.xattr.security.selinux", b"image_t"),
+        ("SCHILY.xattr.system.nfs4_acl", b"x"),
+        ("SCHILY.xattr.user.big", &big),
+        ("SCHILY.xattr.user.empty", b""),
+        ("SCHILY.xattr.trusted.overlay.opaque", b"y"),
+        ("LIBARCHIVE.xattr.user.lib", b"AA=="),
+    ];
+    let tar = Tar::new().pax(&records).entry(b"f", b'0', b"x", |_| ());
+    add_layer(&env, tar.pax(&records).entry(b"d", b'5', b"", |_| ()));
+    let out = env.umoci(["unpack", "--image", "img", "b"]);
+    for name in ["security.selinux", "system.nfs4_acl"] {
+        assert!(
+            out.stderr
+                .contains(&format!("xattr{{f}} ignoring forbidden xattr \"{name}\"")),
+            "{}",
+            out.stderr
+        );
+    }
+    out.ok();
+    let tree = Tree::read(&env.path("b/rootfs"));
+    for name in ["f", "d"] {
+        let xattrs = &tree.0[Path::new(name)].xattrs;
+        let names: Vec<&str> = xattrs.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            ["trusted.overlay.opaque", "user.big", "user.empty", "user.lib"],
+            "{name}"
+        );
+        assert!(xattrs["user.big"] == big && xattrs["user.lib"] == [0] && xattrs["user.empty"].is_empty());
+    }
+    env.umoci(["repack", "--image", "img:same", "b"]).ok();
+    assert!(was_empty(&env, "same"));
+    // A layer cannot hold an empty value.
+    env.sh("touch b/rootfs/f b/rootfs/d");
+    let out = env.umoci(["repack", "--image", "img:new", "b"]);
+    assert!(
+        out.stderr
+            .contains("a layer cannot hold the empty value of \"user.empty\""),
+        "{}",
+        out.stderr
+    );
+    out.ok();
+    env.umoci(["raw", "unpack", "--image", "img:new", "r"]).ok();
+    let packed = changed(&Tree::read(&env.path("b/rootfs")), |_, e| {
+        e.xattrs.remove("user.empty");
+    });
+    Tree::read(&env.path("r")).assert_same(&packed, "packed");
+    // A user's attribute on a link is what the kernel refuses everybody.
+    let tar = Tar::new().pax(&[("SCHILY.xattr.user.x", b"y")]);
+    add_layer(&env, tar.entry(b"l", b'2', b"", |b| b[157] = b't'));
+    let out = env.umoci(["unpack", "--image", "img", "c"]);
+    assert_eq!(out.code, Some(1));
+    let why = "unpack entry l: set extended attribute \"user.x\": operation not permitted";
+    assert!(out.stderr.contains(why), "{}", out.stderr);
+}
+
+#[test]
+fn an_edit_of_one_name_of_a_file_leaves_all_names_one_file() {
+    let Some(env) = blank() else { return };
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    env.sh("cd b/rootfs; mkdir d z; echo 1 >d/m; ln d/m a; ln d/m z/z; ln -s to s; ln s d/s; find . -exec touch -hd @5 {} +");
+    env.umoci(["repack", "--refresh-bundle", "--image", "img", "b"])
+        .ok();
+    for (what, script) in [
+        ("written in place", "echo 2 >d/m"),
+        ("appended to by its last name", "echo 3 >>z/z"),
+        ("another mode", "chmod 4711 a"),
+        ("another owner", "chown 7:8 z/z"),
+        ("another time", "touch -d @77 d/m"),
+        ("an attribute", "setfattr -n user.x -v y a"),
+        ("no attribute", "setfattr -x user.x z/z"),
+        ("the time of a link", "touch -hd @78 d/s"),
+        ("one name less", "rm d/m"),
+        ("one name more", "ln a d/n"),
+        ("a name moved", "mv a z/a"),
+        ("a name replaced by a copy", "cp -p z/a c; mv c z/a"),
+        ("and linked again", "ln -f z/z z/a"),
+        (
+            "all names replaced",
+            "echo 9 >n; ln -f n z/a; ln -f n z/z; ln -f n d/n; rm n",
+        ),
+    ] {
+        env.sh(&format!("cd b/rootfs; {script}"));
+        env.umoci(["repack", "--refresh-bundle", "--image", "img", "b"])
+            .ok();
+        env.umoci(["raw", "unpack", "--image", "img", "r"]).ok();
+        Tree::read(&env.path("r")).assert_same(&Tree::read(&env.path("b/rootfs")), what);
+        env.sh("rm -r r");
     }
 }
