@@ -58,7 +58,8 @@ fn tar() -> Vec<u8> {
     let content = text(FILE);
     let mut out = LayerWriter::new(Vec::new(), b".");
     for n in 0..FILES {
-        out.node(&path(n), &node(), &mut content.as_slice()).expect("entry");
+        out.node(&path(n), &node(), &mut content.as_slice())
+            .expect("entry");
     }
     out.finish().expect("tar")
 }
@@ -105,13 +106,15 @@ fn encoded(text: &[u8], compression: Compression) -> Vec<u8> {
 fn decompress(bencher: Bencher, compression: Compression) {
     let blob = encoded(&text(16 * MIB), compression);
     let bencher = bencher.counter(BytesCount::new(16 * MIB));
-    bencher.with_inputs(|| Cursor::new(blob.clone())).bench_values(|blob| {
-        let stream = LayerStream::open(blob, compression, Algorithm::Sha256, &Limits::default());
-        let mut stream = stream.expect("stream");
-        let mut buffer = vec![0; MIB];
-        while stream.read(&mut buffer).expect("read") > 0 {}
-        stream.finish().expect("finish")
-    });
+    bencher
+        .with_inputs(|| Cursor::new(blob.clone()))
+        .bench_values(|blob| {
+            let stream = LayerStream::open(blob, compression, Algorithm::Sha256, &Limits::default());
+            let mut stream = stream.expect("stream");
+            let mut buffer = vec![0; MIB];
+            while stream.read(&mut buffer).expect("read") > 0 {}
+            stream.finish().expect("finish")
+        });
 }
 
 fn extract(tar: &[u8], to: &Path) {
@@ -181,7 +184,9 @@ fn mtree_parse(bencher: Bencher) {
 
 fn manifest(store: &Store, layers: usize) -> Vec<u8> {
     let mut txn = store.begin("bench").expect("begin");
-    let config = txn.put(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG).expect("config");
+    let config = txn
+        .put(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG)
+        .expect("config");
     let layer = |n: usize| txn.put(&n.to_le_bytes(), MediaType::LAYER).expect("layer");
     let layers = (0..layers).map(layer).collect();
     txn.commit().expect("commit");
@@ -214,7 +219,10 @@ fn index_insert(bencher: Bencher) {
         let mut manifest: Manifest = json::parse(&bytes).expect("manifest");
         manifest.annotations.insert("n".to_owned(), n.to_string());
         let descriptor = txn.put(&json::to_bytes(&manifest).expect("JSON"), MediaType::MANIFEST);
-        txn.set_ref(&format!("tag-{n}").parse().expect("name"), descriptor.expect("manifest"));
+        txn.set_ref(
+            &format!("tag-{n}").parse().expect("name"),
+            descriptor.expect("manifest"),
+        );
         txn.commit().expect("commit");
     });
 }

@@ -19,10 +19,10 @@ const TIMES: [i64; 8] = [
     -1,
     -2_000_000_000,
     0,
-    0o17777777777,
+    0o17_777_777_777,
     1 << 31,
     1 << 32,
-    0o77777777777,
+    0o77_777_777_777,
     1 << 33,
 ];
 
@@ -396,7 +396,7 @@ fn rootless(tree: &Tree, (uid, gid): (u32, u32), privileged: bool) -> Tree {
             e.xattrs.insert("user.rootlesscontainers".to_owned(), value);
         }
         if e.kind == "device" {
-            e.kind = "file".to_owned();
+            "file".clone_into(&mut e.kind);
             e.content = umoci::digest::Digest::sha256(b"").to_string();
         }
         e.owner = (uid, gid);
@@ -411,7 +411,7 @@ fn rootless(tree: &Tree, (uid, gid): (u32, u32), privileged: bool) -> Tree {
 fn from_rootless(tree: &Tree, privileged: bool) -> Tree {
     changed(tree, |_, e| {
         if e.kind == "device" {
-            e.kind = "file".to_owned();
+            "file".clone_into(&mut e.kind);
             e.content = umoci::digest::Digest::sha256(b"").to_string();
         }
         if matches!(e.kind.as_str(), "link" | "fifo") {
