@@ -49,6 +49,7 @@ fn node() -> Node {
             sec: 1_000_000_000,
             nsec: 0,
         },
+        atime: None,
         xattrs: Xattrs::new(),
     }
 }

@@ -201,6 +201,8 @@ pub struct Node {
     pub gid: u32,
     /// Time of last change of the content.
     pub mtime: Time,
+    /// Time of last access, where a layer says one; a scan of a disk does not ask for it.
+    pub atime: Option<Time>,
     /// Extended attributes.
     pub xattrs: Xattrs,
 }
@@ -214,6 +216,7 @@ impl Node {
             uid: 0,
             gid: 0,
             mtime: Time::EPOCH,
+            atime: None,
             xattrs: Xattrs::new(),
         }
     }

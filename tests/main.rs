@@ -8,6 +8,7 @@ mod architecture;
 mod cli;
 mod compat;
 mod crash;
+mod fidelity;
 mod hostile;
 mod processes;
 mod support;

@@ -12,7 +12,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Result, ResultExt};
 use crate::fs::Root;
 use crate::mtree::{Difference, Header, Keyword, Keywords, Mtree, compare};
-use crate::node::{Change, Inode, NodeKind, TreePath};
+use crate::node::{Change, ChangeKind, Inode, NodeKind, TreePath};
 use crate::progress::{Counter, Monitor, Task};
 use crate::rootfs::{FileDigests, Seen, survey};
 
@@ -100,8 +100,13 @@ pub(super) fn changes(
     let stat_cache = bundle.stat_cache(manifest);
     let cache = StatCache::begin(Some(&stat_cache), stat_cache.clone(), &text);
     let suspects = Mutex::new(Vec::new());
+    let linked = Mutex::new(Vec::new());
     survey(root, |mut seen| {
         task.advance(0);
+        if let Some(file) = linked_file(&seen.inode) {
+            let mut linked = linked.lock().unwrap_or_else(PoisonError::into_inner);
+            linked.push((file, seen.path.clone()));
+        }
         if !cache.holds(&seen.path, &seen.inode) {
             seen.inode.node.xattrs = seen.xattrs()?;
             let mut suspects = suspects.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,11 +143,35 @@ pub(super) fn changes(
     }
     drop(held);
     cache.save(&text, total.into_inner());
+    // A layer that has one name of a file has all of them, else they would be two files when it is unpacked.
+    let split: HashSet<(u64, u64)> = suspects
+        .iter()
+        .filter(|(path, _)| differing.contains(path))
+        .filter_map(|(_, inode)| linked_file(inode))
+        .collect();
+    let linked = linked.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let others = linked
+        .into_iter()
+        .filter(|(file, path)| split.contains(file) && !differing.contains(path));
+    let others: Vec<Change> = others
+        .map(|(_, path)| Change {
+            path,
+            kind: ChangeKind::Modified,
+        })
+        .collect();
     let change = |d: Difference| Change {
         path: d.path,
         kind: d.kind,
     };
-    Ok(found.into_iter().map(change).collect())
+    let mut out: Vec<Change> = found.into_iter().map(change).collect();
+    out.extend(others);
+    out.sort_unstable();
+    Ok(out)
+}
+
+/// Which file it is, if it may have several names.
+fn linked_file(inode: &Inode) -> Option<(u64, u64)> {
+    (inode.nlink > 1 && !inode.node.is_dir()).then_some((inode.dev, inode.ino))
 }
 
 fn sha256(root: &Root, path: &TreePath, task: &dyn Task, monitor: &dyn Monitor) -> Result<Digest> {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tests of what each job reads: every byte once, or not at all.
 
-use std::fs;
-
 use super::*;
 use crate::fs::IdMap;
 use crate::image::{Edit, Image, NewLayer, Target, resolve_one, stat};
@@ -38,7 +36,7 @@ fn unpack_reads_and_hashes_all_once_and_stat_no_layer() {
     let tag: RefName = "a".parse().expect("tag");
     // Small files, one that is written as it is read, and one with a hole.
     let source = dir.path().join("tree");
-    fs::create_dir(&source).expect("mkdir");
+    std::fs::create_dir(&source).expect("mkdir");
     let mut total = 0;
     for (name, content) in [
         ("empty", Vec::new()),
@@ -47,7 +45,7 @@ fn unpack_reads_and_hashes_all_once_and_stat_no_layer() {
         ("hole", [vec![0; 600_000], vec![1; 1000]].concat()),
     ] {
         total += content.len() as u64;
-        fs::write(source.join(name), content).expect("write");
+        std::fs::write(source.join(name), content).expect("write");
     }
     let mut txn = store.begin("test").expect("begin");
     let mut edit = Edit::blank("2026-01-02T03:04:05Z".to_owned());
@@ -78,12 +76,12 @@ fn unpack_reads_and_hashes_all_once_and_stat_no_layer() {
         assert_eq!(recorder.get(counter), want, "{counter:?}");
     }
     for name in ["empty", "small", "large", "hole"] {
-        let read = |dir: &Path| fs::read(dir.join(name)).expect(name);
+        let read = |dir: &Path| std::fs::read(dir.join(name)).expect(name);
         assert!(read(&bundle.rootfs()) == read(&source), "{name}");
     }
     // A layer that is no archive at all makes no difference to `stat`.
     let layer = image.manifest.value.layers[0].digest;
-    fs::write(
+    std::fs::write(
         dir.path().join("layout/blobs/sha256").join(layer.encoded()),
         vec![0; stored as usize],
     )
@@ -116,11 +114,11 @@ fn a_tar_that_the_store_has_a_layer_of_is_not_compressed_again() {
     assert!(write(Compression::Zstd, "c").compressed, "another compression");
     // A blob that is not what it should be is not used; it is mended.
     let blob = path.join("blobs/sha256").join(first.descriptor.digest.encoded());
-    let good = fs::read(&blob).expect("blob");
-    fs::write(&blob, vec![1; good.len()]).expect("damage");
+    let good = std::fs::read(&blob).expect("blob");
+    std::fs::write(&blob, vec![1; good.len()]).expect("damage");
     assert!(write(Compression::Gzip, "d").compressed);
-    assert!(fs::read(&blob).expect("blob") == good);
-    fs::remove_dir_all(path.join(".umoci")).expect("forget");
+    assert!(std::fs::read(&blob).expect("blob") == good);
+    std::fs::remove_dir_all(path.join(".umoci")).expect("forget");
     assert!(write(Compression::Gzip, "e").compressed, "nothing is known");
 }
 

@@ -38,7 +38,6 @@ impl Unpack {
             keep_dirlinks: self.keep_dirlinks,
             limits: self.limits.get()?,
             header: super::mtree_header(),
-            ..UnpackOptions::default()
         };
         let store = self.image.open(&image)?;
         let _reading = store.reading();

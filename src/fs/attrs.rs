@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Metadata of one name in a directory: read as an [`Inode`], written in the one order that keeps all of it.
 //!
-//! Order of writing: owner, mode (a change of owner clears set-id bits), extended attributes (a change of owner clears
-//! capabilities), times.
+//! Order of writing: owner (a change of it clears set-id bits and capabilities), extended attributes, mode (without u+w
+//! it refuses attributes to a plain user), times.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -87,6 +87,7 @@ impl Root {
                     sec: stat.st_mtime,
                     nsec: stat.st_mtime_nsec as u32,
                 },
+                atime: None,
                 xattrs: Xattrs::new(),
             },
             size,
@@ -105,7 +106,9 @@ impl Root {
         let names = self.xattr_names(dir, name)?;
         let path = proc_path(dir, name);
         read_values(&super::join(dir, name), names, |attribute, value| {
-            rustix::fs::lgetxattr(path.as_slice(), attribute, value)
+            self.lifted(dir, name, 0o400, || {
+                rustix::fs::lgetxattr(path.as_slice(), attribute, &mut *value)
+            })
         })
     }
 
@@ -121,7 +124,9 @@ impl Root {
         let names = self.xattr_names(dir, name)?;
         let path = proc_path(dir, name);
         clear(&super::join(dir, name), &names, keep, |attribute| {
-            rustix::fs::lremovexattr(path.as_slice(), attribute)
+            self.lifted(dir, name, 0o200, || {
+                rustix::fs::lremovexattr(path.as_slice(), attribute)
+            })
         })
     }
 
@@ -135,7 +140,8 @@ impl Root {
     ) -> Result<XattrSet> {
         let path = proc_path(dir, name);
         let set = || rustix::fs::lsetxattr(path.as_slice(), attribute, value, XattrFlags::empty());
-        xattr_set(self.permitted(dir, set), &super::join(dir, name), attribute)
+        let result = self.lifted(dir, name, 0o200, set);
+        xattr_set(result, &super::join(dir, name), attribute)
     }
 
     /// Sets the owner of `name` in `dir`, links not followed.
@@ -165,9 +171,11 @@ impl Root {
             .context(|| "chmod")
     }
 
-    /// Sets access and modification time of `name` in `dir`, links not followed.
-    pub(crate) fn set_times(&self, dir: &Dir, name: &[u8], time: Time) -> Result<()> {
-        let set = || rustix::fs::utimensat(dir, name, &timestamps(time), AtFlags::SYMLINK_NOFOLLOW);
+    /// Sets access time (that of modification if there is none) and modification time of `name` in `dir`, links not
+    /// followed.
+    pub(crate) fn set_times(&self, dir: &Dir, name: &[u8], atime: Option<Time>, mtime: Time) -> Result<()> {
+        let times = timestamps(atime, mtime);
+        let set = || rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW);
         self.permitted(dir, set)
             .map_err(|e| here(e, &super::join(dir, name)))
             .context(|| "set times")
@@ -193,8 +201,8 @@ pub(crate) trait Attributes {
     fn clear_xattrs(&self, keep: &Xattrs) -> Result<()>;
     /// Sets one extended attribute.
     fn set_xattr(&self, attribute: &[u8], value: &[u8]) -> Result<XattrSet>;
-    /// Sets access and modification time.
-    fn set_times(&self, time: Time) -> Result<()>;
+    /// Sets access time (that of modification if there is none) and modification time.
+    fn set_times(&self, atime: Option<Time>, mtime: Time) -> Result<()>;
 }
 
 /// A name in a directory of a tree, never followed.
@@ -230,8 +238,8 @@ impl Attributes for Named<'_> {
         self.root.set_xattr(self.dir, self.name, attribute, value)
     }
 
-    fn set_times(&self, time: Time) -> Result<()> {
-        self.root.set_times(self.dir, self.name, time)
+    fn set_times(&self, atime: Option<Time>, mtime: Time) -> Result<()> {
+        self.root.set_times(self.dir, self.name, atime, mtime)
     }
 }
 
@@ -332,14 +340,14 @@ pub(super) fn chowned(result: rustix::io::Result<()>, path: &TreePath, uid: u32,
 }
 
 /// Both times as the kernel wants them.
-pub(super) fn timestamps(time: Time) -> Timestamps {
-    let spec = Timespec {
+pub(super) fn timestamps(atime: Option<Time>, mtime: Time) -> Timestamps {
+    let spec = |time: Time| Timespec {
         tv_sec: time.sec,
         tv_nsec: time.nsec.into(),
     };
     Timestamps {
-        last_access: spec,
-        last_modification: spec,
+        last_access: spec(atime.unwrap_or(mtime)),
+        last_modification: spec(mtime),
     }
 }
 

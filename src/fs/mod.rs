@@ -17,7 +17,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 pub(crate) use attrs::{Attributes, Named};
@@ -34,7 +34,7 @@ pub use sys::{
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::{Node, NodeKind, TreePath};
-use resolve::{here, missing};
+use resolve::here;
 
 /// A directory that stands for `/`. Threads may share it.
 #[derive(Debug)]
@@ -112,6 +112,33 @@ impl Root {
         }
     }
 
+    /// Runs an operation on `name` in `dir`, again with the permissions `bits` for its owner while it runs, if it was
+    /// refused.
+    fn lifted<T>(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        bits: u32,
+        mut run: impl FnMut() -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<T> {
+        match self.permitted(dir, &mut run) {
+            Err(Errno::ACCESS) if self.unprivileged => {}
+            result => return result,
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+        let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            return Err(Errno::ACCESS);
+        }
+        let mode = stat.st_mode & 0o7777;
+        let chmod = |mode| rustix::fs::chmod(attrs::fd_path(&fd).as_slice(), Mode::from_raw_mode(mode));
+        chmod(mode | bits)?;
+        let result = run();
+        chmod(mode)?;
+        result
+    }
+
     /// Adds u+rwx to a directory until [`Root::restore`]; `false` if it has them.
     fn permit(&self, dir: &Dir) -> rustix::io::Result<bool> {
         let mut opened = self.opened();
@@ -173,18 +200,8 @@ impl Root {
         let path = join(dir, name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(dir, name, flags, Mode::empty());
-        let fd = match self.permitted(dir, open) {
-            // The file itself refuses its owner.
-            Err(Errno::ACCESS) if self.unprivileged => {
-                let mode = self.stat(dir, name)?.ok_or_else(|| missing(&path))?.node.mode;
-                self.chmod(dir, name, mode | 0o400)?;
-                let fd = open();
-                self.chmod(dir, name, mode)?;
-                fd
-            }
-            result => result,
-        };
-        let file = File::from(fd.map_err(|e| here(e, &path)).context(|| "open")?);
+        let fd = self.lifted(dir, name, 0o400, open).map_err(|e| here(e, &path));
+        let file = File::from(fd.context(|| "open")?);
         if !file.metadata().context(|| path.to_string())?.is_file() {
             return Err(Error::new(
                 ErrorKind::Invalid,

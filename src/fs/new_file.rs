@@ -91,8 +91,8 @@ impl Attributes for NewFile {
         attrs::xattr_set(set, &self.path, name)
     }
 
-    fn set_times(&self, time: Time) -> Result<()> {
-        rustix::fs::futimens(&self.file, &attrs::timestamps(time))
+    fn set_times(&self, atime: Option<Time>, mtime: Time) -> Result<()> {
+        rustix::fs::futimens(&self.file, &attrs::timestamps(atime, mtime))
             .map_err(|e| here(e, &self.path))
             .context(|| "set times")
     }

@@ -316,12 +316,23 @@ mod tests {
         }
         let padded = [encode(Compression::Gzip, b"x"), vec![0; 1000]].concat();
         assert_eq!(decode(Compression::Gzip, padded).expect("padded"), b"x");
-        let skippable = [
-            &[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9][..],
-            &encode(Compression::Zstd, b"x"),
+        let skippable = |kind| [kind, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9];
+        let frame = |bytes| encode(Compression::Zstd, bytes);
+        let frames = [
+            &skippable(0x50)[..],
+            &frame(b"x"),
+            &skippable(0x5f),
+            &frame(b""),
+            &frame(b"y"),
+            &skippable(0x57),
         ]
         .concat();
-        assert_eq!(decode(Compression::Zstd, skippable).expect("skippable"), b"x");
+        assert_eq!(decode(Compression::Zstd, frames).expect("skippable"), b"xy");
+        let members = [b"", &b"x"[..], b"", b"y"].map(|bytes| encode(Compression::Gzip, bytes));
+        assert_eq!(
+            decode(Compression::Gzip, members.concat()).expect("empty members"),
+            b"xy"
+        );
     }
 
     #[test]

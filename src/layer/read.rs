@@ -317,12 +317,16 @@ impl<R: Read> LayerReader<R> {
             };
             u32::try_from(id).map_err(|_| bad(format!("{key} out of range: {id}")))
         };
+        let whole = |sec| Time { sec, nsec: 0 };
         let mtime = match extended.get(b"mtime") {
-            Some(text) => pax_time(text)?,
-            None => Time {
-                sec: number(&old.mtime, "mtime")?,
-                nsec: 0,
-            },
+            Some(text) => pax_time("mtime", text)?,
+            None => whole(number(&old.mtime, "mtime")?),
+        };
+        // Where the header has one, some writers left something else there.
+        let atime = match (extended.get(b"atime"), header_atime(header)) {
+            (Some(text), _) => Some(pax_time("atime", text)?),
+            (None, Some(field)) => number(field, "atime").ok().map(whole),
+            (None, None) => None,
         };
         Ok(EntryBody::Node(Node {
             kind,
@@ -330,6 +334,7 @@ impl<R: Read> LayerReader<R> {
             uid: id(&old.uid, "uid")?,
             gid: id(&old.gid, "gid")?,
             mtime,
+            atime,
             xattrs: xattrs(extended)?,
         }))
     }
@@ -544,6 +549,16 @@ fn header_name(header: &Header) -> Vec<u8> {
     }
 }
 
+/// The field of the time of last access, in the dialects that have one; GNU leaves it empty mostly.
+fn header_atime(header: &Header) -> Option<&[u8]> {
+    let block = header.as_bytes();
+    match &block[257..265] {
+        b"ustar  \0" => Some(&block[345..357]).filter(|field| field[0] != 0),
+        magic if magic.starts_with(b"ustar\0") && block[508..] == *b"tar\0" => Some(&block[476..488]),
+        _ => None,
+    }
+}
+
 /// A number of a header: octal with spaces and NULs around it, or base 256 with its sign. An empty field is 0.
 fn number(field: &[u8], what: &str) -> Result<i64> {
     let invalid = || bad(format!("invalid {what} in a tar header"));
@@ -593,8 +608,8 @@ fn pairs<'a>(numbers: impl Iterator<Item = &'a [u8]>) -> Result<VecDeque<(u64, u
 }
 
 /// `[-]seconds[.fraction]`; a fraction counts away from zero, so a negative one borrows a second.
-fn pax_time(text: &[u8]) -> Result<Time> {
-    let invalid = || bad(format!("invalid PAX mtime: {:?}", String::from_utf8_lossy(text)));
+fn pax_time(key: &str, text: &[u8]) -> Result<Time> {
+    let invalid = || bad(format!("invalid PAX {key}: {:?}", String::from_utf8_lossy(text)));
     let text = std::str::from_utf8(text).map_err(|_| invalid())?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let negative = whole.starts_with('-');

@@ -372,6 +372,7 @@ mod tests {
             uid: 0,
             gid: 0,
             mtime: Time { sec: mtime, nsec: 0 },
+            atime: None,
             xattrs: Xattrs::new(),
         }
     }
@@ -554,7 +555,7 @@ mod tests {
             proptest::prop_assume!(!path.is_root() && !hidden);
             let xattrs: Xattrs = attributes.into_iter().map(|(k, v)| (k.into_bytes(), v)).collect();
             let mtime = Time { sec, nsec: 0 };
-            let file = Node { kind: NodeKind::File { size: data.len() as u64 }, mode, uid, gid, mtime, xattrs };
+            let file = Node { kind: NodeKind::File { size: data.len() as u64 }, mode, uid, gid, mtime, atime: None, xattrs };
             let link = Node { kind: NodeKind::Symlink { target: target.into_bytes() }, ..file.clone() };
             let mut w = LayerWriter::new(Vec::new(), b".");
             w.node(&path, &file, &mut data.as_slice()).expect("file");

@@ -209,6 +209,7 @@ pub(super) mod tests {
             uid: 0,
             gid: 0,
             mtime,
+            atime: None,
             xattrs: Xattrs::new(),
         };
         Inode {

@@ -52,6 +52,8 @@ struct Progress {
     keys: [RandomState; 2],
     /// Names of links that this layer wrote: what it hides below them was never meant to be hidden elsewhere.
     links: HashSet<TreePath>,
+    /// Hard links whose targets have not come so far, by path.
+    late: BTreeMap<TreePath, TreePath>,
     /// Metadata of directories that is set when the layer ends.
     dirs: BTreeMap<TreePath, Pending>,
     /// Bytes of the paths that are kept.
@@ -106,7 +108,7 @@ impl<'a> Extractor<'a> {
         };
         self.files.metadata.set_owner(&on, &Node::dir(0o755))?;
         on.chmod(0o755)?;
-        on.set_times(Time::EPOCH)
+        on.set_times(None, Time::EPOCH)
     }
 
     /// Applies one layer, to the end of its archive.
@@ -125,6 +127,7 @@ impl<'a> Extractor<'a> {
             read
         });
         files.outcome(read)?;
+        self.link_late()?;
         for (path, pending) in std::mem::take(&mut self.layer.dirs).into_iter().rev() {
             self.settle(&path, pending)
                 .context(|| format!("unpack entry {path}"))?;
@@ -161,7 +164,12 @@ impl<'a> Extractor<'a> {
             EntryBody::Whiteout => self.hide(&path),
             EntryBody::Node(node) if path.is_root() => self.root_entry(node),
             EntryBody::HardLink { .. } if path.is_root() => Err(root_type()),
-            EntryBody::HardLink { target } => self.hard_link(&path, &target),
+            EntryBody::HardLink { target } => {
+                if self.hard_link(&path, &target)? {
+                    return Ok(());
+                }
+                self.link_later(&path, target)
+            }
             EntryBody::Node(node) => self.node(&path, node, content, queue),
         }
     }
@@ -220,6 +228,7 @@ impl<'a> Extractor<'a> {
             (_, Some(file)) => self.file(file, (path, node), 0, content, queue)?,
             (_, None) => {
                 if matches!(node.kind, NodeKind::Symlink { .. }) {
+                    self.keep(path)?;
                     self.layer.links.insert(path.clone());
                 }
                 let on = Named {
@@ -260,18 +269,15 @@ impl<'a> Extractor<'a> {
         }
     }
 
-    fn hard_link(&mut self, path: &TreePath, target: &TreePath) -> Result<()> {
-        let missing = || {
-            Error::new(
-                ErrorKind::NotFound,
-                format!("hard link to {target}, which does not exist"),
-            )
-        };
+    /// Gives `target` another name; `false` if it is not there.
+    fn hard_link(&mut self, path: &TreePath, target: &TreePath) -> Result<bool> {
         let (from, from_name) = match self.root.parent(target) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Err(missing()),
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(false),
             found => found?,
         };
-        let linked = self.root.stat(&from, &from_name)?.ok_or_else(missing)?;
+        let Some(linked) = self.root.stat(&from, &from_name)? else {
+            return Ok(false);
+        };
         if linked.node.is_dir() {
             return Err(Error::new(
                 ErrorKind::Corrupt,
@@ -284,13 +290,49 @@ impl<'a> Extractor<'a> {
         if let Some(old) = self.root.stat(&dir, name)? {
             if (old.dev, old.ino) == (linked.dev, linked.ino) {
                 self.touch(&key);
-                return Ok(());
+                return Ok(true);
             }
             self.replace(&dir, name, &old)?;
         }
         self.hold_time(&dir)?;
         self.root.hard_link((&from, &from_name), (&dir, name))?;
         self.touch(&key);
+        Ok(true)
+    }
+
+    /// Makes room for a hard link whose target may come later in this layer.
+    fn link_later(&mut self, path: &TreePath, target: TreePath) -> Result<()> {
+        let dir = self.make_parent(path)?;
+        let name = path.name();
+        if let Some(old) = self.root.stat(&dir, name)? {
+            self.replace(&dir, name, &old)?;
+        }
+        let key = Root::path_of(&dir, name);
+        self.touch(&key);
+        self.keep(&key)?;
+        self.keep(&target)?;
+        self.layer.late.insert(key, target);
+        Ok(())
+    }
+
+    /// Makes the hard links that came before their targets; those may be such links too.
+    fn link_late(&mut self) -> Result<()> {
+        while let Some(first) = self.layer.late.pop_first() {
+            let mut chain = vec![first];
+            while let Some((path, target)) = chain.pop() {
+                let linked = self
+                    .hard_link(&path, &target)
+                    .context(|| format!("unpack entry {path}"))?;
+                if linked {
+                    continue;
+                }
+                let Some(next) = self.layer.late.remove_entry(&target) else {
+                    let text = format!("unpack entry {path}: hard link to {target}, which does not exist");
+                    return Err(Error::new(ErrorKind::NotFound, text));
+                };
+                chain.extend([(path, target), next]);
+            }
+        }
         Ok(())
     }
 
@@ -306,6 +348,7 @@ impl<'a> Extractor<'a> {
             root.make_dir(dir, name)?;
             // Nobody says what a directory is like that has no entry; this is the same on every machine.
             let key = Root::path_of(dir, name);
+            self.layer.late.remove(&key);
             self.settle_later(key, Pending::Entry(Box::new(Node::dir(0o755))))
         };
         root.dir_or_make(&parent, &mut make)
@@ -334,6 +377,7 @@ impl<'a> Extractor<'a> {
         for key in gone {
             self.layer.dirs.remove(&key);
         }
+        self.layer.late.retain(|key, _| !key.is_below(path));
     }
 
     /// Notes the time of a directory whose children are about to change.
@@ -348,6 +392,7 @@ impl<'a> Extractor<'a> {
 
     /// Notes that this layer has something at `path`.
     fn touch(&mut self, path: &TreePath) {
+        self.layer.late.remove(path);
         if self.below {
             let mut bytes = Some(path.as_bytes());
             while let Some(path) = bytes
@@ -362,16 +407,17 @@ impl<'a> Extractor<'a> {
 
     /// Notes what a directory gets when the layer ends.
     fn settle_later(&mut self, path: TreePath, pending: Pending) -> Result<()> {
-        self.layer.path_bytes += path.as_bytes().len() as u64;
-        let limit = self.files.metadata.opts.limits.directory_bytes;
-        Limits::check(
-            "directories",
-            "paths of directories",
-            self.layer.path_bytes,
-            limit,
-        )?;
+        self.keep(&path)?;
         self.layer.dirs.insert(path, pending);
         Ok(())
+    }
+
+    /// Counts the bytes of a path that is kept until the layer ends.
+    fn keep(&mut self, path: &TreePath) -> Result<()> {
+        self.layer.path_bytes += path.as_bytes().len() as u64;
+        let limit = self.files.metadata.opts.limits.directory_bytes;
+        let what = "paths of directories and links";
+        Limits::check("directories", what, self.layer.path_bytes, limit)
     }
 
     /// Hides what lower layers have at `path`.
@@ -465,15 +511,16 @@ impl<'a> Extractor<'a> {
             name: b".",
         };
         match pending {
-            Pending::Time(time) => on.set_times(time),
+            Pending::Time(time) => on.set_times(None, time),
             Pending::Entry(node) => {
-                self.root.settle(path);
                 let metadata = &self.files.metadata;
                 metadata.set_owner(&on, &node)?;
                 // Attributes and times before the mode, which may lock us out.
                 on.clear_xattrs(&node.xattrs)?;
                 metadata.set_xattrs(&on, &node)?;
-                on.set_times(node.mtime)?;
+                on.set_times(node.atime, node.mtime)?;
+                // What was added to the mode until now must not be taken back later.
+                self.root.settle(path);
                 let (above, name) = self.root.parent(path)?;
                 self.root.chmod(&above, &name, node.mode)
             }
@@ -529,6 +576,7 @@ mod tests {
                 sec: 1_000_000_000,
                 nsec: 0,
             },
+            atime: None,
             xattrs: Xattrs::new(),
         };
         let name = path(name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What an entry says of its file, set on the disk: owner, mode, extended attributes, times, in the order that keeps
+//! What an entry says of its file, set on the disk: owner, extended attributes, mode, times, in the order that keeps
 //! all of it. Any thread may do it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,14 +36,15 @@ impl<'a> Metadata<'a> {
     /// Sets all that an entry says of what was just made; `inherits` if it may have got attributes from its directory.
     pub fn set(&self, on: &impl Attributes, node: &Node, inherits: bool) -> Result<()> {
         self.set_owner(on, node)?;
-        if !matches!(node.kind, NodeKind::Symlink { .. }) {
-            on.chmod(node.mode)?;
-        }
         if inherits {
             on.clear_xattrs(&node.xattrs)?;
         }
         self.set_xattrs(on, node)?;
-        on.set_times(node.mtime)
+        // After the attributes: a mode without u+w refuses them to a plain user.
+        if !matches!(node.kind, NodeKind::Symlink { .. }) {
+            on.chmod(node.mode)?;
+        }
+        on.set_times(node.atime, node.mtime)
     }
 
     /// Sets the owner, unless nobody may.

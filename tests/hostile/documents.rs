@@ -76,7 +76,12 @@ fn documents_that_lie_are_refused() {
             manifest(good, "9223372036854775807"),
             "9223372036854775807",
         ),
-        ("a size that is text", MANIFEST, manifest(good, "\"2\""), "size"),
+        (
+            "a size that is text",
+            MANIFEST,
+            manifest(good, "\"2\""),
+            "expected i64",
+        ),
         (
             "arrays in arrays without end",
             MANIFEST,

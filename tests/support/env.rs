@@ -23,11 +23,24 @@ pub struct Output {
 
 impl Env {
     pub fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// A room in memory, if there is such a place: quick to sync, and with every extended attribute and time.
+    pub fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        match rustix::fs::access(memory, rustix::fs::Access::WRITE_OK) {
+            Ok(()) => Self::below(memory),
+            Err(_) => Self::new(),
+        }
+    }
+
+    fn below(place: &Path) -> Self {
         // Whoever runs the tests may have another one.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let dir = tempfile::Builder::new()
             .prefix("umoci-test")
-            .tempdir()
+            .tempdir_in(place)
             .expect("temporary directory");
         Self {
             dir,

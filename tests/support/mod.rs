@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub use env::{Env, Output};
 pub use image::Image;
 pub use tar::Tar;
-pub use tree::Tree;
+pub use tree::{Tree, TreeEntry};
 
 /// Every Rust source below `dir`.
 pub fn sources(dir: &Path, out: &mut Vec<PathBuf>) {

@@ -2,9 +2,11 @@
 //! A tree on disk as a value that can be compared with another.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// All of a tree, by path below its root.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,24 +28,27 @@ pub struct TreeEntry {
 }
 
 impl Tree {
+    /// Reads the tree by descriptors of its directories: a path in it may be longer than what one call takes.
     pub fn read(root: &Path) -> Self {
         let mut out = BTreeMap::new();
         let mut names: HashMap<(u64, u64), PathBuf> = HashMap::new();
-        let mut stack = vec![PathBuf::new()];
+        let mut stack = vec![(PathBuf::new(), None, root.to_owned())];
         let mut all = Vec::new();
-        while let Some(path) = stack.pop() {
-            let full = root.join(&path);
-            let meta = std::fs::symlink_metadata(&full).unwrap_or_else(|e| panic!("{}: {e}", full.display()));
+        while let Some((path, above, name)) = stack.pop() {
+            let full = join(above.as_deref(), &name);
+            let meta = std::fs::symlink_metadata(&full).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             if meta.is_dir() {
+                let dir = Rc::new(std::fs::File::open(&full).expect("directory"));
                 for entry in std::fs::read_dir(&full).expect("directory") {
-                    stack.push(path.join(entry.expect("entry").file_name()));
+                    let name = entry.expect("entry").file_name();
+                    stack.push((path.join(&name), Some(Rc::clone(&dir)), name.into()));
                 }
             }
-            all.push((path, meta));
+            all.push((path, above, name, meta));
         }
         all.sort_by(|a, b| a.0.cmp(&b.0));
-        for (path, meta) in all {
-            let full = root.join(&path);
+        for (path, above, name, meta) in all {
+            let full = join(above.as_deref(), &name);
             let kind = meta.file_type();
             let (kind, content) = if kind.is_file() {
                 let bytes = std::fs::read(&full).expect("file");
@@ -105,6 +110,11 @@ impl Tree {
         );
         assert!(self.0.len() > 1, "{what}: the tree is empty");
     }
+}
+
+fn join(dir: Option<&std::fs::File>, name: &Path) -> PathBuf {
+    let dir = dir.map(|dir| PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())));
+    dir.unwrap_or_default().join(name)
 }
 
 fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {

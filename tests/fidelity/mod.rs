@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+//! File systems exactly right: whatever a layer or a tree holds, it is the same on the other side.
+
+mod dialects;
+mod layers;
+mod trees;
