@@ -65,9 +65,9 @@ pub(crate) fn failed(err: impl Into<redb::Error>) -> Error {
             ErrorKind::Corrupt
         }
         redb::Error::DatabaseAlreadyOpen => ErrorKind::Busy,
-        // Of what is left: what the file holds is no data of ours.
-        redb::Error::Io(_) => ErrorKind::Corrupt,
-        redb::Error::TableTypeMismatch { .. }
+        // What is left of them: the file holds no data of ours.
+        redb::Error::Io(_)
+        | redb::Error::TableTypeMismatch { .. }
         | redb::Error::TableIsMultimap(_)
         | redb::Error::TableIsNotMultimap(_) => ErrorKind::Corrupt,
         _ => ErrorKind::Io,

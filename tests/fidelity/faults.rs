@@ -167,13 +167,10 @@ impl<'a> Job<'a> {
         let (error, text) = ERRORS[at % ERRORS.len()];
         let dir = self.fresh(name);
         let (code, errors, log) = run(self.env, name, self.words, Some((call, *nth, error)));
-        let injected: String = log
-            .lines()
-            .filter(|l| l.contains("(INJECTED)"))
-            .map(|l| format!("{l}\n"))
-            .collect();
+        let injected: Vec<&str> = log.lines().filter(|l| l.contains("(INJECTED)")).collect();
+        let injected = injected.join("\n");
         let what = format!(
-            "{}: {error}, {at} of {}\n{injected}{errors}code {code:?}",
+            "{}: {error}, {at} of {}\n{injected}\n{errors}code {code:?}",
             self.words,
             self.steps.len() * ERRORS.len()
         );
