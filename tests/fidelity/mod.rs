@@ -4,4 +4,5 @@
 mod dialects;
 mod faults;
 mod layers;
+mod model;
 mod trees;
