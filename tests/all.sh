@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-packages=(gcc libc6-dev umoci skopeo buildah containerd crun runc jq attr acl mmdebstrap python3)
+packages=(gcc libc6-dev umoci skopeo buildah containerd crun runc jq attr acl mmdebstrap python3 strace)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

@@ -16,7 +16,7 @@ use umoci::store::{CheckOptions, Problem, Store, StoreOptions};
 use crate::support::Image;
 
 /// What each tag points at.
-type Tags = BTreeMap<String, String>;
+pub type Tags = BTreeMap<String, String>;
 
 /// What the commands need, in a directory of its own, and the digest of an image in `img`.
 ///
@@ -193,7 +193,7 @@ fn present(layout: &Path) -> BTreeSet<String> {
 }
 
 /// What must hold after a kill, before anything else is done.
-fn check(dir: &Path, what: &str) -> Tags {
+pub fn check(dir: &Path, what: &str) -> Tags {
     let layout = dir.join("img");
     let (tags, blobs) = walk(&layout, what);
     assert!(blobs.is_subset(&present(&layout)), "{what}");
@@ -201,7 +201,7 @@ fn check(dir: &Path, what: &str) -> Tags {
 }
 
 /// Our own check finds nothing but temporary files, and the index counted right.
-fn fsck(dir: &Path, what: &str) {
+pub fn fsck(dir: &Path, what: &str) {
     let store = Store::open(&dir.join("img"), StoreOptions::default()).expect(what);
     let report = store.check(&CheckOptions::default(), &Silent).expect(what);
     let mut worse = report.findings.iter().filter(|f| f.problem != Problem::Temporary);
@@ -209,7 +209,7 @@ fn fsck(dir: &Path, what: &str) {
 }
 
 /// A garbage collection leaves exactly what refs lead to, and no temporary file.
-fn collect(dir: &Path, what: &str) {
+pub fn collect(dir: &Path, what: &str) {
     let (code, errors) = umoci(dir, "gc --layout img", None);
     assert_eq!(code, Some(0), "{what}: gc: {errors}");
     let layout = dir.join("img");
@@ -230,7 +230,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Runs `job` on several threads until it says that there is nothing left.
-fn in_parallel(job: impl Fn(usize) -> bool + Sync) {
+pub fn in_parallel(job: impl Fn(usize) -> bool + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {

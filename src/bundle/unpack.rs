@@ -69,8 +69,7 @@ pub fn unpack(
         let text = format!("detecting rootfs: {} already exists", bundle.rootfs().display());
         return Err(Error::new(ErrorKind::Exists, text)).context(context);
     }
-    crate::fs::set_mode(path, 0o700)?;
-    let result = fill(store, image, &bundle, opts, monitor);
+    let result = crate::fs::set_mode(path, 0o700).and_then(|()| fill(store, image, &bundle, opts, monitor));
     if let Err(err) = result {
         clean(&bundle, image, opts.id_map.rootless, monitor);
         if made {

@@ -307,7 +307,7 @@ impl Root {
         let path = join(dir, name);
         match self.permitted(dir, || rustix::fs::unlinkat(dir, name, AtFlags::empty())) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::ISDIR | Errno::PERM) => {}
+            Err(Errno::ISDIR) => {}
             Err(err) => return Err(here(err, &path)).context(|| "remove"),
         }
         self.remove_children(&path)?;
@@ -331,7 +331,7 @@ impl Root {
                     rustix::fs::unlinkat(&dir, name.as_slice(), AtFlags::empty())
                 }) {
                     Ok(()) | Err(Errno::NOENT) => {}
-                    Err(Errno::ISDIR | Errno::PERM) => {
+                    Err(Errno::ISDIR) => {
                         let child = at.join(&name)?;
                         match rustix::fs::unlinkat(&dir, name.as_slice(), AtFlags::REMOVEDIR) {
                             Ok(()) | Err(Errno::NOENT) => {}

@@ -54,15 +54,20 @@ impl<'tx> Tables<'tx> {
 
 /// An error of the database as ours.
 pub(crate) fn failed(err: impl Into<redb::Error>) -> Error {
-    let err = err.into();
+    let err = match err.into() {
+        redb::Error::Io(io) if io.kind() != std::io::ErrorKind::InvalidData => {
+            return Error::from(io).context("index database");
+        }
+        err => err,
+    };
     let kind = match &err {
         redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) | redb::Error::RepairAborted => {
             ErrorKind::Corrupt
         }
         redb::Error::DatabaseAlreadyOpen => ErrorKind::Busy,
-        redb::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => ErrorKind::Corrupt,
-        redb::Error::Io(io) => return Error::from(std::io::Error::from(io.kind())).context("index database"),
-        redb::Error::TableTypeMismatch { .. }
+        // What is left of them: the file holds no data of ours.
+        redb::Error::Io(_)
+        | redb::Error::TableTypeMismatch { .. }
         | redb::Error::TableIsMultimap(_)
         | redb::Error::TableIsNotMultimap(_) => ErrorKind::Corrupt,
         _ => ErrorKind::Io,

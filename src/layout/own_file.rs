@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use super::{Layout, disk};
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A file of our own, open to read and write.
 #[derive(Debug)]
@@ -100,9 +100,8 @@ impl Layout {
         } else {
             [b"\n", lines].concat()
         };
-        own.write_at(end, &bytes)
-            .and_then(|()| own.sync_data())
-            .context(|| format!("write {}", own.path.display()))
+        own.write_at(end, &bytes).and_then(|()| own.sync_data())?;
+        Ok(())
     }
 }
 
@@ -114,16 +113,28 @@ impl OwnFile {
 
     /// Writes all of `bytes` at `offset`.
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.layout.disk().write_at(&self.file, &self.path, offset, bytes)
+        let result = self.layout.disk().write_at(&self.file, &self.path, offset, bytes);
+        self.named(result, "write")
     }
 
     /// Cuts the file, or fills it up with zeros.
     pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
-        self.layout.disk().set_len(&self.file, &self.path, len)
+        let result = self.layout.disk().set_len(&self.file, &self.path, len);
+        self.named(result, "set the size of")
     }
 
     /// Makes the content durable.
     pub(crate) fn sync_data(&self) -> io::Result<()> {
-        self.layout.disk().sync_data(&self.file, &self.path)
+        let result = self.layout.disk().sync_data(&self.file, &self.path);
+        self.named(result, "sync")
+    }
+
+    /// The database passes on errors of `io` only: what failed travels in one of the same kind.
+    fn named(&self, result: io::Result<()>, verb: &str) -> io::Result<()> {
+        result.map_err(|err| {
+            let kind = err.kind();
+            let err = Error::from(err).context(format!("{verb} {}", self.path.display()));
+            io::Error::new(kind, err)
+        })
     }
 }

@@ -212,22 +212,31 @@ impl Store {
         let mut report = GcReport::default();
         if !plan.remove.is_empty() {
             // If we die between the rows and the files, the files are found by the next listing.
-            let gone = plan.index.write(|tables| {
+            let forget = |tables: &mut Tables<'_>| {
                 let damaged = tables.sync(&self.layout, &Silent)?;
                 Self::refuse_damage(tables, damaged, &Silent)?;
                 let mut gone = self.garbage(tables, &plan.opts)?;
                 gone.retain(|digest, _| plan.remove.contains_key(digest));
+                let gone = parents_first(tables, gone)?;
                 tables.unlist_blobs()?;
-                gone.keys().try_for_each(|digest| tables.forget(digest))?;
+                gone.iter().try_for_each(|(digest, _)| tables.forget(digest))?;
                 Ok(gone)
-            })?;
+            };
+            let gone = match plan.index.write(forget) {
+                // A full disk is no reason not to free some of it; the next command sees that the files are gone.
+                Err(err) if plan.index.is_file() && err.to_string().contains("index database") => {
+                    monitor.warn(format_args!("{err}; going on with a new one in memory"));
+                    Index::in_memory()?.write(forget)?
+                }
+                gone => gone?,
+            };
             for (digest, size) in &gone {
                 self.layout.remove_blob(digest)?;
                 report.blobs += 1;
                 report.bytes += size;
             }
             for algorithm in Algorithm::ALL {
-                if gone.keys().any(|digest| digest.algorithm() == algorithm) {
+                if gone.iter().any(|(digest, _)| digest.algorithm() == algorithm) {
                     self.layout.sync_blobs(algorithm)?;
                 }
             }
@@ -446,6 +455,37 @@ impl Doomed {
         }
         Ok(())
     }
+}
+
+/// Blobs in an order in which they can be removed one by one: at no moment is a document there without what it needs.
+fn parents_first(tables: &Tables<'_>, gone: BTreeMap<Digest, u64>) -> Result<Vec<(Digest, u64)>> {
+    let mut parents: BTreeMap<Digest, usize> = gone.keys().map(|digest| (*digest, 0)).collect();
+    for digest in gone.keys() {
+        for child in tables.strong_children(digest)? {
+            parents.entry(child).and_modify(|n| *n += 1);
+        }
+    }
+    let mut next: Vec<Digest> = parents
+        .iter()
+        .filter(|(_, n)| **n == 0)
+        .map(|(d, _)| *d)
+        .collect();
+    let mut out = Vec::with_capacity(gone.len());
+    while let Some(digest) = next.pop() {
+        parents.remove(&digest);
+        out.push(digest);
+        for child in tables.strong_children(&digest)? {
+            if let Some(n) = parents.get_mut(&child) {
+                *n -= 1;
+                if *n == 0 {
+                    next.push(child);
+                }
+            }
+        }
+    }
+    // No document can name one that names it; whatever is left all the same goes too.
+    out.extend(parents.into_keys());
+    Ok(out.into_iter().map(|digest| (digest, gone[&digest])).collect())
 }
 
 #[cfg(test)]

@@ -2,5 +2,7 @@
 //! File systems exactly right: whatever a layer or a tree holds, it is the same on the other side.
 
 mod dialects;
+mod faults;
 mod layers;
+mod model;
 mod trees;
