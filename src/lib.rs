@@ -59,3 +59,7 @@ pub mod rootfs;
 pub mod spec;
 pub mod store;
 pub mod transfer;
+
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use index::read_any_row;

@@ -10,6 +10,7 @@ mod compat;
 mod crash;
 mod fidelity;
 mod hostile;
+mod fuzzing;
 mod processes;
 mod support;
 

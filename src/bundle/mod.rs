@@ -58,6 +58,8 @@ use std::path::{Path, PathBuf};
 
 pub use insert::{Insertion, add_archive, insert};
 pub use meta::Meta;
+#[doc(hidden)]
+pub use passwd::look_up;
 pub use repack::{RepackOptions, Repacked, repack};
 pub use runtime::{RuntimeOptions, resolv_conf, runtime_config};
 pub use unpack::{UnpackOptions, unpack, unpack_into};

@@ -23,6 +23,8 @@ use std::time::Duration;
 use redb::{Database, ReadableDatabase, ReadableMultimapTable, ReadableTable, backends::InMemoryBackend};
 
 pub(crate) use learn::{Damaged, Orphan};
+#[cfg(debug_assertions)]
+pub use rows::read_any_row;
 pub use status::IndexStatus;
 
 use crate::digest::Digest;

@@ -285,6 +285,29 @@ pub(crate) fn stamp_to_bytes(stamp: &Stamp) -> Vec<u8> {
         .collect()
 }
 
+/// Reads `bytes` as each kind of row; for tests that feed it anything.
+///
+/// # Panics
+/// If what was read does not survive being written.
+#[cfg(debug_assertions)]
+pub fn read_any_row(bytes: &[u8]) {
+    if let Ok(row) = BlobRow::from_bytes(bytes) {
+        assert_eq!(BlobRow::from_bytes(&row.to_bytes()).ok(), Some(row));
+    }
+    if let Ok(child) = Child::from_bytes(bytes) {
+        assert_eq!(Child::from_bytes(&child.to_bytes()).ok(), Some(child));
+    }
+    if let Ok(mention) = Mention::from_bytes(bytes) {
+        assert_eq!(Mention::from_bytes(&mention.to_bytes()).ok(), Some(mention));
+    }
+    if let Ok(verified) = Verified::from_bytes(bytes) {
+        assert_eq!(Verified::from_bytes(&verified.to_bytes()).ok(), Some(verified));
+    }
+    if let Ok((digest, rest)) = split_key(bytes) {
+        assert_eq!([key(&digest), rest.to_vec()].concat(), bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

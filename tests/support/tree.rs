@@ -88,8 +88,8 @@ impl Tree {
         Self(out)
     }
 
-    /// Fails with the first paths that differ.
-    pub fn assert_same(&self, other: &Tree, what: &str) {
+    /// The first paths that differ, with what is there; nothing if none does.
+    pub fn differences(&self, other: &Tree) -> String {
         let paths = self.0.keys().chain(other.0.keys());
         let mut differing: Vec<&PathBuf> = paths.filter(|p| self.0.get(*p) != other.0.get(*p)).collect();
         differing.sort();
@@ -102,12 +102,17 @@ impl Tree {
                 other.0.get(*p)
             )
         };
+        if differing.is_empty() {
+            return String::new();
+        }
         let shown: String = differing.iter().take(20).map(show).collect();
-        assert!(
-            differing.is_empty(),
-            "{what}: {} paths differ\n{shown}",
-            differing.len()
-        );
+        format!("{} paths differ\n{shown}", differing.len())
+    }
+
+    /// Fails with the first paths that differ.
+    pub fn assert_same(&self, other: &Tree, what: &str) {
+        let differences = self.differences(other);
+        assert!(differences.is_empty(), "{what}: {differences}");
         assert!(self.0.len() > 1, "{what}: the tree is empty");
     }
 }

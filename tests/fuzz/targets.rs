@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is fuzzed: functions that take any bytes and panic if a promise is broken. The fuzzer calls them, and the tests
+//! do so with stored inputs.
+
+#![allow(missing_docs, reason = "the names say it")]
+
+use std::io::Read;
+use std::path::Path;
+
+use umoci::digest::{Digest, DigestPrefix};
+use umoci::fs::{IdMap, Root};
+use umoci::image::Target;
+use umoci::layer::{EntryBody, LayerReader, Limits};
+use umoci::layout::IndexJson;
+use umoci::mtree::{Header, Mtree};
+use umoci::node::{NodeKind, TreePath};
+use umoci::progress::Silent;
+use umoci::rootfs::{ExtractOptions, Extractor};
+use umoci::spec::{Descriptor, ImageConfig, ImageIndex, Manifest, RefName, json};
+
+/// What a target does with its input.
+pub type Body = fn(&[u8]);
+
+/// All of them, by name.
+pub const ALL: [(&str, Body); 8] = [
+    ("layer_reader", layer_reader),
+    ("layer_tree", layer_tree),
+    ("documents", documents),
+    ("runtime_config", runtime_config),
+    ("mtree", mtree),
+    ("passwd", passwd),
+    ("names", names),
+    ("rows", rows),
+];
+
+/// Files larger than this are not read to the end: an archive can ask for any number of zeros.
+const ENOUGH: u64 = 1 << 20;
+
+fn limits() -> Limits {
+    Limits {
+        header_bytes: 64 << 10,
+        path_bytes: 8 << 10,
+        layer_bytes: Some(ENOUGH),
+        ..Limits::default()
+    }
+}
+
+/// Reads an archive; says whether all its files are of a reasonable size.
+fn read_layer(tar: &[u8]) -> bool {
+    let mut reader = LayerReader::new(tar, limits());
+    let mut modest = true;
+    while let Ok(Some(entry)) = reader.next_entry() {
+        let cleaned = TreePath::clean(entry.path.as_bytes()).expect("no NUL");
+        assert_eq!(cleaned, entry.path, "paths are clean");
+        match entry.body {
+            EntryBody::Node(node) => {
+                assert!(node.mode <= 0o7777 && node.mtime.nsec < 1_000_000_000);
+                assert!(node.atime.is_none_or(|t| t.nsec < 1_000_000_000));
+                assert!(
+                    node.xattrs
+                        .keys()
+                        .all(|name| !name.is_empty() && !name.contains(&0))
+                );
+                let NodeKind::File { size } = node.kind else {
+                    continue;
+                };
+                modest &= size <= ENOUGH;
+                let mut content = Vec::new();
+                if reader.by_ref().take(ENOUGH).read_to_end(&mut content).is_ok() {
+                    assert!(
+                        content.len() as u64 == size.min(ENOUGH),
+                        "content of {size} bytes"
+                    );
+                }
+            }
+            EntryBody::Whiteout => assert!(!entry.path.is_root()),
+            EntryBody::HardLink { .. } | EntryBody::Opaque => {}
+        }
+    }
+    let _ = reader.drain();
+    modest
+}
+
+pub fn layer_reader(data: &[u8]) {
+    read_layer(data);
+}
+
+/// The first byte cuts the rest into two layers.
+pub fn layer_tree(data: &[u8]) {
+    let Some((&cut, tars)) = data.split_first() else {
+        return;
+    };
+    let cut = (usize::from(cut) * 512).min(tars.len());
+    let layers = [&tars[..cut], &tars[cut..]];
+    if !layers.iter().all(|tar| read_layer(tar)) {
+        return;
+    }
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    }
+    .expect("directory");
+    let inside = dir.path().join("root");
+    std::fs::create_dir(&inside).expect("root");
+    std::fs::write(dir.path().join("secret"), "untouched").expect("secret");
+    let root = Root::open(&inside).expect("open").rootless(true);
+    // No devices are made, and nothing is given away.
+    let id_map = IdMap {
+        rootless: true,
+        ..IdMap::default()
+    };
+    let mut extractor = Extractor::new(
+        &root,
+        ExtractOptions {
+            id_map,
+            keep_dirlinks: cut % 1024 == 0,
+        },
+        &Silent,
+    );
+    for tar in layers {
+        if extractor
+            .apply_layer(&mut LayerReader::new(tar, limits()))
+            .is_err()
+        {
+            break;
+        }
+    }
+    let names = std::fs::read_dir(dir.path()).expect("directory").count();
+    let secret = std::fs::read(dir.path().join("secret")).expect("secret");
+    assert!(
+        names == 2 && secret == b"untouched",
+        "something outside of the root was changed"
+    );
+    drop(extractor);
+    drop(root);
+    umoci::fs::remove_tree(&inside, true).expect("all that was made can be removed");
+}
+
+pub fn documents(data: &[u8]) {
+    macro_rules! survives {
+        ($($kind:ty),*) => {$(
+            if let Ok(value) = json::parse::<$kind>(data) {
+                let written = json::to_bytes(&value).expect("what was read can be written");
+                let again: $kind = json::parse(&written).expect("what was written can be read");
+                assert_eq!(json::to_bytes(&again).expect("again"), written, "{}", String::from_utf8_lossy(&written));
+            }
+        )*};
+    }
+    survives!(Manifest, ImageIndex, ImageConfig, Descriptor);
+    if let Ok(index) = IndexJson::parse(data) {
+        let written = index.to_bytes();
+        let again = IndexJson::parse(&written).expect("what was written can be read");
+        assert_eq!(again.to_bytes(), written);
+    }
+}
+
+pub fn runtime_config(data: &[u8]) {
+    let Ok(image) = json::parse::<ImageConfig>(data) else {
+        return;
+    };
+    for rootless in [false, true] {
+        let id_map = IdMap {
+            rootless,
+            ..IdMap::default()
+        };
+        let options = umoci::bundle::RuntimeOptions {
+            rootfs: None,
+            root_path: "rootfs".to_owned(),
+            id_map: &id_map,
+            resolv_conf: None,
+        };
+        if let Ok(config) = umoci::bundle::runtime_config(&image, &options, &Silent) {
+            json::to_pretty(&config).expect("what was made can be written");
+        }
+    }
+}
+
+pub fn mtree(data: &[u8]) {
+    let Ok(parsed) = Mtree::parse(data) else { return };
+    let written = parsed.format(&Header::default());
+    let again = Mtree::parse(&written).expect("what was written can be read");
+    // Only manifests of whole trees are written: of a foreign file, paths without the directories above are left out.
+    assert!(again.len() <= parsed.len());
+}
+
+/// Three parts with a NUL between them: the user, and the two files.
+pub fn passwd(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut parts = text.splitn(3, '\0');
+    let mut next = || parts.next().unwrap_or_default();
+    let _ = umoci::bundle::look_up(next(), next(), next());
+}
+
+pub fn names(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(name) = text.parse::<RefName>() {
+        assert_eq!(name.to_string(), text);
+    }
+    if let Ok(digest) = text.parse::<Digest>() {
+        assert_eq!(digest.to_string(), text);
+        text.parse::<DigestPrefix>()
+            .expect("a whole digest is a prefix of itself");
+    }
+    let _ = text.parse::<DigestPrefix>();
+    let _ = text.parse::<Target>();
+    let _ = IdMap::parse_mapping(text);
+    if let Ok((uid, gid)) = umoci::fs::decode_rootless(data)
+        && let Some(written) = umoci::fs::encode_rootless(uid, gid)
+    {
+        assert_eq!(umoci::fs::decode_rootless(&written).ok(), Some((uid, gid)));
+    }
+}
+
+pub fn rows(data: &[u8]) {
+    umoci::read_any_row(data);
+}
