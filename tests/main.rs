@@ -9,8 +9,8 @@ mod cli;
 mod compat;
 mod crash;
 mod fidelity;
-mod hostile;
 mod fuzzing;
+mod hostile;
 mod processes;
 mod support;
 

@@ -12,7 +12,8 @@ pub struct Limits {
     pub path_bytes: u64,
     /// `sparse`: bytes of the holes of all sparse files of one layer, which take time though no room.
     pub sparse_bytes: u64,
-    /// `directories`: bytes of the paths of all directories and links of one layer, which are kept until it ends.
+    /// `directories`: bytes of the paths and extended attributes of all directories and links of one layer, which are kept
+    /// until it ends.
     pub directory_bytes: u64,
     /// `zstd-window`: base-2 logarithm of the largest zstd window in bytes; the memory that decoding takes.
     pub zstd_window_log: u32,

@@ -56,8 +56,8 @@ struct Progress {
     late: BTreeMap<TreePath, TreePath>,
     /// Metadata of directories that is set when the layer ends.
     dirs: BTreeMap<TreePath, Pending>,
-    /// Bytes of the paths that are kept.
-    path_bytes: u64,
+    /// Bytes of the paths and extended attributes that are kept.
+    kept_bytes: u64,
 }
 
 /// What a directory gets when the layer ends.
@@ -408,16 +408,28 @@ impl<'a> Extractor<'a> {
     /// Notes what a directory gets when the layer ends.
     fn settle_later(&mut self, path: TreePath, pending: Pending) -> Result<()> {
         self.keep(&path)?;
+        if let Pending::Entry(node) = &pending {
+            let bytes: usize = node
+                .xattrs
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum();
+            self.keep_bytes(bytes as u64)?;
+        }
         self.layer.dirs.insert(path, pending);
         Ok(())
     }
 
     /// Counts the bytes of a path that is kept until the layer ends.
     fn keep(&mut self, path: &TreePath) -> Result<()> {
-        self.layer.path_bytes += path.as_bytes().len() as u64;
+        self.keep_bytes(path.as_bytes().len() as u64)
+    }
+
+    fn keep_bytes(&mut self, bytes: u64) -> Result<()> {
+        self.layer.kept_bytes += bytes;
         let limit = self.files.metadata.opts.limits.directory_bytes;
-        let what = "paths of directories and links";
-        Limits::check("directories", what, self.layer.path_bytes, limit)
+        let what = "paths and attributes of directories and links";
+        Limits::check("directories", what, self.layer.kept_bytes, limit)
     }
 
     /// Hides what lower layers have at `path`.

@@ -116,6 +116,7 @@ pub fn layer_tree(data: &[u8]) {
         ExtractOptions {
             id_map,
             keep_dirlinks: cut % 1024 == 0,
+            ..ExtractOptions::default()
         },
         &Silent,
     );

@@ -80,7 +80,20 @@ fn headers_that_claim_much_are_refused() {
     };
     let big = vec![b'v'; 1 << 20];
     let deep = vec![b"a/".repeat(30_000); 1].concat();
+    let attributes = {
+        let mut tar = Tar::new();
+        for n in 0..100 {
+            tar = tar.pax(&[("SCHILY.xattr.user.a", &big)]);
+            tar = tar.entry(format!("d{n}").as_bytes(), b'5', b"", |_| ());
+        }
+        tar.end()
+    };
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        (
+            "directories with large attributes",
+            attributes,
+            "--limit directories=BYTES",
+        ),
         ("an extended header of 3 GB", claim(b'x'), "--limit header=BYTES"),
         ("a long name of 3 GB", claim(b'L'), "--limit header=BYTES"),
         ("a global header of 3 GB", claim(b'g'), "unexpected end of layer"),
