@@ -22,7 +22,7 @@ fn odd(name: &[u8], flag: u8, records: &[(&str, &[u8])]) -> Vec<u8> {
 const CASES: &[(&str, &[&[&str]], Want)] = &[
     (
         "dots in a name",
-        &[&["f ../../outside/secret=x"]],
+        &[&["f ../../../outside/secret=x"]],
         Tree(&["outside/secret=x"]),
     ),
     (
@@ -32,7 +32,7 @@ const CASES: &[(&str, &[&[&str]], Want)] = &[
     ),
     (
         "a link above, then a file behind it",
-        &[&["l up=../../outside", "f up/secret=x"]],
+        &[&["l up=../../../outside", "f up/secret=x"]],
         Tree(&["outside/secret=x"]),
     ),
     (
@@ -43,10 +43,10 @@ const CASES: &[(&str, &[&[&str]], Want)] = &[
     (
         "a link of a lower layer, then a file, a directory and a whiteout behind it",
         &[
-            &["l up=../../outside"],
+            &["l up=../../../outside"],
             &["f up/secret=x", "d up/dir", "w up/link", "o up"],
         ],
-        Tree(&["outside/secret=x", "up->../../outside"]),
+        Tree(&["outside/secret=x", "up->../../../outside"]),
     ),
     (
         "a whiteout of a link, and of what it leads to",
@@ -68,7 +68,7 @@ const CASES: &[(&str, &[&[&str]], Want)] = &[
     ),
     (
         "links through links",
-        &[&["d a", "l a/up=..", "l b=a/up/../..", "f b/outside/secret=x"]],
+        &[&["d a", "l a/up=..", "l b=a/up/../../..", "f b/outside/secret=x"]],
         Tree(&["outside/secret=x"]),
     ),
     (
@@ -88,7 +88,7 @@ const CASES: &[(&str, &[&[&str]], Want)] = &[
     ),
     (
         "a hard link above",
-        &[&["h mine=../../outside/secret"]],
+        &[&["h mine=../../../outside/secret"]],
         Fails("hard link to outside/secret, which does not exist"),
     ),
     (
@@ -351,7 +351,7 @@ fn a_link_that_is_kept_is_followed_inside() {
     for (who, resolver) in ways() {
         let room = Room::new(who, resolver);
         let tar = Tar::new()
-            .list(&["d outside", "l d=../../outside", "d d", "f d/secret=x"])
+            .list(&["d outside", "l d=../../../outside", "d d", "f d/secret=x"])
             .end();
         room.image(&[tar]);
         room.unpack(&["--keep-dirlinks"]).ok();
@@ -365,7 +365,7 @@ fn a_failure_removes_what_was_made_and_nothing_else() {
     for (who, resolver) in ways() {
         let room = Room::new(who, resolver);
         room.image(&[Tar::new()
-            .list(&["d a", "l a/up=../../../outside", "f a/b=1", "h x=none"])
+            .list(&["d a", "l a/up=../../../../outside", "f a/b=1", "h x=none"])
             .end()]);
         room.env.write("work/b/keep", "mine");
         room.unpack(&[]).fails();
@@ -385,8 +385,8 @@ fn the_passwd_file_of_the_host_is_never_read() {
         for specs in [
             &["d etc", "l etc/passwd=@/passwd"][..],
             &["l etc=@"],
-            &["l etc=../../outside"],
-            &["d etc", "l etc/passwd=../../../../outside/passwd"],
+            &["l etc=../../../outside"],
+            &["d etc", "l etc/passwd=../../../../../outside/passwd"],
         ] {
             let room = Room::new(who, resolver);
             let specs: Vec<String> = specs.iter().map(|s| s.replace('@', &room.outside())).collect();
@@ -398,5 +398,35 @@ fn the_passwd_file_of_the_host_is_never_read() {
             assert!(line.contains("mallory"), "{specs:?}: {line}");
             room.assert_untouched("passwd");
         }
+    }
+}
+
+/// Writes the cases as files for `tests/compat/extractors.sh`, which shows them to other programs.
+#[test]
+#[ignore = "run by tests/compat/extractors.sh"]
+fn the_corpus_is_written_out() {
+    let Ok(dir) = std::env::var("UMOCI_CORPUS") else {
+        return;
+    };
+    for (n, (what, layers, _)) in CASES.iter().enumerate() {
+        let case = std::path::Path::new(&dir).join(format!("{n:02}"));
+        let outside = case.join("outside").to_str().expect("utf-8").to_owned();
+        let room = Room::new(Who::Root, "openat2");
+        let tars: Vec<Vec<u8>> = layers
+            .iter()
+            .map(|specs| {
+                let specs: Vec<String> = specs.iter().map(|s| s.replace('@', &outside)).collect();
+                let specs: Vec<&str> = specs.iter().map(String::as_str).collect();
+                Tar::new().list(&specs).end()
+            })
+            .collect();
+        room.image(&tars);
+        std::fs::create_dir_all(case.join("work")).expect("directory");
+        std::fs::write(case.join("what"), what).expect("name");
+        for (at, tar) in tars.iter().enumerate() {
+            std::fs::write(case.join(format!("work/{at}.tar")), tar).expect("tar");
+        }
+        let (from, to) = (room.env.path("work/img"), case.join("work/img"));
+        room.env.sh(&format!("cp -a {} {}", from.display(), to.display()));
     }
 }
