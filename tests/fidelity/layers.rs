@@ -405,3 +405,26 @@ fn names_of_any_bytes_and_any_length() {
         assert!(err.starts_with("unpack entry "), "{what}: {err}");
     }
 }
+
+#[test]
+fn links_that_wait_for_their_targets_take_limited_memory() {
+    let dir = tempfile::tempdir().expect("dir");
+    let root = Root::open(dir.path()).expect("root");
+    let limits = Limits {
+        directory_bytes: 10_000,
+        ..Limits::default()
+    };
+    let mut tar = Tar::new();
+    for n in 0..100 {
+        tar = tar.list(&[&format!("h link{n}={}", "t/".repeat(100))]);
+    }
+    let tar = tar.end();
+    let opts = ExtractOptions {
+        limits: limits.clone(),
+        ..ExtractOptions::default()
+    };
+    let err = Extractor::new(&root, opts, &Silent)
+        .apply_layer(&mut LayerReader::new(tar.as_slice(), limits))
+        .expect_err("limit");
+    assert_eq!(err.kind(), ErrorKind::Limit, "{err}");
+}
