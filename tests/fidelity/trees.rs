@@ -683,3 +683,27 @@ fn an_edit_of_one_name_of_a_file_leaves_all_names_one_file() {
         env.sh("rm -r r");
     }
 }
+
+#[test]
+#[ignore = "hashes 9 GiB several times: run by tests/all.sh"]
+fn a_file_of_more_than_eight_gibibytes_keeps_its_size_and_its_holes() {
+    let Some(env) = blank() else { return };
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    env.sh("cd b/rootfs; echo begin >huge; truncate -s 9G huge; echo end >>huge; touch -d @5 huge");
+    env.umoci(["repack", "--compress", "zstd", "--image", "img:new", "b"])
+        .ok();
+    env.umoci(["raw", "unpack", "--image", "img:new", "r"]).ok();
+    let meta = std::fs::metadata(env.path("r/huge")).expect("huge");
+    assert_eq!((meta.len(), meta.mtime()), ((9 << 30) + 4, 5));
+    assert!(meta.blocks() * 512 < 2 << 20, "{} blocks", meta.blocks());
+    assert_eq!(env.sh("head -n 1 r/huge; tail -c 4 r/huge"), "begin\nend\n");
+    // The same as old GNU tar would store it.
+    env.sh("cd r; tar --format=gnu --sparse -cf ../sparse.tar huge");
+    env.umoci(["raw", "add-layer", "--image", "img", "sparse.tar"])
+        .ok();
+    env.umoci(["raw", "unpack", "--image", "img", "s"]).ok();
+    env.sh("cmp r/huge s/huge");
+    let meta = std::fs::metadata(env.path("s/huge")).expect("huge");
+    assert_eq!((meta.len(), meta.mtime()), ((9 << 30) + 4, 5));
+    assert!(meta.blocks() * 512 < 2 << 20, "{} blocks", meta.blocks());
+}
