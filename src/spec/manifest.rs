@@ -162,6 +162,16 @@ mod tests {
     }
 
     #[test]
+    fn numbers_in_unknown_fields_survive_digit_by_digit() {
+        let numbers = "[1.10,1e+2,-0,0.30000000000000004441,123456789012345678901234567890]";
+        let config = CONFIG.replace('}', &format!(",\"n\":{numbers}}}"));
+        let text = format!("{{\"schemaVersion\":2,\"config\":{config},\"layers\":[],\"n\":{numbers}}}\n");
+        let manifest: Manifest = json::parse(text.as_bytes()).expect("manifest");
+        let written = String::from_utf8(json::to_bytes(&manifest).expect("json")).expect("utf-8");
+        assert_eq!(written, text);
+    }
+
+    #[test]
     fn a_document_of_two_meanings_is_refused() {
         let both = format!("{{\"schemaVersion\":2,\"config\":{CONFIG},\"layers\":[],\"manifests\":[]}}");
         assert!(
