@@ -10,15 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 size=${1:-full}
 
-missing=()
-for package in gcc libc6-dev umoci mmdebstrap jq isal pigz libdeflate-tools strace linux-perf time; do
-    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -q </dev/null
-    apt-get install -y -q --no-install-recommends "${missing[@]}" </dev/null
-fi
+tests/support/install.sh gcc libc6-dev umoci mmdebstrap jq isal pigz libdeflate-tools strace linux-perf time
 cargo build --release --quiet
 umoci=$PWD/target/release/umoci
 work=$(mktemp -d)

@@ -16,15 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 rounds=${1:-5}
 size=${2:-full}
 
-missing=()
-for package in gcc libc6-dev umoci skopeo buildah mmdebstrap jq python3 zstd; do
-    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -q </dev/null
-    apt-get install -y -q --no-install-recommends "${missing[@]}" </dev/null
-fi
+tests/support/install.sh gcc libc6-dev umoci skopeo buildah mmdebstrap jq python3 zstd
 cargo build --release --quiet
 # Lower case: buildah takes a path for the name of an image.
 work=${BENCH_DIR:-${TMPDIR:-/tmp}}/umoci-bench.$$

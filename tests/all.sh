@@ -8,21 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-packages=(gcc libc6-dev umoci skopeo buildah containerd crun runc jq attr acl mmdebstrap python3 strace)
-missing=()
-for package in "${packages[@]}"; do
-    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-    if [ "$(id -u)" != 0 ]; then
-        echo "tests/all.sh: not installed: ${missing[*]}; as root: apt-get install ${missing[*]}" >&2
-        exit 1
-    fi
-    echo "== installing ${missing[*]}"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -q </dev/null
-    apt-get install -y -q --no-install-recommends "${missing[@]}" </dev/null
-fi
+tests/support/install.sh gcc libc6-dev umoci skopeo buildah containerd crun runc jq attr acl mmdebstrap python3 strace
 if [ "$(id -u)" != 0 ]; then
     echo "tests/all.sh: the tests on a real image need root" >&2
     exit 1

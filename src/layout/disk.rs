@@ -269,18 +269,16 @@ pub(crate) fn open_in_place(path: &Path) -> Result<File> {
 /// Reads a whole file of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, super::Stamp)> {
     let (file, found) = open(path)?;
-    let check = |size: u64| {
-        let text = || format!("{} is larger than {limit} bytes", path.display());
-        if size > limit {
-            Err(Error::new(ErrorKind::Limit, text()))
-        } else {
-            Ok(())
-        }
-    };
-    check(found.size)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(found.size).unwrap_or(0));
-    doing(file.take(limit + 1).read_to_end(&mut bytes), "read", path)?;
-    check(bytes.len() as u64)?;
+    let mut bytes = Vec::new();
+    if found.size <= limit {
+        bytes.reserve_exact(usize::try_from(found.size).unwrap_or(0));
+        doing(file.take(limit + 1).read_to_end(&mut bytes), "read", path)?;
+    }
+    // It may have grown meanwhile.
+    if found.size.max(bytes.len() as u64) > limit {
+        let text = format!("{} is larger than {limit} bytes", path.display());
+        return Err(Error::new(ErrorKind::Limit, text));
+    }
     Ok((bytes, found.stamp))
 }
 

@@ -116,7 +116,11 @@ impl<'a> Files<'a> {
                 .and_then(|()| self.complete(file, &node, Digest::sha256(content), inherits))
                 .context(|| format!("unpack entry {entry}"));
             if let Err(err) = written {
-                *lock(&self.failure) = Some((sequence, err));
+                let mut failure = lock(&self.failure);
+                // Another thread may have failed at an earlier entry meanwhile.
+                if failure.as_ref().is_none_or(|(first, _)| sequence < *first) {
+                    *failure = Some((sequence, err));
+                }
                 break;
             }
         }

@@ -8,15 +8,7 @@
 # looked at before and after, inodes and times of change included.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-missing=()
-for package in umoci libarchive-tools; do
-    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -q </dev/null
-    apt-get install -y -q --no-install-recommends "${missing[@]}" </dev/null
-fi
+tests/support/install.sh umoci libarchive-tools
 cargo build --quiet
 cargo test --quiet --no-run
 work=$(mktemp -d)
