@@ -88,3 +88,38 @@ fn a_directory_that_becomes_a_link_while_it_is_packed_gives_nothing_away() {
         room.assert_untouched("race of a repack");
     }
 }
+
+#[test]
+fn a_directory_that_becomes_a_link_while_it_is_inserted_gives_nothing_away() {
+    for (who, resolver) in ways() {
+        let room = Room::new(who, resolver);
+        room.env
+            .sh("for i in $(seq 100); do echo betrayed >outside/dir/f$i; done; chmod -R a+rX outside");
+        let room = room.begin_again();
+        room.image(&[Tar::new().list(&["d d"]).end()]);
+        room.env
+            .sh("mkdir -p work/src/d; for i in $(seq 100); do echo mine >work/src/d/f$i; done");
+        let swapped = while_swapped(&room, "work/src/d", || {
+            for n in 0..4 {
+                let tag = format!("new{n}");
+                let words = [
+                    "insert",
+                    "--image",
+                    "img",
+                    "--tag",
+                    &tag,
+                    "--rootless",
+                    "src",
+                    "/src",
+                ];
+                drop(room.umoci(&words));
+            }
+        });
+        assert!(swapped > 0, "nobody attacked");
+        let found = room
+            .env
+            .sh("for b in work/img/blobs/sha256/*; do zcat -f $b | grep -l betrayed || true; done");
+        assert_eq!(found, "", "{who:?}, {resolver}");
+        room.assert_untouched("race of an insert");
+    }
+}

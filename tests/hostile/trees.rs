@@ -401,6 +401,67 @@ fn the_passwd_file_of_the_host_is_never_read() {
     }
 }
 
+/// What is inserted is what stands there, never what a link leads to.
+#[test]
+fn an_insert_stores_links_and_follows_none_below_its_source() {
+    for (who, resolver) in ways() {
+        let room = Room::new(who, resolver);
+        room.image(&[Tar::new().list(&["d d"]).end()]);
+        let outside = room.outside();
+        room.env.sh(&format!(
+            "mkdir -p work/src/d; ln -s {outside}/secret work/src/file; ln -s {outside} work/src/dir; ln -s ../../../outside work/src/d/up
+             ln -s {outside} work/link"
+        ));
+        room.umoci(&["insert", "--image", "img", "--rootless", "src", "/new"])
+            .ok();
+        room.umoci(&["insert", "--image", "img", "--rootless", "link", "/alone"])
+            .ok();
+        room.unpack(&[]).ok();
+        let found = room
+            .env
+            .sh("cd work/b/rootfs; find . -type f; readlink new/file new/dir new/d/up alone");
+        assert_eq!(
+            found, "$ENV/outside/secret\n$ENV/outside\n../../../outside\n$ENV/outside\n",
+            "{who:?}"
+        );
+        room.assert_untouched("insert");
+    }
+}
+
+/// A finished archive is stored as it is; what is in it can do no more than in any other layer.
+#[test]
+fn an_archive_that_is_added_leads_nowhere() {
+    for (who, resolver) in ways() {
+        for (specs, words) in [
+            (&["l up=@", "f up/secret=x"][..], None),
+            (&["h mine=../../../outside/secret"], Some("which does not exist")),
+            (&["l .=@"], Some("refusing to change type of root directory")),
+        ] {
+            let room = Room::new(who, resolver);
+            room.image(&[Tar::new().list(&["d d"]).end()]);
+            let specs: Vec<String> = specs.iter().map(|s| s.replace('@', &room.outside())).collect();
+            let specs: Vec<&str> = specs.iter().map(String::as_str).collect();
+            room.env.write("work/layer.tar", Tar::new().list(&specs).end());
+            room.umoci(&["raw", "add-layer", "--image", "img", "layer.tar"])
+                .ok();
+            let output = room.unpack(&[]);
+            match words {
+                None => drop(output.ok()),
+                Some(words) => assert!(output.fails().contains(words), "{specs:?}"),
+            }
+            room.assert_untouched("raw add-layer");
+        }
+        let room = Room::new(who, resolver);
+        room.image(&[Tar::new().list(&["d d"]).end()]);
+        room.env.sh("mkdir work/dir");
+        for name in ["dir", "none"] {
+            let line = room.umoci(&["raw", "add-layer", "--image", "img", name]).fails();
+            assert!(line.contains(name), "{line}");
+        }
+        room.assert_untouched("raw add-layer");
+    }
+}
+
 /// Writes the cases as files for `tests/compat/extractors.sh`, which shows them to other programs.
 #[test]
 #[ignore = "run by tests/compat/extractors.sh"]
