@@ -330,7 +330,8 @@ impl CompressArg {
 /// `--limit`
 #[derive(Args, Debug)]
 pub struct LimitArgs {
-    /// change what a layer may ask for: header, path, sparse, directories or layer=BYTES, zstd-window=LOG2
+    /// change what a layer may ask for: header, path, sparse, directories or layer=BYTES, entries=COUNT,
+    /// zstd-window=LOG2
     #[arg(long = "limit", value_name = "name=number")]
     limit: Vec<String>,
 }

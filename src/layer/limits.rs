@@ -17,6 +17,8 @@ pub struct Limits {
     pub directory_bytes: u64,
     /// `zstd-window`: base-2 logarithm of the largest zstd window in bytes; the memory that decoding takes.
     pub zstd_window_log: u32,
+    /// `entries`: count of the entries of all layers of an image; what is kept of each until the end is below 1 KiB.
+    pub entries: u64,
     /// `layer`: bytes of one uncompressed layer; `None` for any number.
     pub layer_bytes: Option<u64>,
 }
@@ -29,6 +31,7 @@ impl Default for Limits {
             sparse_bytes: 64 << 30,
             directory_bytes: 64 << 20,
             zstd_window_log: 27,
+            entries: 2_000_000,
             layer_bytes: None,
         }
     }
@@ -36,12 +39,13 @@ impl Default for Limits {
 
 impl Limits {
     /// The names, each with the unit of its number.
-    pub const NAMES: [(&str, &str); 6] = [
+    pub const NAMES: [(&str, &str); 7] = [
         ("header", "BYTES"),
         ("path", "BYTES"),
         ("sparse", "BYTES"),
         ("directories", "BYTES"),
         ("zstd-window", "LOG2"),
+        ("entries", "COUNT"),
         ("layer", "BYTES"),
     ];
 
@@ -60,6 +64,7 @@ impl Limits {
                 let text = format!("zstd-window is from 10 to 31, not {value}");
                 return Err(Error::new(ErrorKind::Invalid, text));
             }
+            "entries" => self.entries = value,
             "layer" => self.layer_bytes = Some(value),
             _ => {
                 let names: Vec<&str> = Self::NAMES.iter().map(|(name, _)| *name).collect();
@@ -70,10 +75,11 @@ impl Limits {
         Ok(())
     }
 
-    /// Fails if `what`, of `value` bytes, is over the limit of this name.
+    /// Fails if `what`, of `value` bytes or entries, is over the limit of this name.
     pub(crate) fn check(name: &str, what: &str, value: u64, limit: u64) -> Result<()> {
         if value > limit {
-            let text = format!("{what} of {value} bytes is over the limit of {limit} bytes (limit {name})");
+            let unit = if name == "entries" { "entries" } else { "bytes" };
+            let text = format!("{what} of {value} {unit} is over the limit of {limit} {unit} (limit {name})");
             return Err(Error::new(ErrorKind::Limit, text));
         }
         Ok(())

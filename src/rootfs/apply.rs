@@ -40,6 +40,8 @@ pub struct Extractor<'a> {
     inherits: bool,
     /// Lower layers, or somebody before us, may have put something in the tree.
     below: bool,
+    /// Entries of all layers so far.
+    entries: u64,
     layer: Progress,
     buffer: Vec<u8>,
 }
@@ -91,6 +93,7 @@ impl<'a> Extractor<'a> {
             files: Arc::new(Files::new(Metadata::new(opts, monitor))),
             inherits: false,
             below: true,
+            entries: 0,
             layer: Progress::default(),
             buffer: vec![0; 256 * 1024],
         }
@@ -144,6 +147,9 @@ impl<'a> Extractor<'a> {
     fn read<R: Read>(&mut self, layer: &mut LayerReader<R>, queue: &mut Queue<'_, 'a>) -> Result<()> {
         let monitor = self.files.metadata.monitor;
         while let Some(entry) = layer.next_entry()? {
+            self.entries += 1;
+            let limit = self.files.metadata.opts.limits.entries;
+            Limits::check("entries", "image", self.entries, limit)?;
             let path = entry.path.clone();
             self.entry(entry, layer, queue)
                 .context(|| format!("unpack entry {path}"))?;

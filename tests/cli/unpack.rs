@@ -347,7 +347,7 @@ fn limits_are_raised_and_lowered_by_name() {
         ("zstd-window=9", "zstd-window is from 10 to 31, not 9"),
         (
             "size=1",
-            "no limit is called \"size\"; there are header, path, sparse, directories, zstd-window, layer",
+            "no limit is called \"size\"; there are header, path, sparse, directories, zstd-window, entries, layer",
         ),
     ] {
         let line = run(limit, "b").fails();

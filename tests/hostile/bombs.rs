@@ -205,6 +205,13 @@ fn tens_of_thousands_of_entries_take_little_memory() {
             .chain([vec![0; 1024]]),
     );
     room.image_of(&[lower, upper]);
+    // Counted over all layers.
+    let line = room.unpack(&["--limit", "entries=40000"]).fails();
+    assert!(
+        line.contains("image of 40001 entries is over the limit") && line.contains("--limit entries=COUNT"),
+        "{line}"
+    );
+    room.assert_cleaned("entries");
     room.unpack(&[]).ok();
     assert_eq!(room.env.sh("find work/b/rootfs -type f | wc -l").trim(), "15001");
 }
