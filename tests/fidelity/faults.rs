@@ -83,6 +83,23 @@ fn count(log: &str) -> Vec<(String, usize)> {
     out
 }
 
+/// The calls that were made to fail; one that another thread's line has cut in two is the line that names the path and
+/// the line that says so.
+fn injected(log: &str) -> Vec<&str> {
+    let thread = |line: &str| line.split(' ').next().map(str::to_owned);
+    let mut begun: BTreeMap<Option<String>, &str> = BTreeMap::new();
+    let mut out = Vec::new();
+    for line in log.lines() {
+        if line.ends_with("<unfinished ...>") {
+            begun.insert(thread(line), line);
+        } else if line.contains("(INJECTED)") {
+            out.extend(begun.remove(&thread(line)).filter(|_| line.contains(" resumed>")));
+            out.push(line);
+        }
+    }
+    out
+}
+
 /// Whether `said`, one line of an error, says `text` of one of the paths in the calls that were made to fail.
 fn names_a_path(said: &str, text: &str, injected: &str) -> bool {
     // What is reached through a descriptor has no name in the call; and stderr itself may have failed.
@@ -167,8 +184,7 @@ impl<'a> Job<'a> {
         let (error, text) = ERRORS[at % ERRORS.len()];
         let dir = self.fresh(name);
         let (code, errors, log) = run(self.env, name, self.words, Some((call, *nth, error)));
-        let injected: Vec<&str> = log.lines().filter(|l| l.contains("(INJECTED)")).collect();
-        let injected = injected.join("\n");
+        let injected = injected(&log).join("\n");
         let what = format!(
             "{}: {error}, {at} of {}\n{injected}\n{errors}code {code:?}",
             self.words,
