@@ -331,6 +331,11 @@ impl<W: Write> DigestWriter<W> {
         }
     }
 
+    /// Count of the bytes so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// The wrapped writer, the digest and the count of the bytes that passed.
     pub fn finish(self) -> (W, Digest, u64) {
         (self.inner, self.hasher.finish(), self.written)

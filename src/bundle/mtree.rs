@@ -2,24 +2,23 @@
 //! The manifest file of a bundle: written from the disk's metadata and digests that are known already, and compared
 //! with the disk.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::OnceLock;
 
 use super::Bundle;
 use super::stat_cache::StatCache;
-use crate::digest::{Digest, Hasher};
-use crate::error::{Result, ResultExt};
-use crate::fs::Root;
-use crate::mtree::{Difference, Header, Keyword, Keywords, Mtree, compare};
+use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::{PendingFile, Root};
+use crate::mtree::{Header, Keyword, Keywords, Mtree, MtreeWriter, line};
 use crate::node::{Change, ChangeKind, Inode, NodeKind, TreePath};
 use crate::progress::{Counter, Monitor, Task};
 use crate::rootfs::{FileDigests, Seen, survey};
 
-/// A manifest file larger than this is refused, in bytes.
-const MAX_FILE: u64 = 4 << 30;
-
-/// Walks the tree and writes its manifest; the file must not exist. Only files that `known` does not have are read.
+/// Walks the tree and writes its manifest. Only files that `known` does not have are read.
 pub(super) fn write(
     root: &Root,
     bundle: &Bundle,
@@ -28,12 +27,9 @@ pub(super) fn write(
     known: &FileDigests,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let cache = StatCache::begin(None, bundle.stat_cache(manifest), b"");
-    let mtree = take(root, |seen| known.get(&seen.inode), &cache, monitor)?;
-    let text = mtree.format(header);
-    crate::fs::write_new(&bundle.mtree(manifest), &text)?;
-    cache.save(&text, mtree.len());
-    Ok(())
+    let cache = StatCache::begin(None, &bundle.stat_cache(manifest), None);
+    let known = |_: &StatCache, seen: &Seen<'_>| known.get(&seen.inode);
+    take(root, &bundle.mtree(manifest), header, known, cache, monitor)
 }
 
 /// Walks the tree, which was that of manifest `old`, and replaces its manifest by that of `new`.
@@ -44,32 +40,27 @@ pub(super) fn rewrite(
     header: &Header,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let cache = StatCache::begin(Some(&bundle.stat_cache(old)), bundle.stat_cache(new), b"");
-    let mtree = take(
-        root,
-        |seen| cache.digest(&seen.path, &seen.inode),
-        &cache,
-        monitor,
-    )?;
-    let text = mtree.format(header);
-    crate::fs::replace_file(&bundle.mtree(new), &text)?;
-    cache.save(&text, mtree.len());
-    Ok(())
+    let cache = StatCache::begin(Some(&bundle.stat_cache(old)), &bundle.stat_cache(new), None);
+    let known = |cache: &StatCache, seen: &Seen<'_>| cache.digest(&seen.path, &seen.inode);
+    take(root, &bundle.mtree(new), header, known, cache, monitor)
 }
 
-/// The manifest of the tree as it is now.
+/// Writes the manifest of the tree as it is now to `path`.
 fn take(
     root: &Root,
-    known: impl Fn(&Seen<'_>) -> Option<Digest> + Sync,
-    cache: &StatCache,
+    path: &Path,
+    header: &Header,
+    known: impl Fn(&StatCache, &Seen<'_>) -> Option<Digest> + Sync,
+    cache: StatCache,
     monitor: &dyn Monitor,
-) -> Result<Mtree> {
-    let mtree = Mutex::new(Mtree::new());
+) -> Result<()> {
+    let out = DigestWriter::new(PendingFile::begin(path)?, Algorithm::Blake3);
+    let mut writer = MtreeWriter::new(out, header)?;
     let task = monitor.task("reading the tree", None);
-    survey(root, |mut seen| {
+    let visit = |mut seen: Seen<'_>| {
         task.advance(0);
         let digest = match &seen.inode.node.kind {
-            NodeKind::File { .. } => Some(match known(&seen) {
+            NodeKind::File { .. } => Some(match known(&cache, &seen) {
                 Some(digest) => digest,
                 None => sha256(root, &seen.path, &*task, monitor)?,
             }),
@@ -77,17 +68,20 @@ fn take(
         };
         seen.inode.node.xattrs = seen.xattrs()?;
         cache.put(&seen.path, &seen.inode, digest.as_ref(), true);
-        let line = Mtree::line(&seen.inode, digest.as_ref());
-        let mut mtree = mtree.lock().unwrap_or_else(PoisonError::into_inner);
-        mtree.insert_line(seen.path, line);
-        Ok(())
-    })?;
-    Ok(mtree.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let line = line(&seen.inode, digest.as_ref());
+        Ok((seen.path, line))
+    };
+    survey(root, visit, |(path, line)| writer.add(&path, &line))?;
+    let (out, count) = writer.finish()?;
+    let (file, sum, _) = out.finish();
+    file.commit()?;
+    cache.save(&sum, count);
+    Ok(())
 }
 
 /// How the tree differs from its manifest, in the order of paths.
 ///
-/// Only metadata is read of what the stat cache knows, and of the manifest only what the cache does not.
+/// Only metadata is read of what the stat cache knows, and the manifest is read through only if that is not all.
 pub(super) fn changes(
     root: &Root,
     bundle: &Bundle,
@@ -95,78 +89,98 @@ pub(super) fn changes(
     monitor: &dyn Monitor,
 ) -> Result<Vec<Change>> {
     let path = bundle.mtree(manifest);
-    let text = crate::fs::read_file(&path, MAX_FILE)?;
-    let task = monitor.task("comparing", None);
+    let sum = blake3(&path)?;
     let stat_cache = bundle.stat_cache(manifest);
-    let cache = StatCache::begin(Some(&stat_cache), stat_cache.clone(), &text);
-    let suspects = Mutex::new(Vec::new());
-    let linked = Mutex::new(Vec::new());
-    survey(root, |mut seen| {
+    let cache = StatCache::begin(Some(&stat_cache), &stat_cache, Some(&sum));
+    let recorded = OnceLock::new();
+    let keywords = Keywords::umoci();
+    let task = monitor.task("comparing", None);
+    let visit = |mut seen: Seen<'_>| {
         task.advance(0);
-        if let Some(file) = linked_file(&seen.inode) {
-            let mut linked = linked.lock().unwrap_or_else(PoisonError::into_inner);
-            linked.push((file, seen.path.clone()));
+        if cache.holds(&seen.path, &seen.inode) {
+            return Ok(None);
         }
-        if !cache.holds(&seen.path, &seen.inode) {
-            seen.inode.node.xattrs = seen.xattrs()?;
-            let mut suspects = suspects.lock().unwrap_or_else(PoisonError::into_inner);
-            suspects.push((seen.path, seen.inode));
+        let Ok(recorded) = recorded.get_or_init(|| parse(&path)) else {
+            return Err(Error::new(ErrorKind::Corrupt, "the manifest cannot be read"));
+        };
+        seen.inode.node.xattrs = seen.xattrs()?;
+        let digest = OnceLock::new();
+        let value = |path: &TreePath, inode: &Inode, _: Keyword| {
+            let known = match cache.digest(path, inode) {
+                Some(digest) => digest,
+                None => sha256(root, path, &*task, monitor)?,
+            };
+            let digest = digest.get_or_init(|| known);
+            Ok(crate::digest::hex(digest.as_bytes()))
+        };
+        let found = recorded.compare(&seen.path, &seen.inode, &keywords, &value)?;
+        cache.put(&seen.path, &seen.inode, digest.get(), found.is_none());
+        let change = |kind| {
+            (
+                Change {
+                    path: seen.path,
+                    kind,
+                },
+                linked_file(&seen.inode),
+            )
+        };
+        Ok(found.map(|found| change(found.kind)))
+    };
+    let mut out = Vec::new();
+    // Files that differ and have other names.
+    let mut split = HashSet::new();
+    let walked = survey(root, visit, |found| {
+        if let Some((change, file)) = found {
+            out.push(change);
+            split.extend(file);
         }
         Ok(())
-    })?;
-    let suspects = suspects.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if suspects.is_empty() && cache.all_hold() {
-        return Ok(Vec::new());
-    }
-    let held = cache.held();
-    let total = AtomicUsize::new(0);
-    let recorded = Mtree::parse_only(&text, |path| {
-        total.fetch_add(1, Ordering::Relaxed);
-        !held(path)
     });
-    let recorded = recorded.context(|| format!("parse {}", path.display()))?;
-    let digests = Mutex::new(HashMap::new());
-    let value = |path: &TreePath, inode: &Inode, _: Keyword| {
-        let digest = match cache.digest(path, inode) {
-            Some(digest) => digest,
-            None => sha256(root, path, &*task, monitor)?,
-        };
-        let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
-        digests.insert(path.clone(), digest);
-        Ok(crate::digest::hex(digest.as_bytes()))
+    let recorded = match recorded.into_inner() {
+        Some(recorded) => recorded?,
+        None if walked.is_ok() && cache.all_hold() => return Ok(Vec::new()),
+        None => parse(&path)?,
     };
-    let found = compare(&recorded, suspects.clone(), &Keywords::umoci(), &value)?;
-    let differing: HashSet<&TreePath> = found.iter().map(|d| &d.path).collect();
-    let digests = digests.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for (path, inode) in &suspects {
-        cache.put(path, inode, digests.get(path), !differing.contains(path));
-    }
-    drop(held);
-    cache.save(&text, total.into_inner());
-    // A layer that has one name of a file has all of them, else they would be two files when it is unpacked.
-    let split: HashSet<(u64, u64)> = suspects
-        .iter()
-        .filter(|(path, _)| differing.contains(path))
-        .filter_map(|(_, inode)| linked_file(inode))
-        .collect();
-    let linked = linked.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let others = linked
-        .into_iter()
-        .filter(|(file, path)| split.contains(file) && !differing.contains(path));
-    let others: Vec<Change> = others
-        .map(|(_, path)| Change {
-            path,
-            kind: ChangeKind::Modified,
-        })
-        .collect();
-    let change = |d: Difference| Change {
-        path: d.path,
-        kind: d.kind,
-    };
-    let mut out: Vec<Change> = found.into_iter().map(change).collect();
-    out.extend(others);
+    walked?;
+    let removed = recorded.missing(|path| cache.held(path))?;
+    let kind = ChangeKind::Removed;
+    out.extend(removed.into_iter().map(|path| Change { path, kind }));
+    cache.save(&sum, recorded.len() as u64);
     out.sort_unstable();
+    if !split.is_empty() {
+        let others = other_names(root, &split, &out)?;
+        out.extend(others);
+        out.sort_unstable();
+    }
     Ok(out)
+}
+
+/// The names of `files` that are not among `changes`, which are sorted. A layer that has one name of a file has all of
+/// them, else they would be two files when it is unpacked.
+fn other_names(root: &Root, files: &HashSet<(u64, u64)>, changes: &[Change]) -> Result<Vec<Change>> {
+    let mut out = Vec::new();
+    let visit = |seen: Seen<'_>| {
+        let is_one = linked_file(&seen.inode).is_some_and(|file| files.contains(&file));
+        let is_new = is_one && changes.binary_search_by(|c| c.path.cmp(&seen.path)).is_err();
+        Ok(is_new.then_some(seen.path))
+    };
+    survey(root, visit, |path| {
+        let kind = ChangeKind::Modified;
+        out.extend(path.map(|path| Change { path, kind }));
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+fn parse(path: &Path) -> Result<Mtree<File>> {
+    Mtree::parse(crate::fs::open_file(path)?).context(|| format!("parse {}", path.display()))
+}
+
+fn blake3(path: &Path) -> Result<Digest> {
+    let mut file = crate::fs::open_file(path)?;
+    let mut hasher = Hasher::new(Algorithm::Blake3);
+    read(&mut file, |bytes| hasher.update(bytes)).context(|| format!("read {}", path.display()))?;
+    Ok(hasher.finish())
 }
 
 /// Which file it is, if it may have several names.
@@ -175,18 +189,25 @@ fn linked_file(inode: &Inode) -> Option<(u64, u64)> {
 }
 
 fn sha256(root: &Root, path: &TreePath, task: &dyn Task, monitor: &dyn Monitor) -> Result<Digest> {
-    use std::io::Read as _;
     let mut file = root.open_file(path)?;
-    let mut hasher = Hasher::new(crate::digest::Algorithm::Sha256);
-    let mut buffer = vec![0; 128 * 1024];
+    let mut hasher = Hasher::new(Algorithm::Sha256);
     monitor.count(Counter::FilesRead, 1);
+    read(&mut file, |bytes| {
+        hasher.update(bytes);
+        monitor.count(Counter::BytesHashed, bytes.len() as u64);
+        task.advance(bytes.len() as u64);
+    })
+    .context(|| format!("read {path}"))?;
+    Ok(hasher.finish())
+}
+
+fn read(file: &mut File, mut each: impl FnMut(&[u8])) -> Result<()> {
+    let mut buffer = vec![0; 128 * 1024];
     loop {
-        let n = file.read(&mut buffer).context(|| format!("read {path}"))?;
+        let n = file.read(&mut buffer)?;
         if n == 0 {
-            return Ok(hasher.finish());
+            return Ok(());
         }
-        hasher.update(&buffer[..n]);
-        monitor.count(Counter::BytesHashed, n as u64);
-        task.advance(n as u64);
+        each(&buffer[..n]);
     }
 }

@@ -7,22 +7,28 @@
 //! afterwards; so only those are noted whose ctime is older than the walk that found them. It may be deleted at any
 //! time, and whatever is odd about it only means that more is read.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::digest::{Algorithm, Digest, Hasher};
+use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
+use crate::error::Result;
+use crate::fs::PendingFile;
+use crate::mtree::{PathHash, hash_path};
 use crate::node::{Inode, NodeKind, Time, TreePath};
 
-const MAGIC: &[u8] = b"umoci-stat-2\n";
+const MAGIC: &[u8] = b"umoci-stat-3\n";
 const HASH: usize = 16;
 const SUM: usize = 32;
 const COUNT: usize = 8;
-const HEAD: usize = MAGIC.len() + SUM + COUNT;
 
 /// A hash of the path, one of the metadata, flags, the digest of the content.
 const ROW: usize = HASH + HASH + 1 + SUM;
 const DIGEST_AT: usize = HASH + HASH + 1;
+
+/// Behind the rows: the sum of the manifest and its count of paths, then the sum of all that comes before.
+const TAIL: usize = SUM + COUNT + SUM;
 
 /// The manifest says the same; the digest is that of the content.
 const SAME: u8 = 1;
@@ -36,66 +42,76 @@ type Row = [u8; ROW];
 /// What was known of a tree before a walk, and what is noted on it. Threads may share it.
 #[derive(Debug)]
 pub(super) struct StatCache {
-    path: PathBuf,
-    /// The file that was read, its rows sorted.
+    /// The rows that were read, sorted.
     known: Vec<u8>,
-    /// Whether its rows speak of the manifest at hand.
-    of_manifest: bool,
+    /// Of how many paths the manifest at hand consists, if the rows speak of it.
+    of_manifest: Option<u64>,
     /// Which rows were found to hold on this walk.
     held: Vec<AtomicBool>,
-    found: Mutex<Vec<Row>>,
-    /// Device and time of the beginning of the walk, by the clock of the file system; `None` if that is not known,
-    /// and nothing can be noted.
+    /// The new file; `None` if it cannot be written, and nothing can be noted.
+    noted: Mutex<Option<Noted>>,
+    /// Device and time of the beginning of the walk, by the clock of the file system.
     begun: Option<(u64, Time)>,
 }
 
+/// Rows on their way to the disk.
+#[derive(Debug)]
+struct Noted {
+    file: DigestWriter<PendingFile>,
+    /// Whether there is any that was not known.
+    is_news: bool,
+}
+
 impl StatCache {
-    /// Reads the cache at `old` if there is one, and begins one that [`StatCache::save`] will write to `path`. To be
-    /// called before the walk. `manifest` is the text that the rows are to agree with.
-    pub(super) fn begin(old: Option<&PathBuf>, path: PathBuf, manifest: &[u8]) -> Self {
+    /// Reads the cache at `old` if there is one, and begins one that [`StatCache::save`] will put at `path`. To be
+    /// called before the walk. `manifest` is the BLAKE3 digest of the text that the rows are to agree with.
+    pub(super) fn begin(old: Option<&PathBuf>, path: &Path, manifest: Option<&Digest>) -> Self {
         let known = old.and_then(|old| crate::fs::read_file(old, MAX_FILE).ok());
-        let known = known.filter(|bytes| is_whole(bytes)).unwrap_or_default();
-        let of_manifest = known
-            .get(MAGIC.len()..)
-            .is_some_and(|rest| rest.starts_with(&sum(manifest)));
-        // The clock that counts is that behind the times of files.
-        let probe = path.with_extension("stat.new");
-        let begun = crate::fs::touch(&probe).ok();
-        crate::fs::remove_file(&probe);
-        let rows = known.len().saturating_sub(HEAD + SUM) / ROW;
+        let mut known = known.filter(|bytes| is_whole(bytes)).unwrap_or_default();
+        let rows = known.len().saturating_sub(MAGIC.len() + TAIL) / ROW;
+        let tail = known.split_off(known.len().min(MAGIC.len() + rows * ROW));
+        let of_manifest = manifest.filter(|sum| tail.starts_with(sum.as_bytes()));
+        let of_manifest = of_manifest.map(|_| u64::from_le_bytes(array(&tail[SUM..])));
+        known.drain(..known.len().min(MAGIC.len()));
+        known.as_chunks_mut::<ROW>().0.sort_unstable();
+        let noted = Self::create(path).ok();
         Self {
-            path,
             known,
             of_manifest,
             held: (0..rows).map(|_| AtomicBool::new(false)).collect(),
-            found: Mutex::default(),
-            begun,
+            begun: noted.as_ref().map(|(_, begun)| *begun),
+            noted: Mutex::new(noted.map(|(noted, _)| noted)),
         }
     }
 
-    fn row(&self, at: usize) -> &[u8] {
-        &self.known[HEAD + at * ROW..HEAD + (at + 1) * ROW]
+    fn create(path: &Path) -> Result<(Noted, (u64, Time))> {
+        let file = PendingFile::begin(path)?;
+        // The clock that counts is that behind the times of files.
+        let begun = file.begun()?;
+        let mut file = DigestWriter::new(file, Algorithm::Blake3);
+        file.write_all(MAGIC)?;
+        let noted = Noted { file, is_news: false };
+        Ok((noted, begun))
+    }
+
+    fn row(&self, at: usize) -> &Row {
+        &self.known.as_chunks().0[at]
+    }
+
+    fn find(&self, path: &PathHash) -> Option<usize> {
+        let rows = self.known.as_chunks::<ROW>().0;
+        rows.binary_search_by(|row| row[..HASH].cmp(path)).ok()
     }
 
     /// The row of a path that has not changed since it was noted.
     fn current(&self, path: &TreePath, inode: &Inode) -> Option<usize> {
-        let wanted = hash_path(path);
-        let (mut low, mut high) = (0, self.held.len());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if self.row(middle)[..HASH] < wanted[..] {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        let row = (low < self.held.len()).then(|| self.row(low))?;
-        (row[..HASH] == wanted && row[HASH..2 * HASH] == hash_stat(inode)).then_some(low)
+        let at = self.find(&hash_path(path))?;
+        (self.row(at)[HASH..2 * HASH] == hash_stat(inode)).then_some(at)
     }
 
     /// Whether nothing about a path has changed since the manifest said the same of it.
     pub(super) fn holds(&self, path: &TreePath, inode: &Inode) -> bool {
-        let Some(at) = self.current(path, inode).filter(|_| self.of_manifest) else {
+        let Some(at) = self.of_manifest.and_then(|_| self.current(path, inode)) else {
             return false;
         };
         let same = self.row(at)[2 * HASH] & SAME != 0;
@@ -107,23 +123,14 @@ impl StatCache {
 
     /// Whether [`StatCache::holds`] has found all of the manifest.
     pub(super) fn all_hold(&self) -> bool {
-        let Some(count) = self.known.get(MAGIC.len() + SUM..HEAD) else {
-            return false;
-        };
-        let held = self.held.iter().filter(|h| h.load(Ordering::Relaxed)).count() as u64;
-        self.of_manifest && count == held.to_le_bytes()
+        let held = self.held.iter().filter(|h| h.load(Ordering::Relaxed)).count();
+        self.of_manifest == Some(held as u64)
     }
 
     /// Whether [`StatCache::holds`] has found this path.
-    pub(super) fn held(&self) -> impl Fn(&TreePath) -> bool + '_ {
-        let held = self
-            .held
-            .iter()
-            .enumerate()
-            .filter(|(_, h)| h.load(Ordering::Relaxed));
-        let held: std::collections::HashSet<[u8; HASH]> =
-            held.map(|(at, _)| array(&self.row(at)[..HASH])).collect();
-        move |path| held.contains(&hash_path(path))
+    pub(super) fn held(&self, path: &PathHash) -> bool {
+        self.find(path)
+            .is_some_and(|at| self.held[at].load(Ordering::Relaxed))
     }
 
     /// The digest of a file that has not changed since it was noted.
@@ -150,50 +157,51 @@ impl StatCache {
             row[2 * HASH] |= HAS_DIGEST;
             row[DIGEST_AT..].copy_from_slice(digest.as_bytes());
         }
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.push(row);
+        let is_news = self.known.as_chunks().0.binary_search(&row).is_err();
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = noted.as_mut().map(|noted| {
+            noted.is_news |= is_news;
+            noted.file.write_all(&row)
+        });
+        if let Some(Err(_)) = written {
+            *noted = None;
+        }
     }
 
     /// Writes what was noted and what was found to hold, for a manifest of `count` paths, if that is news. A cache that
     /// cannot be written is no loss.
-    pub(super) fn save(self, manifest: &[u8], count: usize) {
-        let mut rows = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let known: Vec<Row> = self.known[HEAD.min(self.known.len())..]
-            .chunks_exact(ROW)
-            .map(array)
-            .collect();
-        let is_news = |row: &Row| known.binary_search(row).is_err();
-        if self.of_manifest && !rows.iter().any(is_news) {
-            return;
+    pub(super) fn save(self, manifest: &Digest, count: u64) {
+        let noted = self.noted.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(noted) = noted
+            && (noted.is_news || self.of_manifest.is_none())
+        {
+            let rows = self.known.as_chunks::<ROW>().0.iter().zip(&self.held);
+            let held = rows.filter(|(_, held)| held.load(Ordering::Relaxed));
+            let _ = finish(noted.file, held.map(|(row, _)| row), manifest, count);
         }
-        for (row, held) in known.iter().zip(&self.held) {
-            if held.load(Ordering::Relaxed) {
-                rows.push(*row);
-            }
-        }
-        rows.sort_unstable();
-        let mut out = Vec::with_capacity(HEAD + rows.len() * ROW + SUM);
-        out.extend(MAGIC);
-        out.extend(sum(manifest));
-        out.extend((count as u64).to_le_bytes());
-        out.extend(rows.as_flattened());
-        out.extend(sum(&out));
-        let _ = crate::fs::replace_file(&self.path, &out);
     }
+}
+
+fn finish<'a>(
+    mut file: DigestWriter<PendingFile>,
+    held: impl Iterator<Item = &'a Row>,
+    manifest: &Digest,
+    count: u64,
+) -> Result<()> {
+    for row in held {
+        file.write_all(row)?;
+    }
+    file.write_all(manifest.as_bytes())?;
+    file.write_all(&count.to_le_bytes())?;
+    let (mut file, sum, _) = file.finish();
+    file.write_all(sum.as_bytes())?;
+    file.commit()
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[..N]);
     out
-}
-
-fn sum(bytes: &[u8]) -> [u8; SUM] {
-    array(Digest::of(Algorithm::Blake3, bytes).as_bytes())
-}
-
-fn hash_path(path: &TreePath) -> [u8; HASH] {
-    array(Digest::of(Algorithm::Blake3, path.as_bytes()).as_bytes())
 }
 
 fn hash_stat(inode: &Inode) -> [u8; HASH] {
@@ -226,10 +234,10 @@ fn is_whole(bytes: &[u8]) -> bool {
     let Some((body, end)) = bytes.len().checked_sub(SUM).map(|at| bytes.split_at(at)) else {
         return false;
     };
-    body.len() >= HEAD
-        && (body.len() - HEAD).is_multiple_of(ROW)
+    let rows = body.len().checked_sub(MAGIC.len() + TAIL - SUM);
+    rows.is_some_and(|rows| rows.is_multiple_of(ROW))
         && body.starts_with(MAGIC)
-        && end == sum(body)
+        && end == Digest::of(Algorithm::Blake3, body).as_bytes()
 }
 
 #[cfg(test)]
@@ -249,8 +257,14 @@ mod tests {
         TreePath::clean(b"file").expect("path")
     }
 
+    fn sum(manifest: u8) -> Digest {
+        Digest::of(Algorithm::Blake3, &[manifest])
+    }
+
     fn noted(cache: &StatCache) -> usize {
-        cache.found.lock().expect("rows").len()
+        let noted = cache.noted.lock().expect("rows");
+        let written = noted.as_ref().expect("file").file.written() as usize;
+        (written - MAGIC.len()) / ROW
     }
 
     #[test]
@@ -264,21 +278,21 @@ mod tests {
         let file = inode(&tree);
         // The clock has to go on before the file is old enough.
         loop {
-            let cache = StatCache::begin(None, path.clone(), b"manifest");
+            let cache = StatCache::begin(None, &path, None);
             cache.put(&name(), &file, Some(&digest), true);
             if noted(&cache) > 0 {
-                cache.save(b"manifest", 1);
+                cache.save(&sum(7), 1);
                 break;
             }
         }
-        let again = |manifest: &[u8]| StatCache::begin(Some(&path), path.clone(), manifest);
-        let cache = again(b"manifest");
+        let again = |manifest| StatCache::begin(Some(&path), &path, Some(&sum(manifest)));
+        let cache = again(7);
         assert_eq!(cache.digest(&name(), &file), Some(digest));
-        assert!(!cache.all_hold() && !cache.held()(&name()));
-        assert!(cache.holds(&name(), &file) && cache.all_hold() && cache.held()(&name()));
+        assert!(!cache.all_hold() && !cache.held(&hash_path(&name())));
+        assert!(cache.holds(&name(), &file) && cache.all_hold() && cache.held(&hash_path(&name())));
         let elsewhere = TreePath::clean(b"other").expect("path");
         assert!(!cache.holds(&elsewhere, &file), "the same inode by another name");
-        let cache = again(b"another manifest");
+        let cache = again(8);
         assert!(!cache.holds(&name(), &file) && !cache.all_hold());
         assert_eq!(
             cache.digest(&name(), &file),
@@ -287,7 +301,7 @@ mod tests {
         );
         std::fs::write(tree.join("file"), "CONTENT").expect("write");
         let same_size = inode(&tree);
-        let cache = again(b"manifest");
+        let cache = again(7);
         assert!(!cache.holds(&name(), &same_size) && cache.digest(&name(), &same_size).is_none());
         let mut bytes = std::fs::read(&path).expect("read");
         for at in 0..bytes.len() {
@@ -301,7 +315,7 @@ mod tests {
     #[test]
     fn a_file_as_young_as_the_walk_is_not_noted() {
         let dir = tempfile::tempdir().expect("dir");
-        let cache = StatCache::begin(None, dir.path().join("x.stat"), b"");
+        let cache = StatCache::begin(None, &dir.path().join("x.stat"), None);
         let tree = dir.path().join("tree");
         std::fs::create_dir(&tree).expect("mkdir");
         std::fs::write(tree.join("file"), "content").expect("write");

@@ -6,27 +6,51 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Root;
-use crate::mtree::{Difference, Keyword, Keywords, Mtree, compare};
+use crate::mtree::{Difference, Keyword, Keywords, Mtree, Text};
 use crate::node::{Inode, TreePath};
-use crate::rootfs::scan;
+use crate::rootfs::{Seen, survey};
 
-/// A manifest larger than this is refused, in bytes.
-const MAX_FILE: u64 = 4 << 30;
+/// What cannot be read twice is held, up to this many bytes.
+const MAX_PIPE: u64 = 4 << 30;
 
-/// Reads the manifest at `path`.
-pub fn read_mtree(path: &Path) -> Result<Mtree> {
-    let bytes = crate::fs::read_file(path, MAX_FILE)?;
-    Mtree::parse(&bytes).context(|| format!("parse {}", path.display()))
+/// A manifest wherever it is.
+pub type AnyMtree = Mtree<Box<dyn Text>>;
+
+/// Reads the manifest at `path`, a file or a pipe.
+pub fn read_mtree(path: &Path) -> Result<AnyMtree> {
+    let file = crate::fs::open_file(path)?;
+    let is_file = file
+        .metadata()
+        .context(|| format!("stat {}", path.display()))?
+        .is_file();
+    let text: Box<dyn Text> = if is_file {
+        Box::new(file)
+    } else {
+        drop(file);
+        Box::new(crate::fs::read_file(path, MAX_PIPE)?)
+    };
+    Mtree::parse(text).context(|| format!("parse {}", path.display()))
 }
 
 /// How the tree at `root` differs from `recorded` by the keywords `wanted`.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] if the tree does not exist; whatever cannot be read.
-pub fn validate(recorded: &Mtree, root: &Root, wanted: &Keywords) -> Result<Vec<Difference>> {
+pub fn validate(recorded: &AnyMtree, root: &Root, wanted: &Keywords) -> Result<Vec<Difference>> {
     let value = |path: &TreePath, inode: &Inode, keyword: Keyword| value(root, path, inode, keyword);
-    let found = scan(root)?.collect::<Result<Vec<_>>>()?;
-    compare(recorded, found, wanted, &value)
+    let visit = |mut seen: Seen<'_>| {
+        seen.inode.node.xattrs = seen.xattrs()?;
+        recorded.compare(&seen.path, &seen.inode, wanted, &value)
+    };
+    let mut out = Vec::new();
+    survey(root, visit, |found| {
+        out.extend(found);
+        Ok(())
+    })?;
+    let missing = recorded.missing(|_| false)?;
+    out.extend(missing.into_iter().map(Difference::missing));
+    out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(out)
 }
 
 fn value(root: &Root, path: &TreePath, inode: &Inode, keyword: Keyword) -> Result<String> {

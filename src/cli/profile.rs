@@ -134,8 +134,8 @@ impl Samples {
             // Less than before: another thread has got the number.
             let new = if total < before { total } else { total - before };
             if new > 0 {
-                let name = read(tid, "comm").unwrap_or_default().trim_end().to_owned();
-                self.add(step, &name, new);
+                let name = read(tid, "comm").unwrap_or_else(|_| UNSEEN.to_owned());
+                self.add(step, name.trim_end(), new);
             }
         }
         self.threads = seen;

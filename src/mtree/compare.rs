@@ -4,10 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use rayon::prelude::*;
-
 use super::keyword::{is_host_xattr, xattr_words};
-use super::{Keyword, Keywords, Mtree, pairs};
+use super::{Keyword, Keywords, Mtree, Text, pairs};
 use crate::error::Result;
 use crate::node::{ChangeKind, Inode, NodeKind, TreePath};
 
@@ -20,6 +18,17 @@ pub struct Difference {
     pub kind: ChangeKind,
     /// For a modified path the first keyword that differs, with the recorded and the present value.
     pub keyword: Option<(String, String, String)>,
+}
+
+impl Difference {
+    /// A path that was recorded and is not there.
+    pub fn missing(path: TreePath) -> Self {
+        Self {
+            path,
+            kind: ChangeKind::Removed,
+            keyword: None,
+        }
+    }
 }
 
 impl fmt::Display for Difference {
@@ -71,43 +80,31 @@ fn quote(f: &mut fmt::Formatter<'_>, text: &[u8]) -> fmt::Result {
 /// A value that is not in the metadata of a file: digests of its content, names of its owners.
 pub type Value<'a> = &'a (dyn Fn(&TreePath, &Inode, Keyword) -> Result<String> + Sync);
 
-/// Compares a tree with what was recorded of it, by the keywords that are wanted and on all cores. The result is
-/// sorted by path.
-///
-/// `value` is asked for what is not in the metadata, and for contents only where all else is equal.
-pub fn compare(
-    recorded: &Mtree,
-    actual: Vec<(TreePath, Inode)>,
-    wanted: &Keywords,
-    value: Value<'_>,
-) -> Result<Vec<Difference>> {
-    let mut missing: BTreeSet<&TreePath> = recorded.entries.keys().collect();
-    for (path, _) in &actual {
-        missing.remove(path);
-    }
-    let gone = missing.into_iter().map(|p| Difference {
-        path: p.clone(),
-        kind: ChangeKind::Removed,
-        keyword: None,
-    });
-    let gone: Vec<Difference> = gone.collect();
-    let compare = |(path, inode): (TreePath, Inode)| -> Result<Option<Difference>> {
-        let (kind, keyword) = match recorded.entries.get(&path) {
+impl<T: Text> Mtree<T> {
+    /// Compares what is at `path` with what was recorded of it, by the keywords that are wanted; threads may do so side
+    /// by side. Paths that were never asked for are [`Mtree::missing`].
+    ///
+    /// `value` is asked for what is not in the metadata, and for contents only where all else is equal.
+    ///
+    /// # Errors
+    /// Those of `value` and of the text.
+    pub fn compare(
+        &self,
+        path: &TreePath,
+        inode: &Inode,
+        wanted: &Keywords,
+        value: Value<'_>,
+    ) -> Result<Option<Difference>> {
+        let (kind, keyword) = match self.line(path)? {
             None => (ChangeKind::Added, None),
-            Some(line) => match differs(line, &path, &inode, wanted, value)? {
+            Some(line) => match differs(&line, path, inode, wanted, value)? {
                 None => return Ok(None),
                 found => (ChangeKind::Modified, found),
             },
         };
+        let path = path.clone();
         Ok(Some(Difference { path, kind, keyword }))
-    };
-    let mut out: Vec<Difference> = actual
-        .into_par_iter()
-        .filter_map(|item| compare(item).transpose())
-        .collect::<Result<_>>()?;
-    out.extend(gone);
-    out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(out)
+    }
 }
 
 type Differing = Option<(String, String, String)>;
@@ -209,7 +206,8 @@ fn time_differs(
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::tests::{inode, path};
+    use super::super::format::tests::{format, inode, path};
+    use super::super::{Header, line};
     use super::*;
     use crate::digest::Digest;
 
@@ -230,12 +228,28 @@ mod tests {
         ]
     }
 
-    fn recorded() -> Mtree {
-        let mut mtree = Mtree::new();
-        for (path, inode) in tree() {
-            mtree.insert_line(path, Mtree::line(&inode, Some(&Digest::sha256(b"abc"))));
-        }
-        mtree
+    fn recorded() -> Vec<u8> {
+        let line = |(path, inode)| (path, line(&inode, Some(&Digest::sha256(b"abc"))));
+        format(
+            &tree().into_iter().map(line).collect::<Vec<_>>(),
+            &Header::default(),
+        )
+    }
+
+    /// All that differs, by path.
+    fn compare(
+        recorded: &[u8],
+        tree: Vec<(TreePath, Inode)>,
+        wanted: &Keywords,
+        value: Value<'_>,
+    ) -> Vec<Difference> {
+        let recorded = Mtree::parse(recorded).expect("manifest");
+        let found = |(path, inode)| recorded.compare(&path, &inode, wanted, value).expect("compare");
+        let mut out: Vec<Difference> = tree.into_iter().filter_map(found).collect();
+        let missing = recorded.missing(|_| false).expect("missing");
+        out.extend(missing.into_iter().map(Difference::missing));
+        out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        out
     }
 
     fn run(tree: Vec<(TreePath, Inode)>, content: &[u8]) -> (Vec<String>, usize) {
@@ -244,7 +258,7 @@ mod tests {
             reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Ok(Digest::sha256(content).encoded())
         };
-        let found = compare(&recorded(), tree, &Keywords::umoci(), &value).expect("compare");
+        let found = compare(&recorded(), tree, &Keywords::umoci(), &value);
         let reads = reads.into_inner();
         (found.iter().map(ToString::to_string).collect(), reads)
     }
@@ -299,7 +313,7 @@ mod tests {
             assert_eq!(run(tree, b"abc").0, want);
         }
         let digest = |data| Digest::sha256(data).encoded();
-        let want = format!(
+        let want = std::format!(
             "\"f\": keyword \"sha256digest\": expected {}; got {}",
             digest(b"abc"),
             digest(b"xyz")
@@ -329,13 +343,13 @@ mod tests {
                 kind: ChangeKind::Removed,
                 keyword: None,
             };
-            assert_eq!(found.to_string(), format!("{want}: missing path"));
+            assert_eq!(found.to_string(), std::format!("{want}: missing path"));
         }
     }
 
     #[test]
     fn keywords_on_one_side_only_and_times_of_either_name() {
-        let line = |text: &str| Mtree::parse(format!(". type=dir {text}\n").as_bytes()).expect("mtree");
+        let line = |text: &str| std::format!(". type=dir {text}\n").into_bytes();
         for (recorded, wanted, want) in [
             ("time=1795456081.000000005", "time", ""),
             ("time=1795456081.000000006", "time", "time"),
@@ -357,7 +371,7 @@ mod tests {
             let tree = vec![(path("."), inode(NodeKind::Dir, 0o755, 2))];
             let value = |_: &TreePath, _: &Inode, _: Keyword| Ok("me".to_owned());
             let wanted = Keywords::parse(wanted).expect("keywords");
-            let found = compare(&line(recorded), tree, &wanted, &value).expect("compare");
+            let found = compare(&line(recorded), tree, &wanted, &value);
             let keyword = found
                 .first()
                 .and_then(|d| d.keyword.as_ref())

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A manifest as the text of its file.
 
-use std::collections::HashMap;
+use std::io::Write;
 
 use super::keyword::xattr_words;
-use super::{Keyword, Keywords, Mtree, pairs, vis};
+use super::{Keyword, Keywords, pairs, vis};
 use crate::digest::Digest;
+use crate::error::Result;
 use crate::node::{Inode, NodeKind, TreePath};
 
 /// What the comments at the head of the file say; what is unknown is left out.
@@ -21,133 +22,119 @@ pub struct Header {
     pub date: Option<String>,
 }
 
-impl Mtree {
-    /// The words of a line with the facts that bundles use; `sha256` is the digest of a regular file.
-    pub fn line(inode: &Inode, sha256: Option<&Digest>) -> Box<[u8]> {
-        let mut line = Vec::new();
-        let mut word = |name: &[u8], value: &[u8]| {
-            if !line.is_empty() {
-                line.push(b' ');
-            }
-            line.extend_from_slice(name);
-            line.push(b'=');
-            line.extend_from_slice(value);
-        };
-        for keyword in Keywords::umoci().iter() {
-            let name = keyword.name().as_bytes();
-            match keyword {
-                Keyword::Xattr => xattr_words(inode)
-                    .iter()
-                    .for_each(|(name, value)| word(name, value)),
-                Keyword::Sha256 => {
-                    if let (NodeKind::File { .. }, Some(digest)) = (&inode.node.kind, sha256) {
-                        word(name, digest.encoded().as_bytes());
-                    }
+/// The words of a line with the facts that bundles use; `sha256` is the digest of a regular file.
+pub fn line(inode: &Inode, sha256: Option<&Digest>) -> Box<[u8]> {
+    let mut line = Vec::new();
+    let mut word = |name: &[u8], value: &[u8]| {
+        if !line.is_empty() {
+            line.push(b' ');
+        }
+        line.extend_from_slice(name);
+        line.push(b'=');
+        line.extend_from_slice(value);
+    };
+    for keyword in Keywords::umoci().iter() {
+        let name = keyword.name().as_bytes();
+        match keyword {
+            Keyword::Xattr => xattr_words(inode)
+                .iter()
+                .for_each(|(name, value)| word(name, value)),
+            Keyword::Sha256 => {
+                if let (NodeKind::File { .. }, Some(digest)) = (&inode.node.kind, sha256) {
+                    word(name, digest.encoded().as_bytes());
                 }
-                _ => {
-                    if let Some(value) = keyword.value(inode) {
-                        word(name, &value);
-                    }
+            }
+            _ => {
+                if let Some(value) = keyword.value(inode) {
+                    word(name, &value);
                 }
             }
         }
-        line.into()
     }
-
-    /// The text of the file.
-    pub fn format(&self, header: &Header) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut comment = |label: &str, value: &str| {
-            let value: String = value.chars().filter(|c| !c.is_control()).collect();
-            out.extend_from_slice(format!("#{:>15} {value}\n", format!("{label}:")).as_bytes());
-        };
-        if let Some(user) = &header.user {
-            comment("user", user);
-        }
-        if let Some(machine) = &header.machine {
-            comment("machine", machine);
-        }
-        comment("tree", &header.tree);
-        if let Some(date) = &header.date {
-            comment("date", date);
-        }
-        let names: Vec<&str> = Keywords::umoci().iter().map(Keyword::name).collect();
-        comment("keywords", &names.join(","));
-        Writer {
-            mtree: self,
-            out,
-            set: Vec::new(),
-        }
-        .tree()
-    }
+    line.into()
 }
 
-struct Writer<'a> {
-    mtree: &'a Mtree,
-    out: Vec<u8>,
+/// Writes the text of a manifest, a path at a time.
+#[derive(Debug)]
+pub struct MtreeWriter<W> {
+    out: W,
     /// Words of the `/set` in force.
     set: Vec<Vec<u8>>,
+    /// Directories that are open, and paths that were written.
+    depth: usize,
+    count: u64,
 }
 
-/// What is still to be written of a directory.
-enum Step {
-    Dir(TreePath),
-    End,
-}
-
-impl<'a> Writer<'a> {
-    fn tree(mut self) -> Vec<u8> {
-        let mut stack = vec![Step::Dir(TreePath::root())];
-        let mtree = self.mtree;
-        let children = Self::children(mtree);
-        while let Some(step) = stack.pop() {
-            let Step::Dir(path) = step else {
-                self.out.extend_from_slice(b"..\n");
-                continue;
-            };
-            let Some(line) = mtree.entries.get(&path) else {
-                continue;
-            };
-            self.open(&path, line);
-            stack.push(Step::End);
-            let below = children.get(&path).map(Vec::as_slice).unwrap_or_default();
-            let (dirs, files): (Vec<&TreePath>, Vec<&TreePath>) =
-                below.iter().copied().partition(|p| is_dir(mtree, p));
-            for file in files {
-                if let Some(line) = mtree.entries.get(file) {
-                    self.out.extend_from_slice(b"    ");
-                    self.line(file.name(), line);
-                }
-            }
-            stack.extend(dirs.into_iter().rev().cloned().map(Step::Dir));
+impl<W: Write> MtreeWriter<W> {
+    /// Writes the head of the file.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn new(mut out: W, header: &Header) -> Result<Self> {
+        let mut comment = |label: &str, value: &str| {
+            let value: String = value.chars().filter(|c| !c.is_control()).collect();
+            writeln!(out, "#{:>15} {value}", format!("{label}:"))
+        };
+        if let Some(user) = &header.user {
+            comment("user", user)?;
         }
-        self.out
+        if let Some(machine) = &header.machine {
+            comment("machine", machine)?;
+        }
+        comment("tree", &header.tree)?;
+        if let Some(date) = &header.date {
+            comment("date", date)?;
+        }
+        let names: Vec<&str> = Keywords::umoci().iter().map(Keyword::name).collect();
+        comment("keywords", &names.join(","))?;
+        Ok(Self {
+            out,
+            set: Vec::new(),
+            depth: 0,
+            count: 0,
+        })
     }
 
-    /// Paths by their directory, sorted bytewise by name.
-    fn children(mtree: &'a Mtree) -> HashMap<TreePath, Vec<&'a TreePath>> {
-        let mut out: HashMap<TreePath, Vec<&TreePath>> = HashMap::new();
-        for path in mtree.entries.keys() {
-            if let Some(parent) = path.parent() {
-                out.entry(parent).or_default().push(path);
+    /// Adds a path with what [`line`] has spelled of it. A directory comes before what is in it, and that is first what
+    /// is no directory; names are sorted.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn add(&mut self, path: &TreePath, line: &[u8]) -> Result<()> {
+        self.count += 1;
+        let mut text = Vec::new();
+        if pairs(line).any(|word| word == (b"type", b"dir")) {
+            let depth = path.components().count();
+            for _ in depth..self.depth {
+                text.extend_from_slice(b"..\n");
             }
+            self.depth = depth + 1;
+            self.open(&mut text, path, line);
+        } else {
+            text.extend_from_slice(b"    ");
+            self.line(&mut text, path.name(), line);
         }
-        for names in out.values_mut() {
-            names.sort_unstable_by(|a, b| a.name().cmp(b.name()));
-        }
-        out
+        Ok(self.out.write_all(&text)?)
     }
 
-    fn open(&mut self, path: &TreePath, line: &[u8]) {
+    /// Ends the file; returns what it was written to, and the count of paths.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn finish(mut self) -> Result<(W, u64)> {
+        self.out.write_all(&b"..\n".repeat(self.depth))?;
+        Ok((self.out, self.count))
+    }
+
+    fn open(&mut self, out: &mut Vec<u8>, path: &TreePath, line: &[u8]) {
         let shown = if path.as_bytes().contains(&b'\n') {
             vis::encode(path.as_bytes())
         } else {
             path.as_bytes().to_vec()
         };
-        self.out.extend_from_slice(b"\n# ");
-        self.out
-            .extend_from_slice(if path.is_root() { b"." } else { &shown });
-        self.out.push(b'\n');
+        out.extend_from_slice(b"\n# ");
+        out.extend_from_slice(if path.is_root() { b"." } else { &shown });
+        out.push(b'\n');
         let owner: Vec<Vec<u8>> = pairs(line)
             .filter(|(name, _)| matches!(*name, b"uid" | b"gid"))
             .map(|(name, value)| [name, b"=", value].concat())
@@ -158,34 +145,28 @@ impl<'a> Writer<'a> {
                 .map(|w| w.to_vec())
                 .collect();
             self.set.extend(owner);
-            self.out.extend_from_slice(b"/set ");
-            self.out.extend_from_slice(&self.set.join(&b' '));
-            self.out.push(b'\n');
+            out.extend_from_slice(b"/set ");
+            out.extend_from_slice(&self.set.join(&b' '));
+            out.push(b'\n');
         }
-        self.line(if path.is_root() { b"." } else { path.name() }, line);
+        self.line(out, if path.is_root() { b"." } else { path.name() }, line);
     }
 
-    fn line(&mut self, name: &[u8], line: &[u8]) {
-        self.out.extend_from_slice(&vis::encode(name));
+    fn line(&self, out: &mut Vec<u8>, name: &[u8], line: &[u8]) {
+        out.extend_from_slice(&vis::encode(name));
         for word in line.split(|&c| c == b' ') {
             if !self.set.iter().any(|set| set == word) {
-                self.out.push(b' ');
-                self.out.extend_from_slice(word);
+                out.push(b' ');
+                out.extend_from_slice(word);
             }
         }
-        self.out.push(b'\n');
+        out.push(b'\n');
     }
-}
-
-fn is_dir(mtree: &Mtree, path: &TreePath) -> bool {
-    mtree
-        .entries
-        .get(path)
-        .is_some_and(|line| pairs(line).any(|word| word == (b"type", b"dir")))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::Mtree;
     use super::*;
     use crate::node::{Node, Time, Xattrs};
 
@@ -222,12 +203,20 @@ pub(super) mod tests {
         }
     }
 
+    pub(crate) fn format(lines: &[(TreePath, Box<[u8]>)], header: &Header) -> Vec<u8> {
+        let mut writer = MtreeWriter::new(Vec::new(), header).expect("head");
+        for (path, line) in lines {
+            writer.add(path, line).expect("line");
+        }
+        writer.finish().expect("end").0
+    }
+
     #[test]
     fn the_text_is_that_of_the_sample() {
-        let mut mtree = Mtree::new();
+        let mut mtree = Vec::new();
         let dir = |nlink| inode(NodeKind::Dir, 0o755, nlink);
         let mut insert = |path, inode: &Inode, sha256: Option<&Digest>| {
-            mtree.insert_line(path, Mtree::line(inode, sha256));
+            mtree.push((path, line(inode, sha256)));
         };
         insert(path("."), &dir(4), None);
         let empty = Digest::sha256(b"");
@@ -292,12 +281,9 @@ d2 size=4096 type=dir mode=0755 nlink=2 {t} xattr.user.a=dg==
 ..
 "
         );
-        let text = mtree.format(&header);
+        let text = format(&mtree, &header);
         assert_eq!(String::from_utf8(text.clone()).expect("utf-8"), want);
-        assert_eq!(
-            Mtree::parse(&text).expect("own text").entries.len(),
-            mtree.entries.len()
-        );
+        assert_eq!(Mtree::parse(&text[..]).expect("own text").len(), mtree.len());
     }
 
     #[test]
@@ -316,9 +302,9 @@ d2 size=4096 type=dir mode=0755 nlink=2 {t} xattr.user.a=dg==
             b"*?[",
             b"set",
         ];
-        let mut mtree = Mtree::new();
+        let mut mtree = Vec::new();
         let mut insert = |path, inode: &Inode, sha256: Option<&Digest>| {
-            mtree.insert_line(path, Mtree::line(inode, sha256));
+            mtree.push((path, line(inode, sha256)));
         };
         insert(path("."), &inode(NodeKind::Dir, 0o755, 1), None);
         for (n, name) in names.iter().enumerate() {
@@ -339,9 +325,15 @@ d2 size=4096 type=dir mode=0755 nlink=2 {t} xattr.user.a=dg==
                 insert(below, &inode(kind, 0o7777, 2), Some(&Digest::sha256(name)));
             }
         }
-        let text = mtree.format(&Header::default());
-        let back = Mtree::parse(&text).expect("own text");
-        assert!(back.entries == mtree.entries);
-        assert!(back.format(&Header::default()) == text);
+        let text = format(&mtree, &Header::default());
+        let back = Mtree::parse(&text[..]).expect("own text");
+        assert_eq!(back.len(), mtree.len());
+        for (path, line) in mtree {
+            assert_eq!(
+                back.line(&path).expect("read").as_deref(),
+                Some(&line[..]),
+                "{path}"
+            );
+        }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Manifests of a tree (mtree), and how a tree differs from one. Pure: neither disk nor tar.
+//! Manifests of a tree (mtree), and how a tree differs from one. Opens nothing: it reads and writes what it is given.
 //!
-//! A [`Mtree`] keeps, for each path, the words of its line as they stand in the file; a value is spelled by one
+//! Invariants: a manifest is written and read without being held, 32 bytes a path aside; a value is spelled by one
 //! function, so that writing and comparing cannot disagree.
 
 mod compare;
@@ -10,51 +10,62 @@ mod keyword;
 mod parse;
 mod vis;
 
-use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 
-pub use compare::{Difference, compare};
-pub use format::Header;
+pub use compare::Difference;
+pub use format::{Header, MtreeWriter, line};
 pub use keyword::{Keyword, Keywords};
+pub use parse::Mtree;
 
+use crate::digest::{Algorithm, Digest};
 use crate::node::TreePath;
 
-/// A manifest of a tree in memory.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Mtree {
-    /// The words behind the name, `/set` values included, separated by single spaces.
-    entries: BTreeMap<TreePath, Box<[u8]>>,
-    /// Keywords that occur, in the order of their first use.
-    used: Keywords,
+/// Text that can be read anywhere, by many threads at a time.
+pub trait Text: Sync {
+    /// Reads some bytes that begin at `offset`; none only at the end.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 }
 
-impl Mtree {
-    /// An empty manifest.
-    pub fn new() -> Self {
-        Self::default()
+impl Text for File {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buf, offset)
     }
+}
 
-    /// Count of paths.
-    pub fn len(&self) -> usize {
-        self.entries.len()
+impl Text for Box<dyn Text> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        (**self).read_at(buf, offset)
     }
+}
 
-    /// Adds a path with the words of its line, which [`Mtree::line`] has spelled.
-    pub fn insert_line(&mut self, path: TreePath, line: Box<[u8]>) {
-        for keyword in Keywords::umoci().iter() {
-            self.used.add(keyword);
-        }
-        self.entries.insert(path, line);
+impl Text for Vec<u8> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.as_slice().read_at(buf, offset)
     }
+}
 
-    /// Whether there is no path.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+impl Text for &[u8] {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|at| self.get(at..));
+        io::Read::read(&mut rest.unwrap_or_default(), buf)
     }
+}
 
-    /// The keywords that occur.
-    pub fn keywords(&self) -> &Keywords {
-        &self.used
-    }
+/// What stands for a path where there are millions: a part of its BLAKE3 digest.
+pub type PathHash = [u8; 16];
+
+/// The hash of a path.
+pub fn hash_path(path: &TreePath) -> PathHash {
+    let mut out = PathHash::default();
+    let digest = Digest::of(Algorithm::Blake3, path.as_bytes());
+    out.iter_mut()
+        .zip(digest.as_bytes())
+        .for_each(|(to, from)| *to = *from);
+    out
 }
 
 /// The words of a line as pairs.

@@ -1,106 +1,332 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The text of a manifest's file, read leniently: other tools write it too.
 
-use super::{Keyword, Mtree, pairs, vis};
-use crate::error::{Error, ErrorKind, Result};
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Keyword, Keywords, PathHash, Text, hash_path, pairs, vis};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::TreePath;
 
-impl Mtree {
-    /// Parses the file.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Corrupt`], with the number of the line.
-    pub fn parse(text: &[u8]) -> Result<Self> {
-        Self::parse_only(text, |_| true)
-    }
+/// A manifest whose text stays where it is; only where each path's line is found is held.
+pub struct Mtree<T> {
+    text: T,
+    /// Sorted by the hash of the path.
+    rows: Vec<Row>,
+    /// Which rows were asked for.
+    found: Vec<AtomicBool>,
+    /// The `/set` that was last asked for, and where it begins: most paths of a tree have the same.
+    set: Mutex<(u64, Arc<Vec<Word>>)>,
+    /// Keywords that occur, in the order of their first use.
+    used: Keywords,
+}
 
-    /// Parses the file, and keeps the paths that `wanted` names.
+impl<T> fmt::Debug for Mtree<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mtree of {} paths", self.rows.len())
+    }
+}
+
+/// A name and a value.
+type Word = (Vec<u8>, Vec<u8>);
+
+/// Where the line of a path is, and where that is which it inherits from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    path: PathHash,
+    at: u64,
+    set: u64,
+    length: u32,
+}
+
+/// Where no line is: of a path that inherits nothing.
+const NOWHERE: u64 = u64::MAX;
+
+impl<T: Text> Mtree<T> {
+    /// Reads through the text.
     ///
     /// # Errors
-    /// As [`Mtree::parse`].
-    pub fn parse_only(text: &[u8], wanted: impl Fn(&TreePath) -> bool) -> Result<Self> {
-        let mut out = Self::new();
-        let mut set: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        let mut at = TreePath::root();
-        let mut joined: Vec<u8> = Vec::new();
-        for (number, line) in text.split(|&c| c == b'\n').enumerate() {
-            let bad = |why: &str| {
-                Error::new(
-                    ErrorKind::Corrupt,
-                    format!("invalid mtree: line {}: {why}", number + 1),
-                )
-            };
-            let line = line.strip_suffix(b"\r").unwrap_or(line).trim_ascii();
-            // A comment holds any text and goes on nowhere; an even count of backslashes is a spelled name.
-            if joined.is_empty() && line.first() == Some(&b'#') {
-                continue;
-            }
-            let backslashes = line.iter().rev().take_while(|&&c| c == b'\\').count();
-            if backslashes % 2 == 1 {
-                joined.extend_from_slice(&line[..line.len() - 1]);
-                joined.push(b' ');
-                continue;
-            }
-            let whole = if joined.is_empty() {
-                line.to_vec()
-            } else {
-                [std::mem::take(&mut joined), line.to_vec()].concat()
-            };
-            let (first, rest) = match whole.iter().position(|c| matches!(c, b' ' | b'\t')) {
-                Some(at) => (&whole[..at], &whole[at + 1..]),
-                None => (whole.as_slice(), &b""[..]),
-            };
-            match first {
-                b"" => {}
-                b"/set" => set = words(rest).collect(),
-                b"/unset" => set.clear(),
-                b".." => at = at.parent().unwrap_or_default(),
-                _ => {
-                    let name = vis::decode(first).ok_or_else(|| bad("invalid escape in a name"))?;
-                    let path = if first.contains(&b'/') {
-                        TreePath::clean(&name)
-                    } else if name == b"." {
-                        Ok(TreePath::root())
-                    } else {
-                        at.join(&name)
-                    };
-                    let path = path.map_err(|e| bad(&e.to_string()))?;
-                    let own: Vec<(Vec<u8>, Vec<u8>)> = words(rest).collect();
-                    if own
-                        .iter()
-                        .any(|word| *word == (b"type".to_vec(), b"dir".to_vec()))
-                    {
-                        at = path.clone();
-                    }
-                    if !wanted(&path) {
-                        continue;
-                    }
-                    let inherited = set.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
-                    out.add_line(path, inherited.chain(&own));
+    /// [`ErrorKind::Corrupt`], with the number of the line; those of the text.
+    pub fn parse(text: T) -> Result<Self> {
+        let mut out = Self {
+            text,
+            rows: Vec::new(),
+            found: Vec::new(),
+            set: Mutex::new((NOWHERE, Arc::default())),
+            used: Keywords::default(),
+        };
+        let mut lines = Lines::new(&out.text, 0);
+        let mut set = NOWHERE;
+        while let Some(line) = lines.next()? {
+            let words = match line {
+                Line::Set { words, at } => {
+                    set = at;
+                    words
                 }
+                Line::Path { path, words, at } => {
+                    let length = u32::try_from(lines.offset - at).map_err(|_| lines.bad("too long"))?;
+                    let path = hash_path(&path);
+                    out.rows.push(Row {
+                        path,
+                        at,
+                        set,
+                        length,
+                    });
+                    words
+                }
+            };
+            for keyword in pairs(&words).filter_map(|(name, _)| keyword(name)) {
+                out.used.add(keyword);
             }
         }
+        // Of a path that is there twice the last line counts.
+        out.rows.sort_unstable_by(|a, b| b.cmp(a));
+        out.rows.dedup_by_key(|row| row.path);
+        out.rows.reverse();
+        out.found = out.rows.iter().map(|_| AtomicBool::new(false)).collect();
         Ok(out)
     }
 
-    /// Keeps a line with its words in the order in which we write them, wherever each was said.
-    fn add_line<'a>(&mut self, path: TreePath, words: impl Iterator<Item = &'a (Vec<u8>, Vec<u8>)>) {
-        let mut words: Vec<_> = words.map(|word| (keyword(&word.0), word)).collect();
+    /// Count of paths.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no path.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The keywords that occur.
+    pub fn keywords(&self) -> &Keywords {
+        &self.used
+    }
+
+    fn row(&self, path: &PathHash) -> Option<usize> {
+        self.rows.binary_search_by(|row| row.path.cmp(path)).ok()
+    }
+
+    /// The words of a path's line, inherited ones included, in the order in which we write them; the path counts as
+    /// found.
+    pub(super) fn line(&self, path: &TreePath) -> Result<Option<Vec<u8>>> {
+        let Some(at) = self.row(&hash_path(path)) else {
+            return Ok(None);
+        };
+        self.found[at].store(true, Ordering::Relaxed);
+        let row = self.rows[at];
+        let mut raw = vec![0; row.length as usize];
+        Reader {
+            text: &self.text,
+            at: row.at,
+        }
+        .read_exact(&mut raw)
+        .context(|| "read mtree")?;
+        let mut whole = Vec::new();
+        for part in raw.split(|&c| c == b'\n') {
+            join(&mut whole, part);
+        }
+        let (_, rest) = split(&whole);
+        let own: Vec<Word> = words(rest).collect();
+        let set = self.set(row.set)?;
+        let inherited = set.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
+        let mut words: Vec<_> = inherited
+            .chain(&own)
+            .map(|word| (keyword(&word.0), word))
+            .collect();
         words.sort_by_key(|(keyword, _)| keyword.map_or(usize::MAX, |k| k as usize));
         let mut line = Vec::new();
-        for (keyword, (name, value)) in words {
+        for (_, (name, value)) in words {
             if !line.is_empty() {
                 line.push(b' ');
             }
             line.extend_from_slice(name);
             line.push(b'=');
             line.extend_from_slice(value);
-            if let Some(keyword) = keyword {
-                self.used.add(keyword);
+        }
+        Ok(Some(line))
+    }
+
+    /// The words of the `/set` that begins at `at`.
+    fn set(&self, at: u64) -> Result<Arc<Vec<Word>>> {
+        let lock = || self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = lock().clone();
+        if last.0 == at {
+            return Ok(last.1);
+        }
+        let found = match at {
+            NOWHERE => None,
+            _ => Lines::new(&self.text, at).next()?,
+        };
+        let found = match found {
+            Some(Line::Set { words: line, .. }) => Arc::new(words(&line).collect()),
+            _ => Arc::default(),
+        };
+        *lock() = (at, Arc::clone(&found));
+        Ok(found)
+    }
+
+    /// The paths that no comparison has asked for, but for those that `known` knows to be there. Reads the text again
+    /// if there are any.
+    ///
+    /// # Errors
+    /// As [`Mtree::parse`].
+    pub fn missing(&self, known: impl Fn(&PathHash) -> bool) -> Result<Vec<TreePath>> {
+        let is_missing =
+            |(row, found): (&Row, &AtomicBool)| !found.load(Ordering::Relaxed) && !known(&row.path);
+        let mut missing: Vec<u64> = Vec::new();
+        for item in self.rows.iter().zip(&self.found) {
+            if is_missing(item) {
+                missing.push(item.0.at);
             }
         }
-        self.entries.insert(path, line.into());
+        missing.sort_unstable();
+        let mut out = Vec::with_capacity(missing.len());
+        let mut lines = Lines::new(&self.text, 0);
+        while out.len() < missing.len()
+            && let Some(line) = lines.next()?
+        {
+            if let Line::Path { path, at, .. } = line
+                && missing.binary_search(&at).is_ok()
+            {
+                out.push(path);
+            }
+        }
+        Ok(out)
     }
+}
+
+/// A line that counts.
+enum Line {
+    /// What the paths after it inherit.
+    Set { words: Vec<u8>, at: u64 },
+    /// A path, which begins `at` an offset.
+    Path { path: TreePath, words: Vec<u8>, at: u64 },
+}
+
+/// The lines of a text in order.
+struct Lines<'a, T> {
+    text: BufReader<Reader<'a, T>>,
+    dir: TreePath,
+    number: u64,
+    offset: u64,
+}
+
+impl<'a, T: Text> Lines<'a, T> {
+    fn new(text: &'a T, at: u64) -> Self {
+        Self {
+            text: BufReader::with_capacity(64 * 1024, Reader { text, at }),
+            dir: TreePath::root(),
+            number: 0,
+            offset: at,
+        }
+    }
+
+    fn bad(&self, why: &str) -> Error {
+        let text = format!("invalid mtree: line {}: {why}", self.number);
+        Error::new(ErrorKind::Corrupt, text)
+    }
+
+    fn next(&mut self) -> Result<Option<Line>> {
+        let mut whole = Vec::new();
+        let mut raw = Vec::new();
+        let mut begun = self.offset;
+        loop {
+            raw.clear();
+            let n = self.text.read_until(b'\n', &mut raw).context(|| "read mtree")?;
+            if n == 0 {
+                return Ok(None);
+            }
+            self.number += 1;
+            self.offset += n as u64;
+            let part = raw.strip_suffix(b"\n").unwrap_or(&raw);
+            // A comment holds any text and goes on nowhere.
+            let is_comment = whole.is_empty() && part.trim_ascii().first() == Some(&b'#');
+            if !is_comment && join(&mut whole, part) {
+                continue;
+            }
+            if let Some(line) = self.line(&whole, begun)? {
+                return Ok(Some(line));
+            }
+            whole.clear();
+            begun = self.offset;
+        }
+    }
+
+    fn line(&mut self, whole: &[u8], at: u64) -> Result<Option<Line>> {
+        let (first, rest) = split(whole);
+        match first {
+            b"" => {}
+            b"/set" | b"/unset" => {
+                let words = if first == b"/set" {
+                    spaced(rest)
+                } else {
+                    Vec::new()
+                };
+                return Ok(Some(Line::Set { words, at }));
+            }
+            b".." => self.dir = self.dir.parent().unwrap_or_default(),
+            _ => {
+                let invalid = || self.bad("invalid escape in a name");
+                let name = vis::decode(first).ok_or_else(invalid)?;
+                let path = if first.contains(&b'/') {
+                    TreePath::clean(&name)
+                } else if name == b"." {
+                    Ok(TreePath::root())
+                } else {
+                    self.dir.join(&name)
+                };
+                let path = path.map_err(|e| self.bad(&e.to_string()))?;
+                let words = spaced(rest);
+                if pairs(&words).any(|word| word == (b"type", b"dir")) {
+                    self.dir = path.clone();
+                }
+                return Ok(Some(Line::Path { path, words, at }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A text as a stream.
+struct Reader<'a, T> {
+    text: &'a T,
+    at: u64,
+}
+
+impl<T: Text> Read for Reader<'_, T> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.text.read_at(buf, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+/// Adds a line to what came before it; says whether it goes on in the next. An even count of backslashes at its end is a
+/// spelled name.
+fn join(whole: &mut Vec<u8>, line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line).trim_ascii();
+    let backslashes = line.iter().rev().take_while(|&&c| c == b'\\').count();
+    let goes_on = backslashes % 2 == 1;
+    whole.extend_from_slice(&line[..line.len() - usize::from(goes_on)]);
+    if goes_on {
+        whole.push(b' ');
+    }
+    goes_on
+}
+
+/// The first word of a line, and the rest.
+fn split(line: &[u8]) -> (&[u8], &[u8]) {
+    match line.iter().position(|c| matches!(c, b' ' | b'\t')) {
+        Some(at) => (&line[..at], &line[at + 1..]),
+        None => (line, &b""[..]),
+    }
+}
+
+/// With spaces alone between the words.
+fn spaced(rest: &[u8]) -> Vec<u8> {
+    rest.iter().map(|&c| if c == b'\t' { b' ' } else { c }).collect()
 }
 
 /// The keyword that a word belongs to; `xattr.NAME` belongs to `xattr`.
@@ -110,9 +336,9 @@ fn keyword(name: &[u8]) -> Option<Keyword> {
 }
 
 /// Pairs of a line, with the names that we write.
-fn words(rest: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
-    let line: Vec<u8> = rest.iter().map(|&c| if c == b'\t' { b' ' } else { c }).collect();
-    let found: Vec<(Vec<u8>, Vec<u8>)> = pairs(&line)
+fn words(rest: &[u8]) -> impl Iterator<Item = Word> + '_ {
+    let line = spaced(rest);
+    let found: Vec<Word> = pairs(&line)
         .map(|(name, value)| {
             let known = std::str::from_utf8(name).ok().and_then(Keyword::from_name);
             (
@@ -132,8 +358,11 @@ mod tests {
     #[test]
     fn foreign_files_are_read() {
         let text = b"#mtree v2.0\n/set type=file uid=1\n. type=dir\n\ta\\040b mode=0644 \\\n  sha256=ab\n sub type=dir uid=2\n  x\n  ..\n/unset\n./full/path size=1\n..\n";
-        let mtree = Mtree::parse(text).expect("mtree");
-        let line = |name: &str| String::from_utf8(mtree.entries[&path(name)].to_vec()).expect("utf-8");
+        let mtree = Mtree::parse(&text[..]).expect("mtree");
+        let line = |name: &str| {
+            let line = mtree.line(&path(name)).expect("read").expect("line");
+            String::from_utf8(line).expect("utf-8")
+        };
         assert_eq!(line("a b"), "type=file uid=1 mode=0644 sha256digest=ab");
         assert_eq!(line("sub"), "type=dir uid=2");
         assert_eq!(line("sub/x"), "type=file uid=1");
@@ -160,8 +389,9 @@ mod tests {
     #[test]
     fn comments_and_spelled_backslashes_go_on_nowhere() {
         let text = b". type=dir\n# d\\\nd\\\\ type=dir\n    f\\\\\n..\n..\n";
-        let mtree = Mtree::parse(text).expect("mtree");
-        let names: Vec<&[u8]> = mtree.entries.keys().map(TreePath::as_bytes).collect();
+        let mtree = Mtree::parse(&text[..]).expect("mtree");
+        let names = mtree.missing(|_| false).expect("names");
+        let names: Vec<&[u8]> = names.iter().map(TreePath::as_bytes).collect();
         assert_eq!(names, [&b""[..], b"d\\", b"d\\/f\\"]);
     }
 }

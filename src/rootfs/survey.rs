@@ -1,13 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A walk over a tree by all cores, in no order; what costs more than a look is left to the visitor.
+//! A walk over a tree by all cores, whose results come in one order; what costs more than a look is left to the
+//! visitor.
+//!
+//! Invariant: however large the tree, few results wait at a time, and of the paths still to be visited only the names
+//! of one directory and those of the directories on the way are held.
 
-use std::sync::{Mutex, PoisonError};
-
-use rayon::Scope;
+use rayon::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Dir, Root};
 use crate::node::{Inode, NodeKind, TreePath, Xattrs};
+
+/// Results that wait for their turn, about; of one directory with what is below it; directories that are read at a
+/// time.
+const AHEAD: usize = 8192;
+const SUBTREE: usize = 256;
+const DIRS: usize = 32;
+
+/// A directory with more names than this is shown in parts.
+const SLICE: usize = 1024;
 
 /// One path that was found.
 #[derive(Debug)]
@@ -36,78 +47,215 @@ impl Seen<'_> {
     }
 }
 
-/// Shows every path of a tree to `visit`, a directory before what is in it; a name that vanishes meanwhile is left
-/// out.
+/// Shows every path of a tree to `visit`, on all cores, and what that returns to `take`, on this one: a directory, what
+/// is in it and is no directory, then its directories with all below them, names sorted bytewise. A name that vanishes
+/// meanwhile is left out.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if there is no tree; of several failures that of the first path.
-pub fn survey(root: &Root, visit: impl Fn(Seen<'_>) -> Result<()> + Sync) -> Result<()> {
-    let walk = Walk {
-        root,
-        visit,
-        failure: Mutex::default(),
-    };
-    let top = root.dir(&TreePath::root())?;
-    let Some(inode) = root.stat(&top, b".")? else {
-        let text = format!("{} does not exist", root.path().display());
-        return Err(Error::new(ErrorKind::NotFound, text));
-    };
-    (walk.visit)(walk.seen(TreePath::root(), inode, &top, b"."))?;
-    rayon::scope(|scope| walk.enter(scope, TreePath::root()));
+/// [`ErrorKind::NotFound`] if there is no tree; of several failures the one that is met first.
+pub fn survey<T: Send>(
+    root: &Root,
+    visit: impl Fn(Seen<'_>) -> Result<T> + Sync,
+    mut take: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    let walked = Walk { root, visit }.run(&mut take);
     // Directories that refused the walk were opened for it.
-    let restored = root.restore();
-    match walk.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some((_, err)) => Err(err),
-        None => restored,
+    walked.and(root.restore())
+}
+
+/// A directory that is still to be shown.
+enum Pending<T> {
+    Unread(TreePath),
+    Read(Read<T>),
+}
+
+/// A directory that was visited.
+struct Read<T> {
+    path: TreePath,
+    /// Of the directory itself, then of what is in it.
+    results: Vec<T>,
+    /// Names that are not visited yet, of a large directory.
+    names: Vec<Vec<u8>>,
+    dirs: Vec<Pending<T>>,
+}
+
+impl<T> Read<T> {
+    /// How many results there are, those below included.
+    fn count(&self) -> usize {
+        let below = self.dirs.iter().map(|dir| match dir {
+            Pending::Unread(_) => 0,
+            Pending::Read(read) => read.count(),
+        });
+        self.results.len() + below.sum::<usize>()
     }
 }
 
 struct Walk<'a, V> {
     root: &'a Root,
     visit: V,
-    failure: Mutex<Option<(TreePath, Error)>>,
 }
 
-impl<V: Fn(Seen<'_>) -> Result<()> + Sync> Walk<'_, V> {
-    fn seen<'s>(&'s self, path: TreePath, inode: Inode, dir: &'s Dir, name: &'s [u8]) -> Seen<'s> {
-        Seen {
+impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
+    fn run(&self, take: &mut impl FnMut(T) -> Result<()>) -> Result<()> {
+        let mut stack = vec![Pending::Unread(TreePath::root())];
+        let mut waiting = 0;
+        while let Some(next) = stack.pop() {
+            let path = match next {
+                Pending::Read(read) => {
+                    waiting -= read.results.len();
+                    self.show(read, &mut stack, take)?;
+                    continue;
+                }
+                Pending::Unread(path) => path,
+            };
+            let mut paths = vec![path];
+            let most = if waiting < AHEAD { DIRS } else { 1 };
+            while paths.len() < most
+                && let Some(Pending::Unread(_)) = stack.last()
+                && let Some(Pending::Unread(path)) = stack.pop()
+            {
+                paths.push(path);
+            }
+            let read: Vec<_> = paths
+                .into_par_iter()
+                .map(|path| {
+                    let mut room = SUBTREE;
+                    self.read(path, &mut room)
+                })
+                .collect();
+            let read: Vec<_> = read.into_iter().collect::<Result<_>>()?;
+            for read in read.into_iter().flatten().rev() {
+                waiting += read.count();
+                stack.push(Pending::Read(read));
+            }
+        }
+        Ok(())
+    }
+
+    fn show(
+        &self,
+        read: Read<T>,
+        stack: &mut Vec<Pending<T>>,
+        take: &mut impl FnMut(T) -> Result<()>,
+    ) -> Result<()> {
+        read.results.into_iter().try_for_each(&mut *take)?;
+        let mut dirs = read.dirs;
+        if !read.names.is_empty() {
+            let dir = self.open(&read.path)?;
+            for names in read.names.chunks(SLICE) {
+                let found: Vec<_> = names
+                    .par_iter()
+                    .map(|name| self.child(&read.path, dir.as_ref(), name))
+                    .collect();
+                for found in found {
+                    match found? {
+                        Some(Child::Dir(path)) => dirs.push(Pending::Unread(path)),
+                        Some(Child::Other(result)) => take(result)?,
+                        None => {}
+                    }
+                }
+            }
+        }
+        stack.extend(dirs.into_iter().rev());
+        Ok(())
+    }
+
+    /// Visits a directory and what is in it, and the directories below while there is `room` for results.
+    fn read(&self, path: TreePath, room: &mut usize) -> Result<Option<Read<T>>> {
+        let (parent, name) = match self.root.parent(&path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
+        let Some(inode) = self.root.stat(&parent, &name)? else {
+            if path.is_root() {
+                let text = format!("{} does not exist", self.root.path().display());
+                return Err(Error::new(ErrorKind::NotFound, text));
+            }
+            return Ok(None);
+        };
+        let Some(dir) = self.open(&path)? else {
+            return Ok(None);
+        };
+        let mut out = Read {
+            results: vec![self.visit(path.clone(), inode, &parent, &name)?],
+            names: self.root.list(&dir)?,
+            dirs: Vec::new(),
+            path,
+        };
+        *room = room.saturating_sub(1);
+        if out.names.len() > SLICE {
+            *room = 0;
+            return Ok(Some(out));
+        }
+        for name in std::mem::take(&mut out.names) {
+            match self.child(&out.path, Some(&dir), &name)? {
+                Some(Child::Dir(path)) => out.dirs.push(Pending::Unread(path)),
+                Some(Child::Other(result)) => out.results.push(result),
+                None => {}
+            }
+        }
+        *room = room.saturating_sub(out.results.len());
+        // Deep down, one open directory for each level would be too many.
+        drop((parent, dir));
+        for below in &mut out.dirs {
+            if *room == 0 {
+                break;
+            }
+            let Pending::Unread(path) = below else {
+                continue;
+            };
+            let path = std::mem::take(path);
+            let gone = Read {
+                path: path.clone(),
+                results: Vec::new(),
+                names: Vec::new(),
+                dirs: Vec::new(),
+            };
+            *below = Pending::Read(self.read(path, room)?.unwrap_or(gone));
+        }
+        Ok(Some(out))
+    }
+
+    /// What is at `name` in a directory: visited now, or later if it is a directory itself.
+    fn child(&self, path: &TreePath, dir: Option<&Dir>, name: &[u8]) -> Result<Option<Child<T>>> {
+        let Some(dir) = dir else {
+            return Ok(None);
+        };
+        let Some(inode) = self.root.stat(dir, name)? else {
+            return Ok(None);
+        };
+        let path = path.join(name)?;
+        Ok(Some(if inode.node.is_dir() {
+            Child::Dir(path)
+        } else {
+            Child::Other(self.visit(path, inode, dir, name)?)
+        }))
+    }
+
+    fn visit(&self, path: TreePath, inode: Inode, dir: &Dir, name: &[u8]) -> Result<T> {
+        (self.visit)(Seen {
             path,
             inode,
             root: self.root,
             dir,
             name,
-        }
+        })
     }
 
-    fn enter<'s>(&'s self, scope: &Scope<'s>, path: TreePath) {
-        if let Err(err) = self.children(scope, &path) {
-            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-            if failure.as_ref().is_none_or(|(first, _)| path < *first) {
-                *failure = Some((path, err));
-            }
-        }
-    }
-
-    fn children<'s>(&'s self, scope: &Scope<'s>, path: &TreePath) -> Result<()> {
+    fn open(&self, path: &TreePath) -> Result<Option<Dir>> {
         let dir = match self.root.dir(path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
             dir => dir?,
         };
         if dir.path() != path {
             let text = format!("{path} was replaced by a link while it was read");
             return Err(Error::new(ErrorKind::UnsafePath, text));
         }
-        for name in self.root.list(&dir)? {
-            let Some(inode) = self.root.stat(&dir, &name)? else {
-                continue;
-            };
-            let path = path.join(&name)?;
-            let below = inode.node.is_dir().then(|| path.clone());
-            (self.visit)(self.seen(path, inode, &dir, &name))?;
-            if let Some(path) = below {
-                scope.spawn(move |scope| self.enter(scope, path));
-            }
-        }
-        Ok(())
+        Ok(Some(dir))
     }
+}
+
+enum Child<T> {
+    Dir(TreePath),
+    Other(T),
 }

@@ -5,7 +5,6 @@
 //! waits in a batch with that of other small files, which a thread of the pool writes and hashes by descriptor.
 //! Memory and open files are bounded: where too many batches wait, the reading thread writes one itself.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,14 +25,18 @@ const BATCHES: usize = 8;
 /// Files of this size and more are written as they are read, in bytes.
 pub(super) const LARGE: u64 = BATCH_BYTES as u64;
 
-/// SHA-256 of the files that were written, by inode.
+/// SHA-256 of the files that were written, by inode and in its order; of an inode that was used again the last counts.
 #[derive(Clone, Debug, Default)]
-pub struct FileDigests(HashMap<u64, [u8; 32]>);
+pub struct FileDigests(Vec<(u64, [u8; 32])>);
 
 impl FileDigests {
     /// The digest of a regular file, if it was written by the extraction that this came from.
     pub fn get(&self, inode: &Inode) -> Option<Digest> {
-        Digest::from_bytes(Algorithm::Sha256, self.0.get(&inode.ino)?)
+        let end = self.0.partition_point(|(ino, _)| *ino <= inode.ino);
+        let (ino, bytes) = self.0.get(end.checked_sub(1)?)?;
+        (*ino == inode.ino)
+            .then(|| Digest::from_bytes(Algorithm::Sha256, bytes))
+            .flatten()
     }
 }
 
@@ -66,7 +69,9 @@ impl<'a> Files<'a> {
 
     /// The digests so far.
     pub fn take_digests(&self) -> FileDigests {
-        std::mem::take(&mut *lock(&self.digests))
+        let mut digests = std::mem::take(&mut *lock(&self.digests));
+        digests.0.sort_by_key(|(ino, _)| *ino);
+        digests
     }
 
     /// Gives a file that is complete its attributes and notes its digest, before it is closed: only then may its
@@ -78,7 +83,8 @@ impl<'a> Files<'a> {
         self.metadata.set(&file, node, inherits)?;
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest.as_bytes());
-        lock(&self.digests).0.insert(file.inode()?, bytes);
+        let ino = file.inode()?;
+        lock(&self.digests).0.push((ino, bytes));
         Ok(())
     }
 

@@ -12,8 +12,8 @@ use umoci::fs::{IdMap, Root};
 use umoci::image::Target;
 use umoci::layer::{EntryBody, LayerReader, Limits};
 use umoci::layout::IndexJson;
-use umoci::mtree::{Header, Mtree};
-use umoci::node::{NodeKind, TreePath};
+use umoci::mtree::{Keyword, Mtree};
+use umoci::node::{ChangeKind, Inode, Node, NodeKind, Time, TreePath};
 use umoci::progress::Silent;
 use umoci::rootfs::{ExtractOptions, Extractor};
 use umoci::spec::{Descriptor, ImageConfig, ImageIndex, Manifest, RefName, json};
@@ -170,11 +170,30 @@ pub fn runtime_config(data: &[u8]) {
 }
 
 pub fn mtree(data: &[u8]) {
-    let Ok(parsed) = Mtree::parse(data) else { return };
-    let written = parsed.format(&Header::default());
-    let again = Mtree::parse(&written).expect("what was written can be read");
-    // Only manifests of whole trees are written: of a foreign file, paths without the directories above are left out.
-    assert!(again.len() <= parsed.len());
+    let Ok(mtree) = Mtree::parse(data) else { return };
+    // Every path that was read is found again by its name, once.
+    let paths = mtree.missing(|_| false).expect("what was read can be read again");
+    assert_eq!(paths.len(), mtree.len());
+    let node = Node::dir(0o755);
+    let (dev, ino, ctime) = (1, 1, Time::EPOCH);
+    let inode = Inode {
+        node,
+        size: 0,
+        nlink: 1,
+        dev,
+        ino,
+        ctime,
+    };
+    for path in paths {
+        let value = |_: &TreePath, _: &Inode, _: Keyword| Ok(String::new());
+        let found = mtree.compare(&path, &inode, mtree.keywords(), &value);
+        let found = found.expect("compared");
+        assert!(
+            found.is_none_or(|found| found.kind == ChangeKind::Modified),
+            "{path}"
+        );
+    }
+    assert!(mtree.missing(|_| false).expect("read again").is_empty());
 }
 
 /// Three parts with a NUL between them: the user, and the two files.
