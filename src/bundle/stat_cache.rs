@@ -7,13 +7,15 @@
 //! afterwards; so only those are noted whose ctime is older than the walk that found them. It may be deleted at any
 //! time, and whatever is odd about it only means that more is read.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{BufReader, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::PendingFile;
 use crate::mtree::{PathHash, hash_path};
 use crate::node::{Inode, NodeKind, Time, TreePath};
@@ -34,24 +36,89 @@ const TAIL: usize = SUM + COUNT + SUM;
 const SAME: u8 = 1;
 const HAS_DIGEST: u8 = 2;
 
-/// A cache that is larger than this is not read, in bytes.
-const MAX_FILE: u64 = 1 << 30;
-
 type Row = [u8; ROW];
 
 /// What was known of a tree before a walk, and what is noted on it. Threads may share it.
 #[derive(Debug)]
 pub(super) struct StatCache {
-    /// The rows that were read, sorted.
-    known: Vec<u8>,
-    /// Of how many paths the manifest at hand consists, if the rows speak of it.
-    of_manifest: Option<u64>,
+    /// The rows that were read.
+    known: Known,
+    /// Whether they speak of the manifest at hand.
+    of_manifest: bool,
     /// Which rows were found to hold on this walk.
     held: Vec<AtomicBool>,
     /// The new file; `None` if it cannot be written, and nothing can be noted.
     noted: Mutex<Option<Noted>>,
     /// Device and time of the beginning of the walk, by the clock of the file system.
     begun: Option<(u64, Time)>,
+}
+
+/// Rows of a file without the digests, which stay there: few are ever asked for.
+#[derive(Debug, Default)]
+struct Known {
+    file: Option<File>,
+    /// Sorted by path.
+    rows: Vec<Short>,
+    /// Of how many paths the manifest that they speak of consists, and its sum.
+    count: u64,
+    manifest: [u8; SUM],
+}
+
+/// The beginning of a row, and which one of the file it is.
+type Short = ([u8; DIGEST_AT], u32);
+
+impl Known {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// If it is no whole cache.
+    fn read(path: &Path) -> Result<Self> {
+        let odd = || Error::new(ErrorKind::Corrupt, "invalid stat cache");
+        let file = crate::fs::open_file(path)?;
+        let rows = file.metadata()?.len().checked_sub((MAGIC.len() + TAIL) as u64);
+        let rows = rows
+            .filter(|rows| rows.is_multiple_of(ROW as u64))
+            .ok_or_else(odd)?;
+        let count = u32::try_from(rows / ROW as u64).map_err(|_| odd())?;
+        let mut hasher = Hasher::new(Algorithm::Blake3);
+        let mut from = BufReader::with_capacity(64 * 1024, &file);
+        let mut magic = [0; MAGIC.len()];
+        from.read_exact(&mut magic)?;
+        hasher.update(&magic);
+        let mut rows = Vec::with_capacity(count as usize);
+        let mut row: Row = [0; ROW];
+        for at in 0..count {
+            from.read_exact(&mut row)?;
+            hasher.update(&row);
+            rows.push((array(&row), at));
+        }
+        let mut tail = [0; TAIL];
+        from.read_exact(&mut tail)?;
+        let (about, sum) = tail.split_at(TAIL - SUM);
+        hasher.update(about);
+        if magic != *MAGIC || sum != hasher.finish().as_bytes() {
+            return Err(odd());
+        }
+        rows.sort_unstable();
+        Ok(Self {
+            rows,
+            count: u64::from_le_bytes(array(&about[SUM..])),
+            manifest: array(about),
+            file: Some(file),
+        })
+    }
+
+    fn find(&self, path: &PathHash) -> Option<usize> {
+        self.rows.binary_search_by(|(row, _)| row[..HASH].cmp(path)).ok()
+    }
+
+    /// The row of which this is the beginning.
+    fn whole(&self, at: u32) -> Option<Row> {
+        let mut row = [0; ROW];
+        let offset = MAGIC.len() as u64 + u64::from(at) * ROW as u64;
+        self.file.as_ref()?.read_exact_at(&mut row, offset).ok()?;
+        Some(row)
+    }
 }
 
 /// Rows on their way to the disk.
@@ -66,19 +133,14 @@ impl StatCache {
     /// Reads the cache at `old` if there is one, and begins one that [`StatCache::save`] will put at `path`. To be
     /// called before the walk. `manifest` is the BLAKE3 digest of the text that the rows are to agree with.
     pub(super) fn begin(old: Option<&PathBuf>, path: &Path, manifest: Option<&Digest>) -> Self {
-        let known = old.and_then(|old| crate::fs::read_file(old, MAX_FILE).ok());
-        let mut known = known.filter(|bytes| is_whole(bytes)).unwrap_or_default();
-        let rows = known.len().saturating_sub(MAGIC.len() + TAIL) / ROW;
-        let tail = known.split_off(known.len().min(MAGIC.len() + rows * ROW));
-        let of_manifest = manifest.filter(|sum| tail.starts_with(sum.as_bytes()));
-        let of_manifest = of_manifest.map(|_| u64::from_le_bytes(array(&tail[SUM..])));
-        known.drain(..known.len().min(MAGIC.len()));
-        known.as_chunks_mut::<ROW>().0.sort_unstable();
+        let known = old.and_then(|old| Known::read(old).ok()).unwrap_or_default();
+        let of_manifest =
+            manifest.is_some_and(|sum| known.file.is_some() && known.manifest == sum.as_bytes());
         let noted = Self::create(path).ok();
         Self {
-            known,
             of_manifest,
-            held: (0..rows).map(|_| AtomicBool::new(false)).collect(),
+            held: known.rows.iter().map(|_| AtomicBool::new(false)).collect(),
+            known,
             begun: noted.as_ref().map(|(_, begun)| *begun),
             noted: Mutex::new(noted.map(|(noted, _)| noted)),
         }
@@ -94,27 +156,18 @@ impl StatCache {
         Ok((noted, begun))
     }
 
-    fn row(&self, at: usize) -> &Row {
-        &self.known.as_chunks().0[at]
-    }
-
-    fn find(&self, path: &PathHash) -> Option<usize> {
-        let rows = self.known.as_chunks::<ROW>().0;
-        rows.binary_search_by(|row| row[..HASH].cmp(path)).ok()
-    }
-
     /// The row of a path that has not changed since it was noted.
     fn current(&self, path: &TreePath, inode: &Inode) -> Option<usize> {
-        let at = self.find(&hash_path(path))?;
-        (self.row(at)[HASH..2 * HASH] == hash_stat(inode)).then_some(at)
+        let at = self.known.find(&hash_path(path))?;
+        (self.known.rows[at].0[HASH..2 * HASH] == hash_stat(inode)).then_some(at)
     }
 
     /// Whether nothing about a path has changed since the manifest said the same of it.
     pub(super) fn holds(&self, path: &TreePath, inode: &Inode) -> bool {
-        let Some(at) = self.of_manifest.and_then(|_| self.current(path, inode)) else {
+        let Some(at) = self.current(path, inode).filter(|_| self.of_manifest) else {
             return false;
         };
-        let same = self.row(at)[2 * HASH] & SAME != 0;
+        let same = self.known.rows[at].0[2 * HASH] & SAME != 0;
         if same {
             self.held[at].store(true, Ordering::Relaxed);
         }
@@ -124,20 +177,24 @@ impl StatCache {
     /// Whether [`StatCache::holds`] has found all of the manifest.
     pub(super) fn all_hold(&self) -> bool {
         let held = self.held.iter().filter(|h| h.load(Ordering::Relaxed)).count();
-        self.of_manifest == Some(held as u64)
+        self.of_manifest && self.known.count == held as u64
     }
 
     /// Whether [`StatCache::holds`] has found this path.
     pub(super) fn held(&self, path: &PathHash) -> bool {
-        self.find(path)
+        self.known
+            .find(path)
             .is_some_and(|at| self.held[at].load(Ordering::Relaxed))
     }
 
     /// The digest of a file that has not changed since it was noted.
     pub(super) fn digest(&self, path: &TreePath, inode: &Inode) -> Option<Digest> {
-        let row = self.row(self.current(path, inode)?);
-        let digest = || Digest::from_bytes(Algorithm::Sha256, &row[DIGEST_AT..]);
-        (row[2 * HASH] & HAS_DIGEST != 0).then(digest).flatten()
+        let (row, at) = &self.known.rows[self.current(path, inode)?];
+        if row[2 * HASH] & HAS_DIGEST == 0 {
+            return None;
+        }
+        let row = self.known.whole(*at)?;
+        Digest::from_bytes(Algorithm::Sha256, &row[DIGEST_AT..])
     }
 
     /// Notes a path as it was found on this walk, with the digest of its content if that is known, and whether the
@@ -157,7 +214,9 @@ impl StatCache {
             row[2 * HASH] |= HAS_DIGEST;
             row[DIGEST_AT..].copy_from_slice(digest.as_bytes());
         }
-        let is_news = self.known.as_chunks().0.binary_search(&row).is_err();
+        // What looks the same has the same content.
+        let known = self.known.find(&hash_path(path)).map(|at| self.known.rows[at].0);
+        let is_news = known != Some(array(&row));
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let written = noted.as_mut().map(|noted| {
             noted.is_news |= is_news;
@@ -173,23 +232,28 @@ impl StatCache {
     pub(super) fn save(self, manifest: &Digest, count: u64) {
         let noted = self.noted.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(noted) = noted
-            && (noted.is_news || self.of_manifest.is_none())
+            && (noted.is_news || !self.of_manifest)
         {
-            let rows = self.known.as_chunks::<ROW>().0.iter().zip(&self.held);
-            let held = rows.filter(|(_, held)| held.load(Ordering::Relaxed));
-            let _ = finish(noted.file, held.map(|(row, _)| row), manifest, count);
+            let _ = finish(noted.file, &self.known, &self.held, manifest, count);
         }
     }
 }
 
-fn finish<'a>(
+/// Adds the rows that were held, in the order of the old file, and the tail.
+fn finish(
     mut file: DigestWriter<PendingFile>,
-    held: impl Iterator<Item = &'a Row>,
+    known: &Known,
+    held: &[AtomicBool],
     manifest: &Digest,
     count: u64,
 ) -> Result<()> {
-    for row in held {
-        file.write_all(row)?;
+    let rows = known.rows.iter().zip(held);
+    let held = rows.filter(|(_, held)| held.load(Ordering::Relaxed));
+    let mut held: Vec<u32> = held.map(|((_, at), _)| *at).collect();
+    held.sort_unstable();
+    for at in held {
+        let gone = || Error::new(ErrorKind::Io, "the stat cache cannot be read again");
+        file.write_all(&known.whole(at).ok_or_else(gone)?)?;
     }
     file.write_all(manifest.as_bytes())?;
     file.write_all(&count.to_le_bytes())?;
@@ -227,17 +291,6 @@ fn hash_stat(inode: &Inode) -> [u8; HASH] {
         hasher.update(&time.nsec.to_le_bytes());
     }
     array(hasher.finish().as_bytes())
-}
-
-/// Whether these are the bytes of a cache as it was written.
-fn is_whole(bytes: &[u8]) -> bool {
-    let Some((body, end)) = bytes.len().checked_sub(SUM).map(|at| bytes.split_at(at)) else {
-        return false;
-    };
-    let rows = body.len().checked_sub(MAGIC.len() + TAIL - SUM);
-    rows.is_some_and(|rows| rows.is_multiple_of(ROW))
-        && body.starts_with(MAGIC)
-        && end == Digest::of(Algorithm::Blake3, body).as_bytes()
 }
 
 #[cfg(test)]
@@ -304,6 +357,10 @@ mod tests {
         let cache = again(7);
         assert!(!cache.holds(&name(), &same_size) && cache.digest(&name(), &same_size).is_none());
         let mut bytes = std::fs::read(&path).expect("read");
+        let is_whole = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).expect("write");
+            Known::read(&path).is_ok()
+        };
         for at in 0..bytes.len() {
             bytes[at] ^= 1;
             assert!(!is_whole(&bytes), "damage at {at}");

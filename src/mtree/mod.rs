@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Manifests of a tree (mtree), and how a tree differs from one. Opens nothing: it reads and writes what it is given.
 //!
-//! Invariants: a manifest is written and read without being held, 32 bytes a path aside; a value is spelled by one
+//! Invariants: a manifest is written and read without being held, 24 bytes a path aside; a value is spelled by one
 //! function, so that writing and comparing cannot disagree.
 
 mod compare;

@@ -17,8 +17,10 @@ pub struct Mtree<T> {
     rows: Vec<Row>,
     /// Which rows were asked for.
     found: Vec<AtomicBool>,
-    /// The `/set` that was last asked for, and where it begins: most paths of a tree have the same.
-    set: Mutex<(u64, Arc<Vec<Word>>)>,
+    /// Where each `/set` begins; what comes before the next one inherits from it.
+    sets: Vec<u64>,
+    /// The one that was last asked for, and where it begins: most paths of a tree have the same.
+    last: Mutex<Option<(u64, Arc<Vec<Word>>)>>,
     /// Keywords that occur, in the order of their first use.
     used: Keywords,
 }
@@ -29,20 +31,18 @@ impl<T> fmt::Debug for Mtree<T> {
     }
 }
 
+/// How much is read at a time of a text that is read through, in bytes.
+const WHOLE: usize = 64 * 1024;
+
 /// A name and a value.
 type Word = (Vec<u8>, Vec<u8>);
 
-/// Where the line of a path is, and where that is which it inherits from.
+/// Where the line of a path begins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
     path: PathHash,
     at: u64,
-    set: u64,
-    length: u32,
 }
-
-/// Where no line is: of a path that inherits nothing.
-const NOWHERE: u64 = u64::MAX;
 
 impl<T: Text> Mtree<T> {
     /// Reads through the text.
@@ -54,26 +54,20 @@ impl<T: Text> Mtree<T> {
             text,
             rows: Vec::new(),
             found: Vec::new(),
-            set: Mutex::new((NOWHERE, Arc::default())),
+            sets: Vec::new(),
+            last: Mutex::default(),
             used: Keywords::default(),
         };
-        let mut lines = Lines::new(&out.text, 0);
-        let mut set = NOWHERE;
+        let mut lines = Lines::new(&out.text, 0, WHOLE);
         while let Some(line) = lines.next()? {
             let words = match line {
                 Line::Set { words, at } => {
-                    set = at;
+                    out.sets.push(at);
                     words
                 }
                 Line::Path { path, words, at } => {
-                    let length = u32::try_from(lines.offset - at).map_err(|_| lines.bad("too long"))?;
                     let path = hash_path(&path);
-                    out.rows.push(Row {
-                        path,
-                        at,
-                        set,
-                        length,
-                    });
+                    out.rows.push(Row { path, at });
                     words
                 }
             };
@@ -115,21 +109,15 @@ impl<T: Text> Mtree<T> {
             return Ok(None);
         };
         self.found[at].store(true, Ordering::Relaxed);
-        let row = self.rows[at];
-        let mut raw = vec![0; row.length as usize];
-        Reader {
-            text: &self.text,
-            at: row.at,
-        }
-        .read_exact(&mut raw)
-        .context(|| "read mtree")?;
-        let mut whole = Vec::new();
-        for part in raw.split(|&c| c == b'\n') {
-            join(&mut whole, part);
-        }
-        let (_, rest) = split(&whole);
-        let own: Vec<Word> = words(rest).collect();
-        let set = self.set(row.set)?;
+        let at = self.rows[at].at;
+        let Some(Line::Path { words: rest, .. }) = Lines::new(&self.text, at, 1024).next()? else {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "the manifest changed while it was read",
+            ));
+        };
+        let own: Vec<Word> = words(&rest).collect();
+        let set = self.set(at)?;
         let inherited = set.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
         let mut words: Vec<_> = inherited
             .chain(&own)
@@ -148,23 +136,22 @@ impl<T: Text> Mtree<T> {
         Ok(Some(line))
     }
 
-    /// The words of the `/set` that begins at `at`.
+    /// The words of the `/set` that is in force at an offset.
     fn set(&self, at: u64) -> Result<Arc<Vec<Word>>> {
-        let lock = || self.set.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = lock().clone();
-        if last.0 == at {
-            return Ok(last.1);
-        }
-        let found = match at {
-            NOWHERE => None,
-            _ => Lines::new(&self.text, at).next()?,
+        let before = self.sets.partition_point(|set| *set < at);
+        let Some(&at) = before.checked_sub(1).and_then(|n| self.sets.get(n)) else {
+            return Ok(Arc::default());
         };
-        let found = match found {
+        let lock = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, set)) = lock().as_ref().filter(|(last, _)| *last == at) {
+            return Ok(Arc::clone(set));
+        }
+        let set = match Lines::new(&self.text, at, 1024).next()? {
             Some(Line::Set { words: line, .. }) => Arc::new(words(&line).collect()),
             _ => Arc::default(),
         };
-        *lock() = (at, Arc::clone(&found));
-        Ok(found)
+        *lock() = Some((at, Arc::clone(&set)));
+        Ok(set)
     }
 
     /// The paths that no comparison has asked for, but for those that `known` knows to be there. Reads the text again
@@ -183,7 +170,7 @@ impl<T: Text> Mtree<T> {
         }
         missing.sort_unstable();
         let mut out = Vec::with_capacity(missing.len());
-        let mut lines = Lines::new(&self.text, 0);
+        let mut lines = Lines::new(&self.text, 0, WHOLE);
         while out.len() < missing.len()
             && let Some(line) = lines.next()?
         {
@@ -214,9 +201,10 @@ struct Lines<'a, T> {
 }
 
 impl<'a, T: Text> Lines<'a, T> {
-    fn new(text: &'a T, at: u64) -> Self {
+    /// The lines that begin at an offset, read so many bytes at a time.
+    fn new(text: &'a T, at: u64, step: usize) -> Self {
         Self {
-            text: BufReader::with_capacity(64 * 1024, Reader { text, at }),
+            text: BufReader::with_capacity(step, Reader { text, at }),
             dir: TreePath::root(),
             number: 0,
             offset: at,
