@@ -95,7 +95,7 @@ impl<W: Write> MtreeWriter<W> {
         })
     }
 
-    /// Adds a path with what [`line`] has spelled of it. A directory comes before what is in it, and that is first what
+    /// Adds a path with what [`line()`] has spelled of it. A directory comes before what is in it, and that is first what
     /// is no directory; names are sorted.
     ///
     /// # Errors
