@@ -142,7 +142,8 @@ pub(super) fn changes(
         None => parse(&path)?,
     };
     walked?;
-    let removed = recorded.missing(|path| cache.held(path))?;
+    let removed = recorded.missing(|path| cache.held(path));
+    let removed = removed.context(|| format!("read {}", path.display()))?;
     let kind = ChangeKind::Removed;
     out.extend(removed.into_iter().map(|path| Change { path, kind }));
     cache.save(&sum, recorded.len() as u64);

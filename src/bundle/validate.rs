@@ -13,21 +13,25 @@ use crate::rootfs::{Seen, survey};
 /// What cannot be read twice is held, up to this many bytes.
 const MAX_PIPE: u64 = 4 << 30;
 
-/// A manifest wherever it is.
+/// A manifest in a file, or in memory where it came through a pipe.
 pub type AnyMtree = Mtree<Box<dyn Text>>;
 
 /// Reads the manifest at `path`, a file or a pipe.
 pub fn read_mtree(path: &Path) -> Result<AnyMtree> {
-    let file = crate::fs::open_file(path)?;
-    let is_file = file
-        .metadata()
-        .context(|| format!("stat {}", path.display()))?
-        .is_file();
-    let text: Box<dyn Text> = if is_file {
+    let mut file = crate::fs::open_file(path)?;
+    let is_file = file.metadata().map(|meta| meta.is_file());
+    let text: Box<dyn Text> = if is_file.context(|| format!("stat {}", path.display()))? {
         Box::new(file)
     } else {
-        drop(file);
-        Box::new(crate::fs::read_file(path, MAX_PIPE)?)
+        // Opened once: what writes to a pipe would not survive that its only reader goes.
+        let mut text = Vec::new();
+        let read = (&mut file).take(MAX_PIPE + 1).read_to_end(&mut text);
+        read.context(|| format!("read {}", path.display()))?;
+        if text.len() as u64 > MAX_PIPE {
+            let text = format!("{} is larger than {MAX_PIPE} bytes", path.display());
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
+        Box::new(text)
     };
     Mtree::parse(text).context(|| format!("parse {}", path.display()))
 }

@@ -31,8 +31,9 @@ impl<T> fmt::Debug for Mtree<T> {
     }
 }
 
-/// How much is read at a time of a text that is read through, in bytes.
+/// How much is read at a time of a text that is read through, and for one line, in bytes.
 const WHOLE: usize = 64 * 1024;
+const LINE: usize = 1024;
 
 /// A name and a value.
 type Word = (Vec<u8>, Vec<u8>);
@@ -110,7 +111,7 @@ impl<T: Text> Mtree<T> {
         };
         self.found[at].store(true, Ordering::Relaxed);
         let at = self.rows[at].at;
-        let Some(Line::Path { words: rest, .. }) = Lines::new(&self.text, at, 1024).next()? else {
+        let Some(Line::Path { words: rest, .. }) = Lines::new(&self.text, at, LINE).next()? else {
             return Err(Error::new(
                 ErrorKind::Corrupt,
                 "the manifest changed while it was read",
@@ -146,7 +147,7 @@ impl<T: Text> Mtree<T> {
         if let Some((_, set)) = lock().as_ref().filter(|(last, _)| *last == at) {
             return Ok(Arc::clone(set));
         }
-        let set = match Lines::new(&self.text, at, 1024).next()? {
+        let set = match Lines::new(&self.text, at, LINE).next()? {
             Some(Line::Set { words: line, .. }) => Arc::new(words(&line).collect()),
             _ => Arc::default(),
         };
@@ -356,6 +357,19 @@ mod tests {
         assert_eq!(line("sub/x"), "type=file uid=1");
         assert_eq!(line("full/path"), "size=1");
         assert!(mtree.keywords().contains(Keyword::Sha256));
+    }
+
+    #[test]
+    fn the_last_line_of_a_path_counts_with_the_set_before_it() {
+        let text = b"/set uid=1\n. type=dir\n/set uid=2\nf size=1\n/unset\nf size=2\ng size=3\n/set uid=3\nf size=4\n";
+        let mtree = Mtree::parse(&text[..]).expect("mtree");
+        assert_eq!(mtree.len(), 3);
+        for (name, want) in [(".", "type=dir uid=1"), ("f", "size=4 uid=3"), ("g", "size=3")] {
+            let line = mtree.line(&path(name)).expect("read").expect("line");
+            assert_eq!(String::from_utf8(line).expect("utf-8"), want, "{name}");
+        }
+        assert!(mtree.missing(|_| false).expect("names").is_empty());
+        assert!(mtree.line(&path("h")).expect("read").is_none());
     }
 
     #[test]

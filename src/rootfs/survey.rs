@@ -2,8 +2,8 @@
 //! A walk over a tree by all cores, whose results come in one order; what costs more than a look is left to the
 //! visitor.
 //!
-//! Invariant: however large the tree, few results wait at a time, and of the paths still to be visited only the names
-//! of one directory and those of the directories on the way are held.
+//! Invariant: however large the tree, few results wait at a time; of what is still to be visited only the names of one
+//! directory are held, and the directories beside those on the way.
 
 use rayon::prelude::*;
 
@@ -140,12 +140,14 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
     ) -> Result<()> {
         read.results.into_iter().try_for_each(&mut *take)?;
         let mut dirs = read.dirs;
-        if !read.names.is_empty() {
-            let dir = self.open(&read.path)?;
+        // A directory that is gone by now has lost all its names.
+        if !read.names.is_empty()
+            && let Some(dir) = self.open(&read.path)?
+        {
             for names in read.names.chunks(SLICE) {
                 let found: Vec<_> = names
                     .par_iter()
-                    .map(|name| self.child(&read.path, dir.as_ref(), name))
+                    .map(|name| self.child(&read.path, &dir, name))
                     .collect();
                 for found in found {
                     match found? {
@@ -182,14 +184,14 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
             dirs: Vec::new(),
             path,
         };
-        *room = room.saturating_sub(1);
         if out.names.len() > SLICE {
             *room = 0;
             return Ok(Some(out));
         }
+        let mut below = Vec::new();
         for name in std::mem::take(&mut out.names) {
-            match self.child(&out.path, Some(&dir), &name)? {
-                Some(Child::Dir(path)) => out.dirs.push(Pending::Unread(path)),
+            match self.child(&out.path, &dir, &name)? {
+                Some(Child::Dir(path)) => below.push(path),
                 Some(Child::Other(result)) => out.results.push(result),
                 None => {}
             }
@@ -197,30 +199,19 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
         *room = room.saturating_sub(out.results.len());
         // Deep down, one open directory for each level would be too many.
         drop((parent, dir));
-        for below in &mut out.dirs {
-            if *room == 0 {
-                break;
-            }
-            let Pending::Unread(path) = below else {
-                continue;
+        for path in below {
+            let pending = if *room == 0 {
+                Some(Pending::Unread(path))
+            } else {
+                self.read(path, room)?.map(Pending::Read)
             };
-            let path = std::mem::take(path);
-            let gone = Read {
-                path: path.clone(),
-                results: Vec::new(),
-                names: Vec::new(),
-                dirs: Vec::new(),
-            };
-            *below = Pending::Read(self.read(path, room)?.unwrap_or(gone));
+            out.dirs.extend(pending);
         }
         Ok(Some(out))
     }
 
     /// What is at `name` in a directory: visited now, or later if it is a directory itself.
-    fn child(&self, path: &TreePath, dir: Option<&Dir>, name: &[u8]) -> Result<Option<Child<T>>> {
-        let Some(dir) = dir else {
-            return Ok(None);
-        };
+    fn child(&self, path: &TreePath, dir: &Dir, name: &[u8]) -> Result<Option<Child<T>>> {
         let Some(inode) = self.root.stat(dir, name)? else {
             return Ok(None);
         };
@@ -258,4 +249,67 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
 enum Child<T> {
     Dir(TreePath),
     Other(T),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rootfs::scan;
+
+    fn paths(dir: &std::path::Path) -> (Vec<TreePath>, Vec<(TreePath, bool)>) {
+        let root = Root::open(dir).expect("root");
+        let mut found = Vec::new();
+        let visit = |seen: Seen<'_>| Ok(seen.path);
+        let take = |path| {
+            found.push(path);
+            Ok(())
+        };
+        survey(&root, visit, take).expect("survey");
+        let scanned = scan(&root).expect("scan").map(|item| {
+            let (path, inode) = item.expect("path");
+            (path, inode.node.is_dir())
+        });
+        (found, scanned.collect())
+    }
+
+    /// What orders paths as a manifest does: in each directory, what is no directory first, and names sorted.
+    fn key(path: &TreePath, is_dir: bool) -> Vec<(bool, Vec<u8>)> {
+        let last = path.components().count().saturating_sub(1);
+        let parts = path.components().enumerate();
+        parts
+            .map(|(n, part)| (n < last || is_dir, part.to_vec()))
+            .collect()
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_a_manifest_whatever_the_shape_of_the_tree() {
+        let dir = tempfile::tempdir().expect("dir");
+        let top = dir.path();
+        // More directories than are read at a time, one inside the other deeper than is read at once, and one with
+        // more names than are shown at once, directories among them.
+        let mut deep = top.join("deep");
+        for n in 0..SUBTREE + 50 {
+            deep.push("d");
+            std::fs::create_dir_all(deep.join("a")).expect("mkdir");
+            std::fs::write(deep.join(format!("f{n}")), "").expect("write");
+        }
+        for n in 0..DIRS * 3 {
+            let sibling = top.join(format!("many/{n}"));
+            std::fs::create_dir_all(sibling.join("x/y")).expect("mkdir");
+            for n in 0..20 {
+                std::fs::write(sibling.join(format!("x/{n}")), "").expect("write");
+            }
+        }
+        for n in 0..SLICE * 2 + 100 {
+            let name = top.join(format!("large/{n}"));
+            match n % 100 {
+                0 => std::fs::create_dir_all(name.join("inside")).expect("mkdir"),
+                _ => std::fs::write(name, "").expect("write"),
+            }
+        }
+        let (found, mut want) = paths(top);
+        want.sort_by_cached_key(|(path, is_dir)| key(path, *is_dir));
+        let want: Vec<TreePath> = want.into_iter().map(|(path, _)| path).collect();
+        assert!(want.len() > 5000 && found == want);
+    }
 }
