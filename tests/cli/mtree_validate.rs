@@ -26,6 +26,11 @@ fn a_tree_is_checked_against_its_manifest() {
         )
     };
     assert_eq!(validate(&[]).ok(), "");
+    // A named pipe, whose writer has one reader.
+    let umoci = env!("CARGO_BIN_EXE_umoci");
+    env.sh(&format!(
+        "mkfifo pipe; cat {manifest} >pipe & {umoci} raw mtree-validate -f pipe -p b/rootfs && wait $!"
+    ));
     assert_eq!(
         validate(&["--umoci-keywords", "-K", "sha256,cksum uname"]).code,
         Some(1)
