@@ -18,20 +18,13 @@ pub type AnyMtree = Mtree<Box<dyn Text>>;
 
 /// Reads the manifest at `path`, a file or a pipe.
 pub fn read_mtree(path: &Path) -> Result<AnyMtree> {
-    let mut file = crate::fs::open_file(path)?;
+    let file = crate::fs::open_file(path)?;
     let is_file = file.metadata().map(|meta| meta.is_file());
     let text: Box<dyn Text> = if is_file.context(|| format!("stat {}", path.display()))? {
         Box::new(file)
     } else {
         // Opened once: what writes to a pipe would not survive that its only reader goes.
-        let mut text = Vec::new();
-        let read = (&mut file).take(MAX_PIPE + 1).read_to_end(&mut text);
-        read.context(|| format!("read {}", path.display()))?;
-        if text.len() as u64 > MAX_PIPE {
-            let text = format!("{} is larger than {MAX_PIPE} bytes", path.display());
-            return Err(Error::new(ErrorKind::Limit, text));
-        }
-        Box::new(text)
+        Box::new(crate::fs::read_to_end(file, path, MAX_PIPE)?)
     };
     Mtree::parse(text).context(|| format!("parse {}", path.display()))
 }

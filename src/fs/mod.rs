@@ -28,8 +28,8 @@ pub use owner::{IdMap, ROOTLESS_XATTR, decode_rootless, encode_rootless};
 pub use resolve::always_walk;
 pub use resolve::{Dir, Resolver};
 pub use sys::{
-    PendingFile, exists, in_user_namespace, make_dirs, open_file, read_file, remove_empty_dir, remove_file,
-    remove_tree, replace_file, set_mode, write_file, write_new,
+    PendingFile, exists, in_user_namespace, make_dirs, open_file, read_file, read_to_end, remove_empty_dir,
+    remove_file, remove_tree, replace_file, set_mode, write_file, write_new,
 };
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};

@@ -47,8 +47,11 @@ pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
 
 /// Reads a whole file of at most `limit` bytes.
 pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = fs::File::open(path);
-    let file = file.map_err(|e| Error::from(e).context(format!("open {}", path.display())))?;
+    read_to_end(open_file(path)?, path, limit)
+}
+
+/// Reads all of `file`, which was opened at `path`, of at most `limit` bytes.
+pub fn read_to_end(file: fs::File, path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     doing(file.take(limit + 1).read_to_end(&mut bytes), "read", path)?;
     if bytes.len() as u64 > limit {
