@@ -11,15 +11,14 @@ mod fault;
 mod index_json;
 mod lock;
 mod own_file;
+mod temp;
 #[cfg(test)]
 mod volatile;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub(crate) use blob::Staged;
@@ -33,12 +32,12 @@ pub use lock::{LayoutLock, LockMode};
 pub(crate) use disk::Journal;
 use disk::{Disk, OsDisk};
 pub(crate) use own_file::OwnFile;
+use temp::TempDir;
 #[cfg(test)]
 pub(crate) use volatile::{Loss, Volatile, scratch};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::progress::Monitor;
 
 /// An `index.json` larger than this is refused, in bytes.
 const MAX_INDEX: u64 = 1 << 30;
@@ -92,23 +91,6 @@ struct Shared {
     disk: Box<dyn Disk>,
     /// The directory of this process's temporary files, made with the first of them.
     temp: Mutex<Option<TempDir>>,
-}
-
-/// A directory below `.umoci/tmp/` that is locked as long as this process uses it.
-struct TempDir {
-    path: PathBuf,
-    _lock: File,
-    next: u64,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let temp = self.temp.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(temp) = temp.take() {
-            // What cannot be removed now is found unlocked by the next garbage collection.
-            let _ = disk::remove_all(&temp.path);
-        }
-    }
 }
 
 impl fmt::Debug for Layout {
@@ -396,52 +378,6 @@ impl Layout {
         &*self.0.disk
     }
 
-    /// A name for a temporary file that only this process uses.
-    fn temp_path(&self, what: &str) -> Result<PathBuf> {
-        static PROCESS: AtomicU64 = AtomicU64::new(0);
-        let mut temp = self.0.temp.lock().unwrap_or_else(PoisonError::into_inner);
-        // Our own directory may be deleted at any time.
-        if let Some(dir) = &*temp
-            && disk::stat(&dir.path)?.is_none()
-        {
-            *temp = None;
-        }
-        if temp.is_none() {
-            let base = self.private_dir().join("tmp");
-            self.ensure_private()?;
-            self.make_own_dir(&base)?;
-            *temp = Some(loop {
-                let nonce = PROCESS.fetch_add(1, Ordering::Relaxed);
-                let path = base.join(format!("{}-{nonce}", std::process::id()));
-                if !self.access().make_dir(&path)? {
-                    continue;
-                }
-                let dir = disk::open_dir(&path)?;
-                match dir.try_lock() {
-                    Ok(()) => {}
-                    // A garbage collection found the directory before it was locked.
-                    Err(TryLockError::WouldBlock) => continue,
-                    Err(TryLockError::Error(err)) => {
-                        let _ = disk::remove_all(&path);
-                        return Err(Error::from(err).context(format!("lock {}", path.display())));
-                    }
-                }
-                if disk::stat(&path)?.is_some() {
-                    break TempDir {
-                        path,
-                        _lock: dir,
-                        next: 0,
-                    };
-                }
-            });
-        }
-        let temp = temp
-            .as_mut()
-            .ok_or_else(|| Error::new(ErrorKind::Io, "no directory for temporary files"))?;
-        temp.next += 1;
-        Ok(temp.path.join(format!("{what}-{}", temp.next)))
-    }
-
     /// Replaces a file in the layout's root in one step, durably.
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.replace_if(name, bytes, || Ok(true)).map(|_| ())
@@ -692,52 +628,6 @@ impl Layout {
         let mut out: Vec<PathBuf> = foreign.map(|n| self.blobs_dir().join(n)).collect();
         out.sort_unstable();
         Ok(out)
-    }
-
-    /// Temporary files that nobody uses: ours, and those that another umoci left in the layout's root. Each is held
-    /// as long as its file is open, so that nobody begins to use it meanwhile.
-    pub(crate) fn unused_temporary(&self) -> Result<Vec<(PathBuf, File)>> {
-        let ours = self.private_dir().join("tmp");
-        let own = self
-            .0
-            .temp
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .map(|t| t.path.clone());
-        // Never through a link: what it leads to is not ours to remove.
-        let mut paths: Vec<PathBuf> = Vec::new();
-        if [&self.private_dir(), &ours]
-            .iter()
-            .all(|dir| disk::is_real_dir(dir))
-        {
-            paths.extend(disk::list(&ours)?.into_iter().map(|n| ours.join(n)));
-        }
-        let foreign = disk::list(&self.0.root)?
-            .into_iter()
-            .filter(|n| n.as_encoded_bytes().starts_with(b".umoci-"));
-        paths.extend(foreign.map(|n| self.0.root.join(n)));
-        paths.retain(|path| Some(path) != own.as_ref());
-        let mut out = Vec::new();
-        for path in paths {
-            if disk::lstat(&path)?.is_some_and(|found| found.is_dir || found.is_file)
-                && let Ok(file) = disk::open_dir(&path)
-                && file.try_lock().is_ok()
-            {
-                out.push((path, file));
-            }
-        }
-        Ok(out)
-    }
-
-    /// Removes temporary files that nobody uses.
-    pub(crate) fn clean_temporary(&self, monitor: &dyn Monitor) -> Result<()> {
-        for (path, _held) in self.unused_temporary()? {
-            if let Err(err) = disk::remove_all(&path) {
-                monitor.warn(format_args!("cannot remove a temporary directory: {err}"));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -1123,27 +1013,6 @@ mod tests {
         assert!(
             err.kind() == ErrorKind::Corrupt && err.to_string().contains("index.json"),
             "{err}"
-        );
-    }
-
-    #[test]
-    fn temporary_files_of_the_dead_go_and_those_of_the_living_stay() {
-        let (_dir, layout) = layout();
-        let tmp = layout.private_dir().join("tmp");
-        let dead = [tmp.join("1-0"), layout.path().join(".umoci-123")];
-        for path in &dead {
-            std::fs::create_dir_all(path).expect("mkdir");
-        }
-        let foreign = layout.path().join(".umoci-living");
-        std::fs::create_dir(&foreign).expect("mkdir");
-        let held = disk::open_dir(&foreign).expect("open");
-        held.lock().expect("lock");
-        let _writer = layout.write_blob(Algorithm::Sha256).expect("writer");
-        let other = Layout::open(layout.path()).expect("open");
-        other.clean_temporary(&Silent).expect("clean");
-        assert!(dead.iter().all(|path| !path.exists()));
-        assert!(
-            foreign.exists() && disk::list(&tmp).expect("list").len() == 1 && layout.private_dir().exists()
         );
     }
 }
