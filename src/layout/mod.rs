@@ -647,6 +647,8 @@ fn is_unfinished(path: &Path) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use crate::progress::Silent;
     use crate::spec::{Descriptor, MediaType, RefName};
