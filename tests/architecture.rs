@@ -135,6 +135,7 @@ fn paths_of_the_host_are_used_in_two_places() {
         "layout/lock.rs",
         "layout/mod.rs",
         "layout/blob.rs",
+        "layout/temp.rs",
         "layout/volatile.rs",
         "store/model.rs",
         "bundle/reads.rs",
