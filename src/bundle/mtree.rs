@@ -13,10 +13,10 @@ use super::stat_cache::StatCache;
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{PendingFile, Root};
-use crate::mtree::{Header, Keyword, Keywords, Mtree, MtreeWriter, line};
-use crate::node::{Change, ChangeKind, Inode, NodeKind, TreePath};
+use crate::mtree::{Header, Keyword, Keywords, Mtree, MtreeWriter, PathHash, line};
+use crate::node::{ChangeKind, Inode, NodeKind, TreePath};
 use crate::progress::{Counter, Monitor, Task};
-use crate::rootfs::{FileDigests, Seen, survey};
+use crate::rootfs::{Changes, FileDigests, Seen, survey};
 
 /// Walks the tree and writes its manifest. Only files that `known` does not have are read.
 pub(super) fn write(
@@ -79,15 +79,16 @@ fn take(
     Ok(())
 }
 
-/// How the tree differs from its manifest, in the order of paths.
+/// Adds to `out` how the tree differs from its manifest.
 ///
 /// Only metadata is read of what the stat cache knows, and the manifest is read through only if that is not all.
 pub(super) fn changes(
     root: &Root,
     bundle: &Bundle,
     manifest: &Digest,
+    out: &mut Changes<'_>,
     monitor: &dyn Monitor,
-) -> Result<Vec<Change>> {
+) -> Result<()> {
     let path = bundle.mtree(manifest);
     let sum = blake3(&path)?;
     let stat_cache = bundle.stat_cache(manifest);
@@ -115,62 +116,44 @@ pub(super) fn changes(
         };
         let found = recorded.compare(&seen.path, &seen.inode, &keywords, &value)?;
         cache.put(&seen.path, &seen.inode, digest.get(), found.is_none());
-        let change = |kind| {
-            (
-                Change {
-                    path: seen.path,
-                    kind,
-                },
-                linked_file(&seen.inode),
-            )
-        };
-        Ok(found.map(|found| change(found.kind)))
+        Ok(found.map(|found| (seen.path, found.kind, linked_file(&seen.inode))))
     };
-    let mut out = Vec::new();
     // Files that differ and have other names.
     let mut split = HashSet::new();
     let walked = survey(root, visit, |found| {
-        if let Some((change, file)) = found {
-            out.push(change);
-            split.extend(file);
-        }
-        Ok(())
+        let Some((path, kind, file)) = found else {
+            return Ok(());
+        };
+        split.extend(file);
+        out.push(path, kind)
     });
     let recorded = match recorded.into_inner() {
         Some(recorded) => recorded?,
-        None if walked.is_ok() && cache.all_hold() => return Ok(Vec::new()),
+        None if walked.is_ok() && cache.all_hold() => return Ok(()),
         None => parse(&path)?,
     };
     walked?;
-    let removed = recorded.missing(|path| cache.held(path));
-    let removed = removed.context(|| format!("read {}", path.display()))?;
-    let kind = ChangeKind::Removed;
-    out.extend(removed.into_iter().map(|path| Change { path, kind }));
+    let held = |path: &PathHash| cache.held(path);
+    let removed = recorded.missing(held, |path| out.push(path, ChangeKind::Removed));
+    removed.context(|| format!("read {}", path.display()))?;
     cache.save(&sum, recorded.len() as u64);
-    out.sort_unstable();
-    if !split.is_empty() {
-        let others = other_names(root, &split, &out)?;
-        out.extend(others);
-        out.sort_unstable();
+    if split.is_empty() {
+        return Ok(());
     }
-    Ok(out)
+    all_names(root, &split, out)
 }
 
-/// The names of `files` that are not among `changes`, which are sorted. A layer that has one name of a file has all of
-/// them, else they would be two files when it is unpacked.
-fn other_names(root: &Root, files: &HashSet<(u64, u64)>, changes: &[Change]) -> Result<Vec<Change>> {
-    let mut out = Vec::new();
+/// Adds all names of `files`. A layer that has one name of a file has all of them, else they would be two files when it
+/// is unpacked.
+fn all_names(root: &Root, files: &HashSet<(u64, u64)>, out: &mut Changes<'_>) -> Result<()> {
     let visit = |seen: Seen<'_>| {
         let is_one = linked_file(&seen.inode).is_some_and(|file| files.contains(&file));
-        let is_new = is_one && changes.binary_search_by(|c| c.path.cmp(&seen.path)).is_err();
-        Ok(is_new.then_some(seen.path))
+        Ok(is_one.then_some(seen.path))
     };
-    survey(root, visit, |path| {
-        let kind = ChangeKind::Modified;
-        out.extend(path.map(|path| Change { path, kind }));
-        Ok(())
-    })?;
-    Ok(out)
+    survey(root, visit, |path| match path {
+        Some(path) => out.push(path, ChangeKind::Modified),
+        None => Ok(()),
+    })
 }
 
 fn parse(path: &Path) -> Result<Mtree<File>> {

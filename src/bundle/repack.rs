@@ -11,7 +11,7 @@ use crate::image::{Edit, Image, NewLayer};
 use crate::layer::LayerWriter;
 use crate::node::{Time, TreePath};
 use crate::progress::{Counted, Counter, Monitor, Task};
-use crate::rootfs::{PackOptions, filter_masked, pack};
+use crate::rootfs::{Changes, PackOptions, pack};
 use crate::spec::{Compression, Descriptor, History, RefName};
 use crate::store::Store;
 
@@ -84,12 +84,14 @@ pub fn repack(
     let root = Root::open(&bundle.rootfs())?.rootless(meta.id_map.rootless);
 
     monitor.info(format_args!("computing filesystem diff ..."));
-    let changes = mtree::changes(&root, bundle, &manifest.digest, monitor)?;
-    let changes = filter_masked(changes, &masks(&base, opts)?);
+    let scratch = || txn.scratch();
+    let mut changes = Changes::new(masks(&base, opts)?, &scratch);
+    mtree::changes(&root, bundle, &manifest.digest, &mut changes, monitor)?;
+    let changed = !changes.is_empty();
+    let changes = changes.sorted()?;
     monitor.info(format_args!("... done"));
 
     let mut edit = Edit::new(&base).context(|| "create mutator for base image")?;
-    let changed = !changes.is_empty();
     if changed {
         let compression = opts.compression.unwrap_or_else(|| edit.auto_compression());
         let pack_options = PackOptions {
@@ -99,7 +101,7 @@ pub fn repack(
         let layer = NewLayer::write(&mut txn, compression, |out| {
             let task: Arc<dyn Task> = Arc::from(monitor.task("packing", None));
             let mut writer = LayerWriter::new(Counted::new(out, &task), b".");
-            pack(&root, &changes, &mut writer, &pack_options, monitor)?;
+            pack(&root, changes, &mut writer, &pack_options, monitor)?;
             writer.finish().map(|_| ())
         })
         .context(|| "create layer")?;

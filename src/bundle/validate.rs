@@ -44,8 +44,13 @@ pub fn validate(recorded: &AnyMtree, root: &Root, wanted: &Keywords) -> Result<V
         out.extend(found);
         Ok(())
     })?;
-    let missing = recorded.missing(|_| false)?;
-    out.extend(missing.into_iter().map(Difference::missing));
+    recorded.missing(
+        |_| false,
+        |path| {
+            out.push(Difference::missing(path));
+            Ok(())
+        },
+    )?;
     out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(out)
 }

@@ -9,6 +9,7 @@ mod attrs;
 mod new_file;
 mod owner;
 mod resolve;
+mod section;
 mod sys;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use owner::{IdMap, ROOTLESS_XATTR, decode_rootless, encode_rootless};
 #[cfg(debug_assertions)]
 pub use resolve::always_walk;
 pub use resolve::{Dir, Resolver};
+pub use section::Section;
 pub use sys::{
     PendingFile, exists, in_user_namespace, make_dirs, open_file, read_file, read_to_end, remove_empty_dir,
     remove_file, remove_tree, replace_file, set_mode, write_file, write_new,

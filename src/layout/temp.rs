@@ -69,6 +69,14 @@ impl Layout {
         Ok(temp.path.join(format!("{what}-{}", temp.next)))
     }
 
+    /// An empty file that has no name any more, and goes when it is closed.
+    pub(crate) fn scratch(&self) -> Result<File> {
+        let path = self.temp_path("scratch")?;
+        let file = self.disk().create_temp(&path)?;
+        self.disk().unlink(&path)?;
+        Ok(file)
+    }
+
     /// Makes the directory `path` below `base` and locks it; `None` if another process was faster.
     fn claim_temp(&self, base: &Path, path: &Path) -> Result<Option<File>> {
         self.ensure_private()?;

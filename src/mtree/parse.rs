@@ -155,12 +155,16 @@ impl<T: Text> Mtree<T> {
         Ok(set)
     }
 
-    /// The paths that no comparison has asked for, but for those that `known` knows to be there. Reads the text again
-    /// if there are any.
+    /// Gives `take` the paths that no comparison has asked for, but for those that `known` knows to be there. Reads the
+    /// text again if there are any.
     ///
     /// # Errors
-    /// As [`Mtree::parse`].
-    pub fn missing(&self, known: impl Fn(&PathHash) -> bool) -> Result<Vec<TreePath>> {
+    /// As [`Mtree::parse`], and those of `take`.
+    pub fn missing(
+        &self,
+        known: impl Fn(&PathHash) -> bool,
+        mut take: impl FnMut(TreePath) -> Result<()>,
+    ) -> Result<()> {
         let is_missing =
             |(row, found): (&Row, &AtomicBool)| !found.load(Ordering::Relaxed) && !known(&row.path);
         let mut missing: Vec<u64> = Vec::new();
@@ -170,18 +174,19 @@ impl<T: Text> Mtree<T> {
             }
         }
         missing.sort_unstable();
-        let mut out = Vec::with_capacity(missing.len());
+        let mut left = missing.len();
         let mut lines = Lines::new(&self.text, 0, WHOLE);
-        while out.len() < missing.len()
+        while left > 0
             && let Some(line) = lines.next()?
         {
             if let Line::Path { path, at, .. } = line
                 && missing.binary_search(&at).is_ok()
             {
-                out.push(path);
+                left -= 1;
+                take(path)?;
             }
         }
-        Ok(out)
+        Ok(())
     }
 }
 
@@ -368,8 +373,18 @@ mod tests {
             let line = mtree.line(&path(name)).expect("read").expect("line");
             assert_eq!(String::from_utf8(line).expect("utf-8"), want, "{name}");
         }
-        assert!(mtree.missing(|_| false).expect("names").is_empty());
+        assert!(missing(&mtree).is_empty());
         assert!(mtree.line(&path("h")).expect("read").is_none());
+    }
+
+    fn missing<T: Text>(mtree: &Mtree<T>) -> Vec<TreePath> {
+        let mut out = Vec::new();
+        let take = |path| {
+            out.push(path);
+            Ok(())
+        };
+        mtree.missing(|_| false, take).expect("names");
+        out
     }
 
     #[test]
@@ -392,7 +407,7 @@ mod tests {
     fn comments_and_spelled_backslashes_go_on_nowhere() {
         let text = b". type=dir\n# d\\\nd\\\\ type=dir\n    f\\\\\n..\n..\n";
         let mtree = Mtree::parse(&text[..]).expect("mtree");
-        let names = mtree.missing(|_| false).expect("names");
+        let names = missing(&mtree);
         let names: Vec<&[u8]> = names.iter().map(TreePath::as_bytes).collect();
         assert_eq!(names, [&b""[..], b"d\\", b"d\\/f\\"]);
     }

@@ -4,6 +4,7 @@
 //! Invariant: a tree is touched through [`crate::fs::Root`] alone, so nothing that a layer says reaches outside of it.
 
 mod apply;
+mod changes;
 mod metadata;
 mod pack;
 mod scan;
@@ -11,7 +12,8 @@ mod survey;
 mod writers;
 
 pub use apply::{ExtractOptions, Extractor};
-pub use pack::{PackOptions, filter_masked, pack, pack_tree};
+pub use changes::{Changes, Sorted};
+pub use pack::{PackOptions, pack, pack_tree};
 pub use scan::{TreeScan, scan};
 pub use survey::{Seen, survey};
 pub use writers::FileDigests;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A tree, or what changed in it, to the entries of a layer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::Write;
 
 use super::scan::scan_from;
@@ -20,24 +20,13 @@ pub struct PackOptions {
     pub clamp_mtime: Option<Time>,
 }
 
-/// Leaves out the changes at and below each of `masks`.
-pub fn filter_masked(changes: Vec<Change>, masks: &[TreePath]) -> Vec<Change> {
-    let masks: HashSet<&TreePath> = masks.iter().collect();
-    let masked =
-        |path: &TreePath| masks.contains(path) || path.ancestors().any(|above| masks.contains(&above));
-    changes
-        .into_iter()
-        .filter(|change| !masked(&change.path))
-        .collect()
-}
-
 /// Writes a layer of `changes`, which are sorted by path: the paths as they are now, and whiteouts for those removed.
 ///
 /// Only the topmost of removed paths is hidden, and none below a path that is no directory any more: what lower layers
 /// have there goes with it.
 pub fn pack<W: Write>(
     root: &Root,
-    changes: &[Change],
+    changes: impl IntoIterator<Item = Result<Change>>,
     out: &mut LayerWriter<W>,
     opts: &PackOptions,
     monitor: &dyn Monitor,
@@ -49,24 +38,38 @@ pub fn pack<W: Write>(
         monitor,
         links: HashMap::new(),
     };
-    // Paths below which nothing of a lower layer is left.
-    let mut gone: HashSet<&TreePath> = HashSet::new();
+    let mut gone = Gone::default();
     for change in changes {
-        let path = &change.path;
-        if change.kind == ChangeKind::Removed {
-            if !path.ancestors().any(|above| gone.contains(&above)) {
-                packer.out.whiteout(path)?;
+        let Change { path, kind } = change?;
+        if kind == ChangeKind::Removed {
+            if !gone.covers(&path) {
+                packer.out.whiteout(&path)?;
+                gone.0.push(path);
             }
-            gone.insert(path);
             continue;
         }
-        let inode = packer.stat(path)?.ok_or_else(|| vanished(path))?;
-        if !inode.node.is_dir() {
-            gone.insert(path);
+        let inode = packer.stat(&path)?.ok_or_else(|| vanished(&path))?;
+        let is_dir = inode.node.is_dir();
+        packer.entry(&path, &path, inode)?;
+        if !is_dir && !gone.covers(&path) {
+            gone.0.push(path);
         }
-        packer.entry(path, path, inode)?;
     }
     root.restore()
+}
+
+/// Paths below which nothing of a lower layer is left, and of which the one that is asked about next may be one: paths
+/// that begin with the bytes of one path follow each other.
+#[derive(Default)]
+struct Gone(Vec<TreePath>);
+
+impl Gone {
+    /// Whether `path`, which comes after all that it was asked about, is below one of them.
+    fn covers(&mut self, path: &TreePath) -> bool {
+        let begins = |above: &TreePath| path.as_bytes().starts_with(above.as_bytes());
+        while self.0.pop_if(|last| !begins(last)).is_some() {}
+        self.0.iter().any(|above| path.is_below(above))
+    }
 }
 
 /// Writes a layer of what is at and below `source` in `root`, as if it stood at `target`.
@@ -99,8 +102,8 @@ struct Packer<'a, W> {
     out: &'a mut LayerWriter<W>,
     opts: &'a PackOptions,
     monitor: &'a dyn Monitor,
-    /// First name in the layer of each file with several names, by device and inode.
-    links: HashMap<(u64, u64), TreePath>,
+    /// By device and inode, of each file with several names: its first name in the layer, and how many are still to come.
+    links: HashMap<(u64, u64), (TreePath, u64)>,
 }
 
 impl<W: Write> Packer<'_, W> {
@@ -125,17 +128,27 @@ impl<W: Write> Packer<'_, W> {
             return Ok(());
         }
         if !node.is_dir() && inode.nlink > 1 {
-            if let Some(first) = self.links.get(&identity) {
-                return self.out.hard_link(name, first, &node);
+            let Some((first, left)) = self.links.get_mut(&identity) else {
+                self.links.insert(identity, (name.clone(), inode.nlink - 1));
+                return self.content(path, name, &node);
+            };
+            self.out.hard_link(name, first, &node)?;
+            *left -= 1;
+            if *left == 0 {
+                self.links.remove(&identity);
             }
-            self.links.insert(identity, name.clone());
+            return Ok(());
         }
+        self.content(path, name, &node)
+    }
+
+    fn content(&mut self, path: &TreePath, name: &TreePath, node: &Node) -> Result<()> {
         if let NodeKind::File { .. } = node.kind {
             let mut file = self.root.open_file(path)?;
             self.monitor.count(Counter::FilesRead, 1);
-            return self.out.node(name, &node, &mut file);
+            return self.out.node(name, node, &mut file);
         }
-        self.out.node(name, &node, &mut std::io::empty())
+        self.out.node(name, node, &mut std::io::empty())
     }
 
     /// The node as it stands in a layer: owners of the container, no attributes of the host.
@@ -181,26 +194,4 @@ fn vanished(path: &TreePath) -> Error {
         ErrorKind::NotFound,
         format!("{path} vanished while the tree was read"),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn masks_take_whole_subtrees_and_nothing_beside() {
-        let path = |text: &str| TreePath::clean(text.as_bytes()).expect("path");
-        let change = |text: &str| Change {
-            path: path(text),
-            kind: ChangeKind::Added,
-        };
-        let changes = ["volume", "volume/a/b", "volumetest", "some/volume"]
-            .map(change)
-            .to_vec();
-        let left: Vec<_> = filter_masked(changes, &[path("/volume/")])
-            .into_iter()
-            .map(|c| c.path)
-            .collect();
-        assert_eq!(left, [path("volumetest"), path("some/volume")]);
-    }
 }

@@ -19,6 +19,7 @@ mod reflog;
 mod refs;
 mod settings;
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -167,6 +168,11 @@ impl<'a> Txn<'a> {
     /// The store that is written to.
     pub fn store(&self) -> &'a Store {
         self.store
+    }
+
+    /// An empty file for what has no room in memory. It has no name, and goes when it is closed.
+    pub fn scratch(&self) -> Result<File> {
+        self.store.layout.scratch()
     }
 
     /// Starts a blob; [`Txn::add`] makes it part of the transaction once it is finished.
