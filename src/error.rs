@@ -15,6 +15,8 @@ pub enum ErrorKind {
     NotFound,
     /// Something is there that must not be (`init` on an existing path, a bundle that exists).
     Exists,
+    /// What was to be replaced is not what it was when the work began.
+    Conflict,
     /// A tag or digest prefix names more than one thing.
     Ambiguous,
     /// Bytes differ from what their descriptor says, or are not what their media type says.

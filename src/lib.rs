@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Unpack, edit and repack OCI container images on disk, as a content-addressed store.
 //!
-//! A [`store::Store`] is an OCI image layout with an index beside it. [`image::resolve_one`] finds an image in it by tag
+//! A [`store::Store`] is an OCI image layout with an index beside it. [`image::Image::find`] finds an image in it by tag
 //! or digest, [`bundle::unpack`] makes a runtime bundle of it, [`bundle::repack`] makes a new image of a changed bundle,
 //! [`image::Edit`] changes an image without unpacking, and [`transfer::copy`] moves images between stores. What the
 //! library counts and how far it is, it tells a [`progress::Monitor`]; it never prints, prompts, exits or reads the

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::IdMap;
 use crate::spec::runtime::IdMapping;
@@ -18,6 +19,9 @@ pub struct Meta {
     pub walk: Vec<Descriptor>,
     /// The id maps of the tree.
     pub id_map: IdMap,
+    /// What the tag that the bundle was unpacked from pointed at after the bundle was last repacked to it, where that
+    /// was not noted as `walk`.
+    pub repacked: Option<Digest>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -27,6 +31,8 @@ struct Document {
     map_options: MapOptions,
     #[serde(default, skip_serializing)]
     whiteout_mode: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repacked: Option<Digest>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,6 +83,7 @@ impl Meta {
                 gids: maps.gid_mappings.unwrap_or_default(),
                 rootless: maps.rootless,
             },
+            repacked: document.repacked,
         })
     }
 
@@ -94,6 +101,7 @@ impl Meta {
                 rootless: self.id_map.rootless,
             },
             whiteout_mode: 0,
+            repacked: self.repacked,
         })
     }
 }

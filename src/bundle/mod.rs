@@ -10,7 +10,7 @@
 //! ```
 //! use umoci::bundle::{RepackOptions, UnpackOptions, repack, unpack};
 //! use umoci::fs::IdMap;
-//! use umoci::image::{Edit, Image, Target, resolve_one};
+//! use umoci::image::{Edit, Image, Target};
 //! use umoci::progress::Silent;
 //! use umoci::store::{Store, StoreOptions};
 //!
@@ -22,7 +22,7 @@
 //! # txn.commit()?;
 //! # drop(store);
 //! let store = Store::open(&dir.join("layout"), StoreOptions::default())?;
-//! let image = Image::load(&store, resolve_one(&store, &Target::Name("app".parse()?))?)?;
+//! let image = Image::find(&store, &Target::Name("app".parse()?), None)?;
 //!
 //! // As any user: a whole map of ids is for root.
 //! let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
@@ -116,7 +116,7 @@ impl Bundle {
 mod tests {
     use super::*;
     use crate::fs::IdMap;
-    use crate::image::{Edit, Image, Target, resolve_one};
+    use crate::image::{Edit, Image, Target};
     use crate::node::TreePath;
     use crate::progress::{Recorder, TaskRecord};
     use crate::rootfs::PackOptions;
@@ -175,8 +175,7 @@ mod tests {
         txn.commit().expect("commit");
 
         let recorder = Recorder::default();
-        let walk = resolve_one(&store, &Target::Name(tag.clone())).expect("tag");
-        let image = Image::load(&store, walk).expect("image");
+        let image = Image::find(&store, &Target::Name(tag.clone()), None).expect("image");
         let options = UnpackOptions {
             id_map,
             ..UnpackOptions::default()

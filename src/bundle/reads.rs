@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::fs::IdMap;
-use crate::image::{Edit, Image, NewLayer, Target, resolve_one, stat};
+use crate::image::{Edit, Image, NewLayer, Target, stat};
 use crate::node::TreePath;
 use crate::progress::{Counter, Recorder};
 use crate::rootfs::PackOptions;
@@ -25,8 +25,7 @@ fn own_ids() -> UnpackOptions {
 }
 
 fn load(store: &Store, tag: &RefName) -> Image {
-    let walk = resolve_one(store, &Target::Name(tag.clone())).expect("tag");
-    Image::load(store, walk).expect("image")
+    Image::find(store, &Target::Name(tag.clone()), None).expect("image")
 }
 
 #[test]
@@ -86,7 +85,7 @@ fn unpack_reads_and_hashes_all_once_and_stat_no_layer() {
         vec![0; stored as usize],
     )
     .expect("damage");
-    stat(&store, &Target::Name(tag)).expect("stat");
+    stat(&store, &Target::Name(tag), None).expect("stat");
 }
 
 #[test]

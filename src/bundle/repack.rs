@@ -12,7 +12,7 @@ use crate::layer::LayerWriter;
 use crate::node::{Time, TreePath};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::rootfs::{Changes, PackOptions, pack};
-use crate::spec::{Compression, Descriptor, History, RefName};
+use crate::spec::{Compression, Descriptor, History, Platform, RefName};
 use crate::store::Store;
 
 /// `umoci.json` larger than this is refused, in bytes.
@@ -27,6 +27,10 @@ pub struct RepackOptions {
     pub no_mask_volumes: bool,
     /// Make the bundle describe the new image.
     pub refresh: bool,
+    /// Replace the tag even if it points at another image than that which the bundle was unpacked from under that tag.
+    pub force: bool,
+    /// Refuse a bundle of an image for another platform.
+    pub platform: Option<Platform>,
     /// Compression of the layer; `None` for that of the image.
     pub compression: Option<Compression>,
     /// Newer modification times in the layer become this.
@@ -62,7 +66,8 @@ pub(super) fn read_meta(bundle: &Bundle) -> Result<Meta> {
 /// `history` gets the author of the base image and returns the entry, or `None` for no entry.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if the bundle, its manifest or its base image is gone.
+/// [`ErrorKind::NotFound`] if the bundle, its manifest or its base image is gone; [`ErrorKind::Conflict`] if `tag` is what
+/// it was unpacked from, and points at another image by now.
 pub fn repack(
     store: &Store,
     bundle: &Bundle,
@@ -79,8 +84,26 @@ pub fn repack(
         }
         _ => err.context("create mutator for base image"),
     })?;
+    if let Some(wanted) = &opts.platform
+        && !wanted.runs(&base.config.value.platform())
+    {
+        let text = format!(
+            "the bundle is of an image for {}, not {wanted}",
+            base.config.value.platform()
+        );
+        return Err(Error::new(ErrorKind::Invalid, text));
+    }
     let manifest = base.descriptor().clone();
     let history = history(&base.config.value.author)?;
+    if !opts.force
+        && let Some(unpacked) = meta.walk.first()
+        && unpacked.ref_name() == Some(tag.as_str())
+    {
+        let known = std::iter::once(unpacked.digest).chain(meta.repacked).collect();
+        txn.expect_ref(tag, known).context(|| {
+            "the tag has moved since the bundle was unpacked; give another tag, or --force to replace what is there"
+        })?;
+    }
     let root = Root::open(&bundle.rootfs())?.rootless(meta.id_map.rootless);
 
     monitor.info(format_args!("computing filesystem diff ..."));
@@ -124,6 +147,24 @@ pub fn repack(
             first.digest, last.digest
         ));
         monitor.info(format_args!("created new tag for image manifest: {tag}"));
+    }
+    if !opts.refresh
+        && meta
+            .walk
+            .first()
+            .is_some_and(|w| w.ref_name() == Some(tag.as_str()))
+    {
+        let noted = Meta {
+            repacked: walk.first().map(|first| first.digest),
+            ..meta.clone()
+        };
+        // The image is there; at worst a later repack has to be told to replace it.
+        let written = noted
+            .to_bytes()
+            .and_then(|bytes| crate::fs::replace_file(&bundle.meta(), &bytes));
+        if let Err(err) = written {
+            monitor.warn(format_args!("the bundle does not know its new image: {err}"));
+        }
     }
     if opts.refresh {
         refresh(bundle, &root, &meta, &walk, opts, monitor).context(|| "refresh bundle")?;
@@ -169,6 +210,7 @@ fn refresh(
     let meta = Meta {
         walk: walk.to_vec(),
         id_map: meta.id_map.clone(),
+        repacked: None,
     };
     crate::fs::replace_file(&bundle.meta(), &meta.to_bytes()?)?;
     if old.digest != new.digest {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use umoci::digest::{Algorithm, Digest, DigestPrefix};
 use umoci::image::Target;
-use umoci::spec::RefName;
+use umoci::spec::{Platform, RefName};
 use umoci::store::{Store, StoreOptions, parse_duration};
 
 use super::failure::{Failure, Outcome};
@@ -104,6 +104,26 @@ impl ImageArg {
     /// As [`ImageArg::open`], to write blobs.
     pub fn open_with(&self, image: &ImageRef, algorithm: &AlgorithmArg) -> Outcome<Store> {
         self.lock.open_with(&image.layout, algorithm.get()?)
+    }
+}
+
+/// `--platform OS/ARCH[/VARIANT]`
+#[derive(Args, Debug)]
+pub struct PlatformArg {
+    /// which image to take if the name leads to several, such as linux/arm64 (default: the first for this machine)
+    #[arg(long = "platform", value_name = "os/arch[/variant]")]
+    platform: Option<String>,
+}
+
+impl PlatformArg {
+    /// The platform, if one is named.
+    pub fn get(&self) -> Outcome<Option<Platform>> {
+        let invalid = |e: umoci::error::Error| Failure::Arguments(format!("invalid --platform: {e}"));
+        self.platform
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(invalid)
     }
 }
 

@@ -6,11 +6,11 @@ use std::io::Read;
 
 use serde_json::{Map, Value};
 use umoci::error::{Error, ErrorKind, Result};
-use umoci::image::{Edit, Image, resolve_one, time};
+use umoci::image::{Edit, Image, time};
 use umoci::progress::Monitor;
 use umoci::spec::{ImageConfig, MediaType, json};
 
-use super::args::{AlgorithmArg, HistoryArgs, ImageArg, TagArg, positionals};
+use super::args::{AlgorithmArg, HistoryArgs, ImageArg, PlatformArg, TagArg, positionals};
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
@@ -26,6 +26,8 @@ const MAX_TEMPLATE: u64 = 4 << 20;
 pub struct Config {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     #[command(flatten)]
     algorithm: AlgorithmArg,
     #[command(flatten)]
@@ -95,6 +97,7 @@ impl Config {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
+        let platform = self.platform.get()?;
         self.history.check()?;
         let tag = self.tag.get(&image)?;
         let [] = positionals(&self.rest, [])?;
@@ -104,7 +107,7 @@ impl Config {
             None => None,
         };
         let store = self.image.open_with(&image, &self.algorithm)?;
-        let base = Image::load(&store, resolve_one(&store, &image.target)?)
+        let base = Image::find(&store, &image.target, platform.as_ref())
             .map_err(|e| e.context("get base config"))?;
         let mut edit = Edit::new(&base).map_err(|e| e.context("create mutator for manifest"))?;
         if let Some(template) = template {

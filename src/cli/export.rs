@@ -8,7 +8,7 @@ use umoci::spec::RefName;
 use umoci::store::{Store, StoreOptions};
 use umoci::transfer::{Request, StoreSink, copy};
 
-use super::args::{LayoutArg, positionals, source};
+use super::args::{LayoutArg, PlatformArg, positionals, source};
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
@@ -21,6 +21,8 @@ use super::ui::Ui;
 pub struct Export {
     #[command(flatten)]
     layout: LayoutArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     /// image to export, by tag or digest; may be given more than once (default: all tags)
     #[arg(long, value_name = "tag")]
     tag: Vec<String>,
@@ -70,8 +72,10 @@ impl Export {
 
     /// The images that were asked for, by their names at the destination.
     fn requests(&self, from: &Store, new: Option<RefName>, to: &str, ui: &Ui) -> Outcome<Vec<Request>> {
+        let platform = self.platform.get()?;
+        let platform = platform.as_ref();
         let mut requests = if self.tag.is_empty() {
-            Request::all(from, ui)?
+            Request::all(from, platform, ui)?
         } else {
             Vec::new()
         };
@@ -84,7 +88,7 @@ impl Export {
             let unnamed =
                 || Failure::Arguments(format!("an image named by its digest needs a name: {to}:TAG"));
             let name = new.clone().or(own).ok_or_else(unnamed)?;
-            requests.push(Request::find(from, &target, name)?);
+            requests.push(Request::find(from, &target, platform, name)?);
         }
         if let Some(name) = new {
             match requests.as_mut_slice() {

@@ -8,7 +8,7 @@ use umoci::spec::RefName;
 use umoci::store::{Store, StoreOptions};
 use umoci::transfer::{Request, StoreSink, copy};
 
-use super::args::{LayoutArg, positionals, source};
+use super::args::{LayoutArg, PlatformArg, positionals, source};
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
@@ -22,6 +22,8 @@ use super::ui::Ui;
 pub struct Import {
     #[command(flatten)]
     layout: LayoutArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     /// name of the image in this layout (default: its name in the source)
     #[arg(long, value_name = "tag")]
     tag: Option<String>,
@@ -33,6 +35,8 @@ impl Import {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
+        let platform = self.platform.get()?;
+        let platform = platform.as_ref();
         let [from] = positionals(&self.rest, ["source"])?;
         let (path, what) = source(from, "source")?;
         let tag: Option<RefName> = self
@@ -52,9 +56,14 @@ impl Import {
                     Target::Digest(_) => None,
                 };
                 let unnamed = || Failure::Arguments("an image named by its digest needs a --tag".to_owned());
-                vec![Request::find(&from, &target, tag.or(own).ok_or_else(unnamed)?)?]
+                vec![Request::find(
+                    &from,
+                    &target,
+                    platform,
+                    tag.or(own).ok_or_else(unnamed)?,
+                )?]
             }
-            (None, Some(tag)) => match <[Request; 1]>::try_from(Request::all(&from, ui)?) {
+            (None, Some(tag)) => match <[Request; 1]>::try_from(Request::all(&from, platform, ui)?) {
                 Ok([one]) => vec![Request { name: tag, ..one }],
                 Err(all) => {
                     let text = format!(
@@ -65,7 +74,7 @@ impl Import {
                     return Err(Failure::Arguments(text));
                 }
             },
-            (None, None) => Request::all(&from, ui)?,
+            (None, None) => Request::all(&from, platform, ui)?,
         };
         let sink = StoreSink::new(&into, "import")?;
         let report = copy(&from, &sink, &requests, ui)?;

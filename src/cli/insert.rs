@@ -2,12 +2,12 @@
 //! `umoci insert`
 
 use umoci::bundle::{Insertion, insert};
-use umoci::image::{Edit, Image, resolve_one};
+use umoci::image::{Edit, Image};
 use umoci::node::{Time, TreePath};
 use umoci::progress::Monitor;
 use umoci::rootfs::PackOptions;
 
-use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, TagArg};
+use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, PlatformArg, TagArg};
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
@@ -23,6 +23,8 @@ use super::ui::Ui;
 pub struct Insert {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     #[command(flatten)]
     algorithm: AlgorithmArg,
     #[command(flatten)]
@@ -47,6 +49,7 @@ impl Insert {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
+        let platform = self.platform.get()?;
         let compression = self.compress.get()?;
         self.history.check()?;
         let tag = self.tag.get(&image)?;
@@ -58,7 +61,7 @@ impl Insert {
         let store = self.image.open_with(&image, &self.algorithm)?;
         let history = self.history.get("umoci insert", "")?;
         let mut txn = store.begin("insert")?;
-        let base = Image::load(&store, resolve_one(&store, &image.target)?)?;
+        let base = Image::find(&store, &image.target, platform.as_ref())?;
         let mut edit = Edit::new(&base).map_err(|e| e.context("create mutator for base image"))?;
         let compression = compression.unwrap_or_else(|| edit.auto_compression());
         let layer = insert(&mut txn, &what, compression, &options, ui)?;

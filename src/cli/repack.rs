@@ -4,7 +4,7 @@
 use umoci::bundle::{Bundle, RepackOptions, repack};
 use umoci::node::Time;
 
-use super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, positionals};
+use super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg, positionals};
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
@@ -17,6 +17,8 @@ use super::ui::Ui;
 pub struct Repack {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     #[command(flatten)]
     algorithm: AlgorithmArg,
     #[command(flatten)]
@@ -32,6 +34,9 @@ pub struct Repack {
     /// make the bundle describe the new image
     #[arg(long = "refresh-bundle")]
     refresh_bundle: bool,
+    /// replace the tag also if it points at another image than when the bundle was unpacked from it
+    #[arg(long)]
+    force: bool,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -48,6 +53,8 @@ impl Repack {
             masks: self.mask_path.iter().map(|m| m.clone().into_bytes()).collect(),
             no_mask_volumes: self.no_mask_volumes,
             refresh: self.refresh_bundle,
+            force: self.force,
+            platform: self.platform.get()?,
             compression,
             clamp_mtime: super::source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }),
             header: super::mtree_header(),

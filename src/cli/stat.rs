@@ -7,7 +7,7 @@ use base64::Engine as _;
 use umoci::image::{ImageStat, IndexStat, Stat as Found, stat};
 use umoci::spec::{Annotations, Descriptor, ImageConfig, Manifest, Platform};
 
-use super::args::{ImageArg, positionals};
+use super::args::{ImageArg, PlatformArg, positionals};
 use super::failure::{Outcome, one_line};
 use super::table::{Table, human_size};
 use super::ui::Ui;
@@ -21,6 +21,8 @@ use super::ui::Ui;
 pub struct Stat {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     /// output the stat information as a JSON encoded blob
     #[arg(long)]
     json: bool,
@@ -32,9 +34,10 @@ impl Stat {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
+        let platform = self.platform.get()?;
         let [] = positionals(&self.rest, [])?;
         let store = self.image.open(&image)?;
-        let found = stat(&store, &image.target)?;
+        let found = stat(&store, &image.target, platform.as_ref())?;
         if self.json {
             return ui.print_json(&found);
         }

@@ -2,9 +2,10 @@
 //! `umoci tag`
 
 use umoci::error::Error;
-use umoci::image::resolve_one;
+use umoci::image::resolve;
 use umoci::progress::Monitor;
 use umoci::spec::RefName;
+use umoci::transfer::Request;
 
 use super::args::{ImageArg, positionals};
 use super::failure::{Failure, Outcome};
@@ -31,10 +32,18 @@ impl Tag {
             .parse()
             .map_err(|e: Error| Failure::Arguments(format!("new tag is an invalid reference: {e}")))?;
         let store = self.image.open(&image)?;
-        let walk = resolve_one(&store, &image.target)?;
-        if let Some(target) = walk.into_iter().next_back() {
-            store.set_ref(&new, target)?;
-        }
+        let mut walks = resolve(&store, &image.target)?.walks;
+        // One image is named itself, also behind an index; several are named by their index.
+        let only = if walks.len() == 1 {
+            walks.remove(0).pop()
+        } else {
+            None
+        };
+        let descriptor = match only {
+            Some(only) => only,
+            None => Request::find(&store, &image.target, None, new.clone())?.descriptor,
+        };
+        store.set_ref(&new, descriptor)?;
         ui.info(format_args!(
             "created new tag: {:?} -> {:?}",
             new.as_str(),

@@ -2,9 +2,9 @@
 //! `umoci unpack`
 
 use umoci::bundle::{UnpackOptions, unpack};
-use umoci::image::{Image, resolve_one};
+use umoci::image::Image;
 
-use super::args::{IdMapArgs, ImageArg, LimitArgs, positionals};
+use super::args::{IdMapArgs, ImageArg, LimitArgs, PlatformArg, positionals};
 use super::failure::Outcome;
 use super::ui::Ui;
 
@@ -17,6 +17,8 @@ use super::ui::Ui;
 pub struct Unpack {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     #[command(flatten)]
     id_map: IdMapArgs,
     /// keep symlinks to directories where a layer has a directory
@@ -32,6 +34,7 @@ impl Unpack {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
+        let platform = self.platform.get()?;
         let [bundle] = positionals(&self.rest, ["bundle"])?;
         let options = UnpackOptions {
             id_map: self.id_map.get()?,
@@ -41,7 +44,7 @@ impl Unpack {
         };
         let store = self.image.open(&image)?;
         let _reading = store.reading();
-        let loaded = Image::load(&store, resolve_one(&store, &image.target)?)?;
+        let loaded = Image::find(&store, &image.target, platform.as_ref())?;
         unpack(&store, &loaded, bundle.as_ref(), &options, ui)?;
         Ok(())
     }

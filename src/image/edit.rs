@@ -3,7 +3,9 @@
 
 use std::io::{self, Write};
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::Image;
 use crate::digest::{Algorithm, Digest, DigestWriter};
@@ -35,6 +37,8 @@ pub struct Edit {
     pub manifest: Manifest,
     /// The config as it will be.
     pub config: ImageConfig,
+    /// The platform as it was: where it changes, the entries that name the image change too.
+    platform: Option<Platform>,
 }
 
 /// A layer that was written, not yet part of an image.
@@ -174,6 +178,7 @@ impl Edit {
         Ok(Self {
             walk: image.walk.clone(),
             manifest,
+            platform: Some(image.config.value.platform()),
             config: image.config.value.clone(),
         })
     }
@@ -195,6 +200,7 @@ impl Edit {
             walk: vec![Descriptor::new(MediaType::MANIFEST, nothing, 0)],
             manifest: Manifest::new(Descriptor::new(MediaType::CONFIG, nothing, 0), Vec::new()),
             config,
+            platform: None,
         }
     }
 
@@ -271,14 +277,16 @@ impl Edit {
             mut walk,
             mut manifest,
             config,
+            platform,
         } = self;
+        let now = config.platform();
+        let mut changed = (platform.as_ref() != Some(&now)).then_some(&now);
         let config_type = manifest.config.media_type.clone();
         manifest.config = txn.put(&json::to_bytes(&config)?, config_type)?;
-        let mut old = walk
+        let last = walk
             .last()
-            .cloned()
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
-        let mut new = txn.put(&json::to_bytes(&manifest)?, old.media_type.to_oci())?;
+        let mut new = txn.put(&json::to_bytes(&manifest)?, last.media_type.to_oci())?;
         for at in (0..walk.len()).rev() {
             let replaced = Descriptor {
                 media_type: new.media_type.clone(),
@@ -288,7 +296,12 @@ impl Edit {
                 ..walk[at].clone()
             };
             let before = std::mem::replace(&mut walk[at], replaced);
-            debug_assert_eq!(before.digest, old.digest);
+            if let (Some(own), Some(changed)) = (&mut walk[at].platform, changed) {
+                *own = Platform {
+                    extra: std::mem::take(&mut own.extra),
+                    ..changed.clone()
+                };
+            }
             if at == 0 {
                 break;
             }
@@ -297,8 +310,10 @@ impl Edit {
                 .store()
                 .read(parent)
                 .context(|| format!("read image index {}", parent.digest))?;
-            let bytes = replace_child(&bytes, &old.digest, &new)?;
-            old = parent.clone();
+            let bytes = replace_child(&bytes, &before, &new, changed)
+                .context(|| format!("change image index {}", parent.digest))?;
+            // What stands above names the index, which is for no one platform.
+            changed = None;
             new = txn.put(&bytes, parent.media_type.to_oci())?;
         }
         walk[0]
@@ -309,32 +324,73 @@ impl Edit {
     }
 }
 
-/// The bytes of an image index in which every entry of digest `old` names `new` instead; all else stays. A list of
-/// Docker's becomes an image index.
-fn replace_child(index: &[u8], old: &Digest, new: &Descriptor) -> Result<Vec<u8>> {
-    let mut document: Value = json::parse(index)?;
-    if let Some(own) = document.get_mut("mediaType")
-        && *own == MediaType::DOCKER_LIST
-    {
-        *own = MediaType::INDEX.into();
+/// The bytes of an image index in which the entry `old` names `new` instead, and has its platform if that is given; all
+/// else stays byte for byte. A list of Docker's becomes an image index.
+fn replace_child(
+    index: &[u8],
+    old: &Descriptor,
+    new: &Descriptor,
+    platform: Option<&Platform>,
+) -> Result<Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Parts<'a> {
+        #[serde(rename = "mediaType", borrow)]
+        media_type: Option<&'a RawValue>,
+        #[serde(borrow)]
+        manifests: Vec<&'a RawValue>,
     }
-    let old = old.to_string();
-    let entries = document
-        .get_mut("manifests")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten();
-    for entry in entries.filter_map(Value::as_object_mut) {
-        if entry.get("digest").and_then(Value::as_str) == Some(&old) {
-            entry.insert("digest".to_owned(), new.digest.to_string().into());
-            entry.insert("size".to_owned(), new.size.into());
-            if let Some(kind) = entry.get_mut("mediaType") {
-                *kind = new.media_type.as_str().into();
-            }
-            entry.shift_remove("data");
+    let parts: Parts<'_> = json::parse(index)?;
+    let mut out = Vec::with_capacity(index.len() + 64);
+    let mut done = 0;
+    let mut replace = |part: &RawValue, text: &[u8]| {
+        let at = part.get().as_ptr() as usize - index.as_ptr() as usize;
+        out.extend_from_slice(&index[done..at]);
+        out.extend_from_slice(text);
+        done = at + part.get().len();
+    };
+    let list = format!("{:?}", MediaType::DOCKER_LIST);
+    let mut changes: Vec<(&RawValue, Vec<u8>)> = Vec::new();
+    changes.extend(
+        parts
+            .media_type
+            .filter(|text| text.get() == list)
+            .map(|text| (text, format!("{:?}", MediaType::INDEX).into_bytes())),
+    );
+    for raw in parts.manifests {
+        let entry: Descriptor = json::parse(raw.get().as_bytes())?;
+        if entry.digest == old.digest && entry.platform == old.platform {
+            changes.push((raw, renamed(raw, new, platform)?));
         }
     }
-    json::to_bytes(&document)
+    // The media type may stand behind the entries.
+    changes.sort_by_key(|(part, _)| part.get().as_ptr() as usize);
+    for (part, text) in changes {
+        replace(part, &text);
+    }
+    out.extend_from_slice(&index[done..]);
+    Ok(out)
+}
+
+/// An entry of an index as it is when it names `new`; fields that we do not know stay.
+fn renamed(entry: &RawValue, new: &Descriptor, platform: Option<&Platform>) -> Result<Vec<u8>> {
+    let mut entry: Map<String, Value> = json::parse(entry.get().as_bytes())?;
+    entry.insert("digest".to_owned(), new.digest.to_string().into());
+    entry.insert("size".to_owned(), new.size.into());
+    if let Some(kind) = entry.get_mut("mediaType") {
+        *kind = new.media_type.as_str().into();
+    }
+    entry.shift_remove("data");
+    if let (Some(Value::Object(fields)), Some(platform)) = (entry.get_mut("platform"), platform) {
+        for name in ["architecture", "os", "os.version", "os.features", "variant"] {
+            fields.shift_remove(name);
+        }
+        let known: Map<String, Value> = json::parse(&json::to_bytes(platform)?)?;
+        fields.extend(known);
+    }
+    let mut text = json::to_bytes(&entry)?;
+    // The newline is that of a whole document.
+    text.pop();
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -342,17 +398,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_entry_of_the_changed_child_is_replaced() {
+    fn all_but_the_entry_of_the_changed_child_stays_byte_for_byte() {
         let (old, other) = (Digest::sha256(b"old"), Digest::sha256(b"other"));
         let new = Descriptor::new(MediaType::MANIFEST, Digest::sha256(b"new"), 7);
-        let text = format!(
-            r#"{{"x":1,"manifests":[{{"digest":"{other}","size":1,"y":[2]}},{{"size":3,"digest":"{old}","data":"AA==","z":0}}]}}"#
+        let arm: Platform = "linux/arm/v7".parse().expect("platform");
+        let entry = Descriptor {
+            platform: Some("linux/arm/v6".parse().expect("platform")),
+            ..Descriptor::new(MediaType::MANIFEST, old, 3)
+        };
+        let index = |changed: &str, kind: &str| {
+            format!(
+                r#"{{ "x" : 1e2,
+  "manifests": [ {{"digest":"{other}","size":1,"y":[ 2 ]}},
+    {changed},
+    {{"digest": "{old}", "size": 3, "platform": {{"os":"linux", "architecture":"386"}} }} ], "mediaType": {kind} }}  "#
+            )
+        };
+        let before = format!(
+            r#"{{"size": 3, "digest":"{old}", "data":"AA==","platform":{{"os":"linux","w":0,"architecture":"arm","variant":"v6"}},"z":0}}"#
         );
-        let got = replace_child(text.as_bytes(), &old, &new).expect("index");
-        let want = format!(
-            "{{\"x\":1,\"manifests\":[{{\"digest\":\"{other}\",\"size\":1,\"y\":[2]}},{{\"size\":7,\"digest\":\"{}\",\"z\":0}}]}}\n",
+        let text = index(
+            &before,
+            r#""application/vnd.docker.distribution.manifest.list.v2+json""#,
+        );
+        let entry = Descriptor {
+            platform: Some(Platform {
+                extra: json::parse(br#"{"w":0}"#).expect("extra"),
+                ..entry.platform.expect("platform")
+            }),
+            ..Descriptor::new(MediaType::MANIFEST, old, 3)
+        };
+        let got = replace_child(text.as_bytes(), &entry, &new, Some(&arm)).expect("index");
+        let after = format!(
+            r#"{{"size":7,"digest":"{}","platform":{{"w":0,"architecture":"arm","os":"linux","variant":"v7"}},"z":0}}"#,
             new.digest
         );
-        assert_eq!(String::from_utf8(got).expect("utf-8"), want);
+        assert_eq!(
+            String::from_utf8(got).expect("utf-8"),
+            index(&after, r#""application/vnd.oci.image.index.v1+json""#)
+        );
     }
 }

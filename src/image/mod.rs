@@ -7,7 +7,7 @@
 //! # Example: change the configuration of an image
 //!
 //! ```
-//! use umoci::image::{Edit, Image, Target, resolve_one};
+//! use umoci::image::{Edit, Image, Target};
 //! use umoci::spec::History;
 //! use umoci::store::{Store, StoreOptions};
 //!
@@ -17,7 +17,7 @@
 //! # Edit::blank("2026-01-02T03:04:05Z".to_owned()).apply(&mut txn, &"app".parse()?)?;
 //! # txn.commit()?;
 //! let app = Target::Name("app".parse()?);
-//! let image = Image::load(&store, resolve_one(&store, &app)?)?;
+//! let image = Image::find(&store, &app, None)?;
 //!
 //! let mut edit = Edit::new(&image)?;
 //! edit.config.config.cmd = vec!["/bin/app".to_owned()];
@@ -32,7 +32,7 @@
 //! edit.apply(&mut txn, &"app".parse()?)?;
 //! txn.commit()?;
 //!
-//! let changed = Image::load(&store, resolve_one(&store, &app)?)?;
+//! let changed = Image::find(&store, &app, None)?;
 //! assert_eq!(changed.config.value.config.cmd, ["/bin/app"]);
 //! assert!(changed.config.value.history[0].empty_layer);
 //! # Ok::<(), umoci::error::Error>(())
@@ -48,12 +48,12 @@ pub use select::{Resolved, Target, resolve, resolve_one};
 pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaClass, Raw};
+use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaClass, Platform, Raw};
 use crate::store::Store;
 
 /// An image manifest with its config, and the descriptors that lead to it.
 ///
-/// Got with [`Image::load`] from what [`resolve_one`] finds; changed with an [`Edit`].
+/// Got with [`Image::find`]; changed with an [`Edit`].
 #[derive(Clone, Debug)]
 pub struct Image {
     /// From the entry in `index.json` down to the manifest, which is last: one descriptor, and one more for each image
@@ -77,6 +77,14 @@ pub struct Layer<'a> {
 }
 
 impl Image {
+    /// The image that `target` leads to, for `platform` if it leads to several; see [`resolve_one`].
+    ///
+    /// # Errors
+    /// Those of [`resolve_one`] and [`Image::load`].
+    pub fn find(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Self> {
+        Self::load(store, resolve_one(store, target, platform)?)
+    }
+
     /// Reads manifest and config at the end of `walk`.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Descriptor, ImageIndex, MediaClass, Raw, RefName};
+use crate::spec::{Descriptor, ImageIndex, MediaClass, Platform, Raw, RefName};
 use crate::store::Store;
 
 /// Nested indexes deeper than this are refused.
@@ -81,21 +81,48 @@ pub fn resolve(store: &Store, target: &Target) -> Result<Resolved> {
     Ok(Resolved { roots, walks })
 }
 
-/// Finds the one image that `target` leads to.
+/// Finds the one image that `target` leads to: the only one, or of several the first that runs on `platform`, or on this
+/// machine if that is `None`. Spec: image-spec, image-index.
 ///
 /// # Errors
-/// As [`resolve`], and [`ErrorKind::Ambiguous`] if there are several.
-pub fn resolve_one(store: &Store, target: &Target) -> Result<Vec<Descriptor>> {
-    let mut found = resolve(store, target)?.walks;
-    match (found.pop(), found.is_empty()) {
-        (None, _) => Err(not_found(store, target)),
-        (Some(walk), true) => Ok(walk),
-        (Some(last), false) => {
-            found.push(last);
-            Err(Error::new(
-                ErrorKind::Ambiguous,
-                format!("tag is ambiguous: {target} ({})", choices(&found)),
-            ))
+/// As [`resolve`]; [`ErrorKind::NotFound`] with the platforms that there are if none fits, also if there is just one and
+/// `platform` is another; [`ErrorKind::Ambiguous`] if several entries of `index.json` have the name and an image that fits.
+pub fn resolve_one(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Vec<Descriptor>> {
+    let mut walks = resolve(store, target)?.walks;
+    // What says something of an image is none itself.
+    let is_unknown = |walk: &Vec<Descriptor>| {
+        let last = walk.last().and_then(|last| last.platform.as_ref());
+        last.is_some_and(Platform::is_unknown)
+    };
+    if !walks.iter().all(is_unknown) {
+        walks.retain(|walk| !is_unknown(walk));
+    }
+    if platform.is_none() && walks.len() == 1 {
+        return walks.pop().ok_or_else(|| not_found(store, target));
+    }
+    let wanted = platform.cloned().unwrap_or_else(Platform::host);
+    let fits = |walk: &&Vec<Descriptor>| {
+        let found = walk.last().and_then(|last| store.platform(last));
+        found.is_some_and(|found| wanted.runs(&found))
+    };
+    // The first of each entry of index.json: behind one entry the order decides, between entries nothing does.
+    let mut first: Vec<&Vec<Descriptor>> = Vec::new();
+    for walk in walks.iter().filter(fits) {
+        if first.iter().all(|known| known.first() != walk.first()) {
+            first.push(walk);
+        }
+    }
+    first.dedup_by_key(|walk| walk.last().map(|last| last.digest));
+    match first.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] if walks.is_empty() => Err(not_found(store, target)),
+        [] => {
+            let text = format!("no image for {wanted} at {target}: {}", choices(store, &walks));
+            Err(Error::new(ErrorKind::NotFound, text))
+        }
+        _ => {
+            let text = format!("tag is ambiguous: {target} ({})", choices(store, &walks));
+            Err(Error::new(ErrorKind::Ambiguous, text))
         }
     }
 }
@@ -145,10 +172,10 @@ fn descend(store: &Store, walk: &mut Vec<Descriptor>, found: &mut Vec<Vec<Descri
     Ok(())
 }
 
-fn choices(walks: &[Vec<Descriptor>]) -> String {
+fn choices(store: &Store, walks: &[Vec<Descriptor>]) -> String {
     let name = |walk: &Vec<Descriptor>| {
         let last = walk.last()?;
-        Some(match &last.platform {
+        Some(match store.platform(last) {
             Some(platform) => platform.to_string(),
             None => last.digest.to_string(),
         })

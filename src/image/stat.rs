@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Target, resolve};
+use super::{Target, resolve, resolve_one};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::{Descriptor, History, ImageConfig, Manifest, MediaClass, Platform, Raw, json};
@@ -83,17 +83,20 @@ pub struct PlatformStat {
     pub size: Option<u64>,
 }
 
-/// Looks at what `target` leads to. No layer is read.
+/// Looks at what `target` leads to, or at the image of it for `platform`. No layer is read.
 ///
 /// # Errors
-/// As [`resolve`], and [`ErrorKind::Unsupported`] if there is neither an image manifest nor an index.
-pub fn stat(store: &Store, target: &Target) -> Result<Stat> {
+/// As [`resolve`] and [`resolve_one`], and [`ErrorKind::Unsupported`] if there is neither an image manifest nor an index.
+pub fn stat(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Stat> {
+    if platform.is_some() {
+        let walk = resolve_one(store, target, platform)?;
+        let last = walk.last().ok_or_else(empty)?;
+        return Ok(Stat::Image(Box::new(stat_image(store, last)?)));
+    }
     let found = resolve(store, target)?;
     match (found.walks.as_slice(), found.roots.as_slice()) {
         ([walk], _) => {
-            let last = walk
-                .last()
-                .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
+            let last = walk.last().ok_or_else(empty)?;
             Ok(Stat::Image(Box::new(stat_image(store, last)?)))
         }
         (walks, [root]) if root.media_type.class() == MediaClass::Index => {
@@ -101,7 +104,7 @@ pub fn stat(store: &Store, target: &Target) -> Result<Stat> {
             let manifests = walks
                 .iter()
                 .filter_map(|w| w.last())
-                .map(|d| platform(store, d))
+                .map(|d| platform_stat(store, d))
                 .collect();
             Ok(Stat::Index(Box::new(IndexStat {
                 index: Part {
@@ -121,7 +124,11 @@ pub fn stat(store: &Store, target: &Target) -> Result<Stat> {
     }
 }
 
-fn platform(store: &Store, descriptor: &Descriptor) -> PlatformStat {
+fn empty() -> Error {
+    Error::new(ErrorKind::Invalid, "empty descriptor path")
+}
+
+fn platform_stat(store: &Store, descriptor: &Descriptor) -> PlatformStat {
     let manifest = match descriptor.media_type.class() {
         MediaClass::Manifest => store.read(descriptor).and_then(Raw::<Manifest>::parse).ok(),
         _ => None,
@@ -133,7 +140,7 @@ fn platform(store: &Store, descriptor: &Descriptor) -> PlatformStat {
     PlatformStat {
         digest: descriptor.digest,
         media_type: descriptor.media_type.as_str().to_owned(),
-        platform: descriptor.platform.clone(),
+        platform: store.platform(descriptor),
         size,
     }
 }

@@ -2,13 +2,12 @@
 //! Descriptors and platforms. Spec: image-spec, descriptor and image-index.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::json::null_as_default;
-use super::{MediaType, REF_NAME};
+use super::{MediaType, Platform, REF_NAME};
 use crate::digest::Digest;
 
 /// Annotations, sorted by key.
@@ -87,76 +86,5 @@ impl Descriptor {
 impl From<String> for MediaType {
     fn from(text: String) -> Self {
         Self::new(text)
-    }
-}
-
-/// Operating system and processor that an image is for, in Go's names (`linux`, `amd64`).
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Platform {
-    /// Processor.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub architecture: String,
-    /// Operating system.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub os: String,
-    /// Version of the operating system.
-    #[serde(
-        rename = "os.version",
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
-    pub os_version: String,
-    /// Features of the operating system that the image needs.
-    #[serde(
-        rename = "os.features",
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_as_default"
-    )]
-    pub os_features: Vec<String>,
-    /// Variant of the processor, such as `v7`.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
-    pub variant: String,
-    /// Fields that we do not know.
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
-}
-
-impl Platform {
-    /// The platform that this program was built for.
-    pub fn host() -> Self {
-        let (architecture, variant) = match std::env::consts::ARCH {
-            "x86_64" => ("amd64", ""),
-            "x86" => ("386", ""),
-            "aarch64" => ("arm64", "v8"),
-            "arm" => ("arm", "v7"),
-            "powerpc64" if cfg!(target_endian = "little") => ("ppc64le", ""),
-            "powerpc64" => ("ppc64", ""),
-            "mips64" if cfg!(target_endian = "little") => ("mips64le", ""),
-            "loongarch64" => ("loong64", ""),
-            other => (other, ""),
-        };
-        Self {
-            architecture: architecture.to_owned(),
-            os: std::env::consts::OS.to_owned(),
-            variant: variant.to_owned(),
-            ..Self::default()
-        }
-    }
-}
-
-impl fmt::Display for Platform {
-    /// `os/architecture[/variant]`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        if !self.variant.is_empty() {
-            write!(f, "/{}", self.variant)?;
-        }
-        Ok(())
     }
 }

@@ -6,7 +6,6 @@
 
 use std::io::{self, Write};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
@@ -16,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`], with the place in the text.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     let mut de = serde_json::Deserializer::from_slice(bytes);
     T::deserialize(&mut de).map_err(|e| Error::new(ErrorKind::Corrupt, format!("invalid JSON: {e}")))
 }

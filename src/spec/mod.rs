@@ -10,13 +10,15 @@ mod config;
 mod descriptor;
 mod manifest;
 mod media_type;
+mod platform;
 mod refname;
 pub mod runtime;
 
 pub use config::{ContainerConfig, History, ImageConfig, RootFs};
-pub use descriptor::{Annotations, Descriptor, Platform};
+pub use descriptor::{Annotations, Descriptor};
 pub use manifest::{ImageIndex, Manifest};
 pub use media_type::{Compression, MediaClass, MediaType};
+pub use platform::Platform;
 pub use refname::RefName;
 
 use crate::digest::{Algorithm, Digest};

@@ -34,9 +34,9 @@ pub use refs::RefEntry;
 pub use settings::{Settings, format_duration, parse_duration};
 
 use crate::digest::{Algorithm, Digest};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::index::Index;
-use crate::layout::{BlobReader, BlobWriter, Layout, LayoutLock, LockMode, Staged, Stored};
+use crate::layout::{BlobReader, BlobWriter, Entry, IndexJson, Layout, LayoutLock, LockMode, Staged, Stored};
 use crate::progress::Silent;
 use crate::spec::{Compression, Descriptor, MediaType, RefName};
 
@@ -140,6 +140,7 @@ impl Store {
             blobs: Vec::new(),
             diff_ids: Vec::new(),
             refs: Vec::new(),
+            expected: Vec::new(),
         })
     }
 
@@ -162,6 +163,8 @@ pub struct Txn<'a> {
     blobs: Vec<(Digest, MediaType)>,
     diff_ids: Vec<(Digest, Digest)>,
     refs: Vec<(RefName, Option<Descriptor>)>,
+    /// What a ref must point at still.
+    expected: Vec<(RefName, Vec<Digest>)>,
 }
 
 impl<'a> Txn<'a> {
@@ -267,6 +270,18 @@ impl<'a> Txn<'a> {
         self.refs.push((name.clone(), Some(descriptor)));
     }
 
+    /// Lets the commit fail with [`ErrorKind::Conflict`] if `name` points at anything but one of `digests` by then. A name
+    /// that is gone is no conflict: nothing is lost by setting it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it does already.
+    pub fn expect_ref(&mut self, name: &RefName, digests: Vec<Digest>) -> Result<()> {
+        let known = self.store.lookup(name)?;
+        check_ref(name, &digests, known.iter().map(|known| known.digest))?;
+        self.expected.push((name.clone(), digests));
+        Ok(())
+    }
+
     /// Removes `name` when the transaction is committed.
     pub fn remove_ref(&mut self, name: &RefName) {
         self.refs.push((name.clone(), None));
@@ -285,9 +300,17 @@ impl<'a> Txn<'a> {
         if self.refs.is_empty() {
             return Ok(());
         }
-        self.store
-            .change_refs(&self.verb, &self.refs, |_| Ok(()))
-            .map(|_| ())
+        let check = |index: &IndexJson| {
+            self.expected.iter().try_for_each(|(name, digests)| {
+                let named = index
+                    .entries()
+                    .iter()
+                    .filter(|entry| entry.ref_name.as_deref() == Some(name.as_str()));
+                let found: Result<Vec<Descriptor>> = named.map(Entry::descriptor).collect();
+                check_ref(name, digests, found?.iter().map(|found| found.digest))
+            })
+        };
+        self.store.change_refs(&self.verb, &self.refs, check).map(|_| ())
     }
 
     fn tell_index(&self) -> Result<()> {
@@ -301,6 +324,16 @@ impl<'a> Txn<'a> {
             }
             Ok(())
         })
+    }
+}
+
+fn check_ref(name: &RefName, expected: &[Digest], mut found: impl Iterator<Item = Digest>) -> Result<()> {
+    match found.find(|found| !expected.contains(found)) {
+        None => Ok(()),
+        Some(other) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("tag {name} points at {other} by now"),
+        )),
     }
 }
 

@@ -19,9 +19,9 @@ pub use oci_dir::StoreSink;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::{Target, resolve};
+use crate::image::{Target, resolve, resolve_one};
 use crate::progress::{Counted, Counter, Monitor, Task};
-use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, RefName, json};
+use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, Platform, RefName, json};
 use crate::store::{MAX_DOCUMENT, Store};
 
 /// Indexes nested deeper than this are refused.
@@ -68,11 +68,19 @@ pub struct Request {
 }
 
 impl Request {
-    /// The image that `target` stands for in `store`, to be called `name`.
+    /// What `target` stands for in `store`, to be called `name`: an index with all its images, or its image for
+    /// `platform` alone.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
-    pub fn find(store: &Store, target: &Target, name: RefName) -> Result<Self> {
+    pub fn find(store: &Store, target: &Target, platform: Option<&Platform>, name: RefName) -> Result<Self> {
+        if platform.is_some() {
+            let mut walk = resolve_one(store, target, platform)?;
+            let descriptor = walk.pop();
+            let descriptor =
+                descriptor.ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
+            return Ok(Self { name, descriptor });
+        }
         let mut roots = resolve(store, target)?.roots;
         match (roots.pop(), roots.is_empty()) {
             (Some(descriptor), true) => Ok(Self { name, descriptor }),
@@ -83,12 +91,12 @@ impl Request {
         }
     }
 
-    /// All tagged images of `store`, by their own names. Names that no tag may have, and names that stand for several
+    /// All tagged images of `store`, by their own names, of indexes the image for `platform` alone if there is one. Names that no tag may have, and names that stand for several
     /// images, are left out with a warning.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] for a tag that points at what is no descriptor.
-    pub fn all(store: &Store, monitor: &dyn Monitor) -> Result<Vec<Self>> {
+    /// [`ErrorKind::Corrupt`] for a tag that points at what is no descriptor; those of [`Request::find`] with a platform.
+    pub fn all(store: &Store, platform: Option<&Platform>, monitor: &dyn Monitor) -> Result<Vec<Self>> {
         let mut out: Vec<Self> = Vec::new();
         let mut first: HashMap<RefName, Digest> = HashMap::new();
         let mut ambiguous = HashSet::new();
@@ -116,6 +124,12 @@ impl Request {
             }
         }
         out.retain(|request| !ambiguous.contains(&request.name));
+        if platform.is_some() {
+            let find = |request: Self| {
+                Self::find(store, &Target::Name(request.name.clone()), platform, request.name)
+            };
+            return out.into_iter().map(find).collect();
+        }
         Ok(out)
     }
 }

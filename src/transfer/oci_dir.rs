@@ -132,7 +132,7 @@ mod tests {
 
     fn import(from: &Store, into: &Store) -> Result<(u64, u64)> {
         let sink = StoreSink::new(into, "import")?;
-        let report = copy(from, &sink, &Request::all(from, &Silent)?, &Silent)?;
+        let report = copy(from, &sink, &Request::all(from, None, &Silent)?, &Silent)?;
         sink.commit()?;
         Ok((report.copied, report.present))
     }
@@ -199,7 +199,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).expect("read");
         std::fs::write(&path, text.replace("\"b\"", "\"a\"")).expect("write");
         let monitor = crate::progress::Recorder::default();
-        let all = Request::all(&from, &monitor).expect("all");
+        let all = Request::all(&from, None, &monitor).expect("all");
         let names: Vec<&str> = all.iter().map(|r| r.name.as_str()).collect();
         assert_eq!(names, ["c"]);
         assert_eq!(monitor.warnings(), ["left out: tag is ambiguous: a"]);

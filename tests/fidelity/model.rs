@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, makedev};
 use umoci::bundle::{Bundle, RepackOptions, UnpackOptions, repack, unpack};
-use umoci::image::{Edit, Image, Target, resolve_one};
+use umoci::image::{Edit, Image, Target};
 use umoci::progress::Silent;
 use umoci::spec::{Compression, RefName};
 use umoci::store::{Store, StoreOptions};
@@ -214,8 +214,7 @@ impl Room {
     }
 
     fn unpack(&self, name: &str) -> Bundle {
-        let walk = resolve_one(&self.store, &Target::Name(self.tag.clone())).expect("tag");
-        let image = Image::load(&self.store, walk).expect("image");
+        let image = Image::find(&self.store, &Target::Name(self.tag.clone()), None).expect("image");
         unpack(
             &self.store,
             &image,

@@ -2,10 +2,10 @@
 //! `umoci raw add-layer`
 
 use umoci::bundle::add_archive;
-use umoci::image::{Edit, Image, resolve_one};
+use umoci::image::{Edit, Image};
 use umoci::progress::Monitor;
 
-use super::super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, TagArg};
+use super::super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg, TagArg};
 use super::super::failure::{Failure, Outcome};
 use super::super::ui::Ui;
 use super::super::{source_date_epoch, warn_without_history};
@@ -18,6 +18,8 @@ use super::super::{source_date_epoch, warn_without_history};
 pub struct AddLayer {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     #[command(flatten)]
     algorithm: AlgorithmArg,
     #[command(flatten)]
@@ -34,6 +36,7 @@ impl AddLayer {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
+        let platform = self.platform.get()?;
         let compression = self.compress.get()?;
         self.history.check()?;
         let tag = self.tag.get(&image)?;
@@ -49,7 +52,7 @@ impl AddLayer {
         source_date_epoch()?;
         let store = self.image.open_with(&image, &self.algorithm)?;
         let mut txn = store.begin("add-layer")?;
-        let base = Image::load(&store, resolve_one(&store, &image.target)?)?;
+        let base = Image::find(&store, &image.target, platform.as_ref())?;
         let mut edit = Edit::new(&base).map_err(|e| e.context("create mutator for base image"))?;
         let history = self.history.get("umoci raw add-layer", &edit.config.author)?;
         let compression = compression.unwrap_or_else(|| edit.auto_compression());

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use umoci::bundle::{RuntimeOptions, resolv_conf, runtime_config};
 use umoci::fs::Root;
-use umoci::image::{Image, resolve_one};
+use umoci::image::Image;
 use umoci::spec::json;
 
-use super::super::args::{IdMapArgs, ImageArg, positionals};
+use super::super::args::{IdMapArgs, ImageArg, PlatformArg, positionals};
 use super::super::failure::Outcome;
 use super::super::ui::Ui;
 
@@ -20,6 +20,8 @@ use super::super::ui::Ui;
 pub struct RuntimeConfig {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     #[command(flatten)]
     id_map: IdMapArgs,
     /// root file system whose /etc/passwd and /etc/group are read
@@ -33,10 +35,11 @@ impl RuntimeConfig {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
+        let platform = self.platform.get()?;
         let [file] = positionals(&self.rest, ["config"])?;
         let id_map = self.id_map.get()?;
         let store = self.image.open(&image)?;
-        let loaded = Image::load(&store, resolve_one(&store, &image.target)?)?;
+        let loaded = Image::find(&store, &image.target, platform.as_ref())?;
         let root = match &self.rootfs {
             Some(path) => Some(Root::open(path.as_ref())?.rootless(id_map.rootless)),
             None => None,

@@ -2,10 +2,10 @@
 //! `umoci raw unpack`
 
 use umoci::bundle::{UnpackOptions, unpack_into};
-use umoci::image::{Image, resolve_one};
+use umoci::image::Image;
 use umoci::progress::Monitor;
 
-use super::super::args::{IdMapArgs, ImageArg, LimitArgs, positionals};
+use super::super::args::{IdMapArgs, ImageArg, LimitArgs, PlatformArg, positionals};
 use super::super::failure::Outcome;
 use super::super::ui::Ui;
 
@@ -18,6 +18,8 @@ use super::super::ui::Ui;
 pub struct Unpack {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     #[command(flatten)]
     id_map: IdMapArgs,
     /// keep symlinks to directories where a layer has a directory
@@ -33,6 +35,7 @@ impl Unpack {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
+        let platform = self.platform.get()?;
         let [rootfs] = positionals(&self.rest, ["rootfs"])?;
         let options = UnpackOptions {
             id_map: self.id_map.get()?,
@@ -42,7 +45,7 @@ impl Unpack {
         };
         let store = self.image.open(&image)?;
         let _reading = store.reading();
-        let loaded = Image::load(&store, resolve_one(&store, &image.target)?)?;
+        let loaded = Image::find(&store, &image.target, platform.as_ref())?;
         ui.warn(format_args!("unpacking rootfs ..."));
         unpack_into(&store, &loaded, rootfs.as_ref(), &options, ui)
             .map_err(|e| e.context("create rootfs"))?;

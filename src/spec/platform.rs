@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Platforms: names, spelling, and which image runs where. Spec: image-spec, image-index.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::json::null_as_default;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Operating system and processor that an image is for, in Go's names (`linux`, `amd64`).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Platform {
+    /// Processor.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub architecture: String,
+    /// Operating system.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub os: String,
+    /// Version of the operating system.
+    #[serde(
+        rename = "os.version",
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub os_version: String,
+    /// Features of the operating system that the image needs.
+    #[serde(
+        rename = "os.features",
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub os_features: Vec<String>,
+    /// Variant of the processor, such as `v7`.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub variant: String,
+    /// Fields that we do not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Platform {
+    /// The platform that this program was built for.
+    pub fn host() -> Self {
+        let (architecture, variant) = match std::env::consts::ARCH {
+            "x86_64" => ("amd64", ""),
+            "x86" => ("386", ""),
+            "aarch64" => ("arm64", "v8"),
+            "arm" => ("arm", "v7"),
+            "powerpc64" if cfg!(target_endian = "little") => ("ppc64le", ""),
+            "powerpc64" => ("ppc64", ""),
+            "mips64" if cfg!(target_endian = "little") => ("mips64le", ""),
+            "loongarch64" => ("loong64", ""),
+            other => (other, ""),
+        };
+        Self {
+            architecture: architecture.to_owned(),
+            os: std::env::consts::OS.to_owned(),
+            variant: variant.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The same platform in the names that the image-spec has: `x86_64` is `amd64`, `aarch64` is `arm64` `v8`, `armhf`
+    /// is `arm` `v7`, `macos` is `darwin`; case does not count, and a variant may lack its `v`.
+    #[must_use]
+    pub fn normalized(&self) -> Self {
+        let mut out = self.clone();
+        out.os = self.os.to_ascii_lowercase();
+        if out.os == "macos" {
+            "darwin".clone_into(&mut out.os);
+        }
+        let mut variant = self.variant.to_ascii_lowercase();
+        let architecture = self.architecture.to_ascii_lowercase();
+        let (architecture, implied) = match architecture.as_str() {
+            "x86_64" | "x86-64" => ("amd64", ""),
+            "aarch64" => ("arm64", ""),
+            "armhf" => ("arm", "v7"),
+            "armel" => ("arm", "v6"),
+            "i386" | "i486" | "i586" | "i686" => ("386", ""),
+            other => (other, ""),
+        };
+        if variant.is_empty() {
+            implied.clone_into(&mut variant);
+        }
+        if variant.starts_with(|c: char| c.is_ascii_digit()) {
+            variant.insert(0, 'v');
+        }
+        if variant.is_empty() {
+            let first = match architecture {
+                "arm64" => "v8",
+                "arm" => "v7",
+                "amd64" => "v1",
+                _ => "",
+            };
+            first.clone_into(&mut variant);
+        }
+        architecture.clone_into(&mut out.architecture);
+        out.variant = variant;
+        out
+    }
+
+    /// Whether this is of no machine: entries of an index that say something of another entry (BuildKit's attestations)
+    /// have `unknown/unknown`.
+    pub fn is_unknown(&self) -> bool {
+        self.os == "unknown" || self.architecture == "unknown"
+    }
+
+    /// Whether an image of the platform `image` runs on this one.
+    ///
+    /// Operating system and processor must be the same. A processor runs what was made for its own variant and for the
+    /// earlier ones (`arm` `v7` runs `v6`, `amd64` `v3` runs `v2`); of processors whose variants have no such order the
+    /// variant must be the same, if both have one. A version of the operating system that is asked for must be the
+    /// image's, or begin it at a dot (`10.0.17763` takes `10.0.17763.1`). Features that the image needs must be here.
+    pub fn runs(&self, image: &Self) -> bool {
+        if image.is_unknown() {
+            return false;
+        }
+        let (host, image) = (self.normalized(), image.normalized());
+        let version = || match image.os_version.strip_prefix(&host.os_version) {
+            Some(rest) => host.os_version.is_empty() || rest.is_empty() || rest.starts_with('.'),
+            None => false,
+        };
+        host.os == image.os
+            && host.architecture == image.architecture
+            && runs_variant(&host, &image)
+            && version()
+            && image.os_features.iter().all(|f| host.os_features.contains(f))
+    }
+}
+
+fn runs_variant(host: &Platform, image: &Platform) -> bool {
+    if host.variant == image.variant {
+        return true;
+    }
+    let number = |text: &str| -> Option<(u32, u32)> {
+        let (major, minor) = text
+            .strip_prefix('v')?
+            .split_once('.')
+            .unwrap_or((&text[1..], "0"));
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    match host.architecture.as_str() {
+        "arm" | "arm64" | "amd64" => match (number(&host.variant), number(&image.variant)) {
+            (Some(host), Some(image)) => image <= host,
+            _ => false,
+        },
+        _ => host.variant.is_empty() || image.variant.is_empty(),
+    }
+}
+
+impl FromStr for Platform {
+    type Err = Error;
+
+    /// Reads `OS/ARCH[/VARIANT]`; the version of the operating system and its features may stand behind it, as in
+    /// `windows(10.0.17763+win32k)/amd64`.
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = || {
+            let text = format!("invalid platform {text:?}: write OS/ARCH[/VARIANT], such as linux/arm64");
+            Error::new(ErrorKind::Invalid, text)
+        };
+        let mut parts = text.split('/');
+        let (os, architecture) = (
+            parts.next().unwrap_or_default(),
+            parts.next().ok_or_else(invalid)?,
+        );
+        let variant = parts.next();
+        let (os, inner) = match os.split_once('(') {
+            Some((os, inner)) => (os, inner.strip_suffix(')').ok_or_else(invalid)?),
+            None => (os, ""),
+        };
+        let mut inner = inner.split('+');
+        let version = inner.next().unwrap_or_default();
+        let named = |part: &str| {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            !part.is_empty() && part.chars().all(is_plain)
+        };
+        if parts.next().is_some() || ![os, architecture, variant.unwrap_or("v1")].into_iter().all(named) {
+            return Err(invalid());
+        }
+        Ok(Self {
+            architecture: architecture.to_owned(),
+            os: os.to_owned(),
+            os_version: version.to_owned(),
+            os_features: inner.map(str::to_owned).collect(),
+            variant: variant.unwrap_or_default().to_owned(),
+            ..Self::default()
+        })
+    }
+}
+
+impl fmt::Display for Platform {
+    /// `os/architecture[/variant]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        if !self.variant.is_empty() {
+            write!(f, "/{}", self.variant)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn platform(text: &str) -> Platform {
+        text.parse().expect("platform")
+    }
+
+    #[test]
+    fn an_image_runs_where_its_names_variant_version_and_features_fit() {
+        for (host, image, runs) in [
+            ("linux/amd64", "linux/amd64", true),
+            ("linux/x86_64", "Linux/AMD64", true),
+            ("macos/aarch64", "darwin/arm64", true),
+            ("linux/amd64", "linux/arm64", false),
+            ("linux/amd64", "windows/amd64", false),
+            ("linux/amd64", "linux/amd64/v1", true),
+            ("linux/amd64", "linux/amd64/v2", false),
+            ("linux/amd64/v3", "linux/amd64/v2", true),
+            ("linux/amd64/3", "linux/amd64", true),
+            ("linux/arm64", "linux/arm64/v8", true),
+            ("linux/arm64/v8", "linux/arm64", true),
+            ("linux/arm64/v8", "linux/arm64/v8.1", false),
+            ("linux/arm64/v9", "linux/arm64/v8.5", true),
+            ("linux/arm/v6", "linux/arm/v7", false),
+            ("linux/arm/v7", "linux/arm/v6", true),
+            ("linux/arm", "linux/arm/v7", true),
+            ("linux/armhf", "linux/arm/v7", true),
+            ("linux/armel", "linux/arm", false),
+            ("linux/i686", "linux/386", true),
+            ("linux/mips64le/hardfloat", "linux/mips64le", true),
+            ("linux/mips64le/hardfloat", "linux/mips64le/softfloat", false),
+            ("unknown/unknown", "unknown/unknown", false),
+            ("windows/amd64", "windows(10.0.17763.1)/amd64", true),
+            ("windows(10.0.17763)/amd64", "windows(10.0.17763.1)/amd64", true),
+            ("windows(10.0.1776)/amd64", "windows(10.0.17763.1)/amd64", false),
+            ("windows(10.0.17763)/amd64", "windows/amd64", false),
+            ("windows/amd64", "windows(10+win32k)/amd64", false),
+            ("windows(10+win32k)/amd64", "windows(10+win32k)/amd64", true),
+            ("windows(+win32k)/amd64", "windows/amd64", true),
+        ] {
+            assert_eq!(platform(host).runs(&platform(image)), runs, "{host} runs {image}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_platform_is_refused() {
+        for text in [
+            "",
+            "linux",
+            "linux/",
+            "/amd64",
+            "a/b/c/d",
+            "a(b/c",
+            "a b/c",
+            "linux/amd64/",
+        ] {
+            let err = text.parse::<Platform>().expect_err(text);
+            assert!(err.to_string().contains("write OS/ARCH[/VARIANT]"), "{err}");
+        }
+    }
+}
