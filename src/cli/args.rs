@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use umoci::digest::{Algorithm, Digest, DigestPrefix};
 use umoci::image::Target;
-use umoci::spec::{Platform, RefName};
+use umoci::spec::{Annotations, Platform, RefName};
 use umoci::store::{Store, StoreOptions, parse_duration};
 
 use super::failure::{Failure, Outcome};
@@ -239,6 +239,17 @@ impl LockArg {
         };
         Ok(Store::open(path, options).map_err(|e| e.context("open CAS"))?)
     }
+}
+
+/// `NAME=VALUE` words to annotations.
+pub fn annotations(words: &[String]) -> Outcome<Annotations> {
+    let pair = |word: &String| match word.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Failure::Arguments(format!(
+            "invalid annotation {word:?}: write NAME=VALUE"
+        ))),
+    };
+    words.iter().map(pair).collect()
 }
 
 /// Checks the count of arguments, and that none is empty.

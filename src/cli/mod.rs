@@ -18,6 +18,7 @@ mod init;
 mod insert;
 mod lease;
 mod list;
+mod manifest;
 mod new;
 mod profile;
 mod raw;
@@ -90,6 +91,8 @@ enum Command {
     Gc(gc::Gc),
     #[command(subcommand)]
     Ref(refs::Ref),
+    #[command(subcommand)]
+    Manifest(manifest::Manifest),
     Import(import::Import),
     Export(export::Export),
     #[command(subcommand)]
@@ -224,6 +227,7 @@ impl Cli {
             Command::List(command) => command.run(&ui),
             Command::Gc(command) => command.run(&ui),
             Command::Ref(command) => command.run(&ui),
+            Command::Manifest(command) => command.run(&ui),
             Command::Import(command) => command.run(&ui),
             Command::Export(command) => command.run(&ui),
             Command::Blob(command) => command.run(&ui),

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use umoci::digest::{Digest, DigestPrefix};
 use umoci::error::{Error, ErrorKind};
-use umoci::image::{Target, resolve};
+use umoci::image::{Target, resolve_root};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, MediaType, Platform, RefName};
 
@@ -82,10 +82,7 @@ impl Create {
                     ));
                 }
                 let other: Target = other.parse().map_err(|e: Error| e.context("--from"))?;
-                let mut roots = resolve(&store, &other)?.roots;
-                let root = roots.pop().filter(|_| roots.is_empty());
-                let ambiguous = || Error::new(ErrorKind::Ambiguous, format!("tag is ambiguous: {other}"));
-                (root.ok_or_else(ambiguous)?, format!("as {other}"))
+                (resolve_root(&store, &other)?, format!("as {other}"))
             }
             _ => return Err(Failure::Arguments("give either --digest or --from".to_owned())),
         };

@@ -39,13 +39,15 @@
 //! ```
 
 mod edit;
+mod index_edit;
 mod select;
 mod stat;
 pub mod time;
 
 pub use edit::{Edit, NewLayer};
-pub use select::{Resolved, Target, resolve, resolve_one};
-pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat};
+pub use index_edit::{IndexEdit, IndexPart, Which};
+pub use select::{Resolved, Target, resolve, resolve_one, resolve_root};
+pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat, stat_index};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaClass, Platform, Raw};

@@ -66,11 +66,7 @@ pub struct Resolved {
 /// [`ErrorKind::NotFound`] if there is no such tag or blob, [`ErrorKind::Corrupt`] for a damaged index,
 /// [`ErrorKind::Limit`] for indexes nested too deep.
 pub fn resolve(store: &Store, target: &Target) -> Result<Resolved> {
-    let roots = match target {
-        Target::Name(name) => store.lookup(name)?,
-        Target::Past(name, steps) => vec![store.past(name, *steps)?],
-        Target::Digest(digest) => vec![by_digest(store, digest)?],
-    };
+    let roots = roots(store, target)?;
     if roots.is_empty() {
         return Err(not_found(store, target));
     }
@@ -79,6 +75,30 @@ pub fn resolve(store: &Store, target: &Target) -> Result<Resolved> {
         descend(store, &mut vec![root.clone()], &mut walks).context(|| format!("resolve {target}"))?;
     }
     Ok(Resolved { roots, walks })
+}
+
+/// The one entry of `index.json`, or the one blob, that `target` names: an image or an index.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
+pub fn resolve_root(store: &Store, target: &Target) -> Result<Descriptor> {
+    let mut roots = roots(store, target)?;
+    match (roots.pop(), roots.is_empty()) {
+        (Some(root), true) => Ok(root),
+        (None, _) => Err(not_found(store, target)),
+        _ => Err(Error::new(
+            ErrorKind::Ambiguous,
+            format!("tag is ambiguous: {target}"),
+        )),
+    }
+}
+
+fn roots(store: &Store, target: &Target) -> Result<Vec<Descriptor>> {
+    match target {
+        Target::Name(name) => store.lookup(name),
+        Target::Past(name, steps) => Ok(vec![store.past(name, *steps)?]),
+        Target::Digest(digest) => Ok(vec![by_digest(store, digest)?]),
+    }
 }
 
 /// Finds the one image that `target` leads to: the only one, or of several the first that runs on `platform`, or on this

@@ -100,19 +100,7 @@ pub fn stat(store: &Store, target: &Target, platform: Option<&Platform>) -> Resu
             Ok(Stat::Image(Box::new(stat_image(store, last)?)))
         }
         (walks, [root]) if root.media_type.class() == MediaClass::Index => {
-            let blob = json::parse(&store.read(root)?)?;
-            let manifests = walks
-                .iter()
-                .filter_map(|w| w.last())
-                .map(|d| platform_stat(store, d))
-                .collect();
-            Ok(Stat::Index(Box::new(IndexStat {
-                index: Part {
-                    descriptor: root.clone(),
-                    blob,
-                },
-                manifests,
-            })))
+            Ok(Stat::Index(Box::new(stat_index(store, root, walks)?)))
         }
         _ => Err(Error::new(
             ErrorKind::Ambiguous,
@@ -122,6 +110,22 @@ pub fn stat(store: &Store, target: &Target, platform: Option<&Platform>) -> Resu
             ),
         )),
     }
+}
+
+/// Looks at the index `root`, from which `walks` lead to images (see [`resolve`]).
+///
+/// # Errors
+/// Those of reading the index. An image that cannot be read has no size.
+pub fn stat_index(store: &Store, root: &Descriptor, walks: &[Vec<Descriptor>]) -> Result<IndexStat> {
+    let blob = json::parse(&store.read(root)?)?;
+    let images = walks.iter().filter_map(|walk| walk.last());
+    Ok(IndexStat {
+        index: Part {
+            descriptor: root.clone(),
+            blob,
+        },
+        manifests: images.map(|image| platform_stat(store, image)).collect(),
+    })
 }
 
 fn empty() -> Error {

@@ -19,7 +19,7 @@ pub use oci_dir::StoreSink;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::{Target, resolve, resolve_one};
+use crate::image::{Target, resolve_one, resolve_root};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, Platform, RefName, json};
 use crate::store::{MAX_DOCUMENT, Store};
@@ -81,14 +81,8 @@ impl Request {
                 descriptor.ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
             return Ok(Self { name, descriptor });
         }
-        let mut roots = resolve(store, target)?.roots;
-        match (roots.pop(), roots.is_empty()) {
-            (Some(descriptor), true) => Ok(Self { name, descriptor }),
-            _ => Err(Error::new(
-                ErrorKind::Ambiguous,
-                format!("tag is ambiguous: {target}"),
-            )),
-        }
+        let descriptor = resolve_root(store, target)?;
+        Ok(Self { name, descriptor })
     }
 
     /// All tagged images of `store`, by their own names, of indexes the image for `platform` alone if there is one. Names that no tag may have, and names that stand for several
@@ -155,6 +149,23 @@ pub fn copy(
     what: &[Request],
     monitor: &dyn Monitor,
 ) -> Result<CopyReport> {
+    let report = fetch(source, sink, what, monitor)?;
+    for request in what {
+        sink.tag(&request.name, &request.descriptor)?;
+    }
+    Ok(report)
+}
+
+/// As [`copy`], without naming the images: their names are for errors alone.
+///
+/// # Errors
+/// As [`copy`].
+pub fn fetch(
+    source: &dyn Source,
+    sink: &dyn Sink,
+    what: &[Request],
+    monitor: &dyn Monitor,
+) -> Result<CopyReport> {
     let mut graph = Graph::default();
     for request in what {
         graph
@@ -187,9 +198,6 @@ pub fn copy(
             }
             Ok(())
         })?;
-    }
-    for request in what {
-        sink.tag(&request.name, &request.descriptor)?;
     }
     Ok(CopyReport {
         copied: copied.into_inner(),

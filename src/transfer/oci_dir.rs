@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Sink, Source};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::image::{Target, resolve_root};
 use crate::spec::{Descriptor, RefName};
 use crate::store::{Store, Txn};
 
@@ -15,15 +16,7 @@ const SMALL: u64 = 64 * 1024;
 
 impl Source for Store {
     fn resolve(&self, name: &RefName) -> Result<Descriptor> {
-        let mut found = self.lookup(name)?;
-        match (found.pop(), found.is_empty()) {
-            (Some(one), true) => Ok(one),
-            (None, _) => Err(Error::new(ErrorKind::NotFound, format!("tag not found: {name}"))),
-            _ => Err(Error::new(
-                ErrorKind::Ambiguous,
-                format!("tag is ambiguous: {name}"),
-            )),
-        }
+        resolve_root(self, &Target::Name(name.clone()))
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
@@ -50,10 +43,12 @@ impl<'a> StoreSink<'a> {
 
     /// Makes the names that were set visible, all at once.
     pub fn commit(self) -> Result<()> {
-        self.0
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .commit()
+        self.into_txn().commit()
+    }
+
+    /// The transaction, for what is to come after the copy.
+    pub fn into_txn(self) -> Txn<'a> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with<T>(&self, run: impl FnOnce(&mut Txn<'a>) -> T) -> T {
@@ -108,6 +103,7 @@ mod tests {
     use super::super::{Request, copy};
     use super::*;
     use crate::digest::{Algorithm, Digest};
+    use crate::error::ErrorKind;
     use crate::progress::Silent;
     use crate::spec::{Manifest, MediaType, json};
     use crate::store::StoreOptions;

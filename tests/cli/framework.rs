@@ -3,7 +3,7 @@
 
 use crate::support::{Env, Image};
 
-const COMMANDS: [&str; 42] = [
+const COMMANDS: [&str; 48] = [
     "config",
     "insert",
     "raw",
@@ -28,6 +28,12 @@ const COMMANDS: [&str; 42] = [
     "ref list",
     "ref log",
     "ref restore",
+    "manifest",
+    "manifest create",
+    "manifest add",
+    "manifest remove",
+    "manifest annotate",
+    "manifest show",
     "import",
     "export",
     "blob",

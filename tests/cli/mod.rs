@@ -16,6 +16,7 @@ mod import;
 mod init;
 mod insert;
 mod list;
+mod manifest;
 mod mtree_validate;
 mod new;
 mod raw_unpack;

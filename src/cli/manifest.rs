@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci manifest`: image indexes, which name an image for each platform.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use umoci::digest::Digest;
+use umoci::error::{Error, ErrorKind};
+use umoci::image::{IndexEdit, IndexPart, Target, Which, resolve, resolve_root, stat_index};
+use umoci::progress::Monitor;
+use umoci::spec::{Descriptor, MediaClass, Platform};
+use umoci::store::{Store, StoreOptions};
+use umoci::transfer::{Request, StoreSink, fetch};
+
+use super::args::{ImageRef, LockArg, PlatformArg, annotations, positionals};
+use super::failure::{Failure, Outcome, one_line};
+use super::table::{Table, human_size};
+use super::ui::Ui;
+
+/// makes and edits image indexes, which name an image for each platform
+#[derive(clap::Subcommand, Debug)]
+pub enum Manifest {
+    Create(Create),
+    Add(Add),
+    Remove(Remove),
+    Annotate(Annotate),
+    #[command(visible_alias = "inspect")]
+    Show(Show),
+}
+
+impl Manifest {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        match self {
+            Manifest::Create(command) => command.run(ui),
+            Manifest::Add(command) => command.run(ui),
+            Manifest::Remove(command) => command.run(ui),
+            Manifest::Annotate(command) => command.run(ui),
+            Manifest::Show(command) => command.run(ui),
+        }
+    }
+}
+
+/// What of each image becomes an entry.
+#[derive(clap::Args, Debug)]
+struct PartArgs {
+    #[command(flatten)]
+    platform: PlatformArg,
+    /// add all images of an index, with what is said of them
+    #[arg(long)]
+    all: bool,
+    /// add an index as one entry
+    #[arg(long)]
+    nested: bool,
+}
+
+impl PartArgs {
+    fn get(&self) -> Outcome<IndexPart> {
+        match (self.platform.get()?, self.all, self.nested) {
+            (platform, false, false) => Ok(IndexPart::One(platform)),
+            (None, true, false) => Ok(IndexPart::All),
+            (None, false, true) => Ok(IndexPart::Nested),
+            _ => {
+                let text = "give one of --platform, --all and --nested".to_owned();
+                Err(Failure::Arguments(text))
+            }
+        }
+    }
+}
+
+/// What is said of an entry.
+#[derive(clap::Args, Debug)]
+struct EntryArgs {
+    /// operating system of the entry
+    #[arg(long, value_name = "value")]
+    os: Option<String>,
+    /// processor of the entry
+    #[arg(long, value_name = "value")]
+    arch: Option<String>,
+    /// variant of the processor
+    #[arg(long, value_name = "value")]
+    variant: Option<String>,
+    /// version of the operating system
+    #[arg(long = "os-version", value_name = "value")]
+    os_version: Option<String>,
+    /// feature of the operating system that the image needs; may be given more than once
+    #[arg(long = "os-features", value_name = "value")]
+    os_features: Vec<String>,
+    /// annotation NAME=VALUE; may be given more than once
+    #[arg(long = "annotation", value_name = "value")]
+    annotation: Vec<String>,
+}
+
+impl EntryArgs {
+    fn names_platform(&self) -> bool {
+        let words = [&self.os, &self.arch, &self.variant, &self.os_version];
+        words.iter().any(|word| word.is_some()) || !self.os_features.is_empty()
+    }
+
+    fn apply(&self, entry: &mut Descriptor) -> Outcome {
+        entry.annotations.extend(annotations(&self.annotation)?);
+        if !self.names_platform() {
+            return Ok(());
+        }
+        let mut platform = entry.platform.take().unwrap_or_default();
+        for (field, value) in [
+            (&mut platform.os, &self.os),
+            (&mut platform.architecture, &self.arch),
+            (&mut platform.variant, &self.variant),
+            (&mut platform.os_version, &self.os_version),
+        ] {
+            if let Some(value) = value {
+                field.clone_from(value);
+            }
+        }
+        if !self.os_features.is_empty() {
+            platform.os_features.clone_from(&self.os_features);
+        }
+        if platform.os.is_empty() || platform.architecture.is_empty() {
+            let text = "a platform needs both --os and --arch".to_owned();
+            return Err(Failure::Arguments(text));
+        }
+        entry.platform = Some(platform);
+        Ok(())
+    }
+}
+
+/// The index that a command is about.
+#[derive(clap::Args, Debug)]
+struct IndexArg {
+    #[command(flatten)]
+    lock: LockArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl IndexArg {
+    fn words<const N: usize>(&self, names: [&str; N]) -> Outcome<[&str; N]> {
+        positionals(&self.rest, names)
+    }
+
+    /// The name, and what stands behind it.
+    fn name_and_rest(&self) -> Outcome<(ImageRef, &[String])> {
+        let missing =
+            || Failure::Arguments("invalid number of positional arguments: expected <name>".to_owned());
+        let (name, rest) = self.rest.split_first().ok_or_else(missing)?;
+        let name = ImageRef::parse(name, "name")?;
+        name.tag()?;
+        if rest.iter().any(String::is_empty) {
+            return Err(Failure::Arguments("image cannot be empty".to_owned()));
+        }
+        Ok((name, rest))
+    }
+
+    fn open(&self, name: &ImageRef) -> Outcome<Store> {
+        self.lock.open(&name.layout)
+    }
+}
+
+/// Adds entries for `words` to an index, after the blobs of those from other layouts.
+fn add(
+    edit: &mut IndexEdit,
+    store: &Store,
+    sink: &StoreSink<'_>,
+    words: &[String],
+    part: &IndexPart,
+    entry: Option<&EntryArgs>,
+    ui: &Ui,
+) -> Outcome {
+    for word in words {
+        // A digest has a colon too; any other word with one names a layout.
+        let own = word.parse::<Digest>().is_ok() || !word.contains(':');
+        let own: Option<Target> = if own { Some(word.parse()?) } else { None };
+        let found = match own {
+            Some(target) => IndexEdit::entries(store, &target, part)?,
+            None => from_other(store, sink, word, part, ui)?,
+        };
+        for mut one in found {
+            if let Some(entry) = entry {
+                entry.apply(&mut one)?;
+            }
+            if let Some(platform) = one.platform.as_ref().filter(|p| !p.is_unknown()) {
+                let same =
+                    |old: &&Descriptor| old.platform.as_ref() == Some(platform) && old.digest != one.digest;
+                if let Some(first) = edit.index.manifests.iter().find(same) {
+                    ui.warn(format_args!(
+                        "{platform} is in the index already, and its first entry is what is taken: {}",
+                        first.digest
+                    ));
+                }
+            }
+            edit.add(one);
+        }
+    }
+    Ok(())
+}
+
+fn from_other(
+    store: &Store,
+    sink: &StoreSink<'_>,
+    word: &str,
+    part: &IndexPart,
+    ui: &Ui,
+) -> Outcome<Vec<Descriptor>> {
+    let image = ImageRef::parse(word.strip_prefix("oci:").unwrap_or(word), "image")?;
+    let same = |path: &Path| path.canonicalize().ok();
+    if same(&image.layout).is_some() && same(&image.layout) == same(store.layout().path()) {
+        return Ok(IndexEdit::entries(store, &image.target, part)?);
+    }
+    let from = Store::open(&image.layout, StoreOptions::default())
+        .map_err(|e| e.context(format!("open {}", image.layout.display())))?;
+    let _reading = from.reading();
+    let found = IndexEdit::entries(&from, &image.target, part)?;
+    // A name for messages; the digest where there is none.
+    let name = match &image.target {
+        Target::Name(name) | Target::Past(name, _) => name.clone(),
+        Target::Digest(digest) => digest.encoded().parse()?,
+    };
+    let request = |descriptor: &Descriptor| Request {
+        name: name.clone(),
+        descriptor: descriptor.clone(),
+    };
+    let requests: Vec<Request> = found.iter().map(request).collect();
+    fetch(&from, sink, &requests, ui)?;
+    Ok(found)
+}
+
+/// makes an image index
+///
+/// Makes an index of images and gives it a name. An image is a tag or digest of the same layout, or <dir>:<tag> of another
+/// one, whose blobs are copied. Of an image that is an index itself the image for this machine becomes an entry, that for
+/// --platform, all of them with --all, or the index as one entry with --nested. Several indexes are merged by --all.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "<image-path>:<name> [<image>...]")]
+pub struct Create {
+    #[command(flatten)]
+    part: PartArgs,
+    /// annotation NAME=VALUE of the index; may be given more than once
+    #[arg(long = "annotation", value_name = "value")]
+    annotation: Vec<String>,
+    /// add to the index if the name exists
+    #[arg(long)]
+    amend: bool,
+    /// replace the name if it exists
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    index: IndexArg,
+}
+
+impl Create {
+    fn run(self, ui: &Ui) -> Outcome {
+        let (name, words) = self.index.name_and_rest()?;
+        let tag = name.tag()?;
+        let part = self.part.get()?;
+        let annotations = annotations(&self.annotation)?;
+        let store = self.index.open(&name)?;
+        let exists = !store.lookup(tag)?.is_empty();
+        if exists && !self.amend && !self.force {
+            let text = format!("tag exists: {tag} (--amend adds to the index, --force replaces it)");
+            return Err(Error::new(ErrorKind::Exists, text).into());
+        }
+        let sink = StoreSink::new(&store, "manifest create")?;
+        let mut edit = if exists && self.amend {
+            IndexEdit::load(&store, tag)?
+        } else {
+            IndexEdit::default()
+        };
+        add(&mut edit, &store, &sink, words, &part, None, ui)?;
+        edit.index.annotations.extend(annotations);
+        finish(edit, sink, &name, ui)
+    }
+}
+
+fn finish(edit: IndexEdit, sink: StoreSink<'_>, name: &ImageRef, ui: &Ui) -> Outcome {
+    let mut txn = sink.into_txn();
+    let entries = edit.index.manifests.len();
+    let written = edit.apply(&mut txn, name.tag()?)?;
+    txn.commit()?;
+    ui.info(format_args!(
+        "new image index created: {} with {entries} entries, tagged {}",
+        written.digest,
+        name.tag()?
+    ));
+    Ok(())
+}
+
+/// adds images to an image index
+///
+/// Adds images at the end of an index, as umoci manifest create does. The platform is that of the image's config unless
+/// it is given.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "<image-path>:<name> <image>...")]
+pub struct Add {
+    #[command(flatten)]
+    part: PartArgs,
+    #[command(flatten)]
+    entry: EntryArgs,
+    #[command(flatten)]
+    index: IndexArg,
+}
+
+impl Add {
+    fn run(self, ui: &Ui) -> Outcome {
+        let (name, words) = self.index.name_and_rest()?;
+        let part = self.part.get()?;
+        if words.is_empty() {
+            let text = "invalid number of positional arguments: expected <name> <image>...".to_owned();
+            return Err(Failure::Arguments(text));
+        }
+        let store = self.index.open(&name)?;
+        let sink = StoreSink::new(&store, "manifest add")?;
+        let mut edit = IndexEdit::load(&store, name.tag()?)?;
+        add(&mut edit, &store, &sink, words, &part, Some(&self.entry), ui)?;
+        finish(edit, sink, &name, ui)
+    }
+}
+
+/// removes entries from an image index
+///
+/// Removes the entries with a digest or of a platform. Their blobs stay until umoci gc is run.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "<image-path>:<name> <digest>|<os>/<arch>[/<variant>]")]
+pub struct Remove {
+    #[command(flatten)]
+    index: IndexArg,
+}
+
+impl Remove {
+    fn run(self, ui: &Ui) -> Outcome {
+        let [name, which] = self.index.words(["name", "entry"])?;
+        let name = ImageRef::parse(name, "name")?;
+        let which: Which = which.parse()?;
+        let tag = name.tag()?;
+        let store = self.index.open(&name)?;
+        let sink = StoreSink::new(&store, "manifest remove")?;
+        let mut edit = IndexEdit::load(&store, tag)?;
+        edit.remove(&which)?;
+        finish(edit, sink, &name, ui)
+    }
+}
+
+/// changes what an image index says of an entry
+///
+/// Sets platform and annotations of the entries with a digest or of a platform; without an entry, annotations of the index
+/// itself. What is not named stays.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "<image-path>:<name> [<digest>|<os>/<arch>[/<variant>]]")]
+pub struct Annotate {
+    #[command(flatten)]
+    entry: EntryArgs,
+    #[command(flatten)]
+    index: IndexArg,
+}
+
+impl Annotate {
+    fn run(self, ui: &Ui) -> Outcome {
+        let (name, words) = self.index.name_and_rest()?;
+        let store = self.index.open(&name)?;
+        let sink = StoreSink::new(&store, "manifest annotate")?;
+        let mut edit = IndexEdit::load(&store, name.tag()?)?;
+        match words {
+            [] if self.entry.names_platform() => {
+                let text = "a platform is that of an entry: say which".to_owned();
+                return Err(Failure::Arguments(text));
+            }
+            [] => edit
+                .index
+                .annotations
+                .extend(annotations(&self.entry.annotation)?),
+            [which] => {
+                for entry in edit.find(&which.parse()?)? {
+                    self.entry.apply(entry)?;
+                }
+            }
+            _ => {
+                let text = "invalid number of positional arguments: expected <name> [<entry>]".to_owned();
+                return Err(Failure::Arguments(text));
+            }
+        }
+        finish(edit, sink, &name, ui)
+    }
+}
+
+/// shows what is in an image index
+///
+/// Prints the entries of an index: digest, platform, size of the image, annotations. --json prints the document as it is
+/// stored.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "<image-path>:<name>")]
+pub struct Show {
+    /// print the index as it is stored
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    index: IndexArg,
+}
+
+impl Show {
+    fn run(self, ui: &Ui) -> Outcome {
+        let [name] = self.index.words(["name"])?;
+        let name = ImageRef::parse(name, "name")?;
+        let store = self.index.open(&name)?;
+        let root = resolve_root(&store, &name.target)?;
+        if root.media_type.class() != MediaClass::Index {
+            let text = format!("{} is no image index: {}", name.target, root.media_type);
+            return Err(Error::new(ErrorKind::Unsupported, text).into());
+        }
+        if self.json {
+            return ui.print(&store.read(&root)?);
+        }
+        let found = resolve(&store, &name.target)?;
+        let stat = stat_index(&store, &root, &found.walks)?;
+        let mut table = Table::new(&["DIGEST", "PLATFORM", "SIZE", "ANNOTATIONS"]);
+        let mut seen = HashSet::new();
+        for (entry, walk) in stat.manifests.iter().zip(&found.walks) {
+            let last = walk.last().map(|last| &last.annotations);
+            let said: Vec<String> = last
+                .into_iter()
+                .flatten()
+                .map(|(k, v)| format!("{k}={v}"))
+                .collect();
+            // An image that stands below several indexes counts once.
+            if !seen.insert((entry.digest, entry.platform.as_ref().map(Platform::to_string))) {
+                continue;
+            }
+            table.row([
+                entry.digest.to_string(),
+                entry
+                    .platform
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
+                entry.size.map_or_else(|| "<missing>".to_owned(), human_size),
+                one_line(&said.join(" ")),
+            ]);
+        }
+        ui.print(table.to_string().as_bytes())
+    }
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Image indexes made and edited: entries in and out, and what they say.
+
+use super::{Target, resolve, resolve_one, resolve_root};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::spec::{Annotations, Descriptor, ImageIndex, MediaClass, MediaType, Platform, RefName, json};
+use crate::store::{Store, Txn};
+
+/// An image index that is being made or changed. [`IndexEdit::apply`] writes it as a new blob; the one that it began with
+/// stays. Spec: image-spec, image-index.
+#[derive(Clone, Debug)]
+pub struct IndexEdit {
+    /// The document as it will be.
+    pub index: ImageIndex,
+    /// How `index.json` names the one it began with.
+    root: Option<Descriptor>,
+}
+
+/// What of an image goes into an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IndexPart {
+    /// The image for a platform: that one, or this machine's.
+    One(Option<Platform>),
+    /// All images that an index leads to, with what is said of them.
+    All,
+    /// An index itself, as one entry.
+    Nested,
+}
+
+/// The entries that a word of a person means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those of this digest.
+    Digest(Digest),
+    /// Those of just this platform.
+    Platform(Platform),
+}
+
+impl std::str::FromStr for Which {
+    type Err = Error;
+
+    /// Reads a digest, or a platform as `OS/ARCH[/VARIANT]`.
+    fn from_str(text: &str) -> Result<Self> {
+        text.parse().map(Which::Digest).or_else(|_| {
+            let invalid =
+                || format!("invalid entry {text:?}: give a digest, or a platform such as linux/arm64");
+            let platform = text
+                .parse()
+                .map_err(|_| Error::new(ErrorKind::Invalid, invalid()))?;
+            Ok(Which::Platform(platform))
+        })
+    }
+}
+
+impl Which {
+    fn is(&self, entry: &Descriptor) -> bool {
+        match self {
+            Which::Digest(digest) => entry.digest == *digest,
+            Which::Platform(wanted) => entry.platform.as_ref().is_some_and(|platform| {
+                let (has, wanted) = (platform.normalized(), wanted.normalized());
+                has.to_string() == wanted.to_string()
+                    && (wanted.os_version.is_empty() || has.os_version == wanted.os_version)
+            }),
+        }
+    }
+}
+
+impl Default for IndexEdit {
+    /// An index without entries.
+    fn default() -> Self {
+        Self {
+            index: ImageIndex {
+                schema_version: 2,
+                media_type: MediaType::INDEX.into(),
+                artifact_type: None,
+                manifests: Vec::new(),
+                subject: None,
+                annotations: Annotations::new(),
+                extra: serde_json::Map::new(),
+            },
+            root: None,
+        }
+    }
+}
+
+impl IndexEdit {
+    /// Begins with the index that `name` stands for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Ambiguous`]; [`ErrorKind::Unsupported`] if it is no index.
+    pub fn load(store: &Store, name: &RefName) -> Result<Self> {
+        let root = resolve_root(store, &Target::Name(name.clone()))?;
+        if root.media_type.class() != MediaClass::Index {
+            let text = format!("{name} is no image index: {}", root.media_type);
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        let context = || format!("read image index {}", root.digest);
+        let mut index: ImageIndex = json::parse(&store.read(&root)?).context(context)?;
+        index.check().context(context)?;
+        if !index.media_type.is_empty() {
+            index.media_type = index.media_type.to_oci();
+        }
+        Ok(Self {
+            index,
+            root: Some(root),
+        })
+    }
+
+    /// The entries for what `target` stands for in `store`: with the platform that the config has where none was given, and
+    /// without the name that it has in `index.json`.
+    ///
+    /// # Errors
+    /// Those of [`resolve`] and [`super::resolve_one`]; [`ErrorKind::Unsupported`] for [`IndexPart::Nested`] of what is no index.
+    pub fn entries(store: &Store, target: &Target, part: &IndexPart) -> Result<Vec<Descriptor>> {
+        let found = match part {
+            IndexPart::One(platform) => {
+                let walk = resolve_one(store, target, platform.as_ref())?;
+                walk.into_iter().next_back().into_iter().collect()
+            }
+            IndexPart::All => {
+                let walks = resolve(store, target)?.walks.into_iter();
+                walks.filter_map(|mut walk| walk.pop()).collect()
+            }
+            IndexPart::Nested => vec![resolve_root(store, target)?],
+        };
+        let entry = |mut entry: Descriptor| {
+            let class = entry.media_type.class();
+            if *part == IndexPart::Nested && class != MediaClass::Index {
+                let text = format!("{target} is no image index: {}", entry.media_type);
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
+            entry.platform = store
+                .platform(&entry)
+                .filter(|p| !p.os.is_empty() || !p.architecture.is_empty());
+            entry.annotations.remove(crate::spec::REF_NAME);
+            entry.data = None;
+            Ok(entry)
+        };
+        found.into_iter().map(entry).collect()
+    }
+
+    /// Adds an entry at the end; one with the same digest and platform is replaced where it stands.
+    pub fn add(&mut self, entry: Descriptor) {
+        let same = |old: &&mut Descriptor| old.digest == entry.digest && old.platform == entry.platform;
+        match self.index.manifests.iter_mut().find(same) {
+            Some(old) => *old = entry,
+            None => self.index.manifests.push(entry),
+        }
+    }
+
+    /// The entries that `which` means, to be changed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] with what there is, if there is none.
+    pub fn find(&mut self, which: &Which) -> Result<Vec<&mut Descriptor>> {
+        self.must_have(which)?;
+        let found = self.index.manifests.iter_mut().filter(|entry| which.is(entry));
+        Ok(found.collect())
+    }
+
+    /// Removes the entries that `which` means; returns them.
+    ///
+    /// # Errors
+    /// As [`IndexEdit::find`].
+    pub fn remove(&mut self, which: &Which) -> Result<Vec<Descriptor>> {
+        self.must_have(which)?;
+        Ok(self
+            .index
+            .manifests
+            .extract_if(.., |entry| which.is(entry))
+            .collect())
+    }
+
+    fn must_have(&self, which: &Which) -> Result<()> {
+        if self.index.manifests.iter().any(|entry| which.is(entry)) {
+            return Ok(());
+        }
+        let name = |entry: &Descriptor| match &entry.platform {
+            Some(platform) => platform.to_string(),
+            None => entry.digest.to_string(),
+        };
+        let mut names: Vec<String> = self.index.manifests.iter().map(name).take(8).collect();
+        let more = self.index.manifests.len() - names.len();
+        names.extend((more > 0).then(|| format!("and {more} more")));
+        let wanted = match which {
+            Which::Digest(digest) => digest.to_string(),
+            Which::Platform(platform) => platform.to_string(),
+        };
+        let has = if names.is_empty() {
+            "is empty".to_owned()
+        } else {
+            format!("has {}", names.join(", "))
+        };
+        let text = format!("no entry {wanted} in the index, which {has}");
+        Err(Error::new(ErrorKind::NotFound, text))
+    }
+
+    /// Writes the index and points `tag` at it when the transaction is committed, which fails with
+    /// [`ErrorKind::Conflict`] if somebody else changed the tag since the index was read.
+    ///
+    /// # Errors
+    /// What keeps a blob from being written; [`ErrorKind::Conflict`].
+    pub fn apply(self, txn: &mut Txn<'_>, tag: &RefName) -> Result<Descriptor> {
+        let written = txn.put(&json::to_bytes(&self.index)?, MediaType::INDEX)?;
+        if let Some(root) = &self.root {
+            txn.expect_ref(tag, vec![root.digest])?;
+        }
+        let descriptor = Descriptor {
+            artifact_type: self.index.artifact_type,
+            annotations: self.root.map(|root| root.annotations).unwrap_or_default(),
+            ..written
+        };
+        txn.set_ref(tag, descriptor.clone());
+        Ok(descriptor)
+    }
+}
