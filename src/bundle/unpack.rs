@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{IdMap, Root};
 use crate::image::{Image, Layer};
 use crate::layer::{LayerReader, LayerStream, Limits};
-use crate::progress::{Counted, Counter, Monitor, Task};
+use crate::progress::{Counter, Monitor, Task};
 use crate::rootfs::{ExtractOptions, Extractor, FileDigests};
 use crate::spec::json;
 use crate::store::Store;
@@ -27,6 +27,8 @@ pub struct UnpackOptions {
     pub id_map: IdMap,
     /// Keep a symlink that leads to a directory where a layer has a directory.
     pub keep_dirlinks: bool,
+    /// Only the layer at this place, from 0, the lowest.
+    pub layer: Option<usize>,
     /// Limits of what a layer may ask for.
     pub limits: Limits,
     /// What the head of the mtree file says; comments only.
@@ -194,7 +196,10 @@ fn unpack_rootfs(
     opts: &UnpackOptions,
     monitor: &dyn Monitor,
 ) -> Result<FileDigests> {
-    let layers = image.layers()?;
+    let mut layers = image.layers()?;
+    if let Some(only) = opts.layer {
+        layers = layers.into_iter().skip(only).take(1).collect();
+    }
     let extract = ExtractOptions {
         id_map: opts.id_map.clone(),
         keep_dirlinks: opts.keep_dirlinks,
@@ -210,22 +215,17 @@ fn unpack_rootfs(
         while ahead.len() <= LAYERS_AHEAD
             && let Some(next) = unopened.next()
         {
-            ahead.push_back(open(store, next, &opts.limits, &task));
+            ahead.push_back(next.open(store, &opts.limits, &task));
         }
         let stream = ahead
             .pop_front()
-            .unwrap_or_else(|| open(store, layer, &opts.limits, &task));
+            .unwrap_or_else(|| layer.open(store, &opts.limits, &task));
         monitor.info(format_args!("unpack layer: {}", layer.descriptor.digest));
         stream
             .and_then(|stream| apply(stream, layer, &mut extractor, &opts.limits, monitor))
             .context(|| format!("layer {}", layer.descriptor.digest))?;
     }
     extractor.finish()
-}
-
-fn open(store: &Store, layer: &Layer<'_>, limits: &Limits, task: &Arc<dyn Task>) -> Result<LayerStream> {
-    let blob = Counted::new(store.open_blob(layer.descriptor)?, task);
-    LayerStream::open(blob, layer.compression, layer.diff_id.algorithm(), limits)
 }
 
 fn apply(
@@ -243,10 +243,5 @@ fn apply(
         Ok(()) => reader.into_inner(),
         Err(err) => return Err(reader.into_inner().blame(err)),
     };
-    let (diff_id, _) = stream.finish()?;
-    if diff_id != layer.diff_id {
-        let text = format!("diffid mismatch: got {diff_id} expected {}", layer.diff_id);
-        return Err(Error::new(ErrorKind::Corrupt, text));
-    }
-    Ok(())
+    layer.finish(stream).map(|_| ())
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 
 use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind, ResultExt};
@@ -164,7 +164,7 @@ pub struct Cat {
 }
 
 impl Cat {
-    fn run(self, _ui: &Ui) -> Outcome {
+    fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
         let [digest] = positionals(&self.rest, ["digest"])?;
         let store = self.layout.open()?;
@@ -172,15 +172,7 @@ impl Cat {
         let digest = blob(&store, digest)?;
         let size = store.layout().blob_size(&digest)?.unwrap_or(0);
         let mut reader = store.open_blob(&Descriptor::new(String::new(), digest, size))?;
-        let mut out = io::stdout().lock();
-        let mut buffer = vec![0; 128 * 1024];
-        loop {
-            match reader.read(&mut buffer).map_err(Error::from)? {
-                0 => break,
-                n => out.write_all(&buffer[..n]).map_err(Failure::stdout)?,
-            }
-        }
-        out.flush().map_err(Failure::stdout)
+        ui.print_all(&mut reader)
     }
 }
 

@@ -14,6 +14,9 @@ use super::args::{AlgorithmArg, HistoryArgs, ImageArg, PlatformArg, TagArg, posi
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
+/// Word of --clear for the annotations of a layer.
+const LAYER_ANNOTATIONS: &str = "layer.annotations";
+
 /// A template larger than this is refused, in bytes.
 const MAX_TEMPLATE: u64 = 4 << 20;
 
@@ -79,8 +82,14 @@ pub struct Config {
     /// annotation NAME=VALUE of the manifest; may be given more than once
     #[arg(long = "manifest.annotation", value_name = "value")]
     annotation: Vec<String>,
-    /// field to empty first: config.labels, manifest.annotations, config.exposedports, config.env, config.volume,
-    /// config.cmd, config.entrypoint; may be given more than once
+    /// annotation NAME=VALUE of a layer, the topmost unless --layer says which; may be given more than once
+    #[arg(long = "layer.annotation", value_name = "value")]
+    layer_annotation: Vec<String>,
+    /// layer that --layer.annotation is about: its number from 1, the lowest, or its digest
+    #[arg(long, value_name = "number|digest")]
+    layer: Option<String>,
+    /// field to empty first: config.labels, manifest.annotations, layer.annotations, config.exposedports, config.env,
+    /// config.volume, config.cmd, config.entrypoint; may be given more than once
     #[arg(long = "clear", value_name = "value")]
     clear: Vec<String>,
     /// configuration document to start from, '-' for stdin; layers and history stay those of the image
@@ -113,7 +122,9 @@ impl Config {
         if let Some(template) = template {
             edit.config = apply_template(template, &edit.config)?;
         }
-        self.clear(&mut edit)?;
+        let layer = self.layer(&base)?;
+        self.clear(&mut edit, layer)?;
+        self.annotate(&mut edit, layer)?;
         self.set(&mut edit, created)?;
         let history = self.history.get("umoci config", &edit.config.author)?;
         edit.manifest.media_type = MediaType::MANIFEST.into();
@@ -134,11 +145,40 @@ impl Config {
         Ok(())
     }
 
-    fn clear(&self, edit: &mut Edit) -> Outcome {
+    /// Where the layer is that --layer names, else the topmost; `None` if there is no layer.
+    fn layer(&self, base: &Image) -> Outcome<Option<usize>> {
+        match &self.layer {
+            Some(_)
+                if self.layer_annotation.is_empty() && !self.clear.iter().any(|c| c == LAYER_ANNOTATIONS) =>
+            {
+                let text = "--layer goes with --layer.annotation or --clear=layer.annotations".to_owned();
+                Err(Failure::Arguments(text))
+            }
+            Some(name) => Ok(Some(base.find_layer(&name.parse()?)?)),
+            None => Ok(base.manifest.value.layers.len().checked_sub(1)),
+        }
+    }
+
+    fn annotate(&self, edit: &mut Edit, layer: Option<usize>) -> Outcome {
+        for entry in slice(&self.layer_annotation) {
+            let (name, value) = pair("layer.annotation", &entry, true)?;
+            let layer = layer.and_then(|at| edit.manifest.layers.get_mut(at));
+            let layer = layer.ok_or_else(|| Failure::Arguments("the image has no layer".to_owned()))?;
+            layer.annotations.insert(name.to_owned(), value.to_owned());
+        }
+        Ok(())
+    }
+
+    fn clear(&self, edit: &mut Edit, layer: Option<usize>) -> Outcome {
         let config = &mut edit.config.config;
         for key in slice(&self.clear) {
             match key.as_str() {
                 "config.labels" => config.labels.clear(),
+                LAYER_ANNOTATIONS => {
+                    if let Some(layer) = layer.and_then(|at| edit.manifest.layers.get_mut(at)) {
+                        layer.annotations.clear();
+                    }
+                }
                 "manifest.annotations" => edit.manifest.annotations.clear(),
                 "config.exposedports" => config.exposed_ports.clear(),
                 "config.env" => config.env.clear(),

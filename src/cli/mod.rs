@@ -16,6 +16,7 @@ mod import;
 mod index;
 mod init;
 mod insert;
+mod layer;
 mod lease;
 mod list;
 mod manifest;
@@ -102,6 +103,8 @@ enum Command {
     Fsck(fsck::Fsck),
     #[command(subcommand)]
     Index(index::Index),
+    #[command(subcommand)]
+    Layer(layer::Layer),
     #[command(subcommand)]
     Lease(lease::Lease),
     Settings(settings::Settings),
@@ -235,6 +238,7 @@ impl Cli {
             Command::Du(command) => command.run(&ui),
             Command::Fsck(command) => command.run(&ui),
             Command::Index(command) => command.run(&ui),
+            Command::Layer(command) => command.run(&ui),
             Command::Lease(command) => command.run(&ui),
             Command::Settings(command) => command.run(&ui),
         };

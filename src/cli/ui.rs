@@ -2,12 +2,13 @@
 //! What a person sees: log lines on stderr, progress bars on a terminal, data on stdout.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use umoci::error::Error;
 use umoci::progress::{Counter, Monitor, Task};
 
 use super::failure::{Failure, Outcome};
@@ -113,6 +114,19 @@ impl Ui {
         out.write_all(text)
             .and_then(|()| out.flush())
             .map_err(Failure::stdout)
+    }
+
+    /// Writes all that `data` gives to stdout.
+    #[allow(clippy::unused_self, reason = "whoever prints has a way to the person")]
+    pub fn print_all(&self, data: &mut dyn Read) -> Outcome {
+        let mut out = io::stdout().lock();
+        let mut buffer = vec![0; 128 * 1024];
+        loop {
+            match data.read(&mut buffer).map_err(Error::from)? {
+                0 => return out.flush().map_err(Failure::stdout),
+                n => out.write_all(&buffer[..n]).map_err(Failure::stdout)?,
+            }
+        }
     }
 
     /// Writes `value` as one line of JSON to stdout.

@@ -40,6 +40,7 @@ impl Unpack {
             id_map: self.id_map.get()?,
             keep_dirlinks: self.keep_dirlinks,
             limits: self.limits.get()?,
+            layer: None,
             header: super::mtree_header(),
         };
         let store = self.image.open(&image)?;

@@ -49,7 +49,12 @@ pub use index_edit::{IndexEdit, IndexPart, Which};
 pub use select::{Resolved, Target, resolve, resolve_one, resolve_root};
 pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat, stat_index};
 
+use std::sync::Arc;
+
+use crate::digest::DigestPrefix;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::layer::{LayerStream, Limits};
+use crate::progress::{Counted, Task};
 use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaClass, Platform, Raw};
 use crate::store::Store;
 
@@ -123,6 +128,51 @@ impl Image {
         self.walk.last().unwrap_or(&self.manifest.value.config)
     }
 
+    /// Where among the layers the one of this name is, from 0, the lowest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if several begin so.
+    pub fn find_layer(&self, name: &LayerName) -> Result<usize> {
+        let layers = &self.manifest.value.layers;
+        let diff_ids = &self.config.value.rootfs.diff_ids;
+        match name {
+            LayerName::Number(number) => {
+                let at = number.checked_sub(1).filter(|at| *at < layers.len());
+                at.ok_or_else(|| {
+                    let text = format!("no layer {number}: the image has {}", layers.len());
+                    Error::new(ErrorKind::NotFound, text)
+                })
+            }
+            LayerName::Digest(prefix) => {
+                let is = |at: &usize| {
+                    prefix.matches(&layers[*at].digest)
+                        || diff_ids.get(*at).is_some_and(|d| prefix.matches(d))
+                };
+                let found: Vec<usize> = (0..layers.len()).filter(is).collect();
+                match found.as_slice() {
+                    [] => Err(Error::new(
+                        ErrorKind::NotFound,
+                        format!("no layer {} in the image", prefix.hex()),
+                    )),
+                    [at, rest @ ..]
+                        if rest
+                            .iter()
+                            .all(|other| layers[*other].digest == layers[*at].digest) =>
+                    {
+                        Ok(*at)
+                    }
+                    _ => {
+                        let text = format!(
+                            "several layers of the image begin with {}: give more digits, or the number",
+                            prefix.hex()
+                        );
+                        Err(Error::new(ErrorKind::Ambiguous, text))
+                    }
+                }
+            }
+        }
+    }
+
     /// The layers, the lowest first.
     ///
     /// # Errors
@@ -151,6 +201,55 @@ impl Image {
             .zip(&rootfs.diff_ids)
             .map(|(descriptor, diff_id)| layer(descriptor, *diff_id))
             .collect()
+    }
+}
+
+impl Layer<'_> {
+    /// The uncompressed tar; [`Layer::finish`] says whether it is the right one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the blob is not there.
+    pub fn open(&self, store: &Store, limits: &Limits, task: &Arc<dyn Task>) -> Result<LayerStream> {
+        let blob = Counted::new(store.open_blob(self.descriptor)?, task);
+        LayerStream::open(blob, self.compression, self.diff_id.algorithm(), limits)
+    }
+
+    /// Checks what was read to its end against the descriptor and the diff_id; returns the size of the tar in bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is not what they say.
+    pub fn finish(&self, stream: LayerStream) -> Result<u64> {
+        let (diff_id, size) = stream.finish()?;
+        if diff_id != self.diff_id {
+            let text = format!("diffid mismatch: got {diff_id} expected {}", self.diff_id);
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        Ok(size)
+    }
+}
+
+/// Which layer a person means: its number from 1, the lowest, or its digest or diff_id, of which 7 hex digits are enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerName {
+    /// The number.
+    Number(usize),
+    /// Digest or diff_id.
+    Digest(DigestPrefix),
+}
+
+impl std::str::FromStr for LayerName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // Seven digits are a digest.
+        match text.parse() {
+            Ok(number) if text.len() < DigestPrefix::MIN => Ok(LayerName::Number(number)),
+            _ => text.parse().map(LayerName::Digest).map_err(|_| {
+                let text =
+                    format!("invalid layer {text:?}: give its number from 1, the lowest, or its digest");
+                Error::new(ErrorKind::Invalid, text)
+            }),
+        }
     }
 }
 

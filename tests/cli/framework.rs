@@ -3,7 +3,7 @@
 
 use crate::support::{Env, Image};
 
-const COMMANDS: [&str; 48] = [
+const COMMANDS: [&str; 51] = [
     "config",
     "insert",
     "raw",
@@ -47,6 +47,9 @@ const COMMANDS: [&str; 48] = [
     "index",
     "index status",
     "index rebuild",
+    "layer",
+    "layer list",
+    "layer cat",
     "lease",
     "lease create",
     "lease list",

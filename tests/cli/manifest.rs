@@ -421,7 +421,7 @@ fn a_tag_that_moved_is_not_overwritten_by_a_repack() {
     let env = &image.env;
     env.umoci(["unpack", "--image", "img:both", "--platform", ARM, "b"])
         .ok();
-    let edit = |name: &str| std::fs::write(env.path(&format!("b/rootfs/{name}")), name).expect("write");
+    let edit = |name: &str| std::fs::write(env.path(format!("b/rootfs/{name}")), name).expect("write");
     edit("one");
     // The same bundle as often as wanted, refreshed or not.
     env.umoci(["repack", "--image", "img:both", "b"]).ok();

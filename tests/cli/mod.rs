@@ -15,6 +15,7 @@ mod ids;
 mod import;
 mod init;
 mod insert;
+mod layer;
 mod list;
 mod manifest;
 mod mtree_validate;

@@ -2,7 +2,7 @@
 //! `umoci raw unpack`
 
 use umoci::bundle::{UnpackOptions, unpack_into};
-use umoci::image::Image;
+use umoci::image::{Image, LayerName};
 use umoci::progress::Monitor;
 
 use super::super::args::{IdMapArgs, ImageArg, LimitArgs, PlatformArg, positionals};
@@ -25,6 +25,9 @@ pub struct Unpack {
     /// keep symlinks to directories where a layer has a directory
     #[arg(long = "keep-dirlinks")]
     keep_dirlinks: bool,
+    /// unpack this layer alone: its number from 1, the lowest, or its digest
+    #[arg(long, value_name = "number|digest")]
+    layer: Option<String>,
     #[command(flatten)]
     limits: LimitArgs,
     #[arg(hide = true)]
@@ -37,7 +40,8 @@ impl Unpack {
         let image = self.image.get()?;
         let platform = self.platform.get()?;
         let [rootfs] = positionals(&self.rest, ["rootfs"])?;
-        let options = UnpackOptions {
+        let only: Option<LayerName> = self.layer.as_deref().map(str::parse).transpose()?;
+        let mut options = UnpackOptions {
             id_map: self.id_map.get()?,
             keep_dirlinks: self.keep_dirlinks,
             limits: self.limits.get()?,
@@ -46,6 +50,7 @@ impl Unpack {
         let store = self.image.open(&image)?;
         let _reading = store.reading();
         let loaded = Image::find(&store, &image.target, platform.as_ref())?;
+        options.layer = only.map(|name| loaded.find_layer(&name)).transpose()?;
         ui.warn(format_args!("unpacking rootfs ..."));
         unpack_into(&store, &loaded, rootfs.as_ref(), &options, ui)
             .map_err(|e| e.context("create rootfs"))?;

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci layer`: the layers of an image, one by one.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use umoci::digest::Digest;
+use umoci::error::Error;
+use umoci::image::{Image, Layer as ImageLayer, LayerName};
+use umoci::progress::{Monitor, Task};
+use umoci::spec::{Descriptor, History};
+
+use super::args::{ImageRef, LimitArgs, LockArg, PlatformArg, positionals};
+use super::failure::{Outcome, one_line};
+use super::table::{Table, human_size};
+use super::ui::Ui;
+
+/// shows the layers of an image one by one
+#[derive(clap::Subcommand, Debug)]
+pub enum Layer {
+    #[command(visible_alias = "ls")]
+    List(List),
+    Cat(Cat),
+}
+
+impl Layer {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        match self {
+            Layer::List(command) => command.run(ui),
+            Layer::Cat(command) => command.run(ui),
+        }
+    }
+}
+
+/// lists the layers of an image
+///
+/// Prints the layers from the lowest, which has number 1: digest, size as stored, digest of the uncompressed tar, and the
+/// step of the history that made it.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "<image-path>[:<tag>]")]
+pub struct List {
+    #[command(flatten)]
+    platform: PlatformArg,
+    /// print a JSON array
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    lock: LockArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    number: usize,
+    descriptor: &'a Descriptor,
+    diff_id: Option<&'a Digest>,
+    history: Option<&'a History>,
+}
+
+impl List {
+    fn run(self, ui: &Ui) -> Outcome {
+        let [image] = positionals(&self.rest, ["image"])?;
+        let image = ImageRef::parse(image, "image")?;
+        let platform = self.platform.get()?;
+        let store = self.lock.open(&image.layout)?;
+        let image = Image::find(&store, &image.target, platform.as_ref())?;
+        let config = &image.config.value;
+        let mut steps = config.history.iter().filter(|step| !step.empty_layer);
+        let row = |(at, descriptor)| Row {
+            number: at + 1,
+            descriptor,
+            diff_id: config.rootfs.diff_ids.get(at),
+            history: steps.next(),
+        };
+        let rows: Vec<Row<'_>> = image.manifest.value.layers.iter().enumerate().map(row).collect();
+        if self.json {
+            return ui.print_json(&rows);
+        }
+        let mut table = Table::new(&["LAYER", "DIGEST", "SIZE", "DIFF ID", "CREATED BY"]);
+        for row in rows {
+            table.row([
+                row.number.to_string(),
+                row.descriptor.digest.to_string(),
+                human_size(row.descriptor.size),
+                row.diff_id.map_or_else(|| "-".to_owned(), Digest::to_string),
+                one_line(row.history.map_or("-", |step| step.created_by.as_str())),
+            ]);
+        }
+        ui.print(table.to_string().as_bytes())
+    }
+}
+
+/// writes a layer to stdout
+///
+/// Writes the tar of a layer, which is checked against its digests; --compressed writes it as it is stored.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "<image-path>[:<tag>] <number>|<digest>")]
+pub struct Cat {
+    #[command(flatten)]
+    platform: PlatformArg,
+    /// write the layer as it is stored
+    #[arg(long)]
+    compressed: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    lock: LockArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Cat {
+    fn run(self, ui: &Ui) -> Outcome {
+        let [image, layer] = positionals(&self.rest, ["image", "layer"])?;
+        let image = ImageRef::parse(image, "image")?;
+        let name: LayerName = layer.parse()?;
+        let platform = self.platform.get()?;
+        let limits = self.limits.get()?;
+        let store = self.lock.open(&image.layout)?;
+        let _reading = store.reading();
+        let image = Image::find(&store, &image.target, platform.as_ref())?;
+        let at = image.find_layer(&name)?;
+        let descriptor = &image.manifest.value.layers[at];
+        if self.compressed {
+            return ui.print_all(&mut store.open_blob(descriptor)?);
+        }
+        let layers = image.layers()?;
+        let layer: &ImageLayer<'_> = &layers[at];
+        let task: Arc<dyn Task> = Arc::from(ui.task("reading", Some(descriptor.size)));
+        let mut stream = layer.open(&store, &limits, &task)?;
+        ui.print_all(&mut stream)?;
+        let context = |e: Error| e.context(format!("layer {}", descriptor.digest));
+        layer.finish(stream).map_err(context)?;
+        Ok(())
+    }
+}
