@@ -127,6 +127,28 @@ impl PlatformArg {
     }
 }
 
+/// `--format`
+#[derive(Args, Debug)]
+pub struct FormatArg {
+    /// media types of the images: keep (as they are) or oci (Docker's become OCI's)
+    #[arg(long, value_name = "format", default_value = "keep")]
+    format: String,
+}
+
+impl FormatArg {
+    /// Whether Docker's media types become OCI's.
+    pub fn is_oci(&self) -> Outcome<bool> {
+        match self.format.as_str() {
+            "keep" => Ok(false),
+            "oci" => Ok(true),
+            other => {
+                let text = format!("invalid --format: {other:?} (want keep or oci)");
+                Err(Failure::Arguments(text))
+            }
+        }
+    }
+}
+
 /// `--tag NEW`
 #[derive(Args, Debug)]
 pub struct TagArg {

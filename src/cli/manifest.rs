@@ -211,13 +211,8 @@ fn from_other(
         .map_err(|e| e.context(format!("open {}", image.layout.display())))?;
     let _reading = from.reading();
     let found = IndexEdit::entries(&from, &image.target, part)?;
-    // A name for messages; the digest where there is none.
-    let name = match &image.target {
-        Target::Name(name) | Target::Past(name, _) => name.clone(),
-        Target::Digest(digest) => digest.encoded().parse()?,
-    };
     let request = |descriptor: &Descriptor| Request {
-        name: name.clone(),
+        name: None,
         descriptor: descriptor.clone(),
     };
     let requests: Vec<Request> = found.iter().map(request).collect();

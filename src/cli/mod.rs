@@ -21,6 +21,7 @@ mod lease;
 mod list;
 mod manifest;
 mod new;
+mod place;
 mod profile;
 mod raw;
 mod referrers;

@@ -46,7 +46,7 @@ pub mod time;
 
 pub use edit::{Edit, NewLayer};
 pub use index_edit::{IndexEdit, IndexPart, Which};
-pub use select::{Resolved, Target, resolve, resolve_one, resolve_root};
+pub use select::{ReadDocument, Resolved, Target, pick, resolve, resolve_one, resolve_root};
 pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat, stat_index};
 
 use std::sync::Arc;

@@ -14,6 +14,9 @@ pub const MAX_DEPTH: usize = 32;
 /// More images than this behind one tag are refused.
 const MAX_TARGETS: usize = 100_000;
 
+/// Reads a document that a descriptor names, and verifies it.
+pub type ReadDocument<'a> = dyn Fn(&Descriptor) -> Result<Vec<u8>> + 'a;
+
 /// What a person names an image by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -71,8 +74,9 @@ pub fn resolve(store: &Store, target: &Target) -> Result<Resolved> {
         return Err(not_found(store, target));
     }
     let mut walks = Vec::new();
+    let read = |descriptor: &Descriptor| store.read(descriptor);
     for root in &roots {
-        descend(store, &mut vec![root.clone()], &mut walks).context(|| format!("resolve {target}"))?;
+        descend(&read, &mut vec![root.clone()], &mut walks).context(|| format!("resolve {target}"))?;
     }
     Ok(Resolved { roots, walks })
 }
@@ -108,7 +112,32 @@ fn roots(store: &Store, target: &Target) -> Result<Vec<Descriptor>> {
 /// As [`resolve`]; [`ErrorKind::NotFound`] with the platforms that there are if none fits, also if there is just one and
 /// `platform` is another; [`ErrorKind::Ambiguous`] if several entries of `index.json` have the name and an image that fits.
 pub fn resolve_one(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Vec<Descriptor>> {
-    let mut walks = resolve(store, target)?.walks;
+    let walks = resolve(store, target)?.walks;
+    choose(walks, platform, target, &|descriptor| store.read(descriptor))
+}
+
+/// As [`resolve_one`], from an image or index `root` that is read by `read` and called `label` in errors.
+///
+/// # Errors
+/// As [`resolve_one`].
+pub fn pick(
+    root: &Descriptor,
+    platform: Option<&Platform>,
+    label: &dyn fmt::Display,
+    read: &ReadDocument<'_>,
+) -> Result<Vec<Descriptor>> {
+    let mut walks = Vec::new();
+    descend(read, &mut vec![root.clone()], &mut walks).context(|| format!("resolve {label}"))?;
+    choose(walks, platform, label, read)
+}
+
+fn choose(
+    mut walks: Vec<Vec<Descriptor>>,
+    platform: Option<&Platform>,
+    label: &dyn fmt::Display,
+    read: &ReadDocument<'_>,
+) -> Result<Vec<Descriptor>> {
+    let none = || Error::new(ErrorKind::NotFound, format!("no image at {label}"));
     // What says something of an image is none itself.
     let is_unknown = |walk: &Vec<Descriptor>| {
         let last = walk.last().and_then(|last| last.platform.as_ref());
@@ -118,11 +147,11 @@ pub fn resolve_one(store: &Store, target: &Target, platform: Option<&Platform>) 
         walks.retain(|walk| !is_unknown(walk));
     }
     if platform.is_none() && walks.len() == 1 {
-        return walks.pop().ok_or_else(|| not_found(store, target));
+        return walks.pop().ok_or_else(none);
     }
     let wanted = platform.cloned().unwrap_or_else(Platform::host);
     let fits = |walk: &&Vec<Descriptor>| {
-        let found = walk.last().and_then(|last| store.platform(last));
+        let found = walk.last().and_then(|last| Platform::of(last, read));
         found.is_some_and(|found| wanted.runs(&found))
     };
     // The first of each entry of index.json: behind one entry the order decides, between entries nothing does.
@@ -135,13 +164,13 @@ pub fn resolve_one(store: &Store, target: &Target, platform: Option<&Platform>) 
     first.dedup_by_key(|walk| walk.last().map(|last| last.digest));
     match first.as_slice() {
         [one] => Ok((*one).clone()),
-        [] if walks.is_empty() => Err(not_found(store, target)),
+        [] if walks.is_empty() => Err(none()),
         [] => {
-            let text = format!("no image for {wanted} at {target}: {}", choices(store, &walks));
+            let text = format!("no image for {wanted} at {label}: {}", choices(&walks, read));
             Err(Error::new(ErrorKind::NotFound, text))
         }
         _ => {
-            let text = format!("tag is ambiguous: {target} ({})", choices(store, &walks));
+            let text = format!("tag is ambiguous: {label} ({})", choices(&walks, read));
             Err(Error::new(ErrorKind::Ambiguous, text))
         }
     }
@@ -159,7 +188,11 @@ fn by_digest(store: &Store, digest: &Digest) -> Result<Descriptor> {
     Ok(store.identify(digest, None)?.descriptor)
 }
 
-fn descend(store: &Store, walk: &mut Vec<Descriptor>, found: &mut Vec<Vec<Descriptor>>) -> Result<()> {
+fn descend(
+    read: &ReadDocument<'_>,
+    walk: &mut Vec<Descriptor>,
+    found: &mut Vec<Vec<Descriptor>>,
+) -> Result<()> {
     let Some(last) = walk.last() else { return Ok(()) };
     if last.media_type.class() != MediaClass::Index {
         if found.len() >= MAX_TARGETS {
@@ -179,23 +212,22 @@ fn descend(store: &Store, walk: &mut Vec<Descriptor>, found: &mut Vec<Vec<Descri
         return Err(Error::new(ErrorKind::Limit, text));
     }
     let digest = last.digest;
-    let index = store
-        .read(last)
+    let index = read(last)
         .and_then(Raw::<ImageIndex>::parse)
         .and_then(|index| index.value.check().map(|()| index))
         .context(|| format!("read image index {digest}"))?;
     for child in index.value.manifests {
         walk.push(child);
-        descend(store, walk, found)?;
+        descend(read, walk, found)?;
         walk.pop();
     }
     Ok(())
 }
 
-fn choices(store: &Store, walks: &[Vec<Descriptor>]) -> String {
+fn choices(walks: &[Vec<Descriptor>], read: &ReadDocument<'_>) -> String {
     let name = |walk: &Vec<Descriptor>| {
         let last = walk.last()?;
-        Some(match store.platform(last) {
+        Some(match Platform::of(last, read) {
             Some(platform) => platform.to_string(),
             None => last.digest.to_string(),
         })

@@ -115,6 +115,12 @@ impl<R: Read> LayerReader<R> {
         }
     }
 
+    /// Where in the archive the content of the file last returned stands, and its size in bytes; `None` if it does not stand
+    /// there in one piece (a sparse file).
+    pub(crate) fn place(&self) -> Option<(u64, u64)> {
+        self.sparse.is_none().then_some((self.read, self.left))
+    }
+
     /// Reads to the end of the stream; what stands behind the end of the archive is ignored.
     pub fn drain(&mut self) -> Result<()> {
         self.ended = true;
@@ -130,6 +136,19 @@ impl<R: Read> LayerReader<R> {
     /// The stream.
     pub fn into_inner(self) -> R {
         self.inner
+    }
+
+    /// As going to the next entry does, without reading what is left of this one.
+    pub(crate) fn seek_rest(&mut self) -> Result<()>
+    where
+        R: io::Seek,
+    {
+        let rest = self.left.saturating_add(self.padding);
+        (self.left, self.padding, self.sparse) = (0, 0, None);
+        let rest = i64::try_from(rest).map_err(|_| bad("a file larger than an archive can be"))?;
+        self.inner.seek_relative(rest)?;
+        self.read += rest.unsigned_abs();
+        Ok(())
     }
 
     fn expect(&mut self, size: u64) {

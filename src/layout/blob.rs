@@ -9,8 +9,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-
 use super::{Layout, disk};
 use crate::digest::{Algorithm, Digest, Hasher, VerifyReader};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -269,15 +267,7 @@ impl Layout {
             let text = format!("empty json blob is invalid: {digest} of {size} bytes");
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        if let Some(data) = &descriptor.data {
-            let bytes = base64::engine::general_purpose::STANDARD
-                .decode(data)
-                .map_err(|e| {
-                    Error::new(
-                        ErrorKind::Corrupt,
-                        format!("invalid embedded descriptor data: {digest}: {e}"),
-                    )
-                })?;
+        if let Some(bytes) = descriptor.embedded()? {
             let mut check = VerifyReader::new(bytes.as_slice(), digest, size);
             check.finish().context(|| "invalid embedded descriptor data")?;
             return Ok(VerifyReader::new(Box::new(io::Cursor::new(bytes)), digest, size));

@@ -173,6 +173,28 @@ impl IndexJson {
         Ok(gone)
     }
 
+    /// Appends an entry without a name, unless there is one of this digest.
+    pub fn add_untagged(&mut self, descriptor: &Descriptor) -> Result<()> {
+        let same = |entry: &Entry| {
+            entry.ref_name.is_none()
+                && entry
+                    .descriptor()
+                    .is_ok_and(|known| known.digest == descriptor.digest)
+        };
+        if self.entries.iter().any(same) {
+            return Ok(());
+        }
+        self.settle()?;
+        let mut descriptor = descriptor.clone();
+        descriptor.annotations.remove(REF_NAME);
+        self.entries.push(Entry {
+            ref_name: None,
+            raw: raw(&descriptor)?,
+        });
+        self.changed = true;
+        Ok(())
+    }
+
     /// Drops the entries that `drop` picks; says how many.
     pub fn drop_entries(&mut self, mut drop: impl FnMut(&Entry) -> bool) -> usize {
         let before = self.entries.len();

@@ -70,7 +70,10 @@ impl Layout {
     }
 
     /// An empty file that has no name any more, and goes when it is closed.
-    pub(crate) fn scratch(&self) -> Result<File> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`] and others that keep a file from being made.
+    pub fn scratch(&self) -> Result<File> {
         let path = self.temp_path("scratch")?;
         let file = self.disk().create_temp(&path)?;
         self.disk().unlink(&path)?;

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::json::null_as_default;
 use super::{MediaType, Platform, REF_NAME};
 use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Annotations, sorted by key.
 pub type Annotations = BTreeMap<String, String>;
@@ -52,7 +54,7 @@ pub struct Descriptor {
     pub extra: Map<String, Value>,
 }
 
-fn size<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+fn size<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u64, D::Error> {
     let size = i64::deserialize(d)?;
     u64::try_from(size).map_err(|_| {
         serde::de::Error::custom(format!(
@@ -75,6 +77,21 @@ impl Descriptor {
             artifact_type: None,
             extra: Map::new(),
         }
+    }
+
+    /// The blob itself, if it is in the descriptor; not yet verified.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is not base64.
+    pub fn embedded(&self) -> Result<Option<Vec<u8>>> {
+        let decode = |data: &String| {
+            let decoded = base64::engine::general_purpose::STANDARD.decode(data);
+            decoded.map_err(|e| {
+                let text = format!("invalid embedded descriptor data: {}: {e}", self.digest);
+                Error::new(ErrorKind::Corrupt, text)
+            })
+        };
+        self.data.as_ref().map(decode).transpose()
     }
 
     /// The ref name among the annotations.

@@ -141,6 +141,8 @@ impl Store {
             diff_ids: Vec::new(),
             refs: Vec::new(),
             expected: Vec::new(),
+            listed: Vec::new(),
+            unlisted: Vec::new(),
         })
     }
 
@@ -165,6 +167,9 @@ pub struct Txn<'a> {
     refs: Vec<(RefName, Option<Descriptor>)>,
     /// What a ref must point at still.
     expected: Vec<(RefName, Vec<Digest>)>,
+    /// Entries of `index.json` without a name that come and go.
+    listed: Vec<Descriptor>,
+    unlisted: Vec<Digest>,
 }
 
 impl<'a> Txn<'a> {
@@ -282,6 +287,17 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
+    /// Lists `descriptor` in `index.json` without a name when the transaction is committed, so that every tool finds it there
+    /// and none collects it.
+    pub fn list(&mut self, descriptor: Descriptor) {
+        self.listed.push(descriptor);
+    }
+
+    /// Takes the entries without a name that have this digest from `index.json` when the transaction is committed.
+    pub fn unlist(&mut self, digest: Digest) {
+        self.unlisted.push(digest);
+    }
+
     /// Removes `name` when the transaction is committed.
     pub fn remove_ref(&mut self, name: &RefName) {
         self.refs.push((name.clone(), None));
@@ -297,10 +313,20 @@ impl<'a> Txn<'a> {
             // What goes wrong here is put right by the next command that needs the index.
             let _ = self.tell_index();
         }
-        if self.refs.is_empty() {
+        if self.refs.is_empty() && self.listed.is_empty() && self.unlisted.is_empty() {
             return Ok(());
         }
-        let check = |index: &IndexJson| {
+        let more = |index: &mut IndexJson| {
+            index.drop_entries(|entry| {
+                entry.ref_name.is_none()
+                    && !self.unlisted.is_empty()
+                    && entry
+                        .descriptor()
+                        .is_ok_and(|known| self.unlisted.contains(&known.digest))
+            });
+            for descriptor in &self.listed {
+                index.add_untagged(descriptor)?;
+            }
             self.expected.iter().try_for_each(|(name, digests)| {
                 let named = index
                     .entries()
@@ -310,7 +336,7 @@ impl<'a> Txn<'a> {
                 check_ref(name, digests, found?.iter().map(|found| found.digest))
             })
         };
-        self.store.change_refs(&self.verb, &self.refs, check).map(|_| ())
+        self.store.change_refs(&self.verb, &self.refs, more).map(|_| ())
     }
 
     fn tell_index(&self) -> Result<()> {

@@ -55,20 +55,20 @@ fn current(index: &IndexJson, name: &str) -> Option<Descriptor> {
 }
 
 impl Store {
-    /// Points refs at descriptors, or removes them for `None`, all in one rewrite of `index.json`; `check` may refuse
-    /// after a look at what it is. Says how many entries went.
+    /// Points refs at descriptors, or removes them for `None`, all in one rewrite of `index.json`; `more` may refuse
+    /// after a look at what it is, or change more. Says how many entries went.
     pub(super) fn change_refs(
         &self,
         command: &str,
         changes: &[(RefName, Option<Descriptor>)],
-        check: impl Fn(&IndexJson) -> Result<()>,
+        more: impl Fn(&mut IndexJson) -> Result<()>,
     ) -> Result<usize> {
-        if changes.iter().any(|(_, new)| new.is_some()) {
+        if changes.is_empty() || changes.iter().any(|(_, new)| new.is_some()) {
             // Blobs that were found may have been named by a process that died before it synced the name.
             self.layout.sync_blob_names()?;
         }
         let edit = |index: &mut IndexJson| {
-            check(index)?;
+            more(index)?;
             let mut lines = String::new();
             let old: HashMap<&str, Option<Descriptor>> = if changes.len() == 1 {
                 let name = changes[0].0.as_str();

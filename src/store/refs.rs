@@ -6,7 +6,7 @@ use crate::digest::{Algorithm, Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Index;
 use crate::layout::{BlobName, Entry};
-use crate::spec::{Descriptor, ImageConfig, Manifest, MediaClass, Platform, Raw, RefName};
+use crate::spec::{Descriptor, Platform, RefName};
 
 /// An entry of `index.json`.
 #[derive(Debug)]
@@ -154,16 +154,6 @@ impl Store {
 
     /// The platform of an image: that of its descriptor, else that of its config, as far as these can be read.
     pub fn platform(&self, descriptor: &Descriptor) -> Option<Platform> {
-        if descriptor.platform.is_some() || descriptor.media_type.class() != MediaClass::Manifest {
-            return descriptor.platform.clone();
-        }
-        let manifest = Raw::<Manifest>::parse(self.read(descriptor).ok()?).ok()?.value;
-        if manifest.config.media_type.class() != MediaClass::Config {
-            return None;
-        }
-        let config = Raw::<ImageConfig>::parse(self.read(&manifest.config).ok()?)
-            .ok()?
-            .value;
-        Some(config.platform())
+        Platform::of(descriptor, |descriptor| self.read(descriptor))
     }
 }

@@ -5,6 +5,10 @@
 //! needs is in the sink before the document, and all of it before the tag, so that an interrupted copy leaves no tag
 //! and its rerun goes on where it stopped.
 
+mod archive;
+mod convert;
+mod docker_archive;
+mod oci_archive;
 mod oci_dir;
 
 use std::collections::{HashMap, HashSet};
@@ -15,11 +19,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
+pub use archive::Archive;
+pub use convert::ToOci;
+pub use docker_archive::{DockerArchive, write_docker_archive};
+pub use oci_archive::{OciArchive, OciArchiveSink};
 pub use oci_dir::StoreSink;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::{Target, resolve_one, resolve_root};
+use crate::image::{Target, pick, resolve_one, resolve_root};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, Platform, RefName, json};
 use crate::store::{MAX_DOCUMENT, Store};
@@ -27,10 +35,19 @@ use crate::store::{MAX_DOCUMENT, Store};
 /// Indexes nested deeper than this are refused.
 const MAX_DEPTH: usize = 32;
 
+/// What a source has an entry for.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Its name there, which need not be one that a layout may have.
+    pub name: Option<String>,
+    /// What it is.
+    pub descriptor: Descriptor,
+}
+
 /// Where images come from.
 pub trait Source: Sync {
-    /// The one descriptor that `name` stands for.
-    fn resolve(&self, name: &RefName) -> Result<Descriptor>;
+    /// All that has an entry, in order.
+    fn images(&self) -> Result<Vec<Named>>;
 
     /// Opens a blob. Its last read fails if it is not what the descriptor says.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>>;
@@ -54,15 +71,20 @@ pub trait Sink: Sync {
         Ok(false)
     }
 
-    /// Names a descriptor, once all is there.
-    fn tag(&self, name: &RefName, descriptor: &Descriptor) -> Result<()>;
+    /// Names a descriptor, once all is there, or lists it without a name.
+    fn tag(&self, name: Option<&RefName>, descriptor: &Descriptor) -> Result<()>;
+
+    /// Whether blobs are to come one after the other, in the same order each time.
+    fn in_order(&self) -> bool {
+        false
+    }
 }
 
 /// An image to copy.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Its name in the sink.
-    pub name: RefName,
+    /// Its name in the sink, if it is to have one.
+    pub name: Option<RefName>,
     /// What it is.
     pub descriptor: Descriptor,
 }
@@ -74,28 +96,46 @@ impl Request {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
     pub fn find(store: &Store, target: &Target, platform: Option<&Platform>, name: RefName) -> Result<Self> {
-        if platform.is_some() {
-            let mut walk = resolve_one(store, target, platform)?;
-            let descriptor = walk.pop();
-            let descriptor =
-                descriptor.ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
-            return Ok(Self { name, descriptor });
-        }
-        let descriptor = resolve_root(store, target)?;
-        Ok(Self { name, descriptor })
+        let descriptor = match platform {
+            Some(_) => last(resolve_one(store, target, platform)?)?,
+            None => resolve_root(store, target)?,
+        };
+        Ok(Self {
+            name: Some(name),
+            descriptor,
+        })
     }
 
-    /// All tagged images of `store`, by their own names, of indexes the image for `platform` alone if there is one. Names that no tag may have, and names that stand for several
-    /// images, are left out with a warning.
+    /// The same, or only the image for `platform` (this machine's for `None`) if it leads to several.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] for a tag that points at what is no descriptor; those of [`Request::find`] with a platform.
-    pub fn all(store: &Store, platform: Option<&Platform>, monitor: &dyn Monitor) -> Result<Vec<Self>> {
+    /// [`ErrorKind::NotFound`] if there is none for it.
+    pub fn for_platform(self, source: &dyn Source, platform: Option<&Platform>) -> Result<Self> {
+        let read = |descriptor: &Descriptor| read_document(source, descriptor);
+        let walk = pick(&self.descriptor, platform, &self.label(), &read)?;
+        Ok(Self {
+            descriptor: last(walk)?,
+            ..self
+        })
+    }
+
+    /// What it is called in messages.
+    fn label(&self) -> String {
+        let name = self.name.as_ref().map(|name| name.as_str().to_owned());
+        name.unwrap_or_else(|| self.descriptor.digest.to_string())
+    }
+
+    /// All tagged images of `source`, by their own names, of indexes the image for `platform` alone if there is one. Names
+    /// that no tag may have, and names that stand for several images, are left out with a warning.
+    ///
+    /// # Errors
+    /// Those of the source; [`ErrorKind::NotFound`] if there is no image for the platform.
+    pub fn all(source: &dyn Source, platform: Option<&Platform>, monitor: &dyn Monitor) -> Result<Vec<Self>> {
         let mut out: Vec<Self> = Vec::new();
         let mut first: HashMap<RefName, Digest> = HashMap::new();
         let mut ambiguous = HashSet::new();
-        for entry in store.refs()? {
-            let Some(name) = entry.name else { continue };
+        for Named { name, descriptor } in source.images()? {
+            let Some(name) = name else { continue };
             let name: RefName = match name.parse() {
                 Ok(name) => name,
                 Err(err) => {
@@ -103,10 +143,10 @@ impl Request {
                     continue;
                 }
             };
-            let descriptor = entry.descriptor?;
             match first.get(&name) {
                 None => {
                     first.insert(name.clone(), descriptor.digest);
+                    let name = Some(name);
                     out.push(Self { name, descriptor });
                 }
                 Some(digest) if *digest == descriptor.digest => {}
@@ -117,15 +157,41 @@ impl Request {
                 }
             }
         }
-        out.retain(|request| !ambiguous.contains(&request.name));
+        out.retain(|request| request.name.as_ref().is_none_or(|name| !ambiguous.contains(name)));
         if platform.is_some() {
-            let find = |request: Self| {
-                Self::find(store, &Target::Name(request.name.clone()), platform, request.name)
-            };
-            return out.into_iter().map(find).collect();
+            let picked = out
+                .into_iter()
+                .map(|request| request.for_platform(source, platform));
+            return picked.collect();
         }
         Ok(out)
     }
+}
+
+fn last(mut walk: Vec<Descriptor>) -> Result<Descriptor> {
+    walk.pop()
+        .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))
+}
+
+/// Reads a manifest, an index or a config.
+///
+/// # Errors
+/// [`ErrorKind::Limit`] if it is larger than a document may be; those of the source.
+fn read_document(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<u8>> {
+    let digest = descriptor.digest;
+    if descriptor.size > MAX_DOCUMENT {
+        let text = format!(
+            "{digest} is {} bytes; documents over {MAX_DOCUMENT} bytes are not read",
+            descriptor.size
+        );
+        return Err(Error::new(ErrorKind::Limit, text));
+    }
+    let mut bytes = Vec::new();
+    source
+        .open(descriptor)?
+        .read_to_end(&mut bytes)
+        .context(|| format!("read {digest}"))?;
+    Ok(bytes)
 }
 
 /// What was copied.
@@ -151,7 +217,7 @@ pub fn copy(
 ) -> Result<CopyReport> {
     let report = fetch(source, sink, what, monitor)?;
     for request in what {
-        sink.tag(&request.name, &request.descriptor)?;
+        sink.tag(request.name.as_ref(), &request.descriptor)?;
     }
     Ok(report)
 }
@@ -169,8 +235,8 @@ pub fn fetch(
     let mut graph = Graph::default();
     for request in what {
         graph
-            .add(source, &request.descriptor, &request.name, 0)
-            .context(|| format!("copy {} ({})", request.name, request.descriptor.digest))?;
+            .add(source, &request.descriptor, &request.label(), 0)
+            .context(|| format!("copy {} ({})", request.label(), request.descriptor.digest))?;
     }
     let total = graph
         .blobs
@@ -185,7 +251,7 @@ pub fn fetch(
         let mut blobs: Vec<&Blob> = graph.blobs.values().filter(|b| b.height == height).collect();
         // Large ones first, so that no core idles at the end.
         blobs.sort_by_key(|b| (std::cmp::Reverse(b.descriptor.size), b.descriptor.digest));
-        blobs.par_iter().try_for_each(|blob| -> Result<()> {
+        let copy_one = |blob: &&Blob| -> Result<()> {
             let descriptor = &blob.descriptor;
             let context = || format!("copy {}: blob {}", blob.of, descriptor.digest);
             if copy_blob(source, sink, descriptor, &task).context(context)? {
@@ -197,7 +263,12 @@ pub fn fetch(
                 present.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
-        })?;
+        };
+        if sink.in_order() {
+            blobs.iter().try_for_each(copy_one)?;
+        } else {
+            blobs.par_iter().try_for_each(copy_one)?;
+        }
     }
     Ok(CopyReport {
         copied: copied.into_inner(),
@@ -241,18 +312,12 @@ struct Blob {
     /// How far it is above what needs nothing.
     height: usize,
     /// The first image that needs it.
-    of: RefName,
+    of: Arc<str>,
 }
 
 impl Graph {
     /// Adds a blob that the image `of` needs, and all below it; returns its height.
-    fn add(
-        &mut self,
-        source: &dyn Source,
-        descriptor: &Descriptor,
-        of: &RefName,
-        depth: usize,
-    ) -> Result<usize> {
+    fn add(&mut self, source: &dyn Source, descriptor: &Descriptor, of: &str, depth: usize) -> Result<usize> {
         let digest = descriptor.digest;
         if let Some(known) = self.blobs.get(&digest) {
             if known.descriptor.size != descriptor.size {
@@ -278,7 +343,7 @@ impl Graph {
         let blob = Blob {
             descriptor: descriptor.clone(),
             height,
-            of: of.clone(),
+            of: of.into(),
         };
         self.blobs.insert(digest, blob);
         Ok(height)
@@ -292,18 +357,7 @@ fn children(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<Descript
         return Ok(Vec::new());
     }
     let digest = descriptor.digest;
-    if descriptor.size > MAX_DOCUMENT {
-        let text = format!(
-            "{digest} is {} bytes; documents over {MAX_DOCUMENT} bytes are not read",
-            descriptor.size
-        );
-        return Err(Error::new(ErrorKind::Limit, text));
-    }
-    let mut bytes = Vec::new();
-    source
-        .open(descriptor)?
-        .read_to_end(&mut bytes)
-        .context(|| format!("read {digest}"))?;
+    let bytes = read_document(source, descriptor)?;
     if class == MediaClass::Index {
         let index: ImageIndex = json::parse(&bytes).context(|| format!("read image index {digest}"))?;
         index.check().context(|| format!("read image index {digest}"))?;

@@ -5,18 +5,23 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Sink, Source};
+use super::{Named, Sink, Source};
 use crate::error::Result;
-use crate::image::{Target, resolve_root};
 use crate::spec::{Descriptor, RefName};
-use crate::store::{Store, Txn};
+use crate::store::{RefEntry, Store, Txn};
 
 /// Blobs up to this many bytes are read to see whether they are intact before they count as present.
 const SMALL: u64 = 64 * 1024;
 
 impl Source for Store {
-    fn resolve(&self, name: &RefName) -> Result<Descriptor> {
-        resolve_root(self, &Target::Name(name.clone()))
+    fn images(&self) -> Result<Vec<Named>> {
+        let named = |entry: RefEntry| {
+            Ok(Named {
+                name: entry.name,
+                descriptor: entry.descriptor?,
+            })
+        };
+        self.refs()?.into_iter().map(named).collect()
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
@@ -92,8 +97,11 @@ impl Sink for StoreSink<'_> {
         Ok(true)
     }
 
-    fn tag(&self, name: &RefName, descriptor: &Descriptor) -> Result<()> {
-        self.with(|txn| txn.set_ref(name, descriptor.clone()));
+    fn tag(&self, name: Option<&RefName>, descriptor: &Descriptor) -> Result<()> {
+        self.with(|txn| match name {
+            Some(name) => txn.set_ref(name, descriptor.clone()),
+            None => txn.list(descriptor.clone()),
+        });
         Ok(())
     }
 }
@@ -104,6 +112,7 @@ mod tests {
     use super::*;
     use crate::digest::{Algorithm, Digest};
     use crate::error::ErrorKind;
+    use crate::image::Target;
     use crate::progress::Silent;
     use crate::spec::{Manifest, MediaType, json};
     use crate::store::StoreOptions;
@@ -152,10 +161,8 @@ mod tests {
         image(&from, "a");
         let other = image(&from, "b");
         let name: RefName = "a".parse().expect("name");
-        let request = Request {
-            descriptor: Source::resolve(&from, &name).expect("resolve"),
-            name: "new".parse().expect("name"),
-        };
+        let new = "new".parse().expect("name");
+        let request = Request::find(&from, &Target::Name(name), None, new).expect("find");
         let sink = StoreSink::new(&into, "import").expect("sink");
         let report = copy(&from, &sink, &[request], &Silent).expect("copy");
         assert!(
@@ -196,7 +203,10 @@ mod tests {
         std::fs::write(&path, text.replace("\"b\"", "\"a\"")).expect("write");
         let monitor = crate::progress::Recorder::default();
         let all = Request::all(&from, None, &monitor).expect("all");
-        let names: Vec<&str> = all.iter().map(|r| r.name.as_str()).collect();
+        let names: Vec<&str> = all
+            .iter()
+            .filter_map(|r| Some(r.name.as_ref()?.as_str()))
+            .collect();
         assert_eq!(names, ["c"]);
         assert_eq!(monitor.warnings(), ["left out: tag is ambiguous: a"]);
     }

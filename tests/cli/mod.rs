@@ -2,6 +2,7 @@
 //! The command line: outputs, errors and exit codes, a file for each subcommand.
 
 mod add_layer;
+mod archive;
 mod blob;
 mod config;
 mod docker;

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Tar archives to find things in: read once for a table of contents, then by offset.
+//!
+//! Invariant: nothing that an archive says reaches outside of it. Its names are looked up in its own table, links
+//! included, and never on the disk.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::digest::Algorithm;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::{Section, open_file};
+use crate::layer::{EntryBody, LayerReader, LayerStream, Limits};
+use crate::node::{NodeKind, TreePath};
+use crate::spec::Compression;
+
+/// Links that are followed on the way to one file.
+const MAX_LINKS: usize = 8;
+
+/// What an entry costs beside its name, in bytes.
+const COST: u64 = 64;
+
+/// A tar archive and where its files are.
+#[derive(Debug)]
+pub struct Archive {
+    file: Arc<File>,
+    places: HashMap<TreePath, Place>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// Offset and size in bytes.
+    File(u64, u64),
+    /// Another path of the archive; `None` if it leads outside.
+    Link(Option<TreePath>),
+    /// Not in one piece.
+    Sparse,
+    /// More than one entry has this path.
+    Doubled,
+}
+
+/// How something is compressed, by its first bytes.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a compression that is known but not handled.
+pub(super) fn compression(magic: &[u8]) -> Result<Compression> {
+    for (begin, name) in [
+        (&b"BZh"[..], "bzip2"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"\x04\x22\x4d\x18", "lz4"),
+    ] {
+        if magic.starts_with(begin) {
+            let text = format!("compressed with {name}, which is not handled: decompress it first");
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+    }
+    Ok(if magic.starts_with(&[0x1f, 0x8b]) {
+        Compression::Gzip
+    } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        Compression::Zstd
+    } else {
+        Compression::None
+    })
+}
+
+impl Archive {
+    /// Opens the archive in the file at `path`. One that is compressed is decompressed to the file that `scratch` makes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is no archive, [`ErrorKind::Limit`] if it asks for too much.
+    pub fn open(path: &Path, limits: &Limits, scratch: &dyn Fn() -> Result<File>) -> Result<Self> {
+        let mut file = open_file(path)?;
+        let opened = (|| {
+            let mut magic = Vec::new();
+            Read::by_ref(&mut file).take(8).read_to_end(&mut magic)?;
+            if file.seek(SeekFrom::Start(0)).is_err() {
+                // A pipe cannot be read twice.
+                return Self::spool(io::Cursor::new(magic).chain(file), limits, scratch);
+            }
+            match compression(&magic)? {
+                Compression::None => Self::index(file, limits),
+                _ => Self::spool(file, limits, scratch),
+            }
+        })();
+        opened.context(|| path.display().to_string())
+    }
+
+    /// Reads the archive that `stream` gives, compressed or not, to the file that `scratch` makes.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn spool(
+        stream: impl Read + Send + 'static,
+        limits: &Limits,
+        scratch: &dyn Fn() -> Result<File>,
+    ) -> Result<Self> {
+        let mut stream = BufReader::with_capacity(256 * 1024, stream);
+        let compression = compression(stream.fill_buf()?)?;
+        let mut plain = LayerStream::open(stream, compression, Algorithm::Blake3, limits)?;
+        let file = scratch()?;
+        let mut out = BufWriter::with_capacity(256 * 1024, &file);
+        let most = limits.layer_bytes.unwrap_or(u64::MAX);
+        let copied = io::copy(&mut plain.by_ref().take(most.saturating_add(1)), &mut out)?;
+        Limits::check("layer", "archive", copied, most)?;
+        out.flush()?;
+        drop(out);
+        plain.finish()?;
+        Self::index(file, limits)
+    }
+
+    fn index(mut file: File, limits: &Limits) -> Result<Self> {
+        file.seek(SeekFrom::Start(0))?;
+        let end = file.metadata()?.len();
+        let mut reader = LayerReader::new(BufReader::with_capacity(64 * 1024, &file), limits.clone());
+        let mut places = HashMap::new();
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(entry) = reader.next_entry()? {
+            count += 1;
+            bytes += entry.path.as_bytes().len() as u64 + COST;
+            Limits::check("entries", "archive", count, limits.entries)?;
+            Limits::check(
+                "directories",
+                "names of an archive",
+                bytes,
+                limits.directory_bytes,
+            )?;
+            let place = match &entry.body {
+                EntryBody::Node(node) => match &node.kind {
+                    NodeKind::File { .. } => match reader.place() {
+                        Some((at, size)) if at.checked_add(size).is_none_or(|to| to > end) => {
+                            let text = format!("the archive ends inside of {}", entry.path);
+                            return Err(Error::new(ErrorKind::Corrupt, text));
+                        }
+                        Some((at, size)) => Some(Place::File(at, size)),
+                        None => Some(Place::Sparse),
+                    },
+                    NodeKind::Symlink { target } => Some(Place::Link(inside(&entry.path, target))),
+                    _ => None,
+                },
+                EntryBody::HardLink { target } => Some(Place::Link(Some(target.clone()))),
+                _ => None,
+            };
+            reader.seek_rest()?;
+            if let Some(place) = place {
+                places
+                    .entry(entry.path)
+                    .and_modify(|known| {
+                        // The same link twice says nothing new.
+                        if *known != place || matches!(place, Place::File(..)) {
+                            *known = Place::Doubled;
+                        }
+                    })
+                    .or_insert(place);
+            }
+        }
+        if count == 0 {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "not a tar archive, or an empty one",
+            ));
+        }
+        Ok(Self {
+            file: Arc::new(file),
+            places,
+        })
+    }
+
+    /// Whether there is something at `path`.
+    pub fn has(&self, path: &TreePath) -> bool {
+        self.places.contains_key(path)
+    }
+
+    /// The file at `path`, through links within the archive.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Corrupt`] if there are two, [`ErrorKind::UnsafePath`] if a
+    /// link leads outside.
+    pub fn section(&self, path: &TreePath) -> Result<Section> {
+        let mut at = path;
+        for _ in 0..=MAX_LINKS {
+            match self.places.get(at) {
+                Some(Place::File(from, size)) => {
+                    return Ok(Section::new(Arc::clone(&self.file), *from, from + size));
+                }
+                Some(Place::Link(Some(target))) => at = target,
+                Some(Place::Link(None)) => {
+                    let text = format!("{path} is a link that leads out of the archive");
+                    return Err(Error::new(ErrorKind::UnsafePath, text));
+                }
+                Some(Place::Sparse) => {
+                    let text =
+                        format!("{path} is a sparse file, which is not handled in an archive of images");
+                    return Err(Error::new(ErrorKind::Unsupported, text));
+                }
+                Some(Place::Doubled) => {
+                    let text = format!("the archive has {at} more than once");
+                    return Err(Error::new(ErrorKind::Corrupt, text));
+                }
+                None => {
+                    let text = format!("the archive has no {path}");
+                    return Err(Error::new(ErrorKind::NotFound, text));
+                }
+            }
+        }
+        let text = format!("too many links on the way to {path}");
+        Err(Error::new(ErrorKind::Corrupt, text))
+    }
+
+    /// The bytes of the file at `path`, of which there may be `limit`.
+    ///
+    /// # Errors
+    /// As [`Archive::section`]; [`ErrorKind::Limit`] if it is larger.
+    pub fn read(&self, path: &TreePath, limit: u64) -> Result<Vec<u8>> {
+        let mut section = self.section(path)?;
+        let size = section.left();
+        if size > limit {
+            let text = format!("{path} is {size} bytes; documents over {limit} bytes are not read");
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
+        let mut bytes = Vec::new();
+        section
+            .read_to_end(&mut bytes)
+            .context(|| format!("read {path}"))?;
+        Ok(bytes)
+    }
+}
+
+/// Where a symbolic link at `path` leads within an archive.
+fn inside(path: &TreePath, target: &[u8]) -> Option<TreePath> {
+    if target.starts_with(b"/") {
+        return None;
+    }
+    let mut at = path.parent()?;
+    for part in target.split(|&c| c == b'/') {
+        at = match part {
+            b"" | b"." => at,
+            b".." => at.parent()?,
+            name => at.join(name).ok()?,
+        };
+    }
+    Some(at)
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+//! An OCI layout in a tar archive, as source and as sink. Spec: image-layout.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Deserialize;
+
+use super::archive::Archive;
+use super::{Named, Sink, Source};
+use crate::digest::{Digest, VerifyReader};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::layer::LayerWriter;
+use crate::layout::IndexJson;
+use crate::node::{Node, NodeKind, TreePath};
+use crate::spec::{Descriptor, RefName, json};
+
+/// `index.json` and `oci-layout` larger than this are refused, in bytes.
+const MAX_INDEX: u64 = 64 << 20;
+const MAX_VERSION: u64 = 64 << 10;
+
+const LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}\n";
+const EMPTY_INDEX: &[u8] = b"{\"schemaVersion\":2,\"manifests\":[]}";
+
+/// The images of an OCI archive.
+#[derive(Debug)]
+pub struct OciArchive {
+    archive: Archive,
+    images: Vec<Named>,
+}
+
+fn path(text: &str) -> Result<TreePath> {
+    TreePath::clean(text.as_bytes())
+}
+
+fn blob_path(digest: &Digest) -> Result<TreePath> {
+    path(&format!(
+        "blobs/{}/{}",
+        digest.algorithm().name(),
+        digest.encoded()
+    ))
+}
+
+impl OciArchive {
+    /// Reads `oci-layout` and `index.json`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if one is missing, [`ErrorKind::Unsupported`] for another version, [`ErrorKind::Corrupt`].
+    pub fn new(archive: Archive) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            #[serde(rename = "imageLayoutVersion", default)]
+            version: String,
+        }
+        let invalid = || "not an OCI archive";
+        let version = archive.read(&path("oci-layout")?, MAX_VERSION).context(invalid)?;
+        let version: Version = json::parse(&version).context(|| "oci-layout").context(invalid)?;
+        if version.version != "1.0.0" {
+            let text = format!("layout version is not supported: {:?}", version.version);
+            return Err(Error::new(ErrorKind::Unsupported, text)).context(invalid);
+        }
+        let index = archive.read(&path("index.json")?, MAX_INDEX).context(invalid)?;
+        let index = IndexJson::parse(&index)
+            .context(|| "index.json")
+            .context(invalid)?;
+        let named = |entry: &crate::layout::Entry| {
+            Ok(Named {
+                name: entry.ref_name.clone(),
+                descriptor: entry.descriptor()?,
+            })
+        };
+        let images = index.entries().iter().map(named).collect::<Result<_>>()?;
+        Ok(Self { archive, images })
+    }
+}
+
+impl Source for OciArchive {
+    fn images(&self) -> Result<Vec<Named>> {
+        Ok(self.images.clone())
+    }
+
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
+        let (digest, size) = (descriptor.digest, descriptor.size);
+        if let Some(bytes) = descriptor.embedded()? {
+            return Ok(Box::new(VerifyReader::new(io::Cursor::new(bytes), digest, size)));
+        }
+        let section = self.archive.section(&blob_path(&digest)?)?;
+        Ok(Box::new(VerifyReader::new(section, digest, size)))
+    }
+}
+
+/// Writes an OCI archive, blob by blob; the same images give the same bytes.
+#[derive(Debug)]
+pub struct OciArchiveSink<W>(Mutex<State<W>>);
+
+#[derive(Debug)]
+struct State<W> {
+    tar: LayerWriter<W>,
+    written: HashSet<Digest>,
+    /// Directories that have an entry.
+    dirs: HashSet<TreePath>,
+    index: IndexJson,
+}
+
+impl<W: Write + Send> OciArchiveSink<W> {
+    /// Begins an archive in `out`.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn new(out: W) -> Result<Self> {
+        let mut state = State {
+            tar: LayerWriter::new(out, b"."),
+            written: HashSet::new(),
+            dirs: HashSet::new(),
+            index: IndexJson::parse(EMPTY_INDEX)?,
+        };
+        state.file(&path("oci-layout")?, LAYOUT.len() as u64, &mut &LAYOUT[..])?;
+        Ok(Self(Mutex::new(state)))
+    }
+
+    /// Writes `index.json` and ends the archive.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn finish(self) -> Result<W> {
+        let mut state = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.index.set_refs(&[])?;
+        let index = state.index.to_bytes();
+        state.file(&path("index.json")?, index.len() as u64, &mut index.as_slice())?;
+        state.tar.finish()
+    }
+
+    fn with<T>(&self, run: impl FnOnce(&mut State<W>) -> T) -> T {
+        run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<W: Write> State<W> {
+    fn file(&mut self, path: &TreePath, size: u64, content: &mut dyn Read) -> Result<()> {
+        let mut above: Vec<TreePath> = path.ancestors().filter(|dir| !dir.is_root()).collect();
+        above.reverse();
+        for dir in above {
+            if self.dirs.insert(dir.clone()) {
+                self.tar.node(&dir, &Node::dir(0o755), &mut io::empty())?;
+            }
+        }
+        let file = Node {
+            kind: NodeKind::File { size },
+            mode: 0o644,
+            ..Node::dir(0)
+        };
+        self.tar.node(path, &file, content)
+    }
+}
+
+impl<W: Write + Send> Sink for OciArchiveSink<W> {
+    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+        Ok(self.with(|state| state.written.contains(&descriptor.digest)))
+    }
+
+    fn put(&self, descriptor: &Descriptor, body: &mut dyn Read) -> Result<()> {
+        let path = blob_path(&descriptor.digest)?;
+        self.with(|state| {
+            state.file(&path, descriptor.size, body)?;
+            state.written.insert(descriptor.digest);
+            Ok(())
+        })
+    }
+
+    fn tag(&self, name: Option<&RefName>, descriptor: &Descriptor) -> Result<()> {
+        self.with(|state| match name {
+            Some(name) => state.index.set_ref(name, descriptor.clone()),
+            None => state.index.add_untagged(descriptor),
+        })
+    }
+
+    fn in_order(&self) -> bool {
+        true
+    }
+}
