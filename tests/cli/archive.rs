@@ -188,6 +188,7 @@ fn a_docker_archive_holds_several_images_with_layers_shared() {
 }
 
 #[test]
+#[ignore = "needs jq and zstd: run by tests/all.sh"]
 fn the_layouts_of_docker_save_are_read() {
     let image = Image::new();
     let env = &image.env;
@@ -247,9 +248,9 @@ fn what_cannot_be_copied_is_named() {
     env.umoci(["tag", "--image", "img", "other"]).ok();
     env.umoci(["init", "--layout", "empty"]).ok();
     env.write("text", "no archive at all");
-    env.sh(
-        "echo text | xz >x.tar.xz; echo text | bzip2 >x.tar.bz2; head -c 5000 good.tar >cut.tar; : >nothing",
-    );
+    env.write("x.tar.xz", b"\xfd7zXZ\0...");
+    env.write("x.tar.bz2", "BZh91AY");
+    env.sh("head -c 2600 good.tar >cut.tar; : >nothing");
     for (words, want) in [
         (
             &["import", "oci-archive:"][..],

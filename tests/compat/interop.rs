@@ -215,3 +215,154 @@ fn containerd_imports_unpacks_and_exports_our_images() {
     containerd.ctr("images export back.tar ours:latest").ok();
     env.sh("mkdir back; tar -C back -xf back.tar; for f in img/blobs/sha256/*; do cmp $f back/blobs/sha256/${f##*/}; done");
 }
+
+#[test]
+#[ignore = "needs skopeo and buildah: run by tests/all.sh"]
+fn archives_are_exchanged_with_skopeo_and_buildah() {
+    let image = image();
+    let env = &image.env;
+    let tree = |image: &str, to: &str| {
+        env.umoci(["raw", "unpack", "--image", image, to]).ok();
+        Tree::read(&env.path(to))
+    };
+    let want = tree("img", "want");
+    env.umoci(["init", "--layout", "in"]).ok();
+    // Theirs, read by us.
+    env.sh("skopeo copy --quiet oci:img:latest oci-archive:s.oci:tag; skopeo copy --quiet oci:img:latest docker-archive:s.docker:app:1");
+    env.sh(
+        "export XDG_RUNTIME_DIR=$PWD STORAGE_DRIVER=vfs; root=\"--root $PWD/root --runroot $PWD/run\"
+        buildah $root pull -q oci:img:latest >id
+        buildah $root push -q $(cat id) docker-archive:b.docker:built:1; buildah $root push -q $(cat id) oci-archive:b.oci:built",
+    );
+    for (from, name) in [
+        ("oci-archive:s.oci", "tag"),
+        ("docker-archive:s.docker", "docker.io/library/app:1"),
+        ("docker-archive:s.docker:app:1", "docker.io/library/app:1"),
+        ("docker-archive:b.docker", "docker.io/library/built:1"),
+        ("oci-archive:b.oci", "built"),
+    ] {
+        env.umoci(["import", "--layout", "in", from]).ok();
+        tree(&format!("in:{name}"), &format!("tree.{from}")).assert_same(&want, from);
+        env.umoci(["rm", "--image", &format!("in:{name}")]).ok();
+    }
+    // Ours, read by them.
+    for (to, from) in [
+        ("oci-archive:ours.oci", "oci-archive:ours.oci:latest"),
+        (
+            "docker-archive:ours.docker",
+            "docker-archive:ours.docker:img:latest",
+        ),
+    ] {
+        env.umoci(["export", "--layout", "img", to]).ok();
+        env.sh(&format!("skopeo copy --quiet {from} oci:back:latest"));
+        assert_eq!(
+            diff_ids(env, "oci:img:latest"),
+            diff_ids(env, "oci:back:latest"),
+            "{to}"
+        );
+        env.sh(&format!(
+            "buildah --root $PWD/root --runroot $PWD/run --storage-driver vfs pull -q {from} >pulled"
+        ));
+    }
+    tree("back", "back.tree").assert_same(&want, "by skopeo");
+}
+
+#[test]
+#[ignore = "needs skopeo and buildah: run by tests/all.sh"]
+fn indexes_are_what_skopeo_and_buildah_take_them_for() {
+    let image = image();
+    let env = &image.env;
+    for (tag, arch) in [("amd", "amd64"), ("arm", "arm64"), ("ibm", "s390x")] {
+        env.umoci([
+            "config",
+            "--image",
+            "img",
+            "--tag",
+            tag,
+            "--platform.os",
+            "linux",
+            "--platform.arch",
+            arch,
+        ])
+        .ok();
+    }
+    env.umoci([
+        "manifest",
+        "create",
+        "img:all",
+        "amd",
+        "arm",
+        "--annotation",
+        "a=b",
+    ])
+    .ok();
+    env.umoci(["manifest", "add", "img:all", "ibm", "--annotation", "of=ibm"])
+        .ok();
+    let raw = |name: &str, arch: &str| {
+        env.sh(&format!(
+            "skopeo --override-arch {arch} inspect --raw oci:img:{name}"
+        ))
+    };
+    let config = |layout: &str, arch: &str| {
+        env.sh(&format!("skopeo --override-os linux --override-arch {arch} inspect --config oci:{layout}:all | jq -r .architecture"))
+    };
+    assert_eq!(
+        env.umoci(["manifest", "show", "--json", "img:all"]).ok(),
+        raw("all", "amd64")
+    );
+    for arch in ["amd64", "arm64", "s390x"] {
+        assert_eq!(config("img", arch), format!("{arch}\n"));
+    }
+    // An edit of one leaves the others as they are, to the byte.
+    let entry = |at: usize| {
+        env.sh(&format!(
+            "skopeo inspect --raw oci:img:all | jq -c '.manifests[{at}]'"
+        ))
+    };
+    let blob = |at: usize| {
+        env.sh(&format!("cat img/blobs/sha256/$(skopeo inspect --raw oci:img:all | jq -r '.manifests[{at}].digest' | cut -c8-)"))
+    };
+    let before = [0, 2].map(|at| (entry(at), blob(at)));
+    env.umoci([
+        "config",
+        "--image",
+        "img:all",
+        "--platform",
+        "linux/arm64",
+        "--author",
+        "x",
+    ])
+    .ok();
+    assert_eq!([0, 2].map(|at| (entry(at), blob(at))), before);
+    // All of it travels, and arrives the same.
+    env.sh("skopeo copy --quiet --all oci:img:all oci:there:all; skopeo copy --quiet --all oci:there:all oci-archive:a.tar:all");
+    env.umoci([
+        "import",
+        "--layout",
+        "img",
+        "--tag",
+        "back",
+        "oci-archive:a.tar:all",
+    ])
+    .ok();
+    assert_eq!(raw("back", "amd64"), raw("all", "amd64"));
+    env.sh("skopeo --override-os linux --override-arch s390x copy --quiet oci:img:all oci:one:all");
+    assert_eq!(config("one", "amd64"), "s390x\n");
+    // buildah reads the list, and makes one that we read.
+    let inspected = env.sh(
+        "export XDG_RUNTIME_DIR=$PWD; b=\"buildah --root $PWD/root --runroot $PWD/run --storage-driver vfs\"
+        $b manifest create list >/dev/null; $b manifest add --all list oci:img:all >/dev/null
+        $b manifest inspect list | jq -c '[.manifests[] | [.digest, .platform.architecture]]'
+        $b manifest push -q --all list oci:pushed:list",
+    );
+    let ours = env.umoci(["manifest", "show", "--json", "img:all"]).ok();
+    let ours: serde_json::Value = serde_json::from_str(&ours).expect("JSON");
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).expect("JSON");
+    for (at, found) in inspected.as_array().expect("list").iter().enumerate() {
+        assert_eq!(found[0], ours["manifests"][at]["digest"]);
+        assert_eq!(found[1], ours["manifests"][at]["platform"]["architecture"]);
+    }
+    assert_eq!(inspected.as_array().map(Vec::len), Some(3));
+    let pushed = env.umoci(["manifest", "show", "pushed:list"]).ok();
+    assert_eq!(pushed.lines().count(), 4, "{pushed}");
+}
