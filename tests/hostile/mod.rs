@@ -2,6 +2,7 @@
 //! Images that attack whoever unpacks them. Each case says what must happen, and shows that what lies outside of the
 //! tree is as it was. They run with `openat2` and with the walk by components, as root and as a plain user.
 
+mod archives;
 mod bombs;
 mod documents;
 mod races;
