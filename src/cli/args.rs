@@ -127,6 +127,28 @@ impl PlatformArg {
     }
 }
 
+/// `--referrers`
+#[derive(Args, Debug)]
+pub struct ReferrersArg {
+    /// copy what is attached to the images too: yes or no
+    #[arg(long, value_name = "yes|no", default_value = "yes")]
+    referrers: String,
+}
+
+impl ReferrersArg {
+    /// Whether they are copied.
+    pub fn get(&self) -> Outcome<bool> {
+        match self.referrers.as_str() {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            other => {
+                let text = format!("invalid --referrers: {other:?} (want yes or no)");
+                Err(Failure::Arguments(text))
+            }
+        }
+    }
+}
+
 /// `--format`
 #[derive(Args, Debug)]
 pub struct FormatArg {
@@ -197,9 +219,19 @@ impl LayoutArg {
         Ok(text.into())
     }
 
+    /// Whether it is given.
+    pub fn is_given(&self) -> bool {
+        self.layout.is_some()
+    }
+
     /// Opens the layout.
     pub fn open(&self) -> Outcome<Store> {
         self.lock.open(&self.get()?)
+    }
+
+    /// Opens another layout instead.
+    pub fn open_at(&self, path: &std::path::Path) -> Outcome<Store> {
+        self.lock.open(path)
     }
 
     /// As [`LayoutArg::open`], to write blobs.

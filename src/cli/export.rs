@@ -11,9 +11,11 @@ use umoci::layer::{Encoder, Limits};
 use umoci::progress::Monitor;
 use umoci::spec::{Compression, RefName};
 use umoci::store::{Store, StoreOptions};
-use umoci::transfer::{OciArchiveSink, Request, Source, StoreSink, ToOci, copy, write_docker_archive};
+use umoci::transfer::{
+    OciArchiveSink, Request, Source, StoreSink, ToOci, copy, with_referrers, write_docker_archive,
+};
 
-use super::args::{FormatArg, LayoutArg, PlatformArg, positionals};
+use super::args::{FormatArg, LayoutArg, PlatformArg, ReferrersArg, positionals};
 use super::failure::{Failure, Outcome};
 use super::place::{Archived, Place, own_name};
 use super::ui::Ui;
@@ -39,6 +41,8 @@ pub struct Export {
     tag: Vec<String>,
     #[command(flatten)]
     format: FormatArg,
+    #[command(flatten)]
+    referrers: ReferrersArg,
     /// compression of an archive: none, gzip or zstd
     #[arg(long, value_name = "value", default_value = "none")]
     compress: String,
@@ -53,6 +57,8 @@ impl Export {
         let [to] = positionals(&self.rest, ["destination"])?;
         let place = Place::parse(to, "destination")?;
         let to_oci = self.format.is_oci()?;
+        // A Docker archive has no place for them.
+        let referrers = self.referrers.get()? && !matches!(&place, Place::Archive(archive) if archive.docker);
         let compression = self.compression(&place)?;
         let name = match &place {
             Place::Layout(_, None) => None,
@@ -67,6 +73,9 @@ impl Export {
         let from = self.layout.open()?;
         let _reading = from.reading();
         let mut requests = self.requests(&from, name, to, ui)?;
+        if referrers {
+            requests = with_referrers(&from, requests)?;
+        }
         let mut converted = ToOci::new(&from);
         let source: &dyn Source = if to_oci {
             let convert = |request| converted.convert(request);

@@ -5,9 +5,11 @@ use umoci::error::Error;
 use umoci::progress::Monitor;
 use umoci::spec::RefName;
 use umoci::store::{Store, StoreOptions};
-use umoci::transfer::{Archive, DockerArchive, OciArchive, Request, Source, StoreSink, ToOci, copy};
+use umoci::transfer::{
+    Archive, DockerArchive, OciArchive, Request, Source, StoreSink, ToOci, copy, with_referrers,
+};
 
-use super::args::{FormatArg, LayoutArg, LimitArgs, PlatformArg, positionals};
+use super::args::{FormatArg, LayoutArg, LimitArgs, PlatformArg, ReferrersArg, positionals};
 use super::failure::{Failure, Outcome};
 use super::place::{Archived, Place};
 use super::ui::Ui;
@@ -33,6 +35,8 @@ pub struct Import {
     #[command(flatten)]
     format: FormatArg,
     #[command(flatten)]
+    referrers: ReferrersArg,
+    #[command(flatten)]
     limits: LimitArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
@@ -54,6 +58,7 @@ impl Import {
         let platform = platform.as_ref();
         let limits = self.limits.get()?;
         let to_oci = self.format.is_oci()?;
+        let referrers = self.referrers.get()?;
         let (source, requests): (Box<dyn Source>, _) = match place {
             Place::Layout(path, what) => {
                 let from = Store::open(&path, StoreOptions::default())
@@ -92,6 +97,11 @@ impl Import {
                 let requests = archived(&*source, &archive, platform, tag, ui)?;
                 (source, requests)
             }
+        };
+        let requests = if referrers {
+            with_referrers(&*source, requests)?
+        } else {
+            requests
         };
         self.copy(&*source, requests, to_oci, ui)
     }

@@ -3,6 +3,7 @@
 
 mod args;
 mod argv;
+mod attach;
 mod blob;
 mod config;
 mod du;
@@ -99,6 +100,8 @@ enum Command {
     Export(export::Export),
     #[command(subcommand)]
     Blob(blob::Blob),
+    Attach(attach::Attach),
+    Detach(attach::Detach),
     Referrers(referrers::Referrers),
     Du(du::Du),
     Fsck(fsck::Fsck),
@@ -235,6 +238,8 @@ impl Cli {
             Command::Import(command) => command.run(&ui),
             Command::Export(command) => command.run(&ui),
             Command::Blob(command) => command.run(&ui),
+            Command::Attach(command) => command.run(&ui),
+            Command::Detach(command) => command.run(&ui),
             Command::Referrers(command) => command.run(&ui),
             Command::Du(command) => command.run(&ui),
             Command::Fsck(command) => command.run(&ui),

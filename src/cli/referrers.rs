@@ -4,20 +4,23 @@
 use serde::Serialize;
 use umoci::spec::{Descriptor, MediaType};
 
-use super::args::{LayoutArg, blob, positionals};
+use super::args::{ImageRef, LayoutArg, PlatformArg, blob, positionals};
+use super::attach::subject;
 use super::failure::{Outcome, one_line};
 use super::table::{Table, human_size};
 use super::ui::Ui;
 
-/// lists what is about a blob: signatures, SBOMs and the like
+/// lists what is about an image: signatures, SBOMs and the like
 ///
-/// Prints the manifests whose subject is the blob with <digest>, which may be cut to 7 or more hex digits. With --json the list is an
-/// image index, as a registry answers.
+/// Prints the manifests whose subject is an image or image index, or the blob with <digest>, which may be cut to 7 or more hex
+/// digits, by type. With --json the list is an image index, as a registry answers.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path> <digest>")]
+#[command(override_usage = "<image-path>[:<tag>] | --layout <image-path> <digest>")]
 pub struct Referrers {
     #[command(flatten)]
     layout: LayoutArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     /// only those of this artifact type
     #[arg(long = "artifact-type", value_name = "type")]
     artifact_type: Option<String>,
@@ -39,13 +42,21 @@ struct Index {
 impl Referrers {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [digest] = positionals(&self.rest, ["digest"])?;
-        let store = self.layout.open()?;
-        // The subject of a referrer need not be there.
-        let digest = match digest.parse() {
-            Ok(digest) => digest,
-            Err(_) => blob(&store, digest)?,
+        let platform = self.platform.get()?;
+        let [word] = positionals(&self.rest, ["image"])?;
+        let (store, digest) = if self.layout.is_given() {
+            let store = self.layout.open()?;
+            // The subject of a referrer need not be there.
+            let digest = match word.parse() {
+                Ok(digest) => digest,
+                Err(_) => blob(&store, word)?,
+            };
+            (store, digest)
+        } else {
+            let image = ImageRef::parse(word, "image")?;
+            let store = self.layout.open_at(&image.layout)?;
+            let digest = subject(&store, &image, platform.as_ref())?.digest;
+            (store, digest)
         };
         let mut found = store.referrers(&digest)?;
         if let Some(wanted) = &self.artifact_type {

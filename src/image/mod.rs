@@ -38,12 +38,14 @@
 //! # Ok::<(), umoci::error::Error>(())
 //! ```
 
+mod artifact;
 mod edit;
 mod index_edit;
 mod select;
 mod stat;
 pub mod time;
 
+pub use artifact::Artifact;
 pub use edit::{Edit, NewLayer};
 pub use index_edit::{IndexEdit, IndexPart, Which};
 pub use select::{ReadDocument, Resolved, Target, pick, resolve, resolve_one, resolve_root};

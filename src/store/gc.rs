@@ -12,7 +12,7 @@ use super::Store;
 use super::reflog::is_older;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Damaged, Index, Tables};
+use crate::index::{Damaged, Edge, Index, Mention, Tables};
 use crate::layout::{Entry, LayoutLock, LockMode};
 use crate::progress::{Monitor, Silent};
 use crate::spec::RefName;
@@ -151,24 +151,24 @@ impl Store {
         } else {
             self.index_or_memory(monitor)?
         };
-        let refs = self.refs_to_drop(opts)?;
-        let plan = |index: &Index| -> Result<BTreeMap<Digest, u64>> {
+        let mut refs = self.refs_to_drop(opts)?;
+        let plan = |index: &Index, refs: &mut DropRefs| -> Result<BTreeMap<Digest, u64>> {
             let damaged = index.sync(&self.layout, monitor)?;
             index.suppose(|tables| {
                 Self::refuse_damage(tables, damaged, monitor)?;
                 if !refs.is_empty() {
                     tables.drop_entries(refs.drops())?;
                 }
-                self.garbage(tables, opts)
+                self.with_referrers(tables, opts, refs)
             })
         };
-        let remove = match plan(&index) {
+        let remove = match plan(&index, &mut refs) {
             // A database that contradicts itself is not mended but made anew from the layout.
             Err(err) if err.to_string().contains("index database") => {
                 drop(index);
                 monitor.warn(format_args!("{err}; going on with a new one in memory"));
                 index = Index::in_memory()?;
-                plan(&index)?
+                plan(&index, &mut refs)?
             }
             result => result?,
         };
@@ -248,6 +248,45 @@ impl Store {
         self.expire_reflog(settings.reflog_expire, settings.reflog_keep)?;
         self.layout.clean_temporary(monitor)?;
         Ok(report)
+    }
+
+    /// What can go, and with it what is about that and stands in `index.json` without a name: such an entry keeps it from
+    /// other programs, and is no ref of its own.
+    fn with_referrers(
+        &self,
+        tables: &mut Tables<'_>,
+        opts: &GcOptions,
+        refs: &mut DropRefs,
+    ) -> Result<BTreeMap<Digest, u64>> {
+        let asked: HashSet<Digest> = refs.untagged.iter().copied().collect();
+        loop {
+            let gone = self.garbage(tables, opts)?;
+            let mut about = DropRefs::default();
+            for digest in gone.keys() {
+                if tables.is_document(digest)? {
+                    for mention in tables.mentions(digest)? {
+                        if let Mention::Document(Edge::Subject, referrer) = mention
+                            && !gone.contains_key(&referrer)
+                            && !refs.untagged.contains(&referrer)
+                            && tables
+                                .mentions(&referrer)?
+                                .iter()
+                                .any(|m| matches!(m, Mention::Ref { name: None, .. }))
+                        {
+                            about.untagged.push(referrer);
+                        }
+                    }
+                }
+            }
+            if about.is_empty() {
+                // What something else keeps keeps its entry too.
+                refs.untagged
+                    .retain(|digest| asked.contains(digest) || gone.contains_key(digest));
+                return Ok(gone);
+            }
+            tables.drop_entries(about.drops())?;
+            refs.untagged.append(&mut about.untagged);
+        }
     }
 
     /// A damaged document that something needs stops a collection.

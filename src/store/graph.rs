@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{GcOptions, MAX_DOCUMENT, Store};
+use super::{GcOptions, Store};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Edge, Index, IndexStatus, KnownBlob, Mention, Tables};
 use crate::progress::{Monitor, Silent};
-use crate::spec::{Descriptor, ImageIndex, Manifest, MediaType, json};
+use crate::spec::MediaType;
 
 /// So many blobs are asked for at a time.
 const BATCH: usize = 8192;
@@ -109,7 +109,7 @@ const COUNTED: u32 = u32::MAX - 1;
 
 impl Store {
     /// Runs `work` on an index that has caught up with the layout.
-    fn with_index<T>(
+    pub(super) fn with_index<T>(
         &self,
         monitor: &dyn Monitor,
         work: impl FnOnce(&mut Tables<'_>) -> Result<T>,
@@ -197,47 +197,6 @@ impl Store {
         })
     }
 
-    /// The manifests and indexes whose subject is `digest`, as descriptors with artifact type and annotations, in the
-    /// order of digests. Spec: distribution-spec, listing referrers.
-    pub fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
-        let mut found = self.with_index(&Silent, |tables| {
-            let mut out = Vec::new();
-            for mention in tables.mentions(digest)? {
-                if let Mention::Document(Edge::Subject, referrer) = mention
-                    && let Some(size) = tables.size(&referrer)?
-                {
-                    out.push((referrer, size));
-                }
-            }
-            Ok(out)
-        })?;
-        found.sort_unstable();
-        let describe = |(digest, size): &(Digest, u64)| self.describe_referrer(digest, *size);
-        found.iter().map(describe).collect()
-    }
-
-    fn describe_referrer(&self, digest: &Digest, size: u64) -> Result<Descriptor> {
-        let plain = Descriptor::new(String::new(), *digest, size);
-        let bytes = self.layout.read_blob(&plain, MAX_DOCUMENT)?;
-        let context = || format!("read referrer {digest}");
-        let value: serde_json::Value = json::parse(&bytes).context(context)?;
-        let mut out = plain;
-        if value.get("manifests").is_some() {
-            let index: ImageIndex = json::parse(&bytes).context(context)?;
-            out.media_type = or_else(index.media_type, MediaType::INDEX);
-            out.artifact_type = index.artifact_type;
-            out.annotations = index.annotations;
-        } else {
-            let manifest: Manifest = json::parse(&bytes).context(context)?;
-            out.media_type = or_else(manifest.media_type, MediaType::MANIFEST);
-            // An artifact without a type of its own is of the type of its config.
-            let config = manifest.config.media_type.as_str().to_owned();
-            out.artifact_type = manifest.artifact_type.or(Some(config));
-            out.annotations = manifest.annotations;
-        }
-        Ok(out)
-    }
-
     /// What each image holds alone and shares, and what a collection would free.
     pub fn usage(&self, monitor: &dyn Monitor) -> Result<Usage> {
         let mut roots = Vec::new();
@@ -321,14 +280,6 @@ impl Store {
         let differences = index.differences(&fresh)?;
         index.replaced_by(fresh, &self.layout, monitor)?;
         Ok(differences)
-    }
-}
-
-fn or_else(given: MediaType, default: &str) -> MediaType {
-    if given.as_str().is_empty() {
-        MediaType::new(default.to_owned())
-    } else {
-        given
     }
 }
 

@@ -15,6 +15,7 @@ mod lease;
 mod model;
 #[cfg(test)]
 mod power_loss;
+mod referrers;
 mod reflog;
 mod refs;
 mod settings;
@@ -29,6 +30,7 @@ pub use gc::{GcOptions, GcPlan, GcReport, Keep};
 pub use graph::{BlobEntry, BlobInfo, ImageUsage, Usage};
 pub use identify::{Evidence, Verdict};
 pub use lease::Lease;
+pub use referrers::referrers_tag;
 pub use reflog::RefChange;
 pub use refs::RefEntry;
 pub use settings::{Settings, format_duration, parse_duration};

@@ -5,6 +5,7 @@
 //! needs is in the sink before the document, and all of it before the tag, so that an interrupted copy leaves no tag
 //! and its rerun goes on where it stopped.
 
+mod about;
 mod archive;
 mod convert;
 mod docker_archive;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
+pub use about::with_referrers;
 pub use archive::Archive;
 pub use convert::ToOci;
 pub use docker_archive::{DockerArchive, write_docker_archive};

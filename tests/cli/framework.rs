@@ -3,7 +3,7 @@
 
 use crate::support::{Env, Image};
 
-const COMMANDS: [&str; 51] = [
+const COMMANDS: [&str; 53] = [
     "config",
     "insert",
     "raw",
@@ -41,6 +41,8 @@ const COMMANDS: [&str; 51] = [
     "blob show",
     "blob cat",
     "blob add",
+    "attach",
+    "detach",
     "referrers",
     "du",
     "fsck",

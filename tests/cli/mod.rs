@@ -3,6 +3,7 @@
 
 mod add_layer;
 mod archive;
+mod attach;
 mod blob;
 mod config;
 mod docker;

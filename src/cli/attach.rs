@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci attach` and `umoci detach`: what is said of an image.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use umoci::digest::{Digest, DigestPrefix};
+use umoci::error::{Error, ErrorKind, ResultExt};
+use umoci::image::{Artifact, resolve_one, resolve_root};
+use umoci::progress::Monitor;
+use umoci::spec::Descriptor;
+use umoci::store::{Store, Txn};
+
+use super::args::{AlgorithmArg, ImageRef, LockArg, PlatformArg, annotations};
+use super::failure::{Failure, Outcome};
+use super::ui::Ui;
+
+/// Annotation for the name of a file. Spec: image-spec, annotations.
+const TITLE: &str = "org.opencontainers.image.title";
+
+/// Annotation for the time at which something was made. Spec: image-spec, annotations.
+const CREATED: &str = "org.opencontainers.image.created";
+
+/// The image that something is about.
+pub fn subject(
+    store: &Store,
+    image: &ImageRef,
+    platform: Option<&umoci::spec::Platform>,
+) -> Outcome<Descriptor> {
+    if platform.is_none() {
+        return Ok(resolve_root(store, &image.target)?);
+    }
+    let walk = resolve_one(store, &image.target, platform)?;
+    let none = || Error::new(ErrorKind::NotFound, format!("no image at {}", image.target));
+    Ok(walk.into_iter().next_back().ok_or_else(none)?)
+}
+
+/// attaches files to an image: a signature, an SBOM, an attestation
+///
+/// Makes an artifact of the files, about an image or image index, and prints its digest. A file may have its media type behind
+/// a colon: sbom.json:application/spdx+json. What is attached is kept as long as the image, is listed by umoci referrers,
+/// and travels with the image when that is copied.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--to <image-path>[:<tag>] --artifact-type <type> [<file>[:<media-type>]...]")]
+pub struct Attach {
+    /// image that the artifact is about
+    #[arg(long, value_name = "image")]
+    to: Option<String>,
+    #[command(flatten)]
+    platform: PlatformArg,
+    /// what kind of artifact it is: a media type, such as application/spdx+json
+    #[arg(long = "artifact-type", value_name = "type")]
+    artifact_type: Option<String>,
+    /// annotation NAME=VALUE of the artifact; may be given more than once
+    #[arg(long, value_name = "value")]
+    annotation: Vec<String>,
+    #[command(flatten)]
+    algorithm: AlgorithmArg,
+    #[command(flatten)]
+    lock: LockArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Attach {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let missing = |option: &str| Failure::Arguments(format!("missing mandatory argument: {option}"));
+        let to = self.to.as_deref().ok_or_else(|| missing("--to"))?;
+        let image = ImageRef::parse(to, "--to")?;
+        let artifact_type = self
+            .artifact_type
+            .clone()
+            .ok_or_else(|| missing("--artifact-type"))?;
+        let platform = self.platform.get()?;
+        let mut annotations = annotations(&self.annotation)?;
+        annotations.entry(CREATED.to_owned()).or_insert(super::now()?);
+        let store = self.lock.open_with(&image.layout, self.algorithm.get()?)?;
+        let mut txn = store.begin("attach")?;
+        let subject = subject(&store, &image, platform.as_ref())?;
+        let artifact = Artifact {
+            artifact_type,
+            layers: self
+                .rest
+                .iter()
+                .map(|file| add(&mut txn, file))
+                .collect::<Outcome<_>>()?,
+            annotations,
+        };
+        let attached = artifact
+            .attach(&mut txn, &subject)
+            .map_err(|e| e.context("invalid --artifact-type"))?;
+        txn.commit()?;
+        ui.info(format_args!("attached {} to {}", attached.digest, subject.digest));
+        ui.print(format!("{}\n", attached.digest).as_bytes())
+    }
+}
+
+/// Stores a file as a blob.
+fn add(txn: &mut Txn<'_>, word: &str) -> Outcome<Descriptor> {
+    let (file, media_type) = match word.rsplit_once(':') {
+        Some((file, media_type)) if media_type.contains('/') && !Path::new(word).exists() => {
+            (file, media_type)
+        }
+        _ => (word, "application/octet-stream"),
+    };
+    let mut from = File::open(file).map_err(|e| Error::from(e).context(format!("open {file}")))?;
+    let mut writer = txn.write_blob()?;
+    io::copy(&mut from, &mut writer).context(|| format!("read {file}"))?;
+    let stored = writer.finish()?;
+    let mut descriptor = Descriptor::new(media_type, stored.digest, stored.size);
+    let name = Path::new(file)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    descriptor.annotations.insert(TITLE.to_owned(), name);
+    txn.add(&descriptor)?;
+    Ok(descriptor)
+}
+
+/// removes what is attached to an image
+///
+/// Removes an artifact by its digest, of which 7 hex digits are enough, or all of a type. Its blobs stay until umoci gc is
+/// run. What a tag or an index leads to is not removed.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "<image-path>[:<tag>] (<digest>... | --artifact-type <type> | --all)")]
+pub struct Detach {
+    #[command(flatten)]
+    platform: PlatformArg,
+    /// all of this artifact type
+    #[arg(long = "artifact-type", value_name = "type")]
+    artifact_type: Option<String>,
+    /// all that is attached
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    lock: LockArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Detach {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let usage = || Failure::Arguments("give an image, and digests, --artifact-type or --all".to_owned());
+        let (image, digests) = self.rest.split_first().ok_or_else(usage)?;
+        let ways = [!digests.is_empty(), self.artifact_type.is_some(), self.all];
+        if ways.iter().filter(|way| **way).count() != 1 {
+            return Err(usage());
+        }
+        let image = ImageRef::parse(image, "image")?;
+        let platform = self.platform.get()?;
+        let store = self.lock.open(&image.layout)?;
+        let subject = subject(&store, &image, platform.as_ref())?;
+        let mut found = store.referrers(&subject.digest)?;
+        if let Some(wanted) = &self.artifact_type {
+            found.retain(|one| one.artifact_type.as_ref() == Some(wanted));
+        }
+        let mut gone: Vec<Digest> = Vec::new();
+        for digest in digests {
+            let prefix: DigestPrefix = digest.parse()?;
+            let named: Vec<Digest> = found
+                .iter()
+                .map(|one| one.digest)
+                .filter(|d| prefix.matches(d))
+                .collect();
+            let [one] = named.as_slice() else {
+                let text = format!(
+                    "{} of what is attached to {} begin with {digest}",
+                    named.len(),
+                    image.target
+                );
+                return Err(Error::new(ErrorKind::NotFound, text).into());
+            };
+            gone.push(*one);
+        }
+        if digests.is_empty() {
+            gone.extend(found.iter().map(|one| one.digest));
+        }
+        for digest in &gone {
+            store.detach(digest)?;
+            ui.info(format_args!("detached {digest}"));
+        }
+        let gone: Vec<String> = gone.iter().map(|digest| format!("{digest}\n")).collect();
+        ui.print(gone.concat().as_bytes())
+    }
+}

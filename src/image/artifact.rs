@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Artifacts: manifests of anything, such as what is said of an image. Spec: image-spec, manifest, guidelines for artifact
+//! usage.
+
+use std::io::Write;
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{Annotations, Descriptor, Manifest, MediaType, json};
+use crate::store::Txn;
+
+/// An artifact that is to be made.
+#[derive(Clone, Debug, Default)]
+pub struct Artifact {
+    /// What kind of artifact it is: a media type, such as `application/spdx+json`.
+    pub artifact_type: String,
+    /// Its content, blobs that are in the store.
+    pub layers: Vec<Descriptor>,
+    /// Annotations of its manifest.
+    pub annotations: Annotations,
+}
+
+/// The empty JSON document, with its content. Spec: image-spec, manifest, guidance for an empty descriptor.
+fn empty() -> Descriptor {
+    Descriptor {
+        data: Some("e30=".to_owned()),
+        ..Descriptor::new(MediaType::EMPTY, Digest::sha256(b"{}"), 2)
+    }
+}
+
+impl Artifact {
+    /// Writes it as a manifest about `subject`, and lists that in `index.json` without a name when the transaction is
+    /// committed: other programs keep it, and ours keeps it as long as its subject.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the artifact type is no media type.
+    pub fn attach(self, txn: &mut Txn<'_>, subject: &Descriptor) -> Result<Descriptor> {
+        check_media_type(&self.artifact_type)?;
+        let mut blob = txn.write_blob_as(Algorithm::Sha256)?;
+        blob.write_all(b"{}")?;
+        blob.finish()?;
+        txn.add(&empty())?;
+        let mut layers = self.layers;
+        if layers.is_empty() {
+            layers.push(empty());
+        }
+        let mut manifest = Manifest::new(empty(), layers);
+        manifest.artifact_type = Some(self.artifact_type.clone());
+        manifest.subject = Some(Descriptor::new(
+            subject.media_type.clone(),
+            subject.digest,
+            subject.size,
+        ));
+        manifest.annotations = self.annotations;
+        let descriptor = Descriptor {
+            artifact_type: Some(self.artifact_type),
+            annotations: manifest.annotations.clone(),
+            ..txn.put(&json::to_bytes(&manifest)?, MediaType::MANIFEST)?
+        };
+        txn.list(descriptor.clone());
+        Ok(descriptor)
+    }
+}
+
+/// Refuses what is no media type. Spec: RFC 6838, section 4.2.
+fn check_media_type(text: &str) -> Result<()> {
+    let is_name = |name: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c);
+        (1..=127).contains(&name.len())
+            && name.chars().all(is_plain)
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    match text.split_once('/') {
+        Some((kind, name)) if is_name(kind) && is_name(name) => Ok(()),
+        _ => {
+            let text = format!("{text:?} is no media type, such as application/spdx+json");
+            Err(Error::new(ErrorKind::Invalid, text))
+        }
+    }
+}
