@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A path below the root of a file-system tree, as bytes, in its one clean form. The root itself is empty.
@@ -133,6 +134,19 @@ impl fmt::Debug for TreePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
+}
+
+/// What stands for a path where there are millions: a part of its BLAKE3 digest.
+pub type PathHash = [u8; 16];
+
+/// The hash of a path.
+pub fn hash_path(path: &TreePath) -> PathHash {
+    let mut out = PathHash::default();
+    let digest = Digest::of(Algorithm::Blake3, path.as_bytes());
+    out.iter_mut()
+        .zip(digest.as_bytes())
+        .for_each(|(to, from)| *to = *from);
+    out
 }
 
 /// A point in time, in seconds and nanoseconds since 1970 UTC. `nsec` is below 10⁹ and counts forward also for

@@ -13,8 +13,8 @@ use super::stat_cache::StatCache;
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{PendingFile, Root};
-use crate::mtree::{Header, Keyword, Keywords, Mtree, MtreeWriter, PathHash, line};
-use crate::node::{ChangeKind, Inode, NodeKind, TreePath};
+use crate::mtree::{Header, Keyword, Keywords, Mtree, MtreeWriter, line};
+use crate::node::{ChangeKind, Inode, NodeKind, PathHash, TreePath};
 use crate::progress::{Counter, Monitor, Task};
 use crate::rootfs::{Changes, FileDigests, Seen, survey};
 

@@ -17,8 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::PendingFile;
-use crate::mtree::{PathHash, hash_path};
-use crate::node::{Inode, NodeKind, Time, TreePath};
+use crate::node::{Inode, NodeKind, PathHash, Time, TreePath, hash_path};
 
 const MAGIC: &[u8] = b"umoci-stat-3\n";
 const HASH: usize = 16;

@@ -18,9 +18,6 @@ pub use format::{Header, MtreeWriter, line};
 pub use keyword::{Keyword, Keywords};
 pub use parse::Mtree;
 
-use crate::digest::{Algorithm, Digest};
-use crate::node::TreePath;
-
 /// Text that can be read anywhere, by many threads at a time.
 pub trait Text: Sync {
     /// Reads some bytes that begin at `offset`; none only at the end.
@@ -53,19 +50,6 @@ impl Text for &[u8] {
         let rest = usize::try_from(offset).ok().and_then(|at| self.get(at..));
         io::Read::read(&mut rest.unwrap_or_default(), buf)
     }
-}
-
-/// What stands for a path where there are millions: a part of its BLAKE3 digest.
-pub type PathHash = [u8; 16];
-
-/// The hash of a path.
-pub fn hash_path(path: &TreePath) -> PathHash {
-    let mut out = PathHash::default();
-    let digest = Digest::of(Algorithm::Blake3, path.as_bytes());
-    out.iter_mut()
-        .zip(digest.as_bytes())
-        .for_each(|(to, from)| *to = *from);
-    out
 }
 
 /// The words of a line as pairs.

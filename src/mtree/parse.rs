@@ -6,9 +6,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Keyword, Keywords, PathHash, Text, hash_path, pairs, vis};
+use super::{Keyword, Keywords, Text, pairs, vis};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::node::TreePath;
+use crate::node::{PathHash, TreePath, hash_path};
 
 /// A manifest whose text stays where it is; only where each path's line is found is held.
 pub struct Mtree<T> {
