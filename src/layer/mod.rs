@@ -7,6 +7,7 @@
 mod compress;
 mod decode;
 mod limits;
+mod merge;
 mod pax;
 mod read;
 mod write;
@@ -14,6 +15,7 @@ mod write;
 pub use compress::Encoder;
 pub use decode::LayerStream;
 pub use limits::Limits;
+pub use merge::Merge;
 pub use read::LayerReader;
 pub use write::LayerWriter;
 

@@ -29,6 +29,18 @@ pub struct LayerReader<R> {
     /// Bytes of holes of sparse files so far.
     holes: u64,
     ended: bool,
+    head: Option<Head>,
+}
+
+/// The header of the entry last returned, as it stands in the archive.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    /// All its blocks but global headers, which speak of other entries too.
+    pub blocks: Vec<u8>,
+    /// Where in `blocks` the header proper begins; extended headers stand before it.
+    pub main: usize,
+    /// What the extended headers say, in the words of PAX.
+    pub records: Records,
 }
 
 #[derive(Debug)]
@@ -82,7 +94,21 @@ impl<R: Read> LayerReader<R> {
             read: 0,
             holes: 0,
             ended: false,
+            head: None,
         }
+    }
+
+    /// As [`LayerReader::new`], for entries that are written again: [`LayerReader::take_head`] has their headers.
+    pub(super) fn recording(tar: R, limits: Limits) -> Self {
+        Self {
+            head: Some(Head::default()),
+            ..Self::new(tar, limits)
+        }
+    }
+
+    /// The header of the entry last returned, if headers are recorded.
+    pub(super) fn take_head(&mut self) -> Head {
+        self.head.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Goes to the next entry, over what is left of the last one; `None` at the end of the archive.
@@ -92,8 +118,16 @@ impl<R: Read> LayerReader<R> {
     /// [`ErrorKind::UnsafePath`] for a whiteout of `.` or `..`, [`ErrorKind::Unsupported`] for an unknown type.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         let mut extended = Extended::default();
+        if let Some(head) = &mut self.head {
+            *head = Head::default();
+        }
         loop {
             self.skip_rest()?;
+            if let Some(head) = &mut self.head {
+                head.blocks
+                    .resize(head.blocks.len().next_multiple_of(BLOCK as usize), 0);
+                head.main = head.blocks.len();
+            }
             let Some(header) = self.header()? else {
                 self.ended = true;
                 return Ok(None);
@@ -109,8 +143,27 @@ impl<R: Read> LayerReader<R> {
                 EntryType::GNULongName => extended.long_name = Some(self.long(size, &mut extended)?),
                 EntryType::GNULongLink => extended.long_link = Some(self.long(size, &mut extended)?),
                 // A global header speaks of all entries; nothing that it may say matters for an image.
-                EntryType::XGlobalHeader => self.expect(size),
-                _ => return self.entry(&header, size, &extended).map(Some),
+                EntryType::XGlobalHeader => {
+                    self.expect(size);
+                    if let Some(head) = &mut self.head {
+                        head.blocks.truncate(head.main);
+                    }
+                }
+                _ => {
+                    let entry = self.entry(&header, size, &extended)?;
+                    if let Some(head) = &mut self.head {
+                        let long = [
+                            (&b"path"[..], extended.long_name),
+                            (b"linkpath", extended.long_link),
+                        ];
+                        head.records = long
+                            .into_iter()
+                            .filter_map(|(key, value)| Some((key.to_vec(), value?)))
+                            .chain(extended.records)
+                            .collect();
+                    }
+                    return Ok(Some(entry));
+                }
             }
         }
     }
@@ -169,6 +222,15 @@ impl<R: Read> LayerReader<R> {
         Ok(())
     }
 
+    /// Writes what is left of an entry, as it stands in the archive, and pads it to whole blocks.
+    pub(super) fn copy_rest(&mut self, out: &mut impl io::Write) -> Result<()> {
+        // The bytes of a sparse file are copied, not its holes.
+        self.sparse = None;
+        let padding = self.padding as usize;
+        io::copy(self, out)?;
+        Ok(out.write_all(&[0; BLOCK as usize][..padding])?)
+    }
+
     /// Reads over `n` bytes, or as many as there are; returns how many.
     fn skip(&mut self, n: u64) -> Result<u64> {
         let mut buffer = [0; 16 * 1024];
@@ -208,7 +270,14 @@ impl<R: Read> LayerReader<R> {
             filled += n;
         }
         self.count(filled)?;
+        self.record(block);
         Ok(true)
+    }
+
+    fn record(&mut self, bytes: &[u8]) {
+        if let Some(head) = &mut self.head {
+            head.blocks.extend_from_slice(bytes);
+        }
     }
 
     fn header(&mut self) -> Result<Option<Header>> {
@@ -249,6 +318,7 @@ impl<R: Read> LayerReader<R> {
                 e.into()
             }
         })?;
+        self.record(&data);
         Ok(data)
     }
 

@@ -3,7 +3,8 @@
 
 use std::io::{Read, Write};
 
-use super::{OPAQUE, WHITEOUT_PREFIX, pax};
+use super::read::Head;
+use super::{LayerReader, OPAQUE, WHITEOUT_PREFIX, pax};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::{Node, NodeKind, TreePath};
 
@@ -124,6 +125,45 @@ impl<W: Write> LayerWriter<W> {
         self.header(&Fields::empty(path.as_bytes(), b'0'), &path)
     }
 
+    /// Writes the header of an entry as it stood in its archive.
+    pub(super) fn copy_head(&mut self, head: &Head) -> Result<()> {
+        self.inner.write_all(&head.blocks).context(|| "write layer")
+    }
+
+    /// Writes the header of an entry under another name and, if it is a hard link, with this target; all else stays.
+    pub(super) fn copy_head_as(
+        &mut self,
+        head: &Head,
+        path: &TreePath,
+        target: Option<&TreePath>,
+        dir: bool,
+    ) -> Result<()> {
+        let name = self.name(path, dir)?;
+        let mut records: Vec<(&[u8], &[u8])> = Vec::new();
+        for (key, value) in &head.records {
+            let value = match (key.as_slice(), target) {
+                (b"path", _) | (b"linkpath", Some(_)) => continue,
+                (b"GNU.sparse.name", _) => &name,
+                _ => value,
+            };
+            records.push((key, value));
+        }
+        records.push((b"path", &name));
+        records.extend(target.map(|target| (&b"linkpath"[..], target.as_bytes())));
+        let (main, rest) = head.blocks[head.main..].split_at(BLOCK);
+        let mut main: [u8; BLOCK] = main.try_into().unwrap_or([0; BLOCK]);
+        self.extended(&name, &records)?;
+        main[..100].fill(0);
+        put(&mut main[..100], &ascii(&name));
+        self.write_summed(&mut main)?;
+        self.inner.write_all(rest).context(|| "write layer")
+    }
+
+    /// Writes what is left of the present entry of `from`, as it stands there.
+    pub(super) fn copy_rest<R: Read>(&mut self, from: &mut LayerReader<R>) -> Result<()> {
+        from.copy_rest(&mut self.inner)
+    }
+
     /// Ends the archive.
     pub fn finish(mut self) -> Result<W> {
         self.inner.write_all(&[0; 2 * BLOCK]).context(|| "write layer")?;
@@ -209,12 +249,19 @@ impl<W: Write> LayerWriter<W> {
             let (prefix, name) = split.unwrap_or((b"", fields.name));
             return self.block(fields, name, prefix);
         }
+        let records: Vec<(&[u8], &[u8])> = records.iter().map(|(k, v)| (&k[..], &v[..])).collect();
+        self.extended(fields.name, &records)?;
+        self.block(fields, fields.name, b"")
+    }
+
+    /// Writes an extended header for the entry called `name`.
+    fn extended(&mut self, name: &[u8], records: &[(&[u8], &[u8])]) -> Result<()> {
         let mut data = Vec::new();
-        for (key, value) in &records {
+        for (key, value) in records {
             pax::write(&mut data, key, value);
         }
         let mut block = [0; BLOCK];
-        put(&mut block[..100], &pax_name(fields.name));
+        put(&mut block[..100], &pax_name(name));
         octal(&mut block[100..108], 0);
         octal(&mut block[108..116], 0);
         octal(&mut block[116..124], 0);
@@ -223,8 +270,7 @@ impl<W: Write> LayerWriter<W> {
         block[156] = b'x';
         self.write_block(&mut block)?;
         data.resize(data.len().next_multiple_of(BLOCK), 0);
-        self.inner.write_all(&data).context(|| "write layer")?;
-        self.block(fields, fields.name, b"")
+        self.inner.write_all(&data).context(|| "write layer")
     }
 
     fn block(&mut self, fields: &Fields<'_>, name: &[u8], prefix: &[u8]) -> Result<()> {
@@ -245,6 +291,10 @@ impl<W: Write> LayerWriter<W> {
 
     fn write_block(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {
         block[257..265].copy_from_slice(b"ustar\x0000");
+        self.write_summed(block)
+    }
+
+    fn write_summed(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {
         block[148..156].fill(b' ');
         let sum: u32 = block.iter().map(|&c| u32::from(c)).sum();
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());

@@ -15,7 +15,7 @@ use umoci::rootfs::{ExtractOptions, Extractor};
 use crate::support::Tar;
 
 /// Applies archives to a new directory, as the user who runs the tests.
-fn apply(layers: &[Vec<u8>], resolver: Resolver) -> (tempfile::TempDir, Result<()>) {
+pub(super) fn apply(layers: &[Vec<u8>], resolver: Resolver) -> (tempfile::TempDir, Result<()>) {
     let dir = tempfile::tempdir().expect("dir");
     let result = (|| {
         let root = Root::open(dir.path())?.with_resolver(resolver);
@@ -30,7 +30,7 @@ fn apply(layers: &[Vec<u8>], resolver: Resolver) -> (tempfile::TempDir, Result<(
 
 /// Paths below `base`: `d/`, `file=content`, `link->target`, `fifo|`; a name of a file that was listed before as
 /// `other==first`.
-fn listing(base: &Path) -> Vec<String> {
+pub(super) fn listing(base: &Path) -> Vec<String> {
     let mut names: Vec<PathBuf> = Vec::new();
     let mut stack = vec![base.to_owned()];
     while let Some(dir) = stack.pop() {

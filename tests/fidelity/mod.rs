@@ -4,5 +4,6 @@
 mod dialects;
 mod faults;
 mod layers;
+mod merge;
 mod model;
 mod trees;

@@ -97,6 +97,11 @@ impl Tar {
         })
     }
 
+    /// The entries so far, without an end.
+    pub fn plain(&self) -> Vec<u8> {
+        self.0.clone()
+    }
+
     /// The whole archive.
     pub fn end(self) -> Vec<u8> {
         self.raw(&[0; 1024]).0
