@@ -353,14 +353,25 @@ pub struct HistoryArgs {
 impl HistoryArgs {
     /// The history entry that is asked for; `None` with `--no-history`.
     pub fn get(&self, created_by: &str, author: &str) -> Outcome<Option<umoci::spec::History>> {
+        self.get_at(created_by, author, None)
+    }
+
+    /// As [`HistoryArgs::get`], with this time if no other is asked for, and not the present one.
+    pub fn get_at(
+        &self,
+        created_by: &str,
+        author: &str,
+        time: Option<String>,
+    ) -> Outcome<Option<umoci::spec::History>> {
         if self.no_history {
             return Ok(None);
         }
-        let created = match &self.created {
-            Some(text) => {
+        let created = match (&self.created, time) {
+            (Some(text), _) => {
                 umoci::image::time::parse(text).map_err(|e| e.context("parsing --history.created"))?
             }
-            None => super::now()?,
+            (None, Some(time)) => time,
+            (None, None) => super::now()?,
         };
         Ok(Some(umoci::spec::History {
             created: Some(created),

@@ -108,15 +108,13 @@ fn add(txn: &mut Txn<'_>, word: &str) -> Outcome<Descriptor> {
     let mut from = File::open(file).map_err(|e| Error::from(e).context(format!("open {file}")))?;
     let mut writer = txn.write_blob()?;
     io::copy(&mut from, &mut writer).context(|| format!("read {file}"))?;
-    let stored = writer.finish()?;
-    let mut descriptor = Descriptor::new(media_type, stored.digest, stored.size);
+    let mut descriptor = txn.finish_blob(writer, media_type.into())?;
     let name = Path::new(file)
         .file_name()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
     descriptor.annotations.insert(TITLE.to_owned(), name);
-    txn.add(&descriptor)?;
     Ok(descriptor)
 }
 

@@ -30,6 +30,7 @@ mod refs;
 mod remove;
 mod repack;
 mod settings;
+mod squash;
 mod stat;
 mod table;
 mod tag;
@@ -109,6 +110,8 @@ enum Command {
     Index(index::Index),
     #[command(subcommand)]
     Layer(layer::Layer),
+    Squash(squash::Squash),
+    Rebase(squash::Rebase),
     #[command(subcommand)]
     Lease(lease::Lease),
     Settings(settings::Settings),
@@ -244,6 +247,8 @@ impl Cli {
             Command::Du(command) => command.run(&ui),
             Command::Fsck(command) => command.run(&ui),
             Command::Index(command) => command.run(&ui),
+            Command::Squash(command) => command.run(&ui),
+            Command::Rebase(command) => command.run(&ui),
             Command::Layer(command) => command.run(&ui),
             Command::Lease(command) => command.run(&ui),
             Command::Settings(command) => command.run(&ui),

@@ -21,6 +21,9 @@ use crate::store::Txn;
 /// Size of the buffer between the tar writer and what hashes and compresses it.
 const BUFFER: usize = 256 * 1024;
 
+/// Annotation for the manifest that an image was built on. Spec: image-spec, annotations.
+const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+
 /// A tar up to this size is looked up before it is compressed, in bytes.
 const HELD: usize = 16 << 20;
 
@@ -71,7 +74,7 @@ impl NewLayer {
         tar: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<Self> {
         let sink = Sink {
-            txn,
+            txn: &mut *txn,
             compression,
             held: Vec::new(),
             encoder: None,
@@ -91,7 +94,6 @@ impl NewLayer {
                 .annotations
                 .insert(UNCOMPRESSED_SIZE.to_owned(), uncompressed.to_string());
         }
-        txn.add(&descriptor)?;
         txn.note_diff_id(&stored.digest, &diff_id);
         Ok(Self {
             descriptor,
@@ -103,7 +105,7 @@ impl NewLayer {
 
 /// Takes a tar and holds it while it is small: where the store has a layer of it already, nothing is compressed.
 struct Sink<'t, 's> {
-    txn: &'t Txn<'s>,
+    txn: &'t mut Txn<'s>,
     compression: Compression,
     held: Vec<u8>,
     encoder: Option<Encoder<BlobWriter>>,
@@ -127,14 +129,15 @@ impl Sink<'_, '_> {
         if self.encoder.is_none()
             && let Some(known) = self.txn.layer_of(diff_id, self.compression)
         {
+            self.txn.add(&known)?;
             return Ok((known, false));
         }
         self.encoder()?;
         let Some(encoder) = self.encoder else {
             return Err(Error::new(ErrorKind::Io, "no layer was begun"));
         };
-        let stored = encoder.finish()?.finish()?;
-        Ok((Descriptor::new(media_type, stored.digest, stored.size), true))
+        let writer = encoder.finish()?;
+        Ok((self.txn.finish_blob(writer, media_type)?, true))
     }
 }
 
@@ -233,6 +236,98 @@ impl Edit {
             empty_layer: true,
             ..h
         }));
+    }
+
+    /// Replaces the layers from the one at `from` (0 is the lowest) to the topmost by one that holds the same.
+    ///
+    /// The steps that made them go; those among them that made no layer stay. With `history` the new layer gets a step,
+    /// whose comment goes on with what made the layers that it replaces.
+    pub fn merge_layers(&mut self, from: usize, layer: NewLayer, history: Option<History>) {
+        self.settle_history();
+        let mut at = 0;
+        let mut said = Vec::new();
+        self.config.history.retain(|step| {
+            if step.empty_layer {
+                return true;
+            }
+            at += 1;
+            if at > from {
+                said.push(step.created_by.clone());
+            }
+            at <= from
+        });
+        self.manifest.layers.truncate(from);
+        self.config.rootfs.diff_ids.truncate(from);
+        let history = history.map(|step| {
+            let comment = std::iter::once(step.comment.clone()).chain(said);
+            let comment: Vec<String> = comment.filter(|text| !text.is_empty()).collect();
+            History {
+                comment: comment.join("; "),
+                ..step
+            }
+        });
+        self.add_layer(layer, history);
+    }
+
+    /// Replaces the layers of the image `old`, which must be the lowest ones, by those of `new`, with their steps; what is
+    /// above stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if the lowest layers are not those of `old`, [`ErrorKind::Invalid`] if `new` is for another
+    /// platform.
+    pub fn rebase(&mut self, old: &Image, new: &Image) -> Result<()> {
+        let (before, after) = (&old.config.value, &new.config.value);
+        let own = &self.config.rootfs.diff_ids;
+        let count = before.rootfs.diff_ids.len();
+        let differs = (0..count).find(|at| own.get(*at) != before.rootfs.diff_ids.get(*at));
+        if let Some(at) = differs {
+            let text = match own.get(at) {
+                Some(other) => format!(
+                    "layer {} of the image is {other}, and of the old base {}",
+                    at + 1,
+                    before.rootfs.diff_ids[at]
+                ),
+                None => format!("the image has {} layers, and the old base {count}", own.len()),
+            };
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("the image does not stand on the old base: {text}"),
+            ));
+        }
+        let (ours, theirs) = (self.config.platform(), after.platform());
+        if !theirs.runs(&ours) && !ours.runs(&theirs) {
+            let text = format!("the image is for {ours}, and the new base for {theirs}");
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        let layers = new.layers()?;
+        self.settle_history();
+        let above = if self.config.history.starts_with(&before.history) {
+            before.history.len()
+        } else {
+            // The steps up to the one that made the topmost layer of the base.
+            let mut made = self
+                .config
+                .history
+                .iter()
+                .enumerate()
+                .filter(|(_, step)| !step.empty_layer);
+            count
+                .checked_sub(1)
+                .and_then(|last| made.nth(last))
+                .map_or(0, |(at, _)| at + 1)
+        };
+        self.config.history.splice(..above, after.history.iter().cloned());
+        let diff_ids = layers.iter().map(|layer| layer.diff_id);
+        self.config.rootfs.diff_ids.splice(..count, diff_ids);
+        let descriptors = layers.iter().map(|layer| Descriptor {
+            media_type: layer.descriptor.media_type.to_oci(),
+            ..layer.descriptor.clone()
+        });
+        self.manifest.layers.splice(..count, descriptors);
+        if let Some(base) = self.manifest.annotations.get_mut(BASE_DIGEST) {
+            *base = new.descriptor().digest.to_string();
+        }
+        Ok(())
     }
 
     fn settle_history(&mut self) {

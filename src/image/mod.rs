@@ -42,6 +42,7 @@ mod artifact;
 mod edit;
 mod index_edit;
 mod select;
+mod squash;
 mod stat;
 pub mod time;
 
@@ -49,6 +50,7 @@ pub use artifact::Artifact;
 pub use edit::{Edit, NewLayer};
 pub use index_edit::{IndexEdit, IndexPart, Which};
 pub use select::{ReadDocument, Resolved, Target, pick, resolve, resolve_one, resolve_root};
+pub use squash::squash;
 pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat, stat_index};
 
 use std::sync::Arc;

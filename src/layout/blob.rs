@@ -32,8 +32,9 @@ pub struct Stored {
 pub struct BlobWriter {
     layout: Layout,
     path: PathBuf,
-    /// `None` once the blob has its name.
+    /// `None` once the blob has its name, and for one that is only measured.
     file: Option<File>,
+    is_kept: bool,
     hasher: Hasher,
     size: u64,
 }
@@ -55,6 +56,7 @@ impl BlobWriter {
             layout: layout.clone(),
             path,
             file: Some(file),
+            is_kept: true,
             hasher: Hasher::new(algorithm),
             size: 0,
         })
@@ -96,6 +98,11 @@ impl BlobWriter {
         self.stage_as_is(digest)
     }
 
+    /// Digest and size in bytes of what was written, of which nothing is left behind.
+    pub(crate) fn measured(mut self) -> (Digest, u64) {
+        (self.take_digest(), self.size)
+    }
+
     fn take_digest(&mut self) -> Digest {
         std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256)).finish()
     }
@@ -134,9 +141,13 @@ impl Drop for Staged {
 
 impl Write for BlobWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let file = self.file.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        // What is hashed is what reached the file, also when the disk fills up in the middle.
-        let n = disk::write_some(file, buf, &self.path)?;
+        let n = if self.is_kept {
+            let file = self.file.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+            // What is hashed is what reached the file, also when the disk fills up in the middle.
+            disk::write_some(file, buf, &self.path)?
+        } else {
+            buf.len()
+        };
         self.hasher.update(&buf[..n]);
         self.size += n as u64;
         Ok(n)
@@ -163,6 +174,18 @@ impl Layout {
     /// [`ErrorKind::ReadOnly`] or [`ErrorKind::Denied`] if this process may not write to the layout.
     pub fn write_blob(&self, algorithm: Algorithm) -> Result<BlobWriter> {
         BlobWriter::new(self, algorithm)
+    }
+
+    /// A blob of which only digest and size are wanted: nothing is written.
+    pub(crate) fn measure_blob(&self, algorithm: Algorithm) -> BlobWriter {
+        BlobWriter {
+            layout: self.clone(),
+            path: PathBuf::new(),
+            file: None,
+            is_kept: false,
+            hasher: Hasher::new(algorithm),
+            size: 0,
+        }
     }
 
     fn publish_one(&self, staged: Staged) -> Result<Stored> {

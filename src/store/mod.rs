@@ -133,7 +133,20 @@ impl Store {
     /// [`crate::error::ErrorKind::Busy`] if a garbage collection holds the layout for too long.
     pub fn begin(&self, verb: &str) -> Result<Txn<'_>> {
         let lock = self.layout.lock(LockMode::Shared, self.opts.lock_timeout, verb)?;
-        Ok(Txn {
+        Ok(self.txn(verb, Some(lock)))
+    }
+
+    /// Begins a rehearsal: all is worked out and nothing is written, which a read-only layout allows too. What is asked of it
+    /// does not see what it would have written; it ends with [`Txn::rehearsed`].
+    pub fn rehearse(&self, verb: &str) -> Txn<'_> {
+        Txn {
+            rehearsed: Some(Vec::new()),
+            ..self.txn(verb, self.reading())
+        }
+    }
+
+    fn txn(&self, verb: &str, lock: Option<LayoutLock>) -> Txn<'_> {
+        Txn {
             store: self,
             verb: verb.to_owned(),
             _lock: lock,
@@ -145,7 +158,8 @@ impl Store {
             expected: Vec::new(),
             listed: Vec::new(),
             unlisted: Vec::new(),
-        })
+            rehearsed: None,
+        }
     }
 
     /// Removes our own directory from a layout that is given away.
@@ -160,7 +174,7 @@ impl Store {
 pub struct Txn<'a> {
     store: &'a Store,
     verb: String,
-    _lock: LayoutLock,
+    _lock: Option<LayoutLock>,
     /// Blobs that are complete but have no name yet.
     staged: Vec<Staged>,
     staged_bytes: u64,
@@ -172,6 +186,8 @@ pub struct Txn<'a> {
     /// Entries of `index.json` without a name that come and go.
     listed: Vec<Descriptor>,
     unlisted: Vec<Digest>,
+    /// What would have been written; `None` if it is written.
+    rehearsed: Option<Vec<Descriptor>>,
 }
 
 impl<'a> Txn<'a> {
@@ -180,13 +196,40 @@ impl<'a> Txn<'a> {
         self.store
     }
 
+    /// Ends a rehearsal: the blobs that would have been written and are not there, in order.
+    pub fn rehearsed(self) -> Vec<Descriptor> {
+        self.rehearsed.unwrap_or_default()
+    }
+
+    /// Gives a blob its name, and makes it part of the transaction.
+    ///
+    /// # Errors
+    /// What keeps it from being written.
+    pub fn finish_blob(&mut self, writer: BlobWriter, media_type: MediaType) -> Result<Descriptor> {
+        let Some(rehearsed) = &mut self.rehearsed else {
+            let Stored { digest, size, .. } = writer.finish()?;
+            let descriptor = Descriptor::new(media_type, digest, size);
+            self.add(&descriptor)?;
+            return Ok(descriptor);
+        };
+        let (digest, size) = writer.measured();
+        let descriptor = Descriptor::new(media_type, digest, size);
+        if self.store.layout.blob_size(&digest)?.is_none() && !rehearsed.contains(&descriptor) {
+            rehearsed.push(descriptor.clone());
+        }
+        Ok(descriptor)
+    }
+
     /// An empty file for what has no room in memory. It has no name, and goes when it is closed.
     pub fn scratch(&self) -> Result<File> {
         self.store.layout.scratch()
     }
 
-    /// Starts a blob; [`Txn::add`] makes it part of the transaction once it is finished.
+    /// Starts a blob, which [`Txn::finish_blob`] makes part of the transaction.
     pub fn write_blob(&self) -> Result<BlobWriter> {
+        if self.rehearsed.is_some() {
+            return Ok(self.store.layout.measure_blob(self.store.opts.algorithm));
+        }
         self.store.layout.write_blob(self.store.opts.algorithm)
     }
 
@@ -229,10 +272,7 @@ impl<'a> Txn<'a> {
         use std::io::Write as _;
         let mut writer = self.write_blob()?;
         writer.write_all(bytes)?;
-        let Stored { digest, size, .. } = writer.finish()?;
-        let descriptor = Descriptor::new(media_type, digest, size);
-        self.add(&descriptor)?;
-        Ok(descriptor)
+        self.finish_blob(writer, media_type.into())
     }
 
     /// Remembers which tar a layer holds, so that it need not be compressed again.
@@ -305,11 +345,14 @@ impl<'a> Txn<'a> {
         self.refs.push((name.clone(), None));
     }
 
-    /// Tells the index, then changes `index.json` in one rewrite.
+    /// Tells the index, then changes `index.json` in one rewrite. A rehearsal has nothing to commit.
     ///
     /// # Errors
     /// Only what keeps `index.json` from being written: an index that cannot be had catches up later.
     pub fn commit(mut self) -> Result<()> {
+        if self.rehearsed.is_some() {
+            return Ok(());
+        }
         self.publish()?;
         if self.store.opts.index && !self.blobs.is_empty() {
             // What goes wrong here is put right by the next command that needs the index.

@@ -3,7 +3,7 @@
 
 use crate::support::{Env, Image};
 
-const COMMANDS: [&str; 53] = [
+const COMMANDS: [&str; 55] = [
     "config",
     "insert",
     "raw",
@@ -49,6 +49,8 @@ const COMMANDS: [&str; 53] = [
     "index",
     "index status",
     "index rebuild",
+    "squash",
+    "rebase",
     "layer",
     "layer list",
     "layer cat",

@@ -28,6 +28,7 @@ mod remove;
 mod repack;
 mod rootless;
 mod runtime_config;
+mod squash;
 mod stat;
 mod tag;
 mod unpack;

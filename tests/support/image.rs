@@ -40,6 +40,17 @@ impl Image {
             .clone()
     }
 
+    /// Entry, manifest and config of a tag.
+    pub fn of(&self, tag: &str) -> [Value; 3] {
+        let index: Value = serde_json::from_str(&self.env.read("img/index.json")).expect("index.json");
+        let entries = index["manifests"].as_array().expect("entries");
+        let is = |entry: &&Value| entry["annotations"]["org.opencontainers.image.ref.name"] == tag;
+        let entry = entries.iter().find(is).expect("tag");
+        let manifest = self.document(&entry["digest"]);
+        let config = self.document(&manifest["config"]["digest"]);
+        [entry.clone(), manifest, config]
+    }
+
     fn path(&self, digest: &str) -> PathBuf {
         self.env
             .path("img/blobs/sha256")

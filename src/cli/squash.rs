@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci squash` and `umoci rebase`: other layers below or instead of those of an image.
+
+use std::path::Path;
+
+use umoci::digest::Digest;
+use umoci::error::{Error, ErrorKind};
+use umoci::image::{Edit, Image, LayerName, Target, squash};
+use umoci::progress::Monitor;
+use umoci::spec::{Descriptor, Platform, RefName};
+use umoci::store::{Store, Txn};
+
+use super::args::{
+    AlgorithmArg, CompressArg, HistoryArgs, ImageRef, LimitArgs, LockArg, PlatformArg, TagArg, positionals,
+};
+use super::failure::{Failure, Outcome};
+use super::ui::Ui;
+
+/// The image that is changed, and what of it.
+#[derive(clap::Args, Debug)]
+struct Changed {
+    #[command(flatten)]
+    platform: PlatformArg,
+    #[command(flatten)]
+    tag: TagArg,
+    /// print what would be written, and write nothing
+    #[arg(long = "dry-run")]
+    dry_run: bool,
+    #[command(flatten)]
+    algorithm: AlgorithmArg,
+    #[command(flatten)]
+    lock: LockArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Changed {
+    fn image(&self) -> Outcome<(ImageRef, RefName)> {
+        let [image] = positionals(&self.rest, ["image"])?;
+        let image = ImageRef::parse(image, "image")?;
+        let tag = self.tag.get(&image)?;
+        Ok((image, tag))
+    }
+
+    fn open(&self, image: &ImageRef) -> Outcome<(Store, Option<Platform>)> {
+        let platform = self.platform.get()?;
+        Ok((
+            self.lock.open_with(&image.layout, self.algorithm.get()?)?,
+            platform,
+        ))
+    }
+
+    fn begin<'a>(&self, store: &'a Store, verb: &str) -> Outcome<Txn<'a>> {
+        if self.dry_run {
+            return Ok(store.rehearse(verb));
+        }
+        Ok(store.begin(verb)?)
+    }
+
+    /// Writes the edit, or says what would be written.
+    fn finish(&self, edit: Edit, mut txn: Txn<'_>, tag: &RefName, ui: &Ui) -> Outcome {
+        let walk = edit.apply(&mut txn, tag)?;
+        if !self.dry_run {
+            txn.commit()?;
+            ui.info(format_args!("updated tag for image manifest: {tag}"));
+            return Ok(());
+        }
+        let blobs = txn.rehearsed();
+        let row = |blob: &Descriptor| format!("write {} {} {}\n", blob.digest, blob.size, blob.media_type);
+        let mut lines: Vec<String> = blobs.iter().map(row).collect();
+        lines.extend(walk.first().map(|first| format!("tag {tag} {}\n", first.digest)));
+        ui.print(lines.concat().as_bytes())
+    }
+}
+
+/// merges layers of an image into one
+///
+/// Makes one layer of all of an image, or of those from --from upward. What upper layers replace or remove is left out; the
+/// tree stays the same. The new step of the history tells in its comment what made the layers, and has the time of the last
+/// of them; steps that made no layer stay. --dry-run prints the blobs that would be written and what the tag would point at.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "<image-path>[:<tag>] [--from <layer>] [--tag <new-tag>]")]
+pub struct Squash {
+    /// lowest layer to merge: its number from 1, the lowest, or its digest
+    #[arg(long, value_name = "number|digest")]
+    from: Option<String>,
+    #[command(flatten)]
+    compress: CompressArg,
+    #[command(flatten)]
+    history: HistoryArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    changed: Changed,
+}
+
+impl Squash {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let (image, tag) = self.changed.image()?;
+        let compression = self.compress.get()?;
+        self.history.check()?;
+        let limits = self.limits.get()?;
+        let from: Option<LayerName> = self.from.as_deref().map(str::parse).transpose()?;
+        let (store, platform) = self.changed.open(&image)?;
+        let mut txn = self.changed.begin(&store, "squash")?;
+        let base = Image::find(&store, &image.target, platform.as_ref())?;
+        let from = from.map_or(Ok(0), |name| base.find_layer(&name))?;
+        let mut edit = Edit::new(&base)?;
+        let count = edit.manifest.layers.len();
+        if count < from + 2 {
+            let text = match (count, from) {
+                (0, _) => "there is nothing to merge: the image has no layers".to_owned(),
+                (1, _) => "there is nothing to merge: the image has one layer".to_owned(),
+                _ => format!("there is nothing to merge: --from is the topmost layer, {count}"),
+            };
+            return Err(Error::new(ErrorKind::Invalid, text).into());
+        }
+        // The time of what is merged, not the present one: the same image gives the same result, and what was rehearsed.
+        let steps = edit.config.history.iter().rev();
+        let time = steps
+            .filter(|step| !step.empty_layer)
+            .find_map(|step| step.created.clone());
+        let time = time.or_else(|| edit.config.created.clone());
+        let history = self.history.get_at("umoci squash", &edit.config.author, time)?;
+        let compression = compression.unwrap_or_else(|| edit.auto_compression());
+        let layer = squash(&mut txn, &base, from, compression, &limits, ui)?;
+        super::warn_without_history(history.as_ref(), ui);
+        edit.merge_layers(from, layer, history);
+        self.changed.finish(edit, txn, &tag, ui)
+    }
+}
+
+/// puts an image on another base
+///
+/// Replaces the lowest layers of an image, which must be those of the image --old, by those of the image --new, and their
+/// steps in the history. What is above stays, and so does the configuration. The bases are tags or digests of the same
+/// layout. --dry-run prints the blobs that would be written and what the tag would point at.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "<image-path>[:<tag>] --old <base> --new <base> [--tag <new-tag>]")]
+pub struct Rebase {
+    /// image that this one was built on
+    #[arg(long, value_name = "base")]
+    old: Option<String>,
+    /// image to put it on
+    #[arg(long, value_name = "base")]
+    new: Option<String>,
+    #[command(flatten)]
+    changed: Changed,
+}
+
+impl Rebase {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        let (image, tag) = self.changed.image()?;
+        let (Some(old), Some(new)) = (&self.old, &self.new) else {
+            return Err(Failure::Arguments("give both --old and --new".to_owned()));
+        };
+        let (store, platform) = self.changed.open(&image)?;
+        let txn = self.changed.begin(&store, "rebase")?;
+        let base = Image::find(&store, &image.target, platform.as_ref())?;
+        let mut edit = Edit::new(&base)?;
+        // A base of several platforms is meant for that of the image.
+        let own = edit.config.platform();
+        let find = |word: &str, option: &str| -> Outcome<Image> {
+            let target = own_target(word, &store).map_err(|e| e.context(option.to_owned()))?;
+            let known = !own.os.is_empty() && !own.architecture.is_empty();
+            Ok(Image::find(&store, &target, known.then_some(&own))
+                .map_err(|e| e.context(option.to_owned()))?)
+        };
+        edit.rebase(&find(old, "--old")?, &find(new, "--new")?)?;
+        self.changed.finish(edit, txn, &tag, ui)
+    }
+}
+
+/// A tag or digest, perhaps with the path of this layout before it.
+fn own_target(word: &str, store: &Store) -> Result<Target, Error> {
+    if word.parse::<Digest>().is_ok() || !word.contains(':') {
+        return word.parse();
+    }
+    let same = |path: &Path| path.canonicalize().ok();
+    match ImageRef::parse(word, "image") {
+        Ok(image) if same(&image.layout) == same(store.layout().path()) => Ok(image.target),
+        _ => {
+            let text = format!("{word} is no image of this layout: umoci import brings it here");
+            Err(Error::new(ErrorKind::Invalid, text))
+        }
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Layers of an image merged to one.
+
+use std::sync::Arc;
+
+use super::{Image, Layer, NewLayer};
+use crate::error::{Result, ResultExt};
+use crate::layer::{LayerReader, LayerWriter, Limits, Merge};
+use crate::progress::{Monitor, Task};
+use crate::spec::Compression;
+use crate::store::Txn;
+
+/// Makes one layer of those of `image` from the one at `from` (0 is the lowest) to the topmost; see
+/// [`Edit::merge_layers`](super::Edit::merge_layers). All layers are read and verified, those that are merged twice.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) for a damaged layer, [`ErrorKind::Limit`](crate::error::ErrorKind::Limit)
+/// for layers that ask for too much.
+pub fn squash(
+    txn: &mut Txn<'_>,
+    image: &Image,
+    from: usize,
+    compression: Compression,
+    limits: &Limits,
+    monitor: &dyn Monitor,
+) -> Result<NewLayer> {
+    let layers = image.layers()?;
+    let sizes = layers
+        .iter()
+        .enumerate()
+        .map(|(at, layer)| layer.descriptor.size * if at < from { 1 } else { 2 });
+    let task: Arc<dyn Task> = Arc::from(monitor.task("merging", Some(sizes.sum())));
+    let store = txn.store();
+    let context = |layer: &Layer<'_>| format!("layer {}", layer.descriptor.digest);
+    let mut merge = Merge::new(from, limits.clone());
+    for layer in &layers {
+        let mut reader = LayerReader::new(layer.open(store, limits, &task)?, limits.clone());
+        let read = match merge.look(&mut reader).and_then(|()| reader.drain()) {
+            Ok(()) => layer.finish(reader.into_inner()),
+            Err(err) => Err(reader.into_inner().blame(err)),
+        };
+        read.context(|| context(layer))?;
+    }
+    merge.settle();
+    NewLayer::write(txn, compression, |out| {
+        let mut writer = LayerWriter::new(out, b".");
+        merge.write_first(&mut writer)?;
+        for (number, layer) in layers.iter().enumerate() {
+            if !merge.needs(number) {
+                continue;
+            }
+            let stream = layer.open(store, limits, &task)?;
+            let read = merge
+                .write(number, stream, &mut writer)
+                .and_then(|stream| layer.finish(stream));
+            read.context(|| context(layer))?;
+        }
+        writer.finish().map(|_| ())
+    })
+}
