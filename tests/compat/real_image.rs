@@ -12,7 +12,7 @@ use crate::support::{Env, Tree};
 const NEEDS: &str = "UMOCI_TEST_IMAGE names no image; run tests/all.sh";
 
 /// A room with the real image as `debian:debian`.
-fn room() -> Env {
+pub(super) fn room() -> Env {
     let image = std::env::var_os("UMOCI_TEST_IMAGE")
         .map(PathBuf::from)
         .expect(NEEDS);
