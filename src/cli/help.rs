@@ -82,9 +82,10 @@ impl UsageWords for Command {
 
 fn category(name: &str) -> Option<&'static str> {
     match name {
-        "config" | "unpack" | "repack" | "new" | "tag" | "remove" | "stat" | "insert" => Some("image"),
-        "gc" | "init" | "list" | "ref" | "import" | "export" | "blob" | "referrers" | "du" | "fsck"
-        | "index" | "lease" | "settings" => Some("layout"),
+        "config" | "unpack" | "repack" | "new" | "tag" | "remove" | "stat" | "insert" | "layer" | "squash"
+        | "rebase" | "manifest" | "attach" | "detach" | "referrers" => Some("image"),
+        "gc" | "init" | "list" | "ref" | "import" | "export" | "blob" | "du" | "fsck" | "index" | "lease"
+        | "settings" => Some("layout"),
         _ => None,
     }
 }

@@ -79,7 +79,10 @@ impl Changed {
 /// tree stays the same. The new step of the history tells in its comment what made the layers, and has the time of the last
 /// of them; steps that made no layer stay. --dry-run prints the blobs that would be written and what the tag would point at.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "<image-path>[:<tag>] [--from <layer>] [--tag <new-tag>]")]
+#[command(
+    override_usage = "<image-path>[:<tag>] [--from <layer>] [--tag <new-tag>]",
+    mut_arg("history.created", |arg| arg.help("created time for the history entry (RFC 3339, default: that of the last merged layer)")),
+)]
 pub struct Squash {
     /// lowest layer to merge: its number from 1, the lowest, or its digest
     #[arg(long, value_name = "number|digest")]
