@@ -394,7 +394,8 @@ fn kill_at_random(how: Kill, seed: u64, commands: usize) -> usize {
         let words = match kind {
             0 => "import --layout img other".to_owned(),
             1 => format!("import --layout img --tag {tag} other:more"),
-            2 => format!("repack --image img:{tag} b"),
+            // The others move its tag.
+            2 => format!("repack --force --image img:{tag} b"),
             3 | 4 => format!("tag --image img:latest {tag}"),
             5 if tag != "latest" => format!("rm --image img:{tag}"),
             6 => format!(

@@ -19,9 +19,9 @@ pub struct Meta {
     pub walk: Vec<Descriptor>,
     /// The id maps of the tree.
     pub id_map: IdMap,
-    /// What the tag that the bundle was unpacked from pointed at after the bundle was last repacked to it, where that
-    /// was not noted as `walk`.
-    pub repacked: Option<Digest>,
+    /// What the tag that the bundle was unpacked from points at because of a repack of this bundle: before the last one, and
+    /// after it.
+    pub repacked: Vec<Digest>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,8 +31,8 @@ struct Document {
     map_options: MapOptions,
     #[serde(default, skip_serializing)]
     whiteout_mode: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    repacked: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    repacked: Vec<Digest>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,7 +101,7 @@ impl Meta {
                 rootless: self.id_map.rootless,
             },
             whiteout_mode: 0,
-            repacked: self.repacked,
+            repacked: self.repacked.clone(),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::meta::Meta;
 use super::{Bundle, mtree};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Root;
 use crate::image::{Edit, Image, NewLayer};
@@ -95,12 +96,15 @@ pub fn repack(
     }
     let manifest = base.descriptor().clone();
     let history = history(&base.config.value.author)?;
-    if !opts.force
-        && let Some(unpacked) = meta.walk.first()
-        && unpacked.ref_name() == Some(tag.as_str())
+    let unpacked = meta
+        .walk
+        .first()
+        .filter(|first| first.ref_name() == Some(tag.as_str()));
+    if let Some(unpacked) = unpacked
+        && !opts.force
     {
-        let known = std::iter::once(unpacked.digest).chain(meta.repacked).collect();
-        txn.expect_ref(tag, known).context(|| {
+        let known = std::iter::once(unpacked.digest).chain(meta.repacked.clone());
+        txn.expect_ref(tag, known.collect()).context(|| {
             "the tag has moved since the bundle was unpacked; give another tag, or --force to replace what is there"
         })?;
     }
@@ -140,6 +144,15 @@ pub fn repack(
         edit.add_empty_history(history);
     }
     let walk = edit.apply(&mut txn, tag)?;
+    if unpacked.is_some()
+        && let Some(first) = walk.first()
+    {
+        // Before the tag moves: a repack that is killed then must know its own work when it is run again.
+        let written = note(store, bundle, &meta, tag, first.digest);
+        if let Err(err) = written {
+            monitor.warn(format_args!("the bundle does not know its new image: {err}"));
+        }
+    }
     txn.commit()?;
     if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
         monitor.info(format_args!(
@@ -147,24 +160,6 @@ pub fn repack(
             first.digest, last.digest
         ));
         monitor.info(format_args!("created new tag for image manifest: {tag}"));
-    }
-    if !opts.refresh
-        && meta
-            .walk
-            .first()
-            .is_some_and(|w| w.ref_name() == Some(tag.as_str()))
-    {
-        let noted = Meta {
-            repacked: walk.first().map(|first| first.digest),
-            ..meta.clone()
-        };
-        // The image is there; at worst a later repack has to be told to replace it.
-        let written = noted
-            .to_bytes()
-            .and_then(|bytes| crate::fs::replace_file(&bundle.meta(), &bytes));
-        if let Err(err) = written {
-            monitor.warn(format_args!("the bundle does not know its new image: {err}"));
-        }
     }
     if opts.refresh {
         refresh(bundle, &root, &meta, &walk, opts, monitor).context(|| "refresh bundle")?;
@@ -174,6 +169,19 @@ pub fn repack(
         base: manifest,
         changed,
     })
+}
+
+/// Writes into the bundle what its tag points at and is about to point at.
+fn note(store: &Store, bundle: &Bundle, meta: &Meta, tag: &RefName, new: Digest) -> Result<()> {
+    let now = store.lookup(tag)?.into_iter().map(|entry| entry.digest);
+    let mut repacked: Vec<Digest> = now.filter(|now| meta.repacked.contains(now)).collect();
+    repacked.push(new);
+    repacked.dedup();
+    let noted = Meta {
+        repacked,
+        ..meta.clone()
+    };
+    crate::fs::replace_file(&bundle.meta(), &noted.to_bytes()?)
 }
 
 fn masks(base: &Image, opts: &RepackOptions) -> Result<Vec<TreePath>> {
@@ -210,7 +218,7 @@ fn refresh(
     let meta = Meta {
         walk: walk.to_vec(),
         id_map: meta.id_map.clone(),
-        repacked: None,
+        repacked: Vec::new(),
     };
     crate::fs::replace_file(&bundle.meta(), &meta.to_bytes()?)?;
     if old.digest != new.digest {

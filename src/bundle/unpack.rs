@@ -130,7 +130,7 @@ fn fill(
     let meta = Meta {
         walk: image.walk.clone(),
         id_map: opts.id_map.clone(),
-        repacked: None,
+        repacked: Vec::new(),
     };
     crate::fs::write_new(&bundle.meta(), &meta.to_bytes()?)
 }

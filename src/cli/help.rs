@@ -82,8 +82,8 @@ impl UsageWords for Command {
 
 fn category(name: &str) -> Option<&'static str> {
     match name {
-        "config" | "unpack" | "repack" | "new" | "tag" | "remove" | "stat" | "insert" | "layer" | "squash"
-        | "rebase" | "manifest" | "attach" | "detach" | "referrers" => Some("image"),
+        "config" | "unpack" | "repack" | "new" | "tag" | "remove" | "stat" | "insert" | "layer"
+        | "squash" | "rebase" | "manifest" | "attach" | "detach" | "referrers" => Some("image"),
         "gc" | "init" | "list" | "ref" | "import" | "export" | "blob" | "du" | "fsck" | "index" | "lease"
         | "settings" => Some("layout"),
         _ => None,
