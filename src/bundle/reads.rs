@@ -2,6 +2,7 @@
 //! Tests of what each job reads: every byte once, or not at all.
 
 use super::*;
+use crate::digest::Digest;
 use crate::fs::IdMap;
 use crate::image::{Edit, Image, NewLayer, Target, stat};
 use crate::node::TreePath;
@@ -119,6 +120,63 @@ fn a_tar_that_the_store_has_a_layer_of_is_not_compressed_again() {
     assert!(std::fs::read(&blob).expect("blob") == good);
     std::fs::remove_dir_all(path.join(".umoci")).expect("forget");
     assert!(write(Compression::Gzip, "e").compressed, "nothing is known");
+}
+
+#[test]
+fn a_large_tar_is_compared_with_the_layer_that_begins_as_it_does() {
+    let dir = tempfile::tempdir().expect("directory");
+    let path = dir.path().join("layout");
+    let store = Store::create(&path, StoreOptions::default()).expect("layout");
+    let tar: Vec<u8> = (0..20_000_000_u32).map(|n| (n >> 9) as u8).collect();
+    let count = std::cell::Cell::new(0);
+    let write = |store: &Store, tar: &[u8]| {
+        let mut txn = store.begin("test").expect("begin");
+        let layer = NewLayer::write(&mut txn, Compression::Gzip, |out| {
+            Ok(tar.chunks(99_999).try_for_each(|piece| out.write_all(piece))?)
+        });
+        let layer = layer.expect("layer");
+        let mut edit = Edit::blank("2026-01-02T03:04:05Z".to_owned());
+        edit.add_layer(layer.clone(), None);
+        count.set(count.get() + 1);
+        let tag = format!("t{}", count.get()).parse().expect("tag");
+        edit.apply(&mut txn, &tag).expect("apply");
+        txn.commit().expect("commit");
+        layer
+    };
+    let first = write(&store, &tar);
+    assert!(first.compressed);
+    let mut other = tar.clone();
+    other[19_000_000] ^= 1;
+    for (what, changed, compressed) in [
+        ("the same", tar.clone(), false),
+        ("another byte", other, true),
+        ("cut off", tar[..19_999_999].to_vec(), true),
+        ("more", [&tar[..], b"x"].concat(), true),
+        ("another start", [b"x", &tar[..]].concat(), true),
+    ] {
+        let layer = write(&store, &changed);
+        assert_eq!(layer.compressed, compressed, "{what}");
+        assert_eq!(layer.diff_id, Digest::sha256(&changed), "{what}");
+        // The bytes are those that any store gets.
+        let fresh = Store::create(&dir.path().join(what), StoreOptions::default()).expect("layout");
+        assert_eq!(write(&fresh, &changed).descriptor, layer.descriptor, "{what}");
+    }
+    // A layer that is damaged, wherever, is not used, and is mended.
+    let blob = path.join("blobs/sha256").join(first.descriptor.digest.encoded());
+    let good = std::fs::read(&blob).expect("blob");
+    for at in [20, good.len() / 2, good.len() - 1] {
+        let mut bad = good.clone();
+        bad[at] ^= 0x55;
+        std::fs::write(&blob, bad).expect("damage");
+        let layer = write(&store, &tar);
+        assert_eq!(
+            (layer.compressed, layer.descriptor),
+            (true, first.descriptor.clone()),
+            "{at}"
+        );
+        assert!(std::fs::read(&blob).expect("blob") == good, "{at}");
+    }
+    assert!(!write(&store, &tar).compressed);
 }
 
 #[test]

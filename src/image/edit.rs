@@ -1,31 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Edits of an image: a value that collects changes and writes them as new documents, up to the tag.
 
-use std::io::{self, Write};
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::Image;
-use crate::digest::{Algorithm, Digest, DigestWriter};
+use super::{Image, NewLayer};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::layer::Encoder;
-use crate::layout::BlobWriter;
 use crate::spec::{
-    Compression, Descriptor, History, ImageConfig, Manifest, MediaClass, MediaType, Platform, RefName,
-    UNCOMPRESSED_SIZE, json,
+    Compression, Descriptor, History, ImageConfig, Manifest, MediaClass, MediaType, Platform, RefName, json,
 };
 use crate::store::Txn;
 
-/// Size of the buffer between the tar writer and what hashes and compresses it.
-const BUFFER: usize = 256 * 1024;
-
 /// Annotation for the manifest that an image was built on. Spec: image-spec, annotations.
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
-
-/// A tar up to this size is looked up before it is compressed, in bytes.
-const HELD: usize = 16 << 20;
 
 /// Changes to one image, not yet written.
 ///
@@ -42,117 +31,6 @@ pub struct Edit {
     pub config: ImageConfig,
     /// The platform as it was: where it changes, the entries that name the image change too.
     platform: Option<Platform>,
-}
-
-/// A layer that was written, not yet part of an image.
-///
-/// Made by [`NewLayer::write`], or from a directory or archive by `bundle::insert` and `bundle::add_archive`.
-#[derive(Clone, Debug)]
-pub struct NewLayer {
-    /// As a manifest names it: media type, digest and size in bytes as stored, and the uncompressed size as the annotation
-    /// [`UNCOMPRESSED_SIZE`] where it differs.
-    pub descriptor: Descriptor,
-    /// Digest of the uncompressed tar.
-    pub diff_id: Digest,
-    /// Whether it was compressed for this, and not taken from the store, which had one of the same tar.
-    pub compressed: bool,
-}
-
-impl NewLayer {
-    /// Compresses and stores what `tar` writes, which must be an uncompressed tar archive; that is not checked.
-    ///
-    /// A small one of which the store has a layer already is not compressed again.
-    ///
-    /// The same archive gives the same bytes on any machine and number of threads. Memory does not grow with its size.
-    ///
-    /// # Errors
-    /// Whatever `tar` returns, or a failure to store ([`ErrorKind::NoSpace`], [`ErrorKind::Denied`] and others). Nothing is
-    /// left behind then.
-    pub fn write(
-        txn: &mut Txn<'_>,
-        compression: Compression,
-        tar: impl FnOnce(&mut dyn Write) -> Result<()>,
-    ) -> Result<Self> {
-        let sink = Sink {
-            txn: &mut *txn,
-            compression,
-            held: Vec::new(),
-            encoder: None,
-        };
-        let mut hashed = io::BufWriter::with_capacity(BUFFER, DigestWriter::new(sink, Algorithm::Sha256));
-        tar(&mut hashed)?;
-        let hashed = hashed
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)
-            .context(|| "write layer")?;
-        let (sink, diff_id, uncompressed) = hashed.finish();
-        let (stored, compressed) = sink.finish(&diff_id)?;
-        let media_type = MediaType::layer(compression);
-        let mut descriptor = Descriptor::new(media_type, stored.digest, stored.size);
-        if stored.size != uncompressed {
-            descriptor
-                .annotations
-                .insert(UNCOMPRESSED_SIZE.to_owned(), uncompressed.to_string());
-        }
-        txn.note_diff_id(&stored.digest, &diff_id);
-        Ok(Self {
-            descriptor,
-            diff_id,
-            compressed,
-        })
-    }
-}
-
-/// Takes a tar and holds it while it is small: where the store has a layer of it already, nothing is compressed.
-struct Sink<'t, 's> {
-    txn: &'t mut Txn<'s>,
-    compression: Compression,
-    held: Vec<u8>,
-    encoder: Option<Encoder<BlobWriter>>,
-}
-
-impl Sink<'_, '_> {
-    fn encoder(&mut self) -> Result<&mut Encoder<BlobWriter>> {
-        match &mut self.encoder {
-            Some(encoder) => Ok(encoder),
-            slot => {
-                let mut encoder = Encoder::new(self.txn.write_blob()?, self.compression)?;
-                encoder.write_all(&std::mem::take(&mut self.held))?;
-                Ok(slot.insert(encoder))
-            }
-        }
-    }
-
-    /// The layer, and whether it had to be compressed.
-    fn finish(mut self, diff_id: &Digest) -> Result<(Descriptor, bool)> {
-        let media_type = MediaType::layer(self.compression);
-        if self.encoder.is_none()
-            && let Some(known) = self.txn.layer_of(diff_id, self.compression)
-        {
-            self.txn.add(&known)?;
-            return Ok((known, false));
-        }
-        self.encoder()?;
-        let Some(encoder) = self.encoder else {
-            return Err(Error::new(ErrorKind::Io, "no layer was begun"));
-        };
-        let writer = encoder.finish()?;
-        Ok((self.txn.finish_blob(writer, media_type)?, true))
-    }
-}
-
-impl Write for Sink<'_, '_> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        if self.encoder.is_none() && self.held.len() + buf.len() <= HELD {
-            self.held.extend_from_slice(buf);
-            return Ok(buf.len());
-        }
-        self.encoder()?.write(buf)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Edit {

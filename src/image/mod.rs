@@ -41,14 +41,16 @@
 mod artifact;
 mod edit;
 mod index_edit;
+mod new_layer;
 mod select;
 mod squash;
 mod stat;
 pub mod time;
 
 pub use artifact::Artifact;
-pub use edit::{Edit, NewLayer};
+pub use edit::Edit;
 pub use index_edit::{IndexEdit, IndexPart, Which};
+pub use new_layer::NewLayer;
 pub use select::{ReadDocument, Resolved, Target, pick, resolve, resolve_one, resolve_root};
 pub use squash::squash;
 pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat, stat_index};

@@ -420,15 +420,43 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Notes which tar a layer holds.
-    pub(crate) fn note_diff_id(&mut self, layer: &Digest, diff_id: &Digest) -> Result<()> {
-        let (layer, diff_id) = (key(layer), key(diff_id));
+    /// Notes which tar a layer holds, and how that begins.
+    pub(crate) fn note_diff_id(
+        &mut self,
+        layer: &Digest,
+        diff_id: &Digest,
+        start: Option<&Digest>,
+    ) -> Result<()> {
+        self.forget_diff_id(layer)?;
+        let (layer, diff_id, start) = (key(layer), key(diff_id), start.map(key));
+        let row = [&diff_id[..], start.as_deref().unwrap_or_default()].concat();
         self.diff_ids
-            .insert(layer.as_slice(), diff_id.as_slice())
+            .insert(layer.as_slice(), row.as_slice())
             .map_err(failed)?;
         self.layers
             .insert(diff_id.as_slice(), layer.as_slice())
             .map_err(failed)?;
+        if let Some(start) = start {
+            self.starts
+                .insert(start.as_slice(), layer.as_slice())
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn forget_diff_id(&mut self, layer: &Digest) -> Result<()> {
+        let layer = key(layer);
+        let row = self.diff_ids.remove(layer.as_slice()).map_err(failed)?;
+        let Some(row) = row.map(|row| row.value().to_vec()) else {
+            return Ok(());
+        };
+        let (diff_id, start) = split_key(&row)?;
+        self.layers
+            .remove(key(&diff_id).as_slice(), layer.as_slice())
+            .map_err(failed)?;
+        if !start.is_empty() {
+            self.starts.remove(start, layer.as_slice()).map_err(failed)?;
+        }
         Ok(())
     }
 
@@ -460,15 +488,7 @@ impl Tables<'_> {
                 count: 0,
             },
         )?;
-        let tar = self
-            .diff_ids
-            .remove(k.as_slice())
-            .map_err(failed)?
-            .map(|v| v.value().to_vec());
-        if let Some(tar) = tar {
-            self.layers.remove(tar.as_slice(), k.as_slice()).map_err(failed)?;
-        }
-        Ok(())
+        self.forget_diff_id(digest)
     }
 }
 

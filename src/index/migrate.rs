@@ -10,11 +10,13 @@ use crate::error::{Error, ErrorKind, Result};
 mod m0001_initial;
 #[path = "../../migrations/0002_mentions.rs"]
 mod m0002_mentions;
+#[path = "../../migrations/0003_starts.rs"]
+mod m0003_starts;
 
 type Step = fn(&WriteTransaction) -> Result<()>;
 
 /// The steps, in order: step N leads to schema N.
-const STEPS: [Step; 2] = [m0001_initial::up, m0002_mentions::up];
+const STEPS: [Step; 3] = [m0001_initial::up, m0002_mentions::up, m0003_starts::up];
 
 /// The schema of this program.
 pub(super) const SCHEMA: u32 = STEPS.len() as u32;

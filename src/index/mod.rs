@@ -364,10 +364,12 @@ impl Tables<'_> {
 
     /// Layers that were made of the tar with this diff_id.
     pub(crate) fn layers_of(&self, diff_id: &Digest) -> Result<Vec<Digest>> {
-        let found = self.layers.get(key(diff_id).as_slice()).map_err(failed)?;
-        found
-            .map(|layer| Ok(rows::split_key(layer.map_err(failed)?.value())?.0))
-            .collect()
+        digests(self.layers.get(key(diff_id).as_slice()))
+    }
+
+    /// Layers that were made of a tar that begins with the bytes that `start` is a digest of.
+    pub(crate) fn layers_of_start(&self, start: &Digest) -> Result<Vec<Digest>> {
+        digests(self.starts.get(key(start).as_slice()))
     }
 
     /// Whether a blob is a JSON document.
@@ -469,6 +471,16 @@ impl Tables<'_> {
     }
 }
 
+/// The digests that stand in a multimap.
+fn digests(
+    found: std::result::Result<redb::MultimapValue<'_, &'static [u8]>, redb::StorageError>,
+) -> Result<Vec<Digest>> {
+    let digest = |value: std::result::Result<redb::AccessGuard<'_, &'static [u8]>, redb::StorageError>| {
+        Ok(rows::split_key(value.map_err(failed)?.value())?.0)
+    };
+    found.map_err(failed)?.map(digest).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -476,13 +488,15 @@ mod tests {
 
     /// A layout whose database a program of schema 1 has written.
     fn stored() -> (tempfile::TempDir, Layout) {
+        stored_by(1)
+    }
+
+    fn stored_by(schema: u32) -> (tempfile::TempDir, Layout) {
         let dir = tempfile::tempdir().expect("dir");
-        let archive = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/fixtures/layout-schema-1.tar.gz"
-        );
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+        let archive = format!("{fixtures}/layout-schema-{schema}.tar.gz");
         let tar = std::process::Command::new("tar")
-            .args(["-xzf", archive, "-C"])
+            .args(["-xzf", &archive, "-C"])
             .arg(dir.path())
             .status();
         assert!(tar.expect("tar").success());
@@ -500,13 +514,42 @@ mod tests {
 
     #[test]
     fn a_database_of_every_older_schema_is_brought_up_to_date() {
-        let (_dir, layout) = stored();
-        let monitor = Recorder::default();
-        let index = Index::open_file(&layout, Duration::ZERO, &monitor).expect("open");
-        let fresh = Index::in_memory().expect("index");
-        assert_eq!(dump(&index, &layout), dump(&fresh, &layout));
-        assert_eq!(dump(&index, &layout).len(), 5);
-        assert!(monitor.warnings().is_empty(), "{:?}", monitor.warnings());
+        for schema in 1..migrate::SCHEMA {
+            let (_dir, layout) = stored_by(schema);
+            let monitor = Recorder::default();
+            let index = Index::open_file(&layout, Duration::ZERO, &monitor).expect("open");
+            let fresh = Index::in_memory().expect("index");
+            assert_eq!(dump(&index, &layout), dump(&fresh, &layout), "schema {schema}");
+            assert_eq!(dump(&index, &layout).len(), 5);
+            assert!(monitor.warnings().is_empty(), "{:?}", monitor.warnings());
+        }
+    }
+
+    #[test]
+    fn what_schema_2_knew_of_tars_is_known_and_forgotten_with_the_layer() {
+        let (_dir, layout) = stored_by(2);
+        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
+        let layer: Digest = "sha256:20311cb3e6d95c5658d39d6c6a0e7f135560437b9b863fb7886c7ccc7bafeca2"
+            .parse()
+            .expect("digest");
+        let write =
+            |run: &dyn Fn(&mut Tables<'_>) -> Result<Vec<Digest>>| index.write(|t| run(t)).expect("index");
+        let tar = write(&|tables| {
+            let row = tables.diff_ids.get(key(&layer).as_slice()).map_err(failed)?;
+            Ok(vec![split_key(row.expect("row").value())?.0])
+        })[0];
+        assert_eq!(write(&|tables| tables.layers_of(&tar)), [layer]);
+        let start = Digest::of(crate::digest::Algorithm::Blake3, b"");
+        let noted = write(&|tables| {
+            tables.note_diff_id(&layer, &tar, Some(&start))?;
+            tables.layers_of_start(&start)
+        });
+        assert_eq!(noted, [layer]);
+        let left = write(&|tables| {
+            tables.forget(&layer)?;
+            Ok([tables.layers_of_start(&start)?, tables.layers_of(&tar)?].concat())
+        });
+        assert_eq!(left, []);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(crate) const REF_TO_ENTRIES: TableDefinition<'_, Bytes, &'static str> =
 const LAYER_TO_DIFF_ID: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("layer_to_diff_id");
 const DIFF_ID_TO_LAYER: MultimapTableDefinition<'_, Bytes, Bytes> =
     MultimapTableDefinition::new("diff_id_to_layer");
+const START_TO_LAYER: MultimapTableDefinition<'_, Bytes, Bytes> =
+    MultimapTableDefinition::new("start_to_layer");
 pub(crate) const ORPHAN: TableDefinition<'_, Bytes, ()> = TableDefinition::new("orphan");
 
 /// The tables, open in one write transaction.
@@ -32,6 +34,7 @@ pub(crate) struct Tables<'tx> {
     pub refs: Table<'tx, Bytes, &'static str>,
     pub diff_ids: Table<'tx, Bytes, Bytes>,
     pub layers: MultimapTable<'tx, Bytes, Bytes>,
+    pub starts: MultimapTable<'tx, Bytes, Bytes>,
     pub orphans: Table<'tx, Bytes, ()>,
 }
 
@@ -47,6 +50,7 @@ impl<'tx> Tables<'tx> {
             refs: tx.open_table(REF_TO_ENTRIES).map_err(failed)?,
             diff_ids: tx.open_table(LAYER_TO_DIFF_ID).map_err(failed)?,
             layers: tx.open_multimap_table(DIFF_ID_TO_LAYER).map_err(failed)?,
+            starts: tx.open_multimap_table(START_TO_LAYER).map_err(failed)?,
             orphans: tx.open_table(ORPHAN).map_err(failed)?,
         })
     }

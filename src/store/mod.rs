@@ -37,7 +37,7 @@ pub use settings::{Settings, format_duration, parse_duration};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::Index;
+use crate::index::{Index, Tables};
 use crate::layout::{BlobReader, BlobWriter, Entry, IndexJson, Layout, LayoutLock, LockMode, Staged, Stored};
 use crate::progress::Silent;
 use crate::spec::{Compression, Descriptor, MediaType, RefName};
@@ -179,7 +179,8 @@ pub struct Txn<'a> {
     staged: Vec<Staged>,
     staged_bytes: u64,
     blobs: Vec<(Digest, MediaType)>,
-    diff_ids: Vec<(Digest, Digest)>,
+    /// Layers, the digests of their tars, and of the first bytes of those.
+    diff_ids: Vec<(Digest, Digest, Option<Digest>)>,
     refs: Vec<(RefName, Option<Descriptor>)>,
     /// What a ref must point at still.
     expected: Vec<(RefName, Vec<Digest>)>,
@@ -275,24 +276,53 @@ impl<'a> Txn<'a> {
         self.finish_blob(writer, media_type.into())
     }
 
-    /// Remembers which tar a layer holds, so that it need not be compressed again.
-    pub fn note_diff_id(&mut self, layer: &Digest, diff_id: &Digest) {
-        self.diff_ids.push((*layer, *diff_id));
+    /// Remembers which tar a layer holds, so that it need not be compressed again; `start` is a digest of the first bytes of a
+    /// large one, of as many for all.
+    pub fn note_diff_id(&mut self, layer: &Digest, diff_id: &Digest, start: Option<&Digest>) {
+        self.diff_ids.push((*layer, *diff_id, start.copied()));
     }
 
     /// A layer of this store that was made of the tar with this diff_id, in this compression; its bytes are verified.
     ///
     /// What cannot be known is no loss: the layer is compressed again then.
     pub fn layer_of(&self, diff_id: &Digest, compression: Compression) -> Option<Descriptor> {
+        let known = self.known_layers(compression, |tables| tables.layers_of(diff_id));
+        known.into_iter().find(|layer| {
+            let read = self.store.open_blob(layer).and_then(|mut blob| blob.finish());
+            read.is_ok()
+        })
+    }
+
+    /// Layers of this store in this compression whose tar begins with the bytes that `start` is a digest of, the newest
+    /// first; nothing of them is verified.
+    pub fn layers_of_start(&self, start: &Digest, compression: Compression) -> Vec<Descriptor> {
+        let mut known = self.known_layers(compression, |tables| tables.layers_of_start(start));
+        let time = |layer: &Descriptor| {
+            self.store
+                .layout
+                .blob_stamp(&layer.digest)
+                .ok()
+                .flatten()
+                .map(|s| s.mtime)
+        };
+        known.sort_by_cached_key(|layer| std::cmp::Reverse(time(layer)));
+        known
+    }
+
+    fn known_layers(
+        &self,
+        compression: Compression,
+        find: impl FnOnce(&Tables<'_>) -> Result<Vec<Digest>>,
+    ) -> Vec<Descriptor> {
         if !self.store.opts.index {
-            return None;
+            return Vec::new();
         }
         let wanted = MediaType::layer(compression);
         let known = || -> Result<Vec<Digest>> {
             let index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
             index.write(|tables| {
                 let mut out = Vec::new();
-                for layer in tables.layers_of(diff_id)? {
+                for layer in find(tables)? {
                     let is_wanted = tables
                         .media_types(&layer)?
                         .iter()
@@ -304,12 +334,15 @@ impl<'a> Txn<'a> {
                 Ok(out)
             })
         };
-        known().ok()?.into_iter().find_map(|digest| {
+        let there = |digest: Digest| {
             let size = self.store.layout.blob_size(&digest).ok()??;
-            let descriptor = Descriptor::new(wanted.clone(), digest, size);
-            self.store.open_blob(&descriptor).ok()?.finish().ok()?;
-            Some(descriptor)
-        })
+            Some(Descriptor::new(wanted.clone(), digest, size))
+        };
+        known()
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(there)
+            .collect()
     }
 
     /// Points `name` at `descriptor` when the transaction is committed.
@@ -390,8 +423,8 @@ impl<'a> Txn<'a> {
             for (digest, media_type) in &self.blobs {
                 tables.learn_written(&self.store.layout, digest, media_type)?;
             }
-            for (layer, diff_id) in &self.diff_ids {
-                tables.note_diff_id(layer, diff_id)?;
+            for (layer, diff_id, start) in &self.diff_ids {
+                tables.note_diff_id(layer, diff_id, start.as_ref())?;
             }
             Ok(())
         })

@@ -267,7 +267,7 @@ fn the_index_is_shown_and_rebuilt() {
     let env = &image.env;
     let text = env.umoci(["index", "status", "--layout", "img"]).ok();
     assert!(
-        text.starts_with("schema      2 of 2\n") && text.contains("blobs       4\n"),
+        text.starts_with("schema      3 of 3\n") && text.contains("blobs       4\n"),
         "{text}"
     );
     env.umoci(["fsck", "--layout", "img"]).ok();
