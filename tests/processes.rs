@@ -203,3 +203,126 @@ fn two_users_of_one_group_share_a_layout() {
     let names = env.umoci(["ls", "--layout", "shared/img"]).ok();
     assert_eq!(names.lines().count(), 7, "{names}");
 }
+
+/// Runs a job for each number below `WORKERS` at the same time.
+fn at_once(job: impl Fn(u32) + Sync) {
+    std::thread::scope(|scope| {
+        for n in 0..WORKERS {
+            let job = &job;
+            scope.spawn(move || job(n));
+        }
+    });
+}
+
+#[test]
+fn changes_of_one_tag_made_at_once_are_all_there() {
+    let image = Image::new();
+    let env = &image.env;
+    // Of an image: each adds a variable or a layer.
+    for n in 0..WORKERS {
+        env.write(&format!("f{n}"), n.to_string());
+    }
+    at_once(|n| {
+        let words = if n % 2 == 0 {
+            vec![
+                "config".to_owned(),
+                "--image=img".to_owned(),
+                format!("--config.env=V{n}=1"),
+            ]
+        } else {
+            [
+                "insert",
+                "--rootless",
+                "--image",
+                "img",
+                &format!("f{n}"),
+                &format!("/f{n}"),
+            ]
+            .map(str::to_owned)
+            .to_vec()
+        };
+        env.umoci(words).ok();
+    });
+    let [_, manifest, config] = image.of("latest");
+    assert_eq!(
+        manifest["layers"].as_array().map(Vec::len),
+        Some(2 + WORKERS as usize / 2)
+    );
+    let text = config["config"]["Env"].to_string();
+    for n in (0..WORKERS).step_by(2) {
+        assert!(text.contains(&format!("V{n}=1")), "{text}");
+    }
+    // Of an index: each adds an entry, then changes the image of its own platform.
+    env.umoci(["manifest", "create", "img:all"]).ok();
+    let arch = |n: u32| format!("arch{n}");
+    at_once(|n| {
+        let arch = arch(n);
+        env.umoci([
+            "config",
+            "--image",
+            "img",
+            "--tag",
+            &arch,
+            "--platform.arch",
+            &arch,
+        ])
+        .ok();
+        env.umoci(["manifest", "add", "img:all", &arch]).ok();
+        let platform = format!("linux/{arch}");
+        for author in ["a", "b"] {
+            env.umoci([
+                "config",
+                "--image",
+                "img:all",
+                "--platform",
+                &platform,
+                "--author",
+                author,
+            ])
+            .ok();
+        }
+    });
+    let index = env.umoci(["stat", "--image", "img:all", "--json"]).ok();
+    let index: serde_json::Value = serde_json::from_str(&index).expect("JSON");
+    assert_eq!(
+        index["manifests"].as_array().map(Vec::len),
+        Some(WORKERS as usize),
+        "{index}"
+    );
+    // Of bundles: each is repacked into the place of its own platform.
+    at_once(|n| {
+        let (bundle, platform) = (format!("b{n}"), format!("linux/{}", arch(n)));
+        env.umoci([
+            "unpack",
+            "--rootless",
+            "--image",
+            "img:all",
+            "--platform",
+            &platform,
+            &bundle,
+        ])
+        .ok();
+        env.write(&format!("{bundle}/rootfs/mine"), &platform);
+        env.umoci(["repack", "--image", "img:all", &bundle]).ok();
+    });
+    at_once(|n| {
+        let (tree, platform) = (format!("t{n}"), format!("linux/{}", arch(n)));
+        env.umoci([
+            "raw",
+            "unpack",
+            "--rootless",
+            "--image",
+            "img:all",
+            "--platform",
+            &platform,
+            &tree,
+        ])
+        .ok();
+        assert_eq!(env.read(&format!("{tree}/mine")), platform);
+        let stat = env
+            .umoci(["stat", "--image", "img:all", "--platform", &platform])
+            .ok();
+        assert!(stat.contains("Author: b"), "{stat}");
+    });
+    env.umoci(["fsck", "--deep", "--layout", "img"]).ok();
+}

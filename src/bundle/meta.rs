@@ -19,8 +19,8 @@ pub struct Meta {
     pub walk: Vec<Descriptor>,
     /// The id maps of the tree.
     pub id_map: IdMap,
-    /// What the tag that the bundle was unpacked from points at because of a repack of this bundle: before the last one, and
-    /// after it.
+    /// What repacks of this bundle put in the place of the one that it was unpacked from, before the last repack and after it:
+    /// what the tag points at, and the manifest.
     pub repacked: Vec<Digest>,
 }
 

@@ -8,7 +8,7 @@ use super::{Bundle, mtree};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Root;
-use crate::image::{Edit, Image, NewLayer};
+use crate::image::{Edit, Image, NewLayer, Target, resolve, until_settled};
 use crate::layer::LayerWriter;
 use crate::node::{Time, TreePath};
 use crate::progress::{Counted, Counter, Monitor, Task};
@@ -68,7 +68,7 @@ pub(super) fn read_meta(bundle: &Bundle) -> Result<Meta> {
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] if the bundle, its manifest or its base image is gone; [`ErrorKind::Conflict`] if `tag` is what
-/// it was unpacked from, and points at another image by now.
+/// it was unpacked from, and its image is not there any more. What others changed beside it, in an index, stays.
 pub fn repack(
     store: &Store,
     bundle: &Bundle,
@@ -96,17 +96,10 @@ pub fn repack(
     }
     let manifest = base.descriptor().clone();
     let history = history(&base.config.value.author)?;
-    let unpacked = meta
-        .walk
-        .first()
-        .filter(|first| first.ref_name() == Some(tag.as_str()));
-    if let Some(unpacked) = unpacked
-        && !opts.force
-    {
-        let known = std::iter::once(unpacked.digest).chain(meta.repacked.clone());
-        txn.expect_ref(tag, known.collect()).context(|| {
-            "the tag has moved since the bundle was unpacked; give another tag, or --force to replace what is there"
-        })?;
+    let is_own_tag = meta.walk.first().and_then(Descriptor::ref_name) == Some(tag.as_str());
+    if is_own_tag && !opts.force {
+        // What cannot be done is said before the work.
+        place(store, tag, &meta)?;
     }
     let root = Root::open(&bundle.rootfs())?.rootless(meta.id_map.rootless);
 
@@ -143,17 +136,28 @@ pub fn repack(
         edit.manifest.media_type = crate::spec::MediaType::MANIFEST.into();
         edit.add_empty_history(history);
     }
-    let walk = edit.apply(&mut txn, tag)?;
-    if unpacked.is_some()
-        && let Some(first) = walk.first()
-    {
+    let mut was = None;
+    let walk = until_settled(&mut txn, |txn| -> Result<Vec<Descriptor>> {
+        let mut place_now = meta.walk.clone();
+        if is_own_tag && !opts.force {
+            place_now = place(store, tag, &meta)?;
+            let expected = place_now.first().map(|first| first.digest);
+            txn.expect_ref(tag, expected.into_iter().collect());
+        }
+        let walk = edit.clone().onto(place_now.clone()).apply(txn, tag)?;
         // Before the tag moves: a repack that is killed then must know its own work when it is run again.
-        let written = note(store, bundle, &meta, tag, first.digest);
-        if let Err(err) = written {
+        if is_own_tag && let Err(err) = note(bundle, &meta, &place_now, &walk) {
             monitor.warn(format_args!("the bundle does not know its new image: {err}"));
         }
+        was = place_now.first().map(|first| first.digest);
+        Ok(walk)
+    })?;
+    let unpacked = meta.walk.first().map(|first| first.digest);
+    if let Some(was) = was.filter(|was| unpacked != Some(*was) && !meta.repacked.contains(was)) {
+        monitor.warn(format_args!(
+            "the tag has moved since the bundle was unpacked: what is new at {was} beside its image stays"
+        ));
     }
-    txn.commit()?;
     if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
         monitor.info(format_args!(
             "new image manifest created: {}->{}",
@@ -171,11 +175,35 @@ pub fn repack(
     })
 }
 
-/// Writes into the bundle what its tag points at and is about to point at.
-fn note(store: &Store, bundle: &Bundle, meta: &Meta, tag: &RefName, new: Digest) -> Result<()> {
-    let now = store.lookup(tag)?.into_iter().map(|entry| entry.digest);
-    let mut repacked: Vec<Digest> = now.filter(|now| meta.repacked.contains(now)).collect();
-    repacked.push(new);
+/// Where the image of the bundle stands below its tag now: the one that was unpacked, or what a repack of the bundle put in
+/// its place. Others may have changed what is beside it.
+fn place(store: &Store, tag: &RefName, meta: &Meta) -> Result<Vec<Descriptor>> {
+    let Some(now) = store.lookup(tag)?.into_iter().next() else {
+        return Ok(meta.walk.clone());
+    };
+    let walks = resolve(store, &Target::Name(tag.clone()))?.walks;
+    let unpacked = meta.walk.last().map(|last| last.digest);
+    let mut known = meta.repacked.iter().rev().copied().chain(unpacked);
+    let found = known.find_map(|known| {
+        let mut walks = walks.iter();
+        walks.find(|walk| walk.last().is_some_and(|last| last.digest == known))
+    });
+    found.cloned().ok_or_else(|| {
+        let text = format!(
+            "the tag has moved since the bundle was unpacked; give another tag, or --force to replace what is there: \
+             tag {tag} points at {} by now",
+            now.digest
+        );
+        Error::new(ErrorKind::Conflict, text)
+    })
+}
+
+/// Writes into the bundle what stands in its place, and what is about to.
+fn note(bundle: &Bundle, meta: &Meta, before: &[Descriptor], after: &[Descriptor]) -> Result<()> {
+    let ends = |walk: &[Descriptor]| [walk.first(), walk.last()].map(|end| end.map(|end| end.digest));
+    let own = |known: &Digest| meta.repacked.contains(known);
+    let mut repacked: Vec<Digest> = ends(before).into_iter().flatten().filter(own).collect();
+    repacked.extend(ends(after).into_iter().flatten());
     repacked.dedup();
     let noted = Meta {
         repacked,

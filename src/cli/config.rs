@@ -6,7 +6,7 @@ use std::io::Read;
 
 use serde_json::{Map, Value};
 use umoci::error::{Error, ErrorKind, Result};
-use umoci::image::{Edit, Image, time};
+use umoci::image::{Edit, Image, change, time};
 use umoci::progress::Monitor;
 use umoci::spec::{ImageConfig, MediaType, json};
 
@@ -116,25 +116,28 @@ impl Config {
             None => None,
         };
         let store = self.image.open_with(&image, &self.algorithm)?;
-        let base = Image::find(&store, &image.target, platform.as_ref())
-            .map_err(|e| e.context("get base config"))?;
-        let mut edit = Edit::new(&base).map_err(|e| e.context("create mutator for manifest"))?;
-        if let Some(template) = template {
-            edit.config = apply_template(template, &edit.config)?;
-        }
-        let layer = self.layer(&base)?;
-        self.clear(&mut edit, layer)?;
-        self.annotate(&mut edit, layer)?;
-        self.set(&mut edit, created)?;
-        let history = self.history.get("umoci config", &edit.config.author)?;
-        edit.manifest.media_type = MediaType::MANIFEST.into();
-        edit.add_empty_history(history);
+        let edit = |base: &Image| -> Outcome<Edit> {
+            let mut edit = Edit::new(base).map_err(|e| e.context("create mutator for manifest"))?;
+            if let Some(template) = &template {
+                edit.config = apply_template(template.clone(), &edit.config)?;
+            }
+            let layer = self.layer(base)?;
+            self.clear(&mut edit, layer)?;
+            self.annotate(&mut edit, layer)?;
+            self.set(&mut edit, created.clone())?;
+            let history = self.history.get("umoci config", &edit.config.author)?;
+            edit.manifest.media_type = MediaType::MANIFEST.into();
+            edit.add_empty_history(history);
+            Ok(edit)
+        };
         if self.dry_run {
-            return ui.print(&json::to_pretty(&edit.config)?);
+            let base = Image::find(&store, &image.target, platform.as_ref())?;
+            return ui.print(&json::to_pretty(&edit(&base)?.config)?);
         }
         let mut txn = store.begin("config")?;
-        let walk = edit.apply(&mut txn, &tag)?;
-        txn.commit()?;
+        let walk = change(&mut txn, &image.target, platform.as_ref(), &tag, |_, base| {
+            edit(base)
+        })?;
         if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
             ui.info(format_args!(
                 "new image manifest created: {}->{}",

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind};
-use umoci::image::{IndexEdit, IndexPart, Target, Which, resolve, resolve_root, stat_index};
+use umoci::image::{IndexEdit, IndexPart, Target, Which, change_index, resolve, resolve_root, stat_index};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, MediaClass, Platform};
-use umoci::store::{Store, StoreOptions};
+use umoci::store::{Store, StoreOptions, Txn};
 use umoci::transfer::{Request, StoreSink, fetch};
 
 use super::args::{ImageRef, LockArg, PlatformArg, annotations, positionals};
@@ -157,16 +157,16 @@ impl IndexArg {
     }
 }
 
-/// Adds entries for `words` to an index, after the blobs of those from other layouts.
-fn add(
-    edit: &mut IndexEdit,
+/// The entries for `words`, after the blobs of those from other layouts came.
+fn entries(
     store: &Store,
     sink: &StoreSink<'_>,
     words: &[String],
     part: &IndexPart,
     entry: Option<&EntryArgs>,
     ui: &Ui,
-) -> Outcome {
+) -> Outcome<Vec<Descriptor>> {
+    let mut out = Vec::new();
     for word in words {
         // A digest has a colon too; any other word with one names a layout.
         let own = word.parse::<Digest>().is_ok() || !word.contains(':');
@@ -179,20 +179,27 @@ fn add(
             if let Some(entry) = entry {
                 entry.apply(&mut one)?;
             }
-            if let Some(platform) = one.platform.as_ref().filter(|p| !p.is_unknown()) {
-                let same =
-                    |old: &&Descriptor| old.platform.as_ref() == Some(platform) && old.digest != one.digest;
-                if let Some(first) = edit.index.manifests.iter().find(same) {
-                    ui.warn(format_args!(
-                        "{platform} is in the index already, and its first entry is what is taken: {}",
-                        first.digest
-                    ));
-                }
-            }
-            edit.add(one);
+            out.push(one);
         }
     }
-    Ok(())
+    Ok(out)
+}
+
+/// Adds entries to an index, with a warning for a platform that is there.
+fn add(edit: &mut IndexEdit, entries: &[Descriptor], ui: &Ui) {
+    for one in entries {
+        if let Some(platform) = one.platform.as_ref().filter(|p| !p.is_unknown()) {
+            let same =
+                |old: &&Descriptor| old.platform.as_ref() == Some(platform) && old.digest != one.digest;
+            if let Some(first) = edit.index.manifests.iter().find(same) {
+                ui.warn(format_args!(
+                    "{platform} is in the index already, and its first entry is what is taken: {}",
+                    first.digest
+                ));
+            }
+        }
+        edit.add(one.clone());
+    }
 }
 
 fn from_other(
@@ -250,32 +257,51 @@ impl Create {
         let part = self.part.get()?;
         let annotations = annotations(&self.annotation)?;
         let store = self.index.open(&name)?;
-        let exists = !store.lookup(tag)?.is_empty();
-        if exists && !self.amend && !self.force {
-            let text = format!("tag exists: {tag} (--amend adds to the index, --force replaces it)");
-            return Err(Error::new(ErrorKind::Exists, text).into());
-        }
-        let sink = StoreSink::new(&store, "manifest create")?;
-        let mut edit = if exists && self.amend {
-            IndexEdit::load(&store, tag)?
-        } else {
-            IndexEdit::default()
+        let check = || -> Outcome<bool> {
+            let exists = !store.lookup(tag)?.is_empty();
+            if exists && !self.amend && !self.force {
+                let text = format!("tag exists: {tag} (--amend adds to the index, --force replaces it)");
+                return Err(Error::new(ErrorKind::Exists, text).into());
+            }
+            Ok(exists)
         };
-        add(&mut edit, &store, &sink, words, &part, None, ui)?;
-        edit.index.annotations.extend(annotations);
-        finish(edit, sink, &name, ui)
+        check()?;
+        let sink = StoreSink::new(&store, "manifest create")?;
+        let entries = entries(&store, &sink, words, &part, None, ui)?;
+        change(sink, &name, ui, |txn| {
+            let exists = check()?;
+            let mut edit = if exists && self.amend {
+                IndexEdit::load(&store, tag)?
+            } else {
+                IndexEdit::default()
+            };
+            if !exists && !self.force {
+                txn.expect_ref(tag, Vec::new());
+            }
+            add(&mut edit, &entries, ui);
+            edit.index.annotations.extend(annotations.clone());
+            Ok(edit)
+        })
     }
 }
 
-fn finish(edit: IndexEdit, sink: StoreSink<'_>, name: &ImageRef, ui: &Ui) -> Outcome {
-    let mut txn = sink.into_txn();
-    let entries = edit.index.manifests.len();
-    let written = edit.apply(&mut txn, name.tag()?)?;
-    txn.commit()?;
+/// Makes the change to the index called `name`, again if somebody else was first.
+fn change(
+    sink: StoreSink<'_>,
+    name: &ImageRef,
+    ui: &Ui,
+    mut edit: impl FnMut(&mut Txn<'_>) -> Outcome<IndexEdit>,
+) -> Outcome {
+    let tag = name.tag()?;
+    let mut entries = 0;
+    let written = change_index(&mut sink.into_txn(), tag, |txn| -> Outcome<IndexEdit> {
+        let edit = edit(txn)?;
+        entries = edit.index.manifests.len();
+        Ok(edit)
+    })?;
     ui.info(format_args!(
-        "new image index created: {} with {entries} entries, tagged {}",
-        written.digest,
-        name.tag()?
+        "new image index created: {} with {entries} entries, tagged {tag}",
+        written.digest
     ));
     Ok(())
 }
@@ -305,17 +331,23 @@ impl Add {
         }
         let store = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest add")?;
-        let mut edit = IndexEdit::load(&store, name.tag()?)?;
-        add(&mut edit, &store, &sink, words, &part, Some(&self.entry), ui)?;
-        finish(edit, sink, &name, ui)
+        // What is no index is said before anything is copied.
+        IndexEdit::load(&store, name.tag()?)?;
+        let entries = entries(&store, &sink, words, &part, Some(&self.entry), ui)?;
+        change(sink, &name, ui, |_| {
+            let mut edit = IndexEdit::load(&store, name.tag()?)?;
+            add(&mut edit, &entries, ui);
+            Ok(edit)
+        })
     }
 }
 
 /// removes entries from an image index
 ///
-/// Removes the entries with a digest or of a platform. Their blobs stay until umoci gc is run.
+/// Removes the entries with a digest, of which 7 hex digits are enough, or of a platform. Their blobs stay until umoci gc is
+/// run.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "<image-path>:<name> <digest>|<os>/<arch>[/<variant>]")]
+#[command(override_usage = "<image-path>:<name> (<digest>|<os>/<arch>[/<variant>])...")]
 pub struct Remove {
     #[command(flatten)]
     index: IndexArg,
@@ -323,27 +355,39 @@ pub struct Remove {
 
 impl Remove {
     fn run(self, ui: &Ui) -> Outcome {
-        let [name, which] = self.index.words(["name", "entry"])?;
-        let name = ImageRef::parse(name, "name")?;
-        let which: Which = which.parse()?;
-        let tag = name.tag()?;
+        let (name, words) = self.index.name_and_rest()?;
+        if words.is_empty() {
+            let text = "invalid number of positional arguments: expected <name> <entry>...".to_owned();
+            return Err(Failure::Arguments(text));
+        }
+        let entries: Vec<Which> = words
+            .iter()
+            .map(|word| word.parse())
+            .collect::<Result<_, Error>>()?;
         let store = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest remove")?;
-        let mut edit = IndexEdit::load(&store, tag)?;
-        edit.remove(&which)?;
-        finish(edit, sink, &name, ui)
+        change(sink, &name, ui, |_| {
+            let mut edit = IndexEdit::load(&store, name.tag()?)?;
+            for which in &entries {
+                edit.remove(which)?;
+            }
+            Ok(edit)
+        })
     }
 }
 
 /// changes what an image index says of an entry
 ///
-/// Sets platform and annotations of the entries with a digest or of a platform; without an entry, annotations of the index
-/// itself. What is not named stays.
+/// Sets platform and annotations of the entries with a digest, of which 7 hex digits are enough, or of a platform; without an
+/// entry, annotations of the index itself. What is not named stays; --os-features are all that there are then.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "<image-path>:<name> [<digest>|<os>/<arch>[/<variant>]]")]
 pub struct Annotate {
     #[command(flatten)]
     entry: EntryArgs,
+    /// name of an annotation that goes; may be given more than once
+    #[arg(long = "remove-annotation", value_name = "name")]
+    remove_annotation: Vec<String>,
     #[command(flatten)]
     index: IndexArg,
 }
@@ -351,29 +395,38 @@ pub struct Annotate {
 impl Annotate {
     fn run(self, ui: &Ui) -> Outcome {
         let (name, words) = self.index.name_and_rest()?;
-        let store = self.index.open(&name)?;
-        let sink = StoreSink::new(&store, "manifest annotate")?;
-        let mut edit = IndexEdit::load(&store, name.tag()?)?;
-        match words {
+        let which: Option<Which> = match words {
             [] if self.entry.names_platform() => {
                 let text = "a platform is that of an entry: say which".to_owned();
                 return Err(Failure::Arguments(text));
             }
-            [] => edit
-                .index
-                .annotations
-                .extend(annotations(&self.entry.annotation)?),
-            [which] => {
-                for entry in edit.find(&which.parse()?)? {
-                    self.entry.apply(entry)?;
-                }
-            }
+            [] => None,
+            [which] => Some(which.parse()?),
             _ => {
                 let text = "invalid number of positional arguments: expected <name> [<entry>]".to_owned();
                 return Err(Failure::Arguments(text));
             }
-        }
-        finish(edit, sink, &name, ui)
+        };
+        let own = annotations(&self.entry.annotation)?;
+        let store = self.index.open(&name)?;
+        let sink = StoreSink::new(&store, "manifest annotate")?;
+        change(sink, &name, ui, |_| {
+            let mut edit = IndexEdit::load(&store, name.tag()?)?;
+            let Some(which) = &which else {
+                edit.index.annotations.extend(own.clone());
+                edit.index
+                    .annotations
+                    .retain(|name, _| !self.remove_annotation.contains(name));
+                return Ok(edit);
+            };
+            for entry in edit.find(which)? {
+                self.entry.apply(entry)?;
+                entry
+                    .annotations
+                    .retain(|name, _| !self.remove_annotation.contains(name));
+            }
+            Ok(edit)
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind};
-use umoci::image::{Edit, Image, LayerName, Target, squash};
+use umoci::image::{Edit, Image, LayerName, Target, change, squash};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, Platform, RefName};
 use umoci::store::{Store, Txn};
@@ -50,18 +50,22 @@ impl Changed {
         ))
     }
 
-    fn begin<'a>(&self, store: &'a Store, verb: &str) -> Outcome<Txn<'a>> {
-        if self.dry_run {
-            return Ok(store.rehearse(verb));
-        }
-        Ok(store.begin(verb)?)
-    }
-
-    /// Writes the edit, or says what would be written.
-    fn finish(&self, edit: Edit, mut txn: Txn<'_>, tag: &RefName, ui: &Ui) -> Outcome {
-        let walk = edit.apply(&mut txn, tag)?;
+    /// Makes the edit where the image stands and writes it, or says what would be written.
+    fn apply(
+        &self,
+        (image, tag): (&ImageRef, &RefName),
+        (store, platform): (&Store, Option<&Platform>),
+        verb: &str,
+        ui: &Ui,
+        edit: impl FnMut(&mut Txn<'_>, &Image) -> Outcome<Edit>,
+    ) -> Outcome {
+        let mut txn = if self.dry_run {
+            store.rehearse(verb)
+        } else {
+            store.begin(verb)?
+        };
+        let walk = change(&mut txn, &image.target, platform, tag, edit)?;
         if !self.dry_run {
-            txn.commit()?;
             ui.info(format_args!("updated tag for image manifest: {tag}"));
             return Ok(());
         }
@@ -106,31 +110,31 @@ impl Squash {
         let limits = self.limits.get()?;
         let from: Option<LayerName> = self.from.as_deref().map(str::parse).transpose()?;
         let (store, platform) = self.changed.open(&image)?;
-        let mut txn = self.changed.begin(&store, "squash")?;
-        let base = Image::find(&store, &image.target, platform.as_ref())?;
-        let from = from.map_or(Ok(0), |name| base.find_layer(&name))?;
-        let mut edit = Edit::new(&base)?;
-        let count = edit.manifest.layers.len();
-        if count < from + 2 {
-            let text = match (count, from) {
-                (0, _) => "there is nothing to merge: the image has no layers".to_owned(),
-                (1, _) => "there is nothing to merge: the image has one layer".to_owned(),
-                _ => format!("there is nothing to merge: --from is the topmost layer, {count}"),
-            };
-            return Err(Error::new(ErrorKind::Invalid, text).into());
-        }
-        // The time of what is merged, not the present one: the same image gives the same result, and what was rehearsed.
-        let steps = edit.config.history.iter().rev();
-        let time = steps
-            .filter(|step| !step.empty_layer)
-            .find_map(|step| step.created.clone());
-        let time = time.or_else(|| edit.config.created.clone());
-        let history = self.history.get_at("umoci squash", &edit.config.author, time)?;
-        let compression = compression.unwrap_or_else(|| edit.auto_compression());
-        let layer = squash(&mut txn, &base, from, compression, &limits, ui)?;
-        super::warn_without_history(history.as_ref(), ui);
-        edit.merge_layers(from, layer, history);
-        self.changed.finish(edit, txn, &tag, ui)
+        let edit = |txn: &mut Txn<'_>, base: &Image| -> Outcome<Edit> {
+            let from = from.as_ref().map_or(Ok(0), |name| base.find_layer(name))?;
+            let mut edit = Edit::new(base)?;
+            let count = edit.manifest.layers.len();
+            if count < from + 2 {
+                ui.info(format_args!(
+                    "there is nothing to merge: the image has {count} layers"
+                ));
+                return Ok(edit);
+            }
+            // The time of what is merged, not the present one: the same image gives the same result, and what was rehearsed.
+            let steps = edit.config.history.iter().rev();
+            let time = steps
+                .filter(|step| !step.empty_layer)
+                .find_map(|step| step.created.clone());
+            let time = time.or_else(|| edit.config.created.clone());
+            let history = self.history.get_at("umoci squash", &edit.config.author, time)?;
+            let compression = compression.unwrap_or_else(|| edit.auto_compression());
+            let layer = squash(txn, base, from, compression, &limits, ui)?;
+            super::warn_without_history(history.as_ref(), ui);
+            edit.merge_layers(from, layer, history);
+            Ok(edit)
+        };
+        let place = (&store, platform.as_ref());
+        self.changed.apply((&image, &tag), place, "squash", ui, edit)
     }
 }
 
@@ -160,19 +164,23 @@ impl Rebase {
             return Err(Failure::Arguments("give both --old and --new".to_owned()));
         };
         let (store, platform) = self.changed.open(&image)?;
-        let txn = self.changed.begin(&store, "rebase")?;
-        let base = Image::find(&store, &image.target, platform.as_ref())?;
-        let mut edit = Edit::new(&base)?;
-        // A base of several platforms is meant for that of the image.
-        let own = edit.config.platform();
-        let find = |word: &str, option: &str| -> Outcome<Image> {
-            let target = own_target(word, &store).map_err(|e| e.context(option.to_owned()))?;
-            let known = !own.os.is_empty() && !own.architecture.is_empty();
-            Ok(Image::find(&store, &target, known.then_some(&own))
-                .map_err(|e| e.context(option.to_owned()))?)
+        let edit = |_: &mut Txn<'_>, base: &Image| -> Outcome<Edit> {
+            let mut edit = Edit::new(base)?;
+            // A base of several platforms is meant for that of the image.
+            let own = edit.config.platform();
+            let find = |word: &str, option: &str| -> Outcome<Image> {
+                let target = own_target(word, &store).map_err(|e| e.context(option.to_owned()))?;
+                let known = !own.os.is_empty() && !own.architecture.is_empty();
+                Ok(Image::find(&store, &target, known.then_some(&own))
+                    .map_err(|e| e.context(option.to_owned()))?)
+            };
+            if !edit.rebase(&find(old, "--old")?, &find(new, "--new")?)? {
+                ui.info(format_args!("the image stands on the new base already"));
+            }
+            Ok(edit)
         };
-        edit.rebase(&find(old, "--old")?, &find(new, "--new")?)?;
-        self.changed.finish(edit, txn, &tag, ui)
+        let place = (&store, platform.as_ref());
+        self.changed.apply((&image, &tag), place, "rebase", ui, edit)
     }
 }
 

@@ -64,6 +64,13 @@ impl Edit {
         })
     }
 
+    /// The same edit, whose result takes the place of what stands at the end of `walk`, the way there from a tag.
+    #[must_use]
+    pub fn onto(mut self, walk: Vec<Descriptor>) -> Self {
+        self.walk = walk;
+        self
+    }
+
     /// A new image for this machine's platform, without layers and without history.
     ///
     /// `created` is a time as RFC 3339 writes it; [`crate::image::time`] makes and checks such.
@@ -118,42 +125,46 @@ impl Edit {
 
     /// Replaces the layers from the one at `from` (0 is the lowest) to the topmost by one that holds the same.
     ///
-    /// The steps that made them go; those among them that made no layer stay. With `history` the new layer gets a step,
-    /// whose comment goes on with what made the layers that it replaces.
+    /// The steps that made them go; those among them that made no layer stay. With `history` the new layer gets a step in
+    /// the place of the last of them, whose comment goes on with what made the layers that it replaces.
     pub fn merge_layers(&mut self, from: usize, layer: NewLayer, history: Option<History>) {
         self.settle_history();
-        let mut at = 0;
         let mut said = Vec::new();
-        self.config.history.retain(|step| {
-            if step.empty_layer {
-                return true;
+        let mut steps = Vec::new();
+        let mut place = 0;
+        let mut made = 0;
+        for step in std::mem::take(&mut self.config.history) {
+            made += usize::from(!step.empty_layer);
+            if step.empty_layer || made <= from {
+                steps.push(step);
+            } else {
+                said.push(step.created_by);
+                place = steps.len();
             }
-            at += 1;
-            if at > from {
-                said.push(step.created_by.clone());
-            }
-            at <= from
-        });
-        self.manifest.layers.truncate(from);
-        self.config.rootfs.diff_ids.truncate(from);
-        let history = history.map(|step| {
+        }
+        if let Some(step) = history {
             let comment = std::iter::once(step.comment.clone()).chain(said);
             let comment: Vec<String> = comment.filter(|text| !text.is_empty()).collect();
-            History {
+            let step = History {
                 comment: comment.join("; "),
+                empty_layer: false,
                 ..step
-            }
-        });
-        self.add_layer(layer, history);
+            };
+            steps.insert(place, step);
+        }
+        self.config.history = steps;
+        self.manifest.layers.truncate(from);
+        self.config.rootfs.diff_ids.truncate(from);
+        self.add_layer(layer, None);
     }
 
     /// Replaces the layers of the image `old`, which must be the lowest ones, by those of `new`, with their steps; what is
-    /// above stays.
+    /// above stays. `false` if the image stands on `new` already, where that goes on from `old`; nothing is changed then.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if the lowest layers are not those of `old`, [`ErrorKind::Invalid`] if `new` is for another
     /// platform.
-    pub fn rebase(&mut self, old: &Image, new: &Image) -> Result<()> {
+    pub fn rebase(&mut self, old: &Image, new: &Image) -> Result<bool> {
         let (before, after) = (&old.config.value, &new.config.value);
         let own = &self.config.rootfs.diff_ids;
         let count = before.rootfs.diff_ids.len();
@@ -178,6 +189,9 @@ impl Edit {
             return Err(Error::new(ErrorKind::Invalid, text));
         }
         let layers = new.layers()?;
+        if layers.len() > count && own.starts_with(&after.rootfs.diff_ids) {
+            return Ok(false);
+        }
         self.settle_history();
         let above = if self.config.history.starts_with(&before.history) {
             before.history.len()
@@ -205,7 +219,7 @@ impl Edit {
         if let Some(base) = self.manifest.annotations.get_mut(BASE_DIGEST) {
             *base = new.descriptor().digest.to_string();
         }
-        Ok(())
+        Ok(true)
     }
 
     fn settle_history(&mut self) {

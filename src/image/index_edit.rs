@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Image indexes made and edited: entries in and out, and what they say.
 
+use std::collections::BTreeSet;
+
 use super::{Target, resolve, resolve_one, resolve_root};
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::{Annotations, Descriptor, ImageIndex, MediaClass, MediaType, Platform, RefName, json};
 use crate::store::{Store, Txn};
@@ -31,8 +33,8 @@ pub enum IndexPart {
 /// The entries that a word of a person means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Those of this digest.
-    Digest(Digest),
+    /// Those whose digest begins so.
+    Digest(DigestPrefix),
     /// Those of just this platform.
     Platform(Platform),
 }
@@ -40,7 +42,7 @@ pub enum Which {
 impl std::str::FromStr for Which {
     type Err = Error;
 
-    /// Reads a digest, or a platform as `OS/ARCH[/VARIANT]`.
+    /// Reads a digest, of which 7 hex digits are enough, or a platform as `OS/ARCH[/VARIANT]`.
     fn from_str(text: &str) -> Result<Self> {
         text.parse().map(Which::Digest).or_else(|_| {
             let invalid =
@@ -56,7 +58,7 @@ impl std::str::FromStr for Which {
 impl Which {
     fn is(&self, entry: &Descriptor) -> bool {
         match self {
-            Which::Digest(digest) => entry.digest == *digest,
+            Which::Digest(prefix) => prefix.matches(&entry.digest),
             Which::Platform(wanted) => entry.platform.as_ref().is_some_and(|platform| {
                 let (has, wanted) = (platform.normalized(), wanted.normalized());
                 has.to_string() == wanted.to_string()
@@ -140,11 +142,11 @@ impl IndexEdit {
         found.into_iter().map(entry).collect()
     }
 
-    /// Adds an entry at the end; one with the same digest and platform is replaced where it stands.
+    /// Adds an entry at the end; where one with the same digest and platform stands it gets the annotations too.
     pub fn add(&mut self, entry: Descriptor) {
         let same = |old: &&mut Descriptor| old.digest == entry.digest && old.platform == entry.platform;
         match self.index.manifests.iter_mut().find(same) {
-            Some(old) => *old = entry,
+            Some(old) => old.annotations.extend(entry.annotations),
             None => self.index.manifests.push(entry),
         }
     }
@@ -173,7 +175,15 @@ impl IndexEdit {
     }
 
     fn must_have(&self, which: &Which) -> Result<()> {
-        if self.index.manifests.iter().any(|entry| which.is(entry)) {
+        let found = self.index.manifests.iter().filter(|entry| which.is(entry));
+        let found: BTreeSet<Digest> = found.map(|entry| entry.digest).collect();
+        if let Which::Digest(prefix) = which
+            && found.len() > 1
+        {
+            let text = format!("several entries of the index begin with {prefix}: give more digits");
+            return Err(Error::new(ErrorKind::Ambiguous, text));
+        }
+        if !found.is_empty() {
             return Ok(());
         }
         let name = |entry: &Descriptor| match &entry.platform {
@@ -184,7 +194,7 @@ impl IndexEdit {
         let more = self.index.manifests.len() - names.len();
         names.extend((more > 0).then(|| format!("and {more} more")));
         let wanted = match which {
-            Which::Digest(digest) => digest.to_string(),
+            Which::Digest(prefix) => prefix.to_string(),
             Which::Platform(platform) => platform.to_string(),
         };
         let has = if names.is_empty() {
@@ -204,7 +214,7 @@ impl IndexEdit {
     pub fn apply(self, txn: &mut Txn<'_>, tag: &RefName) -> Result<Descriptor> {
         let written = txn.put(&json::to_bytes(&self.index)?, MediaType::INDEX)?;
         if let Some(root) = &self.root {
-            txn.expect_ref(tag, vec![root.digest])?;
+            txn.expect_ref(tag, vec![root.digest]);
         }
         let descriptor = Descriptor {
             artifact_type: self.index.artifact_type,

@@ -39,6 +39,7 @@
 //! ```
 
 mod artifact;
+mod change;
 mod edit;
 mod index_edit;
 mod new_layer;
@@ -48,6 +49,8 @@ mod stat;
 pub mod time;
 
 pub use artifact::Artifact;
+pub(crate) use change::until_settled;
+pub use change::{change, change_index};
 pub use edit::Edit;
 pub use index_edit::{IndexEdit, IndexPart, Which};
 pub use new_layer::NewLayer;

@@ -352,14 +352,8 @@ impl<'a> Txn<'a> {
 
     /// Lets the commit fail with [`ErrorKind::Conflict`] if `name` points at anything but one of `digests` by then. A name
     /// that is gone is no conflict: nothing is lost by setting it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if it does already.
-    pub fn expect_ref(&mut self, name: &RefName, digests: Vec<Digest>) -> Result<()> {
-        let known = self.store.lookup(name)?;
-        check_ref(name, &digests, known.iter().map(|known| known.digest))?;
+    pub fn expect_ref(&mut self, name: &RefName, digests: Vec<Digest>) {
         self.expected.push((name.clone(), digests));
-        Ok(())
     }
 
     /// Lists `descriptor` in `index.json` without a name when the transaction is committed, so that every tool finds it there
@@ -383,6 +377,15 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// Only what keeps `index.json` from being written: an index that cannot be had catches up later.
     pub fn commit(mut self) -> Result<()> {
+        self.attempt()
+    }
+
+    /// As [`Txn::commit`]. Where it fails with [`ErrorKind::Conflict`] the transaction goes on: its blobs are there and kept
+    /// from garbage collections, and what was to become of refs is forgotten, so that it can be worked out anew.
+    ///
+    /// # Errors
+    /// As [`Txn::commit`]; [`ErrorKind::Conflict`] if a ref is not what [`Txn::expect_ref`] said.
+    pub fn attempt(&mut self) -> Result<()> {
         if self.rehearsed.is_some() {
             return Ok(());
         }
@@ -391,21 +394,27 @@ impl<'a> Txn<'a> {
             // What goes wrong here is put right by the next command that needs the index.
             let _ = self.tell_index();
         }
-        if self.refs.is_empty() && self.listed.is_empty() && self.unlisted.is_empty() {
+        let refs = std::mem::take(&mut self.refs);
+        let (listed, unlisted) = (
+            std::mem::take(&mut self.listed),
+            std::mem::take(&mut self.unlisted),
+        );
+        let expected = std::mem::take(&mut self.expected);
+        if refs.is_empty() && listed.is_empty() && unlisted.is_empty() {
             return Ok(());
         }
         let more = |index: &mut IndexJson| {
             index.drop_entries(|entry| {
                 entry.ref_name.is_none()
-                    && !self.unlisted.is_empty()
+                    && !unlisted.is_empty()
                     && entry
                         .descriptor()
-                        .is_ok_and(|known| self.unlisted.contains(&known.digest))
+                        .is_ok_and(|known| unlisted.contains(&known.digest))
             });
-            for descriptor in &self.listed {
+            for descriptor in &listed {
                 index.add_untagged(descriptor)?;
             }
-            self.expected.iter().try_for_each(|(name, digests)| {
+            expected.iter().try_for_each(|(name, digests)| {
                 let named = index
                     .entries()
                     .iter()
@@ -414,7 +423,7 @@ impl<'a> Txn<'a> {
                 check_ref(name, digests, found?.iter().map(|found| found.digest))
             })
         };
-        self.store.change_refs(&self.verb, &self.refs, more).map(|_| ())
+        self.store.change_refs(&self.verb, &refs, more).map(|_| ())
     }
 
     fn tell_index(&self) -> Result<()> {

@@ -104,7 +104,17 @@ fn an_index_is_made_changed_and_shown() {
         "x=y=z",
     ])
     .ok();
-    env.umoci(["manifest", "annotate", "img:both", "--annotation", "of=index"])
+    env.umoci([
+        "manifest",
+        "annotate",
+        "img:both",
+        "--annotation",
+        "of=index",
+        "--annotation",
+        "gone=1",
+    ])
+    .ok();
+    env.umoci(["manifest", "annotate", "img:both", "--remove-annotation", "gone"])
         .ok();
     let json = env.umoci(["manifest", "show", "--json", "img:both"]).ok();
     assert!(json.contains(
@@ -431,8 +441,32 @@ fn a_tag_that_moved_is_not_overwritten_by_a_repack() {
         .ok();
     edit("three");
     env.umoci(["repack", "--image", "img:both", "b"]).ok();
+    // What somebody else changes beside it stays, and is told of.
     env.umoci(["config", "--image", "img:both", "--author", "somebody else"])
         .ok();
+    let theirs = shown(env, "img:both")[0].clone();
+    let done = env.umoci(["repack", "--image", "img:both", "b"]);
+    assert!(
+        done.stderr
+            .contains("the tag has moved since the bundle was unpacked: what is new at sha256:"),
+        "{}",
+        done.stderr
+    );
+    done.ok();
+    assert_eq!(shown(env, "img:both")[0], theirs);
+    let done = env.umoci(["repack", "--image", "img:both", "b"]);
+    assert_eq!(done.stderr, "");
+    // What they change in its own place is not overwritten.
+    env.umoci([
+        "config",
+        "--image",
+        "img:both",
+        "--platform",
+        ARM,
+        "--author",
+        "somebody else",
+    ])
+    .ok();
     let tags = env.umoci(["ref", "list", "--layout", "img"]).ok();
     let said = env.umoci(["repack", "--image", "img:both", "b"]).fails();
     assert!(

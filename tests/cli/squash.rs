@@ -121,21 +121,32 @@ fn what_cannot_be_squashed_is_said() {
     let image = image();
     let env = &image.env;
     for (words, want) in [
-        (
-            &["img", "--from", "3"][..],
-            "there is nothing to merge: --from is the topmost layer, 3",
-        ),
-        (&["img", "--from", "4"], "no layer 4: the image has 3"),
+        (&["img", "--from", "4"][..], "no layer 4: the image has 3"),
         (&["img:none"], "tag not found: none"),
     ] {
         let words: Vec<&str> = ["squash"].iter().chain(words).copied().collect();
         assert_eq!(env.umoci(&words).fails(), want);
     }
+    // Where there is nothing to merge, as in a second run, all stays.
+    let before = image.of("latest");
+    for words in [
+        &["img", "--from", "3"][..],
+        &["img", "--tag", "same", "--from", "3"],
+    ] {
+        let words: Vec<&str> = ["--log=info", "squash"].iter().chain(words).copied().collect();
+        let done = env.umoci(&words);
+        assert!(
+            done.stderr
+                .contains("there is nothing to merge: the image has 3 layers"),
+            "{}",
+            done.stderr
+        );
+        done.ok();
+    }
+    assert_eq!(image.of("latest"), before);
+    assert_eq!(image.of("same")[1..], before[1..]);
     env.umoci(["new", "--image", "img:empty"]).ok();
-    assert_eq!(
-        env.umoci(["squash", "img:empty"]).fails(),
-        "there is nothing to merge: the image has no layers"
-    );
+    env.umoci(["squash", "img:empty"]).ok();
 }
 
 /// An image on the base `old`, and a base `new` of two layers that stands on nothing of the old.
@@ -198,7 +209,46 @@ fn a_rebased_image_has_the_new_base_and_all_of_its_own() {
     assert_eq!(own.len(), 2);
     assert_eq!(steps(&moved), [&steps(&new), own].concat());
     assert_eq!(moved["config"], json!({"Cmd": ["mine"]}));
+    // A second time it stands there already, where the new base goes on from the old one.
+    env.umoci([
+        "insert",
+        "--rootless",
+        "--image",
+        "img:new",
+        "--tag",
+        "newer",
+        "new/etc",
+        "/opt",
+    ])
+    .ok();
+    let once = [
+        "rebase",
+        "img:moved",
+        "--tag",
+        "newest",
+        "--old",
+        "new",
+        "--new",
+        "newer",
+    ];
+    env.umoci(once).ok();
+    let newest = image.of("newest");
+    env.umoci(["rebase", "img:newest", "--old", "new", "--new", "newer"])
+        .ok();
+    assert_eq!(image.of("newest"), newest);
     // And back, onto the base that it had.
+    env.umoci([
+        "rebase",
+        "img:newest",
+        "--tag",
+        "back",
+        "--old",
+        "newer",
+        "--new",
+        "new",
+    ])
+    .ok();
+    assert_eq!(image.of("back")[1..], image.of("moved")[1..]);
     env.umoci(["rebase", "img:moved", "--old", "new", "--new", "old"])
         .ok();
     assert_eq!(image.of("moved")[1..], before[1..]);

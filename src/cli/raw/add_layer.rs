@@ -2,7 +2,7 @@
 //! `umoci raw add-layer`
 
 use umoci::bundle::add_archive;
-use umoci::image::{Edit, Image};
+use umoci::image::{Edit, NewLayer, change};
 use umoci::progress::Monitor;
 
 use super::super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg, TagArg};
@@ -52,15 +52,28 @@ impl AddLayer {
         source_date_epoch()?;
         let store = self.image.open_with(&image, &self.algorithm)?;
         let mut txn = store.begin("add-layer")?;
-        let base = Image::find(&store, &image.target, platform.as_ref())?;
-        let mut edit = Edit::new(&base).map_err(|e| e.context("create mutator for base image"))?;
-        let history = self.history.get("umoci raw add-layer", &edit.config.author)?;
-        let compression = compression.unwrap_or_else(|| edit.auto_compression());
-        let layer = add_archive(&mut txn, archive.as_ref(), compression, ui)?;
-        warn_without_history(history.as_ref(), ui);
-        edit.add_layer(layer, history);
-        edit.apply(&mut txn, &tag)?;
-        txn.commit()?;
+        // Made once, whatever becomes of the tag meanwhile.
+        let mut layer: Option<NewLayer> = None;
+        change(
+            &mut txn,
+            &image.target,
+            platform.as_ref(),
+            &tag,
+            |txn, base| -> Outcome<Edit> {
+                let mut edit = Edit::new(base).map_err(|e| e.context("create mutator for base image"))?;
+                let history = self.history.get("umoci raw add-layer", &edit.config.author)?;
+                let new = match &layer {
+                    Some(layer) => layer,
+                    None => {
+                        warn_without_history(history.as_ref(), ui);
+                        let compression = compression.unwrap_or_else(|| edit.auto_compression());
+                        layer.insert(add_archive(txn, archive.as_ref(), compression, ui)?)
+                    }
+                };
+                edit.add_layer(new.clone(), history);
+                Ok(edit)
+            },
+        )?;
         ui.info(format_args!("created new tag for image manifest: {tag}"));
         Ok(())
     }

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//! An image or index changed where it stands, also while others change it: nobody's change is lost.
+
+use super::{Edit, Image, IndexEdit, Target};
+use crate::error::{Error, ErrorKind};
+use crate::spec::{Descriptor, Platform, RefName};
+use crate::store::Txn;
+
+/// Each time that somebody else was first a change is made again; so often, at most.
+const MAX_ATTEMPTS: usize = 1000;
+
+/// Changes the image that `target` leads to for `platform`, points `tag` at the result, and commits. Returns the way from the
+/// tag to the new manifest.
+///
+/// `edit` makes the change. Where `tag` is `target` itself and another process changes it meanwhile, `edit` is called again,
+/// with the image that is there then.
+///
+/// # Errors
+/// Those of `edit`, of [`Image::find`] and of [`Edit::apply`]; [`ErrorKind::Conflict`] if others change the tag all the time.
+pub fn change<E: From<Error>>(
+    txn: &mut Txn<'_>,
+    target: &Target,
+    platform: Option<&Platform>,
+    tag: &RefName,
+    mut edit: impl FnMut(&mut Txn<'_>, &Image) -> std::result::Result<Edit, E>,
+) -> std::result::Result<Vec<Descriptor>, E> {
+    let is_in_place = matches!(target, Target::Name(name) if name == tag);
+    until_settled(txn, |txn| {
+        // What the tag is comes before what it leads to: a change in between is a change.
+        let before = if is_in_place {
+            txn.store().lookup(tag)?
+        } else {
+            Vec::new()
+        };
+        let image = Image::find(txn.store(), target, platform)?;
+        let edit = edit(txn, &image)?;
+        if is_in_place {
+            let digests = before.iter().map(|entry| entry.digest).collect();
+            txn.expect_ref(tag, digests);
+        }
+        Ok(edit.apply(txn, tag)?)
+    })
+}
+
+/// Points `tag` at the image index that `edit` makes, and commits. Returns its new descriptor.
+///
+/// `edit` begins with [`IndexEdit::load`], or [`IndexEdit::default`]; it is called again if another process changes the tag
+/// meanwhile that it was loaded from.
+///
+/// # Errors
+/// Those of `edit`; [`ErrorKind::Conflict`] as [`change`].
+pub fn change_index<E: From<Error>>(
+    txn: &mut Txn<'_>,
+    tag: &RefName,
+    mut edit: impl FnMut(&mut Txn<'_>) -> std::result::Result<IndexEdit, E>,
+) -> std::result::Result<Descriptor, E> {
+    until_settled(txn, |txn| {
+        let edit = edit(txn)?;
+        Ok(edit.apply(txn, tag)?)
+    })
+}
+
+/// Prepares what is to become of refs and commits it, again and again until nobody else was first.
+///
+/// # Errors
+/// Those of `prepare`, and of [`Txn::attempt`].
+pub(crate) fn until_settled<'s, T, E: From<Error>>(
+    txn: &mut Txn<'s>,
+    mut prepare: impl FnMut(&mut Txn<'s>) -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
+    let mut attempts = 1;
+    loop {
+        let out = prepare(txn)?;
+        match txn.attempt() {
+            Err(err) if err.kind() == ErrorKind::Conflict && attempts < MAX_ATTEMPTS => attempts += 1,
+            Err(err) => return Err(err.into()),
+            Ok(()) => return Ok(out),
+        }
+    }
+}
