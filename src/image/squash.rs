@@ -25,11 +25,11 @@ pub fn squash(
     monitor: &dyn Monitor,
 ) -> Result<NewLayer> {
     let layers = image.layers()?;
-    let sizes = layers
-        .iter()
-        .enumerate()
-        .map(|(at, layer)| layer.descriptor.size * if at < from { 1 } else { 2 });
-    let task: Arc<dyn Task> = Arc::from(monitor.task("merging", Some(sizes.sum())));
+    let twice = layers.iter().chain(layers.get(from..).unwrap_or_default());
+    let total = twice
+        .map(|layer| layer.descriptor.size)
+        .fold(0, u64::saturating_add);
+    let task: Arc<dyn Task> = Arc::from(monitor.task("merging", Some(total)));
     let store = txn.store();
     let context = |layer: &Layer<'_>| format!("layer {}", layer.descriptor.digest);
     let mut merge = Merge::new(from, limits.clone());
@@ -41,18 +41,19 @@ pub fn squash(
         };
         read.context(|| context(layer))?;
     }
-    merge.settle();
+    merge.settle()?;
     NewLayer::write(txn, compression, |out| {
         let mut writer = LayerWriter::new(out, b".");
         merge.write_first(&mut writer)?;
         for (number, layer) in layers.iter().enumerate() {
-            if !merge.needs(number) {
+            if !merge.needs(number)? {
                 continue;
             }
             let stream = layer.open(store, limits, &task)?;
-            let read = merge
-                .write(number, stream, &mut writer)
-                .and_then(|stream| layer.finish(stream));
+            let read = match merge.write(number, stream, &mut writer) {
+                (stream, Ok(())) => layer.finish(stream),
+                (stream, Err(err)) => Err(stream.blame(err)),
+            };
             read.context(|| context(layer))?;
         }
         writer.finish().map(|_| ())

@@ -20,6 +20,9 @@ pub(super) fn apply(layers: &[Vec<u8>], resolver: Resolver) -> (tempfile::TempDi
     let result = (|| {
         let root = Root::open(dir.path())?.with_resolver(resolver);
         let mut extractor = Extractor::new(&root, ExtractOptions::default(), &Silent);
+        if rustix::process::geteuid().is_root() {
+            extractor.prepare()?;
+        }
         for layer in layers {
             extractor.apply_layer(&mut LayerReader::new(layer.as_slice(), Limits::default()))?;
         }

@@ -215,3 +215,49 @@ fn tens_of_thousands_of_entries_take_little_memory() {
     room.unpack(&[]).ok();
     assert_eq!(room.env.sh("find work/b/rootfs -type f | wc -l").trim(), "15001");
 }
+
+#[test]
+fn a_squash_of_paths_without_end_is_quick_or_ends_at_a_limit() {
+    let (who, resolver) = ways()[0];
+    let deep = |depth: usize, files: usize| {
+        // A file that becomes a directory: from then on things are gone.
+        let tar = Tar::new().list(&["f z=1", "d z"]);
+        let path = |n: usize| [&b"a/".repeat(depth)[..], n.to_string().as_bytes()].concat();
+        (0..files)
+            .fold(tar, |tar, n| tar.any(&path(n), b'0', b"x", b""))
+            .end()
+    };
+    for (what, layers, words, want) in [
+        (
+            "deep",
+            vec![deep(1500, 20), deep(1500, 20)],
+            &["squash", "img"][..],
+            None,
+        ),
+        (
+            "deeper",
+            vec![deep(15_000, 1), deep(15_000, 1)],
+            &["squash", "img"],
+            Some("--limit directories=BYTES"),
+        ),
+        (
+            "deeper below what is merged",
+            vec![deep(15_000, 9), deep(1, 1), deep(1, 1)],
+            &["squash", "img", "--from", "2", "--limit", "entries=10000"],
+            Some("--limit entries=COUNT"),
+        ),
+    ] {
+        let room = Room::new(who, resolver);
+        room.image(&layers);
+        let done = room.umoci(words);
+        match want {
+            None => drop(done.ok()),
+            Some(want) => {
+                let line = done.fails();
+                assert!(line.contains(want), "{what}: {line}");
+                assert!(line.len() < 5000, "{what}: {} bytes", line.len());
+            }
+        }
+        room.assert_cleaned(what);
+    }
+}

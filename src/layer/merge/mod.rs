@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Several layers to one: what upper ones replace or hide is left out, everything else is copied as it stands.
+//!
+//! Invariant: the merged layer over what is below gives the tree that the layers give one after the other, as
+//! `rootfs::Extractor` applies them. For that all layers are looked at from the lowest, as if they were applied to a tree of
+//! which only hashes are held: some 30 bytes a path, and the paths of whiteouts, links, and directories without an entry. Then
+//! the layers are read once more, and what is still there is copied.
+//!
+//! Every entry has a number, counted over all layers. What is at a path was put there by one entry (`made`), and has last been
+//! touched by one (`stamp`); it is there if nothing above it was removed or emptied since, so that removals cost nothing.
+
+mod tree;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::io::Read;
+use std::rc::Rc;
+
+use self::tree::{Cell, Gone, Key, Kind, MAX_ENTRIES, Number, Place, Tree, Way, child, in_dir};
+use super::{Entry, EntryBody, LayerReader, Limits};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::node::{NodeKind, TreePath};
+
+/// More symbolic links than this on the way to one path are a loop.
+const MAX_LINKS: usize = 255;
+
+/// A hard link, or what it is a name of.
+#[derive(Clone, Debug)]
+struct Name {
+    path: TreePath,
+    /// The entry that has the content.
+    content: Number,
+}
+
+/// Layers that are being merged.
+///
+/// [`Merge::look`] at all layers from the lowest, [`Merge::settle`], then [`Merge::write_first`] and [`Merge::write`], again from
+/// the lowest.
+#[derive(Debug, Default)]
+pub struct Merge {
+    limits: Limits,
+    /// How many layers stay below.
+    from: usize,
+    /// The number of the first entry that is merged; there may be none so far.
+    first: Option<Number>,
+    /// Numbers before the first entries of the layers.
+    starts: Vec<Number>,
+    entries: Number,
+    /// Count of the directories without an entry.
+    implied_count: u64,
+    held: u64,
+    tree: Tree,
+    /// The directory that was last looked for, and where it is.
+    last: Option<(TreePath, Rc<Way>)>,
+    /// Targets of symbolic links.
+    symlinks: HashMap<Number, Vec<u8>>,
+    names: HashMap<Number, Name>,
+    /// First names of what has several.
+    first_names: HashMap<Number, TreePath>,
+    /// What was in the tree below and is not any more, or is something else.
+    below: HashSet<Key>,
+    /// Where something below may have to be hidden.
+    hidden: BTreeSet<TreePath>,
+    /// Directories from below in which something was put.
+    touched: BTreeSet<TreePath>,
+    /// Directories that no entry of the merged layers speaks of, with the entries that needed them.
+    implied: BTreeMap<TreePath, Number>,
+    /// Those that this layer made on the way to somewhere else: it has put nothing there.
+    passed: HashSet<Key>,
+    /// Entries that are somewhere else than they say, because of symbolic links.
+    moved: HashMap<Number, TreePath>,
+    /// Paths of the symbolic links of this layer, as it spells them.
+    own_symlinks: HashSet<TreePath>,
+    late: BTreeMap<TreePath, (TreePath, Number)>,
+    /// Names that contents get because their own are gone.
+    heirs: HashMap<Number, TreePath>,
+    /// Entries from below that the merged layer repeats, since it hides them with what is around them.
+    repeated: BTreeSet<Number>,
+}
+
+impl Merge {
+    /// Begins to merge all layers but the `from` lowest.
+    pub fn new(from: usize, limits: Limits) -> Self {
+        Self {
+            limits,
+            from,
+            ..Self::default()
+        }
+    }
+
+    /// Looks at the next layer up.
+    ///
+    /// # Errors
+    /// Those of the reader, and of a layer that cannot be applied; [`ErrorKind::Limit`] for more entries than one image may
+    /// have.
+    pub fn look<R: Read>(&mut self, layer: &mut LayerReader<R>) -> Result<()> {
+        if self.starts.len() == self.from {
+            self.first = Some(self.entries + 1);
+        }
+        self.starts.push(self.entries);
+        while let Some(Entry { path, body }) = layer.next_entry()? {
+            self.entries += 1;
+            self.check_entries()?;
+            self.entry(&path, body).context(|| format!("entry {path}"))?;
+        }
+        self.own_symlinks.clear();
+        self.passed.clear();
+        self.link_late()
+    }
+
+    fn check_entries(&self) -> Result<()> {
+        let count = u64::from(self.entries) + self.implied_count;
+        let what = "image, with the directories that it implies,";
+        Limits::check("entries", what, count, self.limits.entries.min(MAX_ENTRIES))
+    }
+
+    fn entry(&mut self, path: &TreePath, body: EntryBody) -> Result<()> {
+        let number = self.entries;
+        match body {
+            // Nothing is hidden where nothing is below.
+            EntryBody::Whiteout | EntryBody::Opaque if self.starts.len() == 1 => Ok(()),
+            EntryBody::Whiteout => self.whiteout(path),
+            EntryBody::Opaque => self.opaque(path),
+            EntryBody::Node(node) if path.is_root() && node.is_dir() => {
+                let root = self.tree.root();
+                self.replace(&root, true)?;
+                self.put(&root, Kind::Dir, number)
+            }
+            _ if path.is_root() => {
+                let text = "refusing to change type of root directory";
+                Err(Error::new(ErrorKind::UnsafePath, text))
+            }
+            EntryBody::Node(node) => {
+                let Some(at) = self.place(path, true)? else {
+                    return Ok(());
+                };
+                self.own_symlinks.remove(path);
+                let kind = match node.kind {
+                    NodeKind::Dir => Kind::Dir,
+                    NodeKind::Symlink { target } => {
+                        self.hold(path.as_bytes().len() + target.len())?;
+                        self.own_symlinks.insert(path.clone());
+                        self.symlinks.insert(number, target);
+                        Kind::Symlink
+                    }
+                    _ => Kind::File,
+                };
+                self.moved(path, &at)?;
+                self.replace(&at, kind.is_dir())?;
+                self.put(&at, kind, number)
+            }
+            EntryBody::HardLink { target } => {
+                if self.hard_link(path, &target, number)? {
+                    return Ok(());
+                }
+                let Some(at) = self.place(path, true)? else {
+                    return Ok(());
+                };
+                self.moved(path, &at)?;
+                self.hold(at.path.as_bytes().len() + target.as_bytes().len())?;
+                self.replace(&at, false)?;
+                self.put(&at, Kind::Late, number)?;
+                self.late.insert(at.path, (target, number));
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts bytes that are held until the end.
+    fn hold(&mut self, bytes: usize) -> Result<()> {
+        self.held += bytes as u64 + 64;
+        let limit = self.limits.directory_bytes;
+        Limits::check(
+            "directories",
+            "whiteouts and links of the layers",
+            self.held,
+            limit,
+        )
+    }
+
+    /// The number of the last entry of the layers below this one.
+    fn start(&self) -> Number {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Whether an entry is one of those that are merged.
+    fn is_merged(&self, number: Number) -> bool {
+        self.first.is_some_and(|first| number >= first)
+    }
+
+    fn put(&mut self, place: &Place, kind: Kind, number: Number) -> Result<()> {
+        self.tree.cells.insert(place.key, Cell::new(kind, number));
+        self.passed.remove(&place.key);
+        if place.path.is_root() {
+            return Ok(());
+        }
+        // This layer has something in it, and in what is above.
+        let start = self.start();
+        for step in place.dir.steps.iter().rev() {
+            let is_passed = self.passed.remove(&step.key);
+            let Some(cell) = self.tree.cells.get_mut(&step.key) else {
+                continue;
+            };
+            if cell.stamp > start {
+                if is_passed {
+                    continue;
+                }
+                // What is above it has been touched with it.
+                break;
+            }
+            cell.stamp = number;
+            let made = cell.number();
+            if self.is_merged(number) && !self.is_merged(made) && step.end > 0 {
+                let path = TreePath::clean(&place.dir.path[..step.end])?;
+                self.hold(path.as_bytes().len())?;
+                self.touched.insert(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the thing called `path` is, every link on the way to its directory followed; `None` if there is no such directory,
+    /// unless it is to be made.
+    fn place(&mut self, path: &TreePath, make: bool) -> Result<Option<Place>> {
+        let dir = path.parent().unwrap_or_default();
+        let way = match &self.last {
+            Some((known, way)) if *known == dir => Rc::clone(way),
+            _ => match self.walk(&dir, make)? {
+                Some(way) => {
+                    let way = Rc::new(way);
+                    self.last = Some((dir, Rc::clone(&way)));
+                    way
+                }
+                None => return Ok(None),
+            },
+        };
+        in_dir(way, path.name()).map(Some)
+    }
+
+    fn walk(&mut self, path: &TreePath, make: bool) -> Result<Option<Way>> {
+        let mut rest: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
+        let mut way = self.tree.top();
+        let mut links = 0;
+        while let Some(name) = rest.pop_front() {
+            match name.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    way.up();
+                    continue;
+                }
+                _ => {}
+            }
+            let above = way.here();
+            let key = child(&above.key, &name);
+            let found = self.tree.at(&key, above.floor);
+            if found.is_none_or(|cell| !cell.kind().is_dir()) {
+                if let Some(target) = found.and_then(|cell| self.symlinks.get(&self.content(cell))) {
+                    links += 1;
+                    let parts: Vec<Vec<u8>> = target.split(|&c| c == b'/').map(<[u8]>::to_vec).collect();
+                    if links > MAX_LINKS || rest.len() + parts.len() > 64 * 1024 {
+                        let text = format!("too many levels of symbolic links: {path}");
+                        return Err(Error::new(ErrorKind::UnsafePath, text));
+                    }
+                    if target.first() == Some(&b'/') {
+                        way = self.tree.top();
+                    }
+                    for part in parts.into_iter().rev() {
+                        rest.push_front(part);
+                    }
+                    continue;
+                }
+                if !make {
+                    return Ok(None);
+                }
+                self.imply(&mut way, &name, key, found)?;
+                // What was replaced changes the floor of what is in its place.
+            }
+            let gone = self.tree.gone_at(&key);
+            way.down(&name, key, above.floor.max(gone.itself).max(gone.inside));
+        }
+        Ok(Some(way))
+    }
+
+    /// Makes a directory that no entry speaks of.
+    fn imply(&mut self, way: &mut Way, name: &[u8], key: Key, found: Option<Cell>) -> Result<()> {
+        self.implied_count += 1;
+        self.check_entries()?;
+        let number = self.entries;
+        if let Some(old) = found {
+            let path = way.join(name)?;
+            self.leave(&key, old);
+            if self.below.contains(&key) {
+                self.hide(&path)?;
+            }
+            self.end(key, |gone, number| gone.itself = number, number);
+        }
+        self.tree.cells.insert(key, Cell::new(Kind::Implied, number));
+        self.passed.insert(key);
+        if self.is_merged(number) {
+            let path = way.join(name)?;
+            self.hold(path.as_bytes().len())?;
+            self.implied.insert(path, number);
+        }
+        Ok(())
+    }
+
+    /// The entry that has the content of what is there.
+    fn content(&self, cell: Cell) -> Number {
+        match self.names.get(&cell.number()) {
+            Some(name) if cell.kind() == Kind::Link => name.content,
+            _ => cell.number(),
+        }
+    }
+
+    /// Notes where an entry really is.
+    fn moved(&mut self, path: &TreePath, at: &Place) -> Result<()> {
+        if *path != at.path {
+            self.hold(at.path.as_bytes().len())?;
+            self.moved.insert(self.entries, at.path.clone());
+        }
+        Ok(())
+    }
+
+    /// Makes room for an entry; a directory takes the place of another without an end of what is in it.
+    fn replace(&mut self, at: &Place, by_dir: bool) -> Result<()> {
+        let Some(old) = self.tree.find(at) else {
+            return Ok(());
+        };
+        self.leave(&at.key, old);
+        if old.kind().is_dir() && by_dir {
+            return Ok(());
+        }
+        if by_dir && self.below.contains(&at.key) {
+            self.hide(&at.path)?;
+        }
+        if old.kind().is_dir() || by_dir {
+            self.end(at.key, |gone, number| gone.itself = number, self.entries);
+        } else if self.symlinks.contains_key(&self.content(old)) {
+            self.last = None;
+        }
+        Ok(())
+    }
+
+    /// Notes that what was there goes or becomes something else.
+    fn leave(&mut self, key: &Key, old: Cell) {
+        if self.is_merged(self.entries) && !self.is_merged(old.number()) {
+            self.below.insert(*key);
+        }
+    }
+
+    fn hide(&mut self, at: &TreePath) -> Result<()> {
+        if self.from > 0 && self.is_merged(self.entries) {
+            self.hold(at.as_bytes().len())?;
+            self.hidden.insert(at.clone());
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, key: Key, set: impl FnOnce(&mut Gone, Number), number: Number) {
+        self.tree.end(key, set, number);
+        self.last = None;
+    }
+
+    fn whiteout(&mut self, path: &TreePath) -> Result<()> {
+        if path.ancestors().any(|above| self.own_symlinks.contains(&above)) {
+            return Ok(());
+        }
+        let Some(at) = self.place(path, false)? else {
+            return Ok(());
+        };
+        let Some(old) = self.tree.find(&at) else {
+            return Ok(());
+        };
+        let is_passed = self.passed.contains(&at.key);
+        if old.stamp <= self.start() || is_passed {
+            self.leave(&at.key, old);
+            self.hide(&at.path)?;
+            let number = if is_passed { self.entries } else { self.start() + 1 };
+            self.end(at.key, |gone, number| gone.itself = number, number);
+        } else if old.kind().is_dir() {
+            self.empty(&at, old)?;
+        }
+        Ok(())
+    }
+
+    fn opaque(&mut self, path: &TreePath) -> Result<()> {
+        let at = if path.is_root() {
+            Some(self.tree.root())
+        } else {
+            self.place(path, false)?
+        };
+        if let Some(at) = at
+            && let Some(old) = self.tree.find(&at)
+            && old.kind().is_dir()
+        {
+            self.empty(&at, old)?;
+        }
+        Ok(())
+    }
+
+    /// Takes from a directory what this layer has not put there.
+    fn empty(&mut self, at: &Place, old: Cell) -> Result<()> {
+        self.leave(&at.key, old);
+        self.hide(&at.path)?;
+        self.end(at.key, |gone, number| gone.inside = number, self.start() + 1);
+        Ok(())
+    }
+
+    /// Gives `target` another name; `false` if it is not there.
+    fn hard_link(&mut self, path: &TreePath, target: &TreePath, number: Number) -> Result<bool> {
+        let Some(from) = self.place(target, false)? else {
+            return Ok(false);
+        };
+        let found = self.tree.find(&from).filter(|cell| cell.kind() != Kind::Late);
+        let Some(linked) = found else { return Ok(false) };
+        if linked.kind().is_dir() {
+            let text = format!("hard link to the directory {target}");
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        let content = self.content(linked);
+        let Some(at) = self.place(path, true)? else {
+            return Ok(false);
+        };
+        if self.entries == number {
+            self.moved(path, &at)?;
+        }
+        self.replace(&at, false)?;
+        self.hold(at.path.as_bytes().len() + from.path.as_bytes().len())?;
+        self.put(&at, Kind::Link, number)?;
+        if linked.kind() != Kind::Link {
+            self.first_names.entry(content).or_insert(from.path);
+        }
+        let name = Name {
+            path: at.path,
+            content,
+        };
+        self.names.insert(number, name);
+        Ok(true)
+    }
+
+    /// Makes the hard links that came before their targets; those may be such links too.
+    fn link_late(&mut self) -> Result<()> {
+        while let Some(first) = self.late.pop_first() {
+            let mut chain = vec![first];
+            while let Some((path, (target, number))) = chain.pop() {
+                let place = self.tree.known_place(&path)?;
+                let is_there = self.tree.find(&place);
+                if is_there.is_none_or(|cell| cell.kind() != Kind::Late || cell.number() != number)
+                    || self.hard_link(&path, &target, number)?
+                {
+                    continue;
+                }
+                let Some(next) = self.late.remove_entry(&target) else {
+                    let text = format!("entry {path}: hard link to {target}, which does not exist");
+                    return Err(Error::new(ErrorKind::NotFound, text));
+                };
+                chain.extend([(path, (target, number)), next]);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A tree of which only hashes are held: what is where, and since when.
+//!
+//! Every entry of the layers has a number. What is at a path was put there by one entry (`made`), and has last been touched by
+//! one (`stamp`); it is there if nothing above it was removed or emptied since, so that removals cost nothing.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::Result;
+use crate::node::TreePath;
+
+/// What stands for a path: a part of the BLAKE3 of the key of the directory and the name in it. So the keys of all that is on the
+/// way to a path cost no more than the path is long.
+pub(super) type Key = [u8; 16];
+
+/// The key of the root.
+pub(super) const ROOT: Key = [0; 16];
+
+pub(super) fn child(dir: &Key, name: &[u8]) -> Key {
+    let digest = Digest::of(Algorithm::Blake3, &[dir, name].concat());
+    let mut key = Key::default();
+    key.iter_mut()
+        .zip(digest.as_bytes())
+        .for_each(|(to, from)| *to = *from);
+    key
+}
+
+/// The number of an entry, from 1.
+pub(super) type Number = u32;
+
+/// What is at a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Dir,
+    /// A directory that no entry speaks of.
+    Implied,
+    /// Anything that is neither a directory nor a link.
+    File,
+    Symlink,
+    /// Another name of something.
+    Link,
+    /// The place of a hard link whose target comes later in its layer.
+    Late,
+}
+
+impl Kind {
+    const ALL: [Kind; 6] = [
+        Kind::Dir,
+        Kind::Implied,
+        Kind::File,
+        Kind::Symlink,
+        Kind::Link,
+        Kind::Late,
+    ];
+
+    pub fn is_dir(self) -> bool {
+        matches!(self, Kind::Dir | Kind::Implied)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cell {
+    /// Kind and number of the entry that put it there, in one word: there are millions.
+    made: u32,
+    pub stamp: Number,
+}
+
+/// Entries that a [`Cell`] can count.
+pub(super) const MAX_ENTRIES: u64 = (1 << 29) - 1;
+
+impl Cell {
+    pub fn new(kind: Kind, number: Number) -> Self {
+        Self {
+            made: (kind as u32) << 29 | number,
+            stamp: number,
+        }
+    }
+
+    pub fn kind(self) -> Kind {
+        Kind::ALL[(self.made >> 29) as usize]
+    }
+
+    pub fn number(self) -> Number {
+        self.made & MAX_ENTRIES as u32
+    }
+}
+
+/// Up to which entries what was at a path (`itself`) or below it (`inside`) is gone.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Gone {
+    pub itself: Number,
+    pub inside: Number,
+}
+
+/// A directory of the tree, with all that is above it.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// The directories on the way, the root first.
+    pub steps: Vec<Step>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// Where its path ends in that of the way.
+    pub end: usize,
+    pub key: Key,
+    /// Up to which entries things directly in it are gone.
+    pub floor: Number,
+}
+
+impl Way {
+    pub fn here(&self) -> Step {
+        let root = Step {
+            end: 0,
+            key: ROOT,
+            floor: 0,
+        };
+        self.steps.last().copied().unwrap_or(root)
+    }
+
+    /// The path of `name` in it.
+    pub fn join(&self, name: &[u8]) -> Result<TreePath> {
+        TreePath::clean(&self.path)?.join(name)
+    }
+
+    pub fn up(&mut self) {
+        if self.steps.len() > 1 {
+            self.steps.pop();
+            self.path.truncate(self.here().end);
+        }
+    }
+
+    pub fn down(&mut self, name: &[u8], key: Key, floor: Number) {
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name);
+        self.steps.push(Step {
+            end: self.path.len(),
+            key,
+            floor,
+        });
+    }
+}
+
+/// Where something is: a name in a directory, or the root.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub dir: Rc<Way>,
+    pub path: TreePath,
+    pub key: Key,
+}
+
+pub(super) fn in_dir(dir: Rc<Way>, name: &[u8]) -> Result<Place> {
+    Ok(Place {
+        path: dir.join(name)?,
+        key: child(&dir.here().key, name),
+        dir,
+    })
+}
+
+/// What is at each path. In several parts, so that they do not all grow at the same moment: a table that grows is there twice.
+#[derive(Debug, Default)]
+pub(super) struct Cells([HashMap<Key, Cell>; 16]);
+
+impl Cells {
+    pub fn part(key: &Key) -> usize {
+        usize::from(key[0] & 15)
+    }
+
+    pub fn get(&self, key: &Key) -> Option<&Cell> {
+        self.0[Self::part(key)].get(key)
+    }
+
+    pub fn get_mut(&mut self, key: &Key) -> Option<&mut Cell> {
+        self.0[Self::part(key)].get_mut(key)
+    }
+
+    pub fn insert(&mut self, key: Key, cell: Cell) {
+        self.0[Self::part(&key)].insert(key, cell);
+    }
+}
+
+/// The tree.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    pub cells: Cells,
+    pub gone: HashMap<Key, Gone>,
+    /// The directory that was last looked for by [`Tree::known_place`], and what is above it.
+    last: Option<(TreePath, Rc<Way>)>,
+}
+
+impl Tree {
+    pub fn gone_at(&self, key: &Key) -> Gone {
+        self.gone.get(key).copied().unwrap_or_default()
+    }
+
+    /// The way of no step.
+    pub fn top(&self) -> Way {
+        Way {
+            path: Vec::new(),
+            steps: vec![Step {
+                end: 0,
+                key: ROOT,
+                floor: self.gone_at(&ROOT).inside,
+            }],
+        }
+    }
+
+    pub fn root(&self) -> Place {
+        Place {
+            dir: Rc::new(self.top()),
+            path: TreePath::root(),
+            key: ROOT,
+        }
+    }
+
+    /// What is in a directory with this floor under this key.
+    pub fn at(&self, key: &Key, floor: Number) -> Option<Cell> {
+        let cell = *self.cells.get(key)?;
+        (cell.stamp >= floor.max(self.gone_at(key).itself)).then_some(cell)
+    }
+
+    pub fn find(&self, place: &Place) -> Option<Cell> {
+        if place.path.is_root() {
+            // The root is always there.
+            let known = self.cells.get(&ROOT).copied();
+            return Some(known.unwrap_or(Cell::new(Kind::Implied, 0)));
+        }
+        self.at(&place.key, place.dir.here().floor)
+    }
+
+    /// Where `path` is, of which no component is a link; directories on the way need not be there.
+    pub fn known_place(&mut self, path: &TreePath) -> Result<Place> {
+        let Some(dir) = path.parent() else {
+            return Ok(self.root());
+        };
+        if self.last.as_ref().is_none_or(|(known, _)| *known != dir) {
+            let mut way = self.top();
+            for name in dir.components() {
+                let above = way.here();
+                let key = child(&above.key, name);
+                let gone = self.gone_at(&key);
+                way.down(name, key, above.floor.max(gone.itself).max(gone.inside));
+            }
+            self.last = Some((dir, Rc::new(way)));
+        }
+        let way = self.last.as_ref().map(|(_, way)| Rc::clone(way));
+        in_dir(way.unwrap_or_else(|| Rc::new(self.top())), path.name())
+    }
+
+    pub fn end(&mut self, key: Key, set: impl FnOnce(&mut Gone, Number), number: Number) {
+        set(self.gone.entry(key).or_default(), number);
+        self.last = None;
+    }
+}

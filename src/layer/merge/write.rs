@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What stays of layers that were looked at, written.
+
+use std::io::{Read, Write};
+
+use super::tree::{Cell, Kind, Number, Step};
+use super::{Merge, Name};
+use crate::error::{Result, ResultExt};
+use crate::layer::read::Head;
+use crate::layer::{Entry, EntryBody, LayerReader, LayerWriter, WHITEOUT_PREFIX};
+use crate::node::{Node, TreePath};
+
+impl Merge {
+    /// Ends the first reading.
+    ///
+    /// # Errors
+    /// None that the first reading did not have.
+    pub fn settle(&mut self) -> Result<()> {
+        // What has a name of its own, or one below, keeps it; else the first of its links is its name.
+        let mut links: Vec<(Number, Name)> = self.names.iter().map(|(n, name)| (*n, name.clone())).collect();
+        links.sort_by_key(|(number, _)| *number);
+        for (number, Name { path, content }) in links {
+            if self.heirs.contains_key(&content) || self.first_name_stays(content)? {
+                continue;
+            }
+            let found = self.find_path(&path)?;
+            if found.is_some_and(|cell| cell.number() == number && cell.kind() == Kind::Link) {
+                self.heirs.insert(content, path);
+            }
+        }
+        for path in std::mem::take(&mut self.hidden) {
+            if self.is_hidden(&path)? {
+                self.hidden.insert(path);
+            }
+        }
+        for (path, number) in std::mem::take(&mut self.implied) {
+            let found = self.find_path(&path)?;
+            if found.is_some_and(|cell| cell.kind() == Kind::Implied && cell.number() == number) {
+                self.implied.insert(path, number);
+            }
+        }
+        for path in std::mem::take(&mut self.touched) {
+            let place = self.tree.known_place(&path)?;
+            let by_above = |step: &Step| self.is_merged(self.tree.gone_at(&step.key).inside);
+            if let Some(cell) = self.tree.find(&place)
+                && !self.is_merged(cell.number())
+                && place.dir.steps.iter().any(by_above)
+            {
+                match cell.kind() {
+                    Kind::Implied => drop(self.implied.insert(path, cell.number())),
+                    _ => drop(self.repeated.insert(cell.number())),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn find_path(&mut self, path: &TreePath) -> Result<Option<Cell>> {
+        let place = self.tree.known_place(path)?;
+        Ok(self.tree.find(&place))
+    }
+
+    fn first_name_stays(&mut self, content: Number) -> Result<bool> {
+        let Some(first) = self.first_names.get(&content).cloned() else {
+            return Ok(false);
+        };
+        let found = self.find_path(&first)?;
+        Ok(found.is_some_and(|cell| cell.kind() != Kind::Link && cell.number() == content))
+    }
+
+    /// Whether something below must be hidden at `path`: it was there, nothing above hides it, and no file is in its place.
+    fn is_hidden(&mut self, path: &TreePath) -> Result<bool> {
+        let place = self.tree.known_place(path)?;
+        let by_above = |step: &Step| {
+            let gone = self.tree.gone_at(&step.key);
+            self.is_merged(gone.itself.max(gone.inside))
+        };
+        Ok(self.below.contains(&place.key)
+            && (path.is_root() || !place.dir.steps.iter().any(by_above))
+            && self.tree.find(&place).is_none_or(|cell| cell.kind().is_dir()))
+    }
+
+    /// Whether the `number`-th layer has something that goes into the merged one.
+    ///
+    /// # Errors
+    /// As [`Merge::settle`].
+    pub fn needs(&mut self, number: usize) -> Result<bool> {
+        if number >= self.from {
+            return Ok(true);
+        }
+        let end = self.starts.get(number + 1).copied().unwrap_or(Number::MAX);
+        let entries = self.starts.get(number).map(|start| start + 1..=end);
+        let is_in = |entry: &Number| entries.as_ref().is_some_and(|entries| entries.contains(entry));
+        if self.repeated.iter().any(is_in) {
+            return Ok(true);
+        }
+        let heirs: Vec<TreePath> = self
+            .heirs
+            .iter()
+            .filter(|(content, _)| is_in(content))
+            .map(|(_, path)| path.clone())
+            .collect();
+        for path in heirs {
+            if self.is_new(&path)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the name at `path` is one of the merged layers.
+    fn is_new(&mut self, path: &TreePath) -> Result<bool> {
+        let found = self.find_path(path)?;
+        Ok(found.is_some_and(|cell| self.is_merged(cell.number())))
+    }
+
+    /// Writes what is to be hidden of what is below, and the directories that no entry speaks of.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_first<W: Write>(&mut self, out: &mut LayerWriter<W>) -> Result<()> {
+        for path in std::mem::take(&mut self.hidden) {
+            let place = self.tree.known_place(&path)?;
+            if self.is_merged(self.tree.gone_at(&place.key).itself) {
+                out.whiteout(&path)?
+            } else {
+                out.opaque(&path)?
+            }
+        }
+        for path in self.implied.keys() {
+            // Such a name can only be implied: of its own it would be a whiteout.
+            let is_odd = |name: &[u8]| name.starts_with(WHITEOUT_PREFIX);
+            if !is_odd(path.name()) {
+                out.node(path, &Node::dir(0o755), &mut std::io::empty())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what stays of the `number`-th layer, and reads `tar` to its end unless something is wrong; returns it.
+    ///
+    /// # Errors
+    /// Those of reader and writer.
+    pub fn write<R: Read, W: Write>(
+        &mut self,
+        number: usize,
+        tar: R,
+        out: &mut LayerWriter<W>,
+    ) -> (R, Result<()>) {
+        let mut reader = LayerReader::recording(tar, self.limits.clone());
+        let written = self.write_entries(number, &mut reader, out);
+        let read = written.and_then(|()| reader.drain());
+        (reader.into_inner(), read)
+    }
+
+    fn write_entries<R: Read, W: Write>(
+        &mut self,
+        number: usize,
+        reader: &mut LayerReader<R>,
+        out: &mut LayerWriter<W>,
+    ) -> Result<()> {
+        let mut entry = self.starts.get(number).copied().unwrap_or_default();
+        // Links before their targets come behind them: what is below may have something of that name.
+        let mut late = Vec::new();
+        while let Some(Entry { path, body }) = reader.next_entry()? {
+            entry += 1;
+            let Some(fate) = self.fate(entry, &path, &body)? else {
+                continue;
+            };
+            let head = reader.take_head();
+            if fate.target.as_ref().is_some_and(|(content, _)| *content > entry) {
+                self.hold(head.blocks.len())?;
+                late.push((head, fate));
+                continue;
+            }
+            fate.write(&head, out)
+                .and_then(|()| out.copy_rest(reader))
+                .context(|| format!("entry {path}"))?;
+        }
+        late.iter().try_for_each(|(head, fate)| fate.write(head, out))
+    }
+
+    /// What is written of an entry.
+    fn fate(&mut self, number: Number, path: &TreePath, body: &EntryBody) -> Result<Option<Fate>> {
+        let at = self.moved.get(&number).unwrap_or(path).clone();
+        let stays = self.find_path(&at)?.is_some_and(|cell| cell.number() == number);
+        match body {
+            EntryBody::Whiteout | EntryBody::Opaque => Ok(None),
+            EntryBody::Node(node) => {
+                let fate = |path: &TreePath, is_same| Fate {
+                    path: path.clone(),
+                    is_dir: node.is_dir(),
+                    target: None,
+                    is_same,
+                };
+                if stays && (self.is_merged(number) || self.repeated.contains(&number)) {
+                    return Ok(Some(fate(&at, at == *path)));
+                }
+                let Some(heir) = self.heirs.get(&number).cloned() else {
+                    return Ok(None);
+                };
+                Ok(self.is_new(&heir)?.then(|| fate(&heir, false)))
+            }
+            EntryBody::HardLink { target } => {
+                let name = self
+                    .names
+                    .get(&number)
+                    .filter(|_| stays && self.is_merged(number));
+                let first = name.and_then(|name| {
+                    let heir = self.heirs.get(&name.content);
+                    heir.or_else(|| self.first_names.get(&name.content))
+                });
+                let (Some(name), Some(first)) = (name, first) else {
+                    return Ok(None);
+                };
+                Ok((*first != at).then(|| Fate {
+                    is_same: at == *path && first == target,
+                    path: at,
+                    is_dir: false,
+                    target: Some((name.content, first.clone())),
+                }))
+            }
+        }
+    }
+}
+
+/// How an entry is written.
+#[derive(Debug)]
+struct Fate {
+    path: TreePath,
+    is_dir: bool,
+    /// For a hard link the entry that has the content, and its name.
+    target: Option<(Number, TreePath)>,
+    /// Whether all that is as the entry says.
+    is_same: bool,
+}
+
+impl Fate {
+    fn write<W: Write>(&self, head: &Head, out: &mut LayerWriter<W>) -> Result<()> {
+        if self.is_same {
+            return out.copy_head(head);
+        }
+        let target = self.target.as_ref().map(|(_, name)| name);
+        out.copy_head_as(head, &self.path, target, self.is_dir)
+    }
+}
