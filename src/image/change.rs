@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An image or index changed where it stands, also while others change it: nobody's change is lost.
 
-use super::{Edit, Image, IndexEdit, Target};
-use crate::error::{Error, ErrorKind};
-use crate::spec::{Descriptor, Platform, RefName};
+use super::{Edit, Image, IndexEdit, NewLayer, Target};
+use crate::error::{Error, ErrorKind, ResultExt};
+use crate::spec::{Compression, Descriptor, History, Platform, RefName};
 use crate::store::Txn;
 
 /// Each time that somebody else was first a change is made again; so often, at most.
@@ -39,6 +39,37 @@ pub fn change<E: From<Error>>(
             txn.expect_ref(tag, digests);
         }
         Ok(edit.apply(txn, tag)?)
+    })
+}
+
+/// Adds a layer on top of an image, as [`change`] changes it.
+///
+/// `make` writes the layer in this compression, or that of the image for `None`; it is called once, whatever becomes of the
+/// tag meanwhile. `history` gets the author of the image and returns the step, or `None` for no step.
+///
+/// # Errors
+/// Those of `make`, of `history`, and of [`change`].
+pub fn add_layer<E: From<Error>>(
+    txn: &mut Txn<'_>,
+    (target, platform): (&Target, Option<&Platform>),
+    tag: &RefName,
+    compression: Option<Compression>,
+    make: impl FnOnce(&mut Txn<'_>, Compression) -> std::result::Result<NewLayer, E>,
+    history: impl Fn(&str) -> std::result::Result<Option<History>, E>,
+) -> std::result::Result<Vec<Descriptor>, E> {
+    let mut make = Some(make);
+    let mut made: Option<NewLayer> = None;
+    change(txn, target, platform, tag, |txn, base| {
+        let mut edit = Edit::new(base).context(|| "create mutator for base image")?;
+        let history = history(&edit.config.author)?;
+        if let Some(make) = make.take() {
+            let compression = compression.unwrap_or_else(|| edit.auto_compression());
+            made = Some(make(txn, compression)?);
+        }
+        if let Some(layer) = made.clone() {
+            edit.add_layer(layer, history);
+        }
+        Ok(edit)
     })
 }
 

@@ -13,8 +13,9 @@ use crate::spec::{
 };
 use crate::store::Txn;
 
-/// Annotation for the manifest that an image was built on. Spec: image-spec, annotations.
+/// Annotations for the manifest that an image was built on. Spec: image-spec, annotations.
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
 /// Changes to one image, not yet written.
 ///
@@ -167,7 +168,16 @@ impl Edit {
     pub fn rebase(&mut self, old: &Image, new: &Image) -> Result<bool> {
         let (before, after) = (&old.config.value, &new.config.value);
         let own = &self.config.rootfs.diff_ids;
-        let count = before.rootfs.diff_ids.len();
+        let count = old.layers().context(|| "old base")?.len();
+        let layers = new.layers().context(|| "new base")?;
+        if own.len() != self.manifest.layers.len() {
+            let text = format!(
+                "the image has {} layers, but its config has {} diff_ids",
+                self.manifest.layers.len(),
+                own.len()
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
         let differs = (0..count).find(|at| own.get(*at) != before.rootfs.diff_ids.get(*at));
         if let Some(at) = differs {
             let text = match own.get(at) {
@@ -188,7 +198,6 @@ impl Edit {
             let text = format!("the image is for {ours}, and the new base for {theirs}");
             return Err(Error::new(ErrorKind::Invalid, text));
         }
-        let layers = new.layers()?;
         if layers.len() > count && own.starts_with(&after.rootfs.diff_ids) {
             return Ok(false);
         }
@@ -208,7 +217,9 @@ impl Edit {
                 .and_then(|last| made.nth(last))
                 .map_or(0, |(at, _)| at + 1)
         };
-        self.config.history.splice(..above, after.history.iter().cloned());
+        let mut steps = after.history.clone();
+        settle(&mut steps, layers.len());
+        self.config.history.splice(..above, steps);
         let diff_ids = layers.iter().map(|layer| layer.diff_id);
         self.config.rootfs.diff_ids.splice(..count, diff_ids);
         let descriptors = layers.iter().map(|layer| Descriptor {
@@ -218,23 +229,14 @@ impl Edit {
         self.manifest.layers.splice(..count, descriptors);
         if let Some(base) = self.manifest.annotations.get_mut(BASE_DIGEST) {
             *base = new.descriptor().digest.to_string();
+            // The name of the new one, elsewhere, is not known here.
+            self.manifest.annotations.remove(BASE_NAME);
         }
         Ok(true)
     }
 
     fn settle_history(&mut self) {
-        let mut missing = self.manifest.layers.len();
-        for step in self.config.history.iter_mut().filter(|h| !h.empty_layer) {
-            match missing.checked_sub(1) {
-                Some(left) => missing = left,
-                None => step.empty_layer = true,
-            }
-        }
-        let unknown = History {
-            comment: "no history of this layer".to_owned(),
-            ..History::default()
-        };
-        self.config.history.extend(std::iter::repeat_n(unknown, missing));
+        settle(&mut self.config.history, self.manifest.layers.len());
     }
 
     /// The compression for a new layer when none is asked for: that of the topmost compressed layer, else gzip.
@@ -309,6 +311,22 @@ impl Edit {
         txn.set_ref(tag, walk[0].clone());
         Ok(walk)
     }
+}
+
+/// Makes a history agree with the count of layers; see [`Edit::add_empty_history`].
+fn settle(history: &mut Vec<History>, layers: usize) {
+    let mut missing = layers;
+    for step in history.iter_mut().filter(|h| !h.empty_layer) {
+        match missing.checked_sub(1) {
+            Some(left) => missing = left,
+            None => step.empty_layer = true,
+        }
+    }
+    let unknown = History {
+        comment: "no history of this layer".to_owned(),
+        ..History::default()
+    };
+    history.extend(std::iter::repeat_n(unknown, missing));
 }
 
 /// The bytes of an image index in which the entry `old` names `new` instead, and has its platform if that is given; all

@@ -136,7 +136,11 @@ impl IndexEdit {
                 .platform(&entry)
                 .filter(|p| !p.os.is_empty() || !p.architecture.is_empty());
             entry.annotations.remove(crate::spec::REF_NAME);
-            entry.data = None;
+            // What is not there can be named only with its content.
+            store.read(&entry)?;
+            if store.layout().blob_size(&entry.digest)?.is_some() {
+                entry.data = None;
+            }
             Ok(entry)
         };
         found.into_iter().map(entry).collect()
@@ -216,11 +220,11 @@ impl IndexEdit {
         if let Some(root) = &self.root {
             txn.expect_ref(tag, vec![root.digest]);
         }
-        let descriptor = Descriptor {
-            artifact_type: self.index.artifact_type,
-            annotations: self.root.map(|root| root.annotations).unwrap_or_default(),
-            ..written
-        };
+        let mut descriptor = self.root.unwrap_or_else(|| written.clone());
+        (descriptor.media_type, descriptor.digest, descriptor.size) =
+            (written.media_type, written.digest, written.size);
+        descriptor.data = None;
+        descriptor.artifact_type = self.index.artifact_type;
         txn.set_ref(tag, descriptor.clone());
         Ok(descriptor)
     }

@@ -50,7 +50,7 @@ pub mod time;
 
 pub use artifact::Artifact;
 pub(crate) use change::until_settled;
-pub use change::{change, change_index};
+pub use change::{add_layer, change, change_index};
 pub use edit::Edit;
 pub use index_edit::{IndexEdit, IndexPart, Which};
 pub use new_layer::NewLayer;

@@ -105,8 +105,8 @@ fn roots(store: &Store, target: &Target) -> Result<Vec<Descriptor>> {
     }
 }
 
-/// Finds the one image that `target` leads to: the only one, or of several the first that runs on `platform`, or on this
-/// machine if that is `None`. Spec: image-spec, image-index.
+/// Finds the one image that `target` leads to: the only one, or of several the one that runs best on `platform` (see
+/// [`Platform::rank`]; of equals the first), or on this machine if that is `None`. Spec: image-spec, image-index.
 ///
 /// # Errors
 /// As [`resolve`]; [`ErrorKind::NotFound`] with the platforms that there are if none fits, also if there is just one and
@@ -150,17 +150,25 @@ fn choose(
         return walks.pop().ok_or_else(none);
     }
     let wanted = platform.cloned().unwrap_or_else(Platform::host);
-    let fits = |walk: &&Vec<Descriptor>| {
+    let rank = |walk: &Vec<Descriptor>| {
         let found = walk.last().and_then(|last| Platform::of(last, read));
-        found.is_some_and(|found| wanted.runs(&found))
+        found.and_then(|found| wanted.rank(&found))
     };
-    // The first of each entry of index.json: behind one entry the order decides, between entries nothing does.
-    let mut first: Vec<&Vec<Descriptor>> = Vec::new();
-    for walk in walks.iter().filter(fits) {
-        if first.iter().all(|known| known.first() != walk.first()) {
-            first.push(walk);
+    // The best of each entry of index.json: behind one entry the variant decides and then the order, between entries nothing
+    // does.
+    let mut best = Vec::new();
+    for walk in &walks {
+        let Some(rank) = rank(walk) else { continue };
+        match best
+            .iter_mut()
+            .find(|(_, known): &&mut (_, &Vec<Descriptor>)| known.first() == walk.first())
+        {
+            Some(known) if rank < known.0 => *known = (rank, walk),
+            Some(_) => {}
+            None => best.push((rank, walk)),
         }
     }
+    let mut first: Vec<&Vec<Descriptor>> = best.into_iter().map(|(_, walk)| walk).collect();
     first.dedup_by_key(|walk| walk.last().map(|last| last.digest));
     match first.as_slice() {
         [one] => Ok((*one).clone()),

@@ -135,35 +135,44 @@ impl Platform {
     /// variant must be the same, if both have one. A version of the operating system that is asked for must be the
     /// image's, or begin it at a dot (`10.0.17763` takes `10.0.17763.1`). Features that the image needs must be here.
     pub fn runs(&self, image: &Self) -> bool {
+        self.rank(image).is_some()
+    }
+
+    /// How well an image of the platform `image` fits to this one, less is better; `None` if it does not run.
+    ///
+    /// The variant tells: the same one is best, then the nearest of the earlier ones.
+    pub fn rank(&self, image: &Self) -> Option<(bool, std::cmp::Reverse<(u32, u32)>)> {
         if image.is_unknown() {
-            return false;
+            return None;
         }
         let (host, image) = (self.normalized(), image.normalized());
         let version = || match image.os_version.strip_prefix(&host.os_version) {
             Some(rest) => host.os_version.is_empty() || rest.is_empty() || rest.starts_with('.'),
             None => false,
         };
-        host.os == image.os
+        let runs = host.os == image.os
             && host.architecture == image.architecture
             && runs_variant(&host, &image)
             && version()
-            && image.os_features.iter().all(|f| host.os_features.contains(f))
+            && image.os_features.iter().all(|f| host.os_features.contains(f));
+        let variant = variant_number(&image.variant).unwrap_or_default();
+        runs.then_some((host.variant != image.variant, std::cmp::Reverse(variant)))
     }
+}
+
+/// `v7` is 7.0, `v8.5` is 8.5.
+fn variant_number(text: &str) -> Option<(u32, u32)> {
+    let text = text.strip_prefix('v')?;
+    let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 fn runs_variant(host: &Platform, image: &Platform) -> bool {
     if host.variant == image.variant {
         return true;
     }
-    let number = |text: &str| -> Option<(u32, u32)> {
-        let (major, minor) = text
-            .strip_prefix('v')?
-            .split_once('.')
-            .unwrap_or((&text[1..], "0"));
-        Some((major.parse().ok()?, minor.parse().ok()?))
-    };
     match host.architecture.as_str() {
-        "arm" | "arm64" | "amd64" => match (number(&host.variant), number(&image.variant)) {
+        "arm" | "arm64" | "amd64" => match (variant_number(&host.variant), variant_number(&image.variant)) {
             (Some(host), Some(image)) => image <= host,
             _ => false,
         },
@@ -264,6 +273,30 @@ mod tests {
             ("windows(+win32k)/amd64", "windows/amd64", true),
         ] {
             assert_eq!(platform(host).runs(&platform(image)), runs, "{host} runs {image}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_variant_fits_best() {
+        for (host, images, best) in [
+            (
+                "linux/arm/v7",
+                &["linux/arm/v5", "linux/arm/v7", "linux/arm/v6"][..],
+                1,
+            ),
+            ("linux/arm/v7", &["linux/arm/v5", "linux/arm/v6"], 1),
+            ("linux/arm", &["linux/arm/v6", "linux/arm"], 1),
+            ("linux/amd64/v3", &["linux/amd64", "linux/amd64/v2"], 1),
+            ("linux/arm64", &["linux/arm64/v8", "linux/arm64"], 0),
+            (
+                "linux/mips64le/hardfloat",
+                &["linux/mips64le", "linux/mips64le/hardfloat"],
+                1,
+            ),
+        ] {
+            let rank = |at: &usize| platform(host).rank(&platform(images[*at]));
+            let fits = (0..images.len()).filter(|at| rank(at).is_some());
+            assert_eq!(fits.min_by_key(rank), Some(best), "{host}");
         }
     }
 

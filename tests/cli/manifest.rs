@@ -52,6 +52,14 @@ fn file(env: &Env, name: &str) -> Value {
     serde_json::from_str(&env.read(name)).expect("JSON")
 }
 
+/// What `index.json` says of a tag.
+fn entry_of(env: &Env, tag: &str) -> Value {
+    let index = file(env, "img/index.json");
+    let entries = index["manifests"].as_array().expect("entries");
+    let is = |entry: &&Value| entry["annotations"]["org.opencontainers.image.ref.name"] == tag;
+    entries.iter().find(is).expect("tag").clone()
+}
+
 fn platforms(image: &Image, name: &str) -> String {
     let show = image.env.umoci(["manifest", "show", name]).ok();
     let rows = show.lines().skip(1);
@@ -520,4 +528,86 @@ fn a_platform_that_changes_changes_in_the_entry_too() {
         platforms(),
         [amd, json!({"architecture": "riscv64", "os": "linux"})]
     );
+}
+
+#[test]
+fn an_index_names_what_is_there_or_holds_it() {
+    let image = two_platforms();
+    let env = &image.env;
+    let [entry, manifest, _] = image.of("arm");
+    let file = format!(
+        "img/blobs/sha256/{}",
+        &entry["digest"].as_str().expect("digest")[7..]
+    );
+    let bytes = env.read(&file);
+    env.sh(&format!("rm {file}"));
+    let why = env.umoci(["manifest", "create", "img:new", "arm"]).fails();
+    assert!(
+        why.contains(&entry["digest"].as_str().expect("digest")[7..]),
+        "{why}"
+    );
+    // An entry may hold what it names.
+    env.write("manifest", &bytes);
+    env.sh("base64 -w0 <manifest >data");
+    let data = env.read("data");
+    env.sh(&format!(
+        "jq '.manifests |= map(if .digest == {} then .data = \"{}\" else . end)' img/index.json >i; mv i img/index.json",
+        entry["digest"],
+        data.trim()
+    ));
+    env.umoci(["manifest", "create", "img:new", "arm"]).ok();
+    assert_eq!(shown(env, "img:new")[0]["data"], data.trim());
+    let stat = printed(env, &["stat", "--json", "--image", "img:new"]);
+    assert_eq!(stat["manifest"]["blob"], manifest);
+}
+
+#[test]
+fn what_index_json_says_of_an_index_survives_its_edits() {
+    let image = two_platforms();
+    let env = &image.env;
+    env.sh("jq '.manifests |= map(if .annotations[\"org.opencontainers.image.ref.name\"] == \"both\" then . + {\"x-own\": [1.50], \"urls\": [\"https://example.com\"]} else . end)' img/index.json >i; mv i img/index.json");
+    let before = entry_of(env, "both");
+    env.umoci(["manifest", "annotate", "img:both", ARM, "--annotation", "a=b"])
+        .ok();
+    let after = entry_of(env, "both");
+    assert_ne!(before["digest"], after["digest"]);
+    for field in ["x-own", "urls", "annotations", "mediaType"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+}
+
+#[test]
+fn the_nearest_variant_is_taken_before_the_first_that_runs() {
+    let image = two_platforms();
+    let env = &image.env;
+    for variant in ["v5", "v7", "v6"] {
+        env.umoci([
+            "config",
+            "--image",
+            "img",
+            "--tag",
+            variant,
+            "--platform.arch",
+            "arm",
+            "--platform.variant",
+            variant,
+        ])
+        .ok();
+    }
+    env.umoci(["manifest", "create", "img:all", "v5", "v7", "v6"])
+        .ok();
+    for (wanted, taken) in [("v7", "v7"), ("v6", "v6"), ("v5", "v5"), ("v8", "v7")] {
+        let stat = printed(
+            env,
+            &[
+                "stat",
+                "--json",
+                "--image",
+                "img:all",
+                "--platform",
+                &format!("linux/arm/{wanted}"),
+            ],
+        );
+        assert_eq!(stat["config"]["blob"]["variant"], taken, "{wanted}");
+    }
 }

@@ -319,3 +319,63 @@ fn an_image_on_another_base_is_refused() {
         "--new: no image for linux/amd64 at arm: it leads to linux/arm64"
     );
 }
+
+#[test]
+fn steps_of_a_base_without_history_go_with_its_layers() {
+    let image = bases();
+    let env = &image.env;
+    env.umoci(["tag", "--image", "img:new", "bare"]).ok();
+    let digest = image.of("bare")[0]["digest"].clone();
+    // The same base without its history, and an image that names its base.
+    env.umoci([
+        "config",
+        "--image",
+        "img",
+        "--manifest.annotation",
+        "org.opencontainers.image.base.digest=sha256:0",
+        "--manifest.annotation",
+        "org.opencontainers.image.base.name=example.com/old",
+    ])
+    .ok();
+    let rest = image.of("latest");
+    env.sh("mv img/index.json all.json; jq '.manifests |= map(select(.annotations[\"org.opencontainers.image.ref.name\"] == \"bare\"))' all.json >img/index.json");
+    image.edit_config(|config| drop(config.as_object_mut().expect("object").remove("history")));
+    env.sh("jq -s '.[0].manifests = [.[0].manifests[] | select(.annotations[\"org.opencontainers.image.ref.name\"] != \"bare\")] + .[1].manifests | .[0]' all.json img/index.json >i; mv i img/index.json");
+    assert_ne!(image.of("bare")[0]["digest"], digest);
+    assert_eq!(image.of("latest"), rest);
+    env.umoci(["rebase", "img", "--old", "old", "--new", "bare"]).ok();
+    let [_, manifest, config] = image.of("latest");
+    let steps = config["history"].as_array().expect("steps");
+    let made: Vec<&Value> = steps.iter().filter(|step| step["empty_layer"] != true).collect();
+    assert_eq!(made.len(), manifest["layers"].as_array().expect("layers").len());
+    for step in &made[..2] {
+        assert_eq!(step["comment"], "no history of this layer");
+    }
+    assert_eq!(made[2]["created_by"], "umoci insert");
+    let base = &manifest["annotations"];
+    assert_eq!(
+        base["org.opencontainers.image.base.digest"],
+        image.of("bare")[0]["digest"]
+    );
+    assert_eq!(base["org.opencontainers.image.base.name"], Value::Null);
+}
+
+#[test]
+fn layers_that_the_config_does_not_know_are_an_error() {
+    for (of, want) in [
+        ("latest", "the image has 1 layers, but its config has 2 diff_ids"),
+        ("old", "old base: manifest sha256:"),
+    ] {
+        let image = Image::new();
+        let env = &image.env;
+        env.umoci(["tag", "--image", "img", "old"]).ok();
+        if of == "old" {
+            env.sh("jq '.manifests |= reverse' img/index.json >i; mv i img/index.json");
+        }
+        image.edit_manifest(|manifest| drop(manifest["layers"].as_array_mut().expect("layers").pop()));
+        let why = env
+            .umoci(["rebase", "img", "--old", "old", "--new", "old"])
+            .fails();
+        assert!(why.contains(want), "{why}");
+    }
+}
