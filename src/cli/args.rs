@@ -7,10 +7,12 @@ use std::time::Duration;
 use clap::Args;
 use umoci::digest::{Algorithm, Digest, DigestPrefix};
 use umoci::image::Target;
+use umoci::progress::Monitor as _;
 use umoci::spec::{Annotations, Platform, RefName};
 use umoci::store::{Store, StoreOptions, parse_duration};
 
 use super::failure::{Failure, Outcome};
+use super::ui::Ui;
 
 /// An image in a layout: `PATH`, `PATH:TAG` or `PATH@DIGEST`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -380,6 +382,15 @@ impl HistoryArgs {
             comment: self.comment.clone().unwrap_or_default(),
             ..Default::default()
         }))
+    }
+
+    /// A layer that no history speaks of is worth a word.
+    pub fn warn_if_none(&self, ui: &Ui) {
+        if self.no_history {
+            ui.warn(format_args!(
+                "new layer has no history entry -- this will confuse many tools!"
+            ));
+        }
     }
 
     /// Refuses options that contradict each other, before any file is looked at.

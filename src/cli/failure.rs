@@ -87,9 +87,12 @@ pub const REPAIRED: u8 = 4;
 /// Exit code for a command or help topic that does not exist.
 pub const UNKNOWN_TOPIC: u8 = 3;
 
-/// Escapes what would break the line or drive a terminal.
+/// Longer lines than this are cut in the middle, in characters: an image may have paths of any length.
+const MAX_LINE: usize = 4096;
+
+/// Escapes what would break the line or drive a terminal, and cuts what no screen holds.
 pub fn one_line(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+    let mut out = String::with_capacity(text.len().min(2 * MAX_LINE));
     for c in text.chars() {
         if c.is_control() {
             out.extend(c.escape_default())
@@ -97,5 +100,11 @@ pub fn one_line(text: &str) -> String {
             out.push(c)
         }
     }
-    out
+    let count = out.chars().count();
+    if count <= MAX_LINE {
+        return out;
+    }
+    let start = out.chars().take(MAX_LINE / 2);
+    let end = out.chars().skip(count - MAX_LINE / 2);
+    start.chain(" … ".chars()).chain(end).collect()
 }

@@ -2,7 +2,7 @@
 //! `umoci insert`
 
 use umoci::bundle::{Insertion, insert};
-use umoci::image::{Edit, NewLayer, change};
+use umoci::image::add_layer;
 use umoci::node::{Time, TreePath};
 use umoci::progress::Monitor;
 use umoci::rootfs::PackOptions;
@@ -61,27 +61,15 @@ impl Insert {
         let store = self.image.open_with(&image, &self.algorithm)?;
         let history = self.history.get("umoci insert", "")?;
         let mut txn = store.begin("insert")?;
-        // Made once, whatever becomes of the tag meanwhile.
-        let mut layer: Option<NewLayer> = None;
-        super::warn_without_history(history.as_ref(), ui);
-        change(
+        add_layer(
             &mut txn,
-            &image.target,
-            platform.as_ref(),
+            (&image.target, platform.as_ref()),
             &tag,
-            |txn, base| -> Outcome<Edit> {
-                let mut edit = Edit::new(base).map_err(|e| e.context("create mutator for base image"))?;
-                let new = match &layer {
-                    Some(layer) => layer,
-                    None => {
-                        let compression = compression.unwrap_or_else(|| edit.auto_compression());
-                        layer.insert(insert(txn, &what, compression, &options, ui)?)
-                    }
-                };
-                edit.add_layer(new.clone(), history.clone());
-                Ok(edit)
-            },
+            compression,
+            |txn, compression| Ok(insert(txn, &what, compression, &options, ui)?),
+            |_| -> Outcome<_> { Ok(history.clone()) },
         )?;
+        self.history.warn_if_none(ui);
         ui.info(format_args!("updated tag for image manifest: {tag}"));
         Ok(())
     }

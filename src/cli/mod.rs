@@ -290,16 +290,6 @@ impl Cli {
     }
 }
 
-/// A layer that no history speaks of is worth a word.
-fn warn_without_history(history: Option<&umoci::spec::History>, ui: &Ui) {
-    if history.is_none() {
-        use umoci::progress::Monitor as _;
-        ui.warn(format_args!(
-            "new layer has no history entry -- this will confuse many tools!"
-        ));
-    }
-}
-
 /// `SOURCE_DATE_EPOCH`, in seconds, if it is set.
 fn source_date_epoch() -> Outcome<Option<i64>> {
     let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|t| !t.is_empty()) else {

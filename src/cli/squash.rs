@@ -129,7 +129,7 @@ impl Squash {
             let history = self.history.get_at("umoci squash", &edit.config.author, time)?;
             let compression = compression.unwrap_or_else(|| edit.auto_compression());
             let layer = squash(txn, base, from, compression, &limits, ui)?;
-            super::warn_without_history(history.as_ref(), ui);
+            self.history.warn_if_none(ui);
             edit.merge_layers(from, layer, history);
             Ok(edit)
         };

@@ -2,13 +2,13 @@
 //! `umoci raw add-layer`
 
 use umoci::bundle::add_archive;
-use umoci::image::{Edit, NewLayer, change};
+use umoci::image::add_layer;
 use umoci::progress::Monitor;
 
 use super::super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg, TagArg};
 use super::super::failure::{Failure, Outcome};
+use super::super::source_date_epoch;
 use super::super::ui::Ui;
-use super::super::{source_date_epoch, warn_without_history};
 
 /// add a layer archive verbatim to an image
 ///
@@ -52,27 +52,17 @@ impl AddLayer {
         source_date_epoch()?;
         let store = self.image.open_with(&image, &self.algorithm)?;
         let mut txn = store.begin("add-layer")?;
-        // Made once, whatever becomes of the tag meanwhile.
-        let mut layer: Option<NewLayer> = None;
-        change(
+        add_layer(
             &mut txn,
-            &image.target,
-            platform.as_ref(),
+            (&image.target, platform.as_ref()),
             &tag,
-            |txn, base| -> Outcome<Edit> {
-                let mut edit = Edit::new(base).map_err(|e| e.context("create mutator for base image"))?;
-                let history = self.history.get("umoci raw add-layer", &edit.config.author)?;
-                let new = match &layer {
-                    Some(layer) => layer,
-                    None => {
-                        warn_without_history(history.as_ref(), ui);
-                        let compression = compression.unwrap_or_else(|| edit.auto_compression());
-                        layer.insert(add_archive(txn, archive.as_ref(), compression, ui)?)
-                    }
-                };
-                edit.add_layer(new.clone(), history);
-                Ok(edit)
+            compression,
+            |txn, compression| {
+                let layer = add_archive(txn, archive.as_ref(), compression, ui)?;
+                self.history.warn_if_none(ui);
+                Ok(layer)
             },
+            |author| -> Outcome<_> { self.history.get("umoci raw add-layer", author) },
         )?;
         ui.info(format_args!("created new tag for image manifest: {tag}"));
         Ok(())
