@@ -206,7 +206,10 @@ fn unpack_rootfs(
         limits: opts.limits.clone(),
     };
     let mut extractor = Extractor::new(root, extract, monitor);
-    extractor.prepare()?;
+    // A layer over a tree says of the root what it says, and no more.
+    if opts.layer.is_none() || !extractor.look()? {
+        extractor.prepare()?;
+    }
     let total = layers.iter().map(|l| l.descriptor.size).sum();
     let task: Arc<dyn Task> = Arc::from(monitor.task("unpacking", Some(total)));
     let mut ahead = VecDeque::new();

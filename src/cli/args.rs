@@ -109,6 +109,32 @@ impl ImageArg {
     }
 }
 
+/// An image as the first word, or behind `--image`.
+#[derive(Args, Debug)]
+pub struct ImageWord {
+    /// OCI image URI of the form 'path[:tag]' or 'path@digest', in place of the first word
+    #[arg(long = "image", value_name = "value")]
+    image: Option<String>,
+}
+
+impl ImageWord {
+    /// The image, and the words behind it, as many as `names`.
+    pub fn get<'a, const N: usize>(
+        &self,
+        words: &'a [String],
+        names: [&str; N],
+    ) -> Outcome<(ImageRef, [&'a str; N])> {
+        if let Some(image) = &self.image {
+            return Ok((ImageRef::parse(image, "--image")?, positionals(words, names)?));
+        }
+        let Some((image, rest)) = words.split_first().filter(|(image, _)| !image.is_empty()) else {
+            let text = "missing mandatory argument: the image".to_owned();
+            return Err(Failure::Arguments(text));
+        };
+        Ok((ImageRef::parse(image, "image")?, positionals(rest, names)?))
+    }
+}
+
 /// `--platform OS/ARCH[/VARIANT]`
 #[derive(Args, Debug)]
 pub struct PlatformArg {
@@ -176,7 +202,7 @@ impl FormatArg {
 /// `--tag NEW`
 #[derive(Args, Debug)]
 pub struct TagArg {
-    /// tag of the new image (default: the tag of --image, which is replaced)
+    /// tag of the new image (default: the tag of the image, which is replaced)
     #[arg(long = "tag", value_name = "value")]
     tag: Option<String>,
 }

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci layer`: the layers of an image, one by one.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use serde::Serialize;
 use umoci::digest::Digest;
-use umoci::error::Error;
+use umoci::error::{Error, ErrorKind};
 use umoci::image::{Image, Layer as ImageLayer, LayerName};
 use umoci::progress::{Monitor, Task};
 use umoci::spec::{Descriptor, History};
 
-use super::args::{ImageRef, LimitArgs, LockArg, PlatformArg, positionals};
+use super::args::{ImageWord, LimitArgs, LockArg, PlatformArg};
 use super::failure::{Outcome, one_line};
 use super::table::{Table, human_size};
 use super::ui::Ui;
@@ -41,6 +42,8 @@ impl Layer {
 #[command(override_usage = "<image-path>[:<tag>]")]
 pub struct List {
     #[command(flatten)]
+    image: ImageWord,
+    #[command(flatten)]
     platform: PlatformArg,
     /// print a JSON array
     #[arg(long)]
@@ -61,8 +64,7 @@ struct Row<'a> {
 
 impl List {
     fn run(self, ui: &Ui) -> Outcome {
-        let [image] = positionals(&self.rest, ["image"])?;
-        let image = ImageRef::parse(image, "image")?;
+        let (image, []) = self.image.get(&self.rest, [])?;
         let platform = self.platform.get()?;
         let store = self.lock.open(&image.layout)?;
         let image = Image::find(&store, &image.target, platform.as_ref())?;
@@ -94,10 +96,13 @@ impl List {
 
 /// writes a layer to stdout
 ///
-/// Writes the tar of a layer, which is checked against its digests; --compressed writes it as it is stored.
+/// Writes the tar of a layer, which is checked against its digests; --compressed writes it as it is stored. Of the limits that
+/// of layers and that of zstd windows hold here.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "<image-path>[:<tag>] <number>|<digest>")]
 pub struct Cat {
+    #[command(flatten)]
+    image: ImageWord,
     #[command(flatten)]
     platform: PlatformArg,
     /// write the layer as it is stored
@@ -113,8 +118,7 @@ pub struct Cat {
 
 impl Cat {
     fn run(self, ui: &Ui) -> Outcome {
-        let [image, layer] = positionals(&self.rest, ["image", "layer"])?;
-        let image = ImageRef::parse(image, "image")?;
+        let (image, [layer]) = self.image.get(&self.rest, ["layer"])?;
         let name: LayerName = layer.parse()?;
         let platform = self.platform.get()?;
         let limits = self.limits.get()?;
@@ -130,7 +134,15 @@ impl Cat {
         let layer: &ImageLayer<'_> = &layers[at];
         let task: Arc<dyn Task> = Arc::from(ui.task("reading", Some(descriptor.size)));
         let mut stream = layer.open(&store, &limits, &task)?;
-        ui.print_all(&mut stream)?;
+        let most = limits.layer_bytes.unwrap_or(u64::MAX);
+        ui.print_all(&mut stream.by_ref().take(most))?;
+        if stream.read(&mut [0]).map_err(Error::from)? > 0 {
+            let text = format!(
+                "layer {} is over the limit of {most} bytes (limit layer)",
+                descriptor.digest
+            );
+            return Err(Error::new(ErrorKind::Limit, text).into());
+        }
         let context = |e: Error| e.context(format!("layer {}", descriptor.digest));
         layer.finish(stream).map_err(context)?;
         Ok(())

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci manifest`: image indexes, which name an image for each platform.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind};
-use umoci::image::{IndexEdit, IndexPart, Target, Which, change_index, resolve, resolve_root, stat_index};
+use umoci::image::{IndexEdit, IndexPart, Target, Which, change_index, resolve_root, stat_index};
 use umoci::progress::Monitor;
-use umoci::spec::{Descriptor, MediaClass, Platform};
+use umoci::spec::{Descriptor, ImageIndex, MediaClass, json};
 use umoci::store::{Store, StoreOptions, Txn};
 use umoci::transfer::{Request, StoreSink, fetch};
 
@@ -432,8 +431,8 @@ impl Annotate {
 
 /// shows what is in an image index
 ///
-/// Prints the entries of an index: digest, platform, size of the image, annotations. --json prints the document as it is
-/// stored.
+/// Prints the entries of an index: digest, platform, size of the image, annotations. An index in it is one entry; umoci stat
+/// shows the images below that too. --json prints the document as it is stored.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "<image-path>:<name>")]
 pub struct Show {
@@ -457,28 +456,31 @@ impl Show {
         if self.json {
             return ui.print(&store.read(&root)?);
         }
-        let found = resolve(&store, &name.target)?;
-        let stat = stat_index(&store, &root, &found.walks)?;
+        let index: ImageIndex = json::parse(&store.read(&root)?)?;
+        let entries: Vec<Vec<Descriptor>> = index.manifests.into_iter().map(|entry| vec![entry]).collect();
+        let stat = stat_index(&store, &root, &entries)?;
         let mut table = Table::new(&["DIGEST", "PLATFORM", "SIZE", "ANNOTATIONS"]);
-        let mut seen = HashSet::new();
-        for (entry, walk) in stat.manifests.iter().zip(&found.walks) {
-            let last = walk.last().map(|last| &last.annotations);
-            let said: Vec<String> = last
-                .into_iter()
-                .flatten()
+        for (stat, entry) in stat.manifests.iter().zip(entries.iter().flatten()) {
+            let said: Vec<String> = entry
+                .annotations
+                .iter()
                 .map(|(k, v)| format!("{k}={v}"))
                 .collect();
-            // An image that stands below several indexes counts once.
-            if !seen.insert((entry.digest, entry.platform.as_ref().map(Platform::to_string))) {
-                continue;
-            }
+            let is_index = entry.media_type.class() == MediaClass::Index;
+            let platform = match &stat.platform {
+                Some(platform) => one_line(&platform.to_string()),
+                None if is_index => "(index)".to_owned(),
+                None => "-".to_owned(),
+            };
+            let size = match stat.size {
+                Some(size) => human_size(size),
+                None if is_index => "-".to_owned(),
+                None => "<missing>".to_owned(),
+            };
             table.row([
                 entry.digest.to_string(),
-                entry
-                    .platform
-                    .as_ref()
-                    .map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
-                entry.size.map_or_else(|| "<missing>".to_owned(), human_size),
+                platform,
+                size,
                 one_line(&said.join(" ")),
             ]);
         }

@@ -11,7 +11,7 @@ use umoci::spec::{Descriptor, Platform, RefName};
 use umoci::store::{Store, Txn};
 
 use super::args::{
-    AlgorithmArg, CompressArg, HistoryArgs, ImageRef, LimitArgs, LockArg, PlatformArg, TagArg, positionals,
+    AlgorithmArg, CompressArg, HistoryArgs, ImageRef, ImageWord, LimitArgs, LockArg, PlatformArg, TagArg,
 };
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
@@ -19,6 +19,8 @@ use super::ui::Ui;
 /// The image that is changed, and what of it.
 #[derive(clap::Args, Debug)]
 struct Changed {
+    #[command(flatten)]
+    image: ImageWord,
     #[command(flatten)]
     platform: PlatformArg,
     #[command(flatten)]
@@ -36,8 +38,7 @@ struct Changed {
 
 impl Changed {
     fn image(&self) -> Outcome<(ImageRef, RefName)> {
-        let [image] = positionals(&self.rest, ["image"])?;
-        let image = ImageRef::parse(image, "image")?;
+        let (image, []) = self.image.get(&self.rest, [])?;
         let tag = self.tag.get(&image)?;
         Ok((image, tag))
     }

@@ -101,9 +101,8 @@ impl<'a> Extractor<'a> {
 
     /// Gives the root directory what it has when no layer says otherwise: owner 0:0, mode 0755, times of 1970.
     pub fn prepare(&mut self) -> Result<()> {
+        self.look()?;
         let top = self.root.dir(&TreePath::root())?;
-        self.inherits = self.root.xattrs(&top, b".")?.contains_key(DEFAULT_ACL);
-        self.below = !self.root.list(&top)?.is_empty();
         let on = Named {
             root: self.root,
             dir: &top,
@@ -112,6 +111,15 @@ impl<'a> Extractor<'a> {
         self.files.metadata.set_owner(&on, &Node::dir(0o755))?;
         on.chmod(0o755)?;
         on.set_times(None, Time::EPOCH)
+    }
+
+    /// Looks at what is in the tree; returns whether there is anything. To go on with a tree as it is, this comes first, and in
+    /// place of [`Extractor::prepare`].
+    pub fn look(&mut self) -> Result<bool> {
+        let top = self.root.dir(&TreePath::root())?;
+        self.inherits = self.root.xattrs(&top, b".")?.contains_key(DEFAULT_ACL);
+        self.below = !self.root.list(&top)?.is_empty();
+        Ok(self.below)
     }
 
     /// Applies one layer, to the end of its archive.

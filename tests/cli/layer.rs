@@ -64,6 +64,16 @@ fn a_layer_is_written_as_a_tar_and_as_it_is_stored() {
     ] {
         assert_eq!(env.umoci(["layer", "cat", "img", layer]).fails(), want);
     }
+    // The image may stand behind an option, as other commands have it.
+    assert_eq!(
+        env.umoci(["layer", "list", "--image", "img"]).ok(),
+        env.umoci(["layer", "list", "img"]).ok()
+    );
+    assert_eq!(
+        env.umoci(["layer", "cat", "--image", "img", "2", "--limit", "layer=100"])
+            .code,
+        Some(1)
+    );
     std::fs::write(image.blob("layer1"), "damaged").expect("write");
     let why = env.umoci(["layer", "cat", "img", "2"]).fails();
     assert!(why.starts_with(&format!("layer {digest}: ")), "{why}");
@@ -79,6 +89,23 @@ fn a_single_layer_is_unpacked() {
         .ok();
     assert_eq!(env.sh("ls one/etc"), "file\nlink\npasswd\n");
     assert_eq!(env.sh("find two -type f"), "two/bin/more\n");
+    // Over a tree that is there, whose root stays as it is where the layer does not speak of it.
+    env.sh("chmod 1711 one; touch -d 2020-02-02 one");
+    env.umoci([
+        "raw",
+        "unpack",
+        "--rootless",
+        "--image",
+        "img",
+        "--layer",
+        "2",
+        "one",
+    ])
+    .ok();
+    assert_eq!(
+        env.sh("find one -type f | wc -l; stat -c '%a %y' one | cut -c-15"),
+        "3\n1711 2020-02-02\n"
+    );
     let why = env
         .umoci(["raw", "unpack", "--image", "img", "--layer", "3", "three"])
         .fails();

@@ -71,7 +71,8 @@ fn the_history_says_what_was_merged() {
     let image = image();
     let env = &image.env;
     let steps = image.config()["history"].clone();
-    env.umoci(["squash", "img", "--history.comment", "small"]).ok();
+    env.umoci(["squash", "--image", "img", "--history.comment", "small"])
+        .ok();
     let merged = image.config()["history"].clone();
     let by = |at: usize| steps[at]["created_by"].as_str().expect("text").to_owned();
     assert_eq!(merged.as_array().expect("steps").len(), 2);
@@ -249,7 +250,7 @@ fn a_rebased_image_has_the_new_base_and_all_of_its_own() {
     ])
     .ok();
     assert_eq!(image.of("back")[1..], image.of("moved")[1..]);
-    env.umoci(["rebase", "img:moved", "--old", "new", "--new", "old"])
+    env.umoci(["rebase", "--image", "img:moved", "--old", "new", "--new", "old"])
         .ok();
     assert_eq!(image.of("moved")[1..], before[1..]);
 }
