@@ -10,7 +10,7 @@ use std::path::Path;
 use umoci::digest::{Digest, DigestPrefix};
 use umoci::fs::{IdMap, Root};
 use umoci::image::Target;
-use umoci::layer::{EntryBody, LayerReader, Limits};
+use umoci::layer::{EntryBody, LayerReader, LayerWriter, Limits, Merge};
 use umoci::layout::IndexJson;
 use umoci::mtree::{Keyword, Mtree};
 use umoci::node::{ChangeKind, Inode, Node, NodeKind, Time, TreePath};
@@ -22,9 +22,10 @@ use umoci::spec::{Descriptor, ImageConfig, ImageIndex, Manifest, RefName, json};
 pub type Body = fn(&[u8]);
 
 /// All of them, by name.
-pub const ALL: [(&str, Body); 8] = [
+pub const ALL: [(&str, Body); 9] = [
     ("layer_reader", layer_reader),
     ("layer_tree", layer_tree),
+    ("merge", merge),
     ("documents", documents),
     ("runtime_config", runtime_config),
     ("mtree", mtree),
@@ -80,12 +81,16 @@ pub fn layer_reader(data: &[u8]) {
 }
 
 /// The first byte cuts the rest into two layers.
+fn two_layers(data: &[u8]) -> Option<[&[u8]; 2]> {
+    let (&cut, tars) = data.split_first()?;
+    let cut = (usize::from(cut) * 512).min(tars.len());
+    Some([&tars[..cut], &tars[cut..]])
+}
+
 pub fn layer_tree(data: &[u8]) {
-    let Some((&cut, tars)) = data.split_first() else {
+    let Some(layers) = two_layers(data) else {
         return;
     };
-    let cut = (usize::from(cut) * 512).min(tars.len());
-    let layers = [&tars[..cut], &tars[cut..]];
     let memory = Path::new("/dev/shm");
     let dir = if memory.is_dir() {
         tempfile::tempdir_in(memory)
@@ -106,7 +111,7 @@ pub fn layer_tree(data: &[u8]) {
         &root,
         ExtractOptions {
             id_map,
-            keep_dirlinks: cut % 1024 == 0,
+            keep_dirlinks: data[0] % 2 == 0,
             limits: limits(),
         },
         &Silent,
@@ -128,6 +133,44 @@ pub fn layer_tree(data: &[u8]) {
     drop(extractor);
     drop(root);
     umoci::fs::remove_tree(&inside, true).expect("all that was made can be removed");
+}
+
+/// What is merged of two layers is an archive that can be read and merged again.
+pub fn merge(data: &[u8]) {
+    let Some([first, second]) = two_layers(data) else {
+        return;
+    };
+    for from in [0, 1] {
+        let mut merge = Merge::new(from, limits());
+        let mut look = |tar| merge.look(&mut LayerReader::new(tar, limits()));
+        if look(first).is_err() || look(second).is_err() {
+            return;
+        }
+        merge.settle().expect("what could be looked at");
+        let mut out = LayerWriter::new(Vec::new(), b".");
+        merge.write_first(&mut out).expect("written to memory");
+        for (number, tar) in [first, second].into_iter().enumerate() {
+            if merge.needs(number).expect("a layer") {
+                merge
+                    .write(number, tar, &mut out)
+                    .1
+                    .expect("what could be looked at");
+            }
+        }
+        let one = out.finish().expect("written to memory");
+        let mut again = Merge::new(1, limits());
+        let mut look = |tar| again.look(&mut LayerReader::new(tar, limits()));
+        if from == 1 {
+            look(first).expect("the same layer");
+        }
+        let limited = Limits {
+            layer_bytes: None,
+            ..limits()
+        };
+        again
+            .look(&mut LayerReader::new(one.as_slice(), limited))
+            .expect("a merged layer");
+    }
 }
 
 pub fn documents(data: &[u8]) {
