@@ -170,6 +170,7 @@ for turn in range(rounds):
                         if m["annotations"]["org.opencontainers.image.ref.name"] == "large")
         made = document(store, manifest["digest"])["layers"][-1]["size"]
         note("  size of that layer", who, (0, 0, 0, made / 1e6))
+        note("debian: repack, the same again", who, run(program, "repack", "--image", f"{store}:again", f"{work}/bundle.{who}"))
         os.remove(f"{work}/bundle.{who}/rootfs/new")
     for who, program, store in sides:
         note("debian: stat", who, run(program, "stat", "--image", f"{store}:debian"))
