@@ -111,6 +111,6 @@ impl super::Txn<'_> {
     /// As [`Store::create_lease`], for blobs that this transaction has written: no collection comes before the lease.
     pub fn lease(&mut self, name: &str, digests: &[Digest], time: Option<Duration>) -> Result<Lease> {
         self.publish()?;
-        self.store.write_lease(name, digests, time)
+        self.store().write_lease(name, digests, time)
     }
 }

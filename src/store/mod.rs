@@ -19,8 +19,8 @@ mod referrers;
 mod reflog;
 mod refs;
 mod settings;
+mod txn;
 
-use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,20 +34,15 @@ pub use referrers::referrers_tag;
 pub use reflog::RefChange;
 pub use refs::RefEntry;
 pub use settings::{Settings, format_duration, parse_duration};
+pub use txn::Txn;
 
-use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Index, Tables};
-use crate::layout::{BlobReader, BlobWriter, Entry, IndexJson, Layout, LayoutLock, LockMode, Staged, Stored};
-use crate::progress::Silent;
-use crate::spec::{Compression, Descriptor, MediaType, RefName};
+use crate::digest::Algorithm;
+use crate::error::Result;
+use crate::layout::{BlobReader, Layout, LayoutLock};
+use crate::spec::Descriptor;
 
 /// Manifests, indexes and configs larger than this are not read, in bytes.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
-
-/// So many blobs, or bytes of blobs, are made durable and named together.
-const MAX_STAGED: usize = 4096;
-const MAX_STAGED_BYTES: u64 = 1 << 30;
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -127,333 +122,19 @@ impl Store {
         self.layout.lock_if_present(self.opts.lock_timeout)
     }
 
-    /// Begins to write. `verb` says what for, in the reflog and in messages to those who have to wait.
-    ///
-    /// # Errors
-    /// [`crate::error::ErrorKind::Busy`] if a garbage collection holds the layout for too long.
-    pub fn begin(&self, verb: &str) -> Result<Txn<'_>> {
-        let lock = self.layout.lock(LockMode::Shared, self.opts.lock_timeout, verb)?;
-        Ok(self.txn(verb, Some(lock)))
-    }
-
-    /// Begins a rehearsal: all is worked out and nothing is written, which a read-only layout allows too. What is asked of it
-    /// does not see what it would have written; it ends with [`Txn::rehearsed`].
-    pub fn rehearse(&self, verb: &str) -> Txn<'_> {
-        Txn {
-            rehearsed: Some(Vec::new()),
-            ..self.txn(verb, self.reading())
-        }
-    }
-
-    fn txn(&self, verb: &str, lock: Option<LayoutLock>) -> Txn<'_> {
-        Txn {
-            store: self,
-            verb: verb.to_owned(),
-            _lock: lock,
-            staged: Vec::new(),
-            staged_bytes: 0,
-            blobs: Vec::new(),
-            diff_ids: Vec::new(),
-            refs: Vec::new(),
-            expected: Vec::new(),
-            listed: Vec::new(),
-            unlisted: Vec::new(),
-            rehearsed: None,
-        }
-    }
-
     /// Removes our own directory from a layout that is given away.
     pub fn remove_private(self) -> Result<()> {
         self.layout.remove_private()
     }
 }
 
-/// Blobs and refs that are written together. Dropped without [`Txn::commit`], no ref was changed, and the blobs are
-/// garbage.
-#[derive(Debug)]
-pub struct Txn<'a> {
-    store: &'a Store,
-    verb: String,
-    _lock: Option<LayoutLock>,
-    /// Blobs that are complete but have no name yet.
-    staged: Vec<Staged>,
-    staged_bytes: u64,
-    blobs: Vec<(Digest, MediaType)>,
-    /// Layers, the digests of their tars, and of the first bytes of those.
-    diff_ids: Vec<(Digest, Digest, Option<Digest>)>,
-    refs: Vec<(RefName, Option<Descriptor>)>,
-    /// What a ref must point at still.
-    expected: Vec<(RefName, Vec<Digest>)>,
-    /// Entries of `index.json` without a name that come and go.
-    listed: Vec<Descriptor>,
-    unlisted: Vec<Digest>,
-    /// What would have been written; `None` if it is written.
-    rehearsed: Option<Vec<Descriptor>>,
-}
-
-impl<'a> Txn<'a> {
-    /// The store that is written to.
-    pub fn store(&self) -> &'a Store {
-        self.store
-    }
-
-    /// Ends a rehearsal: the blobs that would have been written and are not there, in order.
-    pub fn rehearsed(self) -> Vec<Descriptor> {
-        self.rehearsed.unwrap_or_default()
-    }
-
-    /// Gives a blob its name, and makes it part of the transaction.
-    ///
-    /// # Errors
-    /// What keeps it from being written.
-    pub fn finish_blob(&mut self, writer: BlobWriter, media_type: MediaType) -> Result<Descriptor> {
-        let Some(rehearsed) = &mut self.rehearsed else {
-            let Stored { digest, size, .. } = writer.finish()?;
-            let descriptor = Descriptor::new(media_type, digest, size);
-            self.add(&descriptor)?;
-            return Ok(descriptor);
-        };
-        let (digest, size) = writer.measured();
-        let descriptor = Descriptor::new(media_type, digest, size);
-        if self.store.layout.blob_size(&digest)?.is_none() && !rehearsed.contains(&descriptor) {
-            rehearsed.push(descriptor.clone());
-        }
-        Ok(descriptor)
-    }
-
-    /// An empty file for what has no room in memory. It has no name, and goes when it is closed.
-    pub fn scratch(&self) -> Result<File> {
-        self.store.layout.scratch()
-    }
-
-    /// Starts a blob, which [`Txn::finish_blob`] makes part of the transaction.
-    pub fn write_blob(&self) -> Result<BlobWriter> {
-        if self.rehearsed.is_some() {
-            return Ok(self.store.layout.measure_blob(self.store.opts.algorithm));
-        }
-        self.store.layout.write_blob(self.store.opts.algorithm)
-    }
-
-    /// Starts a blob whose digest is known, and so its algorithm.
-    pub fn write_blob_as(&self, algorithm: Algorithm) -> Result<BlobWriter> {
-        self.store.layout.write_blob(algorithm)
-    }
-
-    /// Makes a blob that is in the layout part of the transaction.
-    pub fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
-        self.blobs
-            .push((descriptor.digest, descriptor.media_type.clone()));
-        Ok(())
-    }
-
-    /// Makes a finished blob part of the transaction. It gets its name together with others, at the latest when the
-    /// transaction is committed.
-    pub(crate) fn stage(&mut self, blob: Staged, media_type: &MediaType) -> Result<()> {
-        self.staged_bytes += blob.size;
-        self.blobs.push((blob.digest, media_type.clone()));
-        self.staged.push(blob);
-        // What has its name survives an interruption, so that a rerun goes on from there.
-        if self.staged.len() >= MAX_STAGED || self.staged_bytes >= MAX_STAGED_BYTES {
-            self.publish()?;
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self) -> Result<()> {
-        self.staged_bytes = 0;
-        let staged = std::mem::take(&mut self.staged);
-        if !staged.is_empty() {
-            self.store.layout.publish(staged)?;
-        }
-        Ok(())
-    }
-
-    /// Writes a document.
-    pub fn put(&mut self, bytes: &[u8], media_type: impl Into<MediaType>) -> Result<Descriptor> {
-        use std::io::Write as _;
-        let mut writer = self.write_blob()?;
-        writer.write_all(bytes)?;
-        self.finish_blob(writer, media_type.into())
-    }
-
-    /// Remembers which tar a layer holds, so that it need not be compressed again; `start` is a digest of the first bytes of a
-    /// large one, of as many for all.
-    pub fn note_diff_id(&mut self, layer: &Digest, diff_id: &Digest, start: Option<&Digest>) {
-        self.diff_ids.push((*layer, *diff_id, start.copied()));
-    }
-
-    /// A layer of this store that was made of the tar with this diff_id, in this compression; its bytes are verified.
-    ///
-    /// What cannot be known is no loss: the layer is compressed again then.
-    pub fn layer_of(&self, diff_id: &Digest, compression: Compression) -> Option<Descriptor> {
-        let known = self.known_layers(compression, |tables| tables.layers_of(diff_id));
-        known.into_iter().find(|layer| {
-            let read = self.store.open_blob(layer).and_then(|mut blob| blob.finish());
-            read.is_ok()
-        })
-    }
-
-    /// Layers of this store in this compression whose tar begins with the bytes that `start` is a digest of, the newest
-    /// first; nothing of them is verified.
-    pub fn layers_of_start(&self, start: &Digest, compression: Compression) -> Vec<Descriptor> {
-        let mut known = self.known_layers(compression, |tables| tables.layers_of_start(start));
-        let time = |layer: &Descriptor| {
-            self.store
-                .layout
-                .blob_stamp(&layer.digest)
-                .ok()
-                .flatten()
-                .map(|s| s.mtime)
-        };
-        known.sort_by_cached_key(|layer| std::cmp::Reverse(time(layer)));
-        known
-    }
-
-    fn known_layers(
-        &self,
-        compression: Compression,
-        find: impl FnOnce(&Tables<'_>) -> Result<Vec<Digest>>,
-    ) -> Vec<Descriptor> {
-        if !self.store.opts.index {
-            return Vec::new();
-        }
-        let wanted = MediaType::layer(compression);
-        let known = || -> Result<Vec<Digest>> {
-            let index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
-            index.write(|tables| {
-                let mut out = Vec::new();
-                for layer in find(tables)? {
-                    let is_wanted = tables
-                        .media_types(&layer)?
-                        .iter()
-                        .any(|t| MediaType::new(t.clone()).class() == wanted.class());
-                    if is_wanted && layer.algorithm() == self.store.opts.algorithm {
-                        out.push(layer);
-                    }
-                }
-                Ok(out)
-            })
-        };
-        let there = |digest: Digest| {
-            let size = self.store.layout.blob_size(&digest).ok()??;
-            Some(Descriptor::new(wanted.clone(), digest, size))
-        };
-        known()
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(there)
-            .collect()
-    }
-
-    /// Points `name` at `descriptor` when the transaction is committed.
-    pub fn set_ref(&mut self, name: &RefName, descriptor: Descriptor) {
-        self.refs.push((name.clone(), Some(descriptor)));
-    }
-
-    /// Lets the commit fail with [`ErrorKind::Conflict`] if `name` points at anything but one of `digests` by then. A name
-    /// that is gone is no conflict: nothing is lost by setting it.
-    pub fn expect_ref(&mut self, name: &RefName, digests: Vec<Digest>) {
-        self.expected.push((name.clone(), digests));
-    }
-
-    /// Lists `descriptor` in `index.json` without a name when the transaction is committed, so that every tool finds it there
-    /// and none collects it.
-    pub fn list(&mut self, descriptor: Descriptor) {
-        self.listed.push(descriptor);
-    }
-
-    /// Takes the entries without a name that have this digest from `index.json` when the transaction is committed.
-    pub fn unlist(&mut self, digest: Digest) {
-        self.unlisted.push(digest);
-    }
-
-    /// Removes `name` when the transaction is committed.
-    pub fn remove_ref(&mut self, name: &RefName) {
-        self.refs.push((name.clone(), None));
-    }
-
-    /// Tells the index, then changes `index.json` in one rewrite. A rehearsal has nothing to commit.
-    ///
-    /// # Errors
-    /// Only what keeps `index.json` from being written: an index that cannot be had catches up later.
-    pub fn commit(mut self) -> Result<()> {
-        self.attempt()
-    }
-
-    /// As [`Txn::commit`]. Where it fails with [`ErrorKind::Conflict`] the transaction goes on: its blobs are there and kept
-    /// from garbage collections, and what was to become of refs is forgotten, so that it can be worked out anew.
-    ///
-    /// # Errors
-    /// As [`Txn::commit`]; [`ErrorKind::Conflict`] if a ref is not what [`Txn::expect_ref`] said.
-    pub fn attempt(&mut self) -> Result<()> {
-        if self.rehearsed.is_some() {
-            return Ok(());
-        }
-        self.publish()?;
-        if self.store.opts.index && !self.blobs.is_empty() {
-            // What goes wrong here is put right by the next command that needs the index.
-            let _ = self.tell_index();
-        }
-        let refs = std::mem::take(&mut self.refs);
-        let (listed, unlisted) = (
-            std::mem::take(&mut self.listed),
-            std::mem::take(&mut self.unlisted),
-        );
-        let expected = std::mem::take(&mut self.expected);
-        if refs.is_empty() && listed.is_empty() && unlisted.is_empty() {
-            return Ok(());
-        }
-        let more = |index: &mut IndexJson| {
-            index.drop_entries(|entry| {
-                entry.ref_name.is_none()
-                    && !unlisted.is_empty()
-                    && entry
-                        .descriptor()
-                        .is_ok_and(|known| unlisted.contains(&known.digest))
-            });
-            for descriptor in &listed {
-                index.add_untagged(descriptor)?;
-            }
-            expected.iter().try_for_each(|(name, digests)| {
-                let named = index
-                    .entries()
-                    .iter()
-                    .filter(|entry| entry.ref_name.as_deref() == Some(name.as_str()));
-                let found: Result<Vec<Descriptor>> = named.map(Entry::descriptor).collect();
-                check_ref(name, digests, found?.iter().map(|found| found.digest))
-            })
-        };
-        self.store.change_refs(&self.verb, &refs, more).map(|_| ())
-    }
-
-    fn tell_index(&self) -> Result<()> {
-        let index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
-        index.write(|tables| {
-            for (digest, media_type) in &self.blobs {
-                tables.learn_written(&self.store.layout, digest, media_type)?;
-            }
-            for (layer, diff_id, start) in &self.diff_ids {
-                tables.note_diff_id(layer, diff_id, start.as_ref())?;
-            }
-            Ok(())
-        })
-    }
-}
-
-fn check_ref(name: &RefName, expected: &[Digest], mut found: impl Iterator<Item = Digest>) -> Result<()> {
-    match found.find(|found| !expected.contains(found)) {
-        None => Ok(()),
-        Some(other) => Err(Error::new(
-            ErrorKind::Conflict,
-            format!("tag {name} points at {other} by now"),
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Digest;
     use crate::layout::Journal;
+    use crate::progress::Silent;
+    use crate::spec::MediaType;
     use crate::spec::{Manifest, json};
 
     /// A store on a disk that dies after so many steps.
