@@ -225,13 +225,13 @@ impl Add {
             io::copy(&mut from, &mut writer)
         };
         copied.context(|| format!("store {file}"))?;
-        let stored = writer.finish()?;
         let media_type = self
             .media_type
             .clone()
             .unwrap_or_else(|| "application/octet-stream".to_owned());
-        let descriptor = Descriptor::new(MediaType::new(media_type), stored.digest, stored.size);
-        txn.add(&descriptor)?;
+        let media_type = MediaType::new(media_type);
+        let stored = txn.store_blob(writer, &media_type)?;
+        let descriptor = Descriptor::new(media_type, stored.digest, stored.size);
         if let Some(name) = &self.lease {
             txn.lease(name, &[stored.digest], time)?;
         }

@@ -38,8 +38,7 @@ impl Artifact {
         check_media_type(&self.artifact_type)?;
         let mut blob = txn.write_blob_as(Algorithm::Sha256)?;
         blob.write_all(b"{}")?;
-        blob.finish()?;
-        txn.add(&empty())?;
+        txn.finish_blob(blob, MediaType::EMPTY.into())?;
         let mut layers = self.layers;
         if layers.is_empty() {
             layers.push(empty());

@@ -289,16 +289,21 @@ impl Tables<'_> {
         Ok(damaged)
     }
 
-    /// Learns a blob that was just written and verified; what is below it is learned when a ref leads there.
-    pub(crate) fn learn_written(
+    /// Learns a blob that a transaction is about, with the stamp of its file when that was verified, if it was; what is below it
+    /// is learned when a ref leads there.
+    pub(crate) fn learn_part(
         &mut self,
         layout: &Layout,
         digest: &Digest,
         media_type: &MediaType,
+        verified: Option<Stamp>,
     ) -> Result<()> {
         let is_layer = matches!(media_type.class(), MediaClass::Layer(_));
         self.learn(layout, vec![(*digest, !is_layer)], &mut Vec::new())?;
-        if let Some(stamp) = layout.blob_stamp(digest)? {
+        // One that is known to be so already may have a second checksum too.
+        if let Some(stamp) = verified
+            && self.verified(digest)?.is_none_or(|known| known.stamp != stamp)
+        {
             self.set_verified(digest, Verified { stamp, blake3: None })?;
         }
         Ok(())

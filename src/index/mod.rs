@@ -20,7 +20,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use redb::{Database, ReadableDatabase, ReadableMultimapTable, ReadableTable, backends::InMemoryBackend};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableMultimapTable, ReadableTable,
+    backends::InMemoryBackend,
+};
 
 pub(crate) use learn::{Damaged, Orphan};
 #[cfg(debug_assertions)]
@@ -151,25 +154,41 @@ impl Index {
     /// The entries of `index.json` under a name, as the database has them; `None` if it cannot be had at once or is not
     /// of this moment, and the caller reads the file. Creates nothing and waits for nobody.
     pub(crate) fn peek(layout: &Layout, name: &str) -> Option<Vec<Entry>> {
-        let _lock = layout.lock_database_if_free().ok()??;
-        let path = layout.private_dir().join(FILE);
-        let read = || -> Result<Option<Vec<Entry>>> {
-            let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
-            let meta = tx.open_table(tables::META).map_err(failed)?;
-            let is = |name: &str, value: &[u8]| -> Result<bool> {
-                Ok(meta
-                    .get(name)
-                    .map_err(failed)?
-                    .is_some_and(|v| v.value() == value))
-            };
+        Self::peek_into(layout, |tx, meta| {
             let stamp = rows::stamp_to_bytes(&layout.index_stamp()?);
-            if !is("schema", &migrate::SCHEMA.to_le_bytes())? || !is("index_json", &stamp)? {
+            if !is_meta(meta, "index_json", &stamp)? {
                 return Ok(None);
             }
             let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
             let found = refs.get([&[1][..], name.as_bytes()].concat().as_slice());
             let entries = found.map_err(failed)?.map(|v| Entry::list_from_text(v.value()));
             Ok(Some(entries.transpose()?.unwrap_or_default()))
+        })
+    }
+
+    /// What was verified of a blob; `None` also if the database cannot be had at once. Creates nothing and waits for nobody.
+    pub(crate) fn peek_verified(layout: &Layout, digest: &Digest) -> Option<Verified> {
+        Self::peek_into(layout, |tx, _| {
+            let rows = tx.open_table(tables::DIGEST_TO_VERIFIED).map_err(failed)?;
+            let found = rows.get(key(digest).as_slice()).map_err(failed)?;
+            found.map(|v| Verified::from_bytes(v.value())).transpose()
+        })
+    }
+
+    /// Reads from the database if it is there, free, and of our schema.
+    fn peek_into<T>(
+        layout: &Layout,
+        read: impl FnOnce(&ReadTransaction, &Meta) -> Result<Option<T>>,
+    ) -> Option<T> {
+        let _lock = layout.lock_database_if_free().ok()??;
+        let path = layout.private_dir().join(FILE);
+        let read = || -> Result<Option<T>> {
+            let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
+            let meta = tx.open_table(tables::META).map_err(failed)?;
+            if !is_meta(&meta, "schema", &migrate::SCHEMA.to_le_bytes())? {
+                return Ok(None);
+            }
+            read(&tx, &meta)
         };
         guarded(read).ok()?
     }
@@ -218,10 +237,7 @@ impl Index {
     fn is_current(&self, layout: &Layout) -> Result<bool> {
         let tx = self.database.begin_read().map_err(failed)?;
         let meta = tx.open_table(tables::META).map_err(failed)?;
-        let has = |name: &str, stamp: &Stamp| -> Result<bool> {
-            let stored = meta.get(name).map_err(failed)?;
-            Ok(stored.is_some_and(|v| v.value() == rows::stamp_to_bytes(stamp)))
-        };
+        let has = |name: &str, stamp: &Stamp| is_meta(&meta, name, &rows::stamp_to_bytes(stamp));
         if !has("index_json", &layout.index_stamp()?)? {
             return Ok(false);
         }
@@ -256,6 +272,14 @@ impl Index {
             Ok(out)
         })
     }
+}
+
+type Meta = redb::ReadOnlyTable<&'static str, &'static [u8]>;
+
+/// Whether a row of `meta` is so.
+fn is_meta(meta: &Meta, name: &str, value: &[u8]) -> Result<bool> {
+    let found = meta.get(name).map_err(failed)?;
+    Ok(found.is_some_and(|v| v.value() == value))
 }
 
 /// Runs `work` on a file that may have been altered behind the database's back, of which it may panic.
@@ -423,7 +447,7 @@ impl Tables<'_> {
         Ok(out)
     }
 
-    /// Notes that the content of a blob is what its digest says.
+    /// Notes that the content of a blob is what its digest says, as the file was then.
     pub(crate) fn set_verified(&mut self, digest: &Digest, row: Verified) -> Result<()> {
         self.verified
             .insert(key(digest).as_slice(), row.to_bytes().as_slice())

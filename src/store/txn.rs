@@ -5,16 +5,19 @@ use std::fs::File;
 use std::time::Duration;
 
 use super::Store;
-use crate::digest::{Algorithm, Digest};
+use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, Tables};
-use crate::layout::{BlobWriter, Entry, IndexJson, LayoutLock, LockMode, Staged, Stored};
+use crate::layout::{BlobWriter, Entry, IndexJson, LayoutLock, LockMode, Staged, Stamp, Stored};
 use crate::progress::Silent;
 use crate::spec::{Compression, Descriptor, MediaType, RefName};
 
 /// So many blobs, or bytes of blobs, are made durable and named together.
 const MAX_STAGED: usize = 4096;
 const MAX_STAGED_BYTES: u64 = 1 << 30;
+
+/// A blob of so many bytes is hashed before the index could say that it need not be.
+const QUICKLY_READ: u64 = 1 << 20;
 
 impl Store {
     /// Begins to write. `verb` says what for, in the reflog and in messages to those who have to wait.
@@ -35,6 +38,25 @@ impl Store {
         }
     }
 
+    /// Whether a blob is there and what its descriptor says: the stamp of its file, for [`Txn::add_intact`]. It is read, unless
+    /// the index remembers that its content was verified and the file did not change since.
+    pub(crate) fn intact(&self, descriptor: &Descriptor) -> Result<Option<Stamp>> {
+        let digest = &descriptor.digest;
+        let (file, found) = match self.layout.open_found(digest) {
+            Ok(found) => found,
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        if found.size != descriptor.size {
+            return Ok(None);
+        }
+        let is_known = self.opts.index
+            && found.size > QUICKLY_READ
+            && Index::peek_verified(&self.layout, digest).is_some_and(|known| known.stamp == found.stamp);
+        let read = || VerifyReader::new(file, *digest, descriptor.size).finish();
+        Ok((is_known || read().is_ok()).then_some(found.stamp))
+    }
+
     fn txn(&self, verb: &str, lock: Option<LayoutLock>) -> Txn<'_> {
         Txn {
             store: self,
@@ -53,6 +75,15 @@ impl Store {
     }
 }
 
+/// A blob that is part of a transaction.
+#[derive(Debug)]
+struct Part {
+    digest: Digest,
+    media_type: MediaType,
+    /// Its file as it was when its content was hashed; `None` if nobody did.
+    verified: Option<Stamp>,
+}
+
 /// Blobs and refs that are written together. Dropped without [`Txn::commit`], no ref was changed, and the blobs are
 /// garbage.
 #[derive(Debug)]
@@ -61,9 +92,9 @@ pub struct Txn<'a> {
     verb: String,
     _lock: Option<LayoutLock>,
     /// Blobs that are complete but have no name yet.
-    staged: Vec<Staged>,
+    staged: Vec<(Staged, MediaType)>,
     staged_bytes: u64,
-    blobs: Vec<(Digest, MediaType)>,
+    blobs: Vec<Part>,
     /// Layers, the digests of their tars, and of the first bytes of those.
     diff_ids: Vec<(Digest, Digest, Option<Digest>)>,
     refs: Vec<(RefName, Option<Descriptor>)>,
@@ -93,10 +124,8 @@ impl<'a> Txn<'a> {
     /// What keeps it from being written.
     pub fn finish_blob(&mut self, writer: BlobWriter, media_type: MediaType) -> Result<Descriptor> {
         let Some(rehearsed) = &mut self.rehearsed else {
-            let Stored { digest, size, .. } = writer.finish()?;
-            let descriptor = Descriptor::new(media_type, digest, size);
-            self.add(&descriptor)?;
-            return Ok(descriptor);
+            let Stored { digest, size, .. } = self.store_blob(writer, &media_type)?;
+            return Ok(Descriptor::new(media_type, digest, size));
         };
         let (digest, size) = writer.measured();
         let descriptor = Descriptor::new(media_type, digest, size);
@@ -104,6 +133,26 @@ impl<'a> Txn<'a> {
             rehearsed.push(descriptor.clone());
         }
         Ok(descriptor)
+    }
+
+    /// As [`Txn::finish_blob`], which says whether the blob was there before; not for a rehearsal.
+    ///
+    /// # Errors
+    /// As [`Txn::finish_blob`].
+    pub fn store_blob(&mut self, writer: BlobWriter, media_type: &MediaType) -> Result<Stored> {
+        let stored = writer.finish()?;
+        self.note_written(stored.digest, media_type.clone())?;
+        Ok(stored)
+    }
+
+    fn note_written(&mut self, digest: Digest, media_type: MediaType) -> Result<()> {
+        let verified = self.store.layout.blob_stamp(&digest)?;
+        self.blobs.push(Part {
+            digest,
+            media_type,
+            verified,
+        });
+        Ok(())
     }
 
     /// An empty file for what has no room in memory. It has no name, and goes when it is closed.
@@ -124,19 +173,30 @@ impl<'a> Txn<'a> {
         self.store.layout.write_blob(algorithm)
     }
 
-    /// Makes a blob that is in the layout part of the transaction.
+    /// Makes a blob that is in the layout part of the transaction, whatever its content is.
     pub fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
-        self.blobs
-            .push((descriptor.digest, descriptor.media_type.clone()));
+        self.blobs.push(Part {
+            digest: descriptor.digest,
+            media_type: descriptor.media_type.clone(),
+            verified: None,
+        });
         Ok(())
+    }
+
+    /// Makes a blob part of the transaction that was found to be intact; see [`Store::intact`].
+    pub(crate) fn add_intact(&mut self, descriptor: &Descriptor, verified: Stamp) {
+        self.blobs.push(Part {
+            digest: descriptor.digest,
+            media_type: descriptor.media_type.clone(),
+            verified: Some(verified),
+        });
     }
 
     /// Makes a finished blob part of the transaction. It gets its name together with others, at the latest when the
     /// transaction is committed.
     pub(crate) fn stage(&mut self, blob: Staged, media_type: &MediaType) -> Result<()> {
         self.staged_bytes += blob.size;
-        self.blobs.push((blob.digest, media_type.clone()));
-        self.staged.push(blob);
+        self.staged.push((blob, media_type.clone()));
         // What has its name survives an interruption, so that a rerun goes on from there.
         if self.staged.len() >= MAX_STAGED || self.staged_bytes >= MAX_STAGED_BYTES {
             self.publish()?;
@@ -146,11 +206,15 @@ impl<'a> Txn<'a> {
 
     pub(super) fn publish(&mut self) -> Result<()> {
         self.staged_bytes = 0;
-        let staged = std::mem::take(&mut self.staged);
-        if !staged.is_empty() {
-            self.store.layout.publish(staged)?;
+        let (staged, types): (Vec<Staged>, Vec<MediaType>) =
+            std::mem::take(&mut self.staged).into_iter().unzip();
+        if staged.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let digests: Vec<Digest> = staged.iter().map(|blob| blob.digest).collect();
+        self.store.layout.publish(staged)?;
+        let mut written = digests.into_iter().zip(types);
+        written.try_for_each(|(digest, media_type)| self.note_written(digest, media_type))
     }
 
     /// Writes a document.
@@ -314,8 +378,8 @@ impl<'a> Txn<'a> {
     fn tell_index(&self) -> Result<()> {
         let index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
         index.write(|tables| {
-            for (digest, media_type) in &self.blobs {
-                tables.learn_written(&self.store.layout, digest, media_type)?;
+            for part in &self.blobs {
+                tables.learn_part(&self.store.layout, &part.digest, &part.media_type, part.verified)?;
             }
             for (layer, diff_id, start) in &self.diff_ids {
                 tables.note_diff_id(layer, diff_id, start.as_ref())?;
@@ -332,5 +396,54 @@ fn check_ref(name: &RefName, expected: &[Digest], mut found: impl Iterator<Item 
             ErrorKind::Conflict,
             format!("tag {name} points at {other} by now"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreOptions;
+
+    #[test]
+    fn only_what_was_hashed_is_recorded_as_verified() {
+        let dir = tempfile::tempdir().expect("dir");
+        let store = Store::create(&dir.path().join("img"), StoreOptions::default()).expect("create");
+        let large = vec![7; 3 << 20];
+        let verified = |descriptor: &Descriptor| store.blob_info(&descriptor.digest).expect("blob").verified;
+        let written = {
+            let mut txn = store.begin("test").expect("begin");
+            let written = txn.put(&large, MediaType::LAYER).expect("put");
+            txn.commit().expect("commit");
+            written
+        };
+        assert!(verified(&written));
+        let path = store.layout().blob_path(&written.digest);
+        for damaged in [true, false] {
+            // As another program leaves it: another file, of the same size.
+            std::fs::remove_file(&path).expect("remove");
+            let mut bytes = large.clone();
+            bytes[100] ^= u8::from(damaged);
+            std::fs::write(&path, bytes).expect("write");
+            let mut txn = store.begin("test").expect("begin");
+            txn.add(&written).expect("add");
+            txn.commit().expect("commit");
+            assert!(!verified(&written), "nobody has looked at it");
+            let found = store.intact(&written).expect("look");
+            assert_eq!(found.is_some(), !damaged);
+            if let Some(stamp) = found {
+                let mut txn = store.begin("test").expect("begin");
+                txn.add_intact(&written, stamp);
+                txn.commit().expect("commit");
+                assert!(verified(&written));
+            }
+        }
+        assert!(store.intact(&written).expect("look").is_some());
+        let longer = Descriptor {
+            size: written.size + 1,
+            ..written.clone()
+        };
+        assert!(store.intact(&longer).expect("look").is_none());
+        std::fs::remove_file(&path).expect("remove");
+        assert!(store.intact(&written).expect("look").is_none());
     }
 }

@@ -10,9 +10,6 @@ use crate::error::Result;
 use crate::spec::{Descriptor, RefName};
 use crate::store::{RefEntry, Store, Txn};
 
-/// Blobs up to this many bytes are read to see whether they are intact before they count as present.
-const SMALL: u64 = 64 * 1024;
-
 impl Source for Store {
     fn images(&self) -> Result<Vec<Named>> {
         let named = |entry: RefEntry| {
@@ -63,18 +60,12 @@ impl<'a> StoreSink<'a> {
 
 impl Sink for StoreSink<'_> {
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        let layout = self.with(|txn| txn.store().layout().clone());
-        if layout.blob_size(&descriptor.digest)? != Some(descriptor.size) {
+        let store = self.with(|txn| txn.store());
+        // One that is damaged is written again.
+        let Ok(Some(verified)) = store.intact(descriptor) else {
             return Ok(false);
-        }
-        if descriptor.size <= SMALL {
-            // One that is damaged is written again.
-            let plain = Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size);
-            if layout.read_blob(&plain, SMALL).is_err() {
-                return Ok(false);
-            }
-        }
-        self.with(|txn| txn.add(descriptor))?;
+        };
+        self.with(|txn| txn.add_intact(descriptor, verified));
         Ok(true)
     }
 

@@ -312,6 +312,50 @@ fn a_fast_check_sees_what_changed_and_not_what_was_verified() {
 }
 
 #[test]
+fn what_an_import_finds_there_counts_as_verified_only_if_it_is_and_else_is_replaced() {
+    // Small ones are always read; of large ones the database may know, which may be gone.
+    for (size, database) in [
+        (1000, true),
+        (300_000, true),
+        (3_000_000, true),
+        (3_000_000, false),
+    ] {
+        let env = Env::new();
+        env.umoci(["init", "--layout", "from"]).ok();
+        env.umoci(["new", "--image", "from"]).ok();
+        env.sh(&format!("mkdir tree; head -c {size} /dev/urandom >tree/file"));
+        env.umoci(["insert", "--image", "from", "tree", "/tree"]).ok();
+        env.umoci(["init", "--layout", "img"]).ok();
+        env.umoci(["import", "oci:from:latest", "--layout", "img"]).ok();
+        // The files may be shared with those of the other layout, which stay as they are.
+        env.sh("cp -r img/blobs copy; rm -r img/blobs; mv copy img/blobs");
+        assert_eq!(fsck(&env, "").0, 0);
+        let layer = env.sh("ls -S img/blobs/sha256 | head -1");
+        let layer = env.path("img/blobs/sha256").join(layer.trim());
+        let good = std::fs::read(&layer).expect("read");
+        let mut bytes = good.clone();
+        bytes[size / 2] ^= 1;
+        std::fs::write(&layer, bytes).expect("write");
+        if !database {
+            env.sh("rm -r img/.umoci");
+        }
+        let import = ["import", "oci:from:latest", "--layout", "img", "--tag", "again"];
+        env.umoci(import).ok();
+        assert!(std::fs::read(&layer).expect("read") == good, "{size} bytes");
+        for words in ["--fast", ""] {
+            assert_eq!(fsck(&env, words), (0, "clean".to_owned(), vec![]), "{size} bytes");
+        }
+        // What is known to be right is neither read nor copied.
+        let inode = || env.sh(&format!("stat -c %i {}", layer.display()));
+        let before = inode();
+        env.umoci(import).ok();
+        assert_eq!(inode(), before);
+        let out = env.umoci(["fsck", "--fast", "--layout", "img"]).ok();
+        assert!(out.contains(", 0 of them read, "), "{out}");
+    }
+}
+
+#[test]
 fn wrong_arguments_are_named() {
     let image = Image::new();
     for (words, want) in [
