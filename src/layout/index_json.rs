@@ -60,7 +60,7 @@ impl Entry {
 
     /// The entries of [`Entry::list_to_text`].
     pub(crate) fn list_from_text(text: &str) -> Result<Vec<Entry>> {
-        let raw: Vec<Box<RawValue>> = json::parse(text.as_bytes())?;
+        let raw: Vec<Box<RawValue>> = json::parse_large(text.as_bytes())?;
         Ok(raw.into_iter().map(Entry::new).collect())
     }
 
@@ -92,7 +92,7 @@ impl IndexJson {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is no JSON object, or has a member twice.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        json::parse(bytes)
+        json::parse_large(bytes)
     }
 
     /// The file.

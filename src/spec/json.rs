@@ -11,13 +11,41 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Parses the first JSON value of `bytes`; what follows it is left alone, as other tools do.
+/// A document of more JSON values than this is refused: a value takes a byte or two, and a hundred times that in memory. A list of
+/// images as large as a document may be ([`crate::store::MAX_DOCUMENT`]) has fewer.
+pub const MAX_VALUES: usize = 300_000;
+
+/// Parses the first JSON value of `bytes`, a document; what follows it is left alone, as other tools do.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`], with the place in the text.
+/// [`ErrorKind::Corrupt`], with the place in the text; [`ErrorKind::Limit`] for more than [`MAX_VALUES`].
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
+    if values(bytes) > MAX_VALUES {
+        let text = format!("JSON of more than {MAX_VALUES} values");
+        return Err(Error::new(ErrorKind::Limit, text));
+    }
+    parse_large(bytes)
+}
+
+/// As [`parse`], for what holds its parts as text and may have any number of them.
+pub(crate) fn parse_large<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     let mut de = serde_json::Deserializer::from_slice(bytes);
     T::deserialize(&mut de).map_err(|e| Error::new(ErrorKind::Corrupt, format!("invalid JSON: {e}")))
+}
+
+/// How many values there are in a document at most, told by the marks outside of strings.
+pub(crate) fn values(bytes: &[u8]) -> usize {
+    let (mut count, mut in_string, mut escaped) = (1, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' | b',' | b':' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// Writes `value` on one line with a newline at the end: the form of blobs, `index.json` and `umoci.json`.
@@ -95,6 +123,25 @@ mod tests {
         let got = String::from_utf8(to_bytes(text).expect("json")).expect("utf-8");
         let want = "\"\\u003ca\\u003e \\u0026 \\u2028\\u2029 \\\"\\\\\\b\\f\\n\\r\\t\\u000b\u{7f} é\"\n";
         assert_eq!(got, want);
+    }
+
+    #[test]
+    fn a_document_of_too_many_values_is_refused_and_text_is_none() {
+        for (document, count) in [
+            (r#""[,:{\\\"[,""#, 1),
+            ("7", 1),
+            ("[0,0,0]", 4),
+            (r#"[{"a":0},[]]"#, 6),
+        ] {
+            assert_eq!(values(document.as_bytes()), count, "{document}");
+        }
+        let many = format!("[{}0]", "0,".repeat(MAX_VALUES));
+        let err = parse::<serde_json::Value>(many.as_bytes()).expect_err("many");
+        assert_eq!(err.kind(), ErrorKind::Limit);
+        assert_eq!(err.to_string(), "JSON of more than 300000 values");
+        assert!(parse_large::<serde::de::IgnoredAny>(many.as_bytes()).is_ok());
+        let text = format!("[{:?}]", ",".repeat(2 * MAX_VALUES));
+        assert!(parse::<serde_json::Value>(text.as_bytes()).is_ok());
     }
 
     #[test]

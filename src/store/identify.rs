@@ -110,7 +110,9 @@ impl Store {
         blob.finish()?;
         match json::parse::<Object>(&bytes) {
             Ok(Object(document)) => Ok(Probe::Document(document)),
-            Err(err) if err.to_string().contains("stands twice") => Err(err),
+            Err(err) if err.kind() == ErrorKind::Limit || err.to_string().contains("stands twice") => {
+                Err(err)
+            }
             Err(_) => Ok(Probe::Other("text that begins like JSON and is none")),
         }
     }
