@@ -8,7 +8,7 @@ use super::{Bundle, mtree};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Root;
-use crate::image::{Edit, Image, NewLayer, Target, resolve, until_settled};
+use crate::image::{Edit, Image, NewLayer, Target, Walk, resolve, until_settled};
 use crate::layer::LayerWriter;
 use crate::node::{Time, TreePath};
 use crate::progress::{Counted, Counter, Monitor, Task};
@@ -186,9 +186,9 @@ fn place(store: &Store, tag: &RefName, meta: &Meta) -> Result<Vec<Descriptor>> {
     let mut known = meta.repacked.iter().rev().copied().chain(unpacked);
     let found = known.find_map(|known| {
         let mut walks = walks.iter();
-        walks.find(|walk| walk.last().is_some_and(|last| last.digest == known))
+        walks.find(|walk| walk.last().digest == known)
     });
-    found.cloned().ok_or_else(|| {
+    found.map(Walk::to_vec).ok_or_else(|| {
         let text = format!(
             "the tag has moved since the bundle was unpacked; give another tag, or --force to replace what is there: \
              tag {tag} points at {} by now",

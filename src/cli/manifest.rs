@@ -5,10 +5,10 @@ use std::path::Path;
 
 use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind};
-use umoci::image::{IndexEdit, IndexPart, Target, Which, change_index, resolve_root, stat_index};
+use umoci::image::{IndexEdit, IndexPart, Target, Which, change_index, resolve_root};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, ImageIndex, MediaClass, json};
-use umoci::store::{Store, StoreOptions, Txn};
+use umoci::store::{Store, StoreOptions, Summaries, Txn};
 use umoci::transfer::{Request, StoreSink, fetch};
 
 use super::args::{ImageRef, LockArg, PlatformArg, annotations, positionals};
@@ -457,10 +457,10 @@ impl Show {
             return ui.print(&store.read(&root)?);
         }
         let index: ImageIndex = json::parse(&store.read(&root)?)?;
-        let entries: Vec<Vec<Descriptor>> = index.manifests.into_iter().map(|entry| vec![entry]).collect();
-        let stat = stat_index(&store, &root, &entries)?;
+        let mut summaries = Summaries::in_store(&store);
         let mut table = Table::new(&["DIGEST", "PLATFORM", "SIZE", "ANNOTATIONS"]);
-        for (stat, entry) in stat.manifests.iter().zip(entries.iter().flatten()) {
+        for entry in &index.manifests {
+            let stat = summaries.of(entry);
             let said: Vec<String> = entry
                 .annotations
                 .iter()

@@ -7,6 +7,7 @@ use umoci::error::{Error, ErrorKind};
 use umoci::image::{Target, resolve_root};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, MediaType, Platform, RefName};
+use umoci::store::Summaries;
 
 use super::args::{LayoutArg, positionals};
 use super::failure::{Failure, Outcome, one_line};
@@ -155,13 +156,14 @@ impl List {
         let [] = positionals(&self.rest, [])?;
         let store = self.layout.open()?;
         let mut rows = Vec::new();
+        let mut summaries = Summaries::in_store(&store);
         for entry in store.refs()? {
             let name = entry.name;
             match entry.descriptor {
                 Ok(descriptor) => rows.push(Row {
                     name,
                     digest: descriptor.digest,
-                    platform: store.platform(&descriptor),
+                    platform: summaries.platform(&descriptor),
                     media_type: descriptor.media_type,
                     size: descriptor.size,
                 }),

@@ -2,7 +2,7 @@
 //! `umoci tag`
 
 use umoci::error::Error;
-use umoci::image::resolve;
+use umoci::image::{Walk, resolve};
 use umoci::progress::Monitor;
 use umoci::spec::RefName;
 use umoci::transfer::Request;
@@ -35,7 +35,7 @@ impl Tag {
         let mut walks = resolve(&store, &image.target)?.walks;
         // One image is named itself, also behind an index; several are named by their index.
         let only = if walks.len() == 1 {
-            walks.remove(0).pop()
+            walks.pop().map(Walk::into_last)
         } else {
             None
         };

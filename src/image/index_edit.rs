@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Target, resolve, resolve_one, resolve_root};
+use super::{Target, Walk, resolve, resolve_one, resolve_root};
 use crate::digest::{Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::{Annotations, Descriptor, ImageIndex, MediaClass, MediaType, Platform, RefName, json};
-use crate::store::{Store, Txn};
+use crate::store::{Store, Summaries, Txn};
 
 /// An image index that is being made or changed. [`IndexEdit::apply`] writes it as a new blob; the one that it began with
 /// stays. Spec: image-spec, image-index.
@@ -122,17 +122,18 @@ impl IndexEdit {
             }
             IndexPart::All => {
                 let walks = resolve(store, target)?.walks.into_iter();
-                walks.filter_map(|mut walk| walk.pop()).collect()
+                walks.map(Walk::into_last).collect()
             }
             IndexPart::Nested => vec![resolve_root(store, target)?],
         };
+        let mut summaries = Summaries::in_store(store);
         let entry = |mut entry: Descriptor| {
             let class = entry.media_type.class();
             if *part == IndexPart::Nested && class != MediaClass::Index {
                 let text = format!("{target} is no image index: {}", entry.media_type);
                 return Err(Error::new(ErrorKind::Unsupported, text));
             }
-            entry.platform = store
+            entry.platform = summaries
                 .platform(&entry)
                 .filter(|p| !p.os.is_empty() || !p.architecture.is_empty());
             entry.annotations.remove(crate::spec::REF_NAME);

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From a tag or digest to the images it leads to.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Descriptor, ImageIndex, MediaClass, Platform, Raw, RefName};
-use crate::store::Store;
+use crate::spec::{Descriptor, ImageIndex, MediaClass, Platform, RefName, json};
+use crate::store::{Store, Summaries};
 
 /// Nested indexes deeper than this are refused.
 pub const MAX_DEPTH: usize = 32;
 
-/// More images than this behind one tag are refused.
-const MAX_TARGETS: usize = 100_000;
+/// Image indexes of more bytes than this behind one name are refused: all of them are held in memory, text and all.
+const MAX_BYTES: usize = 16 << 20;
 
 /// Reads a document that a descriptor names, and verifies it.
-pub type ReadDocument<'a> = dyn Fn(&Descriptor) -> Result<Vec<u8>> + 'a;
+pub type ReadDocument<'a> = dyn Fn(&Descriptor) -> Result<Vec<u8>> + Sync + 'a;
 
 /// What a person names an image by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,25 +61,52 @@ impl fmt::Display for Target {
 pub struct Resolved {
     /// The entries of `index.json` (or what was found by digest), in order.
     pub roots: Vec<Descriptor>,
-    /// Every way from an entry to something that is not an index, depth first.
-    pub walks: Vec<Vec<Descriptor>>,
+    /// The ways from each entry to something that is not an index, depth first. An index that an entry leads to by several
+    /// ways is descended once.
+    pub walks: Vec<Walk>,
+}
+
+/// A way from an entry of `index.json` to what it leads to. Ways share what they have in common.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    above: Option<Arc<Walk>>,
+    last: Descriptor,
+    /// Which of the entries it comes from.
+    root: usize,
+}
+
+impl Walk {
+    /// Where it ends.
+    pub fn last(&self) -> &Descriptor {
+        &self.last
+    }
+
+    /// As [`Walk::last`].
+    pub fn into_last(self) -> Descriptor {
+        self.last
+    }
+
+    /// The descriptors on it, from the entry of `index.json` to the last; never empty.
+    pub fn to_vec(&self) -> Vec<Descriptor> {
+        let steps = std::iter::successors(Some(self), |walk| walk.above.as_deref());
+        let mut out: Vec<Descriptor> = steps.map(|walk| walk.last.clone()).collect();
+        out.reverse();
+        out
+    }
 }
 
 /// Finds what `target` leads to. Indexes are descended, everything else is an end.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] if there is no such tag or blob, [`ErrorKind::Corrupt`] for a damaged index,
-/// [`ErrorKind::Limit`] for indexes nested too deep.
+/// [`ErrorKind::Limit`] for indexes nested too deep, or too large together.
 pub fn resolve(store: &Store, target: &Target) -> Result<Resolved> {
     let roots = roots(store, target)?;
     if roots.is_empty() {
         return Err(not_found(store, target));
     }
-    let mut walks = Vec::new();
-    let read = |descriptor: &Descriptor| store.read(descriptor);
-    for root in &roots {
-        descend(&read, &mut vec![root.clone()], &mut walks).context(|| format!("resolve {target}"))?;
-    }
+    let walks =
+        descend(&roots, &|descriptor| store.read(descriptor)).context(|| format!("resolve {target}"))?;
     Ok(Resolved { roots, walks })
 }
 
@@ -113,7 +142,7 @@ fn roots(store: &Store, target: &Target) -> Result<Vec<Descriptor>> {
 /// `platform` is another; [`ErrorKind::Ambiguous`] if several entries of `index.json` have the name and an image that fits.
 pub fn resolve_one(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Vec<Descriptor>> {
     let walks = resolve(store, target)?.walks;
-    choose(walks, platform, target, &|descriptor| store.read(descriptor))
+    choose(walks, platform, target, Summaries::in_store(store))
 }
 
 /// As [`resolve_one`], from an image or index `root` that is read by `read` and called `label` in errors.
@@ -126,59 +155,54 @@ pub fn pick(
     label: &dyn fmt::Display,
     read: &ReadDocument<'_>,
 ) -> Result<Vec<Descriptor>> {
-    let mut walks = Vec::new();
-    descend(read, &mut vec![root.clone()], &mut walks).context(|| format!("resolve {label}"))?;
-    choose(walks, platform, label, read)
+    let walks = descend(std::slice::from_ref(root), read).context(|| format!("resolve {label}"))?;
+    choose(walks, platform, label, Summaries::new(read))
 }
 
 fn choose(
-    mut walks: Vec<Vec<Descriptor>>,
+    mut walks: Vec<Walk>,
     platform: Option<&Platform>,
     label: &dyn fmt::Display,
-    read: &ReadDocument<'_>,
+    mut summaries: Summaries<'_>,
 ) -> Result<Vec<Descriptor>> {
     let none = || Error::new(ErrorKind::NotFound, format!("no image at {label}"));
     // What says something of an image is none itself.
-    let is_unknown = |walk: &Vec<Descriptor>| {
-        let last = walk.last().and_then(|last| last.platform.as_ref());
-        last.is_some_and(Platform::is_unknown)
-    };
+    let is_unknown = |walk: &Walk| walk.last.platform.as_ref().is_some_and(Platform::is_unknown);
     if !walks.iter().all(is_unknown) {
         walks.retain(|walk| !is_unknown(walk));
     }
-    if platform.is_none() && walks.len() == 1 {
-        return walks.pop().ok_or_else(none);
+    if let ([only], None) = (walks.as_slice(), platform) {
+        return Ok(only.to_vec());
     }
     let wanted = platform.cloned().unwrap_or_else(Platform::host);
-    let rank = |walk: &Vec<Descriptor>| {
-        let found = walk.last().and_then(|last| Platform::of(last, read));
-        found.and_then(|found| wanted.rank(&found))
-    };
     // The best of each entry of index.json: behind one entry the variant decides and then the order, between entries nothing
     // does.
-    let mut best = Vec::new();
+    let mut best: Vec<(_, &Walk)> = Vec::new();
     for walk in &walks {
-        let Some(rank) = rank(walk) else { continue };
-        match best
-            .iter_mut()
-            .find(|(_, known): &&mut (_, &Vec<Descriptor>)| known.first() == walk.first())
-        {
+        let found = summaries.platform(&walk.last);
+        let Some(rank) = found.and_then(|found| wanted.rank(&found)) else {
+            continue;
+        };
+        match best.last_mut().filter(|(_, known)| known.root == walk.root) {
             Some(known) if rank < known.0 => *known = (rank, walk),
             Some(_) => {}
             None => best.push((rank, walk)),
         }
     }
-    let mut first: Vec<&Vec<Descriptor>> = best.into_iter().map(|(_, walk)| walk).collect();
-    first.dedup_by_key(|walk| walk.last().map(|last| last.digest));
+    let mut first: Vec<&Walk> = best.into_iter().map(|(_, walk)| walk).collect();
+    first.dedup_by_key(|walk| walk.last.digest);
     match first.as_slice() {
-        [one] => Ok((*one).clone()),
+        [one] => Ok(one.to_vec()),
         [] if walks.is_empty() => Err(none()),
         [] => {
-            let text = format!("no image for {wanted} at {label}: {}", choices(&walks, read));
+            let text = format!(
+                "no image for {wanted} at {label}: {}",
+                choices(&walks, &mut summaries)
+            );
             Err(Error::new(ErrorKind::NotFound, text))
         }
         _ => {
-            let text = format!("tag is ambiguous: {label} ({})", choices(&walks, read));
+            let text = format!("tag is ambiguous: {label} ({})", choices(&walks, &mut summaries));
             Err(Error::new(ErrorKind::Ambiguous, text))
         }
     }
@@ -196,51 +220,87 @@ fn by_digest(store: &Store, digest: &Digest) -> Result<Descriptor> {
     Ok(store.identify(digest, None)?.descriptor)
 }
 
-fn descend(
-    read: &ReadDocument<'_>,
-    walk: &mut Vec<Descriptor>,
-    found: &mut Vec<Vec<Descriptor>>,
-) -> Result<()> {
-    let Some(last) = walk.last() else { return Ok(()) };
-    if last.media_type.class() != MediaClass::Index {
-        if found.len() >= MAX_TARGETS {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format!("more than {MAX_TARGETS} images"),
-            ));
-        }
-        found.push(walk.clone());
-        return Ok(());
+/// All ways from `roots`, each in its turn, to something that is not an index.
+fn descend(roots: &[Descriptor], read: &ReadDocument<'_>) -> Result<Vec<Walk>> {
+    let mut descent = Descent {
+        read,
+        bytes: 0,
+        values: 0,
+        met: HashSet::new(),
+        found: Vec::new(),
+    };
+    for (at, root) in roots.iter().enumerate() {
+        descent.met.clear();
+        let walk = Walk {
+            above: None,
+            last: root.clone(),
+            root: at,
+        };
+        descent.take(walk, 1)?;
     }
-    if walk.len() > MAX_DEPTH {
-        let text = format!(
-            "image index {} is nested deeper than {MAX_DEPTH} levels",
-            last.digest
-        );
-        return Err(Error::new(ErrorKind::Limit, text));
-    }
-    let digest = last.digest;
-    let index = read(last)
-        .and_then(Raw::<ImageIndex>::parse)
-        .and_then(|index| index.value.check().map(|()| index))
-        .context(|| format!("read image index {digest}"))?;
-    for child in index.value.manifests {
-        walk.push(child);
-        descend(read, walk, found)?;
-        walk.pop();
-    }
-    Ok(())
+    Ok(descent.found)
 }
 
-fn choices(walks: &[Vec<Descriptor>], read: &ReadDocument<'_>) -> String {
-    let name = |walk: &Vec<Descriptor>| {
-        let last = walk.last()?;
-        Some(match Platform::of(last, read) {
-            Some(platform) => platform.to_string(),
-            None => last.digest.to_string(),
-        })
+struct Descent<'a> {
+    read: &'a ReadDocument<'a>,
+    /// Bytes and JSON values of the indexes that were read.
+    bytes: usize,
+    values: usize,
+    /// The indexes that were descended from this root.
+    met: HashSet<Digest>,
+    found: Vec<Walk>,
+}
+
+impl Descent<'_> {
+    fn take(&mut self, walk: Walk, depth: usize) -> Result<()> {
+        let digest = walk.last.digest;
+        if walk.last.media_type.class() != MediaClass::Index {
+            self.found.push(walk);
+            return Ok(());
+        }
+        let limit = |text| Err(Error::new(ErrorKind::Limit, text));
+        if depth > MAX_DEPTH {
+            return limit(format!(
+                "image index {digest} is nested deeper than {MAX_DEPTH} levels"
+            ));
+        }
+        if !self.met.insert(digest) {
+            return Ok(());
+        }
+        let context = || format!("read image index {digest}");
+        let bytes = (self.read)(&walk.last).context(context)?;
+        self.bytes += bytes.len();
+        self.values += json::values(&bytes);
+        if self.bytes > MAX_BYTES {
+            return limit(format!("image indexes of more than {MAX_BYTES} bytes together"));
+        }
+        // No more together than one document may have.
+        if self.values > json::MAX_VALUES {
+            let most = json::MAX_VALUES;
+            return limit(format!("image indexes of more than {most} JSON values together"));
+        }
+        let index: ImageIndex = json::parse(&bytes).context(context)?;
+        index.check().context(context)?;
+        drop(bytes);
+        let above = Arc::new(walk);
+        for child in index.manifests {
+            let walk = Walk {
+                root: above.root,
+                above: Some(above.clone()),
+                last: child,
+            };
+            self.take(walk, depth + 1)?;
+        }
+        Ok(())
+    }
+}
+
+fn choices(walks: &[Walk], summaries: &mut Summaries<'_>) -> String {
+    let mut name = |walk: &Walk| match summaries.platform(&walk.last) {
+        Some(platform) => platform.to_string(),
+        None => walk.last.digest.to_string(),
     };
-    let mut names: Vec<String> = walks.iter().take(8).filter_map(name).collect();
+    let mut names: Vec<String> = walks.iter().take(8).map(&mut name).collect();
     if walks.len() > names.len() {
         names.push(format!("and {} more", walks.len() - names.len()));
     }

@@ -4,11 +4,11 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Target, resolve, resolve_one};
+use super::{Target, Walk, resolve, resolve_one};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Descriptor, History, ImageConfig, Manifest, MediaClass, Platform, Raw, json};
-use crate::store::Store;
+use crate::spec::{Descriptor, History, ImageConfig, Manifest, MediaClass, Platform, json};
+use crate::store::{Store, Summaries, Summary};
 
 /// What a tag or digest turned out to be.
 #[derive(Clone, Debug, Serialize)]
@@ -95,10 +95,7 @@ pub fn stat(store: &Store, target: &Target, platform: Option<&Platform>) -> Resu
     }
     let found = resolve(store, target)?;
     match (found.walks.as_slice(), found.roots.as_slice()) {
-        ([walk], _) => {
-            let last = walk.last().ok_or_else(empty)?;
-            Ok(Stat::Image(Box::new(stat_image(store, last)?)))
-        }
+        ([walk], _) => Ok(Stat::Image(Box::new(stat_image(store, walk.last())?))),
         (walks, [root]) if root.media_type.class() == MediaClass::Index => {
             Ok(Stat::Index(Box::new(stat_index(store, root, walks)?)))
         }
@@ -116,15 +113,16 @@ pub fn stat(store: &Store, target: &Target, platform: Option<&Platform>) -> Resu
 ///
 /// # Errors
 /// Those of reading the index. An image that cannot be read has no size.
-pub fn stat_index(store: &Store, root: &Descriptor, walks: &[Vec<Descriptor>]) -> Result<IndexStat> {
+pub fn stat_index(store: &Store, root: &Descriptor, walks: &[Walk]) -> Result<IndexStat> {
     let blob = json::parse(&store.read(root)?)?;
-    let images = walks.iter().filter_map(|walk| walk.last());
+    let mut summaries = Summaries::in_store(store);
+    let images = walks.iter().map(Walk::last);
     Ok(IndexStat {
         index: Part {
             descriptor: root.clone(),
             blob,
         },
-        manifests: images.map(|image| platform_stat(store, image)).collect(),
+        manifests: images.map(|image| platform_stat(&mut summaries, image)).collect(),
     })
 }
 
@@ -132,19 +130,12 @@ fn empty() -> Error {
     Error::new(ErrorKind::Invalid, "empty descriptor path")
 }
 
-fn platform_stat(store: &Store, descriptor: &Descriptor) -> PlatformStat {
-    let manifest = match descriptor.media_type.class() {
-        MediaClass::Manifest => store.read(descriptor).and_then(Raw::<Manifest>::parse).ok(),
-        _ => None,
-    };
-    let size = manifest.map(|m| {
-        let parts = std::iter::once(&m.value.config).chain(&m.value.layers);
-        parts.fold(descriptor.size, |sum, part| sum.saturating_add(part.size))
-    });
+fn platform_stat(summaries: &mut Summaries<'_>, descriptor: &Descriptor) -> PlatformStat {
+    let Summary { platform, size } = summaries.of(descriptor);
     PlatformStat {
         digest: descriptor.digest,
         media_type: descriptor.media_type.as_str().to_owned(),
-        platform: store.platform(descriptor),
+        platform,
         size,
     }
 }

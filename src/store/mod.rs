@@ -19,6 +19,7 @@ mod referrers;
 mod reflog;
 mod refs;
 mod settings;
+mod summary;
 mod txn;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ pub use referrers::referrers_tag;
 pub use reflog::RefChange;
 pub use refs::RefEntry;
 pub use settings::{Settings, format_duration, parse_duration};
+pub use summary::{Summaries, Summary};
 pub use txn::Txn;
 
 use crate::digest::Algorithm;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Documents that lie about what they are, or lead in circles.
 
+use umoci::digest::Digest;
+
 use super::{Room, Who, ways};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -153,6 +155,157 @@ fn indexes_without_end_are_refused() {
         let line = room.unpack(&[]).fails();
         assert!(line.contains("digest mismatch"), "{line}");
         room.assert_untouched("levels");
+    }
+}
+
+/// An entry of an index.
+fn entry(media_type: &str, digest: &impl std::fmt::Display, size: usize, more: &str) -> String {
+    format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}{more}}}"#)
+}
+
+/// An index with these entries.
+fn index(entries: &[String]) -> String {
+    format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","))
+}
+
+/// An image, its documents made longer by blanks; returns its entry.
+fn padded(room: &Room, manifest: usize, config: usize) -> String {
+    let config = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#
+        .to_owned()
+        + &" ".repeat(config);
+    let digest = room.put(config.as_bytes());
+    let config = entry(
+        "application/vnd.oci.image.config.v1+json",
+        &digest,
+        config.len(),
+        "",
+    );
+    let text = format!(r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{config},"layers":[]}}"#)
+        + &" ".repeat(manifest);
+    entry(MANIFEST, &room.put(text.as_bytes()), text.len(), "")
+}
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn indexes_that_multiply_take_neither_time_nor_memory() {
+    type Make = fn(&Room) -> String;
+    let cases: [(&str, Make, &str); 8] = [
+        (
+            "ten entries of ten entries, nine times",
+            |room| {
+                let mut child = padded(room, 0, 0);
+                for _ in 0..9 {
+                    let text = index(&vec![child; 10]);
+                    child = entry(INDEX, &room.put(text.as_bytes()), text.len(), "");
+                }
+                index(&[child])
+            },
+            "",
+        ),
+        (
+            "a large entry above many",
+            |room| {
+                let absent = |n: usize| entry(MANIFEST, &Digest::sha256(&n.to_le_bytes()), 7, "");
+                let mut below: Vec<String> = (0..20_000).map(absent).collect();
+                below.push(padded(room, 0, 0));
+                let text = index(&below);
+                let said = format!(r#","annotations":{{"a":"{}"}}"#, "x".repeat(MIB));
+                index(&[entry(INDEX, &room.put(text.as_bytes()), text.len(), &said)])
+            },
+            "",
+        ),
+        (
+            "many entries for one large image",
+            |room| index(&vec![padded(room, 4 * MIB - 1000, 4 * MIB - 1000); 20_000]),
+            "",
+        ),
+        (
+            "many entries of a wrong size for one large image",
+            |room| {
+                let image = padded(room, 4 * MIB - 1000, 0);
+                let digest = image.split('"').nth(7).expect("digest");
+                let wrong = |n: usize| entry(MANIFEST, &digest, MIB + n, "");
+                index(&(0..20_000).map(wrong).collect::<Vec<_>>())
+            },
+            "no image for",
+        ),
+        (
+            "many images with one large config",
+            |room| {
+                index(
+                    &(0..2000)
+                        .map(|n| padded(room, n, 4 * MIB - 1000))
+                        .collect::<Vec<_>>(),
+                )
+            },
+            "",
+        ),
+        (
+            "many large indexes",
+            |room| {
+                let one = |n: usize| {
+                    let said = format!(r#","annotations":{{"a":"{n}{}"}}"#, "x".repeat(3 * MIB));
+                    let text = index(&[entry(MANIFEST, &Digest::sha256(b""), 0, &said)]);
+                    entry(INDEX, &room.put(text.as_bytes()), text.len(), "")
+                };
+                index(&(0..6).map(one).collect::<Vec<_>>())
+            },
+            "image indexes of more than 16777216 bytes together",
+        ),
+        (
+            "as many entries as have room",
+            |_| {
+                let absent = |n| {
+                    format!(
+                        r#"{{"digest":"{}","size":1}}"#,
+                        Digest::sha256(&usize::to_le_bytes(n))
+                    )
+                };
+                index(&(0..43_000).map(absent).collect::<Vec<_>>())
+            },
+            "no image for",
+        ),
+        (
+            "values without end",
+            |_| {
+                format!(
+                    r#"{{"x":[0{}],"schemaVersion":2,"manifests":[]}}"#,
+                    ",0".repeat(2 * MIB - 100)
+                )
+            },
+            "image indexes of more than 300000 JSON values together",
+        ),
+    ];
+    let (who, resolver) = ways()[0];
+    for (what, make, refused) in cases {
+        let room = Room::new(who, resolver);
+        let document = make(&room);
+        room.tag(INDEX, document.as_bytes());
+        for (words, reads, picks) in [
+            (&["stat", "--image", "img"][..], true, false),
+            (&["stat", "--image", "img", "--json"], true, false),
+            (&["manifest", "show", "img:latest"], true, false),
+            (&["tag", "--image", "img", "other"], true, false),
+            (
+                &["unpack", "--image", "img", "--platform", "linux/amd64", "b"],
+                true,
+                true,
+            ),
+            (&["ref", "list", "--layout", "img"], false, false),
+            (&["referrers", "img"], false, false),
+            (&["du", "--layout", "img"], false, false),
+            (&["gc", "--layout", "img"], false, false),
+        ] {
+            let out = room.umoci(words);
+            if !refused.is_empty() && reads && (picks || refused.starts_with("image indexes")) {
+                let line = out.fails();
+                assert!(line.contains(refused), "{what}: {words:?}: {line}");
+            } else {
+                out.ok();
+            }
+        }
+        room.assert_untouched(what);
     }
 }
 

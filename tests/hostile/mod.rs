@@ -126,9 +126,17 @@ impl Room {
         );
     }
 
-    /// Runs the program in `work`, as whoever it is, with no more than 200 MB of data.
+    /// Runs the program in `work`, as whoever it is, with no more than 200 MB of data, and for no more than two minutes.
     pub fn umoci(&self, words: &[&str]) -> Output {
-        let limit = ["prlimit", "--data=200000000", "env", "-C", "work"];
+        let limit = [
+            "timeout",
+            "120",
+            "prlimit",
+            "--data=200000000",
+            "env",
+            "-C",
+            "work",
+        ];
         if self.who == Who::Root || !rustix::process::geteuid().is_root() {
             let program = [env!("CARGO_BIN_EXE_umoci")];
             return self.env.run("env", [limit.as_slice(), &program, words].concat());

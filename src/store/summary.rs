@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What there is to say of images in a list: platform and size. However often an image is named, its documents are read once.
+
+use std::collections::HashMap;
+
+use super::{MAX_DOCUMENT, Store};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::Layout;
+use crate::spec::{Descriptor, ImageConfig, Manifest, MediaClass, Platform, json};
+
+/// The name of a platform that a config gives may be so long, in bytes; a longer one is none.
+const MAX_NAME: usize = 200;
+
+/// Platform and size of an image, as far as its documents can be read.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Summary {
+    /// The platform: that of the descriptor, else that of the config.
+    pub platform: Option<Platform>,
+    /// Bytes of the manifest, its config and its layers; `None` for what is no image.
+    pub size: Option<u64>,
+}
+
+type Read<'a> = dyn Fn(&Descriptor) -> Result<Vec<u8>> + Send + 'a;
+
+/// A document as a descriptor names it.
+type Key = (Digest, u64);
+
+/// Summaries of images that are asked for one after the other.
+pub struct Summaries<'a> {
+    read: Box<Read<'a>>,
+    manifests: HashMap<Key, Known>,
+    configs: HashMap<Key, Option<Platform>>,
+}
+
+/// What a manifest says: the platform in its config, and the bytes of all that it names.
+#[derive(Clone, Default)]
+struct Known {
+    platform: Option<Platform>,
+    below: Option<u64>,
+}
+
+impl std::fmt::Debug for Summaries<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Summaries")
+    }
+}
+
+impl<'a> Summaries<'a> {
+    /// Of images whose documents are read by `read`.
+    pub fn new(read: impl Fn(&Descriptor) -> Result<Vec<u8>> + Send + 'a) -> Self {
+        Self {
+            read: Box::new(read),
+            manifests: HashMap::new(),
+            configs: HashMap::new(),
+        }
+    }
+
+    /// Of images of a store.
+    pub fn in_store(store: &'a Store) -> Self {
+        Self::in_layout(&store.layout)
+    }
+
+    pub(super) fn in_layout(layout: &'a Layout) -> Self {
+        Self::new(|descriptor| {
+            // That a size is wrong would only show at the end.
+            let (digest, size) = (&descriptor.digest, descriptor.size);
+            if descriptor.data.is_none() && layout.blob_size(digest)? != Some(size) {
+                let text = format!("blob {digest} is not of {size} bytes");
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
+            layout.read_blob(descriptor, MAX_DOCUMENT)
+        })
+    }
+
+    /// The summary of what `descriptor` names.
+    pub fn of(&mut self, descriptor: &Descriptor) -> Summary {
+        let Known { platform, below } = self.manifest(descriptor);
+        Summary {
+            platform: descriptor.platform.clone().or(platform),
+            size: below.map(|below| descriptor.size.saturating_add(below)),
+        }
+    }
+
+    /// The platform alone, for which nothing is read if the descriptor has it.
+    pub fn platform(&mut self, descriptor: &Descriptor) -> Option<Platform> {
+        let said = descriptor.platform.clone();
+        said.or_else(|| self.manifest(descriptor).platform)
+    }
+
+    fn manifest(&mut self, descriptor: &Descriptor) -> Known {
+        if descriptor.media_type.class() != MediaClass::Manifest {
+            return Known::default();
+        }
+        let key = (descriptor.digest, descriptor.size);
+        if let Some(known) = self.manifests.get(&key) {
+            return known.clone();
+        }
+        let bytes = (self.read)(descriptor).ok();
+        let manifest = bytes.and_then(|bytes| json::parse::<Manifest>(&bytes).ok());
+        let known = manifest.map(|manifest| {
+            let parts = std::iter::once(&manifest.config).chain(&manifest.layers);
+            Known {
+                below: Some(parts.fold(0, |sum: u64, part| sum.saturating_add(part.size))),
+                platform: self.config(&manifest.config),
+            }
+        });
+        let known = known.unwrap_or_default();
+        self.manifests.insert(key, known.clone());
+        known
+    }
+
+    fn config(&mut self, descriptor: &Descriptor) -> Option<Platform> {
+        if descriptor.media_type.class() != MediaClass::Config {
+            return None;
+        }
+        let read = || {
+            let config: ImageConfig = json::parse(&(self.read)(descriptor).ok()?).ok()?;
+            Some(config.platform()).filter(|platform| platform.to_string().len() <= MAX_NAME)
+        };
+        let key = (descriptor.digest, descriptor.size);
+        self.configs.entry(key).or_insert_with(read).clone()
+    }
+}
