@@ -12,7 +12,8 @@ use std::time::Duration;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{Store, document};
+use super::Store;
+use super::document::{Documents, short};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Damaged, Index, KnownBlob, Mention, Verified};
@@ -98,6 +99,8 @@ pub enum Problem {
     Index,
     /// A temporary file that nobody uses.
     Temporary,
+    /// More was found than is told.
+    More,
 }
 
 /// Something that was found.
@@ -118,12 +121,13 @@ pub struct Finding {
     pub repaired: bool,
     #[serde(skip)]
     pub(super) digest: Option<Digest>,
+    /// The size that its descriptor gives a blob that is missing.
     #[serde(skip)]
-    pub(super) wanted: Option<Descriptor>,
+    pub(super) wanted: Option<u64>,
 }
 
 impl Finding {
-    fn new(
+    pub(super) fn new(
         severity: Severity,
         problem: Problem,
         subject: impl fmt::Display,
@@ -133,7 +137,7 @@ impl Finding {
             severity,
             problem,
             subject: subject.to_string(),
-            message: message.into(),
+            message: short(message.into()),
             refs: Vec::new(),
             repaired: false,
             digest: None,
@@ -240,10 +244,11 @@ impl Store {
             self.reading()
         };
         let mut report = CheckReport::default();
+        let documents = Documents::new(&self.layout, opts.deep);
         self.check_names(&mut report.findings)?;
-        self.check_refs(&mut report.findings)?;
+        self.check_refs(&documents, &mut report.findings)?;
         // One that is in memory is kept: to fill it again for each batch would cost more than all else.
-        let mut memory = self.synced(monitor, &mut report.findings)?;
+        let mut memory = self.synced(&documents, monitor, &mut report.findings)?;
         let task = monitor.task("checking blobs", None);
         let (mut after, mut done) = (None, Vec::new());
         loop {
@@ -265,7 +270,7 @@ impl Store {
             let looked: Vec<Result<Looked>> = batch
                 .par_iter()
                 .map(|blob| {
-                    let looked = self.look(blob, opts);
+                    let looked = self.look(&documents, blob, opts);
                     task.advance(1);
                     looked
                 })
@@ -280,6 +285,7 @@ impl Store {
             }
         }
         drop(task);
+        report.findings.extend(documents.left_out());
         // What a damaged document names is not known, so a recount would only find the same damage again.
         let is_damage = |f: &Finding| matches!(f.problem, Problem::Damaged | Problem::Unreadable);
         if !opts.fast && !report.findings.iter().any(is_damage) {
@@ -292,9 +298,10 @@ impl Store {
         }
         // What the index and the look at each blob have both met is one.
         let mut met = HashSet::new();
+        let mark = |f: &Finding| Digest::sha256(format!("{} {}", f.subject, f.message).as_bytes());
         report
             .findings
-            .retain(|f| f.digest.is_none() || met.insert((f.subject.clone(), f.message.clone())));
+            .retain(|f| f.digest.is_none() || met.insert(mark(f)));
         report
             .findings
             .sort_by(|a, b| (b.severity, &a.subject).cmp(&(a.severity, &b.subject)));
@@ -320,7 +327,7 @@ impl Store {
     }
 
     /// The entries of `index.json`.
-    fn check_refs(&self, out: &mut Vec<Finding>) -> Result<()> {
+    fn check_refs(&self, documents: &Documents<'_>, out: &mut Vec<Finding>) -> Result<()> {
         let root = "index.json";
         let mut seen: HashSet<String> = HashSet::new();
         for (at, entry) in self.layout.read_index()?.entries().iter().enumerate() {
@@ -344,14 +351,19 @@ impl Store {
                     continue;
                 }
             };
-            document::check_child(&self.layout, &root, &descriptor, false, out)?;
-            document::check_platform(&self.layout, &root, &descriptor, out);
+            documents.check_child(&root, &descriptor, false, out)?;
+            documents.check_platform(&root, &descriptor, out);
         }
         Ok(())
     }
 
     /// Brings the index up to the layout; returns it if it is one in memory.
-    fn synced(&self, monitor: &dyn Monitor, out: &mut Vec<Finding>) -> Result<Option<Index>> {
+    fn synced(
+        &self,
+        documents: &Documents<'_>,
+        monitor: &dyn Monitor,
+        out: &mut Vec<Finding>,
+    ) -> Result<Option<Index>> {
         let mut index = self.index_or_memory(monitor)?;
         // Strays were reported.
         let damaged = match index.sync(&self.layout, &Silent) {
@@ -377,7 +389,7 @@ impl Store {
                 opaque: false,
                 verified: None,
             };
-            let looked = self.look(&blob, &CheckOptions::default())?;
+            let looked = self.look(documents, &blob, &CheckOptions::default())?;
             if looked.findings.is_empty() {
                 out.push(Finding::of(&digest, Problem::Document, error));
             }
@@ -387,7 +399,7 @@ impl Store {
     }
 
     /// Looks at one blob, and at what it says if it is a document.
-    fn look(&self, blob: &KnownBlob, opts: &CheckOptions<'_>) -> Result<Looked> {
+    fn look(&self, documents: &Documents<'_>, blob: &KnownBlob, opts: &CheckOptions<'_>) -> Result<Looked> {
         let digest = &blob.digest;
         let known = blob.verified.filter(|_| opts.fast);
         let mut out = Looked::default();
@@ -427,27 +439,13 @@ impl Store {
                 Err(err) => return Ok(unreadable(digest, &err)),
             }
         }
-        self.look_inside(digest, &found.stamp, opts, &mut out)?;
-        Ok(out)
-    }
-
-    fn look_inside(
-        &self,
-        digest: &Digest,
-        stamp: &Stamp,
-        opts: &CheckOptions<'_>,
-        out: &mut Looked,
-    ) -> Result<()> {
-        if stamp.size > super::MAX_DOCUMENT {
-            return Ok(());
-        }
         // Whether it is a document shows at its first byte; layers are not read twice.
-        let Some(bytes) = self.layout.read_document(digest, super::MAX_DOCUMENT)? else {
-            return Ok(());
-        };
-        out.findings
-            .extend(document::check(&self.layout, digest, &bytes, opts.deep)?);
-        Ok(())
+        if found.stamp.size <= super::MAX_DOCUMENT
+            && let Some(bytes) = self.layout.read_document(digest, super::MAX_DOCUMENT)?
+        {
+            out.findings.extend(documents.check(digest, &bytes)?);
+        }
+        Ok(out)
     }
 
     /// Counts everything anew and compares.
@@ -558,7 +556,7 @@ impl Store {
                 }
                 // What cannot be read may be good, and is left where it is.
                 Problem::Damaged | Problem::Missing => {
-                    let size = finding.wanted.as_ref().map(|d| d.size);
+                    let size = finding.wanted;
                     if finding.problem != Problem::Missing && self.layout.blob_size(&digest)?.is_some() {
                         let aside = self.layout.quarantine(&digest)?;
                         monitor.warn(format_args!("blob {digest} was moved to {}", aside.display()));

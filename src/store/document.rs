@@ -1,220 +1,416 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `fsck` says of one document: whether its descriptors are true, and its config fits its layers.
+//! What `fsck` says of documents: whether their descriptors are true, and configs fit their layers.
+//!
+//! A document may be named any number of times, by documents that each name any number: what it says of itself is read once.
+//! Parsed, it may be a hundred times its size, so of large ones one at a time is parsed, and little of it kept.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::check::{Finding, Problem, Severity};
-use crate::digest::Digest;
+use super::{MAX_DOCUMENT, Summaries};
+use crate::digest::{Algorithm, Digest};
 use crate::error::{ErrorKind, Result};
 use crate::layer::{LayerStream, Limits};
 use crate::layout::Layout;
-use crate::spec::{Descriptor, ImageConfig, ImageIndex, Manifest, MediaClass, Platform, json};
+use crate::spec::{Compression, Descriptor, ImageConfig, ImageIndex, Manifest, MediaClass, Platform, json};
 
-/// Checks the manifest or index in `bytes`; any other document has nothing to check.
-pub(super) fn check(layout: &Layout, digest: &Digest, bytes: &[u8], deep: bool) -> Result<Vec<Finding>> {
-    let mut out = Vec::new();
-    let Ok(document) = json::parse::<Value>(bytes) else {
-        return Ok(out);
-    };
-    let has = |name: &str| document.get(name).is_some_and(|v| !v.is_null());
-    if has("config") && has("layers") {
-        match json::parse::<Manifest>(bytes).and_then(|m| m.check().map(|()| m)) {
-            Ok(manifest) => check_manifest(layout, digest, &manifest, deep, &mut out)?,
-            Err(err) => out.push(Finding::of(digest, Problem::Document, err.to_string())),
-        }
-    } else if has("manifests") {
-        match json::parse::<ImageIndex>(bytes).and_then(|i| i.check().map(|()| i)) {
-            Ok(index) => check_index(layout, digest, &index, &mut out)?,
-            Err(err) => out.push(Finding::of(digest, Problem::Document, err.to_string())),
-        }
-    }
-    Ok(out)
+/// No more faults than this are told.
+const MAX_FINDINGS: usize = 100_000;
+
+/// A media type that a document gives itself is compared up to here, in bytes.
+const MAX_TYPE: usize = 300;
+
+/// Documents of more bytes than this are parsed one at a time.
+const LARGE: usize = 128 << 10;
+
+/// A blob as a descriptor names it.
+type Key = (Digest, u64);
+
+/// The documents of a layout, and what is known of them by now.
+#[derive(Debug)]
+pub(super) struct Documents<'a> {
+    layout: &'a Layout,
+    deep: bool,
+    types: Mutex<HashMap<Digest, OwnType>>,
+    configs: Mutex<HashMap<Key, Config>>,
+    layers: Mutex<HashMap<(Key, Compression, Algorithm), Decoded>>,
+    platforms: Mutex<Summaries<'a>>,
+    large: Mutex<()>,
+    told: AtomicUsize,
+    /// The worst of what was not told.
+    untold: Mutex<Option<Severity>>,
 }
 
-fn check_manifest(
-    layout: &Layout,
-    digest: &Digest,
-    manifest: &Manifest,
-    deep: bool,
-    out: &mut Vec<Finding>,
-) -> Result<()> {
-    for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
-        // A layer that stands elsewhere need not be here.
-        let elsewhere = descriptor.extra.contains_key("urls");
-        check_child(layout, digest, descriptor, elsewhere, out)?;
+/// What a document says that it is.
+#[derive(Clone, Debug)]
+enum OwnType {
+    /// Its media type, if it says one.
+    Said(Option<String>),
+    /// Why it cannot be understood.
+    Wrong(String),
+    /// It cannot be read, which is told of it as a blob.
+    Unread,
+}
+
+/// What a config says of layers.
+#[derive(Clone, Debug)]
+enum Config {
+    Layers {
+        diff_ids: usize,
+        /// Steps of the history that made one; `None` without a history.
+        steps: Option<usize>,
+    },
+    /// Why it cannot be understood.
+    Wrong(String),
+    /// It cannot be read, which is told of it as a blob.
+    Unread,
+}
+
+/// What became of a layer that was decompressed.
+#[derive(Clone, Debug)]
+enum Decoded {
+    /// The digest of its tar.
+    Is(Digest),
+    /// Why it cannot be decompressed.
+    Wrong(String),
+    /// It is not there, which is told elsewhere.
+    Missing,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What `known` has under `key`, else what `find` finds, which others may find out at the same time.
+fn remembered<K: Eq + Hash, V: Clone>(
+    known: &Mutex<HashMap<K, V>>,
+    key: K,
+    find: impl FnOnce() -> Result<V>,
+) -> Result<V> {
+    if let Some(value) = lock(known).get(&key) {
+        return Ok(value.clone());
     }
-    if manifest.config.media_type.class() != MediaClass::Config {
-        return Ok(());
+    let value = find()?;
+    lock(known).insert(key, value.clone());
+    Ok(value)
+}
+
+/// The members of a JSON object as text.
+fn members(bytes: &[u8]) -> Result<HashMap<String, &RawValue>> {
+    json::parse(bytes)
+}
+
+impl<'a> Documents<'a> {
+    /// Those of `layout`; with `deep`, layers are decompressed too.
+    pub(super) fn new(layout: &'a Layout, deep: bool) -> Self {
+        Self {
+            layout,
+            deep,
+            types: Mutex::default(),
+            configs: Mutex::default(),
+            layers: Mutex::default(),
+            platforms: Mutex::new(Summaries::in_layout(layout)),
+            large: Mutex::default(),
+            told: AtomicUsize::new(0),
+            untold: Mutex::default(),
+        }
     }
-    // What cannot be read was reported as a blob.
-    let Ok(bytes) = layout.read_blob(&manifest.config, super::MAX_DOCUMENT) else {
-        return Ok(());
-    };
-    let config: ImageConfig = match json::parse(&bytes) {
-        Ok(config) => config,
-        Err(err) => {
-            let text = format!("config {}: {err}", manifest.config.digest);
-            out.push(Finding::of(digest, Problem::Document, text));
+
+    /// Checks the manifest or index in `bytes`; any other document has nothing to check.
+    pub(super) fn check(&self, digest: &Digest, bytes: &[u8]) -> Result<Vec<Finding>> {
+        let mut out = Vec::new();
+        let Ok(members) = members(bytes) else {
+            return Ok(out);
+        };
+        let has = |name: &str| members.get(name).is_some_and(|value| value.get() != "null");
+        if has("config") && has("layers") {
+            let parsed = self.one_at_a_time(bytes, || {
+                let manifest = json::parse::<Manifest>(bytes)?;
+                manifest.check()?;
+                Ok((
+                    bare(manifest.config),
+                    manifest.layers.into_iter().map(bare).collect(),
+                ))
+            });
+            match parsed {
+                Ok((config, layers)) => self.check_manifest(digest, &config, layers, &mut out)?,
+                Err(err) => self.tell(&mut out, Finding::of(digest, Problem::Document, err.to_string())),
+            }
+        } else if has("manifests") {
+            let parsed = self.one_at_a_time(bytes, || {
+                let index = json::parse::<ImageIndex>(bytes)?;
+                index.check()?;
+                Ok(index.manifests.into_iter().map(bare).collect::<Vec<_>>())
+            });
+            match parsed {
+                Ok(manifests) => self.check_index(digest, &manifests, &mut out)?,
+                Err(err) => self.tell(&mut out, Finding::of(digest, Problem::Document, err.to_string())),
+            }
+        }
+        Ok(out)
+    }
+
+    /// What was left out of the findings, as one.
+    pub(super) fn left_out(&self) -> Option<Finding> {
+        let severity = (*lock(&self.untold))?;
+        let text = format!(
+            "have more faults than the {MAX_FINDINGS} that are told; check again when these are mended"
+        );
+        Some(Finding::new(severity, Problem::More, "documents", text))
+    }
+
+    fn tell(&self, out: &mut Vec<Finding>, finding: Finding) {
+        if self.told.fetch_add(1, Ordering::Relaxed) < MAX_FINDINGS {
+            out.push(finding);
+        } else {
+            let mut untold = lock(&self.untold);
+            *untold = (*untold).max(Some(finding.severity));
+        }
+    }
+
+    /// Runs `parse` while no other large document is parsed, if this is one.
+    fn one_at_a_time<T>(&self, bytes: &[u8], parse: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _alone = (bytes.len() > LARGE).then(|| lock(&self.large));
+        parse()
+    }
+
+    fn check_manifest(
+        &self,
+        digest: &Digest,
+        config: &Descriptor,
+        layers: Vec<Descriptor>,
+        out: &mut Vec<Finding>,
+    ) -> Result<()> {
+        self.check_child(digest, config, false, out)?;
+        for layer in &layers {
+            // A layer that stands elsewhere need not be here.
+            self.check_child(digest, layer, !layer.urls.is_empty(), out)?;
+        }
+        if config.media_type.class() != MediaClass::Config {
             return Ok(());
         }
-    };
-    let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
-    if layers != diff_ids {
-        let text = format!("{layers} layers, but its config has {diff_ids} diff_ids");
-        out.push(Finding::of(digest, Problem::DiffId, text));
-        return Ok(());
-    }
-    let steps = config.history.iter().filter(|h| !h.empty_layer).count();
-    if !config.history.is_empty() && steps != layers {
-        let text = format!("{layers} layers, but its history speaks of {steps}");
-        out.push(Finding::of(digest, Problem::History, text).warning());
-    }
-    if deep {
-        for (layer, want) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
-            check_diff_id(layout, digest, layer, want, out)?;
+        let (diff_ids, steps) = match self.config(config)? {
+            Config::Layers { diff_ids, steps } => (diff_ids, steps),
+            Config::Wrong(why) => {
+                let text = format!("config {}: {why}", config.digest);
+                self.tell(out, Finding::of(digest, Problem::Document, text));
+                return Ok(());
+            }
+            Config::Unread => return Ok(()),
+        };
+        let layers_count = layers.len();
+        if layers_count != diff_ids {
+            let text = format!("{layers_count} layers, but its config has {diff_ids} diff_ids");
+            self.tell(out, Finding::of(digest, Problem::DiffId, text));
+            return Ok(());
         }
+        if let Some(steps) = steps.filter(|steps| *steps != layers_count) {
+            let text = format!("{layers_count} layers, but its history speaks of {steps}");
+            self.tell(out, Finding::of(digest, Problem::History, text).warning());
+        }
+        if self.deep
+            && let Ok(bytes) = self.layout.read_blob(config, MAX_DOCUMENT)
+        {
+            let parsed = self.one_at_a_time(&bytes, || json::parse::<ImageConfig>(&bytes))?;
+            for (layer, want) in layers.iter().zip(&parsed.rootfs.diff_ids) {
+                self.check_diff_id(digest, layer, want, out)?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn check_diff_id(
-    layout: &Layout,
-    digest: &Digest,
-    layer: &Descriptor,
-    want: &Digest,
-    out: &mut Vec<Finding>,
-) -> Result<()> {
-    let MediaClass::Layer(compression) = layer.media_type.class() else {
-        return Ok(());
-    };
-    let decoded = layout.open_blob(layer).and_then(|blob| {
-        LayerStream::open(blob, compression, want.algorithm(), &Limits::default())?.finish()
-    });
-    match decoded {
-        Ok((found, _)) if found == *want => {}
-        Ok((found, _)) => {
-            let text = format!(
-                "layer {} has diff_id {found}, its config says {want}",
-                layer.digest
-            );
-            out.push(Finding::of(digest, Problem::DiffId, text));
+    fn config(&self, descriptor: &Descriptor) -> Result<Config> {
+        let read = || {
+            // That a size is wrong would only show at the end.
+            let (digest, size) = (&descriptor.digest, descriptor.size);
+            if descriptor.data.is_none() && self.layout.blob_size(digest)? != Some(size) {
+                return Ok(Config::Unread);
+            }
+            let Ok(bytes) = self.layout.read_blob(descriptor, MAX_DOCUMENT) else {
+                return Ok(Config::Unread);
+            };
+            let parsed = self.one_at_a_time(&bytes, || {
+                let config: ImageConfig = json::parse(&bytes)?;
+                let steps = config.history.iter().filter(|step| !step.empty_layer).count();
+                Ok(Config::Layers {
+                    diff_ids: config.rootfs.diff_ids.len(),
+                    steps: (!config.history.is_empty()).then_some(steps),
+                })
+            });
+            Ok(parsed.unwrap_or_else(|err| Config::Wrong(short(err.to_string()))))
+        };
+        if descriptor.data.is_some() {
+            return read();
         }
-        // Reported as a blob.
-        Err(err) if err.kind() == ErrorKind::NotFound => {}
-        Err(err) if matches!(err.kind(), ErrorKind::Corrupt | ErrorKind::Limit) => {
-            let text = format!("layer {} cannot be decompressed: {err}", layer.digest);
-            out.push(Finding::of(digest, Problem::DiffId, text));
-        }
-        Err(err) => return Err(err),
+        remembered(&self.configs, (descriptor.digest, descriptor.size), read)
     }
-    Ok(())
-}
 
-fn check_index(layout: &Layout, digest: &Digest, index: &ImageIndex, out: &mut Vec<Finding>) -> Result<()> {
-    for descriptor in &index.manifests {
-        // An index may name platforms that are not here.
-        check_child(layout, digest, descriptor, true, out)?;
-        check_platform(layout, digest, descriptor, out);
+    fn check_diff_id(
+        &self,
+        digest: &Digest,
+        layer: &Descriptor,
+        want: &Digest,
+        out: &mut Vec<Finding>,
+    ) -> Result<()> {
+        let MediaClass::Layer(compression) = layer.media_type.class() else {
+            return Ok(());
+        };
+        let algorithm = want.algorithm();
+        let key = ((layer.digest, layer.size), compression, algorithm);
+        let decode = || {
+            let decoded = self.layout.open_blob(layer).and_then(|blob| {
+                LayerStream::open(blob, compression, algorithm, &Limits::default())?.finish()
+            });
+            match decoded {
+                Ok((found, _)) => Ok(Decoded::Is(found)),
+                Err(err) if err.kind() == ErrorKind::NotFound => Ok(Decoded::Missing),
+                Err(err) if matches!(err.kind(), ErrorKind::Corrupt | ErrorKind::Limit) => {
+                    Ok(Decoded::Wrong(short(err.to_string())))
+                }
+                Err(err) => Err(err),
+            }
+        };
+        let text = match remembered(&self.layers, key, decode)? {
+            Decoded::Is(found) if found == *want => return Ok(()),
+            Decoded::Missing => return Ok(()),
+            Decoded::Is(found) => {
+                format!(
+                    "layer {} has diff_id {found}, its config says {want}",
+                    layer.digest
+                )
+            }
+            Decoded::Wrong(why) => format!("layer {} cannot be decompressed: {why}", layer.digest),
+        };
+        self.tell(out, Finding::of(digest, Problem::DiffId, text));
+        Ok(())
     }
-    Ok(())
-}
 
-/// Compares what a descriptor says of a blob with the blob.
-pub(super) fn check_child(
-    layout: &Layout,
-    parent: &dyn fmt::Display,
-    descriptor: &Descriptor,
-    may_miss: bool,
-    out: &mut Vec<Finding>,
-) -> Result<()> {
-    let child = descriptor.digest;
-    match layout.blob_size(&child)? {
-        None if descriptor.data.is_some() => {}
-        None => {
-            let text = format!("is not there, and {parent} names it");
-            let finding = Finding::of(&child, Problem::Missing, text).wanted(descriptor);
-            out.push(if may_miss { finding.info() } else { finding });
+    fn check_index(&self, digest: &Digest, manifests: &[Descriptor], out: &mut Vec<Finding>) -> Result<()> {
+        for descriptor in manifests {
+            // An index may name platforms that are not here.
+            self.check_child(digest, descriptor, true, out)?;
+            self.check_platform(digest, descriptor, out);
         }
-        Some(size) if size != descriptor.size => {
-            let text = format!(
-                "is {size} bytes, its descriptor in {parent} says {}",
-                descriptor.size
-            );
-            out.push(Finding::of(&child, Problem::Size, text));
-        }
-        Some(_) => check_type(layout, parent, descriptor, out),
+        Ok(())
     }
-    Ok(())
-}
 
-/// Whether a document is of the type that its descriptor gives it.
-fn check_type(layout: &Layout, parent: &dyn fmt::Display, descriptor: &Descriptor, out: &mut Vec<Finding>) {
-    if !matches!(
-        descriptor.media_type.class(),
-        MediaClass::Manifest | MediaClass::Index
+    /// Compares what a descriptor says of a blob with the blob.
+    pub(super) fn check_child(
+        &self,
+        parent: &dyn fmt::Display,
+        descriptor: &Descriptor,
+        may_miss: bool,
+        out: &mut Vec<Finding>,
+    ) -> Result<()> {
+        let child = descriptor.digest;
+        match self.layout.blob_size(&child)? {
+            None if descriptor.data.is_some() => {}
+            None => {
+                let text = format!("is not there, and {parent} names it");
+                let mut finding = Finding::of(&child, Problem::Missing, text);
+                finding.wanted = Some(descriptor.size);
+                self.tell(out, if may_miss { finding.info() } else { finding });
+            }
+            Some(size) if size != descriptor.size => {
+                let text = format!(
+                    "is {size} bytes, its descriptor in {parent} says {}",
+                    descriptor.size
+                );
+                self.tell(out, Finding::of(&child, Problem::Size, text));
+            }
+            Some(_) => self.check_type(parent, descriptor, out)?,
+        }
+        Ok(())
+    }
+
+    /// Whether a document is of the type that its descriptor gives it.
+    fn check_type(
+        &self,
+        parent: &dyn fmt::Display,
+        descriptor: &Descriptor,
+        out: &mut Vec<Finding>,
+    ) -> Result<()> {
+        let media_type = &descriptor.media_type;
+        if !matches!(media_type.class(), MediaClass::Manifest | MediaClass::Index) {
+            return Ok(());
+        }
+        let digest = descriptor.digest;
+        let read = || {
+            // What stands in the descriptor itself may be something else.
+            let plain = Descriptor::new(String::new(), digest, descriptor.size);
+            let Ok(bytes) = self.layout.read_blob(&plain, MAX_DOCUMENT) else {
+                return Ok(OwnType::Unread);
+            };
+            Ok(match members(&bytes) {
+                Ok(members) => {
+                    let own = members.get("mediaType").map(|value| value.get());
+                    let own = own.and_then(|text| serde_json::from_str::<String>(text).ok());
+                    OwnType::Said(own.map(|own| own.chars().take(MAX_TYPE).collect()))
+                }
+                Err(err) if err.kind() == ErrorKind::Limit => OwnType::Wrong(err.to_string()),
+                Err(_) => OwnType::Wrong("no JSON object".to_owned()),
+            })
+        };
+        let text = match remembered(&self.types, digest, read)? {
+            OwnType::Wrong(why) => format!("is {why}, but {parent} names it as {media_type}"),
+            OwnType::Said(Some(own)) if own != media_type.as_str() => {
+                format!("says that it is {own}, but {parent} names it as {media_type}")
+            }
+            _ => return Ok(()),
+        };
+        self.tell(out, Finding::of(&digest, Problem::Type, text));
+        Ok(())
+    }
+
+    /// Compares the platform of a descriptor with that of the image's config.
+    pub(super) fn check_platform(
+        &self,
+        parent: &dyn fmt::Display,
+        descriptor: &Descriptor,
+        out: &mut Vec<Finding>,
     ) {
-        return;
-    }
-    let Ok(bytes) = layout.read_blob(descriptor, super::MAX_DOCUMENT) else {
-        return;
-    };
-    let document: Option<Value> = json::parse(&bytes).ok();
-    let own = document
-        .as_ref()
-        .and_then(|d| d.get("mediaType"))
-        .and_then(Value::as_str);
-    match (document.as_ref(), own) {
-        (None, _) => {
-            let text = format!("is no JSON, but {parent} names it as {}", descriptor.media_type);
-            out.push(Finding::of(&descriptor.digest, Problem::Type, text));
+        let Some(said) = &descriptor.platform else { return };
+        let plain = Descriptor {
+            platform: None,
+            ..bare(descriptor.clone())
+        };
+        let Some(found) = lock(&self.platforms).platform(&plain) else {
+            return;
+        };
+        let differs = |a: &Platform, b: &Platform| a.os != b.os || a.architecture != b.architecture;
+        if differs(said, &found) {
+            let text = format!("is for {found}, but {parent} names it as for {said}");
+            let finding = Finding::of(&descriptor.digest, Problem::Platform, text);
+            self.tell(out, finding.warning());
         }
-        (_, Some(own)) if own != descriptor.media_type.as_str() => {
-            let text = format!(
-                "says that it is {own}, but {parent} names it as {}",
-                descriptor.media_type
-            );
-            out.push(Finding::of(&descriptor.digest, Problem::Type, text));
-        }
-        _ => {}
     }
 }
 
-/// Compares the platform of a descriptor with that of the image's config.
-pub(super) fn check_platform(
-    layout: &Layout,
-    parent: &dyn fmt::Display,
-    descriptor: &Descriptor,
-    out: &mut Vec<Finding>,
-) {
-    let Some(said) = &descriptor.platform else { return };
-    if descriptor.media_type.class() != MediaClass::Manifest {
-        return;
+/// A descriptor without what is not checked.
+fn bare(descriptor: Descriptor) -> Descriptor {
+    Descriptor {
+        annotations: crate::spec::Annotations::new(),
+        extra: serde_json::Map::new(),
+        ..descriptor
     }
-    let read = |d: &Descriptor| layout.read_blob(d, super::MAX_DOCUMENT).ok();
-    let config: Option<ImageConfig> = read(descriptor)
-        .and_then(|bytes| json::parse::<Manifest>(&bytes).ok())
-        .filter(|m| m.config.media_type.class() == MediaClass::Config)
-        .and_then(|m| read(&m.config))
-        .and_then(|bytes| json::parse(&bytes).ok());
-    let Some(found) = config.map(|c| c.platform()) else {
-        return;
-    };
-    let differs = |a: &Platform, b: &Platform| a.os != b.os || a.architecture != b.architecture;
-    if differs(said, &found) {
-        let text = format!("is for {found}, but {parent} names it as for {said}");
-        out.push(Finding::of(&descriptor.digest, Problem::Platform, text).warning());
+}
+
+/// Messages of the parser may have all of what it met in them.
+pub(super) fn short(text: String) -> String {
+    const MOST: usize = 1000;
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
     }
 }
 
 impl Finding {
-    /// What would have to stand there.
-    fn wanted(mut self, descriptor: &Descriptor) -> Self {
-        self.wanted = Some(descriptor.clone());
-        self
-    }
-
     fn warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
@@ -223,5 +419,38 @@ impl Finding {
     pub(super) fn info(mut self) -> Self {
         self.severity = Severity::Info;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_to_tell_is_told_as_one() {
+        let dir = tempfile::tempdir().expect("dir");
+        let layout = Layout::create(&dir.path().join("img")).expect("create");
+        let documents = Documents::new(&layout, false);
+        documents.told.store(MAX_FINDINGS - 1, Ordering::Relaxed);
+        let entry = |n: u8| format!(r#"{{"digest":"{}","size":1}}"#, Digest::sha256(&[n]));
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#, entry(1), entry(2));
+        let digest = Digest::sha256(index.as_bytes());
+        let found = documents.check(&digest, index.as_bytes()).expect("check");
+        assert_eq!(found.len(), 1);
+        assert_eq!(documents.left_out().expect("more").severity, Severity::Info);
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, entry(3));
+        assert!(
+            documents
+                .check(&digest, manifest.as_bytes())
+                .expect("check")
+                .is_empty()
+        );
+        assert_eq!(documents.left_out().expect("more").severity, Severity::Error);
+    }
+
+    #[test]
+    fn messages_have_an_end() {
+        assert_eq!(short("é".repeat(2000)).chars().count(), 1001);
+        assert_eq!(short("é".repeat(1000)).chars().count(), 1000);
     }
 }

@@ -50,7 +50,7 @@ fn a_whole_layout_is_clean_in_every_mode() {
 #[test]
 fn every_kind_of_damage_is_found_with_the_tag_that_it_concerns() {
     type Damage = fn(&Image);
-    let cases: [(Damage, &str, i32, &[&str]); 19] = [
+    let cases: [(Damage, &str, i32, &[&str]); 21] = [
         (
             |i| std::fs::write(i.blob("layer0"), "other bytes").expect("write"),
             "",
@@ -103,6 +103,28 @@ fn every_kind_of_damage_is_found_with_the_tag_that_it_concerns() {
             "",
             2,
             &["error missing latest"],
+        ),
+        (
+            |i| {
+                // One that stands elsewhere need not be here.
+                std::fs::remove_file(i.blob("layer0")).expect("remove");
+                i.edit_manifest(|m| {
+                    m["layers"][0]["urls"] = serde_json::json!(["https://example.org/layer"])
+                });
+                i.env.umoci(["gc", "--layout", "img"]).ok();
+            },
+            "",
+            0,
+            &["info missing latest"],
+        ),
+        (
+            |i| {
+                let many = vec![0; 300_000];
+                i.edit_manifest(|m| m["many"] = many.into());
+            },
+            "",
+            2,
+            &["error type latest"],
         ),
         (
             |i| i.edit_manifest(|m| m["layers"][0]["size"] = 7.into()),

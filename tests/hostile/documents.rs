@@ -234,7 +234,7 @@ fn indexes_that_multiply_take_neither_time_nor_memory() {
             "many images with one large config",
             |room| {
                 index(
-                    &(0..2000)
+                    &(0..500)
                         .map(|n| padded(room, n, 4 * MIB - 1000))
                         .collect::<Vec<_>>(),
                 )
@@ -296,8 +296,16 @@ fn indexes_that_multiply_take_neither_time_nor_memory() {
             (&["referrers", "img"], false, false),
             (&["du", "--layout", "img"], false, false),
             (&["gc", "--layout", "img"], false, false),
+            (&["fsck", "--layout", "img"], false, false),
         ] {
             let out = room.umoci(words);
+            // Sizes and documents of which fsck has something to say.
+            if words[0] == "fsck"
+                && out.code == Some(2)
+                && (what.contains("wrong") || what.contains("values"))
+            {
+                continue;
+            }
             if !refused.is_empty() && reads && (picks || refused.starts_with("image indexes")) {
                 let line = out.fails();
                 assert!(line.contains(refused), "{what}: {words:?}: {line}");
