@@ -3,6 +3,7 @@
 //! directories. Only what is not known yet is read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
@@ -19,6 +20,9 @@ use crate::spec::{MediaClass, MediaType};
 
 /// So many blobs are looked at together: in parallel, and in the order of their rows.
 const BATCH: usize = 2048;
+
+/// Of documents of about so many bytes together what they name is held at a time; one that is larger is alone.
+const BATCH_BYTES: u64 = 8 << 20;
 
 /// A file that changed less than this before it was looked at may change again without its stamp telling.
 const RACY: Duration = Duration::from_secs(2);
@@ -49,9 +53,14 @@ fn settled(stamp: &Stamp) -> bool {
         > RACY.as_secs() as i64
 }
 
+/// A blob to look at, and whether to open it.
+type Look = (Digest, bool);
+
 /// What a look at a blob showed.
 enum Seen {
     Nothing,
+    /// Nobody has looked: enough is held already.
+    Later,
     Blob(Kind, u64),
     Document(u64, Vec<Link>),
     Damaged(String),
@@ -121,7 +130,7 @@ impl Tables<'_> {
         }
         // A document that could not be read is looked at again, though the entry that leads to it is an old one.
         let again = self.meta.remove("damaged").map_err(failed)?.is_some();
-        let mut look: Vec<(Digest, bool)> = Vec::new();
+        let mut look: Vec<Look> = Vec::new();
         let mut gone: Vec<(Vec<u8>, String)> = Vec::new();
         for item in self.refs.iter().map_err(failed)? {
             let (k, old) = item.map_err(failed)?;
@@ -230,8 +239,10 @@ impl Tables<'_> {
             let (news, gone) = self.compare(algorithm, &found)?;
             drop(found);
             for batch in news.chunks(BATCH) {
-                let looks = batch.iter().map(|&digest| (digest, true)).collect();
-                self.learn(layout, looks, &mut damaged)?;
+                let mut looks: Vec<Look> = batch.iter().map(|&digest| (digest, true)).collect();
+                while !looks.is_empty() {
+                    (_, looks) = self.learn(layout, looks, &mut damaged)?;
+                }
             }
             for digest in gone {
                 // Another program may just have put it back.
@@ -278,12 +289,13 @@ impl Tables<'_> {
     }
 
     /// Learns blobs, each with whether to look inside, and all documents below them.
-    fn learn_deep(&mut self, layout: &Layout, looks: Vec<(Digest, bool)>) -> Result<Vec<Damaged>> {
+    fn learn_deep(&mut self, layout: &Layout, looks: Vec<Look>) -> Result<Vec<Damaged>> {
         let mut damaged = Vec::new();
         let mut queue = looks;
         while !queue.is_empty() {
             let batch = queue.split_off(queue.len().saturating_sub(BATCH));
-            let links = self.learn(layout, batch, &mut damaged)?;
+            let (links, later) = self.learn(layout, batch, &mut damaged)?;
+            queue.extend(later);
             queue.extend(links.iter().map(to_look));
         }
         Ok(damaged)
@@ -309,13 +321,14 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Looks at blobs, inside those marked so, unless they are known; returns what the new ones name.
+    /// Looks at blobs, inside those marked so, unless they are known; returns what the new ones name, and which are left for
+    /// another time.
     fn learn(
         &mut self,
         layout: &Layout,
-        mut looks: Vec<(Digest, bool)>,
+        mut looks: Vec<Look>,
         damaged: &mut Vec<Damaged>,
-    ) -> Result<Vec<Link>> {
+    ) -> Result<(Vec<Link>, Vec<Look>)> {
         // A blob that is to be opened for one reason is opened.
         looks.sort_unstable_by_key(|&(digest, open)| (digest, !open));
         looks.dedup_by_key(|&mut (digest, _)| digest);
@@ -326,15 +339,20 @@ impl Tables<'_> {
                 news.push((digest, open));
             }
         }
+        let held = AtomicU64::new(0);
         let seen: Vec<Result<Seen>> = news
             .par_iter()
-            .map(|(digest, open)| look(layout, digest, *open))
+            .map(|(digest, open)| look(layout, digest, *open, &held))
             .collect();
         let mut changes: BTreeMap<Digest, Change> = BTreeMap::new();
-        let mut below = Vec::new();
-        for ((digest, _), seen) in news.into_iter().zip(seen) {
+        let (mut below, mut later) = (Vec::new(), Vec::new());
+        for ((digest, open), seen) in news.into_iter().zip(seen) {
             let (kind, size) = match seen? {
                 Seen::Nothing => continue,
+                Seen::Later => {
+                    later.push((digest, open));
+                    continue;
+                }
                 Seen::Damaged(error) => {
                     damaged.push(Damaged { digest, error });
                     continue;
@@ -351,7 +369,7 @@ impl Tables<'_> {
         for (digest, change) in changes {
             self.change(&digest, change)?;
         }
-        Ok(below)
+        Ok((below, later))
     }
 
     /// Changes the row of a blob, and what follows from its count being zero.
@@ -498,26 +516,30 @@ impl Tables<'_> {
 }
 
 /// The blob that a link names, and whether it may be a document.
-fn to_look(link: &Link) -> (Digest, bool) {
+fn to_look(link: &Link) -> Look {
     let class = MediaType::new(link.media_type.clone()).class();
     let is_layer = matches!(class, MediaClass::Layer(_) | MediaClass::UnknownLayer);
     (link.digest, !is_layer)
 }
 
-/// Looks at one blob, and into it if `open`.
-fn look(layout: &Layout, digest: &Digest, open: bool) -> Result<Seen> {
+/// Looks at one blob, and into it if `open`, unless so many bytes of documents are `held` already that it has to wait.
+fn look(layout: &Layout, digest: &Digest, open: bool, held: &AtomicU64) -> Result<Seen> {
     if !open {
         let size = layout.blob_size(digest)?;
         return Ok(size.map_or(Seen::Nothing, |size| Seen::Blob(Kind::Unread, size)));
     }
     let read = match layout.open_unverified(digest) {
         Ok(None) => return Ok(Seen::Nothing),
+        Ok(Some(_)) if held.load(Ordering::Relaxed) > BATCH_BYTES => return Ok(Seen::Later),
         Ok(Some((file, size))) => links::read(file, digest, size).map(|content| (content, size)),
         Err(err) => Err(err),
     };
     match read {
         Ok((Content::Opaque, size)) => Ok(Seen::Blob(Kind::Opaque, size)),
-        Ok((Content::Document { links }, size)) => Ok(Seen::Document(size, links)),
+        Ok((Content::Document { links }, size)) => {
+            held.fetch_add(size, Ordering::Relaxed);
+            Ok(Seen::Document(size, links))
+        }
         Err(err)
             if matches!(
                 err.kind(),

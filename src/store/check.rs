@@ -187,6 +187,8 @@ struct Looked {
     findings: Vec<Finding>,
     verified: Option<(Digest, Verified)>,
     bytes: Option<u64>,
+    /// A document that was left for later.
+    large: Option<Digest>,
 }
 
 impl Store {
@@ -279,6 +281,11 @@ impl Store {
             for looked in looked {
                 let looked = looked?;
                 report.findings.extend(looked.findings);
+                if let Some(digest) = looked.large
+                    && let Some(bytes) = self.layout.read_document(&digest, super::MAX_DOCUMENT)?
+                {
+                    report.findings.extend(documents.check_large(&digest, &bytes)?);
+                }
                 done.extend(looked.verified);
                 report.read += u64::from(looked.bytes.is_some());
                 report.bytes += looked.bytes.unwrap_or(0);
@@ -443,7 +450,10 @@ impl Store {
         if found.stamp.size <= super::MAX_DOCUMENT
             && let Some(bytes) = self.layout.read_document(digest, super::MAX_DOCUMENT)?
         {
-            out.findings.extend(documents.check(digest, &bytes)?);
+            match documents.check(digest, &bytes)? {
+                Some(findings) => out.findings.extend(findings),
+                None => out.large = Some(*digest),
+            }
         }
         Ok(out)
     }

@@ -2,7 +2,7 @@
 //! What `fsck` says of documents: whether their descriptors are true, and configs fit their layers.
 //!
 //! A document may be named any number of times, by documents that each name any number: what it says of itself is read once.
-//! Parsed, it may be a hundred times its size, so of large ones one at a time is parsed, and little of it kept.
+//! Parsed, it may be a hundred times its size, so large ones are left for one thread, which takes them one by one.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,13 +21,13 @@ use crate::layout::Layout;
 use crate::spec::{Compression, Descriptor, ImageConfig, ImageIndex, Manifest, MediaClass, Platform, json};
 
 /// No more faults than this are told.
-const MAX_FINDINGS: usize = 100_000;
+const MAX_FINDINGS: usize = 50_000;
 
 /// A media type that a document gives itself is compared up to here, in bytes.
 const MAX_TYPE: usize = 300;
 
-/// Documents of more bytes than this are parsed one at a time.
-const LARGE: usize = 128 << 10;
+/// Documents of more bytes than this are not parsed by several threads at a time.
+const LARGE: u64 = 64 << 10;
 
 /// A blob as a descriptor names it.
 type Key = (Digest, u64);
@@ -41,7 +41,6 @@ pub(super) struct Documents<'a> {
     configs: Mutex<HashMap<Key, Config>>,
     layers: Mutex<HashMap<(Key, Compression, Algorithm), Decoded>>,
     platforms: Mutex<Summaries<'a>>,
-    large: Mutex<()>,
     told: AtomicUsize,
     /// The worst of what was not told.
     untold: Mutex<Option<Severity>>,
@@ -116,44 +115,44 @@ impl<'a> Documents<'a> {
             configs: Mutex::default(),
             layers: Mutex::default(),
             platforms: Mutex::new(Summaries::in_layout(layout)),
-            large: Mutex::default(),
             told: AtomicUsize::new(0),
             untold: Mutex::default(),
         }
     }
 
-    /// Checks the manifest or index in `bytes`; any other document has nothing to check.
-    pub(super) fn check(&self, digest: &Digest, bytes: &[u8]) -> Result<Vec<Finding>> {
+    /// Checks the manifest or index in `bytes`; any other document has nothing to check. `None` if it, or a config that it names, is
+    /// large, and [`Documents::check_large`] is to be called by one thread.
+    pub(super) fn check(&self, digest: &Digest, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
+        if bytes.len() as u64 > LARGE {
+            return Ok(None);
+        }
+        self.check_up_to(LARGE, digest, bytes)
+    }
+
+    /// As [`Documents::check`], for a document of any size.
+    pub(super) fn check_large(&self, digest: &Digest, bytes: &[u8]) -> Result<Vec<Finding>> {
+        Ok(self.check_up_to(u64::MAX, digest, bytes)?.unwrap_or_default())
+    }
+
+    fn check_up_to(&self, largest: u64, digest: &Digest, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
         let mut out = Vec::new();
         let Ok(members) = members(bytes) else {
-            return Ok(out);
+            return Ok(Some(out));
         };
         let has = |name: &str| members.get(name).is_some_and(|value| value.get() != "null");
         if has("config") && has("layers") {
-            let parsed = self.one_at_a_time(bytes, || {
-                let manifest = json::parse::<Manifest>(bytes)?;
-                manifest.check()?;
-                Ok((
-                    bare(manifest.config),
-                    manifest.layers.into_iter().map(bare).collect(),
-                ))
-            });
-            match parsed {
-                Ok((config, layers)) => self.check_manifest(digest, &config, layers, &mut out)?,
+            match json::parse::<Manifest>(bytes).and_then(|m| m.check().map(|()| m)) {
+                Ok(manifest) if manifest.config.size > largest => return Ok(None),
+                Ok(manifest) => self.check_manifest(digest, &manifest, &mut out)?,
                 Err(err) => self.tell(&mut out, Finding::of(digest, Problem::Document, err.to_string())),
             }
         } else if has("manifests") {
-            let parsed = self.one_at_a_time(bytes, || {
-                let index = json::parse::<ImageIndex>(bytes)?;
-                index.check()?;
-                Ok(index.manifests.into_iter().map(bare).collect::<Vec<_>>())
-            });
-            match parsed {
-                Ok(manifests) => self.check_index(digest, &manifests, &mut out)?,
+            match json::parse::<ImageIndex>(bytes).and_then(|i| i.check().map(|()| i)) {
+                Ok(index) => self.check_index(digest, &index, &mut out)?,
                 Err(err) => self.tell(&mut out, Finding::of(digest, Problem::Document, err.to_string())),
             }
         }
-        Ok(out)
+        Ok(Some(out))
     }
 
     /// What was left out of the findings, as one.
@@ -174,21 +173,10 @@ impl<'a> Documents<'a> {
         }
     }
 
-    /// Runs `parse` while no other large document is parsed, if this is one.
-    fn one_at_a_time<T>(&self, bytes: &[u8], parse: impl FnOnce() -> Result<T>) -> Result<T> {
-        let _alone = (bytes.len() > LARGE).then(|| lock(&self.large));
-        parse()
-    }
-
-    fn check_manifest(
-        &self,
-        digest: &Digest,
-        config: &Descriptor,
-        layers: Vec<Descriptor>,
-        out: &mut Vec<Finding>,
-    ) -> Result<()> {
+    fn check_manifest(&self, digest: &Digest, manifest: &Manifest, out: &mut Vec<Finding>) -> Result<()> {
+        let (config, layers) = (&manifest.config, &manifest.layers);
         self.check_child(digest, config, false, out)?;
-        for layer in &layers {
+        for layer in layers {
             // A layer that stands elsewhere need not be here.
             self.check_child(digest, layer, !layer.urls.is_empty(), out)?;
         }
@@ -204,20 +192,20 @@ impl<'a> Documents<'a> {
             }
             Config::Unread => return Ok(()),
         };
-        let layers_count = layers.len();
-        if layers_count != diff_ids {
-            let text = format!("{layers_count} layers, but its config has {diff_ids} diff_ids");
+        let count = layers.len();
+        if count != diff_ids {
+            let text = format!("{count} layers, but its config has {diff_ids} diff_ids");
             self.tell(out, Finding::of(digest, Problem::DiffId, text));
             return Ok(());
         }
-        if let Some(steps) = steps.filter(|steps| *steps != layers_count) {
-            let text = format!("{layers_count} layers, but its history speaks of {steps}");
+        if let Some(steps) = steps.filter(|steps| *steps != count) {
+            let text = format!("{count} layers, but its history speaks of {steps}");
             self.tell(out, Finding::of(digest, Problem::History, text).warning());
         }
         if self.deep
             && let Ok(bytes) = self.layout.read_blob(config, MAX_DOCUMENT)
         {
-            let parsed = self.one_at_a_time(&bytes, || json::parse::<ImageConfig>(&bytes))?;
+            let parsed: ImageConfig = json::parse(&bytes)?;
             for (layer, want) in layers.iter().zip(&parsed.rootfs.diff_ids) {
                 self.check_diff_id(digest, layer, want, out)?;
             }
@@ -235,15 +223,14 @@ impl<'a> Documents<'a> {
             let Ok(bytes) = self.layout.read_blob(descriptor, MAX_DOCUMENT) else {
                 return Ok(Config::Unread);
             };
-            let parsed = self.one_at_a_time(&bytes, || {
-                let config: ImageConfig = json::parse(&bytes)?;
-                let steps = config.history.iter().filter(|step| !step.empty_layer).count();
-                Ok(Config::Layers {
+            Ok(match json::parse::<ImageConfig>(&bytes) {
+                Ok(config) => Config::Layers {
                     diff_ids: config.rootfs.diff_ids.len(),
-                    steps: (!config.history.is_empty()).then_some(steps),
-                })
-            });
-            Ok(parsed.unwrap_or_else(|err| Config::Wrong(short(err.to_string()))))
+                    steps: (!config.history.is_empty())
+                        .then(|| config.history.iter().filter(|step| !step.empty_layer).count()),
+                },
+                Err(err) => Config::Wrong(short(err.to_string())),
+            })
         };
         if descriptor.data.is_some() {
             return read();
@@ -291,8 +278,8 @@ impl<'a> Documents<'a> {
         Ok(())
     }
 
-    fn check_index(&self, digest: &Digest, manifests: &[Descriptor], out: &mut Vec<Finding>) -> Result<()> {
-        for descriptor in manifests {
+    fn check_index(&self, digest: &Digest, index: &ImageIndex, out: &mut Vec<Finding>) -> Result<()> {
+        for descriptor in &index.manifests {
             // An index may name platforms that are not here.
             self.check_child(digest, descriptor, true, out)?;
             self.check_platform(digest, descriptor, out);
@@ -376,10 +363,7 @@ impl<'a> Documents<'a> {
         out: &mut Vec<Finding>,
     ) {
         let Some(said) = &descriptor.platform else { return };
-        let plain = Descriptor {
-            platform: None,
-            ..bare(descriptor.clone())
-        };
+        let plain = Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size);
         let Some(found) = lock(&self.platforms).platform(&plain) else {
             return;
         };
@@ -389,15 +373,6 @@ impl<'a> Documents<'a> {
             let finding = Finding::of(&descriptor.digest, Problem::Platform, text);
             self.tell(out, finding.warning());
         }
-    }
-}
-
-/// A descriptor without what is not checked.
-fn bare(descriptor: Descriptor) -> Descriptor {
-    Descriptor {
-        annotations: crate::spec::Annotations::new(),
-        extra: serde_json::Map::new(),
-        ..descriptor
     }
 }
 
@@ -435,16 +410,14 @@ mod tests {
         let entry = |n: u8| format!(r#"{{"digest":"{}","size":1}}"#, Digest::sha256(&[n]));
         let index = format!(r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#, entry(1), entry(2));
         let digest = Digest::sha256(index.as_bytes());
-        let found = documents.check(&digest, index.as_bytes()).expect("check");
+        let found = documents.check_large(&digest, index.as_bytes()).expect("check");
         assert_eq!(found.len(), 1);
         assert_eq!(documents.left_out().expect("more").severity, Severity::Info);
         let manifest = format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, entry(3));
-        assert!(
-            documents
-                .check(&digest, manifest.as_bytes())
-                .expect("check")
-                .is_empty()
-        );
+        let found = documents
+            .check_large(&digest, manifest.as_bytes())
+            .expect("check");
+        assert!(found.is_empty());
         assert_eq!(documents.left_out().expect("more").severity, Severity::Error);
     }
 

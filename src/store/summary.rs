@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize;
+
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
-use crate::spec::{Descriptor, ImageConfig, Manifest, MediaClass, Platform, json};
+use crate::spec::{Descriptor, MediaClass, Platform, json};
 
 /// The name of a platform that a config gives may be so long, in bytes; a longer one is none.
 const MAX_NAME: usize = 200;
@@ -38,6 +40,52 @@ pub struct Summaries<'a> {
 struct Known {
     platform: Option<Platform>,
     below: Option<u64>,
+}
+
+/// As much of a manifest as is needed here: all of it may be a hundred times as large.
+#[derive(Deserialize)]
+struct Manifest {
+    config: Named,
+    layers: Option<Vec<Sized>>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    #[serde(rename = "mediaType")]
+    media_type: Option<String>,
+    digest: Digest,
+    size: u64,
+    data: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Sized {
+    size: u64,
+}
+
+/// As much of a config.
+#[derive(Deserialize)]
+struct Config {
+    architecture: Option<String>,
+    os: Option<String>,
+    #[serde(rename = "os.version")]
+    os_version: Option<String>,
+    #[serde(rename = "os.features")]
+    os_features: Option<Vec<String>>,
+    variant: Option<String>,
+}
+
+impl Config {
+    fn platform(self) -> Platform {
+        Platform {
+            architecture: self.architecture.unwrap_or_default(),
+            os: self.os.unwrap_or_default(),
+            os_version: self.os_version.unwrap_or_default(),
+            os_features: self.os_features.unwrap_or_default(),
+            variant: self.variant.unwrap_or_default(),
+            ..Platform::default()
+        }
+    }
 }
 
 impl std::fmt::Debug for Summaries<'_> {
@@ -98,11 +146,15 @@ impl<'a> Summaries<'a> {
         }
         let bytes = (self.read)(descriptor).ok();
         let manifest = bytes.and_then(|bytes| json::parse::<Manifest>(&bytes).ok());
-        let known = manifest.map(|manifest| {
-            let parts = std::iter::once(&manifest.config).chain(&manifest.layers);
+        let known = manifest.map(|Manifest { config, layers }| {
+            let sizes = layers.iter().flatten().map(|layer| layer.size);
+            let named = Descriptor {
+                data: config.data,
+                ..Descriptor::new(config.media_type.unwrap_or_default(), config.digest, config.size)
+            };
             Known {
-                below: Some(parts.fold(0, |sum: u64, part| sum.saturating_add(part.size))),
-                platform: self.config(&manifest.config),
+                below: Some(sizes.fold(config.size, u64::saturating_add)),
+                platform: self.config(&named),
             }
         });
         let known = known.unwrap_or_default();
@@ -115,7 +167,7 @@ impl<'a> Summaries<'a> {
             return None;
         }
         let read = || {
-            let config: ImageConfig = json::parse(&(self.read)(descriptor).ok()?).ok()?;
+            let config: Config = json::parse(&(self.read)(descriptor).ok()?).ok()?;
             Some(config.platform()).filter(|platform| platform.to_string().len() <= MAX_NAME)
         };
         let key = (descriptor.digest, descriptor.size);
