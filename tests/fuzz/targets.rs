@@ -111,7 +111,7 @@ pub fn layer_tree(data: &[u8]) {
         &root,
         ExtractOptions {
             id_map,
-            keep_dirlinks: data[0] % 2 == 0,
+            keep_dirlinks: data[0].is_multiple_of(2),
             limits: limits(),
         },
         &Silent,

@@ -282,10 +282,17 @@ fn indexes_that_multiply_take_neither_time_nor_memory() {
         let room = Room::new(who, resolver);
         let document = make(&room);
         room.tag(INDEX, document.as_bytes());
+        // The entries of the index itself, of which no more is read.
+        let shown = room.umoci(&["manifest", "show", "img:latest"]);
+        if what == "values without end" {
+            let line = shown.fails();
+            assert!(line.contains("values"), "{what}: {line}");
+        } else {
+            shown.ok();
+        }
         for (words, reads, picks) in [
             (&["stat", "--image", "img"][..], true, false),
             (&["stat", "--image", "img", "--json"], true, false),
-            (&["manifest", "show", "img:latest"], true, false),
             (&["tag", "--image", "img", "other"], true, false),
             (
                 &["unpack", "--image", "img", "--platform", "linux/amd64", "b"],
