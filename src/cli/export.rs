@@ -27,8 +27,8 @@ use super::ui::Ui;
 ///
 /// The destination is a layout, <dir>[:<new-tag>] or oci:<dir>[:<new-tag>], or a new archive:
 /// oci-archive:<file>[:<new-tag>] or docker-archive:<file>[:<name>:<tag>]. Stdout is the file -. An archive that exists is
-/// replaced when the new one is whole. A Docker archive has images for one platform; there a tag like v1 becomes
-/// <name of the layout>:v1.
+/// replaced when the new one is whole; a pipe or device is written to as it is. A Docker archive has images for one platform;
+/// there a tag like v1 becomes <name of the layout>:v1.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--layout <image-path> <destination>")]
 pub struct Export {
@@ -197,32 +197,21 @@ fn to_archive(
         let text = "there is no image to export".to_owned();
         return Err(Error::new(ErrorKind::NotFound, text).into());
     }
-    if let Some(path) = archive.path() {
-        let file = PendingFile::begin(path)?;
-        write(
-            source,
-            archive.docker,
-            requests,
-            Encoder::new(file, compression)?,
-            ui,
-        )?
-        .finish()?
-        .commit()?;
-    } else {
+    if archive.is_stdout() {
         let out = std::io::stdout();
         if out.is_terminal() {
             let text = "an archive is not for a terminal: redirect stdout, or name a file".to_owned();
             return Err(Failure::Arguments(text));
         }
-        let mut out = write(
-            source,
-            archive.docker,
-            requests,
-            Encoder::new(out, compression)?,
-            ui,
-        )?
-        .finish()?;
+        let out = Encoder::new(out, compression)?;
+        let mut out = write(source, archive.docker, requests, out, ui)?.finish()?;
         out.flush().map_err(Failure::stdout)?;
+    } else {
+        let file = PendingFile::output(Path::new(&archive.file))?;
+        let out = Encoder::new(file, compression)?;
+        write(source, archive.docker, requests, out, ui)?
+            .finish()?
+            .commit()?;
     }
     ui.info(format_args!("exported {} images", requests.len()));
     Ok(())

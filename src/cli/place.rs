@@ -74,7 +74,12 @@ impl fmt::Display for Archived {
 }
 
 impl Archived {
-    /// The file's path; `None` for stdin or stdout.
+    /// Whether what is written goes to stdout, at the position where that stands.
+    pub fn is_stdout(&self) -> bool {
+        ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].contains(&self.file.as_str())
+    }
+
+    /// The file's path to read from; `None` for stdin.
     pub fn path(&self) -> Option<&Path> {
         (self.file != "-").then(|| Path::new(&self.file))
     }

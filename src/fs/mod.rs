@@ -8,6 +8,7 @@
 mod attrs;
 mod new_file;
 mod owner;
+mod pending;
 mod resolve;
 mod section;
 mod sys;
@@ -25,13 +26,14 @@ pub(crate) use attrs::{Attributes, Named};
 pub use attrs::{FORBIDDEN_XATTRS, XattrSet, is_forbidden};
 pub use new_file::NewFile;
 pub use owner::{IdMap, ROOTLESS_XATTR, decode_rootless, encode_rootless};
+pub use pending::PendingFile;
 #[cfg(debug_assertions)]
 pub use resolve::always_walk;
 pub use resolve::{Dir, Resolver};
 pub use section::Section;
 pub use sys::{
-    PendingFile, exists, in_user_namespace, make_dirs, open_file, read_file, read_to_end, remove_empty_dir,
-    remove_file, remove_tree, replace_file, set_mode, write_file, write_new,
+    exists, in_user_namespace, make_dirs, open_file, read_file, read_to_end, remove_empty_dir, remove_file,
+    remove_tree, replace_file, set_mode, write_file, write_new,
 };
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};

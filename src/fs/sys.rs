@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files that the caller named: a bundle's own files, and the root of a tree. Never a name out of an image.
 //!
-//! The only file of this module that knows `std::fs`.
+//! Of this module only this file and `pending` know `std::fs`.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::Root;
+use super::{PendingFile, Root};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
-fn doing<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<T> {
+pub(super) fn doing<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<T> {
     result.context(|| format!("{verb} {}", path.display()))
 }
 
@@ -101,70 +101,6 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = PendingFile::begin(path)?;
     file.write_all(bytes)?;
     file.commit()
-}
-
-/// A file that is written beside its place and moved there when it is whole. One that is dropped is removed.
-#[derive(Debug)]
-pub struct PendingFile {
-    file: io::BufWriter<fs::File>,
-    temp: PathBuf,
-    path: PathBuf,
-}
-
-impl PendingFile {
-    /// Begins the file that is to be at `path`.
-    pub fn begin(path: &Path) -> Result<Self> {
-        let mut temp = path.as_os_str().to_owned();
-        temp.push(format!(".{}.tmp", std::process::id()));
-        let temp = PathBuf::from(temp);
-        remove_file(&temp);
-        let open = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(&temp);
-        let file = doing(open, "create", &temp)?;
-        Ok(Self {
-            file: io::BufWriter::with_capacity(64 * 1024, file),
-            temp,
-            path: path.to_owned(),
-        })
-    }
-
-    /// Its device, and when it was made by the clock of its file system.
-    pub fn begun(&self) -> Result<(u64, crate::node::Time)> {
-        use std::os::unix::fs::MetadataExt as _;
-        let meta = doing(self.file.get_ref().metadata(), "stat", &self.temp)?;
-        let time = crate::node::Time {
-            sec: meta.ctime(),
-            nsec: meta.ctime_nsec() as u32,
-        };
-        Ok((meta.dev(), time))
-    }
-
-    /// Moves it to its place, over what is there.
-    pub fn commit(mut self) -> Result<()> {
-        doing(self.file.flush(), "write", &self.temp)?;
-        doing(fs::rename(&self.temp, &self.path), "rename to", &self.path)
-    }
-}
-
-impl Write for PendingFile {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        doing(self.file.write_all(buf), "write", &self.temp)?;
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(doing(self.file.flush(), "write", &self.temp)?)
-    }
-}
-
-impl Drop for PendingFile {
-    fn drop(&mut self) {
-        // It is gone if it was moved.
-        remove_file(&self.temp);
-    }
 }
 
 /// Removes a file if it is there; for cleaning up, where a failure changes nothing.

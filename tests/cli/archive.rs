@@ -311,16 +311,12 @@ fn what_cannot_be_copied_is_named() {
         ),
         (
             &["export", "oci-archive:none/x"],
-            "create none/x.*: no such file or directory",
+            "create none/x: no such file or directory",
         ),
     ] {
         let words: Vec<&str> = words.iter().copied().chain(["--layout", "img"]).collect();
         let said = env.umoci(&words).fails();
-        let same = match want.split_once('*') {
-            Some((begin, end)) => said.starts_with(begin) && said.ends_with(end),
-            None => said == want,
-        };
-        assert!(same, "{words:?}: {said}");
+        assert_eq!(said, want, "{words:?}");
     }
     let said = env
         .umoci(["export", "--layout", "empty", "oci-archive:x"])

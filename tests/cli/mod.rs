@@ -22,6 +22,7 @@ mod list;
 mod manifest;
 mod mtree_validate;
 mod new;
+mod outputs;
 mod raw_unpack;
 mod refs;
 mod remove;

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Files that the caller named, written whole or not at all. Never a name out of an image.
+//!
+//! Where the file system can, such a file has no name before it is whole: a process that is killed leaves nothing behind.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::attrs::fd_path;
+use super::sys::{doing, remove_file};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+
+/// Links that are followed on the way to one file, as many as the kernel follows.
+const MAX_LINKS: usize = 40;
+
+/// Bytes of a name that stand in a temporary one beside it, so that both are short enough.
+const MAX_STEM: usize = 200;
+
+/// A file that is written beside its place and moved there when it is whole. One that is dropped is removed.
+#[derive(Debug)]
+pub struct PendingFile {
+    file: io::BufWriter<File>,
+    path: PathBuf,
+    state: State,
+    /// What was there before, if that is kept in mind.
+    before: Option<Metadata>,
+    /// Whether it is to survive a loss of power as soon as it is there.
+    durable: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It has no name yet.
+    Unnamed,
+    /// It has a temporary one.
+    Named(PathBuf),
+    /// What is at the path takes the bytes as they come.
+    Through,
+}
+
+impl PendingFile {
+    /// Begins the file that is to be at `path`, in place of whatever is there.
+    pub fn begin(path: &Path) -> Result<Self> {
+        let (file, state) = if let Some(file) = unnamed(path) {
+            (file, State::Unnamed)
+        } else {
+            let make = |temp: &Path| create_new().open(temp);
+            let (file, temp) = with_temporary_name(path, "create", make)?;
+            (file, State::Named(temp))
+        };
+        Ok(Self::new(file, path.to_owned(), state))
+    }
+
+    /// Begins the output that a person wants at `path`. A link is followed. A regular file is replaced when the new one is
+    /// whole and durable, and gives it its mode; a pipe or device is written to as the bytes come.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a directory.
+    pub fn output(path: &Path) -> Result<Self> {
+        match destination(path)? {
+            Destination::Through => {
+                // What was opened before us by a descriptor of this process may have something in it.
+                let file = doing(OpenOptions::new().append(true).open(path), "open", path)?;
+                Ok(Self::new(file, path.to_owned(), State::Through))
+            }
+            Destination::Replaced(target, before) => {
+                let mut out = Self::begin(&target)?;
+                (out.before, out.durable) = (before, true);
+                Ok(out)
+            }
+        }
+    }
+
+    fn new(file: File, path: PathBuf, state: State) -> Self {
+        Self {
+            file: io::BufWriter::with_capacity(64 * 1024, file),
+            path,
+            state,
+            before: None,
+            durable: false,
+        }
+    }
+
+    /// Its device, and when it was made by the clock of its file system.
+    pub fn begun(&self) -> Result<(u64, crate::node::Time)> {
+        let meta = doing(self.file.get_ref().metadata(), "stat", &self.path)?;
+        let time = crate::node::Time {
+            sec: meta.ctime(),
+            nsec: meta.ctime_nsec() as u32,
+        };
+        Ok((meta.dev(), time))
+    }
+
+    /// Moves it to its place, over what is there.
+    pub fn commit(mut self) -> Result<()> {
+        doing(self.file.flush(), "write", &self.path)?;
+        let file = self.file.get_ref();
+        if let Some(before) = &self.before {
+            let owner = (Uid::from_raw(before.uid()), Gid::from_raw(before.gid()));
+            // Where that is not allowed the file is ours, as one that was not there before.
+            let _ = rustix::fs::fchown(file, Some(owner.0), Some(owner.1));
+            let mode = Permissions::from_mode(before.mode() & 0o777);
+            doing(file.set_permissions(mode), "chmod", &self.path)?;
+        }
+        if self.durable {
+            doing(file.sync_all(), "sync", &self.path)?;
+        }
+        match &self.state {
+            State::Through => return Ok(()),
+            State::Named(temp) => doing(fs::rename(temp, &self.path), "rename to", &self.path)?,
+            State::Unnamed => match link(file, &self.path) {
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+                    let ((), temp) = with_temporary_name(&self.path, "link", |temp| link(file, temp))?;
+                    let renamed = fs::rename(&temp, &self.path);
+                    if renamed.is_err() {
+                        remove_file(&temp);
+                    }
+                    doing(renamed, "rename to", &self.path)?;
+                }
+                linked => doing(linked, "link", &self.path)?,
+            },
+        }
+        if self.durable {
+            let above = above(&self.path);
+            match File::open(above).and_then(|dir| dir.sync_all()) {
+                // Some directories cannot be opened, others not be synced.
+                Err(err)
+                    if matches!(
+                        err.kind(),
+                        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+                    ) => {}
+                synced => doing(synced, "sync directory", above)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Write for PendingFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        doing(self.file.write_all(buf), "write", &self.path)?;
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(doing(self.file.flush(), "write", &self.path)?)
+    }
+}
+
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        if let State::Named(temp) = &self.state {
+            // It is gone if it was moved.
+            remove_file(temp);
+        }
+    }
+}
+
+/// What output at a path goes to.
+enum Destination {
+    /// What is there takes it.
+    Through,
+    /// A file that is or will be there, through links, and what it is now.
+    Replaced(PathBuf, Option<Metadata>),
+}
+
+fn destination(path: &Path) -> Result<Destination> {
+    let invalid = |what: &str| {
+        let text = format!("{} {what}", path.display());
+        Err(Error::new(ErrorKind::Invalid, text))
+    };
+    // The kernel is asked first: it knows whose links may be followed.
+    let before = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => return invalid("is a directory"),
+        Ok(found) if !found.is_file() => return Ok(Destination::Through),
+        Ok(found) => Some(found),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => None,
+        Err(err) => return doing(Err(err), "open", path),
+    };
+    if path.as_os_str().as_bytes().ends_with(b"/") {
+        return invalid("names a directory");
+    }
+    let mut at = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&at) {
+            // What a descriptor is open on has perhaps no name, and its file is not to be replaced below those who hold it.
+            Ok(_) if is_on_proc(above(&at)) => return Ok(Destination::Through),
+            Ok(next) => at = above(&at).join(next),
+            Err(err) if matches!(err.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                return Ok(Destination::Replaced(at, before));
+            }
+            Err(err) => return doing(Err(err), "read link", &at),
+        }
+    }
+    invalid("leads through too many links")
+}
+
+fn is_on_proc(dir: &Path) -> bool {
+    rustix::fs::statfs(dir).is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
+}
+
+/// The directory that a name stands in.
+fn above(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    }
+}
+
+fn create_new() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o644);
+    options
+}
+
+/// A file without a name on the file system where `path` is to be; `None` where there is no such thing.
+fn unnamed(path: &Path) -> Option<File> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(above(path), flags, Mode::from_raw_mode(0o644)).ok()?;
+    // It gets its name through /proc.
+    rustix::fs::access(fd_path(&fd).as_slice(), Access::EXISTS).ok()?;
+    Some(File::from(fd))
+}
+
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    let linked = rustix::fs::linkat(CWD, fd_path(file).as_slice(), CWD, path, AtFlags::SYMLINK_FOLLOW);
+    linked.map_err(Errno::into)
+}
+
+/// Makes something by a name beside `path` that nothing has; returns it with its name.
+fn with_temporary_name<T>(
+    path: &Path,
+    verb: &str,
+    mut make: impl FnMut(&Path) -> io::Result<T>,
+) -> Result<(T, PathBuf)> {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let stem = &name[..name.len().min(MAX_STEM)];
+    let mut n = 0;
+    loop {
+        let end = format!(".{}-{n}.tmp", std::process::id());
+        let temp = path.with_file_name(OsString::from_vec([stem, end.as_bytes()].concat()));
+        match make(&temp) {
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => n += 1,
+            made => {
+                return made
+                    .context(|| format!("{verb} {}", path.display()))
+                    .map(|made| (made, temp));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A way to begin a file that does not need what this file system can do.
+    fn named(path: &Path) -> PendingFile {
+        let (file, temp) =
+            with_temporary_name(path, "create", |temp| create_new().open(temp)).expect("create");
+        PendingFile::new(file, path.to_owned(), State::Named(temp))
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).expect("list");
+        let mut names: Vec<String> = entries
+            .map(|e| e.expect("entry").file_name().into_string().expect("utf-8"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_there_whole_or_not_at_all() {
+        for begin in [|path: &Path| PendingFile::begin(path).expect("begin"), named] {
+            let dir = tempfile::tempdir().expect("dir");
+            let path = dir.path().join("n".repeat(255));
+            for text in ["one", "two"] {
+                let mut file = begin(&path);
+                file.write_all(text.as_bytes()).expect("write");
+                file.commit().expect("commit");
+                assert_eq!(fs::read_to_string(&path).expect("read"), text);
+                let mut file = begin(&path);
+                file.write_all(b"never").expect("write");
+                drop(file);
+                assert_eq!(fs::read_to_string(&path).expect("read"), text);
+            }
+            assert_eq!(names(dir.path()), ["n".repeat(255)]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_somebody_has_is_not_taken() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("x");
+        let taken = dir.path().join(format!("x.{}-0.tmp", std::process::id()));
+        fs::write(&taken, "theirs").expect("write");
+        fs::write(&path, "old").expect("write");
+        for begin in [|path: &Path| PendingFile::begin(path).expect("begin"), named] {
+            begin(&path).commit().expect("commit");
+            assert_eq!(fs::read_to_string(&taken).expect("read"), "theirs");
+        }
+        assert_eq!(names(dir.path()).len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_output_replaces_a_link() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (path, other) = (dir.path().join("x"), dir.path().join("other"));
+        fs::write(&other, "theirs").expect("write");
+        std::os::unix::fs::symlink("other", &path).expect("link");
+        PendingFile::begin(&path)
+            .expect("begin")
+            .commit()
+            .expect("commit");
+        assert_eq!(fs::read_to_string(&other).expect("read"), "theirs");
+        assert!(fs::symlink_metadata(&path).expect("stat").is_file());
+    }
+}
