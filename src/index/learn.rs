@@ -569,6 +569,7 @@ fn entry_links(entry: &Entry) -> Vec<Link> {
             edge: Edge::Strong,
             digest: descriptor.digest,
             media_type,
+            size: Some(descriptor.size),
             in_descriptor: true,
         }];
     }

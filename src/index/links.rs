@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub digest: Digest,
     /// As the document says; empty if it says nothing.
     pub media_type: String,
+    /// In bytes, if the document says it.
+    pub size: Option<u64>,
     /// Whether it stands in a member called `digest`, as that of a descriptor does.
     pub in_descriptor: bool,
 }
@@ -140,7 +142,7 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
-/// Collects the digests in any JSON value, with the media type that stands beside each.
+/// Collects the digests in any JSON value, with the media type and size that stand beside each.
 struct Anything<'a> {
     out: &'a mut Vec<Link>,
     depth: usize,
@@ -158,7 +160,7 @@ impl<'de> DeserializeSeed<'de> for Anything<'_> {
 }
 
 impl<'de> Visitor<'de> for Anything<'_> {
-    /// The text, if the value is one.
+    /// The text, if the value is one or a number.
     type Value = Option<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -171,6 +173,7 @@ impl<'de> Visitor<'de> for Anything<'_> {
                 edge: Edge::Strong,
                 digest,
                 media_type: String::new(),
+                size: None,
                 in_descriptor: false,
             });
         }
@@ -185,8 +188,8 @@ impl<'de> Visitor<'de> for Anything<'_> {
         Ok(None)
     }
 
-    fn visit_u64<E>(self, _: u64) -> std::result::Result<Self::Value, E> {
-        Ok(None)
+    fn visit_u64<E>(self, number: u64) -> std::result::Result<Self::Value, E> {
+        Ok(Some(number.to_string()))
     }
 
     fn visit_f64<E>(self, _: f64) -> std::result::Result<Self::Value, E> {
@@ -218,7 +221,7 @@ impl<'de> Visitor<'de> for Anything<'_> {
             return Ok(None);
         }
         let mut own: Option<usize> = None;
-        let mut media_type = None;
+        let (mut media_type, mut size) = (None, None);
         while let Some(name) = map.next_key::<String>()? {
             let before = self.out.len();
             let text = map.next_value_seed(Anything {
@@ -228,12 +231,16 @@ impl<'de> Visitor<'de> for Anything<'_> {
             match name.as_str() {
                 "digest" if self.out.len() == before + 1 => own = Some(before),
                 "mediaType" => media_type = text,
+                "size" => size = text.and_then(|text| text.parse().ok()),
+                // Numbers that keep their digits arrive as such a map.
+                "$serde_json::private::Number" => return Ok(text),
                 _ => {}
             }
         }
         if let Some(at) = own {
             self.out[at].in_descriptor = true;
             self.out[at].media_type = media_type.unwrap_or_default();
+            self.out[at].size = size;
         }
         Ok(None)
     }
@@ -285,6 +292,20 @@ mod tests {
             links(&format!(r#"{{"any":[[{{"where":"{a}"}}]],"fsLayers":["{b}"]}}"#)),
             [strong(a, ""), strong(b, "")]
         );
+    }
+
+    #[test]
+    fn the_size_beside_a_digest_is_that_of_the_blob() {
+        let (a, b) = (d("a"), d("b"));
+        let json = format!(
+            r#"{{"blobs":[{{"size":12,"x":{{"size":3}},"digest":"{a}"}},{{"digest":"{b}","size":-1}},{{"digest":"{b}","size":"1"}},{{"digest":"{b}"}}]}}"#
+        );
+        let content = read(json.as_bytes(), &d(&json), json.len() as u64).expect("read");
+        let Content::Document { links } = content else {
+            panic!("no document")
+        };
+        let sizes: Vec<Option<u64>> = links.iter().map(|link| link.size).collect();
+        assert_eq!(sizes, [Some(12), None, Some(1), None]);
     }
 
     #[test]

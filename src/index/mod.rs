@@ -26,6 +26,7 @@ use redb::{
 };
 
 pub(crate) use learn::{Damaged, Orphan};
+pub(crate) use links::{Content, read as read_links};
 #[cfg(debug_assertions)]
 pub use rows::read_any_row;
 pub use status::IndexStatus;

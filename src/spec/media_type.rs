@@ -107,6 +107,13 @@ impl MediaType {
         self.0.starts_with("application/vnd.docker.")
     }
 
+    /// Whether it is a layer that must not be given on, and may be missing therefore.
+    pub fn is_nondistributable(&self) -> bool {
+        [Self::LAYER_NONDISTRIBUTABLE, Self::DOCKER_FOREIGN_LAYER]
+            .iter()
+            .any(|base| self.0.starts_with(base))
+    }
+
     /// The OCI twin of one of Docker's types; any other type as it is.
     pub fn to_oci(&self) -> Self {
         let text = self.0.as_str();

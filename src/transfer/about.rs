@@ -3,7 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{MAX_DEPTH, Named, Request, Source, children, read_document};
+use super::plan::children;
+use super::{MAX_DEPTH, Named, Request, Source, read_document};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::spec::{Descriptor, MediaClass, json};

@@ -111,6 +111,10 @@ impl Source for ToOci<'_> {
         }
     }
 
+    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+        Ok(self.documents.contains_key(&descriptor.digest) || self.source.has(descriptor)?)
+    }
+
     fn local(&self, descriptor: &Descriptor) -> Option<PathBuf> {
         let own = self.documents.contains_key(&descriptor.digest);
         self.source.local(descriptor).filter(|_| !own)

@@ -207,6 +207,11 @@ impl Source for DockerArchive {
         let section = self.archive.section(self.blobs.get(&digest).ok_or_else(none)?)?;
         Ok(Box::new(VerifyReader::new(section, digest, size)))
     }
+
+    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+        let digest = &descriptor.digest;
+        Ok(self.blobs.contains_key(digest) || self.manifests.contains_key(digest))
+    }
 }
 
 /// Writes images as a Docker archive to `out`: each name as a tag, layers uncompressed and shared between images; the same

@@ -11,6 +11,7 @@ mod convert;
 mod docker_archive;
 mod oci_archive;
 mod oci_dir;
+mod plan;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -26,12 +27,13 @@ pub use convert::ToOci;
 pub use docker_archive::{DockerArchive, write_docker_archive};
 pub use oci_archive::{OciArchive, OciArchiveSink};
 pub use oci_dir::StoreSink;
+use plan::{Blob, Plan};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::{Target, pick, resolve_one, resolve_root};
 use crate::progress::{Counted, Counter, Monitor, Task};
-use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, Platform, RefName, json};
+use crate::spec::{Descriptor, Platform, RefName};
 use crate::store::{MAX_DOCUMENT, Store};
 
 /// Indexes nested deeper than this are refused.
@@ -53,6 +55,9 @@ pub trait Source: Sync {
 
     /// Opens a blob. Its last read fails if it is not what the descriptor says.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>>;
+
+    /// Whether the blob is there, as far as that shows without reading it.
+    fn has(&self, descriptor: &Descriptor) -> Result<bool>;
 
     /// The file that holds the blob, where there is one that a sink may share.
     fn local(&self, _descriptor: &Descriptor) -> Option<PathBuf> {
@@ -234,29 +239,14 @@ pub fn fetch(
     what: &[Request],
     monitor: &dyn Monitor,
 ) -> Result<CopyReport> {
-    let mut graph = Graph::default();
-    for request in what {
-        graph
-            .add(source, &request.descriptor, &request.label(), 0)
-            .context(|| format!("copy {} ({})", request.label(), request.descriptor.digest))?;
-    }
-    let total = graph
-        .blobs
-        .values()
-        .map(|b| b.descriptor.size)
-        .fold(0, u64::saturating_add);
-    let task: Arc<dyn Task> = Arc::from(monitor.task("copying", Some(total)));
+    let plan = Plan::new(source, sink, what)?;
+    let task: Arc<dyn Task> = Arc::from(monitor.task("copying", Some(plan.size())));
     let (copied, present, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    // What is needed comes before what needs it.
-    let highest = graph.blobs.values().map(|b| b.height).max().unwrap_or(0);
-    for height in 0..=highest {
-        let mut blobs: Vec<&Blob> = graph.blobs.values().filter(|b| b.height == height).collect();
-        // Large ones first, so that no core idles at the end.
-        blobs.sort_by_key(|b| (std::cmp::Reverse(b.descriptor.size), b.descriptor.digest));
-        let copy_one = |blob: &&Blob| -> Result<()> {
-            let descriptor = &blob.descriptor;
-            let context = || format!("copy {}: blob {}", blob.of, descriptor.digest);
-            if copy_blob(source, sink, descriptor, &task).context(context)? {
+    for blobs in plan.levels() {
+        let copy_one = |blob: &Blob<'_>| -> Result<()> {
+            let descriptor = blob.descriptor();
+            let context = || format!("copy {}: blob {}", blob.image(), descriptor.digest);
+            if copy_blob(source, sink, &descriptor, &task).context(context)? {
                 copied.fetch_add(1, Ordering::Relaxed);
                 bytes.fetch_add(descriptor.size, Ordering::Relaxed);
                 monitor.count(Counter::BlobsWritten, 1);
@@ -298,74 +288,4 @@ fn copy_blob(
     }
     sink.put(descriptor, &mut Counted::new(source.open(descriptor)?, task))?;
     Ok(true)
-}
-
-/// What the requested images need.
-#[derive(Default)]
-struct Graph {
-    blobs: HashMap<Digest, Blob>,
-    /// Digests on the way down, to see a cycle.
-    open: HashSet<Digest>,
-}
-
-/// A blob to copy.
-struct Blob {
-    descriptor: Descriptor,
-    /// How far it is above what needs nothing.
-    height: usize,
-    /// The first image that needs it.
-    of: Arc<str>,
-}
-
-impl Graph {
-    /// Adds a blob that the image `of` needs, and all below it; returns its height.
-    fn add(&mut self, source: &dyn Source, descriptor: &Descriptor, of: &str, depth: usize) -> Result<usize> {
-        let digest = descriptor.digest;
-        if let Some(known) = self.blobs.get(&digest) {
-            if known.descriptor.size != descriptor.size {
-                let text = format!(
-                    "{digest} is said to be of {} and of {} bytes",
-                    known.descriptor.size, descriptor.size
-                );
-                return Err(Error::new(ErrorKind::Corrupt, text));
-            }
-            if known.descriptor.media_type == descriptor.media_type || known.height > 0 {
-                return Ok(known.height);
-            }
-        }
-        if depth > MAX_DEPTH || !self.open.insert(digest) {
-            let text = format!("image index {digest} is nested deeper than {MAX_DEPTH} levels");
-            return Err(Error::new(ErrorKind::Limit, text));
-        }
-        let mut height = 0;
-        for child in children(source, descriptor)? {
-            height = height.max(self.add(source, &child, of, depth + 1)? + 1);
-        }
-        self.open.remove(&digest);
-        let blob = Blob {
-            descriptor: descriptor.clone(),
-            height,
-            of: of.into(),
-        };
-        self.blobs.insert(digest, blob);
-        Ok(height)
-    }
-}
-
-/// What a document needs. A subject is not followed: it may be anywhere.
-fn children(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
-    let class = descriptor.media_type.class();
-    if !matches!(class, MediaClass::Manifest | MediaClass::Index) {
-        return Ok(Vec::new());
-    }
-    let digest = descriptor.digest;
-    let bytes = read_document(source, descriptor)?;
-    if class == MediaClass::Index {
-        let index: ImageIndex = json::parse(&bytes).context(|| format!("read image index {digest}"))?;
-        index.check().context(|| format!("read image index {digest}"))?;
-        return Ok(index.manifests);
-    }
-    let manifest: Manifest = json::parse(&bytes).context(|| format!("read manifest {digest}"))?;
-    manifest.check().context(|| format!("read manifest {digest}"))?;
-    Ok(std::iter::once(manifest.config).chain(manifest.layers).collect())
 }

@@ -88,6 +88,10 @@ impl Source for OciArchive {
         let section = self.archive.section(&blob_path(&digest)?)?;
         Ok(Box::new(VerifyReader::new(section, digest, size)))
     }
+
+    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+        Ok(self.archive.has(&blob_path(&descriptor.digest)?))
+    }
 }
 
 /// Writes an OCI archive, blob by blob; the same images give the same bytes.

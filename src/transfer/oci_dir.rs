@@ -25,6 +25,10 @@ impl Source for Store {
         Ok(Box::new(self.open_blob(descriptor)?))
     }
 
+    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+        Ok(self.layout().blob_size(&descriptor.digest)?.is_some())
+    }
+
     fn local(&self, descriptor: &Descriptor) -> Option<PathBuf> {
         descriptor
             .data

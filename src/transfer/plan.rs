@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a copy needs, found out before anything is copied.
+//!
+//! The documents are read level by level, the images first. A blob that is needed at several depths counts at the deepest, so
+//! what comes deeper first is there before whatever needs it; and as no level is below the last, no circle and no index of
+//! indexes is followed without end. Memory is kept only for blobs that the source or the sink has: what a document claims
+//! takes none.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use super::{MAX_DEPTH, Request, Sink, Source, read_document};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::index::{Content, read_links};
+use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, MediaType, json};
+use crate::store::MAX_DOCUMENT;
+
+/// Blobs that stand in documents themselves are kept until they are copied, but not more than so many bytes.
+const MAX_EMBEDDED: u64 = 64 << 20;
+
+/// The blobs to copy.
+pub(super) struct Plan {
+    blobs: HashMap<Digest, Needed>,
+    /// Media types and names of images, of which many blobs have the same.
+    texts: Vec<String>,
+    known: HashMap<String, u32>,
+    embedded: u64,
+}
+
+/// A blob to copy; there may be many.
+struct Needed {
+    size: u64,
+    data: Option<Box<str>>,
+    /// Which text is its media type.
+    media_type: u32,
+    /// Which text is the first image that needs it.
+    of: u32,
+    /// How far it is below the images.
+    depth: u8,
+}
+
+/// A blob of a [`Plan`].
+#[derive(Clone, Copy)]
+pub(super) struct Blob<'a> {
+    plan: &'a Plan,
+    digest: &'a Digest,
+    needed: &'a Needed,
+}
+
+impl Blob<'_> {
+    /// As the first document has it that names it, without what says nothing of its bytes.
+    pub(super) fn descriptor(&self) -> Descriptor {
+        Descriptor {
+            data: self.needed.data.as_deref().map(str::to_owned),
+            ..Descriptor::new(
+                self.plan.text(self.needed.media_type),
+                *self.digest,
+                self.needed.size,
+            )
+        }
+    }
+
+    /// The first image that needs it.
+    pub(super) fn image(&self) -> &str {
+        self.plan.text(self.needed.of)
+    }
+}
+
+impl Plan {
+    /// Finds out what the images `what` need of `source`, to have them in `sink`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if neither has something, [`ErrorKind::Corrupt`] if a document is damaged or two disagree,
+    /// [`ErrorKind::Limit`] for indexes nested too deep.
+    pub(super) fn new(source: &dyn Source, sink: &dyn Sink, what: &[Request]) -> Result<Self> {
+        let mut plan = Self {
+            blobs: HashMap::new(),
+            texts: Vec::new(),
+            known: HashMap::new(),
+            embedded: 0,
+        };
+        let mut level = Vec::new();
+        for request in what {
+            let of = plan.intern(&request.label());
+            plan.need(&request.descriptor, of, 0, &mut level)
+                .context(|| format!("copy {}", request.label()))?;
+        }
+        for depth in 1.. {
+            let mut next = Vec::new();
+            let mut met = HashSet::new();
+            for digest in level {
+                if met.insert(digest) {
+                    plan.expand(source, sink, &digest, depth, &mut next)?;
+                }
+            }
+            if next.is_empty() {
+                break;
+            }
+            level = next;
+        }
+        Ok(plan)
+    }
+
+    /// The size of all blobs, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.blobs.values().map(|b| b.size).fold(0, u64::saturating_add)
+    }
+
+    /// The blobs by level, what is needed before what needs it; of each level large ones first, so that no core idles at the
+    /// end.
+    pub(super) fn levels(&self) -> impl Iterator<Item = Vec<Blob<'_>>> {
+        let deepest = self.blobs.values().map(|b| b.depth).max().unwrap_or(0);
+        (0..=deepest).rev().map(|depth| {
+            let at_depth = self.blobs.iter().filter(|(_, needed)| needed.depth == depth);
+            let mut blobs: Vec<Blob<'_>> = at_depth
+                .map(|(digest, needed)| Blob {
+                    plan: self,
+                    digest,
+                    needed,
+                })
+                .collect();
+            blobs.sort_unstable_by_key(|b| (Reverse(b.needed.size), b.digest));
+            blobs
+        })
+    }
+
+    fn text(&self, at: u32) -> &str {
+        self.texts.get(at as usize).map_or("", String::as_str)
+    }
+
+    fn intern(&mut self, text: &str) -> u32 {
+        if let Some(&at) = self.known.get(text) {
+            return at;
+        }
+        let at = self.texts.len() as u32;
+        self.texts.push(text.to_owned());
+        self.known.insert(text.to_owned(), at);
+        at
+    }
+
+    /// Notes a blob at this depth; one that may be a document and is not known there is added to `level`.
+    fn need(&mut self, found: &Descriptor, of: u32, depth: u8, level: &mut Vec<Digest>) -> Result<()> {
+        let digest = found.digest;
+        if usize::from(depth) > MAX_DEPTH {
+            let text = format!("image index above {digest} is nested deeper than {MAX_DEPTH} levels");
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
+        let media_type = self.intern(found.media_type.as_str());
+        if let Some(known) = self.blobs.get_mut(&digest) {
+            if known.size != found.size {
+                let text = format!(
+                    "{digest} is said to be of {} and of {} bytes",
+                    known.size, found.size
+                );
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
+            let old = known.media_type;
+            let is_deeper = known.depth < depth;
+            known.depth = known.depth.max(depth);
+            // What one document has for a mere file may be an image to another.
+            let is_news = old != media_type && !may_name_others(&MediaType::from(self.text(old)));
+            if is_news {
+                self.blobs.entry(digest).and_modify(|b| b.media_type = media_type);
+            }
+            if (is_deeper || is_news) && may_name_others(&found.media_type) {
+                level.push(digest);
+            }
+            return Ok(());
+        }
+        let data = found.data.as_deref().map(Box::from);
+        self.embedded += found.data.as_ref().map_or(0, |data| data.len() as u64);
+        if self.embedded > MAX_EMBEDDED {
+            let text = format!("more than {MAX_EMBEDDED} bytes of blobs are embedded in documents");
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
+        let needed = Needed {
+            size: found.size,
+            data,
+            media_type,
+            of,
+            depth,
+        };
+        self.blobs.insert(digest, needed);
+        if may_name_others(&found.media_type) {
+            level.push(digest);
+        }
+        Ok(())
+    }
+
+    /// Notes what a document names, which is then at this depth.
+    fn expand(
+        &mut self,
+        source: &dyn Source,
+        sink: &dyn Sink,
+        digest: &Digest,
+        depth: u8,
+        level: &mut Vec<Digest>,
+    ) -> Result<()> {
+        let Some((digest, needed)) = self.blobs.get_key_value(digest) else {
+            return Ok(());
+        };
+        let blob = Blob {
+            plan: self,
+            digest,
+            needed,
+        };
+        let (document, of) = (blob.descriptor(), needed.of);
+        let image = blob.image().to_owned();
+        let context = || format!("copy {image}");
+        let is_known = matches!(
+            document.media_type.class(),
+            MediaClass::Manifest | MediaClass::Index
+        );
+        let named = if is_known {
+            children(source, &document)
+        } else {
+            mentions(source, &document)
+        };
+        for child in named.context(context)? {
+            if !self.blobs.contains_key(&child.digest) && child.data.is_none() && !source.has(&child)? {
+                // What a document of a kind that is not known names may be anything.
+                if !is_known || is_elsewhere(&child) {
+                    continue;
+                }
+                if !sink.has(&child)? {
+                    let missing = || format!("blob {}", child.digest);
+                    source.open(&child).context(missing).context(context)?;
+                }
+            }
+            self.need(&child, of, depth, level).context(context)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a blob of this type may name others that it needs.
+fn may_name_others(media_type: &MediaType) -> bool {
+    match media_type.class() {
+        MediaClass::Manifest | MediaClass::Index | MediaClass::Descriptor | MediaClass::Other => true,
+        MediaClass::Config | MediaClass::Layer(_) | MediaClass::UnknownLayer | MediaClass::Empty => false,
+    }
+}
+
+/// Whether this is a layer that must not be given on, and says where it is to be had. Spec: image-spec, layer,
+/// "Non-Distributable Layers".
+fn is_elsewhere(layer: &Descriptor) -> bool {
+    !layer.urls.is_empty() && layer.media_type.is_nondistributable()
+}
+
+/// What a manifest or index needs. A subject is not followed: it may be anywhere.
+pub(super) fn children(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
+    let (digest, bytes) = (descriptor.digest, read_document(source, descriptor)?);
+    if descriptor.media_type.class() == MediaClass::Index {
+        let read = || format!("read image index {digest}");
+        let index: ImageIndex = json::parse(&bytes).context(read)?;
+        index.check().context(read)?;
+        return Ok(index.manifests);
+    }
+    let read = || format!("read manifest {digest}");
+    let manifest: Manifest = json::parse(&bytes).context(read)?;
+    manifest.check().context(read)?;
+    Ok(std::iter::once(manifest.config).chain(manifest.layers).collect())
+}
+
+/// What a document of a type that is not known names by digest and size; nothing if it is no JSON document, or larger than
+/// one is read.
+fn mentions(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
+    if descriptor.size > MAX_DOCUMENT {
+        return Ok(Vec::new());
+    }
+    let read = read_links(source.open(descriptor)?, &descriptor.digest, descriptor.size)?;
+    let Content::Document { links } = read else {
+        return Ok(Vec::new());
+    };
+    let named = links
+        .into_iter()
+        .filter_map(|link| Some(Descriptor::new(link.media_type, link.digest, link.size?)));
+    Ok(named.collect())
+}
