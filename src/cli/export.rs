@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci export`
 
-use std::io::{IsTerminal as _, Write};
+use std::collections::HashMap;
+use std::io::{self, IsTerminal as _, Stdout, Write};
 use std::path::Path;
 
 use umoci::error::{Error, ErrorKind};
@@ -12,10 +13,11 @@ use umoci::progress::Monitor;
 use umoci::spec::{Compression, RefName};
 use umoci::store::{Store, StoreOptions};
 use umoci::transfer::{
-    OciArchiveSink, Request, Source, StoreSink, ToOci, copy, with_referrers, write_docker_archive,
+    DockerImage, DockerName, OciArchiveSink, Request, Source, StoreSink, ToOci, copy, write_docker_archive,
 };
 
 use super::args::{FormatArg, LayoutArg, PlatformArg, ReferrersArg, positionals};
+use super::choice::{Choice, Words};
 use super::failure::{Failure, Outcome};
 use super::place::{Archived, Place, own_name};
 use super::ui::Ui;
@@ -26,9 +28,9 @@ use super::ui::Ui;
 /// layout holds just what its tags reach.
 ///
 /// The destination is a layout, <dir>[:<new-tag>] or oci:<dir>[:<new-tag>], or a new archive:
-/// oci-archive:<file>[:<new-tag>] or docker-archive:<file>[:<name>:<tag>]. Stdout is the file -. An archive that exists is
-/// replaced when the new one is whole; a pipe or device is written to as it is. A Docker archive has images for one platform;
-/// there a tag like v1 becomes <name of the layout>:v1.
+/// oci-archive:<file>[:<new-tag>] or docker-archive:<file>[:<name>[:<tag>]]. Stdout is the file -. An archive that exists is
+/// replaced when the new one is whole; a pipe or device is written to as it is. A Docker archive has images for one platform,
+/// by names that Docker takes; there a tag like v1 becomes <name of the layout>:v1.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--layout <image-path> <destination>")]
 pub struct Export {
@@ -60,38 +62,37 @@ impl Export {
         // A Docker archive has no place for them.
         let referrers = self.referrers.get()? && !matches!(&place, Place::Archive(archive) if archive.docker);
         let compression = self.compression(&place)?;
-        let name = match &place {
-            Place::Layout(_, None) => None,
-            Place::Layout(_, Some(Target::Name(name))) => Some(name.clone()),
-            Place::Layout(_, Some(Target::Digest(_) | Target::Past(..))) => {
-                return Err(Failure::Arguments(
-                    "invalid destination: give a tag; digests and the past cannot be chosen".to_owned(),
-                ));
-            }
-            Place::Archive(archive) => archive.name.as_deref().map(str::parse).transpose()?,
-        };
+        let name = Name::of(&place)?;
         let from = self.layout.open()?;
         let _reading = from.reading();
-        let mut requests = self.requests(&from, name, to, ui)?;
-        if referrers {
-            requests = with_referrers(&from, requests)?;
-        }
+        let choice = self.choice(&from, &name, to, ui)?;
         let mut converted = ToOci::new(&from);
-        let source: &dyn Source = if to_oci {
-            let convert = |request| converted.convert(request);
-            requests = requests.into_iter().map(convert).collect::<Result<_, Error>>()?;
-            &converted
-        } else {
-            &from
+        let (images, along) = choice.settled(&from, to_oci.then_some(&mut converted), referrers, ui)?;
+        let source: &dyn Source = if to_oci { &converted } else { &from };
+        let what = What {
+            source,
+            images: &images,
+            along: &along,
         };
         match &place {
-            Place::Layout(path, _) => to_layout(source, path, &requests, ui),
-            Place::Archive(archive) => {
-                if archive.docker {
-                    requests = self.for_docker(source, requests, from.layout().path())?;
-                }
-                to_archive(source, archive, &requests, compression, ui)
+            Place::Layout(path, _) => to_layout(&what, path, ui),
+            Place::Archive(archive) if archive.docker => {
+                let images = self.for_docker(&what, name, archive, from.layout().path())?;
+                to_archive(archive, compression, images.len(), ui, |out| {
+                    Ok(write_docker_archive(
+                        source,
+                        &images,
+                        &Limits::default(),
+                        out,
+                        ui,
+                    )?)
+                })
             }
+            Place::Archive(archive) => to_archive(archive, compression, images.len(), ui, |out| {
+                let sink = OciArchiveSink::new(out)?;
+                copy(source, &sink, &images, &along, ui)?;
+                Ok(sink.finish()?)
+            }),
         }
     }
 
@@ -114,126 +115,184 @@ impl Export {
     /// One image each, by names that Docker takes.
     fn for_docker(
         &self,
-        source: &dyn Source,
-        requests: Vec<Request>,
+        what: &What<'_>,
+        given: Name,
+        archive: &Archived,
         layout: &Path,
-    ) -> Outcome<Vec<Request>> {
+    ) -> Outcome<Vec<DockerImage>> {
         let platform = self.platform.get()?;
         let whole = layout.canonicalize().unwrap_or_else(|_| layout.to_owned());
-        let repository = whole
-            .file_name()
-            .map(|name| name.to_string_lossy().to_lowercase());
-        let one = |request: Request| {
-            let mut request = request.for_platform(source, platform.as_ref())?;
-            if let (Some(name), Some(repository)) = (&request.name, &repository)
-                && !name.as_str().contains(':')
-            {
-                request.name = format!("{repository}:{name}").parse().ok();
-            }
-            Ok(request)
+        let layout = whole.file_name().unwrap_or_default().to_string_lossy();
+        let mut tags: HashMap<DockerName, &RefName> = HashMap::new();
+        let mut named = Vec::new();
+        for request in what.images {
+            let name = match (&given, &request.name) {
+                (Name::Docker(name), _) => name.clone(),
+                (_, Some(tag)) => {
+                    let name = DockerName::of_tag(tag, &layout).map_err(|e| {
+                        Failure::Arguments(format!("{e}: name it, as {archive}:NAME[:TAG] with --tag {tag}"))
+                    })?;
+                    if let Some(other) = tags.insert(name.clone(), tag) {
+                        let text = format!("both {other} and {tag} would be {name}: say which with --tag");
+                        return Err(Failure::Arguments(text));
+                    }
+                    name
+                }
+                (_, None) => {
+                    return Err(Failure::Arguments(format!(
+                        "name the image, as {archive}:NAME[:TAG]"
+                    )));
+                }
+            };
+            named.push((name, request));
+        }
+        let image = |(name, request): (DockerName, &Request)| {
+            let Request { descriptor, .. } = request.clone().for_platform(what.source, platform.as_ref())?;
+            Ok(DockerImage { name, descriptor })
         };
-        requests.into_iter().map(one).collect()
+        named.into_iter().map(image).collect()
     }
 
     /// The images that were asked for, by their names at the destination.
-    fn requests(&self, from: &Store, new: Option<RefName>, to: &str, ui: &Ui) -> Outcome<Vec<Request>> {
+    fn choice(&self, from: &Store, name: &Name, to: &str, ui: &Ui) -> Outcome<Choice> {
         let platform = self.platform.get()?;
         let platform = platform.as_ref();
-        let mut requests = if self.tag.is_empty() {
-            Request::all(from, platform, ui)?
+        let gets_name = !matches!(name, Name::None);
+        let mut choice = if self.tag.is_empty() {
+            let words = Words {
+                source: from.layout().path().display().to_string(),
+                naming: format!("give it one, as {to}:NAME"),
+                choosing: if gets_name {
+                    "take one with --tag DIGEST".to_owned()
+                } else {
+                    format!("take one with --tag DIGEST, as {to}:NAME")
+                },
+            };
+            Choice::all(from, platform, gets_name, &words, ui)?
         } else {
-            Vec::new()
+            Choice::default()
         };
         for tag in &self.tag {
             let target: Target = tag.parse().map_err(|e: Error| e.context("invalid --tag"))?;
-            let unnamed =
-                || Failure::Arguments(format!("an image named by its digest needs a name: {to}:TAG"));
-            let name = new.clone().or_else(|| own_name(&target)).ok_or_else(unnamed)?;
-            requests.push(Request::find(from, &target, platform, name)?);
+            let own = own_name(&target);
+            if own.is_none() && !gets_name {
+                let text = format!("an image named by its digest needs a name: {to}:TAG");
+                return Err(Failure::Arguments(text));
+            }
+            choice.images.push(Request::find(from, &target, platform, own)?);
         }
-        if let Some(name) = new {
-            match requests.as_mut_slice() {
-                [one] => one.name = Some(name),
-                several => {
-                    let n = several.len();
-                    let text = format!("{to:?} names one image, and there are {n}: say which with --tag");
-                    return Err(Failure::Arguments(text));
-                }
+        match (choice.images.as_mut_slice(), name) {
+            (_, Name::None) | ([_], Name::Docker(_)) => {}
+            ([one], Name::Tag(name)) => one.name = Some(name.clone()),
+            (several, _) => {
+                let n = several.len();
+                let text = format!("{to:?} names one image, and there are {n}: say which with --tag");
+                return Err(Failure::Arguments(text));
             }
         }
-        Ok(requests)
+        Ok(choice)
     }
 }
 
-fn to_layout(source: &dyn Source, path: &Path, requests: &[Request], ui: &Ui) -> Outcome {
+/// The name that the destination gives to the only image.
+enum Name {
+    None,
+    Tag(RefName),
+    Docker(DockerName),
+}
+
+impl Name {
+    fn of(place: &Place) -> Outcome<Self> {
+        let invalid = |e: Error| Failure::Arguments(format!("invalid destination: {e}"));
+        Ok(match place {
+            Place::Layout(_, None) | Place::Archive(Archived { name: None, .. }) => Self::None,
+            Place::Layout(_, Some(Target::Name(name))) => Self::Tag(name.clone()),
+            Place::Layout(_, Some(Target::Digest(_) | Target::Past(..))) => {
+                let text = "invalid destination: give a tag; digests and the past cannot be chosen";
+                return Err(Failure::Arguments(text.to_owned()));
+            }
+            Place::Archive(Archived {
+                name: Some(name),
+                docker: true,
+                ..
+            }) => Self::Docker(name.parse().map_err(invalid)?),
+            Place::Archive(Archived { name: Some(name), .. }) => Self::Tag(name.parse().map_err(invalid)?),
+        })
+    }
+}
+
+/// What is copied.
+struct What<'a> {
+    source: &'a dyn Source,
+    images: &'a [Request],
+    along: &'a [Request],
+}
+
+fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome {
     let (into, made) = match Store::create(path, StoreOptions::without_index()) {
         Err(err) if err.kind() == ErrorKind::Exists => (Store::open(path, StoreOptions::default()), false),
         made => (made, true),
     };
     let into = into.map_err(|e| e.context(format!("open {}", path.display())))?;
     let sink = StoreSink::new(&into, "export")?;
-    let report = copy(source, &sink, requests, ui)?;
-    sink.commit()?;
+    let report = copy(what.source, &sink, what.images, what.along, ui)?;
+    sink.commit(ui)?;
     if made {
         into.remove_private()?;
     }
     ui.info(format_args!(
         "exported {} images: {} blobs copied, {} were there",
-        requests.len(),
+        what.images.len(),
         report.copied,
         report.present
     ));
     Ok(())
 }
 
+/// Writes `count` images by `write` to where the archive is to be.
 fn to_archive(
-    source: &dyn Source,
     archive: &Archived,
-    requests: &[Request],
     compression: Compression,
+    count: usize,
     ui: &Ui,
+    write: impl FnOnce(Encoder<Out>) -> Outcome<Encoder<Out>>,
 ) -> Outcome {
-    if requests.is_empty() {
-        let text = "there is no image to export".to_owned();
-        return Err(Error::new(ErrorKind::NotFound, text).into());
-    }
-    if archive.is_stdout() {
+    let out = if archive.is_stdout() {
         let out = std::io::stdout();
         if out.is_terminal() {
             let text = "an archive is not for a terminal: redirect stdout, or name a file".to_owned();
             return Err(Failure::Arguments(text));
         }
-        let out = Encoder::new(out, compression)?;
-        let mut out = write(source, archive.docker, requests, out, ui)?.finish()?;
-        out.flush().map_err(Failure::stdout)?;
+        Out::Stdout(out)
     } else {
-        let file = PendingFile::output(Path::new(&archive.file))?;
-        let out = Encoder::new(file, compression)?;
-        write(source, archive.docker, requests, out, ui)?
-            .finish()?
-            .commit()?;
+        Out::File(PendingFile::output(Path::new(&archive.file))?)
+    };
+    match write(Encoder::new(out, compression)?)?.finish()? {
+        Out::Stdout(mut out) => out.flush().map_err(Failure::stdout)?,
+        Out::File(file) => file.commit()?,
     }
-    ui.info(format_args!("exported {} images", requests.len()));
+    ui.info(format_args!("exported {count} images"));
     Ok(())
 }
 
-fn write<W: Write + Send>(
-    source: &dyn Source,
-    docker: bool,
-    requests: &[Request],
-    out: W,
-    ui: &Ui,
-) -> Outcome<W> {
-    if docker {
-        return Ok(write_docker_archive(
-            source,
-            requests,
-            &Limits::default(),
-            out,
-            ui,
-        )?);
+/// Where an archive is written to.
+enum Out {
+    Stdout(Stdout),
+    File(PendingFile),
+}
+
+impl Write for Out {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Out::Stdout(out) => out.write(buf),
+            Out::File(out) => out.write(buf),
+        }
     }
-    let sink = OciArchiveSink::new(out)?;
-    copy(source, &sink, requests, ui)?;
-    Ok(sink.finish()?)
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Out::Stdout(out) => out.flush(),
+            Out::File(out) => out.flush(),
+        }
+    }
 }

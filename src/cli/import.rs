@@ -3,13 +3,12 @@
 
 use umoci::error::Error;
 use umoci::progress::Monitor;
-use umoci::spec::RefName;
+use umoci::spec::{Platform, RefName};
 use umoci::store::{Store, StoreOptions};
-use umoci::transfer::{
-    Archive, DockerArchive, OciArchive, Request, Source, StoreSink, ToOci, copy, with_referrers,
-};
+use umoci::transfer::{Archive, DockerArchive, OciArchive, Request, Source, StoreSink, ToOci, copy};
 
 use super::args::{FormatArg, LayoutArg, LimitArgs, PlatformArg, ReferrersArg, positionals};
+use super::choice::{Choice, Words};
 use super::failure::{Failure, Outcome};
 use super::place::{Archived, Place};
 use super::ui::Ui;
@@ -55,29 +54,32 @@ impl Import {
             .transpose()
             .map_err(|e: Error| e.context("invalid --tag"))?;
         let platform = self.platform.get()?;
-        let platform = platform.as_ref();
         let limits = self.limits.get()?;
-        let to_oci = self.format.is_oci()?;
-        let referrers = self.referrers.get()?;
-        let (source, requests): (Box<dyn Source>, _) = match place {
+        self.format.is_oci()?;
+        self.referrers.get()?;
+        match place {
             Place::Layout(path, what) => {
                 let from = Store::open(&path, StoreOptions::default())
                     .map_err(|e| e.context(format!("open {}", path.display())))?;
-                let requests = match what {
-                    None => all(&from, &path.display().to_string(), platform, tag, ui)?,
+                let _reading = from.reading();
+                let choice = match what {
+                    None => self.all(&from, &path.display().to_string(), "@DIGEST", tag, ui)?,
                     Some(target) => {
                         let name = tag.or_else(|| super::place::own_name(&target));
                         let unnamed =
                             || Failure::Arguments("an image named by its digest needs a --tag".to_owned());
-                        vec![Request::find(
-                            &from,
-                            &target,
-                            platform,
-                            name.ok_or_else(unnamed)?,
-                        )?]
+                        Choice {
+                            images: vec![Request::find(
+                                &from,
+                                &target,
+                                platform.as_ref(),
+                                name.ok_or_else(unnamed)?,
+                            )?],
+                            ..Choice::default()
+                        }
                     }
                 };
-                (Box::new(from), requests)
+                self.copy(&from, choice, self.referrers.get()?, &self.layout.open()?, ui)
             }
             Place::Archive(archive) => {
                 let into = self.layout.open()?;
@@ -94,34 +96,61 @@ impl Import {
                 } else {
                     Box::new(OciArchive::new(tar).map_err(context)?)
                 };
-                let requests = archived(&*source, &archive, platform, tag, ui)?;
-                (source, requests)
+                let choice = match &archive.name {
+                    None => self.all(&*source, &archive.to_string(), ":@N", tag, ui)?,
+                    Some(name) => Choice {
+                        images: vec![one(&*source, &archive, name, platform.as_ref(), tag)?],
+                        ..Choice::default()
+                    },
+                };
+                // A Docker archive has no place for them.
+                let referrers = self.referrers.get()? && !archive.docker;
+                self.copy(&*source, choice, referrers, &into, ui)
             }
-        };
-        let requests = if referrers {
-            with_referrers(&*source, requests)?
-        } else {
-            requests
-        };
-        self.copy(&*source, requests, to_oci, ui)
+        }
     }
 
-    fn copy(&self, source: &dyn Source, mut requests: Vec<Request>, to_oci: bool, ui: &Ui) -> Outcome {
-        let into = self.layout.open()?;
-        let mut converted = ToOci::new(source);
-        let source: &dyn Source = if to_oci {
-            let convert = |request| converted.convert(request);
-            requests = requests.into_iter().map(convert).collect::<Result<_, Error>>()?;
-            &converted
-        } else {
-            source
+    /// All images of a source, or its only one by another name.
+    fn all(
+        &self,
+        source: &dyn Source,
+        label: &str,
+        suffix: &str,
+        tag: Option<RefName>,
+        ui: &Ui,
+    ) -> Outcome<Choice> {
+        let words = Words {
+            source: label.to_owned(),
+            naming: "give it one with --tag".to_owned(),
+            choosing: format!("take one as {label}{suffix} with --tag NAME"),
         };
-        let sink = StoreSink::new(&into, "import")?;
-        let report = copy(source, &sink, &requests, ui)?;
-        sink.commit()?;
+        let platform = self.platform.get()?;
+        let mut choice = Choice::all(source, platform.as_ref(), tag.is_some(), &words, ui)?;
+        if tag.is_some() {
+            match choice.images.as_mut_slice() {
+                [one] => one.name = tag,
+                several => {
+                    let n = several.len();
+                    let text =
+                        format!("--tag names one image, and {label} has {n}: say which, as {label}:TAG");
+                    return Err(Failure::Arguments(text));
+                }
+            }
+        }
+        Ok(choice)
+    }
+
+    fn copy(&self, source: &dyn Source, choice: Choice, referrers: bool, into: &Store, ui: &Ui) -> Outcome {
+        let mut converted = ToOci::new(source);
+        let to_oci = self.format.is_oci()?;
+        let (images, along) = choice.settled(source, to_oci.then_some(&mut converted), referrers, ui)?;
+        let source = if to_oci { &converted } else { source };
+        let sink = StoreSink::new(into, "import")?;
+        let report = copy(source, &sink, &images, &along, ui)?;
+        sink.commit(ui)?;
         ui.info(format_args!(
             "imported {} images: {} blobs copied, {} were there",
-            requests.len(),
+            images.len(),
             report.copied,
             report.present
         ));
@@ -129,61 +158,31 @@ impl Import {
     }
 }
 
-/// All images of a source, or its only one by another name.
-fn all(
-    source: &dyn Source,
-    label: &str,
-    platform: Option<&umoci::spec::Platform>,
-    tag: Option<RefName>,
-    ui: &Ui,
-) -> Outcome<Vec<Request>> {
-    let all = Request::all(source, platform, ui)?;
-    let Some(tag) = tag else { return Ok(all) };
-    match <[Request; 1]>::try_from(all) {
-        Ok([one]) => Ok(vec![Request {
-            name: Some(tag),
-            ..one
-        }]),
-        Err(all) => {
-            let text = format!(
-                "--tag names one image, and {label} has {}: say which, as {label}:TAG",
-                all.len()
-            );
-            Err(Failure::Arguments(text))
-        }
-    }
-}
-
-/// What was asked for of an archive.
-fn archived(
+/// The image of an archive that was asked for by its name there.
+fn one(
     source: &dyn Source,
     archive: &Archived,
-    platform: Option<&umoci::spec::Platform>,
+    name: &str,
+    platform: Option<&Platform>,
     tag: Option<RefName>,
-    ui: &Ui,
-) -> Outcome<Vec<Request>> {
-    let images = source.images()?;
-    if archive.name.is_none() && images.iter().any(|image| image.name.is_some()) {
-        return all(source, &archive.to_string(), platform, tag, ui);
-    }
-    let found = archive.find(&images)?;
-    let name = match (tag, &found.name) {
+) -> Outcome<Request> {
+    let (own, descriptor) = archive.find(source, name)?;
+    let name = match (tag, own) {
         (Some(tag), _) => tag,
-        (None, Some(name)) => name.parse()?,
+        (None, Some(own)) => own
+            .parse()
+            .map_err(|e: Error| Failure::Arguments(format!("{e}: give it another name with --tag")))?,
         (None, None) => {
-            let text = format!(
-                "the image in {} has no name: give it one with --tag",
-                archive.file
-            );
+            let text = format!("the image {name} in {archive} has no name: give it one with --tag");
             return Err(Failure::Arguments(text));
         }
     };
     let request = Request {
         name: Some(name),
-        descriptor: found.descriptor.clone(),
+        descriptor,
     };
-    Ok(vec![match platform {
+    Ok(match platform {
         Some(_) => request.for_platform(source, platform)?,
         None => request,
-    }])
+    })
 }

@@ -5,6 +5,7 @@ mod args;
 mod argv;
 mod attach;
 mod blob;
+mod choice;
 mod config;
 mod du;
 mod export;

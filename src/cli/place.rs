@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use umoci::error::{Error, ErrorKind};
 use umoci::image::Target;
-use umoci::spec::RefName;
-use umoci::transfer::Named;
+use umoci::spec::{Descriptor, RefName};
+use umoci::transfer::{DockerName, Listed, Source};
 
 use super::args::source;
 use super::failure::{Failure, Outcome};
@@ -84,60 +84,44 @@ impl Archived {
         (self.file != "-").then(|| Path::new(&self.file))
     }
 
-    /// The image that is named, or the only one.
-    pub fn find<'a>(&self, images: &'a [Named]) -> Outcome<&'a Named> {
-        let names = || {
-            let names: Vec<&str> = images
-                .iter()
-                .filter_map(|image| image.name.as_deref())
-                .take(8)
-                .collect();
-            if names.is_empty() {
-                return format!("{} images without a name", images.len());
-            }
-            names.join(", ")
-        };
+    /// The image that `name`, a name in the archive or `@N`, stands for, and its name there.
+    pub fn find(&self, source: &dyn Source, name: &str) -> Outcome<(Option<String>, Descriptor)> {
+        let listed = source.list()?;
         let fail = |kind, what: &str| {
-            let text = format!("{what} in {}, which has {}", self.file, names());
+            let names: Vec<&str> = listed.iter().filter_map(Listed::name).take(8).collect();
+            let has = if names.is_empty() {
+                format!("{} images without a name", listed.len())
+            } else {
+                names.join(", ")
+            };
+            let text = format!("{what} in {}, which has {has}", self.file);
             Err(Error::new(kind, text).into())
         };
-        let Some(name) = &self.name else {
-            return match images {
-                [one] => Ok(one),
-                _ => fail(ErrorKind::Ambiguous, "several images"),
-            };
+        let number = name.strip_prefix('@').and_then(|at| at.parse::<usize>().ok());
+        let is = |listed: &&Listed| match number {
+            Some(number) => listed.number == number,
+            None => listed
+                .name()
+                .is_some_and(|own| own == name || self.docker && is_same(own, name)),
         };
-        if let Some(at) = name.strip_prefix('@').and_then(|at| at.parse::<usize>().ok()) {
-            // A name more is no image more.
-            let mut distinct: Vec<&Named> = images.iter().collect();
-            distinct.dedup_by_key(|image| image.descriptor.digest);
-            return match distinct.get(at) {
-                Some(image) => Ok(image),
-                None => fail(ErrorKind::NotFound, &format!("no image {name}")),
-            };
+        let label = number.map_or_else(|| format!("{name:?}"), |_| name.to_owned());
+        let mut found: Vec<(Option<String>, Descriptor)> = Vec::new();
+        for listed in listed.iter().filter(is) {
+            found.push((listed.name().map(str::to_owned), source.descriptor(listed)?));
         }
-        let full = |text: &str| {
-            let text = if self.docker && !text.contains(':') {
-                format!("{text}:latest")
-            } else {
-                text.to_owned()
-            };
-            text.trim_start_matches("docker.io/")
-                .trim_start_matches("library/")
-                .to_owned()
-        };
-        let is = |image: &&Named| {
-            let own = image.name.as_deref();
-            own == Some(name) || self.docker && own.is_some_and(|own| full(own) == full(name))
-        };
-        let mut found: Vec<&Named> = images.iter().filter(is).collect();
-        found.dedup_by_key(|image| image.descriptor.digest);
-        match found.as_slice() {
-            [one] => Ok(one),
-            [] => fail(ErrorKind::NotFound, &format!("no image {name:?}")),
-            _ => fail(ErrorKind::Ambiguous, &format!("several images {name:?}")),
+        found.dedup_by_key(|(_, descriptor)| descriptor.digest);
+        match <[_; 1]>::try_from(found) {
+            Ok([one]) => Ok(one),
+            Err(none) if none.is_empty() => fail(ErrorKind::NotFound, &format!("no image {label}")),
+            Err(_) => fail(ErrorKind::Ambiguous, &format!("several images {label}")),
         }
     }
+}
+
+/// Whether both are names of one image to Docker.
+fn is_same(one: &str, other: &str) -> bool {
+    let familiar = |text: &str| text.parse().map(|name: DockerName| name.familiar());
+    matches!((familiar(one), familiar(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The name that a target has already.

@@ -4,7 +4,7 @@
 //! Where the file system can, such a file has no name before it is whole: a process that is killed leaves nothing behind.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -29,10 +29,17 @@ pub struct PendingFile {
     file: io::BufWriter<File>,
     path: PathBuf,
     state: State,
-    /// What was there before, if that is kept in mind.
-    before: Option<Metadata>,
+    /// Owner and mode of what was there before, if it is to have them.
+    before: Option<Before>,
     /// Whether it is to survive a loss of power as soon as it is there.
     durable: bool,
+}
+
+#[derive(Debug)]
+struct Before {
+    uid: Uid,
+    gid: Gid,
+    mode: u32,
 }
 
 #[derive(Debug)]
@@ -103,10 +110,9 @@ impl PendingFile {
         doing(self.file.flush(), "write", &self.path)?;
         let file = self.file.get_ref();
         if let Some(before) = &self.before {
-            let owner = (Uid::from_raw(before.uid()), Gid::from_raw(before.gid()));
             // Where that is not allowed the file is ours, as one that was not there before.
-            let _ = rustix::fs::fchown(file, Some(owner.0), Some(owner.1));
-            let mode = Permissions::from_mode(before.mode() & 0o777);
+            let _ = rustix::fs::fchown(file, Some(before.uid), Some(before.gid));
+            let mode = Permissions::from_mode(before.mode);
             doing(file.set_permissions(mode), "chmod", &self.path)?;
         }
         if self.durable {
@@ -167,8 +173,8 @@ impl Drop for PendingFile {
 enum Destination {
     /// What is there takes it.
     Through,
-    /// A file that is or will be there, through links, and what it is now.
-    Replaced(PathBuf, Option<Metadata>),
+    /// A file that is or will be there, through links, and whose it is now.
+    Replaced(PathBuf, Option<Before>),
 }
 
 fn destination(path: &Path) -> Result<Destination> {
@@ -180,7 +186,11 @@ fn destination(path: &Path) -> Result<Destination> {
     let before = match fs::metadata(path) {
         Ok(found) if found.is_dir() => return invalid("is a directory"),
         Ok(found) if !found.is_file() => return Ok(Destination::Through),
-        Ok(found) => Some(found),
+        Ok(found) => Some(Before {
+            uid: Uid::from_raw(found.uid()),
+            gid: Gid::from_raw(found.gid()),
+            mode: found.mode() & 0o777,
+        }),
         Err(err) if err.kind() == io::ErrorKind::NotFound => None,
         Err(err) => return doing(Err(err), "open", path),
     };

@@ -64,7 +64,8 @@ impl Entry {
         Ok(raw.into_iter().map(Entry::new).collect())
     }
 
-    fn new(raw: Box<RawValue>) -> Self {
+    /// An entry as it stands in a file.
+    pub(crate) fn new(raw: Box<RawValue>) -> Self {
         #[derive(Deserialize)]
         struct Named {
             #[serde(default)]

@@ -3,60 +3,112 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::offer::subject;
 use super::plan::children;
-use super::{MAX_DEPTH, Named, Request, Source, read_document};
-use crate::digest::Digest;
+use super::{Listed, MAX_DEPTH, Request, Source};
+use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
-use crate::spec::{Descriptor, MediaClass, json};
+use crate::progress::Monitor;
+use crate::spec::{Descriptor, MediaClass, RefName};
 use crate::store::referrers_tag;
 
-/// The images that were asked for, and all that the source lists about them and what they consist of: manifests and indexes
-/// with a subject that have no name, and what has the names of the conventions for referrers. Those of the blobs of a source
-/// that it does not list are not found.
+/// What stands behind the digest in names of what is about an image: nothing for an index of it all, the rest is cosign's.
+const SUFFIXES: [&str; 4] = ["", ".sig", ".att", ".sbom"];
+
+/// Whether this is the name of an index of what is about an image, or one of cosign's. Spec: distribution-spec, referrers tag
+/// schema.
+pub(super) fn is_referrers_tag(name: &RefName) -> bool {
+    let Some((algorithm, rest)) = name.as_str().split_once('-') else {
+        return false;
+    };
+    let Some(algorithm) = Algorithm::from_name(algorithm) else {
+        return false;
+    };
+    let length = (2 * algorithm.len()).min(64);
+    let Some((hex, suffix)) = rest.split_at_checked(length) else {
+        return false;
+    };
+    hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) && SUFFIXES.contains(&suffix)
+}
+
+/// All that the source lists about `images` and what they consist of, also about what is about them: manifests and indexes
+/// with a subject that have no name, and what has the names of the conventions, beside `known` of which that is so. Those
+/// of the blobs of a source that it does not list are not found.
+///
+/// An image for which `is_changed` says that it will not be there by this digest takes nothing along: it would be about
+/// nothing.
 ///
 /// # Errors
-/// Those of the source.
-pub fn with_referrers(source: &dyn Source, requests: Vec<Request>) -> Result<Vec<Request>> {
-    let images = source.images()?;
-    let mut about: HashMap<Digest, Vec<&Descriptor>> = HashMap::new();
-    for Named { name, descriptor } in &images {
+/// Those of the source, and of `is_changed`.
+pub fn referrers(
+    source: &dyn Source,
+    images: &[Request],
+    known: Vec<Request>,
+    is_changed: &mut dyn FnMut(&Descriptor) -> Result<bool>,
+    monitor: &dyn Monitor,
+) -> Result<Vec<Request>> {
+    let listed = source.list()?;
+    let mut about: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
+    let mut named: HashMap<&str, &Listed> = HashMap::new();
+    for entry in listed.iter() {
         // What has a name of its own travels when it is asked for.
-        if name.is_none()
-            && let Some(subject) = subject(source, descriptor)
+        if let Some(name) = entry.name() {
+            named.insert(name, entry);
+        } else if let Some(Ok(descriptor)) = entry.own()
+            && let Some(subject) = subject(source, &descriptor)
         {
             about.entry(subject).or_default().push(descriptor);
         }
     }
-    let named: HashMap<&str, &Named> = images
-        .iter()
-        .filter_map(|image| Some((image.name.as_deref()?, image)))
-        .collect();
     let mut met: HashSet<Digest> = HashSet::new();
-    let mut out = requests;
+    let mut names: HashSet<RefName> = images
+        .iter()
+        .chain(&known)
+        .filter_map(|r| r.name.clone())
+        .collect();
+    let mut out = known;
+    let mut left_out: HashSet<RefName> = HashSet::new();
+    let mut bare = 0;
     let mut at = 0;
-    while let Some(request) = out.get(at) {
+    while let Some(request) = images.iter().chain(&out).nth(at) {
         let mut documents = Vec::new();
         below(source, &request.descriptor, &mut met, &mut documents, 0);
-        for digest in documents {
-            for descriptor in about.get(&digest).into_iter().flatten() {
-                out.push(Request {
+        for document in documents {
+            let digest = document.digest;
+            let mut found: Vec<Request> = Vec::new();
+            for descriptor in about.remove(&digest).into_iter().flatten() {
+                found.push(Request {
                     name: None,
-                    descriptor: (*descriptor).clone(),
+                    descriptor,
                 });
             }
-            for suffix in ["", ".sig", ".att", ".sbom"] {
+            let mut tags = Vec::new();
+            for suffix in SUFFIXES {
                 let tag = referrers_tag(&digest, suffix)?;
-                if let Some(image) = named.get(tag.as_str())
-                    && out.iter().all(|request| request.name.as_ref() != Some(&tag))
+                if let Some(entry) = named.get(tag.as_str())
+                    && let Some(Ok(descriptor)) = entry.own()
                 {
-                    out.push(Request {
-                        name: Some(tag),
-                        descriptor: image.descriptor.clone(),
-                    });
+                    tags.push(tag.clone());
+                    if names.insert(tag.clone()) {
+                        let name = Some(tag);
+                        found.push(Request { name, descriptor });
+                    }
                 }
+            }
+            if (found.is_empty() && tags.is_empty()) || !is_changed(&document)? {
+                out.extend(found);
+            } else {
+                bare += 1;
+                left_out.extend(tags);
             }
         }
         at += 1;
+    }
+    out.retain(|request| request.name.as_ref().is_none_or(|name| !left_out.contains(name)));
+    if bare > 0 {
+        monitor.warn(format_args!(
+            "left out what is attached to {bare} images that are converted: it is about others"
+        ));
     }
     Ok(out)
 }
@@ -67,7 +119,7 @@ fn below(
     source: &dyn Source,
     descriptor: &Descriptor,
     met: &mut HashSet<Digest>,
-    out: &mut Vec<Digest>,
+    out: &mut Vec<Descriptor>,
     depth: usize,
 ) {
     let class = descriptor.media_type.class();
@@ -77,7 +129,7 @@ fn below(
     if !met.insert(descriptor.digest) {
         return;
     }
-    out.push(descriptor.digest);
+    out.push(descriptor.clone());
     if class == MediaClass::Index {
         for child in children(source, descriptor).unwrap_or_default() {
             below(source, &child, met, out, depth + 1);
@@ -85,18 +137,25 @@ fn below(
     }
 }
 
-fn subject(source: &dyn Source, descriptor: &Descriptor) -> Option<Digest> {
-    #[derive(serde::Deserialize)]
-    struct Document {
-        subject: Option<Descriptor>,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_what_is_about_an_image_are_told_from_others() {
+        let hex = "0123456789abcdef".repeat(4);
+        for (name, want) in [
+            (format!("sha256-{hex}"), true),
+            (format!("sha512-{hex}.sig"), true),
+            (format!("blake3-{hex}.sbom"), true),
+            (format!("sha256-{hex}.other"), false),
+            (format!("sha256-{hex}0"), false),
+            (format!("md5-{hex}"), false),
+            (format!("sha256-{}", &hex[1..]), false),
+            (format!("sha256-{}", hex.to_uppercase()), false),
+            ("v1".to_owned(), false),
+        ] {
+            assert_eq!(is_referrers_tag(&name.parse().expect("name")), want, "{name}");
+        }
     }
-    if !matches!(
-        descriptor.media_type.class(),
-        MediaClass::Manifest | MediaClass::Index
-    ) {
-        return None;
-    }
-    let bytes = read_document(source, descriptor).ok()?;
-    let document: Document = json::parse(&bytes).ok()?;
-    Some(document.subject?.digest)
 }

@@ -5,10 +5,14 @@
 //! included, and never on the disk.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use crate::digest::Algorithm;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -20,14 +24,39 @@ use crate::spec::Compression;
 /// Links that are followed on the way to one file.
 const MAX_LINKS: usize = 8;
 
-/// What an entry costs beside its name, in bytes.
-const COST: u64 = 64;
+/// What an entry of the archive costs in memory beside its name and target, in bytes.
+const COST: u64 = 192;
+
+/// What an image that an archive lists costs in memory, until it is copied, beside what it says of itself, in bytes.
+pub(super) const ENTRY_COST: u64 = 1024;
 
 /// A tar archive and where its files are.
 #[derive(Debug)]
 pub struct Archive {
     file: Arc<File>,
     places: HashMap<TreePath, Place>,
+    kept: Kept,
+}
+
+/// How much memory is held because an archive says so, in bytes: it is the archive that says how much it names.
+#[derive(Debug)]
+pub(super) struct Kept {
+    bytes: AtomicU64,
+    limit: u64,
+}
+
+impl Kept {
+    /// Adds bytes that are about to be held.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] if that is too much.
+    pub(super) fn add(&self, bytes: u64) -> Result<()> {
+        let all = self
+            .bytes
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes);
+        Limits::check("directories", "table of contents of an archive", all, self.limit)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -64,6 +93,31 @@ pub(super) fn compression(magic: &[u8]) -> Result<Compression> {
     } else {
         Compression::None
     })
+}
+
+/// The count of a JSON array's elements, which take no memory.
+pub(super) struct Count(pub u64);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        struct Elements;
+        impl<'de> Visitor<'de> for Elements {
+            type Value = Count;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Count, A::Error> {
+                let mut count = 0;
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(Count(count))
+            }
+        }
+        d.deserialize_seq(Elements)
+    }
 }
 
 impl Archive {
@@ -116,17 +170,14 @@ impl Archive {
         let end = file.metadata()?.len();
         let mut reader = LayerReader::new(BufReader::with_capacity(64 * 1024, &file), limits.clone());
         let mut places = HashMap::new();
-        let (mut count, mut bytes) = (0, 0);
+        let kept = Kept {
+            bytes: AtomicU64::new(0),
+            limit: limits.directory_bytes,
+        };
+        let mut count = 0;
         while let Some(entry) = reader.next_entry()? {
             count += 1;
-            bytes += entry.path.as_bytes().len() as u64 + COST;
             Limits::check("entries", "archive", count, limits.entries)?;
-            Limits::check(
-                "directories",
-                "names of an archive",
-                bytes,
-                limits.directory_bytes,
-            )?;
             let place = match &entry.body {
                 EntryBody::Node(node) => match &node.kind {
                     NodeKind::File { .. } => match reader.place() {
@@ -145,6 +196,11 @@ impl Archive {
             };
             reader.seek_rest()?;
             if let Some(place) = place {
+                let target = match &place {
+                    Place::Link(Some(target)) => target.as_bytes().len() as u64,
+                    _ => 0,
+                };
+                kept.add(COST + entry.path.as_bytes().len() as u64 + target)?;
                 places
                     .entry(entry.path)
                     .and_modify(|known| {
@@ -165,7 +221,13 @@ impl Archive {
         Ok(Self {
             file: Arc::new(file),
             places,
+            kept,
         })
+    }
+
+    /// What is held because of this archive.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Whether there is something at `path`.
@@ -233,13 +295,41 @@ fn inside(path: &TreePath, target: &[u8]) -> Option<TreePath> {
     if target.starts_with(b"/") {
         return None;
     }
-    let mut at = path.parent()?;
+    let mut parts: Vec<&[u8]> = path.components().collect();
+    parts.pop()?;
     for part in target.split(|&c| c == b'/') {
-        at = match part {
-            b"" | b"." => at,
-            b".." => at.parent()?,
-            name => at.join(name).ok()?,
-        };
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                parts.pop()?;
+            }
+            name => parts.push(name),
+        }
     }
-    Some(at)
+    TreePath::clean(&parts.join(&b'/')).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_to_a_path_of_the_archive_or_nowhere() {
+        let path = |text: &str| TreePath::clean(text.as_bytes()).expect("path");
+        for (at, target, want) in [
+            ("a/b/c", "d", Some("a/b/d")),
+            ("a/b/c", "./../d//e/.", Some("a/d/e")),
+            ("a/b/c", "../..", Some("")),
+            ("a/b/c", "../../..", None),
+            ("a/b/c", "../../../a", None),
+            ("a", "", Some("")),
+            ("a", "/a", None),
+        ] {
+            assert_eq!(
+                inside(&path(at), target.as_bytes()),
+                want.map(path),
+                "{at} {target}"
+            );
+        }
+    }
 }

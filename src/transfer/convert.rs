@@ -1,25 +1,67 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Docker's documents to OCI's on their way.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
-use super::{MAX_DEPTH, Named, Request, Source, read_document};
+use super::{Listed, MAX_DEPTH, Request, Source, read_document};
 use crate::digest::{Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, json};
+use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, MediaType, json};
+
+/// The media types of documents that may be written anew.
+const KINDS: [&str; 4] = [
+    MediaType::INDEX,
+    MediaType::MANIFEST,
+    MediaType::DOCKER_LIST,
+    MediaType::DOCKER_MANIFEST,
+];
 
 /// A source whose images are OCI's: manifests and lists of Docker's media types are written anew, configs and layers are
 /// the same blobs by another name.
 pub struct ToOci<'a> {
     source: &'a dyn Source,
-    documents: HashMap<Digest, Vec<u8>>,
+    /// Digest and size of what each document becomes.
+    known: HashMap<Key, (Digest, u64)>,
+    /// What each new document is made of, whenever it is read: all of them might have no room in memory.
+    made: HashMap<Digest, Document>,
+}
+
+/// A document, and which of [`KINDS`] it is read as.
+type Key = (Digest, &'static str);
+
+/// A document of the source.
+#[derive(Clone)]
+struct Document {
+    key: Key,
+    size: u64,
+    data: Option<Box<str>>,
+}
+
+impl Document {
+    /// `None` for what is not written anew whatever it is.
+    fn of(descriptor: &Descriptor) -> Option<Self> {
+        let kind = KINDS.into_iter().find(|kind| descriptor.media_type == *kind)?;
+        Some(Self {
+            key: (descriptor.digest, kind),
+            size: descriptor.size,
+            data: descriptor.data.as_deref().map(Box::from),
+        })
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        Descriptor {
+            data: self.data.as_deref().map(str::to_owned),
+            ..Descriptor::new(self.key.1, self.key.0, self.size)
+        }
+    }
 }
 
 impl std::fmt::Debug for ToOci<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ToOci({} documents)", self.documents.len())
+        write!(f, "ToOci({} documents)", self.made.len())
     }
 }
 
@@ -28,7 +70,8 @@ impl<'a> ToOci<'a> {
     pub fn new(source: &'a dyn Source) -> Self {
         Self {
             source,
-            documents: HashMap::new(),
+            known: HashMap::new(),
+            made: HashMap::new(),
         }
     }
 
@@ -37,86 +80,139 @@ impl<'a> ToOci<'a> {
     /// # Errors
     /// Those of reading its documents.
     pub fn convert(&mut self, request: Request) -> Result<Request> {
-        let descriptor = self.descriptor(&request.descriptor, 0)?;
+        self.learn(&request.descriptor)?;
         Ok(Request {
-            descriptor,
+            descriptor: self.renamed(&request.descriptor),
             ..request
         })
     }
 
-    fn descriptor(&mut self, old: &Descriptor, depth: usize) -> Result<Descriptor> {
-        let class = old.media_type.class();
-        if depth > MAX_DEPTH {
-            let text = format!(
-                "image index {} is nested deeper than {MAX_DEPTH} levels",
-                old.digest
-            );
-            return Err(Error::new(ErrorKind::Limit, text));
+    /// Whether an image or index becomes another.
+    ///
+    /// # Errors
+    /// As [`ToOci::convert`].
+    pub fn changes(&mut self, descriptor: &Descriptor) -> Result<bool> {
+        self.learn(descriptor)?;
+        Ok(self.renamed(descriptor).digest != descriptor.digest)
+    }
+
+    /// Finds out what `root` and the documents below it become: each is looked at once, however many ways lead there.
+    fn learn(&mut self, root: &Descriptor) -> Result<()> {
+        let is_news = |this: &Self, found: &Document| !this.known.contains_key(&found.key);
+        let mut levels: Vec<Vec<Document>> = Vec::new();
+        let mut level: Vec<Document> = Document::of(root)
+            .into_iter()
+            .filter(|d| is_news(self, d))
+            .collect();
+        while !level.is_empty() {
+            if levels.len() > MAX_DEPTH {
+                let text = format!(
+                    "image index {} is nested deeper than {MAX_DEPTH} levels",
+                    root.digest
+                );
+                return Err(Error::new(ErrorKind::Limit, text));
+            }
+            let mut below: HashMap<Key, Document> = HashMap::new();
+            for document in level.iter().filter(|d| is_index(d)) {
+                let index = self.index(document)?;
+                let found = index.manifests.iter().filter_map(Document::of);
+                below.extend(found.filter(|d| is_news(self, d)).map(|d| (d.key, d)));
+            }
+            levels.push(level);
+            level = below.into_values().collect();
         }
-        let bytes = match class {
-            MediaClass::Index => {
-                let mut index: ImageIndex = json::parse(&read_document(self.source, old)?)
-                    .context(|| format!("read image index {}", old.digest))?;
-                let before = index.clone();
-                index.media_type = index.media_type.to_oci();
-                for entry in &mut index.manifests {
-                    *entry = self.descriptor(entry, depth + 1)?;
-                }
-                (index != before).then(|| json::to_bytes(&index)).transpose()?
+        // What is below comes first.
+        for document in levels.into_iter().rev().flatten() {
+            if let Some(bytes) = self.rewritten(&document)? {
+                let new = (Digest::of(document.key.0.algorithm(), &bytes), bytes.len() as u64);
+                self.known.insert(document.key, new);
+                self.made.insert(new.0, document);
+            } else {
+                self.known.insert(document.key, (document.key.0, document.size));
             }
-            MediaClass::Manifest => {
-                let mut manifest: Manifest = json::parse(&read_document(self.source, old)?)
-                    .context(|| format!("read manifest {}", old.digest))?;
-                let before = manifest.clone();
-                manifest.media_type = manifest.media_type.to_oci();
-                for part in std::iter::once(&mut manifest.config).chain(&mut manifest.layers) {
-                    part.media_type = part.media_type.to_oci();
-                }
-                (manifest != before)
-                    .then(|| json::to_bytes(&manifest))
-                    .transpose()?
+        }
+        Ok(())
+    }
+
+    /// The document as it is to be; `None` if it is so already. All that it names are known.
+    fn rewritten(&self, document: &Document) -> Result<Option<Vec<u8>>> {
+        if is_index(document) {
+            let mut index = self.index(document)?;
+            let before = index.clone();
+            index.media_type = index.media_type.to_oci();
+            for entry in &mut index.manifests {
+                *entry = self.renamed(entry);
             }
-            _ => None,
-        };
+            return (index != before).then(|| json::to_bytes(&index)).transpose();
+        }
+        let context = || format!("read manifest {}", document.key.0);
+        let bytes = read_document(self.source, &document.descriptor())?;
+        let mut manifest: Manifest = json::parse(&bytes).context(context)?;
+        manifest.check().context(context)?;
+        let before = manifest.clone();
+        manifest.media_type = manifest.media_type.to_oci();
+        for part in std::iter::once(&mut manifest.config).chain(&mut manifest.layers) {
+            part.media_type = part.media_type.to_oci();
+        }
+        (manifest != before)
+            .then(|| json::to_bytes(&manifest))
+            .transpose()
+    }
+
+    fn index(&self, document: &Document) -> Result<ImageIndex> {
+        let context = || format!("read image index {}", document.key.0);
+        let bytes = read_document(self.source, &document.descriptor())?;
+        let index: ImageIndex = json::parse(&bytes).context(context)?;
+        index.check().context(context)?;
+        Ok(index)
+    }
+
+    /// A descriptor of what is known, as it is to be.
+    fn renamed(&self, old: &Descriptor) -> Descriptor {
         let mut new = Descriptor {
             media_type: old.media_type.to_oci(),
             ..old.clone()
         };
-        if let Some(bytes) = bytes {
-            new.digest = Digest::of(old.digest.algorithm(), &bytes);
-            new.size = bytes.len() as u64;
-            new.data = None;
-            self.documents.insert(new.digest, bytes);
+        let known = Document::of(old).and_then(|document| self.known.get(&document.key));
+        if let Some((digest, size)) = known
+            && *digest != old.digest
+        {
+            (new.digest, new.size, new.data) = (*digest, *size, None);
         }
-        Ok(new)
+        new
     }
 }
 
+fn is_index(document: &Document) -> bool {
+    MediaType::from(document.key.1).class() == MediaClass::Index
+}
+
 impl Source for ToOci<'_> {
-    fn images(&self) -> Result<Vec<Named>> {
-        self.source.images()
+    fn list(&self) -> Result<Cow<'_, [Listed]>> {
+        self.source.list()
+    }
+
+    fn descriptor(&self, listed: &Listed) -> Result<Descriptor> {
+        self.source.descriptor(listed)
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
-        match self.documents.get(&descriptor.digest) {
+        let (digest, size) = (descriptor.digest, descriptor.size);
+        match self.made.get(&digest).map(|document| self.rewritten(document)) {
             Some(bytes) => {
-                let bytes = Cursor::new(bytes.clone());
-                Ok(Box::new(VerifyReader::new(
-                    bytes,
-                    descriptor.digest,
-                    descriptor.size,
-                )))
+                let bytes = Cursor::new(bytes?.unwrap_or_default());
+                Ok(Box::new(VerifyReader::new(bytes, digest, size)))
             }
             None => self.source.open(descriptor),
         }
     }
 
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        Ok(self.documents.contains_key(&descriptor.digest) || self.source.has(descriptor)?)
+        Ok(self.made.contains_key(&descriptor.digest) || self.source.has(descriptor)?)
     }
 
     fn local(&self, descriptor: &Descriptor) -> Option<PathBuf> {
-        let own = self.documents.contains_key(&descriptor.digest);
+        let own = self.made.contains_key(&descriptor.digest);
         self.source.local(descriptor).filter(|_| !own)
     }
 }

@@ -9,11 +9,14 @@ mod about;
 mod archive;
 mod convert;
 mod docker_archive;
+mod docker_name;
+mod docker_writer;
 mod oci_archive;
 mod oci_dir;
+mod offer;
 mod plan;
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,15 +24,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-pub use about::with_referrers;
+pub use about::referrers;
 pub use archive::Archive;
 pub use convert::ToOci;
-pub use docker_archive::{DockerArchive, write_docker_archive};
+pub use docker_archive::DockerArchive;
+pub use docker_name::DockerName;
+pub use docker_writer::{DockerImage, write_docker_archive};
 pub use oci_archive::{OciArchive, OciArchiveSink};
 pub use oci_dir::StoreSink;
+pub use offer::{Listed, Offer};
 use plan::{Blob, Plan};
 
-use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::{Target, pick, resolve_one, resolve_root};
 use crate::progress::{Counted, Counter, Monitor, Task};
@@ -39,19 +44,24 @@ use crate::store::{MAX_DOCUMENT, Store};
 /// Indexes nested deeper than this are refused.
 const MAX_DEPTH: usize = 32;
 
-/// What a source has an entry for.
-#[derive(Clone, Debug)]
-pub struct Named {
-    /// Its name there, which need not be one that a layout may have.
-    pub name: Option<String>,
-    /// What it is.
-    pub descriptor: Descriptor,
-}
-
 /// Where images come from.
 pub trait Source: Sync {
-    /// All that has an entry, in order.
-    fn images(&self) -> Result<Vec<Named>>;
+    /// All entries, in order.
+    fn list(&self) -> Result<Cow<'_, [Listed]>>;
+
+    /// What an entry of [`Source::list`] is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if that cannot be told, which does not concern the others.
+    fn descriptor(&self, listed: &Listed) -> Result<Descriptor> {
+        let none = || {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("entry {} is of another source", listed.number),
+            )
+        };
+        listed.own().ok_or_else(none)?
+    }
 
     /// Opens a blob. Its last read fails if it is not what the descriptor says.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>>;
@@ -81,6 +91,11 @@ pub trait Sink: Sync {
     /// Names a descriptor, once all is there, or lists it without a name.
     fn tag(&self, name: Option<&RefName>, descriptor: &Descriptor) -> Result<()>;
 
+    /// As [`Sink::tag`], for what was not asked for by this name: what the sink has by it stays, or comes together with it.
+    fn tag_along(&self, name: &RefName, descriptor: &Descriptor) -> Result<()> {
+        self.tag(Some(name), descriptor)
+    }
+
     /// Whether blobs are to come one after the other, in the same order each time.
     fn in_order(&self) -> bool {
         false
@@ -97,18 +112,23 @@ pub struct Request {
 }
 
 impl Request {
-    /// What `target` stands for in `store`, to be called `name`: an index with all its images, or its image for
+    /// What `target` stands for in `store`, to be called `name` if at all: an index with all its images, or its image for
     /// `platform` alone.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
-    pub fn find(store: &Store, target: &Target, platform: Option<&Platform>, name: RefName) -> Result<Self> {
+    pub fn find(
+        store: &Store,
+        target: &Target,
+        platform: Option<&Platform>,
+        name: impl Into<Option<RefName>>,
+    ) -> Result<Self> {
         let descriptor = match platform {
             Some(_) => last(resolve_one(store, target, platform)?)?,
             None => resolve_root(store, target)?,
         };
         Ok(Self {
-            name: Some(name),
+            name: name.into(),
             descriptor,
         })
     }
@@ -130,48 +150,6 @@ impl Request {
     fn label(&self) -> String {
         let name = self.name.as_ref().map(|name| name.as_str().to_owned());
         name.unwrap_or_else(|| self.descriptor.digest.to_string())
-    }
-
-    /// All tagged images of `source`, by their own names, of indexes the image for `platform` alone if there is one. Names
-    /// that no tag may have, and names that stand for several images, are left out with a warning.
-    ///
-    /// # Errors
-    /// Those of the source; [`ErrorKind::NotFound`] if there is no image for the platform.
-    pub fn all(source: &dyn Source, platform: Option<&Platform>, monitor: &dyn Monitor) -> Result<Vec<Self>> {
-        let mut out: Vec<Self> = Vec::new();
-        let mut first: HashMap<RefName, Digest> = HashMap::new();
-        let mut ambiguous = HashSet::new();
-        for Named { name, descriptor } in source.images()? {
-            let Some(name) = name else { continue };
-            let name: RefName = match name.parse() {
-                Ok(name) => name,
-                Err(err) => {
-                    monitor.warn(format_args!("left out: {err}"));
-                    continue;
-                }
-            };
-            match first.get(&name) {
-                None => {
-                    first.insert(name.clone(), descriptor.digest);
-                    let name = Some(name);
-                    out.push(Self { name, descriptor });
-                }
-                Some(digest) if *digest == descriptor.digest => {}
-                Some(_) => {
-                    if ambiguous.insert(name.clone()) {
-                        monitor.warn(format_args!("left out: tag is ambiguous: {name}"));
-                    }
-                }
-            }
-        }
-        out.retain(|request| request.name.as_ref().is_none_or(|name| !ambiguous.contains(name)));
-        if platform.is_some() {
-            let picked = out
-                .into_iter()
-                .map(|request| request.for_platform(source, platform));
-            return picked.collect();
-        }
-        Ok(out)
     }
 }
 
@@ -212,7 +190,8 @@ pub struct CopyReport {
     pub bytes: u64,
 }
 
-/// Copies images with all they need, in parallel over blobs, and names them at the end.
+/// Copies images with all they need, in parallel over blobs, and names them at the end. What comes `along` with those that were
+/// asked for gives way to what the sink has by its name.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] if the source lacks a blob, [`ErrorKind::Corrupt`] if one is damaged; no name is set then.
@@ -220,11 +199,18 @@ pub fn copy(
     source: &dyn Source,
     sink: &dyn Sink,
     what: &[Request],
+    along: &[Request],
     monitor: &dyn Monitor,
 ) -> Result<CopyReport> {
-    let report = fetch(source, sink, what, monitor)?;
+    let report = transport(source, sink, what.iter().chain(along), monitor)?;
     for request in what {
         sink.tag(request.name.as_ref(), &request.descriptor)?;
+    }
+    for Request { name, descriptor } in along {
+        match name {
+            Some(name) => sink.tag_along(name, descriptor)?,
+            None => sink.tag(None, descriptor)?,
+        }
     }
     Ok(report)
 }
@@ -237,6 +223,15 @@ pub fn fetch(
     source: &dyn Source,
     sink: &dyn Sink,
     what: &[Request],
+    monitor: &dyn Monitor,
+) -> Result<CopyReport> {
+    transport(source, sink, what, monitor)
+}
+
+fn transport<'a>(
+    source: &dyn Source,
+    sink: &dyn Sink,
+    what: impl IntoIterator<Item = &'a Request>,
     monitor: &dyn Monitor,
 ) -> Result<CopyReport> {
     let plan = Plan::new(source, sink, what)?;

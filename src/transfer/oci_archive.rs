@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An OCI layout in a tar archive, as source and as sink. Spec: image-layout.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::archive::Archive;
-use super::{Named, Sink, Source};
+use super::archive::{Archive, Count, ENTRY_COST};
+use super::{Listed, Sink, Source};
 use crate::digest::{Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::LayerWriter;
-use crate::layout::IndexJson;
+use crate::layout::{Entry, IndexJson};
 use crate::node::{Node, NodeKind, TreePath};
 use crate::spec::{Descriptor, RefName, json};
 
 /// `index.json` and `oci-layout` larger than this are refused, in bytes.
-const MAX_INDEX: u64 = 64 << 20;
+const MAX_INDEX: u64 = 32 << 20;
 const MAX_VERSION: u64 = 64 << 10;
 
 const LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}\n";
@@ -27,7 +29,14 @@ const EMPTY_INDEX: &[u8] = b"{\"schemaVersion\":2,\"manifests\":[]}";
 #[derive(Debug)]
 pub struct OciArchive {
     archive: Archive,
-    images: Vec<Named>,
+    listed: Vec<Listed>,
+}
+
+/// `index.json`, whatever its entries are.
+#[derive(Deserialize)]
+struct Index<T> {
+    #[serde(default = "Option::default")]
+    manifests: Option<T>,
 }
 
 fn path(text: &str) -> Result<TreePath> {
@@ -61,23 +70,23 @@ impl OciArchive {
             return Err(Error::new(ErrorKind::Unsupported, text)).context(invalid);
         }
         let index = archive.read(&path("index.json")?, MAX_INDEX).context(invalid)?;
-        let index = IndexJson::parse(&index)
-            .context(|| "index.json")
-            .context(invalid)?;
-        let named = |entry: &crate::layout::Entry| {
-            Ok(Named {
-                name: entry.ref_name.clone(),
-                descriptor: entry.descriptor()?,
-            })
-        };
-        let images = index.entries().iter().map(named).collect::<Result<_>>()?;
-        Ok(Self { archive, images })
+        let parse = || "index.json";
+        // The entries are counted before any takes memory.
+        let count: Index<Count> = json::parse(&index).context(parse).context(invalid)?;
+        let count = count.manifests.map_or(0, |count| count.0);
+        archive.kept().add(index.len() as u64 + count * ENTRY_COST)?;
+        let entries: Index<Vec<Box<RawValue>>> = json::parse(&index).context(parse).context(invalid)?;
+        let entries = entries.manifests.unwrap_or_default().into_iter().enumerate();
+        let listed = entries
+            .map(|(at, raw)| Listed::entry(at, Entry::new(raw)))
+            .collect();
+        Ok(Self { archive, listed })
     }
 }
 
 impl Source for OciArchive {
-    fn images(&self) -> Result<Vec<Named>> {
-        Ok(self.images.clone())
+    fn list(&self) -> Result<Cow<'_, [Listed]>> {
+        Ok(Cow::Borrowed(&self.listed))
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An OCI layout directory as source and as sink.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Named, Sink, Source};
-use crate::error::Result;
-use crate::spec::{Descriptor, RefName};
-use crate::store::{RefEntry, Store, Txn};
+use super::{Listed, Sink, Source};
+use crate::digest::Digest;
+use crate::error::{Result, ResultExt};
+use crate::image::until_settled;
+use crate::progress::Monitor;
+use crate::spec::{Descriptor, ImageIndex, MediaClass, RefName, json};
+use crate::store::{Store, Txn};
 
 impl Source for Store {
-    fn images(&self) -> Result<Vec<Named>> {
-        let named = |entry: RefEntry| {
-            Ok(Named {
-                name: entry.name,
-                descriptor: entry.descriptor?,
-            })
-        };
-        self.refs()?.into_iter().map(named).collect()
+    fn list(&self) -> Result<Cow<'_, [Listed]>> {
+        let index = self.layout().read_index()?;
+        let entries = index.entries().iter().cloned().enumerate();
+        Ok(entries.map(|(at, entry)| Listed::entry(at, entry)).collect())
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
@@ -39,26 +40,65 @@ impl Source for Store {
 
 /// Writes into a store, in one transaction.
 #[derive(Debug)]
-pub struct StoreSink<'a>(Mutex<Txn<'a>>);
+pub struct StoreSink<'a> {
+    txn: Mutex<Txn<'a>>,
+    names: Mutex<Names>,
+}
+
+/// What is to be named.
+#[derive(Debug, Default)]
+struct Names {
+    tags: Vec<(Option<RefName>, Descriptor)>,
+    along: Vec<(RefName, Descriptor)>,
+}
 
 impl<'a> StoreSink<'a> {
     /// Begins a transaction on `store`.
     pub fn new(store: &'a Store, verb: &str) -> Result<Self> {
-        Ok(Self(Mutex::new(store.begin(verb)?)))
+        Ok(Self {
+            txn: Mutex::new(store.begin(verb)?),
+            names: Mutex::default(),
+        })
     }
 
-    /// Makes the names that were set visible, all at once.
-    pub fn commit(self) -> Result<()> {
-        self.into_txn().commit()
+    /// Makes the names that were set visible, all at once. Of what came along an index joins the one of its name: what that
+    /// lists stays. Anything else gives way to what has its name already, with a warning.
+    pub fn commit(self, monitor: &dyn Monitor) -> Result<()> {
+        let names = self.names.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut txn = self.txn.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if names
+            .along
+            .iter()
+            .any(|(name, new)| is_joining(txn.store(), name, new))
+        {
+            // What is to be joined is read where it has been copied to.
+            txn.attempt()?;
+        }
+        until_settled(&mut txn, |txn| {
+            for (name, descriptor) in &names.tags {
+                match name {
+                    Some(name) => txn.set_ref(name, descriptor.clone()),
+                    None => txn.list(descriptor.clone()),
+                }
+            }
+            names
+                .along
+                .iter()
+                .try_for_each(|(name, descriptor)| join(txn, name, descriptor, monitor))
+        })
     }
 
-    /// The transaction, for what is to come after the copy.
+    /// The transaction, for what is to come after the blobs; no name was set.
     pub fn into_txn(self) -> Txn<'a> {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.txn.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with<T>(&self, run: impl FnOnce(&mut Txn<'a>) -> T) -> T {
-        run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        run(&mut self.txn.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -93,23 +133,76 @@ impl Sink for StoreSink<'_> {
     }
 
     fn tag(&self, name: Option<&RefName>, descriptor: &Descriptor) -> Result<()> {
-        self.with(|txn| match name {
-            Some(name) => txn.set_ref(name, descriptor.clone()),
-            None => txn.list(descriptor.clone()),
-        });
+        self.names().tags.push((name.cloned(), descriptor.clone()));
+        Ok(())
+    }
+
+    fn tag_along(&self, name: &RefName, descriptor: &Descriptor) -> Result<()> {
+        self.names().along.push((name.clone(), descriptor.clone()));
         Ok(())
     }
 }
 
+/// Whether an index that came along joins another one.
+fn is_joining(store: &Store, name: &RefName, new: &Descriptor) -> bool {
+    is_index(new)
+        && store
+            .lookup(name)
+            .is_ok_and(|there| !there.is_empty() && there.iter().all(|known| known.digest != new.digest))
+}
+
+fn is_index(what: &Descriptor) -> bool {
+    what.media_type.class() == MediaClass::Index
+}
+
+/// Points `name` at what came along, or lets that join what is there.
+fn join(txn: &mut Txn<'_>, name: &RefName, new: &Descriptor, monitor: &dyn Monitor) -> Result<()> {
+    let there = txn.store().lookup(name)?;
+    if there.iter().any(|known| known.digest == new.digest) {
+        return Ok(());
+    }
+    match there.as_slice() {
+        [] => txn.set_ref(name, new.clone()),
+        [known] if is_index(known) && is_index(new) => {
+            let read = |what: &Descriptor| -> Result<ImageIndex> {
+                let context = || format!("read image index {} of {name}", what.digest);
+                let index: ImageIndex = json::parse(&txn.store().read(what)?).context(context)?;
+                index.check().context(context)?;
+                Ok(index)
+            };
+            let mut index = read(known)?;
+            let listed: HashSet<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();
+            let mut news = read(new)?.manifests;
+            news.retain(|entry| !listed.contains(&entry.digest));
+            if !news.is_empty() {
+                index.manifests.extend(news);
+                let joined = txn.put(&json::to_bytes(&index)?, known.media_type.clone())?;
+                let joined = Descriptor {
+                    digest: joined.digest,
+                    size: joined.size,
+                    data: None,
+                    ..known.clone()
+                };
+                txn.set_ref(name, joined);
+            }
+        }
+        _ => monitor.warn(format_args!(
+            "left out what is attached as {name}: another one is there"
+        )),
+    }
+    txn.expect_ref(name, there.iter().map(|known| known.digest).collect());
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Request, copy};
+    use super::super::{Offer, Request, copy};
     use super::*;
-    use crate::digest::{Algorithm, Digest};
+    use crate::digest::Algorithm;
     use crate::error::ErrorKind;
     use crate::image::Target;
     use crate::progress::Silent;
-    use crate::spec::{Manifest, MediaType, json};
+    use crate::spec::{Manifest, MediaType};
     use crate::store::StoreOptions;
 
     fn store(dir: &tempfile::TempDir, name: &str) -> Store {
@@ -132,8 +225,8 @@ mod tests {
 
     fn import(from: &Store, into: &Store) -> Result<(u64, u64)> {
         let sink = StoreSink::new(into, "import")?;
-        let report = copy(from, &sink, &Request::all(from, None, &Silent)?, &Silent)?;
-        sink.commit()?;
+        let report = copy(from, &sink, &Offer::of(from, &Silent)?.named, &[], &Silent)?;
+        sink.commit(&Silent)?;
         Ok((report.copied, report.present))
     }
 
@@ -156,15 +249,15 @@ mod tests {
         image(&from, "a");
         let other = image(&from, "b");
         let name: RefName = "a".parse().expect("name");
-        let new = "new".parse().expect("name");
+        let new: RefName = "new".parse().expect("name");
         let request = Request::find(&from, &Target::Name(name), None, new).expect("find");
         let sink = StoreSink::new(&into, "import").expect("sink");
-        let report = copy(&from, &sink, &[request], &Silent).expect("copy");
+        let report = copy(&from, &sink, &[request], &[], &Silent).expect("copy");
         assert!(
             into.names().expect("names").is_empty(),
             "names come with the commit"
         );
-        sink.commit().expect("commit");
+        sink.commit(&Silent).expect("commit");
         assert_eq!((report.copied, report.present), (3, 0));
         assert_eq!(into.names().expect("names"), ["new"]);
         assert!(into.layout().blob_size(&other).expect("stat").is_none());
@@ -197,7 +290,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).expect("read");
         std::fs::write(&path, text.replace("\"b\"", "\"a\"")).expect("write");
         let monitor = crate::progress::Recorder::default();
-        let all = Request::all(&from, None, &monitor).expect("all");
+        let all = Offer::of(&from, &monitor).expect("offer").named;
         let names: Vec<&str> = all
             .iter()
             .filter_map(|r| Some(r.name.as_ref()?.as_str()))

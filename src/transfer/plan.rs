@@ -73,7 +73,11 @@ impl Plan {
     /// # Errors
     /// [`ErrorKind::NotFound`] if neither has something, [`ErrorKind::Corrupt`] if a document is damaged or two disagree,
     /// [`ErrorKind::Limit`] for indexes nested too deep.
-    pub(super) fn new(source: &dyn Source, sink: &dyn Sink, what: &[Request]) -> Result<Self> {
+    pub(super) fn new<'a>(
+        source: &dyn Source,
+        sink: &dyn Sink,
+        what: impl IntoIterator<Item = &'a Request>,
+    ) -> Result<Self> {
         let mut plan = Self {
             blobs: HashMap::new(),
             texts: Vec::new(),

@@ -321,7 +321,7 @@ fn what_cannot_be_copied_is_named() {
     let said = env
         .umoci(["export", "--layout", "empty", "oci-archive:x"])
         .fails();
-    assert_eq!(said, "there is no image to export");
+    assert_eq!(said, "there is no image in empty");
     let said = env
         .umoci(["import", "--layout", "empty", "oci-archive:cut.tar"])
         .fails();
@@ -336,4 +336,71 @@ fn what_cannot_be_copied_is_named() {
         .fails();
     env.sh("cmp good.tar before.tar; test $(ls | grep -c tmp) = 0");
     assert_eq!(env.umoci(["ls", "--layout", "empty"]).ok(), "");
+}
+
+#[test]
+fn names_in_a_docker_archive_are_those_that_docker_takes() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("for dir in img_ 'my image' Über MyApp; do cp -r img \"$dir\"; done");
+    let refused = |name: &str, to: &str, tag: &str| {
+        format!(
+            "{name:?} is no name that Docker takes: name it, as docker-archive:{to}:NAME[:TAG] with --tag {tag}"
+        )
+    };
+    for (layout, tag, to, want) in [
+        ("img", "latest", "x", Ok("img:latest")),
+        ("img", "foo/bar", "x", Ok("foo/bar:latest")),
+        ("img", "host:5000/foo", "x", Ok("host:5000/foo:latest")),
+        ("img", "Example.com/app:2", "x", Ok("Example.com/app:2")),
+        ("MyApp", "v1", "x", Ok("myapp:v1")),
+        ("img_", "foo:1", "x", Ok("foo:1")),
+        ("img_", "v1", "x:foo", Ok("foo:latest")),
+        ("my image", "1.0+b", "x:foo__bar:_1", Ok("foo__bar:_1")),
+        ("img", "1.0+b", "x", Err(refused("img:1.0+b", "x", "1.0+b"))),
+        ("img", "a@b", "x", Err(refused("img:a@b", "x", "a@b"))),
+        ("img", "a:b:c", "x", Err(refused("a:b:c", "x", "a:b:c"))),
+        (
+            "img",
+            "Foo/bar:1",
+            "x",
+            Err(refused("Foo/bar:1", "x", "Foo/bar:1")),
+        ),
+        ("my image", "v1", "x", Err(refused("my image:v1", "x", "v1"))),
+        ("img_", "v1", "x", Err(refused("img_:v1", "x", "v1"))),
+        ("Über", "v1", "x", Err(refused("Über:v1", "x", "v1"))),
+        (
+            "img",
+            "v1",
+            "x:Foo:1",
+            Err("invalid destination: \"Foo:1\" is no name that Docker takes".to_owned()),
+        ),
+    ] {
+        env.umoci(["tag", "--image", &format!("{layout}:latest"), tag])
+            .ok();
+        let to = format!("docker-archive:{to}");
+        let ran = env.umoci(["export", "--layout", layout, "--tag", tag, &to]);
+        match want {
+            Ok(want) => {
+                ran.ok();
+                let items: serde_json::Value =
+                    serde_json::from_str(&env.sh("tar -xOf x manifest.json; rm x")).expect("JSON");
+                assert_eq!(items[0]["RepoTags"], serde_json::json!([want]), "{layout} {tag}");
+            }
+            Err(want) => {
+                assert_eq!(ran.fails(), want, "{layout} {tag}");
+                assert!(!env.path("x").exists(), "{layout} {tag}");
+            }
+        }
+    }
+    // One name is one image.
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["config", "--image", "img", "--tag", "img:v1", "--author", "a"])
+        .ok();
+    env.umoci(["tag", "--image", "img", "v1"]).ok();
+    let said = env
+        .umoci(["export", "--layout", "img", "docker-archive:x"])
+        .fails();
+    assert_eq!(said, "both img:v1 and v1 would be img:v1: say which with --tag");
 }

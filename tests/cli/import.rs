@@ -1,34 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci import` and `umoci export`
 
-use serde_json::{Value, json};
-use umoci::digest::Digest;
+use serde_json::json;
 
-use crate::support::{Env, Image};
+use crate::support::Image;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-
-/// Writes a blob to `img`; returns its descriptor.
-fn put(env: &Env, media_type: &str, bytes: &[u8]) -> Value {
-    let digest = Digest::sha256(bytes);
-    env.write(&format!("img/blobs/sha256/{}", digest.encoded()), bytes);
-    json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()})
-}
-
-/// Appends an entry to the `index.json` of `layout`, by a name if it is to have one.
-fn list(env: &Env, layout: &str, mut entry: Value, name: Option<&str>) {
-    if let Some(name) = name {
-        entry["annotations"] = json!({"org.opencontainers.image.ref.name": name});
-    }
-    let file = format!("{layout}/index.json");
-    let mut index: Value = serde_json::from_str(&env.read(&file)).expect("JSON");
-    index["manifests"].as_array_mut().expect("entries").push(entry);
-    env.write(&file, index.to_string());
-}
-
-fn blobs(env: &Env, layout: &str) -> usize {
-    env.sh(&format!("ls {layout}/blobs/sha256")).lines().count()
-}
 
 #[test]
 fn images_travel_between_layouts() {
@@ -83,21 +60,21 @@ fn images_travel_between_layouts() {
 fn a_document_of_an_unknown_kind_travels_with_what_it_names() {
     let image = Image::new();
     let env = &image.env;
-    let blob = put(env, "text/plain", b"needed");
-    let below = put(env, "text/plain", b"needed further down");
+    let blob = env.put("img", "text/plain", b"needed");
+    let below = env.put("img", "text/plain", b"needed further down");
     let named = json!({"needs": {"deep": [{"digest": below["digest"], "size": 19}]}}).to_string();
-    let named = put(env, "application/x-thing", named.as_bytes());
+    let named = env.put("img", "application/x-thing", named.as_bytes());
     // What only looks like a descriptor of something stops nothing.
     let elsewhere = json!({"digest": format!("sha256:{}", "a".repeat(64)), "size": 1});
     let kind = "application/vnd.oci.artifact.manifest.v1+json";
     let artifact = json!({"mediaType": kind, "artifactType": "a/b", "blobs": [blob, named], "x": elsewhere});
-    let artifact = put(env, kind, artifact.to_string().as_bytes());
+    let artifact = env.put("img", kind, artifact.to_string().as_bytes());
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [artifact]});
-    let index = put(env, INDEX, index.to_string().as_bytes());
-    let loose = put(env, "application/x-thing", b"{ no JSON");
-    list(env, "img", artifact, Some("artifact"));
-    list(env, "img", index, Some("index"));
-    list(env, "img", loose, Some("loose"));
+    let index = env.put("img", INDEX, index.to_string().as_bytes());
+    let loose = env.put("img", "application/x-thing", b"{ no JSON");
+    env.list("img", artifact, Some("artifact"));
+    env.list("img", index, Some("index"));
+    env.list("img", loose, Some("loose"));
     for (tag, count) in [("artifact", 4), ("index", 5), ("loose", 1)] {
         env.umoci(["export", "--layout", "img", "--tag", tag, "oci-archive:a.tar"])
             .ok();
@@ -105,9 +82,9 @@ fn a_document_of_an_unknown_kind_travels_with_what_it_names() {
             env.umoci(["init", "--layout", "in"]).ok();
             env.umoci(["import", "--layout", "in", &format!("{from}:{tag}")])
                 .ok();
-            assert_eq!(blobs(env, "in"), count, "{tag} from {from}");
+            assert_eq!(env.blobs("in"), count, "{tag} from {from}");
             env.umoci(["gc", "--layout", "in"]).ok();
-            assert_eq!(blobs(env, "in"), count, "{tag} from {from}");
+            assert_eq!(env.blobs("in"), count, "{tag} from {from}");
             env.umoci(["fsck", "--layout", "in"]).ok();
             env.sh("rm -r in");
         }
@@ -157,7 +134,7 @@ fn a_layer_that_is_to_be_had_elsewhere_may_be_missing() {
             env.umoci(["fsck", "--layout", "in"]).ok();
             env.umoci(export).ok();
             env.umoci(["import", "--layout", "in", "oci-archive:a.tar"]).ok();
-            assert_eq!(blobs(env, "in"), 3);
+            assert_eq!(env.blobs("in"), 3);
         } else {
             for words in [import, export] {
                 let said = env.umoci(words).fails();

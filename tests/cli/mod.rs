@@ -2,6 +2,7 @@
 //! The command line: outputs, errors and exit codes, a file for each subcommand.
 
 mod add_layer;
+mod along;
 mod archive;
 mod attach;
 mod blob;
@@ -29,6 +30,7 @@ mod remove;
 mod repack;
 mod rootless;
 mod runtime_config;
+mod sources;
 mod squash;
 mod stat;
 mod tag;

@@ -3,6 +3,7 @@
 
 mod env;
 mod image;
+mod layout;
 mod tar;
 mod tree;
 

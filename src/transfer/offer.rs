@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a source lists, and which of it are images to copy.
+
+use std::collections::{HashMap, HashSet};
+
+use super::about::is_referrers_tag;
+use super::{Request, Source, read_document};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::layout::Entry;
+use crate::progress::Monitor;
+use crate::spec::{Descriptor, MediaClass, RefName, json};
+
+/// An entry of a source, which names an image or something else.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Which one it is, from 0: the place in `index.json`, or the image of a Docker archive, which may have several names.
+    pub number: usize,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Entry(Entry),
+    Image(Option<String>),
+}
+
+impl Listed {
+    /// An entry of `index.json`.
+    pub(super) fn entry(number: usize, entry: Entry) -> Self {
+        let what = What::Entry(entry);
+        Self { number, what }
+    }
+
+    /// An image of an archive that says what it is when it is asked.
+    pub(super) fn image(number: usize, name: Option<String>) -> Self {
+        let what = What::Image(name);
+        Self { number, what }
+    }
+
+    /// Its name there, which need not be one that a layout may have.
+    pub fn name(&self) -> Option<&str> {
+        match &self.what {
+            What::Entry(entry) => entry.ref_name.as_deref(),
+            What::Image(name) => name.as_deref(),
+        }
+    }
+
+    /// What an entry of `index.json` says that it is; `None` if the source is to be asked.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Corrupt`] if it is no descriptor.
+    pub(super) fn own(&self) -> Option<Result<Descriptor>> {
+        match &self.what {
+            What::Entry(entry) => Some(entry.descriptor()),
+            What::Image(_) => None,
+        }
+    }
+}
+
+/// The images that a source has to offer.
+#[derive(Debug, Default)]
+pub struct Offer {
+    /// Those with a name.
+    pub named: Vec<Request>,
+    /// Those without, and without a subject; none that has a name as well.
+    pub unnamed: Vec<Listed>,
+    /// What has the name of a convention for what is about an image.
+    pub about: Vec<Request>,
+}
+
+impl Offer {
+    /// Looks at all entries. One that is no descriptor, a name that no tag may have, and one that stands for several images
+    /// are left out with a warning.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn of(source: &dyn Source, monitor: &dyn Monitor) -> Result<Self> {
+        let mut out = Self::default();
+        let mut first: HashMap<RefName, Digest> = HashMap::new();
+        let mut ambiguous = HashSet::new();
+        let mut unnamed: Vec<(Listed, Option<Descriptor>)> = Vec::new();
+        for listed in source.list()?.iter() {
+            let Some(name) = listed.name() else {
+                match listed.own() {
+                    Some(Err(err)) => monitor.warn(format_args!("left out: {err}")),
+                    own => unnamed.push((listed.clone(), own.transpose()?)),
+                }
+                continue;
+            };
+            let name: RefName = match name.parse() {
+                Ok(name) => name,
+                Err(err) => {
+                    monitor.warn(format_args!("left out: {err}"));
+                    continue;
+                }
+            };
+            let descriptor = match listed.own() {
+                Some(Ok(own)) => own,
+                Some(Err(err)) => {
+                    monitor.warn(format_args!("left out: {err}"));
+                    continue;
+                }
+                None => source.descriptor(listed)?,
+            };
+            match first.get(&name) {
+                None => {
+                    first.insert(name.clone(), descriptor.digest);
+                    let into = if is_referrers_tag(&name) {
+                        &mut out.about
+                    } else {
+                        &mut out.named
+                    };
+                    let name = Some(name);
+                    into.push(Request { name, descriptor });
+                }
+                Some(digest) if *digest == descriptor.digest => {}
+                Some(_) => {
+                    if ambiguous.insert(name.clone()) {
+                        monitor.warn(format_args!("left out: tag is ambiguous: {name}"));
+                    }
+                }
+            }
+        }
+        for requests in [&mut out.named, &mut out.about] {
+            requests.retain(|request| request.name.as_ref().is_none_or(|name| !ambiguous.contains(name)));
+        }
+        let mut met: HashSet<Digest> = first.into_values().collect();
+        unnamed.retain(|(_, own)| {
+            own.as_ref()
+                .is_none_or(|own| met.insert(own.digest) && is_image(source, own))
+        });
+        out.unnamed = unnamed.into_iter().map(|(listed, _)| listed).collect();
+        Ok(out)
+    }
+}
+
+/// Whether this is an image or index, and about none.
+fn is_image(source: &dyn Source, descriptor: &Descriptor) -> bool {
+    matches!(
+        descriptor.media_type.class(),
+        MediaClass::Manifest | MediaClass::Index
+    ) && subject(source, descriptor).is_none()
+}
+
+/// What a manifest or index is about, if it can be read and says so.
+pub(super) fn subject(source: &dyn Source, descriptor: &Descriptor) -> Option<Digest> {
+    #[derive(serde::Deserialize)]
+    struct Document {
+        subject: Option<Descriptor>,
+    }
+    if !matches!(
+        descriptor.media_type.class(),
+        MediaClass::Manifest | MediaClass::Index
+    ) {
+        return None;
+    }
+    let bytes = read_document(source, descriptor).ok()?;
+    let document: Document = json::parse(&bytes).ok()?;
+    Some(document.subject?.digest)
+}
