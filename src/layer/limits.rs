@@ -13,7 +13,7 @@ pub struct Limits {
     /// `sparse`: bytes of the holes of all sparse files of one layer, which take time though no room.
     pub sparse_bytes: u64,
     /// `directories`: bytes of the paths and extended attributes of all directories and links of one layer, which are kept
-    /// until it ends.
+    /// until it ends; of an archive of images, of what is kept of its names, links, tags and manifests.
     pub directory_bytes: u64,
     /// `zstd-window`: base-2 logarithm of the largest zstd window in bytes; the memory that decoding takes.
     pub zstd_window_log: u32,

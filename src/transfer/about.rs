@@ -3,13 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::document::{Document, children};
 use super::offer::subject;
-use super::plan::children;
 use super::{Listed, MAX_DEPTH, Request, Source};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 use crate::progress::Monitor;
-use crate::spec::{Descriptor, MediaClass, RefName};
+use crate::spec::{Descriptor, RefName};
 use crate::store::referrers_tag;
 
 /// What stands behind the digest in names of what is about an image: nothing for an index of it all, the rest is cosign's.
@@ -71,11 +71,11 @@ pub fn referrers(
     let mut bare = 0;
     let mut at = 0;
     while let Some(request) = images.iter().chain(&out).nth(at) {
-        let mut documents = Vec::new();
-        below(source, &request.descriptor, &mut met, &mut documents, 0);
-        for document in documents {
+        let root = request.descriptor.clone();
+        let mut found: Vec<Request> = Vec::new();
+        below(source, &root, &mut met, &mut |document| {
             let digest = document.digest;
-            let mut found: Vec<Request> = Vec::new();
+            let before = found.len();
             for descriptor in about.remove(&digest).into_iter().flatten() {
                 found.push(Request {
                     name: None,
@@ -95,13 +95,14 @@ pub fn referrers(
                     }
                 }
             }
-            if (found.is_empty() && tags.is_empty()) || !is_changed(&document)? {
-                out.extend(found);
-            } else {
+            if (found.len() > before || !tags.is_empty()) && is_changed(document)? {
+                found.truncate(before);
                 bare += 1;
                 left_out.extend(tags);
             }
-        }
+            Ok(())
+        })?;
+        out.extend(found);
         at += 1;
     }
     out.retain(|request| request.name.as_ref().is_none_or(|name| !left_out.contains(name)));
@@ -113,28 +114,37 @@ pub fn referrers(
     Ok(out)
 }
 
-/// The manifests and indexes at and below `descriptor` that were not met before. What cannot be read is left to the copy to
-/// complain of.
+/// Calls `visit` for the manifests and indexes at and below `root` that were not met before and are there. What cannot be
+/// read is left to the copy to complain of.
 fn below(
     source: &dyn Source,
-    descriptor: &Descriptor,
+    root: &Descriptor,
     met: &mut HashSet<Digest>,
-    out: &mut Vec<Descriptor>,
-    depth: usize,
-) {
-    let class = descriptor.media_type.class();
-    if !matches!(class, MediaClass::Manifest | MediaClass::Index) || depth > MAX_DEPTH {
-        return;
-    }
-    if !met.insert(descriptor.digest) {
-        return;
-    }
-    out.push(descriptor.clone());
-    if class == MediaClass::Index {
-        for child in children(source, descriptor).unwrap_or_default() {
-            below(source, &child, met, out, depth + 1);
+    visit: &mut dyn FnMut(&Descriptor) -> Result<()>,
+) -> Result<()> {
+    let mut meet = |descriptor: &Descriptor, level: &mut Vec<Document>| -> Result<()> {
+        if let Some(document) = Document::of(descriptor)
+            && !met.contains(&descriptor.digest)
+            && source.has(descriptor)?
+        {
+            met.insert(descriptor.digest);
+            visit(descriptor)?;
+            level.extend(document.is_index().then_some(document));
         }
+        Ok(())
+    };
+    let mut level = Vec::new();
+    meet(root, &mut level)?;
+    for _ in 0..MAX_DEPTH {
+        let mut next = Vec::new();
+        for document in level {
+            for child in children(source, &document.descriptor()).unwrap_or_default() {
+                meet(&child, &mut next)?;
+            }
+        }
+        level = next;
     }
+    Ok(())
 }
 
 #[cfg(test)]

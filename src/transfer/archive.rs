@@ -28,7 +28,7 @@ const MAX_LINKS: usize = 8;
 const COST: u64 = 192;
 
 /// What an image that an archive lists costs in memory, until it is copied, beside what it says of itself, in bytes.
-pub(super) const ENTRY_COST: u64 = 1024;
+pub(super) const ENTRY_COST: u64 = 4096;
 
 /// A tar archive and where its files are.
 #[derive(Debug)]

@@ -6,18 +6,11 @@ use std::collections::HashMap;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
-use super::{Listed, MAX_DEPTH, Request, Source, read_document};
+use super::document::{Document, Embedded, Key, read_index, read_manifest};
+use super::{Listed, MAX_DEPTH, Request, Source};
 use crate::digest::{Digest, VerifyReader};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, MediaType, json};
-
-/// The media types of documents that may be written anew.
-const KINDS: [&str; 4] = [
-    MediaType::INDEX,
-    MediaType::MANIFEST,
-    MediaType::DOCKER_LIST,
-    MediaType::DOCKER_MANIFEST,
-];
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{Descriptor, json};
 
 /// A source whose images are OCI's: manifests and lists of Docker's media types are written anew, configs and layers are
 /// the same blobs by another name.
@@ -27,36 +20,7 @@ pub struct ToOci<'a> {
     known: HashMap<Key, (Digest, u64)>,
     /// What each new document is made of, whenever it is read: all of them might have no room in memory.
     made: HashMap<Digest, Document>,
-}
-
-/// A document, and which of [`KINDS`] it is read as.
-type Key = (Digest, &'static str);
-
-/// A document of the source.
-#[derive(Clone)]
-struct Document {
-    key: Key,
-    size: u64,
-    data: Option<Box<str>>,
-}
-
-impl Document {
-    /// `None` for what is not written anew whatever it is.
-    fn of(descriptor: &Descriptor) -> Option<Self> {
-        let kind = KINDS.into_iter().find(|kind| descriptor.media_type == *kind)?;
-        Some(Self {
-            key: (descriptor.digest, kind),
-            size: descriptor.size,
-            data: descriptor.data.as_deref().map(Box::from),
-        })
-    }
-
-    fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            data: self.data.as_deref().map(str::to_owned),
-            ..Descriptor::new(self.key.1, self.key.0, self.size)
-        }
-    }
+    embedded: Embedded,
 }
 
 impl std::fmt::Debug for ToOci<'_> {
@@ -72,6 +36,7 @@ impl<'a> ToOci<'a> {
             source,
             known: HashMap::new(),
             made: HashMap::new(),
+            embedded: Embedded::default(),
         }
     }
 
@@ -113,10 +78,19 @@ impl<'a> ToOci<'a> {
                 return Err(Error::new(ErrorKind::Limit, text));
             }
             let mut below: HashMap<Key, Document> = HashMap::new();
-            for document in level.iter().filter(|d| is_index(d)) {
-                let index = self.index(document)?;
-                let found = index.manifests.iter().filter_map(Document::of);
-                below.extend(found.filter(|d| is_news(self, d)).map(|d| (d.key, d)));
+            for document in level.iter().filter(|d| d.is_index()) {
+                for child in read_index(self.source, &document.descriptor())?.manifests {
+                    let Some(found) = Document::of(&child) else {
+                        continue;
+                    };
+                    if is_news(self, &found) && !below.contains_key(&found.key) {
+                        if !self.source.has(&child)? {
+                            self.source.open(&child)?;
+                        }
+                        self.embedded.add(found.embedded())?;
+                        below.insert(found.key, found);
+                    }
+                }
             }
             levels.push(level);
             level = below.into_values().collect();
@@ -128,7 +102,7 @@ impl<'a> ToOci<'a> {
                 self.known.insert(document.key, new);
                 self.made.insert(new.0, document);
             } else {
-                self.known.insert(document.key, (document.key.0, document.size));
+                self.known.insert(document.key, (document.key.0, document.size()));
             }
         }
         Ok(())
@@ -136,8 +110,8 @@ impl<'a> ToOci<'a> {
 
     /// The document as it is to be; `None` if it is so already. All that it names are known.
     fn rewritten(&self, document: &Document) -> Result<Option<Vec<u8>>> {
-        if is_index(document) {
-            let mut index = self.index(document)?;
+        if document.is_index() {
+            let mut index = read_index(self.source, &document.descriptor())?;
             let before = index.clone();
             index.media_type = index.media_type.to_oci();
             for entry in &mut index.manifests {
@@ -145,10 +119,7 @@ impl<'a> ToOci<'a> {
             }
             return (index != before).then(|| json::to_bytes(&index)).transpose();
         }
-        let context = || format!("read manifest {}", document.key.0);
-        let bytes = read_document(self.source, &document.descriptor())?;
-        let mut manifest: Manifest = json::parse(&bytes).context(context)?;
-        manifest.check().context(context)?;
+        let mut manifest = read_manifest(self.source, &document.descriptor())?;
         let before = manifest.clone();
         manifest.media_type = manifest.media_type.to_oci();
         for part in std::iter::once(&mut manifest.config).chain(&mut manifest.layers) {
@@ -157,14 +128,6 @@ impl<'a> ToOci<'a> {
         (manifest != before)
             .then(|| json::to_bytes(&manifest))
             .transpose()
-    }
-
-    fn index(&self, document: &Document) -> Result<ImageIndex> {
-        let context = || format!("read image index {}", document.key.0);
-        let bytes = read_document(self.source, &document.descriptor())?;
-        let index: ImageIndex = json::parse(&bytes).context(context)?;
-        index.check().context(context)?;
-        Ok(index)
     }
 
     /// A descriptor of what is known, as it is to be.
@@ -181,10 +144,6 @@ impl<'a> ToOci<'a> {
         }
         new
     }
-}
-
-fn is_index(document: &Document) -> bool {
-    MediaType::from(document.key.1).class() == MediaClass::Index
 }
 
 impl Source for ToOci<'_> {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::archive::{Archive, Count, ENTRY_COST, compression};
+use super::document::check_values;
 use super::{Listed, Source};
 use crate::digest::{Algorithm, Digest, Hasher, VerifyReader};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -25,7 +26,7 @@ use crate::store::MAX_DOCUMENT;
 /// The file that names the images.
 pub(super) const MANIFEST: &str = "manifest.json";
 
-/// What is held of a file that an image names costs so much in memory, beside its path, in bytes.
+/// What is held of an image, or of a file that one names, costs so much in memory, beside its path, in bytes.
 const FILE_COST: u64 = 256;
 
 /// One image in `manifest.json`.
@@ -95,15 +96,14 @@ impl DockerArchive {
             .context(|| "not a Docker archive")?;
         // Images and names are counted before any takes memory.
         let count: Count = json::parse(&bytes).context(|| MANIFEST)?;
-        archive.kept().add(bytes.len() as u64 + count.0 * ENTRY_COST)?;
+        archive.kept().add(bytes.len() as u64 + count.0 * FILE_COST)?;
         let items: Vec<Box<RawValue>> = json::parse(&bytes).context(|| MANIFEST)?;
         let mut listed = Vec::new();
         for (number, item) in items.iter().enumerate() {
             let item = item.get().as_bytes();
             let count: Tags<Count> = json::parse(item).context(|| MANIFEST)?;
-            archive
-                .kept()
-                .add(count.repo_tags.map_or(0, |count| count.0) * ENTRY_COST)?;
+            let count = count.repo_tags.map_or(1, |count| count.0.max(1));
+            archive.kept().add(count * ENTRY_COST)?;
             let tags: Tags<Vec<String>> = json::parse(item).context(|| MANIFEST)?;
             let mut names: Vec<Option<String>> =
                 tags.repo_tags.unwrap_or_default().into_iter().map(Some).collect();
@@ -184,6 +184,7 @@ impl Seen {
             let text = format!("{file} is not what its name says: it has the digest {digest}");
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
+        check_values(&bytes).context(|| file.to_owned())?;
         let parsed: ImageConfig = json::parse(&bytes).context(|| file.to_owned())?;
         let diff_ids = parsed.rootfs.diff_ids;
         of.archive

@@ -5,15 +5,16 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use super::Source;
 use super::docker_archive::{Item, MANIFEST};
 use super::docker_name::DockerName;
-use super::{Source, read_document};
+use super::document::{read_document, read_manifest};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::{LayerStream, LayerWriter, Limits};
 use crate::node::{Node, NodeKind, TreePath};
 use crate::progress::{Counted, Monitor, Task};
-use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaClass, json};
+use crate::spec::{Compression, Descriptor, ImageConfig, MediaClass, json};
 
 /// An image for a Docker archive.
 #[derive(Clone, Debug)]
@@ -91,8 +92,7 @@ impl<W: Write> Writer<'_, W> {
         if descriptor.media_type.class() != MediaClass::Manifest {
             return Err(unsupported(descriptor));
         }
-        let manifest: Manifest = json::parse(&read_document(self.source, descriptor)?)?;
-        manifest.check()?;
+        let manifest = read_manifest(self.source, descriptor)?;
         if manifest.config.media_type.class() != MediaClass::Config {
             return Err(unsupported(&manifest.config));
         }

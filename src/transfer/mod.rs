@@ -11,6 +11,7 @@ mod convert;
 mod docker_archive;
 mod docker_name;
 mod docker_writer;
+mod document;
 mod oci_archive;
 mod oci_dir;
 mod offer;
@@ -30,6 +31,7 @@ pub use convert::ToOci;
 pub use docker_archive::DockerArchive;
 pub use docker_name::DockerName;
 pub use docker_writer::{DockerImage, write_docker_archive};
+use document::{check_ways, read_document};
 pub use oci_archive::{OciArchive, OciArchiveSink};
 pub use oci_dir::StoreSink;
 pub use offer::{Listed, Offer};
@@ -39,7 +41,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::{Target, pick, resolve_one, resolve_root};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::spec::{Descriptor, Platform, RefName};
-use crate::store::{MAX_DOCUMENT, Store};
+use crate::store::Store;
 
 /// Indexes nested deeper than this are refused.
 const MAX_DEPTH: usize = 32;
@@ -138,6 +140,7 @@ impl Request {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none for it.
     pub fn for_platform(self, source: &dyn Source, platform: Option<&Platform>) -> Result<Self> {
+        check_ways(source, &self.descriptor).context(|| format!("resolve {}", self.label()))?;
         let read = |descriptor: &Descriptor| read_document(source, descriptor);
         let walk = pick(&self.descriptor, platform, &self.label(), &read)?;
         Ok(Self {
@@ -156,27 +159,6 @@ impl Request {
 fn last(mut walk: Vec<Descriptor>) -> Result<Descriptor> {
     walk.pop()
         .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))
-}
-
-/// Reads a manifest, an index or a config.
-///
-/// # Errors
-/// [`ErrorKind::Limit`] if it is larger than a document may be; those of the source.
-fn read_document(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<u8>> {
-    let digest = descriptor.digest;
-    if descriptor.size > MAX_DOCUMENT {
-        let text = format!(
-            "{digest} is {} bytes; documents over {MAX_DOCUMENT} bytes are not read",
-            descriptor.size
-        );
-        return Err(Error::new(ErrorKind::Limit, text));
-    }
-    let mut bytes = Vec::new();
-    source
-        .open(descriptor)?
-        .read_to_end(&mut bytes)
-        .context(|| format!("read {digest}"))?;
-    Ok(bytes)
 }
 
 /// What was copied.

@@ -99,7 +99,7 @@ impl Source for OciArchive {
     }
 
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        Ok(self.archive.has(&blob_path(&descriptor.digest)?))
+        Ok(descriptor.data.is_some() || self.archive.has(&blob_path(&descriptor.digest)?))
     }
 }
 

@@ -27,7 +27,7 @@ impl Source for Store {
     }
 
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        Ok(self.layout().blob_size(&descriptor.digest)?.is_some())
+        Ok(descriptor.data.is_some() || self.layout().blob_size(&descriptor.digest)?.is_some())
     }
 
     fn local(&self, descriptor: &Descriptor) -> Option<PathBuf> {

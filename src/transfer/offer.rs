@@ -4,7 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::about::is_referrers_tag;
-use super::{Request, Source, read_document};
+use super::document::read_document;
+use super::{Request, Source};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::layout::Entry;

@@ -9,15 +9,13 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use super::{MAX_DEPTH, Request, Sink, Source, read_document};
+use super::document::{Embedded, children};
+use super::{MAX_DEPTH, Request, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::index::{Content, read_links};
-use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, MediaType, json};
+use crate::spec::{Descriptor, MediaClass, MediaType};
 use crate::store::MAX_DOCUMENT;
-
-/// Blobs that stand in documents themselves are kept until they are copied, but not more than so many bytes.
-const MAX_EMBEDDED: u64 = 64 << 20;
 
 /// The blobs to copy.
 pub(super) struct Plan {
@@ -25,7 +23,7 @@ pub(super) struct Plan {
     /// Media types and names of images, of which many blobs have the same.
     texts: Vec<String>,
     known: HashMap<String, u32>,
-    embedded: u64,
+    embedded: Embedded,
 }
 
 /// A blob to copy; there may be many.
@@ -82,7 +80,7 @@ impl Plan {
             blobs: HashMap::new(),
             texts: Vec::new(),
             known: HashMap::new(),
-            embedded: 0,
+            embedded: Embedded::default(),
         };
         let mut level = Vec::new();
         for request in what {
@@ -173,11 +171,8 @@ impl Plan {
             return Ok(());
         }
         let data = found.data.as_deref().map(Box::from);
-        self.embedded += found.data.as_ref().map_or(0, |data| data.len() as u64);
-        if self.embedded > MAX_EMBEDDED {
-            let text = format!("more than {MAX_EMBEDDED} bytes of blobs are embedded in documents");
-            return Err(Error::new(ErrorKind::Limit, text));
-        }
+        self.embedded
+            .add(found.data.as_ref().map_or(0, |data| data.len() as u64))?;
         let needed = Needed {
             size: found.size,
             data,
@@ -222,7 +217,7 @@ impl Plan {
             mentions(source, &document)
         };
         for child in named.context(context)? {
-            if !self.blobs.contains_key(&child.digest) && child.data.is_none() && !source.has(&child)? {
+            if !self.blobs.contains_key(&child.digest) && !source.has(&child)? {
                 // What a document of a kind that is not known names may be anything.
                 if !is_known || is_elsewhere(&child) {
                     continue;
@@ -250,21 +245,6 @@ fn may_name_others(media_type: &MediaType) -> bool {
 /// "Non-Distributable Layers".
 fn is_elsewhere(layer: &Descriptor) -> bool {
     !layer.urls.is_empty() && layer.media_type.is_nondistributable()
-}
-
-/// What a manifest or index needs. A subject is not followed: it may be anywhere.
-pub(super) fn children(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
-    let (digest, bytes) = (descriptor.digest, read_document(source, descriptor)?);
-    if descriptor.media_type.class() == MediaClass::Index {
-        let read = || format!("read image index {digest}");
-        let index: ImageIndex = json::parse(&bytes).context(read)?;
-        index.check().context(read)?;
-        return Ok(index.manifests);
-    }
-    let read = || format!("read manifest {digest}");
-    let manifest: Manifest = json::parse(&bytes).context(read)?;
-    manifest.check().context(read)?;
-    Ok(std::iter::once(manifest.config).chain(manifest.layers).collect())
 }
 
 /// What a document of a type that is not known names by digest and size; nothing if it is no JSON document, or larger than

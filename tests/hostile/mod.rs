@@ -4,6 +4,7 @@
 
 mod archives;
 mod bombs;
+mod catalogs;
 mod documents;
 mod races;
 mod trees;
