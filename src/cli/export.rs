@@ -229,17 +229,28 @@ struct What<'a> {
 }
 
 fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome {
-    let (into, made) = match Store::create(path, StoreOptions::without_index()) {
+    let keep_dir = umoci::fs::exists(path)?;
+    let (into, made) = match Store::create_in(path, StoreOptions::without_index()) {
         Err(err) if err.kind() == ErrorKind::Exists => (Store::open(path, StoreOptions::default()), false),
         made => (made, true),
     };
     let into = into.map_err(|e| e.context(format!("open {}", path.display())))?;
-    let sink = StoreSink::new(&into, "export")?;
-    let report = copy(what.source, &sink, what.images, what.along, ui)?;
-    sink.commit(ui)?;
-    if made {
-        into.remove_private()?;
-    }
+    let copied = (|| {
+        let sink = StoreSink::new(&into, "export")?;
+        let report = copy(what.source, &sink, what.images, what.along, ui)?;
+        sink.commit(ui)?;
+        Ok::<_, Error>(report)
+    })();
+    let report = match copied {
+        Ok(report) if made => into.remove_private().map(|()| report)?,
+        Ok(report) => report,
+        Err(err) => {
+            if made && let Err(err) = into.discard(keep_dir) {
+                ui.warn(format_args!("cannot remove what was written: {err}"));
+            }
+            return Err(err.into());
+        }
+    };
     ui.info(format_args!(
         "exported {} images: {} blobs copied, {} were there",
         what.images.len(),

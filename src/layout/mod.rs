@@ -108,7 +108,25 @@ impl Layout {
         Self::create_on(path, Box::new(OsDisk))
     }
 
+    /// As [`Layout::create`], but an empty directory may be there.
+    ///
+    /// # Errors
+    /// As [`Layout::create`].
+    pub(crate) fn create_in(path: &Path) -> Result<Self> {
+        Self::create_where(path, Box::new(OsDisk), |path| {
+            Ok(disk::is_real_dir(path) && disk::list(path)?.is_empty())
+        })
+    }
+
     pub(crate) fn create_on(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
+        Self::create_where(path, disk, |_| Ok(false))
+    }
+
+    fn create_where(
+        path: &Path,
+        disk: Box<dyn Disk>,
+        will_do: impl FnOnce(&Path) -> Result<bool>,
+    ) -> Result<Self> {
         let above = path.parent().filter(|p| !p.as_os_str().is_empty());
         if let Some(above) = above {
             disk::make_dirs(above)?;
@@ -119,7 +137,7 @@ impl Layout {
         };
         let made = disk::make_dir(path)?;
         // What a process that was killed left half made is completed.
-        if !made && !is_unfinished(path)? {
+        if !made && !is_unfinished(path)? && !will_do(path)? {
             return Err(exists());
         }
         match disk.sync_dir(above.unwrap_or(Path::new("."))) {
@@ -337,6 +355,25 @@ impl Layout {
     /// Removes our own directory, with the locks and the index database in it.
     pub(crate) fn remove_private(&self) -> Result<()> {
         disk::remove_all(&self.private_dir())
+    }
+
+    /// Removes a layout that this process has made and that has nothing to give; its directory stays if `keep_dir`. One that
+    /// somebody else uses by now stays too.
+    pub(crate) fn discard(self, keep_dir: bool) -> Result<()> {
+        let Ok(_lock) = self.lock(LockMode::Exclusive, Duration::ZERO, "remove") else {
+            return Ok(());
+        };
+        if !self.read_index()?.entries().is_empty() {
+            return Ok(());
+        }
+        // First what makes it a layout.
+        for part in ["oci-layout", "index.json", "blobs", ".umoci"] {
+            disk::remove_all(&self.0.root.join(part))?;
+        }
+        if !keep_dir {
+            disk::remove_all(&self.0.root)?;
+        }
+        Ok(())
     }
 
     /// Whether this process may write to the layout.

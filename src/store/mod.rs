@@ -93,6 +93,14 @@ impl Store {
         })
     }
 
+    /// As [`Store::create`], but an empty directory may be there.
+    pub fn create_in(path: &Path, opts: StoreOptions) -> Result<Self> {
+        Ok(Self {
+            layout: Layout::create_in(path)?,
+            opts,
+        })
+    }
+
     /// Opens the layout at `path`; nothing is created. See [`Layout::open`].
     pub fn open(path: &Path, opts: StoreOptions) -> Result<Self> {
         Ok(Self {
@@ -122,6 +130,12 @@ impl Store {
     /// Keeps garbage collections away while blobs are read, as far as that can be had without creating anything.
     pub fn reading(&self) -> Option<LayoutLock> {
         self.layout.lock_if_present(self.opts.lock_timeout)
+    }
+
+    /// Removes a layout that was just made and is to have nothing after all, unless somebody else uses it; its directory stays if
+    /// `keep_dir`.
+    pub fn discard(self, keep_dir: bool) -> Result<()> {
+        self.layout.discard(keep_dir)
     }
 
     /// Removes our own directory from a layout that is given away.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where `umoci export` writes archives to: files, links, pipes, devices, descriptors.
+//! Where `umoci export` writes to: files, links, pipes, devices, descriptors; directories that are there or not.
 
 use crate::support::{Env, Image};
 
@@ -99,4 +99,30 @@ fn an_export_that_is_killed_leaves_nothing_behind() {
         env.sh(&format!("code=0; (ulimit -c 0 -f 1; exec {OURS} export --layout img oci-archive:{to}) || code=$?; test $code = 153"));
     }
     assert_eq!(env.sh("ls -A; cat old"), "img\nold\nold\n");
+}
+
+#[test]
+fn an_empty_directory_becomes_a_layout_and_a_failed_export_leaves_none() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("mkdir -m 700 empty; mkdir full; touch full/x");
+    let said = env.umoci(["init", "--layout", "empty"]).fails();
+    assert!(said.contains("path already exists"), "{said}");
+    for to in ["empty", "a/b"] {
+        env.umoci(["export", "--layout", "img", to]).ok();
+        assert_eq!(env.sh(&format!("ls -A {to}")), "blobs\nindex.json\noci-layout\n");
+        env.umoci(["fsck", "--layout", to]).ok();
+    }
+    assert_eq!(env.sh("stat -c %a empty empty/blobs"), "700\n700\n");
+    env.sh("rm -r a; rm -r empty/*");
+    env.umoci(["init", "--layout", "there"]).ok();
+    std::fs::remove_file(image.blob("layer1")).expect("remove");
+    for to in ["empty", "a/b", "there", "full"] {
+        let before = env.sh(&format!("find {to} ! -path '*/.umoci*' 2>/dev/null || true"));
+        env.umoci(["export", "--layout", "img", &format!("{to}:new")])
+            .fails();
+        let after = env.sh(&format!("find {to} ! -path '*/.umoci*' 2>/dev/null || true"));
+        assert_eq!(after, before);
+    }
+    assert_eq!(env.sh("ls -A empty"), "");
 }
