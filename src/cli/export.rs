@@ -32,7 +32,10 @@ use super::ui::Ui;
 /// replaced when the new one is whole; a pipe or device is written to as it is. A Docker archive has images for one platform,
 /// by names that Docker takes; there a tag like v1 becomes <name of the layout>:v1.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path> <destination>")]
+#[command(
+    override_usage = "--layout <image-path> <destination>",
+    mut_arg("platform", |arg| arg.help("which image to take of those that a name leads to, such as linux/arm64 (default: all of them; for a Docker archive the first for this machine)"))
+)]
 pub struct Export {
     #[command(flatten)]
     layout: LayoutArg,

@@ -22,7 +22,10 @@ use super::ui::Ui;
 /// The source is a layout, <dir>[:<tag>] or oci:<dir>[:<tag>], or an archive, compressed or not:
 /// oci-archive:<file>[:<tag>] or docker-archive:<file>[:<name>|:@<number>]. Stdin is the file -.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path> <source>")]
+#[command(
+    override_usage = "--layout <image-path> <source>",
+    mut_arg("platform", |arg| arg.help("which image to take of those that a name leads to, such as linux/arm64 (default: all of them)"))
+)]
 pub struct Import {
     #[command(flatten)]
     layout: LayoutArg,
@@ -83,12 +86,10 @@ impl Import {
             }
             Place::Archive(archive) => {
                 let into = self.layout.open()?;
-                let scratch = || into.layout().scratch();
                 let tar = match archive.path() {
-                    Some(path) => Archive::open(path, &limits, &scratch)?,
-                    None => {
-                        Archive::spool(std::io::stdin(), &limits, &scratch).map_err(|e| e.context("stdin"))?
-                    }
+                    Some(path) => Archive::open(path, &limits, into.layout())?,
+                    None => Archive::spool(std::io::stdin(), &limits, into.layout())
+                        .map_err(|e| e.context("stdin"))?,
                 };
                 let context = |e: Error| e.context(archive.file.clone());
                 let source: Box<dyn Source> = if archive.docker {

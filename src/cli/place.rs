@@ -57,9 +57,41 @@ impl Place {
         if let Some(rest) = text.strip_prefix("docker-archive:") {
             return archive(rest, true);
         }
+        elsewhere(text, what)?;
         let (path, target) = source(text.strip_prefix("oci:").unwrap_or(text), what)?;
         Ok(Place::Layout(path, target))
     }
+}
+
+/// Places that skopeo knows and umoci does not.
+const ELSEWHERE: [&str; 8] = [
+    "docker",
+    "docker-daemon",
+    "containers-storage",
+    "dir",
+    "atomic",
+    "ostree",
+    "sif",
+    "tarball",
+];
+
+/// Refuses what is neither a layout nor an archive, with the way there.
+fn elsewhere(text: &str, what: &str) -> Outcome {
+    let Some((place, rest)) = text.split_once(':') else {
+        return Ok(());
+    };
+    // A layout may have such a name too, but no tag begins so.
+    let is_layout = !rest.starts_with("//") && (place == "docker" || Path::new(place).exists());
+    if !ELSEWHERE.contains(&place) || is_layout {
+        return Ok(());
+    }
+    let way = match what {
+        "destination" => format!("export to a layout, then run skopeo copy oci:DIR:TAG {text}"),
+        _ => format!("run skopeo copy {text} oci:DIR:TAG first, and take DIR:TAG"),
+    };
+    let text =
+        format!("invalid {what}: {text:?} is no layout or archive, and umoci knows no other place: {way}");
+    Err(Failure::Arguments(text))
 }
 
 impl fmt::Display for Archived {

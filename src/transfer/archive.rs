@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use crate::digest::Algorithm;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Section, open_file};
 use crate::layer::{EntryBody, LayerReader, LayerStream, Limits};
+use crate::layout::Layout;
 use crate::node::{NodeKind, TreePath};
 use crate::spec::Compression;
 
@@ -121,46 +123,50 @@ impl<'de> Deserialize<'de> for Count {
 }
 
 impl Archive {
-    /// Opens the archive in the file at `path`. One that is compressed is decompressed to the file that `scratch` makes.
+    /// Opens the archive in the file at `path`. One that is compressed is decompressed to a temporary file of `layout`.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is no archive, [`ErrorKind::Limit`] if it asks for too much.
-    pub fn open(path: &Path, limits: &Limits, scratch: &dyn Fn() -> Result<File>) -> Result<Self> {
+    pub fn open(path: &Path, limits: &Limits, layout: &Layout) -> Result<Self> {
         let mut file = open_file(path)?;
         let opened = (|| {
             let mut magic = Vec::new();
             Read::by_ref(&mut file).take(8).read_to_end(&mut magic)?;
             if file.seek(SeekFrom::Start(0)).is_err() {
                 // A pipe cannot be read twice.
-                return Self::spool(io::Cursor::new(magic).chain(file), limits, scratch);
+                return Self::spool(io::Cursor::new(magic).chain(file), limits, layout);
             }
             match compression(&magic)? {
                 Compression::None => Self::index(file, limits),
-                _ => Self::spool(file, limits, scratch),
+                _ => Self::spool(file, limits, layout),
             }
         })();
         opened.context(|| path.display().to_string())
     }
 
-    /// Reads the archive that `stream` gives, compressed or not, to the file that `scratch` makes.
+    /// Reads the archive that `stream` gives, compressed or not, to a temporary file of `layout`.
     ///
     /// # Errors
     /// As [`Archive::open`].
-    pub fn spool(
-        stream: impl Read + Send + 'static,
-        limits: &Limits,
-        scratch: &dyn Fn() -> Result<File>,
-    ) -> Result<Self> {
+    pub fn spool(stream: impl Read + Send + 'static, limits: &Limits, layout: &Layout) -> Result<Self> {
         let mut stream = BufReader::with_capacity(256 * 1024, stream);
         let compression = compression(stream.fill_buf()?)?;
         let mut plain = LayerStream::open(stream, compression, Algorithm::Blake3, limits)?;
-        let file = scratch()?;
-        let mut out = BufWriter::with_capacity(256 * 1024, &file);
+        let mut file = layout.scratch()?;
         let most = limits.layer_bytes.unwrap_or(u64::MAX);
-        let copied = io::copy(&mut plain.by_ref().take(most.saturating_add(1)), &mut out)?;
-        Limits::check("layer", "archive", copied, most)?;
-        out.flush()?;
-        drop(out);
+        let mut limited = plain.by_ref().take(most.saturating_add(1));
+        let (mut buffer, mut size) = (vec![0; 256 * 1024], 0);
+        loop {
+            let n = limited.read(&mut buffer)?;
+            if n == 0 {
+                break;
+            }
+            size += n as u64;
+            Limits::check("layer", "archive", size, most)?;
+            // Where there is no room is not where the archive is.
+            file.write_all(&buffer[..n])
+                .context(|| format!("write a temporary file of {}", layout.path().display()))?;
+        }
         plain.finish()?;
         Self::index(file, limits)
     }
@@ -175,7 +181,12 @@ impl Archive {
             limit: limits.directory_bytes,
         };
         let mut count = 0;
-        while let Some(entry) = reader.next_entry()? {
+        while let Some(entry) = reader.next_entry().map_err(|err| {
+            if count == 0 && err.kind() == ErrorKind::Corrupt && !has_magic(&file) {
+                return Error::new(ErrorKind::Corrupt, "not a tar archive");
+            }
+            err
+        })? {
             count += 1;
             Limits::check("entries", "archive", count, limits.entries)?;
             let place = match &entry.body {
@@ -288,6 +299,12 @@ impl Archive {
             .context(|| format!("read {path}"))?;
         Ok(bytes)
     }
+}
+
+/// Whether a file begins with a header of a tar archive, unless that is of the oldest kind.
+fn has_magic(file: &File) -> bool {
+    let mut magic = [0; 5];
+    file.read_exact_at(&mut magic, 257).is_ok() && magic == *b"ustar"
 }
 
 /// Where a symbolic link at `path` leads within an archive.

@@ -248,6 +248,7 @@ fn what_cannot_be_copied_is_named() {
     env.umoci(["tag", "--image", "img", "other"]).ok();
     env.umoci(["init", "--layout", "empty"]).ok();
     env.write("text", "no archive at all");
+    env.write("long", "no archive at all\n".repeat(100));
     env.write("x.tar.xz", b"\xfd7zXZ\0...");
     env.write("x.tar.bz2", "BZh91AY");
     env.sh("head -c 2600 good.tar >cut.tar; : >nothing");
@@ -276,7 +277,33 @@ fn what_cannot_be_copied_is_named() {
             &["import", "docker-archive:docker.tar:@1"],
             "no image @1 in docker.tar, which has img:latest",
         ),
-        (&["import", "oci-archive:text"], "text: unexpected end of layer"),
+        (&["import", "oci-archive:text"], "text: not a tar archive"),
+        (&["import", "docker-archive:long"], "long: not a tar archive"),
+        (
+            &["import", "docker://debian"],
+            "invalid source: \"docker://debian\" is no layout or archive, and umoci knows no other place: \
+             run skopeo copy docker://debian oci:DIR:TAG first, and take DIR:TAG",
+        ),
+        (
+            &["import", "containers-storage:localhost/x:1"],
+            "invalid source: \"containers-storage:localhost/x:1\" is no layout or archive, and umoci knows no other place: \
+             run skopeo copy containers-storage:localhost/x:1 oci:DIR:TAG first, and take DIR:TAG",
+        ),
+        (
+            &["import", "docker-daemon:x:1"],
+            "invalid source: \"docker-daemon:x:1\" is no layout or archive, and umoci knows no other place: \
+             run skopeo copy docker-daemon:x:1 oci:DIR:TAG first, and take DIR:TAG",
+        ),
+        (
+            &["import", "dir:there"],
+            "invalid source: \"dir:there\" is no layout or archive, and umoci knows no other place: \
+             run skopeo copy dir:there oci:DIR:TAG first, and take DIR:TAG",
+        ),
+        (
+            &["export", "docker://host/x"],
+            "invalid destination: \"docker://host/x\" is no layout or archive, and umoci knows no other place: \
+             export to a layout, then run skopeo copy oci:DIR:TAG docker://host/x",
+        ),
         (
             &["import", "oci-archive:nothing"],
             "nothing: not a tar archive, or an empty one",
@@ -329,6 +356,10 @@ fn what_cannot_be_copied_is_named() {
         said.starts_with("cut.tar: the archive ends inside of blobs/sha256/"),
         "{said}"
     );
+    // A layout may have the name of a place.
+    env.sh("cp -r img dir");
+    env.umoci(["import", "--layout", "empty", "dir:latest"]).ok();
+    env.umoci(["rm", "--image", "empty:latest"]).ok();
     // An export that fails leaves the archive that was there.
     std::fs::remove_file(image.blob("layer1")).expect("remove");
     env.sh("cp good.tar before.tar");

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::Image;
+use crate::support::{Env, Image};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
@@ -145,5 +145,46 @@ fn a_layer_that_is_to_be_had_elsewhere_may_be_missing() {
             }
             assert_eq!(env.umoci(["ls", "--layout", "in"]).ok(), "");
         }
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_is_named_and_not_the_archive_alone() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("head -c 1M /dev/urandom >big; tar -cf a.tar big; gzip -n <a.tar >a.tar.gz; mkdir small && mount -t tmpfs -o size=256k tmpfs small");
+    let out = std::panic::catch_unwind(|| {
+        env.umoci(["init", "--layout", "small/img"]).ok();
+        let program = env!("CARGO_BIN_EXE_umoci");
+        for (from, label) in [("a.tar.gz", "a.tar.gz"), ("-", "stdin")] {
+            let import =
+                format!("{program} import --layout small/img oci-archive:{from} <a.tar 2>&1 || true");
+            let want = format!("{label}: write a temporary file of small/img: no space left on device");
+            let said = env.sh(&import);
+            assert!(said.contains(&want), "{said}");
+        }
+        assert_eq!(env.sh("find small/img/.umoci/tmp -type f"), "");
+    });
+    env.sh("umount small");
+    out.expect("the test");
+}
+
+#[test]
+fn the_help_says_which_platforms_are_taken() {
+    let env = Env::new();
+    for (command, want) in [
+        ("import", "(default: all of them)"),
+        (
+            "export",
+            "(default: all of them; for a Docker archive the first for this machine)",
+        ),
+        ("unpack", "(default: the first for this machine)"),
+    ] {
+        let help = env.umoci([command, "--help"]).ok();
+        let words: Vec<&str> = help.split_whitespace().collect();
+        assert!(words.join(" ").contains(want), "{help}");
     }
 }
