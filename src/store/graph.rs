@@ -104,8 +104,83 @@ fn short(digest: &Digest) -> Short {
 }
 
 /// In place of the number of a root.
-const SEVERAL: u32 = u32::MAX;
-const COUNTED: u32 = u32::MAX - 1;
+const NOBODY: u32 = u32::MAX;
+const SEVERAL: u32 = u32::MAX - 1;
+const COUNTED: u32 = u32::MAX - 2;
+
+/// Blobs by small numbers, with what lives with each: what it needs, and what is about it. Each is asked of the index once, however
+/// many images hold it.
+#[derive(Default)]
+struct Living {
+    numbers: HashMap<Short, u32>,
+    sizes: Vec<u64>,
+    with: Vec<Box<[u32]>>,
+    /// The walk that met each last.
+    met: Vec<u32>,
+    walk: u32,
+}
+
+impl Living {
+    /// The number of a blob, after all that lives with it was taken in; `None` if it is not there.
+    fn take(&mut self, tables: &Tables<'_>, root: &Digest) -> Result<Option<u32>> {
+        let mut stack = Vec::new();
+        let root = self.number(tables, root, &mut stack)?;
+        while let Some((number, digest)) = stack.pop() {
+            let mut next = tables.strong_children(&digest)?;
+            // Only documents are subjects, and a layer has more mentions than one would care to look through.
+            if tables.is_document(&digest)? {
+                for mention in tables.mentions(&digest)? {
+                    if let Mention::Document(Edge::Subject, referrer) = mention {
+                        next.push(referrer);
+                    }
+                }
+            }
+            let mut with = Vec::new();
+            for digest in next {
+                with.extend(self.number(tables, &digest, &mut stack)?);
+            }
+            self.with[number as usize] = with.into();
+        }
+        Ok(root)
+    }
+
+    fn number(
+        &mut self,
+        tables: &Tables<'_>,
+        digest: &Digest,
+        new: &mut Vec<(u32, Digest)>,
+    ) -> Result<Option<u32>> {
+        if let Some(number) = self.numbers.get(&short(digest)) {
+            return Ok(Some(*number));
+        }
+        let Some(size) = tables.size(digest)? else {
+            return Ok(None);
+        };
+        let number = self.sizes.len() as u32;
+        self.numbers.insert(short(digest), number);
+        self.sizes.push(size);
+        self.with.push(Box::default());
+        self.met.push(0);
+        new.push((number, *digest));
+        Ok(Some(number))
+    }
+
+    /// Calls `each` for a blob and all that lives with it, each once, with its size.
+    fn walk(&mut self, root: u32, mut each: impl FnMut(usize, u64)) {
+        self.walk += 1;
+        self.met[root as usize] = self.walk;
+        let mut stack = vec![root];
+        while let Some(number) = stack.pop() {
+            let number = number as usize;
+            each(number, self.sizes[number]);
+            for next in &self.with[number] {
+                if std::mem::replace(&mut self.met[*next as usize], self.walk) != self.walk {
+                    stack.push(*next);
+                }
+            }
+        }
+    }
+}
 
 impl Store {
     /// Runs `work` on an index that has caught up with the layout.
@@ -208,40 +283,49 @@ impl Store {
         }
         self.with_index(monitor, |tables| {
             let mut out = Usage::default();
+            let mut living = Living::default();
+            let taken: Vec<Option<u32>> = roots
+                .iter()
+                .map(|(_, root)| living.take(tables, root))
+                .collect::<Result<_>>()?;
             // The one root that holds a blob, or SEVERAL.
-            let mut holder: HashMap<Short, u32> = HashMap::new();
-            for (at, (_, root)) in roots.iter().enumerate() {
-                for (digest, _) in closure(tables, root)? {
-                    let own = at as u32;
-                    let held = holder.entry(short(&digest)).or_insert(own);
-                    if *held != own {
-                        *held = SEVERAL;
-                    }
+            let mut holder = vec![NOBODY; living.sizes.len()];
+            for (own, root) in taken.iter().enumerate() {
+                let own = own as u32;
+                if let Some(root) = root {
+                    living.walk(*root, |blob, _| {
+                        let held = &mut holder[blob];
+                        *held = if [NOBODY, own].contains(held) {
+                            own
+                        } else {
+                            SEVERAL
+                        };
+                    });
                 }
             }
-            for (at, (name, root)) in roots.iter().enumerate() {
+            for (own, ((name, digest), root)) in roots.iter().zip(&taken).enumerate() {
                 let (mut alone, mut shared) = (0, 0);
-                for (digest, size) in closure(tables, root)? {
-                    match holder.get_mut(&short(&digest)) {
-                        Some(held) if *held == at as u32 => alone += size,
-                        Some(held) if *held == SEVERAL => {
+                if let Some(root) = root {
+                    living.walk(*root, |blob, size| match &mut holder[blob] {
+                        held if *held == own as u32 => alone += size,
+                        held => {
                             shared += size;
-                            out.shared += size;
                             // Each blob once.
-                            *held = COUNTED;
+                            if std::mem::replace(held, COUNTED) == SEVERAL {
+                                out.shared += size;
+                            }
                         }
-                        _ => shared += size,
-                    }
+                    });
                 }
                 out.alone += alone;
                 out.images.push(ImageUsage {
                     name: name.clone(),
-                    digest: *root,
+                    digest: *digest,
                     alone,
                     shared,
                 });
             }
-            drop(holder);
+            drop((living, holder));
             out.garbage = self.garbage(tables, &GcOptions::default())?.values().sum();
             let mut after = None;
             loop {
@@ -281,28 +365,6 @@ impl Store {
         index.replaced_by(fresh, &self.layout, monitor)?;
         Ok(differences)
     }
-}
-
-/// A blob and all that lives with it, each once, with sizes: what it needs, and what is about any of it.
-fn closure(tables: &Tables<'_>, root: &Digest) -> Result<Vec<(Digest, u64)>> {
-    let (mut out, mut met, mut stack) = (Vec::new(), HashSet::from([*root]), vec![*root]);
-    while let Some(digest) = stack.pop() {
-        let Some(size) = tables.size(&digest)? else {
-            continue;
-        };
-        out.push((digest, size));
-        let mut next = tables.strong_children(&digest)?;
-        // Only documents are subjects, and a layer has more mentions than one would care to look through.
-        if tables.is_document(&digest)? {
-            for mention in tables.mentions(&digest)? {
-                if let Mention::Document(Edge::Subject, referrer) = mention {
-                    next.push(referrer);
-                }
-            }
-        }
-        stack.extend(next.into_iter().filter(|digest| met.insert(*digest)));
-    }
-    Ok(out)
 }
 
 /// Tags of the images that hold a blob.
