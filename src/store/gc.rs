@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use super::Store;
+use super::doomed::{Doomed, parents_first};
 use super::reflog::is_older;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +24,7 @@ use crate::spec::RefName;
 pub struct GcOptions {
     /// Spare blobs younger than this; `None` for what the layout is set to. See [`super::Settings::gc_grace`].
     pub grace: Option<Duration>,
-    /// Also drop entries of `index.json` without a tag.
+    /// Also drop entries of `index.json` without a tag, but for those of what is about a blob that stays.
     pub untagged: bool,
     /// Drop every tag that none of these keeps; all tags stay if there are none.
     pub keep: Vec<Keep>,
@@ -251,7 +252,8 @@ impl Store {
     }
 
     /// What can go, and with it what is about that and stands in `index.json` without a name: such an entry keeps it from
-    /// other programs, and is no ref of its own.
+    /// other programs, and is no ref of its own. For the same reason an entry about what stays is not dropped, though entries
+    /// without a name are given up.
     fn with_referrers(
         &self,
         tables: &mut Tables<'_>,
@@ -259,33 +261,34 @@ impl Store {
         refs: &mut DropRefs,
     ) -> Result<BTreeMap<Digest, u64>> {
         let asked: HashSet<Digest> = refs.untagged.iter().copied().collect();
+        let mut dropped = asked.clone();
         loop {
             let gone = self.garbage(tables, opts)?;
-            let mut about = DropRefs::default();
-            for digest in gone.keys() {
-                if tables.is_document(digest)? {
-                    for mention in tables.mentions(digest)? {
-                        if let Mention::Document(Edge::Subject, referrer) = mention
-                            && !gone.contains_key(&referrer)
-                            && !refs.untagged.contains(&referrer)
-                            && tables
-                                .mentions(&referrer)?
-                                .iter()
-                                .any(|m| matches!(m, Mention::Ref { name: None, .. }))
-                        {
-                            about.untagged.push(referrer);
+            let about = DropRefs {
+                untagged: untagged_about(tables, &gone, &dropped)?,
+                ..DropRefs::default()
+            };
+            if about.is_empty() {
+                let is_about_kept = |digest: &Digest| -> Result<bool> {
+                    for subject in tables.subjects(digest)? {
+                        if tables.is_present(&subject)? && !gone.contains_key(&subject) {
+                            return Ok(true);
                         }
                     }
+                    Ok(false)
+                };
+                let found = std::mem::take(&mut refs.untagged);
+                for digest in found {
+                    // What something else keeps keeps its entry too, unless it was asked to go.
+                    if gone.contains_key(&digest) || asked.contains(&digest) && !is_about_kept(&digest)? {
+                        refs.untagged.push(digest);
+                    }
                 }
-            }
-            if about.is_empty() {
-                // What something else keeps keeps its entry too.
-                refs.untagged
-                    .retain(|digest| asked.contains(digest) || gone.contains_key(digest));
                 return Ok(gone);
             }
             tables.drop_entries(about.drops())?;
-            refs.untagged.append(&mut about.untagged);
+            dropped.extend(&about.untagged);
+            refs.untagged.extend(about.untagged);
         }
     }
 
@@ -370,8 +373,7 @@ impl Store {
         }
         let grace = opts.grace.unwrap_or(settings.gc_grace);
         if !grace.is_zero() {
-            let met: Vec<Digest> = doomed.held.keys().copied().collect();
-            for digest in met {
+            for digest in doomed.met() {
                 if doomed.is_doomed(&digest) && self.is_younger(&digest, grace)? {
                     doomed.spare(tables, digest)?;
                 }
@@ -387,13 +389,7 @@ impl Store {
             }
         }
         doomed.spare_referrers(tables)?;
-        let mut out = BTreeMap::new();
-        for digest in doomed.held.keys().filter(|d| doomed.is_doomed(d)) {
-            if let Some(size) = tables.size(digest)? {
-                out.insert(*digest, size);
-            }
-        }
-        Ok(out)
+        doomed.present(tables)
     }
 
     /// An index that was filled from the layout just now, and where that which was there differed from it.
@@ -409,122 +405,37 @@ impl Store {
     }
 }
 
-/// Blobs that go with the orphans.
-#[derive(Default)]
-struct Doomed {
-    /// For each blob that was met: how many of those who need it stay.
-    held: HashMap<Digest, u64>,
-}
-
-impl Doomed {
-    fn is_doomed(&self, digest: &Digest) -> bool {
-        self.held.get(digest) == Some(&0)
-    }
-
-    /// An orphan goes, and with it what nobody else needs.
-    fn add(&mut self, tables: &Tables<'_>, orphan: Digest) -> Result<()> {
-        if self.held.insert(orphan, 0) == Some(0) {
-            return Ok(());
+/// Of what is about the blobs that go, about that again, and about what any of it needs: what stands in `index.json` without a
+/// name. It may be more than goes with them: what is about something that stays is spared again.
+fn untagged_about(
+    tables: &Tables<'_>,
+    gone: &BTreeMap<Digest, u64>,
+    dropped: &HashSet<Digest>,
+) -> Result<Vec<Digest>> {
+    let mut out = Vec::new();
+    let mut stack: Vec<Digest> = gone.keys().copied().collect();
+    let mut met: HashSet<Digest> = stack.iter().copied().collect();
+    while let Some(digest) = stack.pop() {
+        if !tables.is_document(&digest)? {
+            continue;
         }
-        let mut stack = vec![orphan];
-        while let Some(digest) = stack.pop() {
-            for child in tables.strong_children(&digest)? {
-                let count = match self.held.get(&child) {
-                    Some(count) => *count,
-                    None => tables.count(&child)?,
-                };
-                // Counts are exact, so one that is zero already would be a damage that the caller must not build on.
-                let left = count.checked_sub(1).ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Corrupt,
-                        format!("index database: the count of {child} is too low"),
-                    )
-                })?;
-                self.held.insert(child, left);
-                if left == 0 {
-                    stack.push(child);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A document about a blob that stays, stays too, with all it needs.
-    fn spare_referrers(&mut self, tables: &Tables<'_>) -> Result<()> {
-        let mut referrers = Vec::new();
-        for digest in self.held.keys().filter(|d| self.is_doomed(d)) {
-            let subjects = tables.subjects(digest)?;
-            if !subjects.is_empty() {
-                referrers.push((*digest, subjects));
-            }
-        }
-        loop {
-            let mut spared = false;
-            for (referrer, subjects) in &referrers {
-                let stays = |subject: &Digest| Ok(!self.is_doomed(subject) && tables.is_present(subject)?);
-                if self.is_doomed(referrer)
-                    && subjects
-                        .iter()
-                        .map(stays)
-                        .collect::<Result<Vec<_>>>()?
-                        .contains(&true)
-                {
-                    self.spare(tables, *referrer)?;
-                    spared = true;
-                }
-            }
-            if !spared {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Keeps a doomed blob, and all that it needs.
-    fn spare(&mut self, tables: &Tables<'_>, digest: Digest) -> Result<()> {
-        let mut stack = vec![digest];
-        while let Some(digest) = stack.pop() {
-            if !self.is_doomed(&digest) {
-                if let Some(held) = self.held.get_mut(&digest) {
-                    *held += 1;
-                }
+        for mention in tables.mentions(&digest)? {
+            let Mention::Document(Edge::Subject, referrer) = mention else {
                 continue;
-            }
-            self.held.insert(digest, 1);
-            stack.extend(tables.strong_children(&digest)?);
-        }
-        Ok(())
-    }
-}
-
-/// Blobs in an order in which they can be removed one by one: at no moment is a document there without what it needs.
-fn parents_first(tables: &Tables<'_>, gone: BTreeMap<Digest, u64>) -> Result<Vec<(Digest, u64)>> {
-    let mut parents: BTreeMap<Digest, usize> = gone.keys().map(|digest| (*digest, 0)).collect();
-    for digest in gone.keys() {
-        for child in tables.strong_children(digest)? {
-            parents.entry(child).and_modify(|n| *n += 1);
-        }
-    }
-    let mut next: Vec<Digest> = parents
-        .iter()
-        .filter(|(_, n)| **n == 0)
-        .map(|(d, _)| *d)
-        .collect();
-    let mut out = Vec::with_capacity(gone.len());
-    while let Some(digest) = next.pop() {
-        parents.remove(&digest);
-        out.push(digest);
-        for child in tables.strong_children(&digest)? {
-            if let Some(n) = parents.get_mut(&child) {
-                *n -= 1;
-                if *n == 0 {
-                    next.push(child);
+            };
+            if met.insert(referrer) {
+                let is_listed = |m: &Mention| matches!(m, Mention::Ref { name: None, .. });
+                if !dropped.contains(&referrer) && tables.mentions(&referrer)?.iter().any(is_listed) {
+                    out.push(referrer);
                 }
+                stack.push(referrer);
             }
         }
+        let needed = tables.strong_children(&digest)?;
+        stack.extend(needed.into_iter().filter(|child| met.insert(*child)));
     }
-    // No document can name one that names it; whatever is left all the same goes too.
-    out.extend(parents.into_keys());
-    Ok(out.into_iter().map(|digest| (digest, gone[&digest])).collect())
+    out.sort_unstable();
+    Ok(out)
 }
 
 #[cfg(test)]

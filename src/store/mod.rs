@@ -7,6 +7,7 @@
 
 mod check;
 mod document;
+mod doomed;
 mod gc;
 mod graph;
 mod identify;

@@ -135,3 +135,56 @@ fn entries_that_lost_their_tag_go_when_asked_and_a_full_count_is_believed() {
         "[]\n"
     );
 }
+
+#[test]
+fn what_is_attached_keeps_its_entry_as_long_as_its_image_stays() {
+    let image = Image::new();
+    let env = &image.env;
+    let attach = |to: &str| {
+        let words = ["attach", "--to", to, "--artifact-type", "example/a"];
+        env.umoci(words).ok().trim().to_owned()
+    };
+    env.umoci(["config", "--image", "img", "--tag", "other", "--author", "x"])
+        .ok();
+    let one = attach("img");
+    let above = attach(&format!("img@{one}"));
+    let other = attach("img:other");
+    let listed = || env.sh("jq -r '.manifests[].digest' img/index.json");
+    let before = listed();
+    // An image that lost its tag goes, and what is about it.
+    env.umoci(["rm", "--image", "img:other"]).ok();
+    let plan = env
+        .umoci(["gc", "--layout", "img", "--untagged", "--dry-run"])
+        .ok();
+    assert!(plan.starts_with(&format!("untagged {other}\n")), "{plan}");
+    assert!(plan.contains("would remove 3 blobs"), "{plan}");
+    env.umoci(["gc", "--layout", "img", "--untagged"]).ok();
+    let kept: Vec<&str> = [one.as_str(), &above].to_vec();
+    assert_eq!(
+        listed().lines().skip(1).collect::<Vec<_>>(),
+        kept,
+        "before: {before}"
+    );
+    assert!(!env.sh("ls img/blobs/sha256").contains(&other[7..]));
+    env.umoci(["fsck", "--layout", "img"]).ok();
+    env.umoci(["rm", "--image", "img"]).ok();
+    env.umoci(["gc", "--layout", "img", "--untagged"]).ok();
+    assert_eq!(listed(), "");
+    // Of what nobody here has, an entry is what keeps it, and is dropped when asked.
+    let env = &Image::new().env;
+    let one = env
+        .umoci(["attach", "--to", "img", "--artifact-type", "example/a"])
+        .ok();
+    env.sh("jq -c 'del(.manifests[0])' img/index.json >i && mv i img/index.json");
+    env.sh(&format!(
+        "jq -r .subject.digest img/blobs/sha256/{} | cut -d: -f2 | xargs -i rm img/blobs/sha256/{{}}",
+        &one.trim()[7..]
+    ));
+    env.umoci(["gc", "--layout", "img"]).ok();
+    assert!(env.read("img/index.json").contains(one.trim()));
+    env.umoci(["gc", "--layout", "img", "--untagged"]).ok();
+    assert_eq!(
+        env.sh("jq -c .manifests img/index.json; ls img/blobs/sha256"),
+        "[]\n"
+    );
+}

@@ -325,6 +325,47 @@ fn indexes_that_multiply_take_neither_time_nor_memory() {
 }
 
 #[test]
+fn what_is_about_what_is_about_an_image_takes_no_time() {
+    let (who, resolver) = ways()[0];
+    let room = Room::new(who, resolver);
+    let image = padded(&room, 0, 0);
+    let empty = entry("application/vnd.oci.empty.v1+json", &room.put(b"{}"), 2, "");
+    let mut entries = vec![image];
+    for n in 0..5000 {
+        let text = format!(
+            r#"{{"schemaVersion":2,"artifactType":"a/b","config":{empty},"layers":[],"subject":{},"n":{n}}}"#,
+            entries.last().expect("entry")
+        );
+        entries.push(entry(MANIFEST, &room.put(text.as_bytes()), text.len(), ""));
+    }
+    room.tag(INDEX, b"{}");
+    for tagged in [true, false] {
+        let name = r#","annotations":{"org.opencontainers.image.ref.name":"latest"}}"#;
+        if tagged {
+            let first = entries[0].strip_suffix('}').expect("entry").to_owned() + name;
+            entries.insert(0, first);
+        } else {
+            // The image itself is no longer listed.
+            entries.drain(..2);
+        }
+        room.env.write("work/img/index.json", index(&entries));
+        for words in [
+            &["du", "--layout", "img"][..],
+            &["ref", "list", "--layout", "img"],
+            &["gc", "--layout", "img", "--dry-run"],
+            &["gc", "--layout", "img", "--dry-run", "--untagged"],
+            &["gc", "--layout", "img"],
+            &["fsck", "--layout", "img"],
+        ] {
+            room.umoci(words).ok();
+        }
+        let left = room.env.sh("ls work/img/blobs/sha256 | wc -l");
+        assert_eq!(left.trim(), if tagged { "5003" } else { "0" });
+    }
+    room.assert_untouched("chain");
+}
+
+#[test]
 fn documents_of_any_size_are_not_read_into_memory() {
     for (who, resolver) in ways() {
         let room = Room::new(who, resolver);
