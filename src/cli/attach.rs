@@ -120,8 +120,9 @@ fn add(txn: &mut Txn<'_>, word: &str) -> Outcome<Descriptor> {
 
 /// removes what is attached to an image
 ///
-/// Removes an artifact by its digest, of which 7 hex digits are enough, or all of a type. Its blobs stay until umoci gc is
-/// run. What a tag or an index leads to is not removed.
+/// Removes an artifact by its digest, of which 7 hex digits are enough, or all of a type, and with it what is attached to it in
+/// turn. Its manifest goes at once, its files stay until umoci gc is run. What a tag, an index or a lease needs is not
+/// removed; if it was asked for, nothing is.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "<image-path>[:<tag>] (<digest>... | --artifact-type <type> | --all)")]
 pub struct Detach {
@@ -154,7 +155,11 @@ impl Detach {
         let subject = subject(&store, &image, platform.as_ref())?;
         let mut found = store.referrers(&subject.digest)?;
         if let Some(wanted) = &self.artifact_type {
-            found.retain(|one| one.artifact_type.as_ref() == Some(wanted));
+            let is_wanted = |one: &Descriptor| one.artifact_type.as_ref() == Some(wanted);
+            if !found.iter().any(is_wanted) {
+                return Err(none_of_type(wanted, &found, &image).into());
+            }
+            found.retain(is_wanted);
         }
         let mut gone: Vec<Digest> = Vec::new();
         for digest in digests {
@@ -172,16 +177,37 @@ impl Detach {
                 );
                 return Err(Error::new(ErrorKind::NotFound, text).into());
             };
-            gone.push(*one);
+            if !gone.contains(one) {
+                gone.push(*one);
+            }
         }
         if digests.is_empty() {
             gone.extend(found.iter().map(|one| one.digest));
         }
+        let gone = store.detach(&gone, ui)?;
         for digest in &gone {
-            store.detach(digest)?;
             ui.info(format_args!("detached {digest}"));
         }
         let gone: Vec<String> = gone.iter().map(|digest| format!("{digest}\n")).collect();
         ui.print(gone.concat().as_bytes())
     }
+}
+
+/// The error for a type that nothing is of, with the types that there are.
+fn none_of_type(wanted: &str, found: &[Descriptor], image: &ImageRef) -> Error {
+    let mut types: Vec<&str> = found
+        .iter()
+        .map(|one| one.artifact_type.as_deref().unwrap_or("-"))
+        .collect();
+    // They come in order.
+    types.dedup();
+    let text = match types.as_slice() {
+        [] => format!("nothing is attached to {}", image.target),
+        types => format!(
+            "nothing of the type {wanted} is attached to {}; what is, is of the types {}",
+            image.target,
+            types.join(", ")
+        ),
+    };
+    Error::new(ErrorKind::NotFound, text)
 }

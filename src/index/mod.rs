@@ -34,7 +34,7 @@ pub use status::IndexStatus;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Entry, Layout, LayoutLock, Stamp};
-use crate::progress::Monitor;
+use crate::progress::{Monitor, Silent};
 use backend::Backend;
 use rows::{BlobRow, key, split_key};
 pub(crate) use rows::{Child, Edge, Mention, Verified};
@@ -90,6 +90,15 @@ impl Index {
                 }
                 Self::in_memory()
             }
+        }
+    }
+
+    /// As [`Index::open`], without making a database that is not there.
+    pub(crate) fn open_if_there(layout: &Layout) -> Result<Self> {
+        if Layout::has_file(&layout.private_dir().join(FILE)) {
+            Self::open(layout, &Silent)
+        } else {
+            Self::in_memory()
         }
     }
 
@@ -509,7 +518,7 @@ fn digests(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::{Recorder, Silent};
+    use crate::progress::Recorder;
 
     /// A layout whose database a program of schema 1 has written.
     fn stored() -> (tempfile::TempDir, Layout) {

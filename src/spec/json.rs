@@ -4,10 +4,12 @@
 //! The written form is compact, in field order, with `<`, `>`, `&`, U+2028 and U+2029 escaped, and a newline at the
 //! end, since digests of existing tools depend on it.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
+use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -31,6 +33,14 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
 pub(crate) fn parse_large<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     let mut de = serde_json::Deserializer::from_slice(bytes);
     T::deserialize(&mut de).map_err(|e| Error::new(ErrorKind::Corrupt, format!("invalid JSON: {e}")))
+}
+
+/// The members of a JSON object, each as text.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn members(bytes: &[u8]) -> Result<HashMap<String, &RawValue>> {
+    parse(bytes)
 }
 
 /// How many values there are in a document at most, told by the marks outside of strings.

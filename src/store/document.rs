@@ -10,8 +10,6 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde_json::value::RawValue;
-
 use super::check::{Finding, Problem, Severity};
 use super::{MAX_DOCUMENT, Summaries};
 use crate::digest::{Algorithm, Digest};
@@ -100,11 +98,6 @@ fn remembered<K: Eq + Hash, V: Clone>(
     Ok(value)
 }
 
-/// The members of a JSON object as text.
-fn members(bytes: &[u8]) -> Result<HashMap<String, &RawValue>> {
-    json::parse(bytes)
-}
-
 impl<'a> Documents<'a> {
     /// Those of `layout`; with `deep`, layers are decompressed too.
     pub(super) fn new(layout: &'a Layout, deep: bool) -> Self {
@@ -136,7 +129,7 @@ impl<'a> Documents<'a> {
 
     fn check_up_to(&self, largest: u64, digest: &Digest, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
         let mut out = Vec::new();
-        let Ok(members) = members(bytes) else {
+        let Ok(members) = json::members(bytes) else {
             return Ok(Some(out));
         };
         let has = |name: &str| members.get(name).is_some_and(|value| value.get() != "null");
@@ -334,7 +327,7 @@ impl<'a> Documents<'a> {
             let Ok(bytes) = self.layout.read_blob(&plain, MAX_DOCUMENT) else {
                 return Ok(OwnType::Unread);
             };
-            Ok(match members(&bytes) {
+            Ok(match json::members(&bytes) {
                 Ok(members) => {
                     let own = members.get("mediaType").map(|value| value.get());
                     let own = own.and_then(|text| serde_json::from_str::<String>(text).ok());

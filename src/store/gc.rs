@@ -293,7 +293,11 @@ impl Store {
     }
 
     /// A damaged document that something needs stops a collection.
-    fn refuse_damage(tables: &Tables<'_>, damaged: Vec<Damaged>, monitor: &dyn Monitor) -> Result<()> {
+    pub(super) fn refuse_damage(
+        tables: &Tables<'_>,
+        damaged: Vec<Damaged>,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
         for Damaged { digest, error } in damaged {
             if tables.count(&digest)? > 0 {
                 let text = format!(

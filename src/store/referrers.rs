@@ -4,18 +4,30 @@
 //!
 //! Three conventions tell of them in a layout, and all are read: a manifest or index with a `subject`, in `index.json` or
 //! not; an index that is tagged `sha256-<hex>`, as regctl writes it where a registry would have its referrers tag; images
-//! that are tagged `sha256-<hex>.sig`, `.att` and `.sbom`, as cosign writes them.
+//! that are tagged `sha256-<hex>.sig`, `.att` and `.sbom`, as cosign writes them. Whatever others wrote there is listed: of what
+//! cannot be read no more than that it is there.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::index::{Edge, Mention, Tables};
-use crate::layout::LockMode;
-use crate::progress::Silent;
-use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, MediaType, RefName, json};
+use crate::index::{Edge, Index, Mention, Tables};
+use crate::layout::{Entry, LockMode};
+use crate::progress::{Monitor, Silent};
+use crate::spec::{Annotations, Descriptor, MediaClass, MediaType, RefName, json};
 
 /// What cosign puts behind the name of an image that is about another one.
 const COSIGN: [&str; 3] = [".sig", ".att", ".sbom"];
+
+/// A media or artifact type that is longer is none, in bytes. Spec: RFC 6838, section 4.2.
+const MAX_TYPE: usize = 255;
+
+/// Annotations of so many bytes are in a list; those of further referrers are left out.
+const MAX_ANNOTATIONS: usize = 8 << 20;
 
 /// The tag of an index of what is about `digest`, and of cosign's images with `suffix` behind it. Spec: distribution-spec,
 /// referrers tag schema.
@@ -27,119 +39,277 @@ pub fn referrers_tag(digest: &Digest, suffix: &str) -> Result<RefName> {
 
 impl Store {
     /// What is about `digest`, by any of the conventions: descriptors with artifact type and annotations, in the order of
-    /// artifact types and digests.
+    /// artifact types and digests. What cannot be read has neither.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if a referrer or an index of them is damaged.
+    /// [`ErrorKind::Corrupt`] if an index of referrers is damaged.
     pub fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
-        let mut found = self.with_index(&Silent, |tables| {
-            let mut out = Vec::new();
-            for mention in tables.mentions(digest)? {
-                if let Mention::Document(Edge::Subject, referrer) = mention
-                    && let Some(size) = tables.size(&referrer)?
-                {
-                    out.push((referrer, size));
+        let mut found: BTreeSet<Digest> = self
+            .with_index(&Silent, |tables| subject_of(tables, digest))?
+            .into_iter()
+            .collect();
+        for entry in self.lookup(&referrers_tag(digest, "")?)? {
+            if entry.media_type.class() == MediaClass::Index {
+                let context = || format!("read the index of referrers {}", entry.digest);
+                found.extend(self.listed(&entry.digest).context(context)?);
+            }
+        }
+        for suffix in COSIGN {
+            let named = self.lookup(&referrers_tag(digest, suffix)?)?;
+            found.extend(named.iter().map(|entry| entry.digest));
+        }
+        self.describe(found)
+    }
+
+    /// What is about any of `subjects`, is complete, and is known by that alone: no entry of `index.json` and no document names it.
+    /// An index database is used if there is one, and none is made.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn unlisted_referrers(&self, subjects: &[Digest]) -> Result<Vec<Descriptor>> {
+        let index = if self.opts.index {
+            Index::open_if_there(&self.layout)?
+        } else {
+            Index::in_memory()?
+        };
+        index.sync(&self.layout, &Silent)?;
+        let found = index.suppose(|tables| {
+            let mut out = BTreeSet::new();
+            for subject in subjects {
+                for referrer in subject_of(tables, subject)? {
+                    if tables.count(&referrer)? == 0 && is_complete(tables, &referrer)? {
+                        out.insert(referrer);
+                    }
                 }
             }
             Ok(out)
         })?;
-        for entry in self.lookup(&referrers_tag(digest, "")?)? {
-            if entry.media_type.class() != MediaClass::Index {
-                continue;
-            }
-            let context = || format!("read the index of referrers {}", entry.digest);
-            let index: ImageIndex = json::parse(&self.read(&entry)?).context(context)?;
-            found.extend(index.manifests.iter().map(|child| (child.digest, child.size)));
+        self.describe(found)
+    }
+
+    /// The digests in an index of referrers, as far as they are any.
+    fn listed(&self, index: &Digest) -> Result<Vec<Digest>> {
+        #[derive(Deserialize)]
+        struct Listed<'a> {
+            #[serde(borrow)]
+            manifests: Option<Vec<&'a RawValue>>,
         }
-        for suffix in COSIGN {
-            let named = self.lookup(&referrers_tag(digest, suffix)?)?;
-            found.extend(named.iter().map(|entry| (entry.digest, entry.size)));
+        #[derive(Deserialize)]
+        struct Named {
+            digest: Digest,
         }
-        found.sort_unstable();
-        found.dedup_by_key(|(digest, _)| *digest);
+        let Some(bytes) = self.read_referrer(index)? else {
+            return Ok(Vec::new());
+        };
+        let listed: Listed<'_> = json::parse(&bytes)?;
+        let entries = listed.manifests.unwrap_or_default();
+        let named = |entry: &RawValue| json::parse::<Named>(entry.get().as_bytes()).ok();
+        Ok(entries
+            .into_iter()
+            .filter_map(named)
+            .map(|named| named.digest)
+            .collect())
+    }
+
+    /// A document of the size that it has here, whatever others say; `None` if it is not here.
+    fn read_referrer(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        let Some(size) = self.layout.blob_size(digest)? else {
+            return Ok(None);
+        };
+        let plain = Descriptor::new(String::new(), *digest, size);
+        self.layout.read_blob(&plain, MAX_DOCUMENT).map(Some)
+    }
+
+    /// Descriptors for those that are here: an index may name what is not.
+    fn describe(&self, referrers: BTreeSet<Digest>) -> Result<Vec<Descriptor>> {
         let mut out = Vec::new();
-        for (digest, size) in found {
-            // An index may name what is not here.
-            if self.layout.blob_size(&digest)?.is_some() {
-                out.push(self.describe_referrer(&digest, size)?);
+        let mut annotations = 0;
+        for digest in referrers {
+            let Some(size) = self.layout.blob_size(&digest)? else {
+                continue;
+            };
+            let bytes = self.read_referrer(&digest);
+            let mut one = match &bytes {
+                Ok(Some(bytes)) => description(digest, size, bytes),
+                _ => None,
             }
+            .unwrap_or_else(|| Descriptor::new("application/octet-stream".to_owned(), digest, size));
+            annotations += one
+                .annotations
+                .iter()
+                .map(|(k, v)| k.len() + v.len())
+                .sum::<usize>();
+            if annotations > MAX_ANNOTATIONS {
+                one.annotations.clear();
+            }
+            out.push(one);
         }
         out.sort_by(|a, b| a.artifact_type.cmp(&b.artifact_type));
         Ok(out)
     }
 
-    /// Removes a manifest that is about an image, unless something other than an entry of `index.json` without a tag leads
-    /// to it. What it alone needs is garbage then.
+    /// Removes manifests that are about an image, each named once, and what is about them in turn, unless something other than an
+    /// entry of `index.json` without a tag leads to that. What they alone need is garbage then. Returns what was removed.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if a tag, a document or a lease needs it.
-    pub fn detach(&self, referrer: &Digest) -> Result<()> {
+    /// [`ErrorKind::Conflict`] if a tag, a document or a lease needs one of `referrers`, [`ErrorKind::Corrupt`] if a document that
+    /// refs lead to is damaged, since what it needs is not known. Nothing is removed then.
+    pub fn detach(&self, referrers: &[Digest], monitor: &dyn Monitor) -> Result<Vec<Digest>> {
         let _lock = self
             .layout
             .lock(LockMode::Exclusive, self.opts.lock_timeout, "detach")?;
-        let needed = |by: String| {
-            let text = format!("{referrer} is needed by {by}");
-            Err(Error::new(ErrorKind::Conflict, text))
+        let leases = self.leases()?.into_iter().filter(|lease| lease.is_valid());
+        let leases: Vec<(Digest, String)> = leases
+            .flat_map(|lease| lease.digests.into_iter().map(move |d| (d, lease.name.clone())))
+            .collect();
+        let attempt = |tables: &mut Tables<'_>| -> Result<Vec<Digest>> {
+            // Those that go themselves may be damaged.
+            let mut damaged = tables.sync(&self.layout, &Silent)?;
+            damaged.retain(|one| !referrers.contains(&one.digest));
+            Self::refuse_damage(tables, damaged, monitor)?;
+            detachable(tables, referrers, &leases)
         };
-        for lease in self.leases()?.iter().filter(|lease| lease.is_valid()) {
-            if lease.digests.contains(referrer) {
-                return needed(format!("the lease {}", lease.name));
-            }
-        }
-        let index = self.index_or_memory(&Silent)?;
-        index.sync(&self.layout, &Silent)?;
-        let mentions = index.suppose(|tables| tables.mentions(referrer))?;
-        for mention in mentions {
-            match mention {
-                Mention::Ref { name: None, .. } | Mention::Document(Edge::Subject, _) => {}
-                Mention::Ref { name: Some(name), .. } => {
-                    return needed(format!("the tag {name}, which umoci rm removes"));
-                }
-                Mention::Document(_, parent) => return needed(format!("the index {parent}")),
-            }
-        }
+        let index = self.index_or_memory(monitor)?;
+        let gone = index.write(attempt)?;
         self.change_refs("detach", &[], |index| {
-            index.drop_entries(|entry| {
-                entry.ref_name.is_none() && entry.descriptor().is_ok_and(|known| known.digest == *referrer)
-            });
+            let is_gone = |entry: &Entry| entry.descriptor().is_ok_and(|known| gone.contains(&known.digest));
+            // Another program may have given it a tag meanwhile.
+            let tagged = |entry: &&Entry| entry.ref_name.is_some() && is_gone(entry);
+            if let Some(entry) = index.entries().iter().find(tagged) {
+                return Err(needed(
+                    &entry.descriptor()?.digest,
+                    &by_tag(entry.ref_name.as_deref()),
+                ));
+            }
+            index.drop_entries(is_gone);
             Ok(())
         })?;
-        index.write(|tables: &mut Tables<'_>| {
-            tables.sync(&self.layout, &Silent)?;
+        // Nothing that came since authorises a removal.
+        let still = index.write(|tables| {
+            let mut still = attempt(tables)?;
+            still.retain(|digest| gone.contains(digest));
             tables.unlist_blobs()?;
-            tables.forget(referrer)
+            still.iter().try_for_each(|digest| tables.forget(digest))?;
+            Ok(still)
         })?;
-        self.layout.remove_blob(referrer)?;
-        self.layout.sync_blobs(referrer.algorithm())
-    }
-
-    fn describe_referrer(&self, digest: &Digest, size: u64) -> Result<Descriptor> {
-        let plain = Descriptor::new(String::new(), *digest, size);
-        let bytes = self.layout.read_blob(&plain, MAX_DOCUMENT)?;
-        let context = || format!("read referrer {digest}");
-        let value: serde_json::Value = json::parse(&bytes).context(context)?;
-        let mut out = plain;
-        if value.get("manifests").is_some() {
-            let index: ImageIndex = json::parse(&bytes).context(context)?;
-            out.media_type = or_else(index.media_type, MediaType::INDEX);
-            out.artifact_type = index.artifact_type;
-            out.annotations = index.annotations;
-        } else {
-            let manifest: Manifest = json::parse(&bytes).context(context)?;
-            out.media_type = or_else(manifest.media_type, MediaType::MANIFEST);
-            // An artifact without a type of its own is of the type of its config.
-            let config = manifest.config.media_type.as_str().to_owned();
-            out.artifact_type = manifest.artifact_type.or(Some(config));
-            out.annotations = manifest.annotations;
+        // What is about others goes first: at no moment is it there without them.
+        for digest in still.iter().rev() {
+            self.layout.remove_blob(digest)?;
         }
-        Ok(out)
+        let algorithms: HashSet<_> = still.iter().map(Digest::algorithm).collect();
+        algorithms
+            .into_iter()
+            .try_for_each(|algorithm| self.layout.sync_blobs(algorithm))?;
+        Ok(still)
     }
 }
 
-fn or_else(given: MediaType, default: &str) -> MediaType {
-    if given.as_str().is_empty() {
-        MediaType::new(default.to_owned())
-    } else {
-        given
+/// The manifests and indexes that are about `digest` by their subject, and are here.
+fn subject_of(tables: &Tables<'_>, digest: &Digest) -> Result<Vec<Digest>> {
+    let mut out = Vec::new();
+    for mention in tables.mentions(digest)? {
+        if let Mention::Document(Edge::Subject, referrer) = mention
+            && tables.is_present(&referrer)?
+        {
+            out.push(referrer);
+        }
     }
+    Ok(out)
+}
+
+/// Whether all that a document names is here; the empty document may stand in its descriptor alone.
+fn is_complete(tables: &Tables<'_>, document: &Digest) -> Result<bool> {
+    let empty = Digest::sha256(b"{}");
+    for child in tables.strong_children(document)? {
+        if child != empty && !tables.is_present(&child)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn needed(digest: &Digest, by: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("{digest} is needed by {by}"))
+}
+
+fn by_tag(name: Option<&str>) -> String {
+    format!("the tag {}, which umoci rm removes", name.unwrap_or_default())
+}
+
+/// `referrers`, and of what is about them in turn all that nothing else needs, each after what it is about.
+fn detachable(tables: &Tables<'_>, referrers: &[Digest], leases: &[(Digest, String)]) -> Result<Vec<Digest>> {
+    let mut gone: HashSet<Digest> = referrers.iter().copied().collect();
+    for referrer in referrers {
+        if let Some(by) = needed_by(tables, referrer, &gone, leases)? {
+            return Err(needed(referrer, &by));
+        }
+    }
+    let mut out: Vec<Digest> = referrers.to_vec();
+    let mut at = 0;
+    while let Some(subject) = out.get(at).copied() {
+        at += 1;
+        for referrer in subject_of(tables, &subject)? {
+            if !gone.contains(&referrer) && needed_by(tables, &referrer, &gone, leases)?.is_none() {
+                gone.insert(referrer);
+                out.push(referrer);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// What needs a blob, in words, other than what is `gone` and entries of `index.json` without a tag.
+fn needed_by(
+    tables: &Tables<'_>,
+    digest: &Digest,
+    gone: &HashSet<Digest>,
+    leases: &[(Digest, String)],
+) -> Result<Option<String>> {
+    if let Some((_, name)) = leases.iter().find(|(leased, _)| leased == digest) {
+        return Ok(Some(format!("the lease {name}")));
+    }
+    for mention in tables.mentions(digest)? {
+        match mention {
+            Mention::Ref { name: Some(name), .. } => return Ok(Some(by_tag(Some(&name)))),
+            Mention::Document(Edge::Strong, parent) if !gone.contains(&parent) => {
+                return Ok(Some(format!("the index {parent}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// What a referrer says of itself; `None` if it is no JSON object.
+fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(rename = "mediaType")]
+        media_type: String,
+    }
+    let members = json::members(bytes).ok()?;
+    let text = |name: &str| members.get(name).map(|value| value.get());
+    let is_type = |text: &String| (1..=MAX_TYPE).contains(&text.len());
+    let named = |name: &str| {
+        let named: Option<String> = serde_json::from_str(text(name)?).ok();
+        named.filter(is_type)
+    };
+    let default = if members.contains_key("manifests") {
+        MediaType::INDEX
+    } else {
+        MediaType::MANIFEST
+    };
+    let mut out = Descriptor::new(
+        named("mediaType").unwrap_or_else(|| default.to_owned()),
+        digest,
+        size,
+    );
+    // An artifact without a type of its own is of the type of its config.
+    out.artifact_type = named("artifactType").or_else(|| {
+        let config: Config = serde_json::from_str(text("config")?).ok()?;
+        Some(config.media_type).filter(is_type)
+    });
+    let annotations = text("annotations").and_then(|text| json::parse::<Annotations>(text.as_bytes()).ok());
+    out.annotations = annotations.unwrap_or_default();
+    Some(out)
 }

@@ -263,6 +263,166 @@ fn it_travels_with_its_image_unless_told_not_to() {
 }
 
 #[test]
+fn what_cannot_be_understood_is_listed_without_a_type() {
+    let image = Image::new();
+    let env = &image.env;
+    let digest = image.entry()["digest"].as_str().expect("digest").to_owned();
+    let add = |text: &str| {
+        env.write("document", text);
+        let words = ["blob", "add", "--layout", "img", "document"];
+        env.umoci(words).ok().trim().to_owned()
+    };
+    let artifact = add(&format!(
+        r#"{{"mediaType":"application/vnd.oci.artifact.manifest.v1+json","artifactType":"example/a","blobs":[],"subject":{{"digest":"{digest}","size":1}}}}"#
+    ));
+    let odd = add(&format!(
+        r#"{{"schemaVersion":2,"config":7,"layers":[],"artifactType":[],"annotations":{{"a":1}},"subject":{{"digest":"{digest}","size":1}}}}"#
+    ));
+    let text = add("no JSON at all");
+    let damaged = add(r#"{"schemaVersion":2,"artifactType":"example/b"}"#);
+    let entry = |digest: &str| format!(r#"{{"mediaType":"x/y","digest":"{digest}","size":7}}"#);
+    let entries = [&artifact, &odd, &text, &damaged].map(|digest| entry(digest));
+    let index = add(&format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{},{{}},7,{{"digest":"md5:1"}}]}}"#,
+        entries.join(",")
+    ));
+    let name = format!("sha256-{}", &digest[7..]);
+    env.umoci(["ref", "create", "--layout", "img", &name, "--digest", &index])
+        .ok();
+    env.write(&format!("img/blobs/sha256/{}", &damaged[7..]), "{}");
+    let found = json_of(env, &["referrers", "--json", "img"]);
+    let mut found: Vec<String> = found["manifests"]
+        .as_array()
+        .expect("list")
+        .iter()
+        .map(|one| {
+            let text = |name: &str| one[name].as_str().unwrap_or("-").to_owned();
+            format!(
+                "{} {} {} {}",
+                text("digest"),
+                text("mediaType"),
+                text("artifactType"),
+                one["size"]
+            )
+        })
+        .collect();
+    found.sort();
+    let size = |digest: &str| {
+        std::fs::metadata(env.path("img/blobs/sha256").join(&digest[7..]))
+            .expect("blob")
+            .len()
+    };
+    let mut want: Vec<String> = [
+        (
+            &artifact,
+            "application/vnd.oci.artifact.manifest.v1+json example/a",
+        ),
+        (&odd, "application/vnd.oci.image.manifest.v1+json -"),
+        (&text, "application/octet-stream -"),
+        (&damaged, "application/octet-stream -"),
+    ]
+    .iter()
+    .map(|(digest, what)| format!("{digest} {what} {}", size(digest)))
+    .collect();
+    want.sort();
+    assert_eq!(found, want);
+    env.umoci(["referrers", "img"]).ok();
+    // It is the index that lists them, so they go when that went.
+    let why = env.umoci(["detach", "img", "--all"]).fails();
+    assert!(
+        why.contains(&format!("is needed by the index {index}")) || why.contains("is damaged"),
+        "{why}"
+    );
+    env.umoci(["rm", "--image", &format!("img:{name}")]).ok();
+    env.umoci(["gc", "--layout", "img"]).ok();
+    // What is of a shape that we do not know is kept by who names it alone, and went with the index.
+    assert_eq!(env.umoci(["detach", "img", "--all"]).ok(), format!("{odd}\n"));
+}
+
+#[test]
+fn what_is_attached_to_what_is_detached_goes_too_unless_it_is_needed() {
+    let image = Image::new();
+    let env = &image.env;
+    let one = attach(env, "img", "example/a", &[]);
+    let above = attach(env, &format!("img@{one}"), "example/b", &[]);
+    let top = attach(env, &format!("img@{above}"), "example/c", &[]);
+    let kept = attach(env, &format!("img@{one}"), "example/d", &[]);
+    let words = ["ref", "create", "--layout", "img", "kept", "--digest", &kept];
+    env.umoci(words).ok();
+    let two = attach(env, "img", "example/e", &[]);
+    let words = ["ref", "create", "--layout", "img", "two", "--digest", &two];
+    env.umoci(words).ok();
+    let blobs = || env.sh("ls img/blobs/sha256");
+    let before = (blobs(), env.read("img/index.json"));
+    // One of them is needed, so none goes.
+    assert_eq!(
+        env.umoci(["detach", "img", "--all"]).fails(),
+        format!("{two} is needed by the tag two, which umoci rm removes")
+    );
+    assert_eq!((blobs(), env.read("img/index.json")), before);
+    let why = env
+        .umoci(["detach", "img", "--artifact-type", "example/typo"])
+        .fails();
+    assert_eq!(
+        why,
+        "nothing of the type example/typo is attached to latest; what is, is of the types example/a, example/e"
+    );
+    assert_eq!(
+        env.umoci(["detach", "img", "--artifact-type", "example/a"]).ok(),
+        format!("{one}\n{above}\n{top}\n")
+    );
+    let left = format!("{}{}", blobs(), env.read("img/index.json"));
+    for digest in [&one, &above, &top] {
+        assert!(!left.contains(&digest[7..]), "{digest}");
+    }
+    for digest in [&kept, &two] {
+        assert!(left.contains(&digest[7..]), "{digest}");
+    }
+    env.umoci(["rm", "--image", "img:two"]).ok();
+    assert_eq!(
+        env.umoci(["detach", "img", &two[7..17], &two[7..20]]).ok(),
+        format!("{two}\n")
+    );
+    assert_eq!(env.umoci(["detach", "img", "--all"]).ok(), "");
+    let why = env
+        .umoci(["detach", "img", "--artifact-type", "example/a"])
+        .fails();
+    assert_eq!(why, "nothing is attached to latest");
+    env.umoci(["fsck", "--layout", "img"]).ok();
+}
+
+#[test]
+fn nothing_is_detached_while_a_document_is_damaged_of_which_nobody_knows_what_it_needs() {
+    let image = Image::new();
+    let env = &image.env;
+    let one = attach(env, "img", "example/a", &[]);
+    let two = attach(env, "img", "example/b", &[]);
+    // An index that needs the artifact, and cannot be read.
+    env.umoci(["manifest", "create", "img:index", "latest"]).ok();
+    let index = env.sh("jq -r '.manifests[-1].digest' img/index.json");
+    let path = format!("img/blobs/sha256/{}", &index.trim()[7..]);
+    let good = env.read(&path);
+    let bad = good.replacen("schema", "SCHEMA", 1);
+    env.write(&path, bad);
+    env.sh("rm -r img/.umoci");
+    let why = env.umoci(["detach", "img", &one]).fails();
+    assert!(
+        why.contains(&format!(
+            "blob {} is damaged, so what it needs is not known",
+            index.trim()
+        )),
+        "{why}"
+    );
+    assert!(env.path(format!("img/blobs/sha256/{}", &one[7..])).exists());
+    assert!(env.read("img/index.json").contains(&one));
+    env.write(&path, good);
+    env.umoci(["detach", "img", &one]).ok();
+    // One that is damaged itself can go.
+    env.write(&format!("img/blobs/sha256/{}", &two[7..]), "{}");
+    assert_eq!(env.umoci(["detach", "img", "--all"]).ok(), format!("{two}\n"));
+}
+
+#[test]
 fn the_conventions_of_other_programs_are_read() {
     let image = Image::new();
     let env = &image.env;
