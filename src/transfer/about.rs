@@ -32,8 +32,8 @@ pub(super) fn is_referrers_tag(name: &RefName) -> bool {
 }
 
 /// All that the source lists about `images` and what they consist of, also about what is about them: manifests and indexes
-/// with a subject that have no name, and what has the names of the conventions, beside `known` of which that is so. Those
-/// of the blobs of a source that it does not list are not found.
+/// with a subject that have no name, listed or as far as it knows of others, and what has the names of the conventions,
+/// beside `known` of which that is so.
 ///
 /// An image for which `is_changed` says that it will not be there by this digest takes nothing along: it would be about
 /// nothing.
@@ -73,8 +73,10 @@ pub fn referrers(
     while let Some(request) = images.iter().chain(&out).nth(at) {
         let root = request.descriptor.clone();
         let mut found: Vec<Request> = Vec::new();
+        let mut documents: Vec<Descriptor> = Vec::new();
         below(source, &root, &mut met, &mut |document| {
             let digest = document.digest;
+            documents.push(document.clone());
             let before = found.len();
             for descriptor in about.remove(&digest).into_iter().flatten() {
                 found.push(Request {
@@ -102,6 +104,23 @@ pub fn referrers(
             }
             Ok(())
         })?;
+        let digests = |documents: &[Descriptor]| documents.iter().map(|d| d.digest).collect::<Vec<_>>();
+        let mut unlisted = source.referrers(&digests(&documents))?;
+        if !unlisted.is_empty() {
+            let all = unlisted.len();
+            let mut same = Vec::new();
+            for document in documents {
+                if !is_changed(&document)? {
+                    same.push(document);
+                }
+            }
+            unlisted = source.referrers(&digests(&same))?;
+            bare += usize::from(unlisted.len() < all);
+        }
+        found.extend(unlisted.into_iter().map(|descriptor| Request {
+            name: None,
+            descriptor,
+        }));
         out.extend(found);
         at += 1;
     }

@@ -37,6 +37,7 @@ pub use oci_dir::StoreSink;
 pub use offer::{Listed, Offer};
 use plan::{Blob, Plan};
 
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::{Target, pick, resolve_one, resolve_root};
 use crate::progress::{Counted, Counter, Monitor, Task};
@@ -70,6 +71,11 @@ pub trait Source: Sync {
 
     /// Whether the blob is there, as far as that shows without reading it.
     fn has(&self, descriptor: &Descriptor) -> Result<bool>;
+
+    /// What is about any of `subjects` and has no entry, where the source can tell.
+    fn referrers(&self, _subjects: &[Digest]) -> Result<Vec<Descriptor>> {
+        Ok(Vec::new())
+    }
 
     /// The file that holds the blob, where there is one that a sink may share.
     fn local(&self, _descriptor: &Descriptor) -> Option<PathBuf> {

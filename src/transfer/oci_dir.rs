@@ -30,6 +30,10 @@ impl Source for Store {
         Ok(descriptor.data.is_some() || self.layout().blob_size(&descriptor.digest)?.is_some())
     }
 
+    fn referrers(&self, subjects: &[Digest]) -> Result<Vec<Descriptor>> {
+        self.unlisted_referrers(subjects)
+    }
+
     fn local(&self, descriptor: &Descriptor) -> Option<PathBuf> {
         descriptor
             .data

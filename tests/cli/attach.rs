@@ -263,6 +263,66 @@ fn it_travels_with_its_image_unless_told_not_to() {
 }
 
 #[test]
+fn what_no_entry_lists_travels_too() {
+    let image = Image::new();
+    let env = &image.env;
+    env.write("file", "content");
+    let one = attach(env, "img", "example/a", &["file"]);
+    let above = attach(env, &format!("img@{one}"), "example/b", &[]);
+    // As an image that somebody names too, it travels under its name, when that is asked for.
+    let named = attach(env, "img", "example/c", &[]);
+    let words = ["ref", "create", "--layout", "img", "named", "--digest", &named];
+    env.umoci(words).ok();
+    // What lacks something is not worth a failure.
+    let torn = attach(env, "img", "example/d", &["file:example/other"]);
+    env.write("lost", "lost");
+    env.sh("jq -c '.manifests |= map(select(.annotations[\"org.opencontainers.image.ref.name\"]))' img/index.json >i && mv i img/index.json");
+    env.sh(&format!(
+        "jq -c '.layers[0].digest = \"sha256:{}\"' img/blobs/sha256/{1} >t; mv t img/blobs/sha256/$(sha256sum t | cut -d' ' -f1); rm img/blobs/sha256/{1}",
+        "a".repeat(64),
+        &torn[7..]
+    ));
+    assert_eq!(referrers(env, "img").len(), 3);
+    for database in [true, false] {
+        if !database {
+            env.sh("rm -r img/.umoci");
+        }
+        env.umoci(["init", "--layout", "into"]).ok();
+        env.umoci(["import", "oci:img:latest", "--layout", "into"]).ok();
+        assert_eq!(env.path("img/.umoci/index.redb").exists(), database);
+        env.umoci(["export", "--layout", "img", "--tag", "latest", "out"])
+            .ok();
+        env.umoci([
+            "export",
+            "--layout",
+            "img",
+            "--tag",
+            "latest",
+            "oci-archive:a.tar",
+        ])
+        .ok();
+        env.sh("mkdir archive; tar -C archive -xf a.tar");
+        for copy in ["into", "out", "archive"] {
+            assert_eq!(referrers(env, copy), std::slice::from_ref(&one), "{copy}");
+            assert_eq!(
+                referrers(env, &format!("{copy}@{one}")),
+                std::slice::from_ref(&above)
+            );
+            let listed = env.sh(&format!(
+                "jq -r '.manifests[] | select(.artifactType) | .digest, .artifactType' {copy}/index.json"
+            ));
+            assert_eq!(
+                listed,
+                format!("{one}\nexample/a\n{above}\nexample/b\n"),
+                "{copy}"
+            );
+            env.umoci(["fsck", "--layout", copy, "--deep"]).ok();
+        }
+        env.sh("rm -r into out archive a.tar");
+    }
+}
+
+#[test]
 fn what_cannot_be_understood_is_listed_without_a_type() {
     let image = Image::new();
     let env = &image.env;
