@@ -45,7 +45,8 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
             arguments.extend(words.by_ref().cloned());
             break;
         }
-        if bytes.len() < 2 || bytes[0] != b'-' {
+        // No option begins with a colon: stdin with a media type does.
+        if bytes.len() < 2 || bytes[0] != b'-' || bytes[1] == b':' {
             if command.has_subcommands() {
                 let name = word.to_string_lossy();
                 if name == "help" || name == "h" {
@@ -215,6 +216,14 @@ mod tests {
             panic!()
         };
         assert_eq!(out, ["umoci", "--log=info", "remove", "--image=-c", "--image="]);
+    }
+
+    #[test]
+    fn stdin_is_an_argument_also_with_a_media_type() {
+        let Request::Run(out) = run(&["rm", "-", "-:a/b"]) else {
+            panic!()
+        };
+        assert_eq!(out, ["umoci", "remove", "--", "-", "-:a/b"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use umoci::digest::{Digest, DigestPrefix};
 use umoci::error::{Error, ErrorKind, ResultExt};
 use umoci::image::{Artifact, resolve_one, resolve_root};
 use umoci::progress::Monitor;
-use umoci::spec::Descriptor;
+use umoci::spec::{Descriptor, MediaType};
 use umoci::store::{Store, Txn};
 
 use super::args::{AlgorithmArg, ImageRef, LockArg, PlatformArg, annotations};
@@ -39,10 +39,13 @@ pub fn subject(
 /// attaches files to an image: a signature, an SBOM, an attestation
 ///
 /// Makes an artifact of the files, about an image or image index, and prints its digest. A file may have its media type behind
-/// a colon: sbom.json:application/spdx+json. What is attached is kept as long as the image, is listed by umoci referrers,
+/// a colon: sbom.json:application/spdx+json; the file - is stdin, which has no name. What is attached is kept as long as the image, is listed by umoci referrers,
 /// and travels with the image when that is copied.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--to <image-path>[:<tag>] --artifact-type <type> [<file>[:<media-type>]...]")]
+#[command(
+    override_usage = "--to <image-path>[:<tag>] --artifact-type <type> [<file>[:<media-type>]...]",
+    mut_arg("platform", |arg| arg.help("image of an index that the artifact is about, such as linux/arm64 (default: the index itself)")),
+)]
 pub struct Attach {
     /// image that the artifact is about
     #[arg(long, value_name = "image")]
@@ -73,6 +76,16 @@ impl Attach {
             .artifact_type
             .clone()
             .ok_or_else(|| missing("--artifact-type"))?;
+        MediaType::parse(&artifact_type).map_err(|e| e.context("invalid --artifact-type"))?;
+        let files: Vec<Content<'_>> = self
+            .rest
+            .iter()
+            .map(|word| Content::parse(word))
+            .collect::<Outcome<_>>()?;
+        if files.iter().filter(|file| file.is_stdin()).count() > 1 {
+            let text = "stdin (-) can be attached once only".to_owned();
+            return Err(Failure::Arguments(text));
+        }
         let platform = self.platform.get()?;
         let mut annotations = annotations(&self.annotation)?;
         annotations.entry(CREATED.to_owned()).or_insert(super::now()?);
@@ -81,41 +94,64 @@ impl Attach {
         let subject = subject(&store, &image, platform.as_ref())?;
         let artifact = Artifact {
             artifact_type,
-            layers: self
-                .rest
-                .iter()
-                .map(|file| add(&mut txn, file))
+            layers: files
+                .into_iter()
+                .map(|file| file.store(&mut txn))
                 .collect::<Outcome<_>>()?,
             annotations,
         };
-        let attached = artifact
-            .attach(&mut txn, &subject)
-            .map_err(|e| e.context("invalid --artifact-type"))?;
+        let attached = artifact.attach(&mut txn, &subject)?;
         txn.commit()?;
         ui.info(format_args!("attached {} to {}", attached.digest, subject.digest));
         ui.print(format!("{}\n", attached.digest).as_bytes())
     }
 }
 
-/// Stores a file as a blob.
-fn add(txn: &mut Txn<'_>, word: &str) -> Outcome<Descriptor> {
-    let (file, media_type) = match word.rsplit_once(':') {
-        Some((file, media_type)) if media_type.contains('/') && !Path::new(word).exists() => {
-            (file, media_type)
+/// A file that becomes part of an artifact.
+struct Content<'a> {
+    /// Its path; `-` for stdin.
+    file: &'a str,
+    media_type: MediaType,
+}
+
+impl<'a> Content<'a> {
+    /// Reads `FILE[:MEDIA/TYPE]`.
+    fn parse(word: &'a str) -> Outcome<Self> {
+        let (file, media_type) = match word.rsplit_once(':') {
+            Some((file, media_type)) if media_type.contains('/') && !Path::new(word).exists() => {
+                (file, media_type)
+            }
+            _ => (word, "application/octet-stream"),
+        };
+        let context = |e: Error| e.context(format!("invalid media type of {file}"));
+        let media_type = MediaType::parse(media_type).map_err(context)?;
+        Ok(Self { file, media_type })
+    }
+
+    fn is_stdin(&self) -> bool {
+        self.file == "-"
+    }
+
+    /// Stores it as a blob.
+    fn store(self, txn: &mut Txn<'_>) -> Outcome<Descriptor> {
+        let file = self.file;
+        let mut writer = txn.write_blob()?;
+        let copied = if self.is_stdin() {
+            io::copy(&mut io::stdin().lock(), &mut writer)
+        } else {
+            let from = File::open(file).map_err(|e| Error::from(e).context(format!("open {file}")));
+            io::copy(&mut from?, &mut writer)
+        };
+        copied.context(|| format!("store {file}"))?;
+        let is_stdin = self.is_stdin();
+        let mut descriptor = txn.finish_blob(writer, self.media_type)?;
+        if !is_stdin {
+            let name = Path::new(file).file_name().unwrap_or_default();
+            let name = name.to_string_lossy().into_owned();
+            descriptor.annotations.insert(TITLE.to_owned(), name);
         }
-        _ => (word, "application/octet-stream"),
-    };
-    let mut from = File::open(file).map_err(|e| Error::from(e).context(format!("open {file}")))?;
-    let mut writer = txn.write_blob()?;
-    io::copy(&mut from, &mut writer).context(|| format!("read {file}"))?;
-    let mut descriptor = txn.finish_blob(writer, media_type.into())?;
-    let name = Path::new(file)
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    descriptor.annotations.insert(TITLE.to_owned(), name);
-    Ok(descriptor)
+        Ok(descriptor)
+    }
 }
 
 /// removes what is attached to an image
@@ -124,7 +160,10 @@ fn add(txn: &mut Txn<'_>, word: &str) -> Outcome<Descriptor> {
 /// turn. Its manifest goes at once, its files stay until umoci gc is run. What a tag, an index or a lease needs is not
 /// removed; if it was asked for, nothing is.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "<image-path>[:<tag>] (<digest>... | --artifact-type <type> | --all)")]
+#[command(
+    override_usage = "<image-path>[:<tag>] (<digest>... | --artifact-type <type> | --all)",
+    mut_arg("platform", |arg| arg.help("image of an index that it is attached to, such as linux/arm64 (default: the index itself)")),
+)]
 pub struct Detach {
     #[command(flatten)]
     platform: PlatformArg,

@@ -15,7 +15,10 @@ use super::ui::Ui;
 /// Prints the manifests whose subject is an image or image index, or the blob with <digest>, which may be cut to 7 or more hex
 /// digits, by type. With --json the list is an image index, as a registry answers.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "<image-path>[:<tag>] | --layout <image-path> <digest>")]
+#[command(
+    override_usage = "<image-path>[:<tag>] | --layout <image-path> <digest>",
+    mut_arg("platform", |arg| arg.help("image of an index that they are about, such as linux/arm64 (default: the index itself)")),
+)]
 pub struct Referrers {
     #[command(flatten)]
     layout: LayoutArg,

@@ -17,7 +17,10 @@ use super::ui::Ui;
 /// Prints manifest, configuration and history of an image with the size and digest of each layer, or the platforms of
 /// an image index. No layer is read. --image takes a digest as well: path@sha256:...
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--image <image-path>[:<tag>]")]
+#[command(
+    override_usage = "--image <image-path>[:<tag>]",
+    mut_arg("platform", |arg| arg.help("only the image of an index for this platform, such as linux/arm64 (default: all)")),
+)]
 pub struct Stat {
     #[command(flatten)]
     image: ImageArg,

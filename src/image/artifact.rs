@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::spec::{Annotations, Descriptor, Manifest, MediaType, json};
 use crate::store::Txn;
 
@@ -33,9 +33,9 @@ impl Artifact {
     /// committed: other programs keep it, and ours keeps it as long as its subject.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if the artifact type is no media type.
+    /// [`crate::error::ErrorKind::Invalid`] if the artifact type is no media type.
     pub fn attach(self, txn: &mut Txn<'_>, subject: &Descriptor) -> Result<Descriptor> {
-        check_media_type(&self.artifact_type)?;
+        MediaType::parse(&self.artifact_type)?;
         let mut blob = txn.write_blob_as(Algorithm::Sha256)?;
         blob.write_all(b"{}")?;
         txn.finish_blob(blob, MediaType::EMPTY.into())?;
@@ -58,22 +58,5 @@ impl Artifact {
         };
         txn.list(descriptor.clone());
         Ok(descriptor)
-    }
-}
-
-/// Refuses what is no media type. Spec: RFC 6838, section 4.2.
-fn check_media_type(text: &str) -> Result<()> {
-    let is_name = |name: &str| {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c);
-        (1..=127).contains(&name.len())
-            && name.chars().all(is_plain)
-            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-    };
-    match text.split_once('/') {
-        Some((kind, name)) if is_name(kind) && is_name(name) => Ok(()),
-        _ => {
-            let text = format!("{text:?} is no media type, such as application/spdx+json");
-            Err(Error::new(ErrorKind::Invalid, text))
-        }
     }
 }

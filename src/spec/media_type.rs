@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// A media type as written in a document; any string, since unknown types must survive.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -82,6 +84,26 @@ impl MediaType {
     /// Wraps any text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// A media type as one is written. Spec: RFC 6838, section 4.2.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the text is none.
+    pub fn parse(text: &str) -> Result<Self> {
+        let is_name = |name: &str| {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c);
+            (1..=127).contains(&name.len())
+                && name.chars().all(is_plain)
+                && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        };
+        match text.split_once('/') {
+            Some((kind, name)) if is_name(kind) && is_name(name) => Ok(Self::new(text)),
+            _ => {
+                let text = format!("{text:?} is no media type, such as application/spdx+json");
+                Err(Error::new(ErrorKind::Invalid, text))
+            }
+        }
     }
 
     /// The OCI layer type for `compression`.

@@ -158,7 +158,7 @@ impl Store {
         let _lock = self
             .layout
             .lock(LockMode::Exclusive, self.opts.lock_timeout, "detach")?;
-        let leases = self.leases()?.into_iter().filter(|lease| lease.is_valid());
+        let leases = self.leases()?.into_iter().filter(super::Lease::is_valid);
         let leases: Vec<(Digest, String)> = leases
             .flat_map(|lease| lease.digests.into_iter().map(move |d| (d, lease.name.clone())))
             .collect();

@@ -171,6 +171,26 @@ fn it_lives_as_long_as_its_image_and_goes_when_it_is_detached() {
             "invalid --artifact-type: \"sbom\" is no media type, such as application/spdx+json",
         ),
         (
+            &["attach", "--to", "img:other", "--artifact-type", "a/b", "file:/"],
+            "invalid media type of file: \"/\" is no media type, such as application/spdx+json",
+        ),
+        (
+            &["attach", "--to", "img:other", "--artifact-type", "a/b", "-:a/b c"],
+            "invalid media type of -: \"a/b c\" is no media type, such as application/spdx+json",
+        ),
+        (
+            &[
+                "attach",
+                "--to",
+                "img:other",
+                "--artifact-type",
+                "a/b",
+                "-",
+                "-:a/b",
+            ],
+            "stdin (-) can be attached once only",
+        ),
+        (
             &["attach", "--to", "img:other", "--artifact-type", "a/b", "none"],
             "open none: no such file or directory",
         ),
@@ -182,6 +202,41 @@ fn it_lives_as_long_as_its_image_and_goes_when_it_is_detached() {
         assert_eq!(env.umoci(words).fails(), want, "{words:?}");
     }
     assert_eq!(env.umoci(["detach", "img:other", "--all"]).ok(), "");
+}
+
+#[test]
+fn what_comes_from_stdin_has_no_title() {
+    let image = Image::new();
+    let env = &image.env;
+    let program = env!("CARGO_BIN_EXE_umoci");
+    for (word, media_type) in [
+        ("-", "application/octet-stream"),
+        ("-:example/b+json", "example/b+json"),
+    ] {
+        let script = format!("printf content | {program} attach {word} --to img --artifact-type example/a");
+        let digest = env.sh(&script);
+        let manifest = env.read(&format!("img/blobs/sha256/{}", &digest.trim()[7..]));
+        let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+        let content = "sha256:ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+        assert_eq!(
+            manifest["layers"],
+            json!([{"mediaType": media_type, "digest": content, "size": 7}])
+        );
+    }
+}
+
+#[test]
+fn a_failure_to_write_is_told_as_what_it_is() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("rm -rf img/.umoci/tmp; touch img/.umoci/tmp");
+    let why = env
+        .umoci(["attach", "--to", "img", "--artifact-type", "example/a"])
+        .fails();
+    assert!(
+        why.contains("img/.umoci/tmp") && !why.contains("artifact-type"),
+        "{why}"
+    );
 }
 
 #[test]
