@@ -61,8 +61,10 @@ impl Which {
             Which::Digest(prefix) => prefix.matches(&entry.digest),
             Which::Platform(wanted) => entry.platform.as_ref().is_some_and(|platform| {
                 let (has, wanted) = (platform.normalized(), wanted.normalized());
-                has.to_string() == wanted.to_string()
+                let names = |p: &Platform| [&p.os, &p.architecture, &p.variant].map(String::clone);
+                names(&has) == names(&wanted)
                     && (wanted.os_version.is_empty() || has.os_version == wanted.os_version)
+                    && (wanted.os_features.is_empty() || has.os_features == wanted.os_features)
             }),
         }
     }

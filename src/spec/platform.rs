@@ -221,9 +221,17 @@ impl FromStr for Platform {
 }
 
 impl fmt::Display for Platform {
-    /// `os/architecture[/variant]`.
+    /// `os[(version[+feature]...)]/architecture[/variant]`, as it is read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
+        f.write_str(&self.os)?;
+        if !self.os_version.is_empty() || !self.os_features.is_empty() {
+            write!(f, "({}", self.os_version)?;
+            self.os_features
+                .iter()
+                .try_for_each(|feature| write!(f, "+{feature}"))?;
+            f.write_str(")")?;
+        }
+        write!(f, "/{}", self.architecture)?;
         if !self.variant.is_empty() {
             write!(f, "/{}", self.variant)?;
         }
@@ -297,6 +305,19 @@ mod tests {
             let rank = |at: &usize| platform(host).rank(&platform(images[*at]));
             let fits = (0..images.len()).filter(|at| rank(at).is_some());
             assert_eq!(fits.min_by_key(rank), Some(best), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_platform_is_written_as_it_is_read() {
+        for text in [
+            "linux/amd64",
+            "linux/arm/v7",
+            "windows(10.0.17763.1)/amd64",
+            "windows(10.0.17763.1+win32k+x)/amd64/v2",
+            "windows(+win32k)/amd64",
+        ] {
+            assert_eq!(platform(text).to_string(), text);
         }
     }
 

@@ -94,8 +94,10 @@ fn an_index_is_made_changed_and_shown() {
     .ok();
     assert_eq!(
         platforms(&image, "img:both"),
-        format!("linux/amd64 {ARM} windows/amd64/v2")
+        format!("linux/amd64 {ARM} windows(10.0.1+win32k)/amd64/v2")
     );
+    let stat = env.umoci(["stat", "--image", "img:both"]).ok();
+    assert!(stat.contains(" windows(10.0.1+win32k)/amd64/v2 "), "{stat}");
     let json = env.umoci(["manifest", "inspect", "--json", "img:both"]).ok();
     let part = r#""annotations":{"a":"b"},"platform":{"architecture":"amd64","os":"windows","os.version":"10.0.1","os.features":["win32k"],"variant":"v2"}}]}"#;
     assert!(json.ends_with(&format!("{part}\n")), "{json}");
