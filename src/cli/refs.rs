@@ -18,7 +18,9 @@ use super::ui::Ui;
 #[derive(clap::Subcommand, Debug)]
 pub enum Ref {
     Create(Create),
+    #[command(visible_alias = "rm")]
     Remove(Remove),
+    #[command(visible_alias = "ls")]
     List(List),
     Log(Log),
     Restore(Restore),

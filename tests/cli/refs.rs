@@ -44,12 +44,22 @@ fn a_bare_digest_gets_a_name() {
             (&"linux".into(), true)
         );
     }
-    for name in ["full", "short", "copy", "tagged"] {
-        env.umoci(["ref", "remove", "--layout", "img", name]).ok();
+    for (remove, name) in [
+        ("remove", "full"),
+        ("rm", "short"),
+        ("rm", "copy"),
+        ("remove", "tagged"),
+    ] {
+        env.umoci(["ref", remove, "--layout", "img", name]).ok();
     }
-    assert_eq!(
-        env.umoci(["ref", "list", "--layout", "img", "--json"]).ok(),
-        "[]\n"
+    for list in ["list", "ls"] {
+        let listed = env.umoci(["ref", list, "--layout", "img", "--json"]).ok();
+        assert_eq!(listed, "[]\n");
+    }
+    let help = env.umoci(["ref", "-h"]).ok();
+    assert!(
+        help.contains("remove, rm ") && help.contains("list, ls "),
+        "{help}"
     );
 }
 
