@@ -56,12 +56,14 @@ impl Failure {
         }
     }
 
-    /// What to try, where that is known.
-    pub fn hint(&self) -> Option<&'static str> {
+    /// What to try, where that is known; `rootless` says whether the command has that option.
+    pub fn hint(&self, rootless: bool) -> Option<&'static str> {
         let Failure::Error(err) = self else { return None };
         match err.kind() {
             // Root of a user namespace may do less than root.
-            ErrorKind::Denied if !rustix::process::geteuid().is_root() || umoci::fs::in_user_namespace() => {
+            ErrorKind::Denied
+                if rootless && (!rustix::process::geteuid().is_root() || umoci::fs::in_user_namespace()) =>
+            {
                 Some("umoci encountered a permission error: maybe --rootless will help?")
             }
             _ => None,

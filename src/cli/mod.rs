@@ -147,8 +147,11 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     let request = argv::read(&program, words.get(1..).unwrap_or_default());
     let quiet = Ui::new(Level::Warn, Progress::Never);
     match request {
-        argv::Request::Help(path) => finish(&quiet, quiet.print(help::page(&program, &path).as_bytes())),
-        argv::Request::Version => finish(&quiet, quiet.print(version().as_bytes())),
+        argv::Request::Help(path) => {
+            let page = help::page(&program, &path);
+            finish(&quiet, quiet.print(page.as_bytes()), false)
+        }
+        argv::Request::Version => finish(&quiet, quiet.print(version().as_bytes()), false),
         argv::Request::UnknownTopic(name) => {
             eprintln!("No help topic for '{}'", failure::one_line(&name));
             ExitCode::from(failure::UNKNOWN_TOPIC)
@@ -156,7 +159,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         argv::Request::Usage { path, error } => usage(&quiet, &program, &path, &error),
         argv::Request::Run(words) => match program.clone().try_get_matches_from(words) {
             Ok(matches) => match Cli::from_arg_matches(&matches) {
-                Ok(cli) => cli.run(),
+                Ok(cli) => cli.run(has_option(&program, &matches, "rootless")),
                 Err(err) => usage(&quiet, &program, &[], &err.to_string()),
             },
             Err(err) => usage(&quiet, &program, &[], &plain(&err)),
@@ -184,11 +187,23 @@ fn usage(ui: &Ui, program: &clap::Command, path: &[String], error: &str) -> Exit
     ExitCode::from(1)
 }
 
-fn finish(ui: &Ui, outcome: Outcome) -> ExitCode {
+/// Whether the command that was called has an option.
+fn has_option(program: &clap::Command, matches: &clap::ArgMatches, name: &str) -> bool {
+    let (mut command, mut matches) = (program, matches);
+    while let Some((called, below)) = matches.subcommand() {
+        let Some(next) = command.find_subcommand(called) else {
+            break;
+        };
+        (command, matches) = (next, below);
+    }
+    command.get_arguments().any(|arg| arg.get_long() == Some(name))
+}
+
+fn finish(ui: &Ui, outcome: Outcome, rootless: bool) -> ExitCode {
     let Err(failure) = outcome else {
         return ExitCode::SUCCESS;
     };
-    if let Some(hint) = failure.hint() {
+    if let Some(hint) = failure.hint(rootless) {
         ui.log(Level::Warn, hint);
     }
     if let Some(message) = failure.message() {
@@ -208,17 +223,18 @@ fn version() -> String {
 }
 
 impl Cli {
-    fn run(self) -> ExitCode {
+    /// Runs the command; `rootless` says whether it has that option.
+    fn run(self, rootless: bool) -> ExitCode {
         let fallback = Ui::new(Level::Warn, Progress::Never);
         let (level, progress) = match self.settings() {
             Ok(settings) => settings,
-            Err(failure) => return finish(&fallback, Err(failure)),
+            Err(failure) => return finish(&fallback, Err(failure), rootless),
         };
         let ui = Ui::new(level, progress);
         let profile = match &self.cpu_profile {
             Some(path) if !path.is_empty() => match profile::Profile::start(path, ui.step()) {
                 Ok(profile) => Some(profile),
-                Err(failure) => return finish(&ui, Err(failure)),
+                Err(failure) => return finish(&ui, Err(failure), rootless),
             },
             _ => None,
         };
@@ -261,7 +277,7 @@ impl Cli {
                 let path: Vec<String> = path.iter().map(|&p| p.to_owned()).collect();
                 usage(&ui, &definition(), &path, &text)
             }
-            outcome => finish(&ui, outcome),
+            outcome => finish(&ui, outcome, rootless),
         }
     }
 

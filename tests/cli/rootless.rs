@@ -115,6 +115,21 @@ fn without_the_option_the_error_points_at_it() {
         out.stderr
     );
     assert!(!env.path("b").exists());
+    // A command without that option has no such way out.
+    env.sh("chmod 700 img; chown 0 img");
+    let words = [
+        "--reuid",
+        PLAIN,
+        "--regid",
+        PLAIN,
+        "--clear-groups",
+        "./program",
+        "ls",
+        "--layout",
+        "img",
+    ];
+    let why = env.run("setpriv", words).fails();
+    assert!(why.contains("permission denied"), "{why}");
 }
 
 /// A room in which a user namespace can be made; without one the kernel forbids it, which `tests/all.sh` does not accept.
