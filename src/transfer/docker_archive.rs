@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::archive::{Archive, Count, ENTRY_COST, compression};
-use super::document::check_values;
 use super::{Listed, Source};
 use crate::digest::{Algorithm, Digest, Hasher, VerifyReader};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -95,16 +94,16 @@ impl DockerArchive {
             .read(&path, MAX_DOCUMENT)
             .context(|| "not a Docker archive")?;
         // Images and names are counted before any takes memory.
-        let count: Count = json::parse(&bytes).context(|| MANIFEST)?;
+        let count: Count = json::parse_large(&bytes).context(|| MANIFEST)?;
         archive.kept().add(bytes.len() as u64 + count.0 * FILE_COST)?;
-        let items: Vec<Box<RawValue>> = json::parse(&bytes).context(|| MANIFEST)?;
+        let items: Vec<Box<RawValue>> = json::parse_large(&bytes).context(|| MANIFEST)?;
         let mut listed = Vec::new();
         for (number, item) in items.iter().enumerate() {
             let item = item.get().as_bytes();
-            let count: Tags<Count> = json::parse(item).context(|| MANIFEST)?;
+            let count: Tags<Count> = json::parse_large(item).context(|| MANIFEST)?;
             let count = count.repo_tags.map_or(1, |count| count.0.max(1));
             archive.kept().add(count * ENTRY_COST)?;
-            let tags: Tags<Vec<String>> = json::parse(item).context(|| MANIFEST)?;
+            let tags: Tags<Vec<String>> = json::parse_large(item).context(|| MANIFEST)?;
             let mut names: Vec<Option<String>> =
                 tags.repo_tags.unwrap_or_default().into_iter().map(Some).collect();
             if names.is_empty() {
@@ -184,7 +183,6 @@ impl Seen {
             let text = format!("{file} is not what its name says: it has the digest {digest}");
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        check_values(&bytes).context(|| file.to_owned())?;
         let parsed: ImageConfig = json::parse(&bytes).context(|| file.to_owned())?;
         let diff_ids = parsed.rootfs.diff_ids;
         of.archive

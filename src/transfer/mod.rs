@@ -31,7 +31,7 @@ pub use convert::ToOci;
 pub use docker_archive::DockerArchive;
 pub use docker_name::DockerName;
 pub use docker_writer::{DockerImage, write_docker_archive};
-use document::{check_ways, read_document};
+use document::read_document;
 pub use oci_archive::{OciArchive, OciArchiveSink};
 pub use oci_dir::StoreSink;
 pub use offer::{Listed, Offer};
@@ -146,7 +146,6 @@ impl Request {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none for it.
     pub fn for_platform(self, source: &dyn Source, platform: Option<&Platform>) -> Result<Self> {
-        check_ways(source, &self.descriptor).context(|| format!("resolve {}", self.label()))?;
         let read = |descriptor: &Descriptor| read_document(source, descriptor);
         let walk = pick(&self.descriptor, platform, &self.label(), &read)?;
         Ok(Self {

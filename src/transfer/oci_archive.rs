@@ -72,10 +72,10 @@ impl OciArchive {
         let index = archive.read(&path("index.json")?, MAX_INDEX).context(invalid)?;
         let parse = || "index.json";
         // The entries are counted before any takes memory.
-        let count: Index<Count> = json::parse(&index).context(parse).context(invalid)?;
+        let count: Index<Count> = json::parse_large(&index).context(parse).context(invalid)?;
         let count = count.manifests.map_or(0, |count| count.0);
         archive.kept().add(index.len() as u64 + count * ENTRY_COST)?;
-        let entries: Index<Vec<Box<RawValue>>> = json::parse(&index).context(parse).context(invalid)?;
+        let entries: Index<Vec<Box<RawValue>>> = json::parse_large(&index).context(parse).context(invalid)?;
         let entries = entries.manifests.unwrap_or_default().into_iter().enumerate();
         let listed = entries
             .map(|(at, raw)| Listed::entry(at, Entry::new(raw)))

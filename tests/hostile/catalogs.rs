@@ -255,7 +255,7 @@ const CASES: [Case; 14] = [
         "ways without end to an image for a platform",
         |room| ways(room, INDEX),
         "oci-archive:a.tar --platform linux/amd64",
-        "resolve x: too many ways lead from sha256:",
+        "",
     ),
     (
         "ways without end to what is converted",
@@ -277,7 +277,7 @@ const CASES: [Case; 14] = [
             out.end();
         },
         "oci-archive:a.tar",
-        "those of over 500000 values are not read",
+        "JSON of more than 300000 values",
     ),
 ];
 
