@@ -241,11 +241,6 @@ impl Archive {
         &self.kept
     }
 
-    /// Whether there is something at `path`.
-    pub fn has(&self, path: &TreePath) -> bool {
-        self.places.contains_key(path)
-    }
-
     /// The file at `path`, through links within the archive.
     ///
     /// # Errors

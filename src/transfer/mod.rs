@@ -69,7 +69,7 @@ pub trait Source: Sync {
     /// Opens a blob. Its last read fails if it is not what the descriptor says.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>>;
 
-    /// Whether the blob is there, as far as that shows without reading it.
+    /// Whether the blob is there, or in its descriptor, as far as that shows without reading it.
     fn has(&self, descriptor: &Descriptor) -> Result<bool>;
 
     /// What is about any of `subjects` and has no entry, where the source can tell.

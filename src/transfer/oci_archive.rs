@@ -99,7 +99,8 @@ impl Source for OciArchive {
     }
 
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        Ok(descriptor.data.is_some() || self.archive.has(&blob_path(&descriptor.digest)?))
+        let found = self.archive.section(&blob_path(&descriptor.digest)?);
+        Ok(descriptor.data.is_some() || found.is_ok_and(|found| found.left() == descriptor.size))
     }
 }
 

@@ -27,7 +27,8 @@ impl Source for Store {
     }
 
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        Ok(descriptor.data.is_some() || self.layout().blob_size(&descriptor.digest)?.is_some())
+        let size = self.layout().blob_size(&descriptor.digest)?;
+        Ok(descriptor.data.is_some() || size == Some(descriptor.size))
     }
 
     fn referrers(&self, subjects: &[Digest]) -> Result<Vec<Descriptor>> {

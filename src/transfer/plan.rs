@@ -161,11 +161,12 @@ impl Plan {
             let is_deeper = known.depth < depth;
             known.depth = known.depth.max(depth);
             // What one document has for a mere file may be an image to another.
-            let is_news = old != media_type && !may_name_others(&MediaType::from(self.text(old)));
+            let reading = Reading::of(&found.media_type);
+            let is_news = reading > Reading::of(&MediaType::from(self.text(old)));
             if is_news {
                 self.blobs.entry(digest).and_modify(|b| b.media_type = media_type);
             }
-            if (is_deeper || is_news) && may_name_others(&found.media_type) {
+            if is_news || (is_deeper && reading > Reading::Nothing) {
                 level.push(digest);
             }
             return Ok(());
@@ -181,7 +182,7 @@ impl Plan {
             depth,
         };
         self.blobs.insert(digest, needed);
-        if may_name_others(&found.media_type) {
+        if Reading::of(&found.media_type) > Reading::Nothing {
             level.push(digest);
         }
         Ok(())
@@ -207,17 +208,19 @@ impl Plan {
         let (document, of) = (blob.descriptor(), needed.of);
         let image = blob.image().to_owned();
         let context = || format!("copy {image}");
-        let is_known = matches!(
-            document.media_type.class(),
-            MediaClass::Manifest | MediaClass::Index
-        );
+        let is_known = Reading::of(&document.media_type) == Reading::Needs;
         let named = if is_known {
             children(source, &document)
         } else {
             mentions(source, &document)
         };
         for child in named.context(context)? {
-            if !self.blobs.contains_key(&child.digest) && !source.has(&child)? {
+            let known = self.blobs.get(&child.digest);
+            let is_there = match known {
+                Some(known) => is_known || known.size == child.size,
+                None => source.has(&child)?,
+            };
+            if !is_there {
                 // What a document of a kind that is not known names may be anything.
                 if !is_known || is_elsewhere(&child) {
                     continue;
@@ -233,11 +236,26 @@ impl Plan {
     }
 }
 
-/// Whether a blob of this type may name others that it needs.
-fn may_name_others(media_type: &MediaType) -> bool {
-    match media_type.class() {
-        MediaClass::Manifest | MediaClass::Index | MediaClass::Descriptor | MediaClass::Other => true,
-        MediaClass::Config | MediaClass::Layer(_) | MediaClass::UnknownLayer | MediaClass::Empty => false,
+/// What is read in a blob.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reading {
+    /// Nothing: it names no others.
+    Nothing,
+    /// What it mentions, if it is a document.
+    Mentions,
+    /// What it needs.
+    Needs,
+}
+
+impl Reading {
+    fn of(media_type: &MediaType) -> Self {
+        match media_type.class() {
+            MediaClass::Manifest | MediaClass::Index => Self::Needs,
+            MediaClass::Descriptor | MediaClass::Other => Self::Mentions,
+            MediaClass::Config | MediaClass::Layer(_) | MediaClass::UnknownLayer | MediaClass::Empty => {
+                Self::Nothing
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::support::{Env, Image};
 
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 #[test]
@@ -66,8 +67,10 @@ fn a_document_of_an_unknown_kind_travels_with_what_it_names() {
     let named = env.put("img", "application/x-thing", named.as_bytes());
     // What only looks like a descriptor of something stops nothing.
     let elsewhere = json!({"digest": format!("sha256:{}", "a".repeat(64)), "size": 1});
+    let wrong = json!({"digest": image.manifest()["layers"][0]["digest"], "size": 1});
     let kind = "application/vnd.oci.artifact.manifest.v1+json";
-    let artifact = json!({"mediaType": kind, "artifactType": "a/b", "blobs": [blob, named], "x": elsewhere});
+    let artifact =
+        json!({"mediaType": kind, "artifactType": "a/b", "blobs": [blob, named], "x": [elsewhere, wrong]});
     let artifact = env.put("img", kind, artifact.to_string().as_bytes());
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [artifact]});
     let index = env.put("img", INDEX, index.to_string().as_bytes());
@@ -187,4 +190,21 @@ fn the_help_says_which_platforms_are_taken() {
         let words: Vec<&str> = help.split_whitespace().collect();
         assert!(words.join(" ").contains(want), "{help}");
     }
+}
+
+#[test]
+fn an_image_is_whole_whatever_else_it_is_called() {
+    let image = Image::new();
+    let env = &image.env;
+    let mut entry = image.entry();
+    entry["mediaType"] = "application/x-thing".into();
+    env.edit_index("img", Vec::clear);
+    env.list("img", entry, Some("thing"));
+    let mut entry = image.entry();
+    entry["mediaType"] = MANIFEST.into();
+    env.list("img", entry, Some("image"));
+    std::fs::remove_file(image.blob("layer0")).expect("remove");
+    env.umoci(["init", "--layout", "in"]).ok();
+    let said = env.umoci(["import", "--layout", "in", "img"]).fails();
+    assert!(said.starts_with("copy thing: blob sha256:"), "{said}");
 }

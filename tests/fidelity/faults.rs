@@ -102,8 +102,11 @@ fn injected(log: &str) -> Vec<&str> {
 
 /// Whether `said`, one line of an error, says `text` of one of the paths in the calls that were made to fail.
 fn names_a_path(said: &str, text: &str, injected: &str) -> bool {
-    // What is reached through a descriptor has no name in the call; and stderr itself may have failed.
-    if injected.contains("/proc/self/fd/") || injected.contains("write(2<") {
+    // What is reached through a descriptor, or has no name yet, has none in the call; and stderr itself may have failed.
+    if ["/proc/self/fd/", "/#", "write(2<"]
+        .iter()
+        .any(|mark| injected.contains(mark))
+    {
         return true;
     }
     // A layout that cannot be written to is said to be one.
