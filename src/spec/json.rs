@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A document of more JSON values than this is refused: a value takes a byte or two, and a hundred times that in memory. A list of
-/// images as large as a document may be ([`crate::store::MAX_DOCUMENT`]) has fewer.
+/// images as large as a document may be, 4 MiB, has fewer.
 pub const MAX_VALUES: usize = 300_000;
 
 /// Parses the first JSON value of `bytes`, a document; what follows it is left alone, as other tools do.
