@@ -153,7 +153,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if a tag, a document or a lease needs one of `referrers`, [`ErrorKind::Corrupt`] if a document that
-    /// refs lead to is damaged, since what it needs is not known. Nothing is removed then.
+    /// refs lead to is damaged, since what it needs is not known. No blob is removed then.
     pub fn detach(&self, referrers: &[Digest], monitor: &dyn Monitor) -> Result<Vec<Digest>> {
         let _lock = self
             .layout
@@ -312,4 +312,77 @@ fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
     let annotations = text("annotations").and_then(|text| json::parse::<Annotations>(text.as_bytes()).ok());
     out.annotations = annotations.unwrap_or_default();
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::progress::{Counter, Task};
+    use crate::store::StoreOptions;
+
+    /// Another program, which takes no lock, and does something at the first warning.
+    struct Meanwhile<F>(AtomicBool, F);
+
+    impl<F: Fn() + Send + Sync> Monitor for Meanwhile<F> {
+        fn count(&self, _: Counter, _: u64) {}
+
+        fn task(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
+            Silent.task(name, total)
+        }
+
+        fn warn(&self, _: std::fmt::Arguments<'_>) {
+            if !self.0.swap(true, Ordering::Relaxed) {
+                (self.1)();
+            }
+        }
+
+        fn info(&self, _: std::fmt::Arguments<'_>) {}
+    }
+
+    #[test]
+    fn what_another_program_names_meanwhile_is_not_removed() {
+        for as_index in [false, true] {
+            let dir = tempfile::tempdir().expect("dir");
+            let store = Store::create(&dir.path().join("img"), StoreOptions::default()).expect("create");
+            let put = |text: &str| {
+                let digest = Digest::sha256(text.as_bytes());
+                std::fs::write(store.layout().blob_path(&digest), text).expect("write");
+                digest
+            };
+            let entry = |media_type: &str, digest: &Digest, more: &str| {
+                format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":1{more}}}"#)
+            };
+            let list =
+                |entries: &[String]| format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+            let index_json = store.layout().path().join("index.json");
+            let image = put("{}");
+            let artifact = put(&format!(
+                r#"{{"config":{0},"layers":[],"subject":{0}}}"#,
+                entry("a/b", &image, "")
+            ));
+            let named = r#","annotations":{"org.opencontainers.image.ref.name":"t"}"#;
+            let own = entry(MediaType::MANIFEST, &artifact, "");
+            std::fs::write(&index_json, list(std::slice::from_ref(&own))).expect("write");
+            // Something that nobody needs, to be warned of.
+            std::fs::write(store.layout().blob_path(&Digest::sha256(b"other")), "{}").expect("write");
+            let meanwhile = || {
+                let other = if as_index {
+                    let index = put(&list(std::slice::from_ref(&own)));
+                    entry(MediaType::INDEX, &index, named)
+                } else {
+                    entry(MediaType::MANIFEST, &artifact, named)
+                };
+                std::fs::write(&index_json, list(&[own.clone(), other])).expect("write");
+            };
+            let monitor = Meanwhile(AtomicBool::new(false), meanwhile);
+            let err = store.detach(&[artifact], &monitor).expect_err("needed");
+            assert_eq!(err.kind(), ErrorKind::Conflict);
+            let by = if as_index { "by the index" } else { "by the tag t" };
+            assert!(err.to_string().contains(by), "{err}");
+            assert!(store.layout().blob_size(&artifact).expect("stat").is_some());
+            assert_eq!(store.names().expect("names"), ["t"]);
+        }
+    }
 }
