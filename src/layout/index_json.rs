@@ -3,13 +3,14 @@
 //!
 //! Invariant: members and entries that an edit does not concern keep their order and their very bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::{Descriptor, MediaType, REF_NAME, RefName, json};
 
@@ -174,25 +175,28 @@ impl IndexJson {
         Ok(gone)
     }
 
-    /// Appends an entry without a name, unless there is one of this digest.
-    pub fn add_untagged(&mut self, descriptor: &Descriptor) -> Result<()> {
-        let same = |entry: &Entry| {
-            entry.ref_name.is_none()
-                && entry
-                    .descriptor()
-                    .is_ok_and(|known| known.digest == descriptor.digest)
-        };
-        if self.entries.iter().any(same) {
+    /// Appends entries without a name, but for those of whose digest there is one.
+    pub fn add_untagged(&mut self, descriptors: &[Descriptor]) -> Result<()> {
+        if descriptors.is_empty() {
             return Ok(());
         }
         self.settle()?;
-        let mut descriptor = descriptor.clone();
-        descriptor.annotations.remove(REF_NAME);
-        self.entries.push(Entry {
-            ref_name: None,
-            raw: raw(&descriptor)?,
-        });
-        self.changed = true;
+        let unnamed = self.entries.iter().filter(|entry| entry.ref_name.is_none());
+        let mut known: HashSet<Digest> = unnamed
+            .filter_map(|entry| Some(entry.descriptor().ok()?.digest))
+            .collect();
+        for descriptor in descriptors {
+            if !known.insert(descriptor.digest) {
+                continue;
+            }
+            let mut descriptor = descriptor.clone();
+            descriptor.annotations.remove(REF_NAME);
+            self.entries.push(Entry {
+                ref_name: None,
+                raw: raw(&descriptor)?,
+            });
+            self.changed = true;
+        }
         Ok(())
     }
 

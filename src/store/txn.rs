@@ -360,9 +360,7 @@ impl<'a> Txn<'a> {
                         .descriptor()
                         .is_ok_and(|known| unlisted.contains(&known.digest))
             });
-            for descriptor in &listed {
-                index.add_untagged(descriptor)?;
-            }
+            index.add_untagged(&listed)?;
             expected.iter().try_for_each(|(name, digests)| {
                 let named = index
                     .entries()

@@ -69,60 +69,51 @@ pub fn referrers(
     let mut out = known;
     let mut left_out: HashSet<RefName> = HashSet::new();
     let mut bare = 0;
-    let mut at = 0;
-    while let Some(request) = images.iter().chain(&out).nth(at) {
-        let root = request.descriptor.clone();
+    // In rounds: what is about what the last round found.
+    let mut round: Vec<Descriptor> = images.iter().chain(&out).map(|r| r.descriptor.clone()).collect();
+    while !round.is_empty() {
         let mut found: Vec<Request> = Vec::new();
         let mut documents: Vec<Descriptor> = Vec::new();
-        below(source, &root, &mut met, &mut |document| {
-            let digest = document.digest;
-            documents.push(document.clone());
-            let before = found.len();
-            for descriptor in about.remove(&digest).into_iter().flatten() {
-                found.push(Request {
-                    name: None,
-                    descriptor,
-                });
-            }
-            let mut tags = Vec::new();
-            for suffix in SUFFIXES {
-                let tag = referrers_tag(&digest, suffix)?;
-                if let Some(entry) = named.get(tag.as_str())
-                    && let Some(Ok(descriptor)) = entry.own()
-                {
-                    tags.push(tag.clone());
-                    if names.insert(tag.clone()) {
-                        let name = Some(tag);
-                        found.push(Request { name, descriptor });
+        for root in &round {
+            below(source, root, &mut met, &mut |document| {
+                let digest = document.digest;
+                documents.push(document.clone());
+                let before = found.len();
+                for descriptor in about.remove(&digest).into_iter().flatten() {
+                    found.push(Request {
+                        name: None,
+                        descriptor,
+                    });
+                }
+                let mut tags = Vec::new();
+                for suffix in SUFFIXES {
+                    let tag = referrers_tag(&digest, suffix)?;
+                    if let Some(entry) = named.get(tag.as_str())
+                        && let Some(Ok(descriptor)) = entry.own()
+                    {
+                        tags.push(tag.clone());
+                        if names.insert(tag.clone()) {
+                            let name = Some(tag);
+                            found.push(Request { name, descriptor });
+                        }
                     }
                 }
-            }
-            if (found.len() > before || !tags.is_empty()) && is_changed(document)? {
-                found.truncate(before);
-                bare += 1;
-                left_out.extend(tags);
-            }
-            Ok(())
-        })?;
-        let digests = |documents: &[Descriptor]| documents.iter().map(|d| d.digest).collect::<Vec<_>>();
-        let mut unlisted = source.referrers(&digests(&documents))?;
-        if !unlisted.is_empty() {
-            let all = unlisted.len();
-            let mut same = Vec::new();
-            for document in documents {
-                if !is_changed(&document)? {
-                    same.push(document);
+                if (found.len() > before || !tags.is_empty()) && is_changed(document)? {
+                    found.truncate(before);
+                    bare += 1;
+                    left_out.extend(tags);
                 }
-            }
-            unlisted = source.referrers(&digests(&same))?;
-            bare += usize::from(unlisted.len() < all);
+                Ok(())
+            })?;
         }
+        let (unlisted, bare_ones) = unlisted(source, documents, is_changed)?;
+        bare += bare_ones;
         found.extend(unlisted.into_iter().map(|descriptor| Request {
             name: None,
             descriptor,
         }));
+        round = found.iter().map(|request| request.descriptor.clone()).collect();
         out.extend(found);
-        at += 1;
     }
     out.retain(|request| request.name.as_ref().is_none_or(|name| !left_out.contains(name)));
     if bare > 0 {
@@ -131,6 +122,31 @@ pub fn referrers(
         ));
     }
     Ok(out)
+}
+
+/// What is about `documents` and has no entry, but for those that are changed; and how many of these have some.
+fn unlisted(
+    source: &dyn Source,
+    documents: Vec<Descriptor>,
+    is_changed: &mut dyn FnMut(&Descriptor) -> Result<bool>,
+) -> Result<(Vec<Descriptor>, usize)> {
+    let digests = |documents: &[Descriptor]| documents.iter().map(|d| d.digest).collect::<Vec<_>>();
+    if documents.is_empty() {
+        return Ok((Vec::new(), 0));
+    }
+    let all = source.referrers(&digests(&documents))?;
+    if all.is_empty() {
+        return Ok((all, 0));
+    }
+    let (mut same, mut bare) = (Vec::new(), 0);
+    for document in documents {
+        if !is_changed(&document)? {
+            same.push(document);
+        } else if !source.referrers(&[document.digest])?.is_empty() {
+            bare += 1;
+        }
+    }
+    Ok((source.referrers(&digests(&same))?, bare))
 }
 
 /// Calls `visit` for the manifests and indexes at and below `root` that were not met before and are there. What cannot be

@@ -114,7 +114,9 @@ struct State<W> {
     written: HashSet<Digest>,
     /// Directories that have an entry.
     dirs: HashSet<TreePath>,
-    index: IndexJson,
+    /// What `index.json` will say.
+    named: Vec<(RefName, Option<Descriptor>)>,
+    unnamed: Vec<Descriptor>,
 }
 
 impl<W: Write + Send> OciArchiveSink<W> {
@@ -127,7 +129,8 @@ impl<W: Write + Send> OciArchiveSink<W> {
             tar: LayerWriter::new(out, b"."),
             written: HashSet::new(),
             dirs: HashSet::new(),
-            index: IndexJson::parse(EMPTY_INDEX)?,
+            named: Vec::new(),
+            unnamed: Vec::new(),
         };
         state.file(&path("oci-layout")?, LAYOUT.len() as u64, &mut &LAYOUT[..])?;
         Ok(Self(Mutex::new(state)))
@@ -139,8 +142,10 @@ impl<W: Write + Send> OciArchiveSink<W> {
     /// Those of `out`.
     pub fn finish(self) -> Result<W> {
         let mut state = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        state.index.set_refs(&[])?;
-        let index = state.index.to_bytes();
+        let mut index = IndexJson::parse(EMPTY_INDEX)?;
+        index.set_refs(&state.named)?;
+        index.add_untagged(&state.unnamed)?;
+        let index = index.to_bytes();
         state.file(&path("index.json")?, index.len() as u64, &mut index.as_slice())?;
         state.tar.finish()
     }
@@ -184,9 +189,10 @@ impl<W: Write + Send> Sink for OciArchiveSink<W> {
 
     fn tag(&self, name: Option<&RefName>, descriptor: &Descriptor) -> Result<()> {
         self.with(|state| match name {
-            Some(name) => state.index.set_ref(name, descriptor.clone()),
-            None => state.index.add_untagged(descriptor),
-        })
+            Some(name) => state.named.push((name.clone(), Some(descriptor.clone()))),
+            None => state.unnamed.push(descriptor.clone()),
+        });
+        Ok(())
     }
 
     fn in_order(&self) -> bool {

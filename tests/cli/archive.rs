@@ -435,3 +435,29 @@ fn names_in_a_docker_archive_are_those_that_docker_takes() {
         .fails();
     assert_eq!(said, "both img:v1 and v1 would be img:v1: say which with --tag");
 }
+
+#[test]
+fn ten_thousand_names_travel_as_one_does() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("jq -c '.manifests[0] as $m | .manifests = [range(10000) | tostring as $n | $m | .annotations[\"org.opencontainers.image.ref.name\"] = $n]' img/index.json >i; mv i img/index.json");
+    env.write("file", "content");
+    env.umoci(["attach", "file", "--to", "img:1", "--artifact-type", "a/b"])
+        .ok();
+    for to in ["oci-archive:a.tar", "out"] {
+        env.umoci(["export", "--layout", "img", to]).ok();
+        env.umoci(["init", "--layout", "in"]).ok();
+        env.umoci(["import", "--layout", "in", to]).ok();
+        assert_eq!(
+            env.umoci(["ls", "--layout", "in"]).ok().lines().count(),
+            10_000,
+            "{to}"
+        );
+        assert_eq!(
+            env.umoci(["referrers", "in:9999"]).ok().lines().count(),
+            2,
+            "{to}"
+        );
+        env.sh("rm -r in");
+    }
+}
