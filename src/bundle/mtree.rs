@@ -27,7 +27,7 @@ pub(super) fn write(
     known: &FileDigests,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let cache = StatCache::begin(None, &bundle.stat_cache(manifest), None);
+    let cache = StatCache::begin_after_writing(&bundle.stat_cache(manifest));
     let known = |_: &StatCache, seen: &Seen<'_>| known.get(&seen.inode);
     take(root, &bundle.mtree(manifest), header, known, cache, monitor)
 }

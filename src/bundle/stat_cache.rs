@@ -13,6 +13,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +35,9 @@ const TAIL: usize = SUM + COUNT + SUM;
 /// The manifest says the same; the digest is that of the content.
 const SAME: u8 = 1;
 const HAS_DIGEST: u8 = 2;
+
+/// The clock behind the times of files goes on every 10 ms or more often, where these are kept to the nanosecond.
+const TICK: Duration = Duration::from_millis(20);
 
 type Row = [u8; ROW];
 
@@ -135,20 +139,33 @@ impl StatCache {
         let known = old.and_then(|old| Known::read(old).ok()).unwrap_or_default();
         let of_manifest =
             manifest.is_some_and(|sum| known.file.is_some() && known.manifest == sum.as_bytes());
-        let noted = Self::create(path).ok();
+        Self::new(known, of_manifest, Self::create(path, PendingFile::clock))
+    }
+
+    /// The same for a tree that was written just now: the clock goes on first, so that what was written last is old
+    /// enough to be noted.
+    pub(super) fn begin_after_writing(path: &Path) -> Self {
+        Self::new(Known::default(), false, Self::create(path, next_tick))
+    }
+
+    fn new(known: Known, of_manifest: bool, noted: Result<(Noted, (u64, Time))>) -> Self {
+        let (noted, begun) = noted.ok().unzip();
         Self {
             of_manifest,
             held: known.rows.iter().map(|_| AtomicBool::new(false)).collect(),
             known,
-            begun: noted.as_ref().map(|(_, begun)| *begun),
-            noted: Mutex::new(noted.map(|(noted, _)| noted)),
+            begun,
+            noted: Mutex::new(noted),
         }
     }
 
-    fn create(path: &Path) -> Result<(Noted, (u64, Time))> {
+    fn create(
+        path: &Path,
+        clock: impl Fn(&PendingFile) -> Result<(u64, Time)>,
+    ) -> Result<(Noted, (u64, Time))> {
         let file = PendingFile::begin(path)?;
         // The clock that counts is that behind the times of files.
-        let begun = file.begun()?;
+        let begun = clock(&file)?;
         let mut file = DigestWriter::new(file, Algorithm::Blake3);
         file.write_all(MAGIC)?;
         let noted = Noted { file, is_news: false };
@@ -235,6 +252,18 @@ impl StatCache {
         {
             let _ = finish(noted.file, &self.known, &self.held, manifest, count);
         }
+    }
+}
+
+/// The time by the clock of the file system as soon as it has gone on, or the same if it does not within [`TICK`].
+fn next_tick(file: &PendingFile) -> Result<(u64, Time)> {
+    let (first, until) = (file.clock()?, Instant::now() + TICK);
+    loop {
+        let now = file.clock()?;
+        if now != first || Instant::now() > until {
+            return Ok(now);
+        }
+        std::thread::sleep(TICK / 40);
     }
 }
 

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -95,9 +96,17 @@ impl PendingFile {
         }
     }
 
-    /// Its device, and when it was made by the clock of its file system.
-    pub fn begun(&self) -> Result<(u64, crate::node::Time)> {
-        let meta = doing(self.file.get_ref().metadata(), "stat", &self.path)?;
+    /// Its device, and what the clock of its file system says: no change that comes later has an earlier ctime. Where
+    /// the kernel gives fine times, a second call gives a later one.
+    pub fn clock(&self) -> Result<(u64, crate::node::Time)> {
+        let file = self.file.get_ref();
+        // Any change will do.
+        doing(
+            file.set_modified(SystemTime::now()),
+            "set the times of",
+            &self.path,
+        )?;
+        let meta = doing(file.metadata(), "stat", &self.path)?;
         let time = crate::node::Time {
             sec: meta.ctime(),
             nsec: meta.ctime_nsec() as u32,
