@@ -2,15 +2,16 @@
 //! How the database catches up with the layout: refs by the stamp of `index.json`, blobs by those of their
 //! directories. Only what is not known yet is read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
 use redb::ReadableTable;
 
-use super::links::{self, Content, Link};
-use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, ref_key, split_key, stamp_to_bytes};
+use super::counts::Change;
+use super::links::{self, Content, Link, Shape};
+use super::rows::{BlobRow, Edge, Kind, Mention, Verified, key, ref_key, split_key, stamp_to_bytes};
 use super::tables::{Tables, failed};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
@@ -63,15 +64,8 @@ enum Seen {
     Later,
     Blob(Kind, u64),
     Document(u64, Vec<Link>),
+    LargeDocument(u64, Shape),
     Damaged(String),
-}
-
-/// What is new about a blob.
-#[derive(Clone, Copy, Default)]
-struct Change {
-    seen: Option<(Kind, u64)>,
-    /// So many more refs and documents need it.
-    count: i64,
 }
 
 /// The row of `meta` with the stamp of a directory of blobs.
@@ -363,6 +357,10 @@ impl Tables<'_> {
                     below.extend(links);
                     (Kind::Document, size)
                 }
+                Seen::LargeDocument(size, shape) => {
+                    below.extend(self.add_many_links(layout, &digest, size, shape)?);
+                    (Kind::Document, size)
+                }
             };
             changes.entry(digest).or_default().seen = Some((kind, size));
         }
@@ -372,146 +370,31 @@ impl Tables<'_> {
         Ok((below, later))
     }
 
-    /// Changes the row of a blob, and what follows from its count being zero.
-    fn change(&mut self, digest: &Digest, change: Change) -> Result<()> {
-        let old = self.row(digest)?.unwrap_or(BlobRow::ABSENT);
-        let mut row = old;
-        if let Some((kind, size)) = change.seen {
-            (row.kind, row.size) = (kind, size);
-        }
-        row.count = row.count.checked_add_signed(change.count).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Corrupt,
-                format!("index database: the count of {digest} fell below zero"),
-            )
-        })?;
-        if row == old {
-            return Ok(());
-        }
-        let k = key(digest);
-        if row == BlobRow::ABSENT {
-            self.blobs.remove(k.as_slice()).map_err(failed)?;
-        } else {
-            self.set_row(digest, row)?;
-        }
-        let is_orphan = |row: &BlobRow| row.count == 0 && row.kind != Kind::Absent;
-        match (is_orphan(&old), is_orphan(&row)) {
-            (false, true) => drop(self.orphans.insert(k.as_slice(), ()).map_err(failed)?),
-            (true, false) => drop(self.orphans.remove(k.as_slice()).map_err(failed)?),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn add_count(&mut self, digest: &Digest, count: i64) -> Result<()> {
-        self.change(digest, Change { seen: None, count })
-    }
-
-    /// Makes a count wrong.
-    #[cfg(test)]
-    pub(crate) fn miscount(&mut self, digest: &Digest, by: i64) -> Result<()> {
-        self.add_count(digest, by)
-    }
-
-    /// Records what a document names; `changes` collects how many more need each blob.
-    fn add_links(
+    /// The same for a document that names very many, read again; returns those links that lead to a blob, each once.
+    fn add_many_links(
         &mut self,
+        layout: &Layout,
         parent: &Digest,
-        links: &[Link],
-        changes: &mut BTreeMap<Digest, Change>,
-    ) -> Result<()> {
-        let from = key(parent);
-        let mut needed = HashSet::new();
-        for link in links {
-            let child = Child {
-                edge: link.edge,
-                digest: link.digest,
-                media_type: link.media_type.clone(),
-            };
-            self.children
-                .insert(from.as_slice(), child.to_bytes().as_slice())
-                .map_err(failed)?;
-            let mention = Mention::Document(link.edge, *parent).to_bytes();
-            self.mentions
-                .insert(key(&link.digest).as_slice(), mention.as_slice())
-                .map_err(failed)?;
-            // A document that names a blob twice holds it once.
-            if link.edge == Edge::Strong && needed.insert(link.digest) {
-                changes.entry(link.digest).or_default().count += 1;
+        size: u64,
+        shape: Shape,
+    ) -> Result<Vec<Link>> {
+        let gone = || Error::new(ErrorKind::NotFound, format!("{parent} is gone"));
+        let (file, _) = layout.open_unverified(parent)?.ok_or_else(gone)?;
+        let mut below = BTreeMap::new();
+        links::each_link(file, parent, size, shape, |links| {
+            let mut changes = BTreeMap::new();
+            self.add_links(parent, &links, &mut changes)?;
+            for (digest, change) in changes {
+                self.change(&digest, change)?;
             }
-        }
-        Ok(())
-    }
-
-    /// Notes which tar a layer holds, and how that begins.
-    pub(crate) fn note_diff_id(
-        &mut self,
-        layer: &Digest,
-        diff_id: &Digest,
-        start: Option<&Digest>,
-    ) -> Result<()> {
-        self.forget_diff_id(layer)?;
-        let (layer, diff_id, start) = (key(layer), key(diff_id), start.map(key));
-        let row = [&diff_id[..], start.as_deref().unwrap_or_default()].concat();
-        self.diff_ids
-            .insert(layer.as_slice(), row.as_slice())
-            .map_err(failed)?;
-        self.layers
-            .insert(diff_id.as_slice(), layer.as_slice())
-            .map_err(failed)?;
-        if let Some(start) = start {
-            self.starts
-                .insert(start.as_slice(), layer.as_slice())
-                .map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    fn forget_diff_id(&mut self, layer: &Digest) -> Result<()> {
-        let layer = key(layer);
-        let row = self.diff_ids.remove(layer.as_slice()).map_err(failed)?;
-        let Some(row) = row.map(|row| row.value().to_vec()) else {
-            return Ok(());
-        };
-        let (diff_id, start) = split_key(&row)?;
-        self.layers
-            .remove(key(&diff_id).as_slice(), layer.as_slice())
-            .map_err(failed)?;
-        if !start.is_empty() {
-            self.starts.remove(start, layer.as_slice()).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    /// Forgets a blob that is about to be removed, and lowers the counts of what it names.
-    pub(crate) fn forget(&mut self, digest: &Digest) -> Result<()> {
-        let k = key(digest);
-        let children: Vec<Vec<u8>> = self
-            .children
-            .remove_all(k.as_slice())
-            .map_err(failed)?
-            .map(|v| v.map(|v| v.value().to_vec()).map_err(failed))
-            .collect::<Result<_>>()?;
-        let mut needed = HashSet::new();
-        for child in children {
-            let child = Child::from_bytes(&child)?;
-            let mention = Mention::Document(child.edge, *digest).to_bytes();
-            self.mentions
-                .remove(key(&child.digest).as_slice(), mention.as_slice())
-                .map_err(failed)?;
-            if child.edge == Edge::Strong && needed.insert(child.digest) {
-                self.add_count(&child.digest, -1)?;
+            for link in links {
+                if !below.contains_key(&link.digest) && layout.blob_size(&link.digest)?.is_some() {
+                    below.insert(link.digest, link);
+                }
             }
-        }
-        self.verified.remove(k.as_slice()).map_err(failed)?;
-        self.change(
-            digest,
-            Change {
-                seen: Some((Kind::Absent, 0)),
-                count: 0,
-            },
-        )?;
-        self.forget_diff_id(digest)
+            Ok(())
+        })?;
+        Ok(below.into_values().collect())
     }
 }
 
@@ -540,6 +423,7 @@ fn look(layout: &Layout, digest: &Digest, open: bool, held: &AtomicU64) -> Resul
             held.fetch_add(size, Ordering::Relaxed);
             Ok(Seen::Document(size, links))
         }
+        Ok((Content::Large(shape), size)) => Ok(Seen::LargeDocument(size, shape)),
         Err(err)
             if matches!(
                 err.kind(),
@@ -574,14 +458,23 @@ fn entry_links(entry: &Entry) -> Vec<Link> {
         }];
     }
     let raw = entry.raw().as_bytes();
-    match links::read(raw, &Digest::sha256(raw), raw.len() as u64) {
-        Ok(Content::Document { links }) => links
-            .into_iter()
-            .map(|l| Link {
-                edge: Edge::Strong,
-                ..l
-            })
-            .collect(),
+    let (digest, size) = (Digest::sha256(raw), raw.len() as u64);
+    let mut out = match links::read(raw, &digest, size) {
+        Ok(Content::Document { links }) => links,
+        Ok(Content::Large(shape)) => {
+            let mut out = Vec::new();
+            let all = |links| {
+                out.extend(links);
+                Ok(())
+            };
+            // What is in memory is what it was.
+            let _ = links::each_link(raw, &digest, size, shape, all);
+            out
+        }
         _ => Vec::new(),
+    };
+    for link in &mut out {
+        link.edge = Edge::Strong;
     }
+    out
 }

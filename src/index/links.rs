@@ -2,16 +2,16 @@
 //! What a blob names by digest, told from its own bytes.
 //!
 //! OCI's and Docker's documents are understood by their shape. Of a document of unknown shape every digest that
-//! stands anywhere in it counts, so that nothing it may need is ever lost. Documents are read as a stream: their size
-//! sets no limit, only the number of digests in them takes memory.
+//! stands anywhere in it counts, so that nothing it may need is ever lost. Documents are read as a stream, and what they
+//! name is given in pieces: neither their size nor the number of digests in them sets a limit, or takes memory.
 
 use std::fmt;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::rows::Edge;
+use super::shortened::Shortened;
 use crate::digest::{Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -35,7 +35,12 @@ pub(crate) enum Content {
     Opaque,
     /// A JSON document with what it names.
     Document { links: Vec<Link> },
+    /// One that names more than is held at a time; [`each_link`] reads it again.
+    Large(Shape),
 }
+
+/// So many links are held at a time, about 8 MiB. No document that is read whole has as many.
+const MAX_HELD: usize = 65_536;
 
 /// Reads a blob of `size` bytes as far as needed. A document is verified against its digest.
 ///
@@ -44,22 +49,76 @@ pub(crate) enum Content {
 pub(crate) fn read(file: impl Read, digest: &Digest, size: u64) -> Result<Content> {
     let mut file = BufReader::with_capacity(8192, file);
     let first = {
-        use std::io::BufRead as _;
         let start = file.fill_buf()?;
         start.iter().copied().find(|c| !c.is_ascii_whitespace())
     };
     if first != Some(b'{') {
         return Ok(Content::Opaque);
     }
+    let (mut held, mut is_large) = (Vec::new(), false);
+    let shape = parse(file, digest, size, &mut |links| {
+        is_large |= !held.is_empty();
+        held = links;
+        Ok(())
+    })?;
+    Ok(match shape {
+        None => Content::Opaque,
+        Some(shape) if is_large => Content::Large(shape),
+        Some(shape) => Content::Document {
+            links: shape.links(held),
+        },
+    })
+}
+
+/// Gives what a document of this shape names, piece by piece. Of a value that holds very many digests inside a descriptor
+/// the media type may stay unknown.
+///
+/// # Errors
+/// Those of [`read`], when all was given, and those of `each`.
+pub(crate) fn each_link(
+    file: impl Read,
+    digest: &Digest,
+    size: u64,
+    shape: Shape,
+    mut each: impl FnMut(Vec<Link>) -> Result<()>,
+) -> Result<()> {
+    let mut give = |links| each(shape.links(links));
+    let again = parse(file, digest, size, &mut give)?;
+    let changed = || Error::new(ErrorKind::Corrupt, format!("{digest} changed while it was read"));
+    again.map(|_| ()).ok_or_else(changed)
+}
+
+/// Takes links with where they stand.
+type Take<'a> = dyn FnMut(Vec<(Member, Link)>) -> Result<()> + 'a;
+
+/// Reads a document; `full` takes links whenever there are many, and the last of them. `None` if it is no JSON document.
+fn parse(file: impl Read, digest: &Digest, size: u64, full: &mut Take<'_>) -> Result<Option<Shape>> {
     let mut verified = VerifyReader::new(file, *digest, size);
-    let mut de = serde_json::Deserializer::from_reader(BufReader::with_capacity(64 * 1024, &mut verified));
-    let parsed = Document::deserialize(&mut de);
+    let short = Shortened::new(BufReader::with_capacity(64 * 1024, &mut verified));
+    let mut de = serde_json::Deserializer::from_reader(BufReader::with_capacity(64 * 1024, short));
+    let mut found = Found {
+        member: Member::Rest,
+        links: Vec::new(),
+        taken: 0,
+        full,
+        failed: None,
+    };
+    let parsed = Document { found: &mut found }.deserialize(&mut de);
     drop(de);
+    let Found {
+        links, full, failed, ..
+    } = found;
+    if let Some(err) = failed {
+        return Err(err);
+    }
     verified.finish()?;
     match parsed {
-        Ok(document) => Ok(document.content()),
+        Ok(shape) => {
+            full(links)?;
+            Ok(Some(shape))
+        }
         // Bytes that only look like a document at their start, such as a text that begins with a brace.
-        Err(err) if err.is_syntax() || err.is_eof() => Ok(Content::Opaque),
+        Err(err) if err.is_syntax() || err.is_eof() => Ok(None),
         Err(err) => Err(Error::new(
             ErrorKind::Corrupt,
             format!("{digest}: invalid JSON: {err}"),
@@ -67,91 +126,151 @@ pub(crate) fn read(file: impl Read, digest: &Digest, size: u64) -> Result<Conten
     }
 }
 
-#[derive(Default)]
-struct Document {
-    /// Names of the members.
-    names: Vec<String>,
-    config: Vec<Link>,
-    layers: Vec<Link>,
-    manifests: Vec<Link>,
-    subject: Vec<Link>,
-    rest: Vec<Link>,
+/// Where in a document a link stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Member {
+    /// What a manifest or index needs.
+    Needed,
+    Subject,
+    Rest,
 }
 
-impl Document {
-    fn content(self) -> Content {
-        let has = |name: &str| self.names.iter().any(|n| n == name);
-        let subject = || {
-            let weak = |link: &Link| Link {
-                edge: Edge::Subject,
-                ..link.clone()
-            };
-            self.subject.iter().map(weak).collect::<Vec<_>>()
+/// Which kind of document it is, as its members tell.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Shape {
+    config: bool,
+    layers: bool,
+    manifests: bool,
+    rootfs: bool,
+    platform: bool,
+}
+
+impl Shape {
+    /// Notes the name of a member.
+    fn note(&mut self, name: &str) -> Member {
+        let (noted, member) = match name {
+            "config" => (&mut self.config, Member::Needed),
+            "layers" => (&mut self.layers, Member::Needed),
+            "manifests" => (&mut self.manifests, Member::Needed),
+            "rootfs" => (&mut self.rootfs, Member::Rest),
+            "architecture" | "os" => (&mut self.platform, Member::Rest),
+            "subject" => return Member::Subject,
+            _ => return Member::Rest,
         };
-        let is_manifest = has("config") && has("layers");
-        let is_index = has("manifests");
-        // A document that could be both keeps what either reading needs.
-        let links = if is_manifest || is_index {
-            let mut links = [
-                self.config.clone(),
-                self.layers.clone(),
-                self.manifests.clone(),
-                subject(),
-            ]
-            .concat();
+        *noted = true;
+        member
+    }
+
+    /// What counts of the links in such a document.
+    fn links(self, mut all: Vec<(Member, Link)>) -> Vec<Link> {
+        // A document that could be both a manifest and an index keeps what either reading needs.
+        if self.manifests || (self.config && self.layers) {
             // Annotations of descriptors may hold digests of what is no blob.
-            links.retain(|link| link.in_descriptor);
-            links
-        } else if has("rootfs") && (has("architecture") || has("os")) {
+            all.retain(|(member, link)| *member != Member::Rest && link.in_descriptor);
+            for (member, link) in &mut all {
+                if *member == Member::Subject {
+                    link.edge = Edge::Subject;
+                }
+            }
+        } else if self.rootfs && self.platform {
             // An image config names layers by what is in them, not by blobs.
-            Vec::new()
-        } else {
-            [self.config, self.layers, self.manifests, self.subject, self.rest].concat()
-        };
-        Content::Document { links }
+            all.clear();
+        }
+        all.into_iter().map(|(_, link)| link).collect()
     }
 }
 
-impl<'de> Deserialize<'de> for Document {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Document;
+/// The links of a document as they are found.
+struct Found<'a> {
+    /// The member of the document that is being read.
+    member: Member,
+    links: Vec<(Member, Link)>,
+    /// How often the links were taken.
+    taken: usize,
+    full: &'a mut Take<'a>,
+    failed: Option<Error>,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
+impl Found<'_> {
+    /// Which link was found last.
+    fn newest(&self) -> (usize, usize) {
+        (self.taken, self.links.len())
+    }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Document, A::Error> {
-                let mut out = Document::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    let into = match name.as_str() {
-                        "config" => &mut out.config,
-                        "layers" => &mut out.layers,
-                        "manifests" => &mut out.manifests,
-                        "subject" => &mut out.subject,
-                        _ => &mut out.rest,
-                    };
-                    map.next_value_seed(Anything { out: into, depth: 0 })?;
-                    out.names.push(name);
-                }
-                Ok(out)
+    /// Says of a link, if it is there still, what stands beside it in its descriptor.
+    fn describe(&mut self, link: Option<(usize, usize)>, media_type: Option<&String>, size: Option<u64>) {
+        if let Some((taken, count)) = link
+            && taken == self.taken
+            && let Some((_, link)) = self.links.get_mut(count.wrapping_sub(1))
+        {
+            link.in_descriptor = true;
+            link.media_type = media_type.cloned().unwrap_or_default();
+            link.size = size;
+        }
+    }
+
+    fn add<E: serde::de::Error>(&mut self, digest: Digest) -> std::result::Result<(), E> {
+        if self.links.len() == MAX_HELD {
+            self.taken += 1;
+            if let Err(err) = (self.full)(std::mem::take(&mut self.links)) {
+                self.failed = Some(err);
+                return Err(E::custom("stopped"));
             }
         }
-        d.deserialize_map(Members)
+        let link = Link {
+            edge: Edge::Strong,
+            digest,
+            media_type: String::new(),
+            size: None,
+            in_descriptor: false,
+        };
+        self.links.push((self.member, link));
+        Ok(())
+    }
+}
+
+struct Document<'a, 'f> {
+    found: &'a mut Found<'f>,
+}
+
+impl<'de> DeserializeSeed<'de> for Document<'_, '_> {
+    type Value = Shape;
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Shape, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Document<'_, '_> {
+    type Value = Shape;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Shape, A::Error> {
+        let mut shape = Shape::default();
+        while let Some(name) = map.next_key::<String>()? {
+            self.found.member = shape.note(&name);
+            map.next_value_seed(Anything {
+                found: self.found,
+                depth: 0,
+            })?;
+        }
+        Ok(shape)
     }
 }
 
 /// Collects the digests in any JSON value, with the media type and size that stand beside each.
-struct Anything<'a> {
-    out: &'a mut Vec<Link>,
+struct Anything<'a, 'f> {
+    found: &'a mut Found<'f>,
     depth: usize,
 }
 
 /// Values nested deeper are read over; `serde_json` itself refuses a few levels more.
 const MAX_DEPTH: usize = 100;
 
-impl<'de> DeserializeSeed<'de> for Anything<'_> {
+impl<'de> DeserializeSeed<'de> for Anything<'_, '_> {
     type Value = Option<String>;
 
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<Self::Value, D::Error> {
@@ -159,7 +278,7 @@ impl<'de> DeserializeSeed<'de> for Anything<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Anything<'_> {
+impl<'de> Visitor<'de> for Anything<'_, '_> {
     /// The text, if the value is one or a number.
     type Value = Option<String>;
 
@@ -167,15 +286,9 @@ impl<'de> Visitor<'de> for Anything<'_> {
         f.write_str("any JSON value")
     }
 
-    fn visit_str<E>(self, text: &str) -> std::result::Result<Self::Value, E> {
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Self::Value, E> {
         if let Ok(digest) = text.parse() {
-            self.out.push(Link {
-                edge: Edge::Strong,
-                digest,
-                media_type: String::new(),
-                size: None,
-                in_descriptor: false,
-            });
+            self.found.add(digest)?;
         }
         Ok(Some(text.to_owned()))
     }
@@ -207,7 +320,7 @@ impl<'de> Visitor<'de> for Anything<'_> {
         }
         while seq
             .next_element_seed(Anything {
-                out: self.out,
+                found: self.found,
                 depth: self.depth + 1,
             })?
             .is_some()
@@ -220,16 +333,19 @@ impl<'de> Visitor<'de> for Anything<'_> {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(None);
         }
-        let mut own: Option<usize> = None;
+        let mut own = None;
         let (mut media_type, mut size) = (None, None);
         while let Some(name) = map.next_key::<String>()? {
-            let before = self.out.len();
             let text = map.next_value_seed(Anything {
-                out: self.out,
+                found: self.found,
                 depth: self.depth + 1,
             })?;
             match name.as_str() {
-                "digest" if self.out.len() == before + 1 => own = Some(before),
+                // A text that is a digest was found last.
+                "digest" if text.as_ref().is_some_and(|text| text.parse::<Digest>().is_ok()) => {
+                    own = Some(self.found.newest());
+                    self.found.describe(own, media_type.as_ref(), size);
+                }
                 "mediaType" => media_type = text,
                 "size" => size = text.and_then(|text| text.parse().ok()),
                 // Numbers that keep their digits arrive as such a map.
@@ -237,11 +353,7 @@ impl<'de> Visitor<'de> for Anything<'_> {
                 _ => {}
             }
         }
-        if let Some(at) = own {
-            self.out[at].in_descriptor = true;
-            self.out[at].media_type = media_type.unwrap_or_default();
-            self.out[at].size = size;
-        }
+        self.found.describe(own, media_type.as_ref(), size);
         Ok(None)
     }
 }
@@ -260,7 +372,7 @@ mod tests {
                 .into_iter()
                 .map(|l| (l.edge, l.digest, l.media_type))
                 .collect(),
-            Content::Opaque => panic!("no document: {json}"),
+            content => panic!("{content:?}: {json}"),
         }
     }
 
@@ -322,5 +434,77 @@ mod tests {
             err.kind() == ErrorKind::Corrupt && err.to_string().contains("digest mismatch"),
             "{err}"
         );
+    }
+
+    #[test]
+    fn what_names_very_many_is_given_in_pieces() {
+        let names =
+            |count: usize| -> Vec<String> { (0..count).map(|n| d(&n.to_string()).to_string()).collect() };
+        let many = names(2 * MAX_HELD + 1);
+        let list = many
+            .iter()
+            .map(|name| format!(r#"{{"mediaType":"t/x","digest":"{name}","size":7}}"#));
+        let list = list.collect::<Vec<_>>().join(",");
+        for (json, edges) in [
+            (format!(r#"{{"x":[{list}]}}"#), [Edge::Strong, Edge::Strong]),
+            (
+                format!(r#"{{"manifests":[{list}],"subject":{{"digest":"{}"}}}}"#, d("s")),
+                [Edge::Strong, Edge::Subject],
+            ),
+            // Read as a manifest only when all has been read.
+            (
+                format!(
+                    r#"{{"x":[{list}],"layers":[{list}],"subject":{{"digest":"{}"}},"config":[]}}"#,
+                    d("s")
+                ),
+                [Edge::Strong, Edge::Subject],
+            ),
+        ] {
+            let (digest, size) = (d(&json), json.len() as u64);
+            let Content::Large(shape) = read(json.as_bytes(), &digest, size).expect("read") else {
+                panic!("not large");
+            };
+            let mut all = Vec::new();
+            let each = |links: Vec<Link>| {
+                assert!(links.len() <= MAX_HELD);
+                all.extend(links);
+                Ok(())
+            };
+            each_link(json.as_bytes(), &digest, size, shape, each).expect("links");
+            let is_subject = all.last().is_some_and(|link| link.digest == d("s"));
+            assert_eq!([all[0].edge, all.last().expect("last").edge], edges);
+            all.truncate(all.len() - usize::from(is_subject));
+            assert_eq!(
+                all.iter().map(|link| link.digest.to_string()).collect::<Vec<_>>(),
+                many
+            );
+            assert!(
+                all.iter()
+                    .all(|link| link.in_descriptor && link.media_type == "t/x")
+            );
+            let full = || Error::new(ErrorKind::Io, "full");
+            let err = each_link(json.as_bytes(), &digest, size, shape, |_| Err(full())).expect_err("stopped");
+            assert_eq!((err.kind(), err.to_string()), (ErrorKind::Io, "full".to_owned()));
+        }
+    }
+
+    #[test]
+    fn beside_what_is_too_long_to_matter_digests_are_found() {
+        let long = |piece: &str| piece.repeat(4096);
+        let json = format!(
+            r#"{{"{}":"{}","x":"{}"}}"#,
+            long("a"),
+            long(r"\ud83d\ude00"),
+            d("x")
+        );
+        assert_eq!(links(&json), [(Edge::Strong, d("x"), String::new())]);
+        assert!(matches!(
+            read(
+                &json.as_bytes()[..json.len() - 1],
+                &d(&json[..json.len() - 1]),
+                json.len() as u64 - 1
+            ),
+            Ok(Content::Opaque)
+        ));
     }
 }

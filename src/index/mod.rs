@@ -8,22 +8,21 @@
 
 mod backend;
 mod compare;
+mod counts;
 mod learn;
 mod links;
 mod migrate;
+mod queries;
 mod rows;
+mod shortened;
 mod status;
 pub(crate) mod tables;
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableMultimapTable, ReadableTable,
-    backends::InMemoryBackend,
-};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, backends::InMemoryBackend};
 
 pub(crate) use learn::{Damaged, Orphan};
 pub(crate) use links::{Content, read as read_links};
@@ -36,8 +35,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Entry, Layout, LayoutLock, Stamp};
 use crate::progress::{Monitor, Silent};
 use backend::Backend;
-use rows::{BlobRow, key, split_key};
-pub(crate) use rows::{Child, Edge, Mention, Verified};
+use rows::key;
+pub(crate) use rows::{Edge, Mention, Verified};
 pub(crate) use tables::Tables;
 use tables::failed;
 
@@ -298,223 +297,6 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).map_err(damaged)?
 }
 
-impl Tables<'_> {
-    fn row(&self, digest: &Digest) -> Result<Option<BlobRow>> {
-        self.blobs
-            .get(key(digest).as_slice())
-            .map_err(failed)?
-            .map(|v| BlobRow::from_bytes(v.value()))
-            .transpose()
-    }
-
-    fn set_row(&mut self, digest: &Digest, row: BlobRow) -> Result<()> {
-        self.blobs
-            .insert(key(digest).as_slice(), row.to_bytes().as_slice())
-            .map_err(failed)?;
-        Ok(())
-    }
-
-    /// What a document names.
-    pub(crate) fn children(&self, parent: &Digest) -> Result<Vec<Child>> {
-        let found = self.children.get(key(parent).as_slice()).map_err(failed)?;
-        found
-            .map(|v| Child::from_bytes(v.map_err(failed)?.value()))
-            .collect()
-    }
-
-    fn children_by(&self, parent: &Digest, edge: Edge) -> Result<Vec<Digest>> {
-        let mut out = self.children(parent)?;
-        out.retain(|child| child.edge == edge);
-        let mut out: Vec<Digest> = out.into_iter().map(|child| child.digest).collect();
-        // A blob that is named as two media types stands there twice.
-        out.dedup();
-        Ok(out)
-    }
-
-    /// What a document needs, each blob once.
-    pub(crate) fn strong_children(&self, parent: &Digest) -> Result<Vec<Digest>> {
-        self.children_by(parent, Edge::Strong)
-    }
-
-    /// What a document is about.
-    pub(crate) fn subjects(&self, referrer: &Digest) -> Result<Vec<Digest>> {
-        self.children_by(referrer, Edge::Subject)
-    }
-
-    /// Size of a blob that was seen.
-    pub(crate) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
-        Ok(self
-            .row(digest)?
-            .filter(|row| row.kind != rows::Kind::Absent)
-            .map(|row| row.size))
-    }
-
-    /// Who names a blob.
-    pub(crate) fn mentions(&self, child: &Digest) -> Result<Vec<Mention>> {
-        let found = self.mentions.get(key(child).as_slice()).map_err(failed)?;
-        found
-            .map(|v| Mention::from_bytes(v.map_err(failed)?.value()))
-            .collect()
-    }
-
-    /// Every media type that documents and refs give to a blob.
-    pub(crate) fn media_types(&self, digest: &Digest) -> Result<Vec<String>> {
-        let mut out = BTreeSet::new();
-        for mention in self.mentions(digest)? {
-            match mention {
-                Mention::Ref { media_type, .. } => drop(out.insert(media_type)),
-                Mention::Document(_, parent) => out.extend(
-                    self.children(&parent)?
-                        .into_iter()
-                        .filter(|child| child.digest == *digest)
-                        .map(|child| child.media_type),
-                ),
-            }
-        }
-        out.remove("");
-        Ok(out.into_iter().collect())
-    }
-
-    /// A media type that a document or ref gives to a blob.
-    pub(crate) fn media_type(&self, digest: &Digest) -> Result<Option<String>> {
-        let found = self.mentions.get(key(digest).as_slice()).map_err(failed)?;
-        for mention in found {
-            let media_type = match Mention::from_bytes(mention.map_err(failed)?.value())? {
-                Mention::Ref { media_type, .. } => Some(media_type),
-                Mention::Document(_, parent) => {
-                    let children = self.children(&parent)?;
-                    children
-                        .into_iter()
-                        .find(|child| child.digest == *digest)
-                        .map(|child| child.media_type)
-                }
-            };
-            if let Some(media_type) = media_type.filter(|t| !t.is_empty()) {
-                return Ok(Some(media_type));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Layers that were made of the tar with this diff_id.
-    pub(crate) fn layers_of(&self, diff_id: &Digest) -> Result<Vec<Digest>> {
-        digests(self.layers.get(key(diff_id).as_slice()))
-    }
-
-    /// Layers that were made of a tar that begins with the bytes that `start` is a digest of.
-    pub(crate) fn layers_of_start(&self, start: &Digest) -> Result<Vec<Digest>> {
-        digests(self.starts.get(key(start).as_slice()))
-    }
-
-    /// Whether a blob is a JSON document.
-    pub(crate) fn is_document(&self, digest: &Digest) -> Result<bool> {
-        Ok(self
-            .row(digest)?
-            .is_some_and(|row| row.kind == rows::Kind::Document))
-    }
-
-    /// What was verified of a blob.
-    pub(crate) fn verified(&self, digest: &Digest) -> Result<Option<Verified>> {
-        let found = self.verified.get(key(digest).as_slice()).map_err(failed)?;
-        found.map(|v| Verified::from_bytes(v.value())).transpose()
-    }
-
-    /// The next `most` blobs that are there, in the order of digests.
-    pub(crate) fn blobs_after(&self, after: Option<&Digest>, most: usize) -> Result<Vec<KnownBlob>> {
-        use std::ops::Bound;
-        let start = after.map(key);
-        let start = start.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.blobs.range::<&[u8]>((start, Bound::Unbounded));
-        let mut out = Vec::new();
-        for item in rows.map_err(failed)? {
-            let (k, row) = item.map_err(failed)?;
-            let row = BlobRow::from_bytes(row.value())?;
-            if row.kind == rows::Kind::Absent {
-                continue;
-            }
-            let digest = split_key(k.value())?.0;
-            out.push(KnownBlob {
-                digest,
-                size: row.size,
-                count: row.count,
-                opaque: row.kind == rows::Kind::Opaque,
-                verified: self.verified(&digest)?,
-            });
-            if out.len() == most {
-                break;
-            }
-        }
-        Ok(out)
-    }
-
-    /// All that was verified.
-    pub(crate) fn all_verified(&self) -> Result<Vec<(Digest, Verified)>> {
-        let mut out = Vec::new();
-        for item in self.verified.iter().map_err(failed)? {
-            let (k, v) = item.map_err(failed)?;
-            out.push((split_key(k.value())?.0, Verified::from_bytes(v.value())?));
-        }
-        Ok(out)
-    }
-
-    /// Notes that the content of a blob is what its digest says, as the file was then.
-    pub(crate) fn set_verified(&mut self, digest: &Digest, row: Verified) -> Result<()> {
-        self.verified
-            .insert(key(digest).as_slice(), row.to_bytes().as_slice())
-            .map_err(failed)?;
-        Ok(())
-    }
-
-    /// How often a blob is referred to by refs and documents.
-    pub(crate) fn count(&self, digest: &Digest) -> Result<u64> {
-        Ok(self.row(digest)?.map_or(0, |row| row.count))
-    }
-
-    /// Whether a blob was seen.
-    pub(crate) fn is_present(&self, digest: &Digest) -> Result<bool> {
-        Ok(self
-            .row(digest)?
-            .is_some_and(|row| row.kind != rows::Kind::Absent))
-    }
-
-    /// The blobs that nobody is known to need, with their sizes.
-    pub(crate) fn orphans(&self) -> Result<Vec<Orphan>> {
-        let mut out = Vec::new();
-        for item in self.orphans.iter().map_err(failed)? {
-            let (digest, _) = split_key(item.map_err(failed)?.0.value())?;
-            let size = self.row(&digest)?.map_or(0, |row| row.size);
-            out.push(Orphan { digest, size });
-        }
-        Ok(out)
-    }
-
-    /// Every row as digest, count and whether it is an orphan; for checks.
-    #[cfg(test)]
-    pub(crate) fn dump(&self) -> Result<Vec<(Digest, u64, bool)>> {
-        let mut out = Vec::new();
-        for item in self.blobs.iter().map_err(failed)? {
-            let (k, v) = item.map_err(failed)?;
-            let orphan = self.orphans.get(k.value()).map_err(failed)?.is_some();
-            out.push((
-                split_key(k.value())?.0,
-                BlobRow::from_bytes(v.value())?.count,
-                orphan,
-            ));
-        }
-        Ok(out)
-    }
-}
-
-/// The digests that stand in a multimap.
-fn digests(
-    found: std::result::Result<redb::MultimapValue<'_, &'static [u8]>, redb::StorageError>,
-) -> Result<Vec<Digest>> {
-    let digest = |value: std::result::Result<redb::AccessGuard<'_, &'static [u8]>, redb::StorageError>| {
-        Ok(rows::split_key(value.map_err(failed)?.value())?.0)
-    };
-    found.map_err(failed)?.map(digest).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -570,7 +352,7 @@ mod tests {
             |run: &dyn Fn(&mut Tables<'_>) -> Result<Vec<Digest>>| index.write(|t| run(t)).expect("index");
         let tar = write(&|tables| {
             let row = tables.diff_ids.get(key(&layer).as_slice()).map_err(failed)?;
-            Ok(vec![split_key(row.expect("row").value())?.0])
+            Ok(vec![rows::split_key(row.expect("row").value())?.0])
         })[0];
         assert_eq!(write(&|tables| tables.layers_of(&tar)), [layer]);
         let start = Digest::of(crate::digest::Algorithm::Blake3, b"");
@@ -584,6 +366,36 @@ mod tests {
             Ok([tables.layers_of_start(&start)?, tables.layers_of(&tar)?].concat())
         });
         assert_eq!(left, []);
+    }
+
+    #[test]
+    fn a_document_that_names_more_than_is_held_is_learned_and_forgotten_as_any_other() {
+        let (_dir, layout) = stored();
+        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
+        let before = dump(&index, &layout);
+        let (there, _, _) = before[0];
+        let many = (0..150_000_u32).map(|n| format!(r#""{}","#, Digest::sha256(&n.to_le_bytes())));
+        let text = format!(
+            r#"{{"first":["{there}","{there}"],"many":[{}{{"mediaType":"x/y","digest":"{there}"}}]}}"#,
+            many.collect::<String>()
+        );
+        let large = Digest::sha256(text.as_bytes());
+        let path = layout.blob_path(&large);
+        std::fs::write(&path, &text).expect("write");
+        let counts = || {
+            let read =
+                |tables: &mut Tables<'_>| Ok((tables.count(&there)?, tables.strong_children(&large)?.len()));
+            index.write(|tables| read(tables)).expect("read")
+        };
+        let (count, _) = counts();
+        dump(&index, &layout);
+        assert_eq!(counts(), (count + 1, 150_001), "named thrice, counted once");
+        let fresh = Index::in_memory().expect("index");
+        dump(&fresh, &layout);
+        assert_eq!(index.differences(&fresh).expect("compare"), Vec::<String>::new());
+        std::fs::remove_file(path).expect("remove");
+        assert_eq!(dump(&index, &layout), before);
+        assert_eq!(counts(), (count, 0));
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Doomed {
         }
         let mut stack = vec![orphan];
         while let Some(digest) = stack.pop() {
-            for child in tables.strong_children(&digest)? {
+            for child in tables.present_children(&digest)? {
                 let count = match self.held.get(&child) {
                     Some(count) => *count,
                     None => tables.count(&child)?,
@@ -106,7 +106,7 @@ impl Doomed {
             }
             self.held.insert(digest, 1);
             spared.push(digest);
-            stack.extend(tables.strong_children(&digest)?);
+            stack.extend(tables.present_children(&digest)?);
         }
         Ok(spared)
     }
@@ -116,7 +116,7 @@ impl Doomed {
 pub(super) fn parents_first(tables: &Tables<'_>, gone: BTreeMap<Digest, u64>) -> Result<Vec<(Digest, u64)>> {
     let mut parents: BTreeMap<Digest, usize> = gone.keys().map(|digest| (*digest, 0)).collect();
     for digest in gone.keys() {
-        for child in tables.strong_children(digest)? {
+        for child in tables.present_children(digest)? {
             parents.entry(child).and_modify(|n| *n += 1);
         }
     }
@@ -129,7 +129,7 @@ pub(super) fn parents_first(tables: &Tables<'_>, gone: BTreeMap<Digest, u64>) ->
     while let Some(digest) = next.pop() {
         parents.remove(&digest);
         out.push(digest);
-        for child in tables.strong_children(&digest)? {
+        for child in tables.present_children(&digest)? {
             if let Some(n) = parents.get_mut(&child) {
                 *n -= 1;
                 if *n == 0 {

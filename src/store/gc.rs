@@ -435,7 +435,7 @@ fn untagged_about(
                 stack.push(referrer);
             }
         }
-        let needed = tables.strong_children(&digest)?;
+        let needed = tables.present_children(&digest)?;
         stack.extend(needed.into_iter().filter(|child| met.insert(*child)));
     }
     out.sort_unstable();

@@ -126,7 +126,7 @@ impl Living {
         let mut stack = Vec::new();
         let root = self.number(tables, root, &mut stack)?;
         while let Some((number, digest)) = stack.pop() {
-            let mut next = tables.strong_children(&digest)?;
+            let mut next = tables.present_children(&digest)?;
             // Only documents are subjects, and a layer has more mentions than one would care to look through.
             if tables.is_document(&digest)? {
                 for mention in tables.mentions(&digest)? {

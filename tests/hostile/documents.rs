@@ -133,12 +133,14 @@ fn indexes_without_end_are_refused() {
         room.tag(INDEX, document.as_bytes());
         let line = room.unpack(&[]).fails();
         assert!(line.contains("nested deeper than 32 levels"), "{line}");
+        room.umoci(&["init", "--layout", "new"]).ok();
         for words in [
             &["stat", "--image", "img"][..],
-            &["export", "--image", "img", "copy"],
+            &["export", "--layout", "img", "copy"],
             &["import", "--layout", "new", "img:latest"],
         ] {
-            let _ = room.umoci(words);
+            let line = room.umoci(words).fails();
+            assert!(line.contains("nested deeper than 32 levels"), "{line}");
         }
         room.env.sh("rm -rf work/copy work/new work/img/.umoci");
         room.assert_cleaned("levels");
@@ -383,6 +385,29 @@ fn documents_of_any_size_are_not_read_into_memory() {
         assert!(line.contains("index.json"), "{line}");
         room.assert_untouched("size");
     }
+}
+
+#[test]
+fn a_blob_that_looks_like_a_document_is_learned_in_little_memory_whatever_is_in_it() {
+    let room = Room::new(Who::Root, "openat2");
+    let layer = Digest::sha256(b"needed");
+    let (text, number) = ("x".repeat(140 * MIB), "1".repeat(140 * MIB));
+    let document = format!(r#"{{"{text}":0,"number":{number},"digest":"{layer}"}}"#);
+    let kept = room.put(b"needed");
+    let odd = entry(
+        "application/vnd.example.odd",
+        &room.put(document.as_bytes()),
+        document.len(),
+        "",
+    );
+    let manifest = format!(r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{odd},"layers":[]}}"#);
+    room.tag(MANIFEST, manifest.as_bytes());
+    room.umoci(&["gc", "--layout", "img", "--grace", "0s"]).ok();
+    room.umoci(&["blob", "show", "--layout", "img", &kept.to_string()])
+        .ok();
+    room.umoci(&["init", "--layout", "new"]).ok();
+    room.umoci(&["import", "--layout", "new", "img:latest"]).ok();
+    room.assert_untouched("long");
 }
 
 #[test]

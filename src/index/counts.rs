@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Writes the rows of blobs and of what names what, and keeps the counts and orphans that follow from them.
+
+use std::collections::BTreeMap;
+
+use redb::ReadableMultimapTable;
+
+use super::links::Link;
+use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, split_key};
+use super::tables::{Tables, failed};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+
+/// So many rows are held to remove them.
+const BATCH: usize = 2048;
+
+/// What is new about a blob.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Change {
+    pub seen: Option<(Kind, u64)>,
+    /// So many more refs and documents need it.
+    pub count: i64,
+}
+
+impl Tables<'_> {
+    fn set_row(&mut self, digest: &Digest, row: BlobRow) -> Result<()> {
+        self.blobs
+            .insert(key(digest).as_slice(), row.to_bytes().as_slice())
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Changes the row of a blob, and what follows from its count being zero.
+    pub(super) fn change(&mut self, digest: &Digest, change: Change) -> Result<()> {
+        let old = self.row(digest)?.unwrap_or(BlobRow::ABSENT);
+        let mut row = old;
+        if let Some((kind, size)) = change.seen {
+            (row.kind, row.size) = (kind, size);
+        }
+        row.count = row.count.checked_add_signed(change.count).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("index database: the count of {digest} fell below zero"),
+            )
+        })?;
+        if row == old {
+            return Ok(());
+        }
+        let k = key(digest);
+        if row == BlobRow::ABSENT {
+            self.blobs.remove(k.as_slice()).map_err(failed)?;
+        } else {
+            self.set_row(digest, row)?;
+        }
+        let is_orphan = |row: &BlobRow| row.count == 0 && row.kind != Kind::Absent;
+        match (is_orphan(&old), is_orphan(&row)) {
+            (false, true) => drop(self.orphans.insert(k.as_slice(), ()).map_err(failed)?),
+            (true, false) => drop(self.orphans.remove(k.as_slice()).map_err(failed)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_count(&mut self, digest: &Digest, count: i64) -> Result<()> {
+        self.change(digest, Change { seen: None, count })
+    }
+
+    /// Makes a count wrong.
+    #[cfg(test)]
+    pub(crate) fn miscount(&mut self, digest: &Digest, by: i64) -> Result<()> {
+        self.add_count(digest, by)
+    }
+
+    /// Notes that the content of a blob is what its digest says, as the file was then.
+    pub(crate) fn set_verified(&mut self, digest: &Digest, row: Verified) -> Result<()> {
+        self.verified
+            .insert(key(digest).as_slice(), row.to_bytes().as_slice())
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Records what a document names; `changes` collects how many more need each blob.
+    pub(super) fn add_links(
+        &mut self,
+        parent: &Digest,
+        links: &[Link],
+        changes: &mut BTreeMap<Digest, Change>,
+    ) -> Result<()> {
+        let from = key(parent);
+        for link in links {
+            let child = Child {
+                edge: link.edge,
+                digest: link.digest,
+                media_type: link.media_type.clone(),
+            };
+            self.children
+                .insert(from.as_slice(), child.to_bytes().as_slice())
+                .map_err(failed)?;
+            let mention = Mention::Document(link.edge, *parent).to_bytes();
+            let known = self
+                .mentions
+                .insert(key(&link.digest).as_slice(), mention.as_slice())
+                .map_err(failed)?;
+            // A document that names a blob twice holds it once.
+            if link.edge == Edge::Strong && !known {
+                changes.entry(link.digest).or_default().count += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes which tar a layer holds, and how that begins.
+    pub(crate) fn note_diff_id(
+        &mut self,
+        layer: &Digest,
+        diff_id: &Digest,
+        start: Option<&Digest>,
+    ) -> Result<()> {
+        self.forget_diff_id(layer)?;
+        let (layer, diff_id, start) = (key(layer), key(diff_id), start.map(key));
+        let row = [&diff_id[..], start.as_deref().unwrap_or_default()].concat();
+        self.diff_ids
+            .insert(layer.as_slice(), row.as_slice())
+            .map_err(failed)?;
+        self.layers
+            .insert(diff_id.as_slice(), layer.as_slice())
+            .map_err(failed)?;
+        if let Some(start) = start {
+            self.starts
+                .insert(start.as_slice(), layer.as_slice())
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn forget_diff_id(&mut self, layer: &Digest) -> Result<()> {
+        let layer = key(layer);
+        let row = self.diff_ids.remove(layer.as_slice()).map_err(failed)?;
+        let Some(row) = row.map(|row| row.value().to_vec()) else {
+            return Ok(());
+        };
+        let (diff_id, start) = split_key(&row)?;
+        self.layers
+            .remove(key(&diff_id).as_slice(), layer.as_slice())
+            .map_err(failed)?;
+        if !start.is_empty() {
+            self.starts.remove(start, layer.as_slice()).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a blob that is about to be removed, and lowers the counts of what it names.
+    pub(crate) fn forget(&mut self, digest: &Digest) -> Result<()> {
+        let k = key(digest);
+        loop {
+            let children = self.children.get(k.as_slice()).map_err(failed)?;
+            let some: Vec<Vec<u8>> = children
+                .take(BATCH)
+                .map(|v| v.map(|v| v.value().to_vec()).map_err(failed))
+                .collect::<Result<_>>()?;
+            if some.is_empty() {
+                break;
+            }
+            for row in some {
+                self.children
+                    .remove(k.as_slice(), row.as_slice())
+                    .map_err(failed)?;
+                let child = Child::from_bytes(&row)?;
+                let mention = Mention::Document(child.edge, *digest).to_bytes();
+                let known = self
+                    .mentions
+                    .remove(key(&child.digest).as_slice(), mention.as_slice())
+                    .map_err(failed)?;
+                // One that stands there as two media types counted once.
+                if child.edge == Edge::Strong && known {
+                    self.add_count(&child.digest, -1)?;
+                }
+            }
+        }
+        self.verified.remove(k.as_slice()).map_err(failed)?;
+        self.change(
+            digest,
+            Change {
+                seen: Some((Kind::Absent, 0)),
+                count: 0,
+            },
+        )?;
+        self.forget_diff_id(digest)
+    }
+}

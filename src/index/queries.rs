@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the tables say of a blob.
+
+use std::collections::BTreeSet;
+
+use redb::{ReadableMultimapTable, ReadableTable};
+
+use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, split_key};
+use super::tables::{Tables, failed};
+use super::{KnownBlob, Orphan};
+use crate::digest::Digest;
+use crate::error::Result;
+
+impl Tables<'_> {
+    pub(super) fn row(&self, digest: &Digest) -> Result<Option<BlobRow>> {
+        self.blobs
+            .get(key(digest).as_slice())
+            .map_err(failed)?
+            .map(|v| BlobRow::from_bytes(v.value()))
+            .transpose()
+    }
+
+    /// What a document names.
+    fn children(&self, parent: &Digest) -> Result<impl Iterator<Item = Result<Child>>> {
+        let found = self.children.get(key(parent).as_slice()).map_err(failed)?;
+        Ok(found.map(|v| Child::from_bytes(v.map_err(failed)?.value())))
+    }
+
+    fn children_by(&self, parent: &Digest, edge: Edge) -> Result<Vec<Digest>> {
+        let mut out = Vec::new();
+        for child in self.children(parent)? {
+            let child = child?;
+            if child.edge == edge {
+                out.push(child.digest);
+            }
+        }
+        // A blob that is named as two media types stands there twice.
+        out.dedup();
+        Ok(out)
+    }
+
+    /// What a document needs, each blob once.
+    pub(crate) fn strong_children(&self, parent: &Digest) -> Result<Vec<Digest>> {
+        self.children_by(parent, Edge::Strong)
+    }
+
+    /// Those of [`Tables::strong_children`] that are there: of others a document may name any number.
+    pub(crate) fn present_children(&self, parent: &Digest) -> Result<Vec<Digest>> {
+        let mut out = Vec::new();
+        for child in self.children(parent)? {
+            let Child { edge, digest, .. } = child?;
+            if edge == Edge::Strong && out.last() != Some(&digest) && self.is_present(&digest)? {
+                out.push(digest);
+            }
+        }
+        Ok(out)
+    }
+
+    /// What a document is about.
+    pub(crate) fn subjects(&self, referrer: &Digest) -> Result<Vec<Digest>> {
+        self.children_by(referrer, Edge::Subject)
+    }
+
+    /// Size of a blob that was seen.
+    pub(crate) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        Ok(self
+            .row(digest)?
+            .filter(|row| row.kind != Kind::Absent)
+            .map(|row| row.size))
+    }
+
+    /// Who names a blob.
+    pub(crate) fn mentions(&self, child: &Digest) -> Result<Vec<Mention>> {
+        let found = self.mentions.get(key(child).as_slice()).map_err(failed)?;
+        found
+            .map(|v| Mention::from_bytes(v.map_err(failed)?.value()))
+            .collect()
+    }
+
+    /// Every media type that documents and refs give to a blob.
+    pub(crate) fn media_types(&self, digest: &Digest) -> Result<Vec<String>> {
+        let mut out = BTreeSet::new();
+        for mention in self.mentions(digest)? {
+            match mention {
+                Mention::Ref { media_type, .. } => drop(out.insert(media_type)),
+                Mention::Document(_, parent) => self.media_types_in(&parent, digest, |found| {
+                    out.insert(found);
+                    false
+                })?,
+            }
+        }
+        out.remove("");
+        Ok(out.into_iter().collect())
+    }
+
+    /// A media type that a document or ref gives to a blob.
+    pub(crate) fn media_type(&self, digest: &Digest) -> Result<Option<String>> {
+        let found = self.mentions.get(key(digest).as_slice()).map_err(failed)?;
+        for mention in found {
+            let mut media_type = String::new();
+            match Mention::from_bytes(mention.map_err(failed)?.value())? {
+                Mention::Ref {
+                    media_type: found, ..
+                } => media_type = found,
+                Mention::Document(_, parent) => self.media_types_in(&parent, digest, |found| {
+                    media_type = found;
+                    true
+                })?,
+            }
+            if !media_type.is_empty() {
+                return Ok(Some(media_type));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives the media types that a document gives to a blob, until one is enough.
+    fn media_types_in(
+        &self,
+        parent: &Digest,
+        digest: &Digest,
+        mut is_enough: impl FnMut(String) -> bool,
+    ) -> Result<()> {
+        for child in self.children(parent)? {
+            let child = child?;
+            if child.digest == *digest && is_enough(child.media_type) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Layers that were made of the tar with this diff_id.
+    pub(crate) fn layers_of(&self, diff_id: &Digest) -> Result<Vec<Digest>> {
+        digests(self.layers.get(key(diff_id).as_slice()))
+    }
+
+    /// Layers that were made of a tar that begins with the bytes that `start` is a digest of.
+    pub(crate) fn layers_of_start(&self, start: &Digest) -> Result<Vec<Digest>> {
+        digests(self.starts.get(key(start).as_slice()))
+    }
+
+    /// Whether a blob is a JSON document.
+    pub(crate) fn is_document(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.row(digest)?.is_some_and(|row| row.kind == Kind::Document))
+    }
+
+    /// What was verified of a blob.
+    pub(crate) fn verified(&self, digest: &Digest) -> Result<Option<Verified>> {
+        let found = self.verified.get(key(digest).as_slice()).map_err(failed)?;
+        found.map(|v| Verified::from_bytes(v.value())).transpose()
+    }
+
+    /// The next `most` blobs that are there, in the order of digests.
+    pub(crate) fn blobs_after(&self, after: Option<&Digest>, most: usize) -> Result<Vec<KnownBlob>> {
+        use std::ops::Bound;
+        let start = after.map(key);
+        let start = start.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.blobs.range::<&[u8]>((start, Bound::Unbounded));
+        let mut out = Vec::new();
+        for item in rows.map_err(failed)? {
+            let (k, row) = item.map_err(failed)?;
+            let row = BlobRow::from_bytes(row.value())?;
+            if row.kind == Kind::Absent {
+                continue;
+            }
+            let digest = split_key(k.value())?.0;
+            out.push(KnownBlob {
+                digest,
+                size: row.size,
+                count: row.count,
+                opaque: row.kind == Kind::Opaque,
+                verified: self.verified(&digest)?,
+            });
+            if out.len() == most {
+                break;
+            }
+        }
+        Ok(out)
+    }
+
+    /// All that was verified.
+    pub(crate) fn all_verified(&self) -> Result<Vec<(Digest, Verified)>> {
+        let mut out = Vec::new();
+        for item in self.verified.iter().map_err(failed)? {
+            let (k, v) = item.map_err(failed)?;
+            out.push((split_key(k.value())?.0, Verified::from_bytes(v.value())?));
+        }
+        Ok(out)
+    }
+
+    /// How often a blob is referred to by refs and documents.
+    pub(crate) fn count(&self, digest: &Digest) -> Result<u64> {
+        Ok(self.row(digest)?.map_or(0, |row| row.count))
+    }
+
+    /// Whether a blob was seen.
+    pub(crate) fn is_present(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.row(digest)?.is_some_and(|row| row.kind != Kind::Absent))
+    }
+
+    /// The blobs that nobody is known to need, with their sizes.
+    pub(crate) fn orphans(&self) -> Result<Vec<Orphan>> {
+        let mut out = Vec::new();
+        for item in self.orphans.iter().map_err(failed)? {
+            let (digest, _) = split_key(item.map_err(failed)?.0.value())?;
+            let size = self.row(&digest)?.map_or(0, |row| row.size);
+            out.push(Orphan { digest, size });
+        }
+        Ok(out)
+    }
+
+    /// Every row as digest, count and whether it is an orphan; for checks.
+    #[cfg(test)]
+    pub(crate) fn dump(&self) -> Result<Vec<(Digest, u64, bool)>> {
+        let mut out = Vec::new();
+        for item in self.blobs.iter().map_err(failed)? {
+            let (k, v) = item.map_err(failed)?;
+            let orphan = self.orphans.get(k.value()).map_err(failed)?.is_some();
+            out.push((
+                split_key(k.value())?.0,
+                BlobRow::from_bytes(v.value())?.count,
+                orphan,
+            ));
+        }
+        Ok(out)
+    }
+}
+
+/// The digests that stand in a multimap.
+fn digests(
+    found: std::result::Result<redb::MultimapValue<'_, &'static [u8]>, redb::StorageError>,
+) -> Result<Vec<Digest>> {
+    let digest = |value: std::result::Result<redb::AccessGuard<'_, &'static [u8]>, redb::StorageError>| {
+        Ok(split_key(value.map_err(failed)?.value())?.0)
+    };
+    found.map_err(failed)?.map(digest).collect()
+}
