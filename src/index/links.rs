@@ -334,7 +334,7 @@ impl<'de> Visitor<'de> for Anything<'_, '_> {
             return Ok(None);
         }
         let mut own = None;
-        let (mut media_type, mut size) = (None, None);
+        let (mut media_type, mut size, mut number) = (None, None, None);
         while let Some(name) = map.next_key::<String>()? {
             let text = map.next_value_seed(Anything {
                 found: self.found,
@@ -348,13 +348,55 @@ impl<'de> Visitor<'de> for Anything<'_, '_> {
                 }
                 "mediaType" => media_type = text,
                 "size" => size = text.and_then(|text| text.parse().ok()),
-                // Numbers that keep their digits arrive as such a map.
-                "$serde_json::private::Number" => return Ok(text),
+                // Numbers that keep their digits arrive as such a map, and others may look like one.
+                "$serde_json::private::Number" => number = text,
                 _ => {}
             }
         }
         self.found.describe(own, media_type.as_ref(), size);
-        Ok(None)
+        Ok(number)
+    }
+}
+
+/// Reads any bytes as a document, for tests that look for some that break it.
+///
+/// # Panics
+/// If a digest in a JSON document is overlooked.
+#[cfg(debug_assertions)]
+pub fn read_any_links(bytes: &[u8]) {
+    use serde_json::Value;
+    let found = read(bytes, &Digest::sha256(bytes), bytes.len() as u64).expect("bytes with their digest");
+    let Ok(Value::Object(document)) = serde_json::from_slice(bytes) else {
+        return;
+    };
+    let mut shape = Shape::default();
+    for name in document.keys() {
+        shape.note(name);
+    }
+    let Content::Document { links } = found else {
+        panic!("not seen as a document");
+    };
+    if shape.manifests || shape.config && shape.layers || shape.rootfs && shape.platform {
+        return;
+    }
+    let mut values: Vec<(&Value, usize)> = document.values().map(|value| (value, 0)).collect();
+    while let Some((value, depth)) = values.pop() {
+        match value {
+            Value::String(text) => {
+                let digest = text.parse::<Digest>().ok();
+                assert!(
+                    digest.is_none_or(|d| links.iter().any(|link| link.digest == d)),
+                    "{text}"
+                );
+            }
+            Value::Array(all) if depth < MAX_DEPTH => {
+                values.extend(all.iter().map(|value| (value, depth + 1)))
+            }
+            Value::Object(all) if depth < MAX_DEPTH => {
+                values.extend(all.values().map(|value| (value, depth + 1)))
+            }
+            _ => {}
+        }
     }
 }
 
@@ -399,6 +441,13 @@ mod tests {
         assert_eq!(
             links(&format!(r#"{{"os":"linux","rootfs":{{"diff_ids":["{a}"]}}}}"#)),
             []
+        );
+        // The name by which the parser passes on numbers is one as any other.
+        assert_eq!(
+            links(&format!(
+                r#"{{"x":{{"$serde_json::private::Number":"1","y":"{a}"}},"z":-1.50}}"#
+            )),
+            [strong(a, "")]
         );
         assert_eq!(
             links(&format!(r#"{{"any":[[{{"where":"{a}"}}]],"fsLayers":["{b}"]}}"#)),

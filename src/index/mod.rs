@@ -25,6 +25,8 @@ use std::time::Duration;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, backends::InMemoryBackend};
 
 pub(crate) use learn::{Damaged, Orphan};
+#[cfg(debug_assertions)]
+pub use links::read_any_links;
 pub(crate) use links::{Content, read as read_links};
 #[cfg(debug_assertions)]
 pub use rows::read_any_row;

@@ -184,6 +184,7 @@ pub fn documents(data: &[u8]) {
         )*};
     }
     survives!(Manifest, ImageIndex, ImageConfig, Descriptor);
+    umoci::read_any_links(data);
     if let Ok(index) = IndexJson::parse(data) {
         let written = index.to_bytes();
         let again = IndexJson::parse(&written).expect("what was written can be read");
