@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the tables say of a blob.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use redb::{ReadableMultimapTable, ReadableTable};
 
@@ -112,6 +112,44 @@ impl Tables<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// As [`Tables::media_type`] for many blobs; a document that names many of them is gone through once.
+    pub(crate) fn media_type_of_each(&self, blobs: &[Digest]) -> Result<HashMap<Digest, String>> {
+        let mut first: BTreeMap<Digest, HashSet<Digest>> = BTreeMap::new();
+        let mut others = Vec::new();
+        for digest in blobs {
+            let mut mentions = self.mentions.get(key(digest).as_slice()).map_err(failed)?;
+            let Some(mention) = mentions.next() else {
+                continue;
+            };
+            let in_document = match Mention::from_bytes(mention.map_err(failed)?.value())? {
+                Mention::Document(_, parent) => first.entry(parent).or_default().insert(*digest),
+                Mention::Ref { .. } => false,
+            };
+            if !in_document || mentions.next().is_some() {
+                others.push(digest);
+            }
+        }
+        let mut out = HashMap::new();
+        for (parent, named) in first {
+            for child in self.children(&parent)? {
+                let Child {
+                    digest, media_type, ..
+                } = child?;
+                if named.contains(&digest) && !media_type.is_empty() {
+                    out.entry(digest).or_insert(media_type);
+                }
+            }
+        }
+        for digest in others {
+            if !out.contains_key(digest)
+                && let Some(media_type) = self.media_type(digest)?
+            {
+                out.insert(*digest, media_type);
+            }
+        }
+        Ok(out)
     }
 
     /// Gives the media types that a document gives to a blob, until one is enough.

@@ -207,15 +207,15 @@ impl Store {
         loop {
             let batch = index.suppose(|tables| {
                 let blobs = tables.blobs_after(after.as_ref(), BATCH)?;
-                let entry = |blob: KnownBlob| {
-                    Ok(BlobEntry {
-                        digest: blob.digest,
-                        size: blob.size,
-                        media_type: tables.media_type(&blob.digest)?.map(MediaType::new),
-                        references: blob.count,
-                    })
+                let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
+                let mut media_types = tables.media_type_of_each(&digests)?;
+                let entry = |blob: KnownBlob| BlobEntry {
+                    digest: blob.digest,
+                    size: blob.size,
+                    media_type: media_types.remove(&blob.digest).map(MediaType::new),
+                    references: blob.count,
                 };
-                blobs.into_iter().map(entry).collect::<Result<Vec<_>>>()
+                Ok(blobs.into_iter().map(entry).collect::<Vec<_>>())
             })?;
             let Some(last) = batch.last() else {
                 return Ok(());

@@ -29,6 +29,11 @@ fn a_blob_is_listed_and_shown_with_all_that_leads_to_it() {
         .expect("manifest");
     assert_eq!(row["references"], 2);
     assert_eq!(row["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    // Each as the one document that names it says.
+    for child in [&image.manifest()["config"], &image.manifest()["layers"][0]] {
+        let row = rows.iter().find(|row| row["digest"] == child["digest"]);
+        assert_eq!(row.expect("child")["mediaType"], child["mediaType"]);
+    }
     let layer = image.manifest()["layers"][0]["digest"]
         .as_str()
         .expect("digest")
