@@ -2,7 +2,10 @@
 //! How the database catches up with the layout: refs by the stamp of `index.json`, blobs by those of their
 //! directories. Only what is not known yet is read.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Seek as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +16,7 @@ use super::counts::Change;
 use super::links::{self, Content, Link, Shape};
 use super::rows::{BlobRow, Edge, Kind, Mention, Verified, key, ref_key, split_key, stamp_to_bytes};
 use super::tables::{Tables, failed};
-use crate::digest::{Algorithm, Digest};
+use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{BlobName, Entry, Layout, Stamp};
 use crate::progress::Monitor;
@@ -54,8 +57,18 @@ fn settled(stamp: &Stamp) -> bool {
         > RACY.as_secs() as i64
 }
 
-/// A blob to look at, and whether to open it.
-type Look = (Digest, bool);
+/// How closely to look at a blob.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Depth {
+    /// A layer, which is not opened.
+    Size,
+    /// Anything: a document if it begins like one.
+    Content,
+    /// What must be a document: if it is none, it is damaged, unless its digest says that it never was one.
+    Document,
+}
+
+type Look = (Digest, Depth);
 
 /// What a look at a blob showed.
 enum Seen {
@@ -233,7 +246,7 @@ impl Tables<'_> {
             let (news, gone) = self.compare(algorithm, &found)?;
             drop(found);
             for batch in news.chunks(BATCH) {
-                let mut looks: Vec<Look> = batch.iter().map(|&digest| (digest, true)).collect();
+                let mut looks: Vec<Look> = batch.iter().map(|&digest| (digest, Depth::Content)).collect();
                 while !looks.is_empty() {
                     (_, looks) = self.learn(layout, looks, &mut damaged)?;
                 }
@@ -304,8 +317,11 @@ impl Tables<'_> {
         media_type: &MediaType,
         verified: Option<Stamp>,
     ) -> Result<()> {
-        let is_layer = matches!(media_type.class(), MediaClass::Layer(_));
-        self.learn(layout, vec![(*digest, !is_layer)], &mut Vec::new())?;
+        let depth = match media_type.class() {
+            MediaClass::Layer(_) => Depth::Size,
+            _ => Depth::Content,
+        };
+        self.learn(layout, vec![(*digest, depth)], &mut Vec::new())?;
         // One that is known to be so already may have a second checksum too.
         if let Some(stamp) = verified
             && self.verified(digest)?.is_none_or(|known| known.stamp != stamp)
@@ -315,7 +331,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Looks at blobs, inside those marked so, unless they are known; returns what the new ones name, and which are left for
+    /// Looks at blobs, unless they are known; returns what the new ones name, and which are left for
     /// another time.
     fn learn(
         &mut self,
@@ -324,27 +340,36 @@ impl Tables<'_> {
         damaged: &mut Vec<Damaged>,
     ) -> Result<(Vec<Link>, Vec<Look>)> {
         // A blob that is to be opened for one reason is opened.
-        looks.sort_unstable_by_key(|&(digest, open)| (digest, !open));
+        looks.sort_unstable_by_key(|&(digest, depth)| (digest, Reverse(depth)));
         looks.dedup_by_key(|&mut (digest, _)| digest);
         let mut news = Vec::new();
-        for (digest, open) in looks {
-            let kind = self.row(&digest)?.map_or(Kind::Absent, |row| row.kind);
-            if kind == Kind::Absent || (kind == Kind::Unread && open) {
-                news.push((digest, open));
+        for (digest, depth) in looks {
+            let is_news = match self.row(&digest)?.map_or(Kind::Absent, |row| row.kind) {
+                Kind::Absent => true,
+                Kind::Unread => depth > Depth::Size,
+                Kind::Opaque => depth == Depth::Document,
+                Kind::Document => false,
+            };
+            if is_news {
+                news.push((digest, depth));
             }
         }
         let held = AtomicU64::new(0);
         let seen: Vec<Result<Seen>> = news
             .par_iter()
-            .map(|(digest, open)| look(layout, digest, *open, &held))
+            .map(|(digest, depth)| look(layout, digest, *depth, &held))
             .collect();
         let mut changes: BTreeMap<Digest, Change> = BTreeMap::new();
         let (mut below, mut later) = (Vec::new(), Vec::new());
-        for ((digest, open), seen) in news.into_iter().zip(seen) {
-            let (kind, size) = match seen? {
+        for ((digest, depth), seen) in news.into_iter().zip(seen) {
+            let mut seen = seen?;
+            if matches!(seen, Seen::Blob(Kind::Opaque, _)) && self.is_named_as_document(&digest)? {
+                seen = look(layout, &digest, Depth::Document, &held)?;
+            }
+            let (kind, size) = match seen {
                 Seen::Nothing => continue,
                 Seen::Later => {
-                    later.push((digest, open));
+                    later.push((digest, depth));
                     continue;
                 }
                 Seen::Damaged(error) => {
@@ -368,6 +393,12 @@ impl Tables<'_> {
             self.change(&digest, change)?;
         }
         Ok((below, later))
+    }
+
+    /// Whether something says of a blob that it is a document which names others.
+    fn is_named_as_document(&self, digest: &Digest) -> Result<bool> {
+        let media_types = self.media_types(digest)?;
+        Ok(media_types.iter().any(|said| depth_of(said) == Depth::Document))
     }
 
     /// The same for a document that names very many, read again; returns those links that lead to a blob, each once.
@@ -398,23 +429,29 @@ impl Tables<'_> {
     }
 }
 
-/// The blob that a link names, and whether it may be a document.
+/// The blob that a link names, and how closely to look at it.
 fn to_look(link: &Link) -> Look {
-    let class = MediaType::new(link.media_type.clone()).class();
-    let is_layer = matches!(class, MediaClass::Layer(_) | MediaClass::UnknownLayer);
-    (link.digest, !is_layer)
+    (link.digest, depth_of(&link.media_type))
 }
 
-/// Looks at one blob, and into it if `open`, unless so many bytes of documents are `held` already that it has to wait.
-fn look(layout: &Layout, digest: &Digest, open: bool, held: &AtomicU64) -> Result<Seen> {
-    if !open {
+fn depth_of(media_type: &str) -> Depth {
+    match MediaType::new(media_type.to_owned()).class() {
+        MediaClass::Layer(_) | MediaClass::UnknownLayer => Depth::Size,
+        MediaClass::Manifest | MediaClass::Index => Depth::Document,
+        _ => Depth::Content,
+    }
+}
+
+/// Looks at one blob, unless so many bytes of documents are `held` already that it has to wait.
+fn look(layout: &Layout, digest: &Digest, depth: Depth, held: &AtomicU64) -> Result<Seen> {
+    if depth == Depth::Size {
         let size = layout.blob_size(digest)?;
         return Ok(size.map_or(Seen::Nothing, |size| Seen::Blob(Kind::Unread, size)));
     }
     let read = match layout.open_unverified(digest) {
         Ok(None) => return Ok(Seen::Nothing),
         Ok(Some(_)) if held.load(Ordering::Relaxed) > BATCH_BYTES => return Ok(Seen::Later),
-        Ok(Some((file, size))) => links::read(file, digest, size).map(|content| (content, size)),
+        Ok(Some((file, size))) => read(file, digest, size, depth).map(|content| (content, size)),
         Err(err) => Err(err),
     };
     match read {
@@ -434,6 +471,16 @@ fn look(layout: &Layout, digest: &Digest, open: bool, held: &AtomicU64) -> Resul
         }
         Err(err) => Err(err),
     }
+}
+
+/// Reads a blob. After a loss of power one may be empty, or all zeros: that tells nothing of what it names.
+fn read(mut file: File, digest: &Digest, size: u64, depth: Depth) -> Result<Content> {
+    let content = links::read(&file, digest, size)?;
+    if content == Content::Opaque && depth == Depth::Document {
+        file.rewind()?;
+        VerifyReader::new(file, *digest, size).finish()?;
+    }
+    Ok(content)
 }
 
 /// The row that says that an entry of `index.json` names a blob.

@@ -605,18 +605,40 @@ mod tests {
     #[test]
     fn damage_stops_it_and_what_is_missing_does_not() {
         let f = fixture();
-        let (image, _) = f.manifest(1, "");
+        let (image, parts) = f.manifest(1, "");
         f.tag("t", MediaType::MANIFEST, image);
         let garbage = f.blob("garbage");
         let path = f.store.layout().blob_path(&image);
         let good = std::fs::read(&path).expect("read");
-        std::fs::write(&path, "{}").expect("damage");
-        let err = f.gc().context(|| "gc").expect_err("damaged");
-        assert!(
-            err.kind() == ErrorKind::Corrupt && err.to_string().contains(&image.to_string()),
-            "{err}"
+        // Also what a loss of power leaves, whether or not the database knew of it, and below an index.
+        let entry = format!(
+            r#"{{"mediaType":"{}","digest":"{image}","size":1}}"#,
+            MediaType::MANIFEST
         );
-        assert!(f.there(&[garbage]));
+        let index = f.blob(&format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#));
+        for (media_type, root) in [(MediaType::MANIFEST, image), (MediaType::INDEX, index)] {
+            f.tag("t", media_type, root);
+            for damage in [
+                "{}".into(),
+                Vec::new(),
+                vec![0; good.len()],
+                good[..20].to_vec(),
+                vec![b'x'; 99],
+            ] {
+                std::fs::write(&path, &damage).expect("damage");
+                let _ = std::fs::remove_dir_all(f.store.layout().private_dir());
+                // And once more with what the database learned then.
+                for _ in 0..2 {
+                    let err = f.gc().context(|| "gc").expect_err("damaged");
+                    assert!(
+                        err.kind() == ErrorKind::Corrupt && err.to_string().contains(&image.to_string()),
+                        "{err}"
+                    );
+                    assert!(f.there(&[garbage]) && f.there(&parts));
+                }
+            }
+        }
+        f.tag("t", MediaType::MANIFEST, image);
         std::fs::remove_file(&path).expect("remove");
         f.gc().expect("a sparse layout is valid");
         assert!(!f.there(&[garbage]));
