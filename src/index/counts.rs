@@ -65,6 +65,14 @@ impl Tables<'_> {
         self.change(digest, Change { seen: None, count })
     }
 
+    /// Loses the row of a blob, as a changed bit in its key would.
+    #[cfg(test)]
+    pub(crate) fn lose_row(&mut self, digest: &Digest) -> Result<()> {
+        self.unlist_blobs()?;
+        self.blobs.remove(key(digest).as_slice()).map_err(failed)?;
+        Ok(())
+    }
+
     /// Makes a count wrong.
     #[cfg(test)]
     pub(crate) fn miscount(&mut self, digest: &Digest, by: i64) -> Result<()> {

@@ -203,6 +203,9 @@ impl Tables<'_> {
             {
                 for link in entry_links(entry) {
                     *counts.entry(link.digest).or_default() -= 1;
+                    self.mentions
+                        .remove(key(&link.digest).as_slice(), mention(entry, &link).as_slice())
+                        .map_err(failed)?;
                 }
             }
         }

@@ -10,6 +10,7 @@ use super::tables::{Tables, failed};
 use super::{KnownBlob, Orphan};
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::layout::Entry;
 
 impl Tables<'_> {
     pub(super) fn row(&self, digest: &Digest) -> Result<Option<BlobRow>> {
@@ -75,6 +76,24 @@ impl Tables<'_> {
         found
             .map(|v| Mention::from_bytes(v.map_err(failed)?.value()))
             .collect()
+    }
+
+    /// The entries of `index.json` that lead to what is not there, each by its name.
+    pub(crate) fn missing_roots(&self) -> Result<Vec<(String, Digest)>> {
+        let mut out = Vec::new();
+        for item in self.refs.iter().map_err(failed)? {
+            for entry in Entry::list_from_text(item.map_err(failed)?.1.value())? {
+                if let Ok(descriptor) = entry.descriptor()
+                    && !self.is_present(&descriptor.digest)?
+                {
+                    let name = entry
+                        .ref_name
+                        .unwrap_or_else(|| "an entry without a tag".to_owned());
+                    out.push((name, descriptor.digest));
+                }
+            }
+        }
+        Ok(out)
     }
 
     /// Every media type that documents and refs give to a blob.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::Tables;
+use crate::index::{Edge, Mention, Tables};
 
 /// Blobs that go with the orphans.
 #[derive(Default)]
@@ -47,6 +47,28 @@ impl Doomed {
                 if left == 0 {
                     stack.push(child);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that nobody stays who needs a blob that goes, by what is recorded of each apart from the counts: a row that
+    /// was damaged must not cost a blob.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if the two disagree.
+    pub(super) fn check(&self, tables: &Tables<'_>) -> Result<()> {
+        for digest in self.doomed() {
+            for mention in tables.mentions(digest)? {
+                let who = match mention {
+                    Mention::Document(Edge::Strong, parent) if !self.is_doomed(&parent) => parent.to_string(),
+                    Mention::Ref { name, .. } => name.unwrap_or_else(|| "index.json".to_owned()),
+                    Mention::Document(..) => continue,
+                };
+                let text = format!(
+                    "index database: the count of {digest} says that nobody needs it, but {who} does"
+                );
+                return Err(Error::new(ErrorKind::Corrupt, text));
             }
         }
         Ok(())

@@ -49,11 +49,21 @@ impl std::str::FromStr for Keep {
         if let Ok(age) = super::parse_duration(text) {
             return Ok(Keep::Newer(age));
         }
+        if text.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "an empty pattern keeps nothing"));
+        }
         glob::Pattern::new(text).map(Keep::Pattern).map_err(|e| {
             let text = format!("neither a duration nor a pattern: {text:?}: {}", e.msg);
             Error::new(ErrorKind::Invalid, text)
         })
     }
+}
+
+/// Whether somebody may have meant a duration: a number, perhaps with a sign, and perhaps a word.
+fn is_like_duration(text: &str) -> bool {
+    let text = text.trim().trim_start_matches(['+', '-']);
+    let word = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    word.len() < text.len() && word.trim_start().chars().all(|c| c.is_ascii_alphabetic())
 }
 
 /// What would be removed. The layout stays locked as long as the plan exists.
@@ -160,7 +170,16 @@ impl Store {
                 if !refs.is_empty() {
                     tables.drop_entries(refs.drops())?;
                 }
-                self.with_referrers(tables, opts, refs)
+                let gone = self.with_referrers(tables, opts, refs)?;
+                if !gone.is_empty() {
+                    // What such an image needed is not known any more.
+                    for (name, digest) in tables.missing_roots()? {
+                        monitor.warn(format_args!(
+                            "{name} leads to {digest}, which is missing: nothing is kept for it; umoci fsck --from may fetch it"
+                        ));
+                    }
+                }
+                Ok(gone)
             })
         };
         let remove = match plan(&index, &mut refs) {
@@ -233,6 +252,7 @@ impl Store {
             };
             for (digest, size) in &gone {
                 self.layout.remove_blob(digest)?;
+                monitor.info(format_args!("removed blob {digest}, {size} bytes"));
                 report.blobs += 1;
                 report.bytes += size;
             }
@@ -311,6 +331,9 @@ impl Store {
     }
 
     /// The tags and untagged entries that the options give up.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if that is all tags, or a pattern that matches none looks like a duration: both are a slip.
     fn refs_to_drop(&self, opts: &GcOptions) -> Result<DropRefs> {
         let mut out = DropRefs::default();
         if !opts.untagged && opts.keep.is_empty() {
@@ -321,6 +344,7 @@ impl Store {
         } else {
             HashMap::new()
         };
+        let mut used = vec![false; opts.keep.len()];
         for entry in self.refs()? {
             // What cannot be understood is not given up.
             let Ok(descriptor) = entry.descriptor else {
@@ -345,12 +369,31 @@ impl Store {
                 }
             };
             let mut kept = opts.keep.is_empty();
-            for keep in &opts.keep {
-                kept = kept || keeps(keep)?;
+            for (keep, is_used) in opts.keep.iter().zip(&mut used) {
+                if keeps(keep)? {
+                    (kept, *is_used) = (true, true);
+                }
             }
             if !kept && !out.tags.contains(&name) {
                 out.tags.push(name);
             }
+        }
+        let slip = |keep: &Keep| match keep {
+            Keep::Pattern(pattern) if is_like_duration(pattern.as_str()) => Some(pattern.as_str().to_owned()),
+            _ => None,
+        };
+        let unused = opts.keep.iter().zip(&used).filter(|(_, used)| !**used);
+        if out.tags.is_empty() {
+            return Ok(out);
+        }
+        if let Some(text) = unused.clone().find_map(|(keep, _)| slip(keep)) {
+            let text =
+                format!("no tag is called {text:?}, and it is no duration such as 30d; nothing is removed");
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        if unused.count() == used.len() {
+            let text = format!("of {} tags none is kept; nothing is removed", out.tags.len());
+            return Err(Error::new(ErrorKind::Invalid, text));
         }
         Ok(out)
     }
@@ -375,6 +418,7 @@ impl Store {
         for orphan in tables.orphans()? {
             doomed.add(tables, orphan.digest)?;
         }
+        doomed.check(tables)?;
         let grace = opts.grace.unwrap_or(settings.gc_grace);
         if !grace.is_zero() {
             for digest in doomed.met() {
@@ -640,10 +684,53 @@ mod tests {
         }
         f.tag("t", MediaType::MANIFEST, image);
         std::fs::remove_file(&path).expect("remove");
-        f.gc().expect("a sparse layout is valid");
+        let monitor = Recorder::default();
+        let plan = f
+            .store
+            .plan_gc(&GcOptions::default(), &monitor)
+            .expect("a sparse layout is valid");
+        f.store.collect(plan, &monitor).expect("collect");
+        let warnings = monitor.warnings().join("\n");
+        assert!(
+            warnings.contains(&format!("t leads to {image}, which is missing")),
+            "{warnings}"
+        );
         assert!(!f.there(&[garbage]));
         std::fs::write(&path, good).expect("restore");
         f.gc().expect("gc");
+    }
+
+    #[test]
+    fn a_damaged_row_costs_no_blob() {
+        type Damage = fn(&mut Tables<'_>, &Digest) -> crate::error::Result<()>;
+        let damages: [(&str, Damage); 2] = [
+            ("a row that is gone", |tables, digest| tables.lose_row(digest)),
+            ("a count that is too low", |tables, digest| {
+                tables.miscount(digest, -1)
+            }),
+        ];
+        for (what, damage) in damages {
+            for of_parent in [true, false] {
+                let f = fixture();
+                let (image, parts) = f.manifest(1, "");
+                f.tag("t", MediaType::MANIFEST, image);
+                f.gc().expect("gc");
+                let victim = if of_parent { image } else { parts[0] };
+                let index = f.store.index_or_memory(&Silent).expect("index");
+                index.write(|tables| damage(tables, &victim)).expect("damage");
+                drop(index);
+                let garbage = f.blob("garbage");
+                let monitor = Recorder::default();
+                let plan = f.store.plan_gc(&GcOptions::default(), &monitor).expect("plan");
+                f.store.collect(plan, &monitor).expect("collect");
+                assert!(
+                    f.there(&[image]) && f.there(&parts) && !f.there(&[garbage]),
+                    "{what}"
+                );
+                let warnings = monitor.warnings().join("\n");
+                assert!(warnings.contains(&victim.to_string()), "{what}: {warnings}");
+            }
+        }
     }
 
     #[test]

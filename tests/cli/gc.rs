@@ -102,6 +102,26 @@ fn tags_that_nothing_keeps_go_and_can_be_brought_back() {
         .umoci(["gc", "--layout", "img", "--dry-run", "--json", "--keep", "30d"])
         .ok();
     assert!(all.contains("\"tags\":[]"), "{all}");
+    // What is most likely a slip removes nothing.
+    for (keep, says) in [
+        (&[""][..], "invalid --keep: an empty pattern keeps nothing"),
+        (
+            &["latest", "30"],
+            "no tag is called \"30\", and it is no duration such as 30d; nothing is removed",
+        ),
+        (
+            &["latest", "30 Days"],
+            "no tag is called \"30 Days\", and it is no duration such as 30d; nothing is removed",
+        ),
+        (&["LATEST"], "of 3 tags none is kept; nothing is removed"),
+    ] {
+        let keep = keep.iter().flat_map(|keep| ["--keep", keep]);
+        let why = env
+            .umoci(["gc", "--layout", "img"].into_iter().chain(keep))
+            .fails();
+        assert_eq!(why, says);
+        assert_eq!(env.umoci(["ls", "--layout", "img"]).ok().lines().count(), 3);
+    }
     env.umoci(["gc", "--layout", "img", "--keep", "release-*", "--keep", "latest"])
         .ok();
     assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "latest\nrelease-1\n");
