@@ -12,6 +12,7 @@ mod counts;
 mod learn;
 mod links;
 mod migrate;
+mod peek;
 mod queries;
 mod rows;
 mod shortened;
@@ -19,10 +20,9 @@ mod status;
 pub(crate) mod tables;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::time::Duration;
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, backends::InMemoryBackend};
+use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
 
 pub(crate) use learn::{Damaged, Orphan};
 #[cfg(debug_assertions)]
@@ -34,10 +34,10 @@ pub use status::IndexStatus;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Entry, Layout, LayoutLock, Stamp};
+use crate::layout::{Layout, LayoutLock, Stamp};
 use crate::progress::{Monitor, Silent};
 use backend::Backend;
-use rows::key;
+use peek::is_meta;
 pub(crate) use rows::{Edge, Mention, Verified};
 pub(crate) use tables::Tables;
 use tables::failed;
@@ -46,9 +46,6 @@ const FILE: &str = "index.redb";
 
 /// Bytes of pages that the database may keep in memory.
 const CACHE: usize = 12 << 20;
-
-/// As [`CACHE`], for a single lookup.
-const PEEK_CACHE: usize = 1 << 20;
 
 /// How long a command waits for another one that has the database open, before it goes on without.
 const WAIT: Duration = Duration::from_secs(5);
@@ -110,7 +107,7 @@ impl Index {
         let existed = Layout::has_file(&path);
         // Opening to write changes the file, so what must be left alone is found out by reading.
         let newer = || -> Result<u32> {
-            let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
+            let tx = Self::open_to_read(layout)?.begin_read().map_err(failed)?;
             migrate::check(&tx.open_table(tables::META).map_err(failed)?)
         };
         if existed
@@ -153,71 +150,6 @@ impl Index {
     /// Whether the database is a file of the layout.
     pub(crate) fn is_file(&self) -> bool {
         self.lock.is_some()
-    }
-
-    fn open_to_read(path: &Path) -> Result<redb::ReadOnlyDatabase> {
-        Database::builder()
-            .set_cache_size(PEEK_CACHE)
-            .open_read_only(path)
-            .map_err(failed)
-    }
-
-    /// The entries of `index.json` under a name, as the database has them; `None` if it cannot be had at once or is not
-    /// of this moment, and the caller reads the file. Creates nothing and waits for nobody.
-    pub(crate) fn peek(layout: &Layout, name: &str) -> Option<Vec<Entry>> {
-        Self::peek_into(layout, |tx, meta| {
-            let stamp = rows::stamp_to_bytes(&layout.index_stamp()?);
-            if !is_meta(meta, "index_json", &stamp)? {
-                return Ok(None);
-            }
-            let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
-            let found = refs.get([&[1][..], name.as_bytes()].concat().as_slice());
-            let entries = found.map_err(failed)?.map(|v| Entry::list_from_text(v.value()));
-            Ok(Some(entries.transpose()?.unwrap_or_default()))
-        })
-    }
-
-    /// What was verified of a blob; `None` also if the database cannot be had at once. Creates nothing and waits for nobody.
-    pub(crate) fn peek_verified(layout: &Layout, digest: &Digest) -> Option<Verified> {
-        Self::peek_into(layout, |tx, _| {
-            let rows = tx.open_table(tables::DIGEST_TO_VERIFIED).map_err(failed)?;
-            let found = rows.get(key(digest).as_slice()).map_err(failed)?;
-            found.map(|v| Verified::from_bytes(v.value())).transpose()
-        })
-    }
-
-    /// Reads from the database if it is there, free, and of our schema.
-    fn peek_into<T>(
-        layout: &Layout,
-        read: impl FnOnce(&ReadTransaction, &Meta) -> Result<Option<T>>,
-    ) -> Option<T> {
-        let _lock = layout.lock_database_if_free().ok()??;
-        let path = layout.private_dir().join(FILE);
-        let read = || -> Result<Option<T>> {
-            let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
-            let meta = tx.open_table(tables::META).map_err(failed)?;
-            if !is_meta(&meta, "schema", &migrate::SCHEMA.to_le_bytes())? {
-                return Ok(None);
-            }
-            read(&tx, &meta)
-        };
-        guarded(read).ok()?
-    }
-
-    /// All entries of `index.json` as the database remembers them, in the order of names; `None` if it cannot be had.
-    pub(crate) fn remembered(layout: &Layout) -> Option<Vec<Entry>> {
-        let _lock = layout.lock_database_if_free().ok()??;
-        let path = layout.private_dir().join(FILE);
-        let read = || -> Result<Vec<Entry>> {
-            let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
-            let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
-            let mut out = Vec::new();
-            for item in refs.iter().map_err(failed)? {
-                out.extend(Entry::list_from_text(item.map_err(failed)?.1.value())?);
-            }
-            Ok(out)
-        };
-        guarded(read).ok()
     }
 
     /// A database in memory, which knows nothing yet.
@@ -285,14 +217,6 @@ impl Index {
     }
 }
 
-type Meta = redb::ReadOnlyTable<&'static str, &'static [u8]>;
-
-/// Whether a row of `meta` is so.
-fn is_meta(meta: &Meta, name: &str, value: &[u8]) -> Result<bool> {
-    let found = meta.get(name).map_err(failed)?;
-    Ok(found.is_some_and(|v| v.value() == value))
-}
-
 /// Runs `work` on a file that may have been altered behind the database's back, of which it may panic.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let damaged = |_| Error::new(ErrorKind::Corrupt, "index database: damaged file");
@@ -301,6 +225,9 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use redb::ReadableTable as _;
+
+    use super::rows::key;
     use super::*;
     use crate::progress::Recorder;
 

@@ -55,7 +55,7 @@ impl Index {
         };
         let _lock = layout.lock_database_if_free()?.ok_or_else(busy)?;
         let read = || -> Result<IndexStatus> {
-            let tx = Self::open_to_read(&path)?.begin_read().map_err(failed)?;
+            let tx = Self::open_to_read(layout)?.begin_read().map_err(failed)?;
             let meta = tx.open_table(tables::META).map_err(failed)?;
             let schema = migrate::check(&meta)?;
             let mut out = IndexStatus {

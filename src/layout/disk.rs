@@ -166,7 +166,10 @@ impl Access {
             .open(path)
         {
             Ok(file) => self.give_file(&file, path).map(|()| file),
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => doing(File::open(path), "open", path),
+            // Somebody else was faster, with whatever it is.
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+                open_optional(path)?.map_or_else(|| doing(Err(err), "create", path), Ok)
+            }
             Err(err) => doing(Err(err), "create", path),
         }
     }

@@ -51,6 +51,19 @@ impl Layout {
         self.replace(&format!(".umoci/{name}"), bytes)
     }
 
+    /// Opens a file in our own directory to read; nothing is made and nobody waited for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], or as [`Layout::private_file`].
+    pub(crate) fn open_private(&self, name: &str) -> Result<File> {
+        let path = self.private_dir().join(name);
+        if disk::lstat(&path)?.is_none_or(|f| f.is_file) {
+            return disk::open(&path).map(|(file, _)| file);
+        }
+        let text = format!("{} is not a regular file", path.display());
+        Err(Error::new(ErrorKind::Invalid, text))
+    }
+
     /// Reads a file in our own directory; `None` if there is none.
     pub(crate) fn read_private(&self, name: &str) -> Result<Option<Vec<u8>>> {
         match disk::read(&self.private_dir().join(name), MAX_OWN) {

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Looks into the database without the right to change it, and without waiting: what cannot be had is done without.
+
+use redb::backends::FileBackend;
+use redb::{Database, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
+
+use super::rows::{self, Verified, key};
+use super::tables::{self, failed};
+use super::{FILE, Index, guarded, migrate};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::layout::{Entry, Layout};
+
+/// As [`super::CACHE`], for a single lookup.
+const PEEK_CACHE: usize = 1 << 20;
+
+impl Index {
+    /// Opens the database to read, if a file is what stands there: redb would wait for the writer of a fifo.
+    pub(super) fn open_to_read(layout: &Layout) -> Result<ReadOnlyDatabase> {
+        let file = layout.open_private(FILE)?;
+        let backend = FileBackend::new(file).map_err(failed)?;
+        Database::builder()
+            .set_cache_size(PEEK_CACHE)
+            .open_read_only_with_backend(backend)
+            .map_err(failed)
+    }
+
+    /// The entries of `index.json` under a name, as the database has them; `None` if it cannot be had at once or is not
+    /// of this moment, and the caller reads the file. Creates nothing and waits for nobody.
+    pub(crate) fn peek(layout: &Layout, name: &str) -> Option<Vec<Entry>> {
+        Self::peek_into(layout, |tx, meta| {
+            let stamp = rows::stamp_to_bytes(&layout.index_stamp()?);
+            if !is_meta(meta, "index_json", &stamp)? {
+                return Ok(None);
+            }
+            let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
+            let found = refs.get([&[1][..], name.as_bytes()].concat().as_slice());
+            let entries = found.map_err(failed)?.map(|v| Entry::list_from_text(v.value()));
+            Ok(Some(entries.transpose()?.unwrap_or_default()))
+        })
+    }
+
+    /// What was verified of a blob; `None` also if the database cannot be had at once. Creates nothing and waits for nobody.
+    pub(crate) fn peek_verified(layout: &Layout, digest: &Digest) -> Option<Verified> {
+        Self::peek_into(layout, |tx, _| {
+            let rows = tx.open_table(tables::DIGEST_TO_VERIFIED).map_err(failed)?;
+            let found = rows.get(key(digest).as_slice()).map_err(failed)?;
+            found.map(|v| Verified::from_bytes(v.value())).transpose()
+        })
+    }
+
+    /// Reads from the database if it is there, free, and of our schema.
+    fn peek_into<T>(
+        layout: &Layout,
+        read: impl FnOnce(&ReadTransaction, &Meta) -> Result<Option<T>>,
+    ) -> Option<T> {
+        let _lock = layout.lock_database_if_free().ok()??;
+        let read = || -> Result<Option<T>> {
+            let tx = Self::open_to_read(layout)?.begin_read().map_err(failed)?;
+            let meta = tx.open_table(tables::META).map_err(failed)?;
+            if !is_meta(&meta, "schema", &migrate::SCHEMA.to_le_bytes())? {
+                return Ok(None);
+            }
+            read(&tx, &meta)
+        };
+        guarded(read).ok()?
+    }
+
+    /// All entries of `index.json` as the database remembers them, in the order of names; `None` if it cannot be had.
+    pub(crate) fn remembered(layout: &Layout) -> Option<Vec<Entry>> {
+        let _lock = layout.lock_database_if_free().ok()??;
+        let read = || -> Result<Vec<Entry>> {
+            let tx = Self::open_to_read(layout)?.begin_read().map_err(failed)?;
+            let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
+            let mut out = Vec::new();
+            for item in refs.iter().map_err(failed)? {
+                out.extend(Entry::list_from_text(item.map_err(failed)?.1.value())?);
+            }
+            Ok(out)
+        };
+        guarded(read).ok()
+    }
+}
+
+pub(super) type Meta = ReadOnlyTable<&'static str, &'static [u8]>;
+
+/// Whether a row of `meta` is so.
+pub(super) fn is_meta(meta: &Meta, name: &str, value: &[u8]) -> Result<bool> {
+    let found = meta.get(name).map_err(failed)?;
+    Ok(found.is_some_and(|v| v.value() == value))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::digest::Algorithm;
+    use crate::layout::LockMode;
+    use crate::progress::Silent;
+
+    #[test]
+    fn what_is_no_regular_file_is_no_database_and_no_lock_to_wait_for() {
+        let dir = tempfile::tempdir().expect("dir");
+        let layout = Layout::create(&dir.path().join("img")).expect("create");
+        drop(Index::open_file(&layout, Duration::ZERO, &Silent).expect("open"));
+        let private = layout.private_dir();
+        let mkfifo = |name: &str| {
+            let _ = std::fs::remove_file(private.join(name));
+            let made = std::process::Command::new("mkfifo")
+                .arg(private.join(name))
+                .status();
+            assert!(made.expect("mkfifo").success());
+        };
+        std::fs::rename(private.join(FILE), private.join("other")).expect("move");
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        for kind in ["fifo", "link", "device"] {
+            let _ = std::fs::remove_file(private.join(FILE));
+            match kind {
+                "fifo" => mkfifo(FILE),
+                "link" => std::os::unix::fs::symlink("other", private.join(FILE)).expect("link"),
+                _ => std::os::unix::fs::symlink("/dev/zero", private.join(FILE)).expect("link"),
+            }
+            assert!(Index::peek(&layout, "a").is_none(), "{kind}");
+            assert!(Index::peek_verified(&layout, &digest).is_none(), "{kind}");
+            assert!(Index::remembered(&layout).is_none(), "{kind}");
+            let err = Index::status(&layout).expect_err(kind).to_string();
+            assert!(err.contains("index.redb is not a regular file"), "{err}");
+            assert!(
+                !Index::open(&layout, &Silent).expect("in memory").is_file(),
+                "{kind}"
+            );
+            assert!(
+                !Index::open_if_there(&layout).expect("in memory").is_file(),
+                "{kind}"
+            );
+        }
+        for name in ["lock", "index.lock", "refs.lock"] {
+            mkfifo(name);
+        }
+        let _ = layout.lock(LockMode::Exclusive, Duration::ZERO, "test");
+        let _ = layout.lock_if_present(Duration::ZERO);
+        let _ = layout.with_refs_locked(Duration::ZERO, || Ok(()));
+        let _ = layout.lock_database(Duration::ZERO);
+        let _ = layout.lock_database_if_free();
+    }
+}
