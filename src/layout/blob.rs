@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use super::own_file::refuse_links;
 use super::{Layout, disk};
 use crate::digest::{Algorithm, Digest, Hasher, VerifyReader};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -369,6 +370,7 @@ impl Layout {
 
     /// Moves a blob out of the way, to a place of our own where a person can look at it.
     pub(crate) fn quarantine(&self, digest: &Digest) -> Result<PathBuf> {
+        self.refuse_linked_blobs(digest)?;
         let target = self.quarantine_path(&format!("{}-{}", digest.algorithm(), digest.encoded()))?;
         self.disk().rename(&self.blob_path(digest), &target)?;
         self.disk().sync_dir(target.parent().unwrap_or(&target))?;
@@ -376,8 +378,17 @@ impl Layout {
         Ok(target)
     }
 
+    /// Directories of blobs may be shared by a link, and whoever shares them may need what we do not.
+    fn refuse_linked_blobs(&self, digest: &Digest) -> Result<()> {
+        refuse_links(&[&self.blobs_dir(), &self.algorithm_dir(digest.algorithm())])
+    }
+
     /// Removes a blob; it is no error if it is gone already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if it stands behind a link.
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
+        self.refuse_linked_blobs(digest)?;
         match self.disk().unlink(&self.blob_path(digest)) {
             Err(err) if err.kind() == ErrorKind::NotFound => Ok(()),
             result => result,

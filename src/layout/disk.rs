@@ -180,6 +180,8 @@ impl Access {
 pub(crate) struct Found {
     pub is_dir: bool,
     pub is_file: bool,
+    /// Only of a path that was looked at itself.
+    pub is_link: bool,
     pub size: u64,
     pub uid: u32,
     pub gid: u32,
@@ -211,6 +213,7 @@ fn found(m: &fs::Metadata) -> Found {
     Found {
         is_dir: m.is_dir(),
         is_file: m.is_file(),
+        is_link: m.is_symlink(),
         size: m.len(),
         uid: m.uid(),
         gid: m.gid(),

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Layout, disk};
 use crate::error::{Error, ErrorKind, Result};
@@ -84,6 +84,7 @@ impl Layout {
     /// Removes a file in our own directory, durably; `false` if there was none.
     pub(crate) fn remove_private_file(&self, name: &str) -> Result<bool> {
         let path = self.private_dir().join(name);
+        refuse_links(&[&self.private_dir(), path.parent().unwrap_or(&path)])?;
         match self.disk().unlink(&path) {
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(false),
             result => result?,
@@ -118,6 +119,20 @@ impl Layout {
     }
 }
 
+/// Refuses to remove anything below directories of a layout of which one is a link: what it leads to may belong to others.
+pub(super) fn refuse_links(dirs: &[&Path]) -> Result<()> {
+    for dir in dirs {
+        if disk::lstat(dir)?.is_some_and(|found| found.is_link) {
+            let text = format!(
+                "{} is a link that leads elsewhere, so nothing is removed; put a directory in its place",
+                dir.display()
+            );
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+    }
+    Ok(())
+}
+
 impl OwnFile {
     /// The open file, to read and to lock.
     pub(crate) fn file(&self) -> &File {
@@ -149,5 +164,81 @@ impl OwnFile {
             let err = Error::from(err).context(format!("{verb} {}", self.path.display()));
             io::Error::new(kind, err)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::digest::{Algorithm, Digest};
+
+    /// Moves what is at `path` out of the layout, and puts a link to it in its place.
+    fn lead_out(dir: &Path, path: &Path) -> PathBuf {
+        let outside = dir.join("outside");
+        std::fs::rename(path, &outside).expect("move");
+        std::os::unix::fs::symlink(&outside, path).expect("link");
+        outside
+    }
+
+    fn is_refused<T: std::fmt::Debug>(result: Result<T>, link: &Path) {
+        let err = result.expect_err("link");
+        assert_eq!(err.kind(), ErrorKind::Invalid);
+        let want = format!(
+            "{} is a link that leads elsewhere, so nothing is ",
+            link.display()
+        );
+        assert!(err.to_string().contains(&want), "{err}");
+    }
+
+    #[test]
+    fn blobs_behind_a_link_are_read_but_neither_removed_nor_moved_away() {
+        for link in ["blobs", "blobs/sha256"] {
+            let dir = tempfile::tempdir().expect("dir");
+            let layout = Layout::create(&dir.path().join("img")).expect("create");
+            let mut writer = layout.write_blob(Algorithm::Sha256).expect("writer");
+            writer.write_all(b"content").expect("write");
+            let digest = writer.finish().expect("finish").digest;
+            let link = layout.path().join(link);
+            lead_out(dir.path(), &link);
+            is_refused(layout.remove_blob(&digest), &link);
+            is_refused(layout.quarantine(&digest), &link);
+            is_refused(layout.remove_blob(&Digest::sha256(b"other")), &link);
+            assert_eq!(layout.blob_size(&digest).expect("size"), Some(7));
+        }
+    }
+
+    #[test]
+    fn a_file_of_our_own_behind_a_link_is_not_removed() {
+        for link in [".umoci", ".umoci/leases"] {
+            let dir = tempfile::tempdir().expect("dir");
+            let layout = Layout::create(&dir.path().join("img")).expect("create");
+            layout.put_private("leases/x.json", b"{}").expect("put");
+            let link = layout.path().join(link);
+            let outside = lead_out(dir.path(), &link);
+            let below = Path::new("leases/x.json");
+            let victim = outside.join(if link.ends_with("leases") {
+                Path::new("x.json")
+            } else {
+                below
+            });
+            is_refused(layout.remove_private_file("leases/x.json"), &link);
+            for name in ["leases/x.json", "leases/y.json"] {
+                assert_eq!(
+                    layout.put_private(name, b"new").expect_err("link").kind(),
+                    ErrorKind::Invalid
+                );
+            }
+            if link.ends_with(".umoci") {
+                for result in [
+                    layout.put_private("settings.json", b"new"),
+                    layout.append_private("reflog", b"line\n"),
+                ] {
+                    assert_eq!(result.expect_err("link").kind(), ErrorKind::Invalid);
+                }
+            }
+            assert_eq!(std::fs::read(victim).expect("still there"), b"{}");
+        }
     }
 }
