@@ -491,15 +491,13 @@ impl<R: Read> LayerReader<R> {
 
     /// Version 1.0 has the map before the data: numbers on lines of their own, padded to a block.
     fn sparse_map_in_content(&mut self) -> Result<VecDeque<(u64, u64)>> {
-        let mut text = Vec::new();
-        let mut wanted: Option<usize> = None;
+        let mut read = 0;
+        let mut line = Vec::new();
+        let mut wanted: Option<u64> = None;
+        let mut numbers = Vec::new();
         loop {
-            Limits::check(
-                "header",
-                "sparse map",
-                text.len() as u64 + BLOCK,
-                self.limits.header_bytes,
-            )?;
+            read += BLOCK;
+            Limits::check("header", "sparse map", read, self.limits.header_bytes)?;
             if self.left < BLOCK {
                 return Err(bad("sparse map is cut off"));
             }
@@ -508,23 +506,29 @@ impl<R: Read> LayerReader<R> {
                 return Err(bad("unexpected end of layer"));
             }
             self.left -= BLOCK;
-            text.extend_from_slice(&block);
-            let lines = text.split(|&c| c == b'\n').count() - 1;
-            if wanted.is_none() && lines > 0 {
-                let count = text.split(|&c| c == b'\n').next().and_then(decimal);
-                let count = count.ok_or_else(|| bad("sparse map without a count"))?;
-                wanted = usize::try_from(count).ok().and_then(|n| n.checked_mul(2));
-                if wanted.is_none_or(|n| n as u64 > self.limits.header_bytes) {
-                    return Err(Error::new(
-                        ErrorKind::Limit,
-                        format!("sparse map of {count} pieces"),
-                    ));
+            // Each byte is looked at once: a map may have millions of numbers.
+            for c in block {
+                if c != b'\n' {
+                    line.push(c);
+                    continue;
                 }
-            }
-            if let Some(wanted) = wanted
-                && lines > wanted
-            {
-                return pairs(text.split(|&c| c == b'\n').skip(1).take(wanted));
+                let number = decimal(&line);
+                line.clear();
+                let Some(count) = wanted else {
+                    let count = number.ok_or_else(|| bad("sparse map without a count"))?;
+                    let twice = count.checked_mul(2).filter(|&n| n <= self.limits.header_bytes);
+                    wanted = Some(twice.ok_or_else(|| {
+                        Error::new(ErrorKind::Limit, format!("sparse map of {count} pieces"))
+                    })?);
+                    if count > 0 {
+                        continue;
+                    }
+                    return Ok(VecDeque::new());
+                };
+                numbers.push(number.ok_or_else(no_number)?);
+                if numbers.len() as u64 == count {
+                    return in_pairs(&numbers);
+                }
             }
         }
     }
@@ -687,9 +691,16 @@ fn decimal(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.trim().parse().ok()
 }
 
+fn no_number() -> Error {
+    bad("sparse map with something that is no number")
+}
+
 fn pairs<'a>(numbers: impl Iterator<Item = &'a [u8]>) -> Result<VecDeque<(u64, u64)>> {
     let numbers: Option<Vec<u64>> = numbers.filter(|t| !t.is_empty()).map(decimal).collect();
-    let numbers = numbers.ok_or_else(|| bad("sparse map with something that is no number"))?;
+    in_pairs(&numbers.ok_or_else(no_number)?)
+}
+
+fn in_pairs(numbers: &[u64]) -> Result<VecDeque<(u64, u64)>> {
     if !numbers.len().is_multiple_of(2) {
         return Err(bad("sparse map with an odd count of numbers"));
     }

@@ -7,6 +7,7 @@ mod bombs;
 mod catalogs;
 mod documents;
 mod races;
+mod repeats;
 mod trees;
 
 use std::collections::BTreeMap;

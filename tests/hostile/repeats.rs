@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Layers that have the same thing done again and again: no entry may cost what all before it have cost together.
+
+use super::{Room, ways};
+use crate::support::Tar;
+
+/// A sparse file of version 1.0 with this map.
+fn sparse(map: &str) -> Vec<u8> {
+    let records: [(&str, &[u8]); 4] = [
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.realsize", b"0"),
+        ("GNU.sparse.name", b"holes"),
+    ];
+    let mut map = map.as_bytes().to_vec();
+    map.resize(map.len().next_multiple_of(512), 0);
+    Tar::new().pax(&records).entry(b"f", b'0', &map, |_| ()).end()
+}
+
+#[test]
+fn a_sparse_map_of_a_million_numbers_is_read_once() {
+    let (who, resolver) = ways()[0];
+    for (rest, words) in [
+        ("0\n".repeat(1_000_000), None),
+        ("\n".repeat(1_000_000), Some("something that is no number")),
+    ] {
+        let room = Room::new(who, resolver);
+        room.image(&[sparse(&format!("500000\n{rest}"))]);
+        let output = room.unpack(&[]);
+        match words {
+            None => drop(output.ok()),
+            Some(words) => assert!(output.fails().contains(words)),
+        }
+    }
+}
