@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
@@ -96,6 +97,17 @@ impl TreePath {
     /// All paths above this one, the nearest first and the root last.
     pub fn ancestors(&self) -> impl Iterator<Item = TreePath> {
         std::iter::successors(self.parent(), TreePath::parent)
+    }
+
+    /// Where the paths strictly below this one stand in the order of paths.
+    pub fn below(&self) -> (Bound<Self>, Bound<Self>) {
+        // No name is less than this one, and no byte stands between a slash and a zero.
+        let first = |above: &[u8]| Bound::Included(Self([above, b"\x01"].concat().into()));
+        if self.is_root() {
+            return (first(b""), Bound::Unbounded);
+        }
+        let end = Self([self.as_bytes(), b"0"].concat().into());
+        (first(&[self.as_bytes(), b"/"].concat()), Bound::Excluded(end))
     }
 
     /// Whether this path lies strictly below `other`.
@@ -310,6 +322,19 @@ mod tests {
         assert_eq!(path.parent().expect("parent").as_bytes(), b"a/b");
         assert_eq!(path.name(), b"c");
         assert_eq!(path.ancestors().count(), 3);
+    }
+
+    #[test]
+    fn what_is_below_a_path_stands_together() {
+        let clean = |text: &str| TreePath::clean(text.as_bytes()).expect("path");
+        let all = [
+            "a", "a!", "a-b/c", "a/\x01", "a/b", "a/b/c", "a/\u{ff}", "a0", "ab", "b",
+        ];
+        let all: std::collections::BTreeSet<TreePath> = all.into_iter().map(clean).collect();
+        for of in ["", "a", "a/b", "a-b", "z"].map(clean) {
+            let want: Vec<&TreePath> = all.iter().filter(|path| path.is_below(&of)).collect();
+            assert_eq!(all.range(of.below()).collect::<Vec<_>>(), want, "below {of}");
+        }
         let above = TreePath::clean(b"a/b").expect("path");
         assert!(path.is_below(&above) && path.is_below(&TreePath::root()));
         assert!(!above.is_below(&above) && !TreePath::clean(b"a/bc").expect("path").is_below(&above));

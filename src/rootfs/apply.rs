@@ -381,17 +381,9 @@ impl<'a> Extractor<'a> {
     /// A directory or link is gone: what was known of paths through it no longer holds.
     fn drop_below(&mut self, path: &TreePath) {
         self.root.forget();
-        // What is below stands together in the order of paths.
-        let from_here = self.layer.dirs.range(path.clone()..).map(|(key, _)| key);
-        let gone: Vec<TreePath> = from_here
-            .take_while(|key| key.as_bytes().starts_with(path.as_bytes()))
-            .filter(|key| *key == path || key.is_below(path))
-            .cloned()
-            .collect();
-        for key in gone {
-            self.layer.dirs.remove(&key);
-        }
-        self.layer.late.retain(|key, _| !key.is_below(path));
+        self.layer.dirs.remove(path);
+        remove_below(&mut self.layer.dirs, path);
+        remove_below(&mut self.layer.late, path);
     }
 
     /// Notes the time of a directory whose children are about to change.
@@ -551,6 +543,14 @@ impl<'a> Extractor<'a> {
                 self.root.chmod(&above, &name, node.mode)
             }
         }
+    }
+}
+
+/// Removes what stands below `path`, and looks at nothing else.
+fn remove_below<V>(map: &mut BTreeMap<TreePath, V>, path: &TreePath) {
+    let gone: Vec<TreePath> = map.range(path.below()).map(|(key, _)| key.clone()).collect();
+    for key in gone {
+        map.remove(&key);
     }
 }
 

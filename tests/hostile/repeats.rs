@@ -33,3 +33,19 @@ fn a_sparse_map_of_a_million_numbers_is_read_once() {
         }
     }
 }
+
+#[test]
+fn links_and_directories_that_take_turns_leave_alone_what_waits_elsewhere() {
+    let (who, resolver) = ways()[0];
+    let room = Room::new(who, resolver);
+    let mut tar = Tar::new();
+    for n in 0..10_000 {
+        tar = tar.any(format!("h/{n}").as_bytes(), b'1', b"", b"late");
+    }
+    for _ in 0..10_000 {
+        tar = tar.list(&["l x=a", "d x"]);
+    }
+    room.image(&[tar.list(&["f late=1"]).end()]);
+    room.unpack(&[]).ok();
+    assert_eq!(room.env.sh("stat -c %h work/b/rootfs/late").trim(), "10001");
+}
