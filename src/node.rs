@@ -4,6 +4,7 @@
 //! Invariant: a [`TreePath`] is relative, has no `.`, `..`, empty or NUL-bearing component, and so names something
 //! at or below the root it is used with. No I/O here.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
@@ -117,6 +118,12 @@ impl TreePath {
             Some(rest) => rest.first() == Some(&b'/'),
             None => false,
         }
+    }
+}
+
+impl Borrow<[u8]> for TreePath {
+    fn borrow(&self) -> &[u8] {
+        self.as_bytes()
     }
 }
 

@@ -5,7 +5,7 @@
 //! meanwhile, and a directory may be read-only. Whiteouts hide lower layers only, so what a layer has touched itself is
 //! kept, whatever the order of its entries.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read;
 use std::sync::Arc;
@@ -52,6 +52,10 @@ struct Progress {
     /// Hashes of the paths of entries, and of all above them, by a key that nobody else knows.
     touched: HashSet<u128>,
     keys: [RandomState; 2],
+    /// Hashes of directories below which nothing of lower layers is left: it does not come back.
+    hidden: HashSet<u128>,
+    /// Directories that were only made on the way to somewhere else: the layer has nothing there.
+    passed: BTreeSet<TreePath>,
     /// Names of links that this layer wrote: what it hides below them was never meant to be hidden elsewhere.
     links: HashSet<TreePath>,
     /// Hard links whose targets have not come so far, by path.
@@ -363,6 +367,9 @@ impl<'a> Extractor<'a> {
             // Nobody says what a directory is like that has no entry; this is the same on every machine.
             let key = Root::path_of(dir, name);
             self.layer.late.remove(&key);
+            if self.below && !self.layer.touched.contains(&self.layer.key(key.as_bytes())) {
+                self.layer.passed.insert(key.clone());
+            }
             self.settle_later(key, Pending::Entry(Box::new(Node::dir(0o755))))
         };
         root.dir_or_make(&parent, &mut make)
@@ -382,6 +389,8 @@ impl<'a> Extractor<'a> {
     fn drop_below(&mut self, path: &TreePath) {
         self.root.forget();
         self.layer.dirs.remove(path);
+        self.layer.passed.remove(path);
+        self.take_passed(path);
         remove_below(&mut self.layer.dirs, path);
         remove_below(&mut self.layer.late, path);
     }
@@ -404,6 +413,7 @@ impl<'a> Extractor<'a> {
             while let Some(path) = bytes
                 && self.layer.touched.insert(self.layer.key(path))
             {
+                self.layer.passed.remove(path);
                 // The root has no slash and no bytes, and nothing above it.
                 let above = path.iter().rposition(|&c| c == b'/').unwrap_or(0);
                 bytes = (!path.is_empty()).then(|| &path[..above]);
@@ -447,7 +457,7 @@ impl<'a> Extractor<'a> {
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
             found => found?,
         };
-        self.hide_at(&dir, &name)
+        self.hide_all(vec![Root::path_of(&dir, &name)])
     }
 
     /// Hides all that lower layers have below the directory at `path`.
@@ -459,16 +469,33 @@ impl<'a> Extractor<'a> {
         // The directory itself is not followed: a link here is no directory of this path.
         if path.is_root() || self.root.stat(&dir, &name)?.is_some_and(|old| old.node.is_dir()) {
             let below = self.root.dir(&Root::path_of(&dir, &name))?;
-            for child in self.root.list(&below)? {
-                self.hide_at(&below, &child)?;
-            }
+            let inside = self.may_be_hidden(&below)?;
+            self.hide_all(inside)?;
         }
         Ok(())
     }
 
-    /// Removes `name` in `dir` and all below it, but what this layer has put there.
-    fn hide_at(&mut self, dir: &Dir, name: &[u8]) -> Result<()> {
-        let mut stack = vec![Root::path_of(dir, name)];
+    /// What is in a directory and may have to be hidden. Each directory is listed once in a layer: markers may be repeated.
+    fn may_be_hidden(&mut self, dir: &Dir) -> Result<Vec<TreePath>> {
+        let path = dir.path();
+        if self.layer.hidden.insert(self.layer.key(path.as_bytes())) {
+            let names = self.root.list(dir)?;
+            return names.iter().map(|name| path.join(name)).collect();
+        }
+        Ok(self.take_passed(path))
+    }
+
+    /// Forgets the directories below `path` that were made on the way to somewhere else; returns them, the deepest last.
+    fn take_passed(&mut self, path: &TreePath) -> Vec<TreePath> {
+        let passed: Vec<TreePath> = self.layer.passed.range(path.below()).cloned().collect();
+        for path in &passed {
+            self.layer.passed.remove(path);
+        }
+        passed
+    }
+
+    /// Removes what is at these paths and all below them, but what this layer has put there.
+    fn hide_all(&mut self, mut stack: Vec<TreePath>) -> Result<()> {
         while let Some(path) = stack.pop() {
             let (dir, name) = self.root.parent(&path)?;
             let Some(old) = self.root.stat(&dir, &name)? else {
@@ -478,9 +505,7 @@ impl<'a> Extractor<'a> {
                 self.replace(&dir, &name, &old)?;
             } else if old.node.is_dir() {
                 let inside = self.root.dir(&path)?;
-                for child in self.root.list(&inside)? {
-                    stack.push(path.join(&child)?);
-                }
+                stack.extend(self.may_be_hidden(&inside)?);
             }
         }
         Ok(())
@@ -793,6 +818,30 @@ mod tests {
                 "opaque on nothing and on a link",
                 &[&["l l=d", "f d/f=1"], &["o none", "o l"]],
                 &["d/", "d/f=1", "l->d"],
+            ),
+            (
+                "an opaque marker before and after a directory that is only passed",
+                &[
+                    &["f d/old=1", "l l=d/x/.."],
+                    &["f d/new=1", "o d", "f l/via=1", "o d"],
+                ],
+                &["d/", "d/new=1", "d/via=1", "l->d/x/.."],
+            ),
+            (
+                "whiteouts before and after a directory that is only passed",
+                &[
+                    &["f d/x/old=1", "l l=d/x/y/../.."],
+                    &["f d/new=1", "w d", "f l/via=1", "w d", "w d/x"],
+                ],
+                &["d/", "d/new=1", "d/via=1", "l->d/x/y/../.."],
+            ),
+            (
+                "a directory that is passed, and then used",
+                &[
+                    &["f d/old=1", "l l=d/x/.."],
+                    &["o d", "f l/via=1", "f d/x/f=1", "o d", "w d"],
+                ],
+                &["d/", "d/via=1", "d/x/", "d/x/f=1", "l->d/x/.."],
             ),
             (
                 "hard links",

@@ -49,3 +49,26 @@ fn links_and_directories_that_take_turns_leave_alone_what_waits_elsewhere() {
     room.unpack(&[]).ok();
     assert_eq!(room.env.sh("stat -c %h work/b/rootfs/late").trim(), "10001");
 }
+
+#[test]
+fn a_directory_that_is_hidden_again_and_again_is_hidden_once() {
+    let (who, resolver) = ways()[0];
+    for marker in ["d/.wh..wh..opq", ".wh.d"] {
+        let room = Room::new(who, resolver);
+        let mut upper = Tar::new();
+        for n in 0..5_000 {
+            upper = upper.any(format!("d/{n}").as_bytes(), b'0', b"", b"");
+        }
+        for _ in 0..5_000 {
+            upper = upper.any(marker.as_bytes(), b'0', b"", b"");
+        }
+        room.image(&[Tar::new().list(&["f d/old=1"]).end(), upper.end()]);
+        room.unpack(&[]).ok();
+        assert_eq!(
+            room.env.sh("ls work/b/rootfs/d | wc -l").trim(),
+            "5000",
+            "{marker}"
+        );
+        assert!(!room.env.path("work/b/rootfs/d/old").exists(), "{marker}");
+    }
+}
