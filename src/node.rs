@@ -121,6 +121,36 @@ impl TreePath {
     }
 }
 
+/// Symbolic links that were followed on the way to one path. A tree on the disk and one that is only thought of have the same
+/// bounds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Followed {
+    links: usize,
+    parts: usize,
+}
+
+impl Followed {
+    /// More links than this on the way to one path are a loop.
+    const MAX_LINKS: usize = 255;
+
+    /// Components of all their targets, empty ones too: each may be a directory to open, for every entry behind the links.
+    const MAX_PARTS: usize = 4096;
+
+    /// Counts one more link on the way to `path`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnsafePath`] for too many.
+    pub fn follow(&mut self, target: &[u8], path: &TreePath) -> Result<()> {
+        self.links += 1;
+        self.parts += target.split(|&c| c == b'/').count();
+        if self.links > Self::MAX_LINKS || self.parts > Self::MAX_PARTS {
+            let text = format!("too many levels of symbolic links: {path}");
+            return Err(Error::new(ErrorKind::UnsafePath, text));
+        }
+        Ok(())
+    }
+}
+
 impl Borrow<[u8]> for TreePath {
     fn borrow(&self) -> &[u8] {
         self.as_bytes()

@@ -14,10 +14,7 @@ use rustix::io::Errno;
 
 use super::Root;
 use crate::error::{Error, ErrorKind, Result};
-use crate::node::TreePath;
-
-/// More links than this on the way to one path are a loop.
-const MAX_LINKS: usize = 255;
+use crate::node::{Followed, TreePath};
 
 /// Bytes of a path that one system call takes, at most.
 const MAX_PIECE: usize = 4000;
@@ -186,7 +183,7 @@ impl Root {
     fn walk(&self, path: &TreePath, mut make: Option<MakeDir<'_>>) -> Result<Dir> {
         let mut rest: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         let mut at = self.top.clone();
-        let mut links = 0;
+        let mut followed = Followed::default();
         while let Some(name) = rest.pop_front() {
             match name.as_slice() {
                 b"" | b"." => continue,
@@ -227,22 +224,14 @@ impl Root {
                 at = Dir::new(fd, at.path.join(&name)?);
                 continue;
             }
-            links += 1;
-            if links > MAX_LINKS {
-                let text = format!("too many levels of symbolic links: {path}");
-                return Err(Error::new(ErrorKind::UnsafePath, text));
-            }
             let target = rustix::fs::readlinkat(&fd, c"", Vec::new()).map_err(|e| here(e, path))?;
             let target = target.as_bytes();
+            followed.follow(target, path)?;
             if target.first() == Some(&b'/') {
                 at = self.top.clone();
             }
             for part in target.split(|&c| c == b'/').rev() {
                 rest.push_front(part.to_vec());
-            }
-            if rest.len() > 64 * 1024 {
-                let text = format!("path with too many components behind its links: {path}");
-                return Err(Error::new(ErrorKind::UnsafePath, text));
             }
         }
         Ok(at)

@@ -72,3 +72,45 @@ fn a_directory_that_is_hidden_again_and_again_is_hidden_once() {
         assert!(!room.env.path("work/b/rootfs/d/old").exists(), "{marker}");
     }
 }
+
+/// A chain of links that each go down and up so often, and files behind them.
+fn chain(links: usize, detours: usize, files: usize) -> Vec<u8> {
+    let mut tar = Tar::new().list(&["d a"]);
+    for n in 0..links {
+        let target = format!("{}l{}", "a/../".repeat(detours), n + 1);
+        tar = tar.any(format!("l{n}").as_bytes(), b'2', b"", target.as_bytes());
+    }
+    tar = tar.list(&[&format!("d l{links}")]);
+    for n in 0..files {
+        tar = tar.any(format!("l0/{n}/f").as_bytes(), b'0', b"", b"");
+    }
+    tar.end()
+}
+
+#[test]
+fn long_links_end_at_the_same_place_however_they_are_followed() {
+    for (who, resolver) in ways() {
+        for (tar, fails) in [
+            (chain(250, 800, 40), true),
+            // 4097 components behind the links, and 4095.
+            (chain(241, 8, 1), true),
+            (chain(195, 10, 1), false),
+            (chain(255, 0, 1), false),
+        ] {
+            let room = Room::new(who, resolver);
+            room.image(&[tar, Tar::new().list(&["f z=1"]).end()]);
+            for words in [&["unpack", "--image", "img"][..], &["squash", "img"]] {
+                let output = match words[0] {
+                    "unpack" => room.unpack(&[]),
+                    _ => room.umoci(words),
+                };
+                if fails {
+                    let line = output.fails();
+                    assert!(line.contains("too many levels of symbolic links"), "{line}");
+                } else {
+                    output.ok();
+                }
+            }
+        }
+    }
+}

@@ -19,10 +19,7 @@ use std::rc::Rc;
 use self::tree::{Cell, Gone, Key, Kind, MAX_ENTRIES, Number, Place, Tree, Way, child, in_dir};
 use super::{Entry, EntryBody, LayerReader, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::node::{NodeKind, TreePath};
-
-/// More symbolic links than this on the way to one path are a loop.
-const MAX_LINKS: usize = 255;
+use crate::node::{Followed, NodeKind, TreePath};
 
 /// A hard link, or what it is a name of.
 #[derive(Clone, Debug)]
@@ -240,7 +237,7 @@ impl Merge {
     fn walk(&mut self, path: &TreePath, make: bool) -> Result<Option<Way>> {
         let mut rest: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         let mut way = self.tree.top();
-        let mut links = 0;
+        let mut followed = Followed::default();
         while let Some(name) = rest.pop_front() {
             match name.as_slice() {
                 b"" | b"." => continue,
@@ -255,17 +252,12 @@ impl Merge {
             let found = self.tree.at(&key, above.floor);
             if found.is_none_or(|cell| !cell.kind().is_dir()) {
                 if let Some(target) = found.and_then(|cell| self.symlinks.get(&self.content(cell))) {
-                    links += 1;
-                    let parts: Vec<Vec<u8>> = target.split(|&c| c == b'/').map(<[u8]>::to_vec).collect();
-                    if links > MAX_LINKS || rest.len() + parts.len() > 64 * 1024 {
-                        let text = format!("too many levels of symbolic links: {path}");
-                        return Err(Error::new(ErrorKind::UnsafePath, text));
-                    }
+                    followed.follow(target, path)?;
                     if target.first() == Some(&b'/') {
                         way = self.tree.top();
                     }
-                    for part in parts.into_iter().rev() {
-                        rest.push_front(part);
+                    for part in target.split(|&c| c == b'/').rev() {
+                        rest.push_front(part.to_vec());
                     }
                     continue;
                 }
