@@ -5,8 +5,9 @@
 //! at or below the root it is used with. No I/O here.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasher as _, DefaultHasher, Hasher as _, RandomState};
 use std::ops::Bound;
 
 use crate::digest::{Algorithm, Digest};
@@ -118,6 +119,64 @@ impl TreePath {
             Some(rest) => rest.first() == Some(&b'/'),
             None => false,
         }
+    }
+}
+
+/// Paths, by their hashes with a key that nobody else knows. Whether something above a path is one of them takes a look at each of
+/// its bytes, not at each path above it.
+#[derive(Clone, Debug, Default)]
+pub struct PathSet {
+    hashes: HashSet<[u64; 2]>,
+    keys: [RandomState; 2],
+}
+
+impl PathSet {
+    /// Adds a path.
+    pub fn insert(&mut self, path: &TreePath) {
+        self.hashes.insert(self.hash(path));
+    }
+
+    /// Takes a path out.
+    pub fn remove(&mut self, path: &TreePath) {
+        if !self.hashes.is_empty() {
+            self.hashes.remove(&self.hash(path));
+        }
+    }
+
+    /// Takes out all.
+    pub fn clear(&mut self) {
+        self.hashes.clear();
+    }
+
+    /// Whether a path strictly above this one is there.
+    pub fn has_above(&self, path: &TreePath) -> bool {
+        if self.hashes.is_empty() {
+            return false;
+        }
+        let mut above = self.begin();
+        path.components().any(|part| {
+            let found = self.hashes.contains(&above.each_ref().map(|hash| hash.finish()));
+            add(&mut above, part);
+            found
+        })
+    }
+
+    fn begin(&self) -> [DefaultHasher; 2] {
+        self.keys.each_ref().map(|key| key.build_hasher())
+    }
+
+    fn hash(&self, path: &TreePath) -> [u64; 2] {
+        let mut hash = self.begin();
+        path.components().for_each(|part| add(&mut hash, part));
+        hash.map(|hash| hash.finish())
+    }
+}
+
+/// No component holds the slash, so no two paths give the same bytes.
+fn add(hash: &mut [DefaultHasher; 2], part: &[u8]) {
+    for hash in hash {
+        hash.write(part);
+        hash.write(b"/");
     }
 }
 
@@ -359,6 +418,26 @@ mod tests {
         assert_eq!(path.parent().expect("parent").as_bytes(), b"a/b");
         assert_eq!(path.name(), b"c");
         assert_eq!(path.ancestors().count(), 3);
+    }
+
+    #[test]
+    fn a_set_of_paths_knows_what_is_above_another() {
+        let clean = |text: &str| TreePath::clean(text.as_bytes()).expect("path");
+        let mut set = PathSet::default();
+        assert!(!set.has_above(&clean("a/b")));
+        set.insert(&clean("a/b"));
+        for (path, want) in [
+            ("a/b/c", true),
+            ("a/b/c/d", true),
+            ("a/b", false),
+            ("a/bc/d", false),
+            ("a", false),
+            ("", false),
+        ] {
+            assert_eq!(set.has_above(&clean(path)), want, "{path}");
+        }
+        set.remove(&clean("a/b"));
+        assert!(!set.has_above(&clean("a/b/c")));
     }
 
     #[test]

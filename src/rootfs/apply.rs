@@ -16,7 +16,7 @@ use crate::digest::{Algorithm, Hasher};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Attributes as _, Dir, IdMap, Named, NewFile, Root};
 use crate::layer::{Entry, EntryBody, LayerReader, Limits};
-use crate::node::{Inode, Node, NodeKind, Time, TreePath};
+use crate::node::{Inode, Node, NodeKind, PathSet, Time, TreePath};
 use crate::progress::{Counter, Monitor};
 
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
@@ -57,7 +57,7 @@ struct Progress {
     /// Directories that were only made on the way to somewhere else: the layer has nothing there.
     passed: BTreeSet<TreePath>,
     /// Names of links that this layer wrote: what it hides below them was never meant to be hidden elsewhere.
-    links: HashSet<TreePath>,
+    links: PathSet,
     /// Hard links whose targets have not come so far, by path.
     late: BTreeMap<TreePath, TreePath>,
     /// Metadata of directories that is set when the layer ends.
@@ -247,7 +247,7 @@ impl<'a> Extractor<'a> {
             (_, None) => {
                 if matches!(node.kind, NodeKind::Symlink { .. }) {
                     self.keep(path)?;
-                    self.layer.links.insert(path.clone());
+                    self.layer.links.insert(path);
                 }
                 let on = Named {
                     root: self.root,
@@ -450,7 +450,7 @@ impl<'a> Extractor<'a> {
 
     /// Hides what lower layers have at `path`.
     fn hide(&mut self, path: &TreePath) -> Result<()> {
-        if path.ancestors().any(|above| self.layer.links.contains(&above)) {
+        if self.layer.links.has_above(path) {
             return Ok(());
         }
         let (dir, name) = match self.root.parent(path) {

@@ -114,3 +114,17 @@ fn long_links_end_at_the_same_place_however_they_are_followed() {
         }
     }
 }
+
+#[test]
+fn whiteouts_of_deep_paths_cost_what_their_names_are_long() {
+    let (who, resolver) = ways()[0];
+    let room = Room::new(who, resolver);
+    let deep = [&b"a/".repeat(15_000)[..], b".wh.x"].concat();
+    let mut upper = Tar::new().list(&["l link=z"]);
+    for _ in 0..200 {
+        upper = upper.any(&deep, b'0', b"", b"");
+    }
+    room.image(&[Tar::new().list(&["f z=1"]).end(), upper.end()]);
+    room.unpack(&[]).ok();
+    room.umoci(&["squash", "img"]).ok();
+}

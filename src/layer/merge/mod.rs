@@ -19,7 +19,7 @@ use std::rc::Rc;
 use self::tree::{Cell, Gone, Key, Kind, MAX_ENTRIES, Number, Place, Tree, Way, child, in_dir};
 use super::{Entry, EntryBody, LayerReader, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::node::{Followed, NodeKind, TreePath};
+use crate::node::{Followed, NodeKind, PathSet, TreePath};
 
 /// A hard link, or what it is a name of.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ pub struct Merge {
     /// Entries that are somewhere else than they say, because of symbolic links.
     moved: HashMap<Number, TreePath>,
     /// Paths of the symbolic links of this layer, as it spells them.
-    own_symlinks: HashSet<TreePath>,
+    own_symlinks: PathSet,
     late: BTreeMap<TreePath, (TreePath, Number)>,
     /// Names that contents get because their own are gone.
     heirs: HashMap<Number, TreePath>,
@@ -136,7 +136,7 @@ impl Merge {
                     NodeKind::Dir => Kind::Dir,
                     NodeKind::Symlink { target } => {
                         self.hold(path.as_bytes().len() + target.len())?;
-                        self.own_symlinks.insert(path.clone());
+                        self.own_symlinks.insert(path);
                         self.symlinks.insert(number, target);
                         Kind::Symlink
                     }
@@ -354,7 +354,7 @@ impl Merge {
     }
 
     fn whiteout(&mut self, path: &TreePath) -> Result<()> {
-        if path.ancestors().any(|above| self.own_symlinks.contains(&above)) {
+        if self.own_symlinks.has_above(path) {
             return Ok(());
         }
         let Some(at) = self.place(path, false)? else {
