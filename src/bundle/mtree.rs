@@ -157,11 +157,11 @@ fn all_names(root: &Root, files: &HashSet<(u64, u64)>, out: &mut Changes<'_>) ->
 }
 
 fn parse(path: &Path) -> Result<Mtree<File>> {
-    Mtree::parse(crate::fs::open_file(path)?).context(|| format!("parse {}", path.display()))
+    Mtree::parse(crate::fs::open_regular(path)?).context(|| format!("parse {}", path.display()))
 }
 
 fn blake3(path: &Path) -> Result<Digest> {
-    let mut file = crate::fs::open_file(path)?;
+    let mut file = crate::fs::open_regular(path)?;
     let mut hasher = Hasher::new(Algorithm::Blake3);
     read(&mut file, |bytes| hasher.update(bytes)).context(|| format!("read {}", path.display()))?;
     Ok(hasher.finish())

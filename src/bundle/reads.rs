@@ -233,3 +233,69 @@ fn a_repack_reads_only_files_that_changed_and_a_refresh_forgets_nothing() {
     assert_eq!(run(false), (false, 50));
     assert!(cache.exists());
 }
+
+/// A bundle may come from somebody else.
+#[test]
+fn a_repack_neither_hangs_on_nor_follows_what_stands_in_the_place_of_the_files_of_a_bundle() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = Store::create(&dir.path().join("layout"), StoreOptions::default()).expect("layout");
+    let tag: RefName = "a".parse().expect("tag");
+    let mut txn = store.begin("test").expect("begin");
+    Edit::blank("2026-01-02T03:04:05Z".to_owned())
+        .apply(&mut txn, &tag)
+        .expect("blank");
+    txn.commit().expect("commit");
+    let path = dir.path().join("bundle");
+    let bundle = unpack(
+        &store,
+        &load(&store, &tag),
+        &path,
+        &own_ids(),
+        &Recorder::default(),
+    )
+    .expect("unpack");
+    let run = || {
+        let options = RepackOptions::default();
+        repack(
+            &store,
+            &bundle,
+            &tag,
+            |_| Ok(None),
+            &options,
+            &Recorder::default(),
+        )
+    };
+    let pipe = |at: &Path| {
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, at, mode).expect("pipe");
+    };
+    let device = |at: &Path| std::os::unix::fs::symlink("/dev/zero", at).expect("link");
+    let aside = dir.path().join("aside");
+    let digest = load(&store, &tag).descriptor().digest;
+    for file in [bundle.meta(), bundle.mtree(&digest)] {
+        std::fs::rename(&file, &aside).expect("move");
+        for make in [&pipe as &dyn Fn(&Path), &device] {
+            make(&file);
+            let err = run().expect_err("no file").to_string();
+            let want = format!("{} is not a regular file", file.display());
+            assert!(err.contains(&want), "{err}");
+            std::fs::remove_file(&file).expect("remove");
+        }
+        // A person may keep the file elsewhere.
+        std::os::unix::fs::symlink(&aside, &file).expect("link");
+        run().expect("a link to a file");
+        std::fs::remove_file(&file).expect("remove");
+        std::fs::rename(&aside, &file).expect("move back");
+    }
+    let cache = bundle.stat_cache(&digest);
+    for make in [&pipe as &dyn Fn(&Path), &device] {
+        let _ = std::fs::remove_file(&cache);
+        make(&cache);
+        run().expect("a cache may be deleted at any time");
+    }
+    std::fs::rename(bundle.rootfs(), &aside).expect("move");
+    std::os::unix::fs::symlink(&aside, bundle.rootfs()).expect("link");
+    let err = run().expect_err("link").to_string();
+    let want = format!("{} is a link, not a directory; ", bundle.rootfs().display());
+    assert!(err.contains(&want), "{err}");
+}

@@ -57,8 +57,9 @@ pub struct Repacked {
 /// [`ErrorKind::NotFound`] if there is no bundle.
 pub(super) fn read_meta(bundle: &Bundle) -> Result<Meta> {
     let path = bundle.meta();
-    let bytes =
-        crate::fs::read_file(&path, MAX_META).context(|| "read umoci.json metadata: open metadata")?;
+    let bytes = crate::fs::open_regular(&path)
+        .and_then(|file| crate::fs::read_to_end(file, &path, MAX_META))
+        .context(|| "read umoci.json metadata: open metadata")?;
     Meta::parse(&bytes).context(|| format!("decode metadata: {}", path.display()))
 }
 
@@ -101,7 +102,7 @@ pub fn repack(
         // What cannot be done is said before the work.
         place(store, tag, &meta)?;
     }
-    let root = Root::open(&bundle.rootfs())?.rootless(meta.id_map.rootless);
+    let root = open_rootfs(bundle)?.rootless(meta.id_map.rootless);
 
     monitor.info(format_args!("computing filesystem diff ..."));
     let scratch = || txn.scratch();
@@ -173,6 +174,19 @@ pub fn repack(
         base: manifest,
         changed,
     })
+}
+
+/// Opens the tree. A bundle of somebody else must not have what a link leads to put into an image.
+fn open_rootfs(bundle: &Bundle) -> Result<Root> {
+    let path = bundle.rootfs();
+    if crate::fs::is_link(&path)? {
+        let text = format!(
+            "{} is a link, not a directory; put the directory itself in its place",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::Invalid, text));
+    }
+    Root::open(&path)
 }
 
 /// Where the image of the bundle stands below its tag now: the one that was unpacked, or what a repack of the bundle put in

@@ -39,6 +39,12 @@ const HAS_DIGEST: u8 = 2;
 /// The clock behind the times of files goes on every 10 ms or more often, where these are kept to the nanosecond.
 const TICK: Duration = Duration::from_millis(20);
 
+/// A cache of more rows is none: a tree has as many paths as the largest layer, or somewhat more.
+const MAX_ROWS: u32 = 4_000_000;
+
+/// Memory is given for so many rows before they are read: the length of a file that is all holes says nothing.
+const ROWS_AT_ONCE: u32 = 64 * 1024;
+
 type Row = [u8; ROW];
 
 /// What was known of a tree before a walk, and what is noted on it. Threads may share it.
@@ -77,18 +83,22 @@ impl Known {
     /// If it is no whole cache.
     fn read(path: &Path) -> Result<Self> {
         let odd = || Error::new(ErrorKind::Corrupt, "invalid stat cache");
-        let file = crate::fs::open_file(path)?;
+        let file = crate::fs::open_regular(path)?;
         let rows = file.metadata()?.len().checked_sub((MAGIC.len() + TAIL) as u64);
         let rows = rows
             .filter(|rows| rows.is_multiple_of(ROW as u64))
             .ok_or_else(odd)?;
-        let count = u32::try_from(rows / ROW as u64).map_err(|_| odd())?;
+        let count = u32::try_from(rows / ROW as u64).ok();
+        let count = count.filter(|count| *count <= MAX_ROWS).ok_or_else(odd)?;
         let mut hasher = Hasher::new(Algorithm::Blake3);
         let mut from = BufReader::with_capacity(64 * 1024, &file);
         let mut magic = [0; MAGIC.len()];
         from.read_exact(&mut magic)?;
+        if magic != *MAGIC {
+            return Err(odd());
+        }
         hasher.update(&magic);
-        let mut rows = Vec::with_capacity(count as usize);
+        let mut rows = Vec::with_capacity(count.min(ROWS_AT_ONCE) as usize);
         let mut row: Row = [0; ROW];
         for at in 0..count {
             from.read_exact(&mut row)?;
@@ -99,7 +109,7 @@ impl Known {
         from.read_exact(&mut tail)?;
         let (about, sum) = tail.split_at(TAIL - SUM);
         hasher.update(about);
-        if magic != *MAGIC || sum != hasher.finish().as_bytes() {
+        if sum != hasher.finish().as_bytes() {
             return Err(odd());
         }
         rows.sort_unstable();
@@ -395,6 +405,23 @@ mod tests {
             bytes[at] ^= 1;
         }
         assert!(is_whole(&bytes) && !is_whole(&bytes[..bytes.len() - 1]) && !is_whole(b""));
+    }
+
+    #[test]
+    fn a_pipe_and_a_file_of_more_rows_than_a_tree_has_paths_are_no_cache() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("x.stat");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).expect("pipe");
+        assert!(Known::read(&path).is_err());
+        std::fs::remove_file(&path).expect("remove");
+        std::fs::write(&path, MAGIC).expect("write");
+        let rows = u64::from(MAX_ROWS) + 1;
+        let file = File::options().write(true).open(&path).expect("open");
+        file.set_len((MAGIC.len() + TAIL) as u64 + rows * ROW as u64)
+            .expect("holes");
+        let begun = Instant::now();
+        assert!(Known::read(&path).is_err());
+        assert!(begun.elapsed() < Duration::from_secs(1), "it was read");
     }
 
     #[test]

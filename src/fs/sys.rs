@@ -36,6 +36,15 @@ pub fn exists(path: &Path) -> Result<bool> {
     }
 }
 
+/// Whether a link is at `path`.
+pub fn is_link(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(found.is_symlink()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(err) => doing(Err(err), "stat", path),
+    }
+}
+
 /// Sets the mode of what the caller named.
 pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
     doing(
@@ -64,6 +73,21 @@ pub fn read_to_end(file: fs::File, path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// Opens a file that the caller named, to read.
 pub fn open_file(path: &Path) -> Result<fs::File> {
     doing(fs::File::open(path), "open", path)
+}
+
+/// Opens a regular file that the caller named or that stands in a directory that the caller named, to read; a link to one will
+/// do. Neither hangs on a pipe nor reads a device, which has no end.
+pub fn open_regular(path: &Path) -> Result<fs::File> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    let file = doing(options.open(path), "open", path)?;
+    if !doing(file.metadata(), "stat", path)?.is_file() {
+        let text = format!("{} is not a regular file", path.display());
+        return Err(Error::new(ErrorKind::Invalid, text));
+    }
+    Ok(file)
 }
 
 /// Writes a new file, which must not exist.

@@ -35,6 +35,9 @@ impl<T> fmt::Debug for Mtree<T> {
 const WHOLE: usize = 64 * 1024;
 const LINE: usize = 1024;
 
+/// A longer line is refused, with the lines that it goes on in, in bytes: names and values are much shorter.
+const MAX_LINE: usize = 16 << 20;
+
 /// A name and a value.
 type Word = (Vec<u8>, Vec<u8>);
 
@@ -228,11 +231,15 @@ impl<'a, T: Text> Lines<'a, T> {
         let mut begun = self.offset;
         loop {
             raw.clear();
-            let n = self.text.read_until(b'\n', &mut raw).context(|| "read mtree")?;
+            let mut limited = (&mut self.text).take(MAX_LINE as u64 + 1);
+            let n = limited.read_until(b'\n', &mut raw).context(|| "read mtree")?;
             if n == 0 {
                 return Ok(None);
             }
             self.number += 1;
+            if whole.len() + n > MAX_LINE {
+                return Err(self.bad(&format!("it is longer than {MAX_LINE} bytes")));
+            }
             self.offset += n as u64;
             let part = raw.strip_suffix(b"\n").unwrap_or(&raw);
             // A comment holds any text and goes on nowhere.
@@ -401,6 +408,18 @@ mod tests {
         ] {
             assert_eq!(Mtree::parse(text).expect_err(want).to_string(), want);
         }
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_also_in_pieces() {
+        let long = vec![b'a'; 2 * MAX_LINE];
+        let pieces = b"aaaa \\\n".repeat(MAX_LINE / 4);
+        for text in [&long, &pieces] {
+            let err = Mtree::parse(&text[..]).expect_err("long").to_string();
+            assert!(err.ends_with(": it is longer than 16777216 bytes"), "{err}");
+        }
+        let fits = [&vec![b'a'; 4000][..], b" type=file\n"].concat().repeat(1000);
+        assert_eq!(Mtree::parse(&fits[..]).expect("many lines").len(), 1);
     }
 
     #[test]
