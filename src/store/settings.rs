@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::Store;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result};
 use crate::spec::json;
 
 const FILE: &str = "settings.json";
@@ -57,7 +57,8 @@ impl Store {
         for (name, value) in out.fields() {
             if let Some(text) = file.get(name) {
                 let text = text.as_str().unwrap_or_default();
-                *value = parse_duration(text).context(|| format!(".umoci/{FILE}: {name}"))?;
+                *value = parse_duration(text)
+                    .map_err(|err| self.broken_settings(&format!("{name}: {err}"), &err))?;
             }
         }
         Ok(out)
@@ -74,9 +75,15 @@ impl Store {
 
     fn read_settings(&self) -> Result<Map<String, Value>> {
         match self.layout.read_private(FILE)? {
-            Some(bytes) => json::parse(&bytes).context(|| format!("parse .umoci/{FILE}")),
+            Some(bytes) => json::parse(&bytes).map_err(|err| self.broken_settings(&err.to_string(), &err)),
             None => Ok(Map::new()),
         }
+    }
+
+    fn broken_settings(&self, why: &str, err: &Error) -> Error {
+        let path = self.layout.private_dir().join(FILE);
+        let text = format!("{}: {why}; mend the file or remove it", path.display());
+        Error::new(err.kind(), text)
     }
 }
 
@@ -169,7 +176,11 @@ mod tests {
         for bad in ["{", r#"{"gc.grace":"soon"}"#, r#"{"gc.grace":7}"#] {
             std::fs::write(&path, bad).expect("write");
             let err = store.settings().expect_err(bad).to_string();
-            assert!(err.contains("settings.json"), "{err}");
+            let name = format!("{}: ", path.display());
+            assert!(
+                err.starts_with(&name) && err.ends_with("; mend the file or remove it"),
+                "{err}"
+            );
         }
     }
 }
