@@ -31,7 +31,7 @@ pub use lock::{LayoutLock, LockMode};
 #[cfg(test)]
 pub(crate) use disk::Journal;
 use disk::{Disk, OsDisk};
-pub(crate) use own_file::OwnFile;
+pub(crate) use own_file::{MAX_OWN, OwnFile};
 use temp::TempDir;
 #[cfg(test)]
 pub(crate) use volatile::{Loss, Volatile, scratch};

@@ -6,12 +6,12 @@
 //! record them in one order.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Layout, disk};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// A file of our own, open to read and write.
 #[derive(Debug)]
@@ -38,7 +38,13 @@ impl Layout {
 }
 
 /// A file of our own that is read as a whole is not larger than this, in bytes.
-const MAX_OWN: u64 = 1 << 30;
+pub(crate) const MAX_OWN: u64 = 4 << 20;
+
+/// A line of a file of our own is not longer than this, in bytes.
+const MAX_LINE: u64 = 16 << 20;
+
+/// The rest of a file of our own that is kept when its beginning goes is not larger than this, in bytes.
+const MAX_REST: u64 = 96 << 20;
 
 impl Layout {
     /// Replaces a file in our own directory in one step, durably. `name` may begin with one directory.
@@ -65,12 +71,81 @@ impl Layout {
     }
 
     /// Reads a file in our own directory; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] if it is larger than any that we write.
     pub(crate) fn read_private(&self, name: &str) -> Result<Option<Vec<u8>>> {
         match disk::read(&self.private_dir().join(name), MAX_OWN) {
             Ok((bytes, _)) => Ok(Some(bytes)),
             Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+            Err(err) if err.kind() == ErrorKind::Limit => Err(Error::new(
+                ErrorKind::Limit,
+                format!("{err}; remove it or mend it"),
+            )),
             Err(err) => Err(err),
         }
+    }
+
+    /// Gives `each` the lines of a file in our own directory, without their ends, each with what the file has from its
+    /// beginning on, in bytes; until it says `false`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] for a line that is longer than any that we write; those of `each`.
+    pub(crate) fn read_private_lines(
+        &self,
+        name: &str,
+        mut each: impl FnMut(&[u8], u64) -> Result<bool>,
+    ) -> Result<()> {
+        let path = self.private_dir().join(name);
+        let (file, found) = match disk::open(&path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        let mut text = BufReader::with_capacity(64 * 1024, file);
+        let (mut line, mut at) = (Vec::new(), 0_u64);
+        for number in 1_u64.. {
+            line.clear();
+            let mut limited = (&mut text).take(MAX_LINE + 1);
+            let n = limited
+                .read_until(b'\n', &mut line)
+                .context(|| format!("read {}", path.display()))?;
+            if n as u64 > MAX_LINE {
+                let text = format!(
+                    "{}: line {number} is longer than {MAX_LINE} bytes; remove the line or the file",
+                    path.display()
+                );
+                return Err(Error::new(ErrorKind::Limit, text));
+            }
+            let rest = found.size.saturating_sub(at);
+            at += n as u64;
+            if n == 0 || !each(line.strip_suffix(b"\n").unwrap_or(&line), rest)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops all but the last `rest` bytes of a file in our own directory, in one step.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] if they are more than can be held.
+    pub(crate) fn keep_private_end(&self, name: &str, rest: u64) -> Result<()> {
+        let path = self.private_dir().join(name);
+        if rest > MAX_REST {
+            let text = format!(
+                "{}: more than {MAX_REST} bytes of it are in use; remove lines from it or the file",
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
+        let (file, found) = match disk::open(&path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        let mut bytes = vec![0; usize::try_from(rest.min(found.size)).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, found.size.saturating_sub(rest))
+            .context(|| format!("read {}", path.display()))?;
+        self.put_private(name, &bytes)
     }
 
     /// Names in a directory in our own directory that may be names of our files, in order.
@@ -206,6 +281,40 @@ mod tests {
             is_refused(layout.quarantine(&digest), &link);
             is_refused(layout.remove_blob(&Digest::sha256(b"other")), &link);
             assert_eq!(layout.blob_size(&digest).expect("size"), Some(7));
+        }
+    }
+
+    #[test]
+    fn files_of_our_own_that_are_larger_than_we_write_them_are_named_and_not_read() {
+        let dir = tempfile::tempdir().expect("dir");
+        let layout = Layout::create(&dir.path().join("img")).expect("create");
+        layout.put_private("file", b"one\ntwo\nthree").expect("put");
+        let path = layout.private_dir().join("file");
+        let mut lines = Vec::new();
+        let mut each = |line: &[u8], rest: u64| {
+            lines.push((String::from_utf8_lossy(line).into_owned(), rest));
+            Ok(true)
+        };
+        layout.read_private_lines("file", &mut each).expect("lines");
+        layout.read_private_lines("none", &mut each).expect("no file");
+        let want = [("one", 13), ("two", 9), ("three", 5)];
+        assert_eq!(lines, want.map(|(line, rest)| (line.to_owned(), rest)));
+        layout.keep_private_end("file", 9).expect("cut");
+        assert_eq!(std::fs::read(&path).expect("read"), b"two\nthree");
+        let file = File::options().write(true).open(&path).expect("open");
+        file.set_len(900 << 20).expect("holes");
+        for err in [
+            layout.read_private("file").map(|_| ()),
+            layout.read_private_lines("file", |_, _| Ok(true)),
+            layout.keep_private_end("file", 900 << 20),
+        ] {
+            let err = err.expect_err("too large");
+            assert_eq!(err.kind(), ErrorKind::Limit);
+            let text = err.to_string();
+            assert!(
+                text.contains(&*path.to_string_lossy()) && text.contains("remove"),
+                "{text}"
+            );
         }
     }
 

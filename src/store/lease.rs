@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::layout::MAX_OWN;
 use crate::spec::{RefName, json};
 
 const DIR: &str = "leases";
@@ -80,7 +81,13 @@ impl Store {
             expires,
             digests: digests.to_vec(),
         };
-        self.layout.put_private(&path, &json::to_bytes(&lease)?)?;
+        let bytes = json::to_bytes(&lease)?;
+        if bytes.len() as u64 > MAX_OWN {
+            // It could not be read again, and nothing be collected.
+            let text = format!("lease {name}: too many digests for one lease; make several");
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
+        self.layout.put_private(&path, &bytes)?;
         Ok(lease)
     }
 
@@ -94,7 +101,10 @@ impl Store {
             let path = format!("{DIR}/{entry}");
             // Another process may have removed it.
             if let Some(bytes) = self.layout.read_private(&path)? {
-                out.push(json::parse(&bytes).context(|| format!("parse .umoci/{path}"))?);
+                out.push(json::parse(&bytes).context(|| {
+                    let path = self.layout.private_dir().join(&path);
+                    format!("parse {}, mend the file or remove it", path.display())
+                })?);
             }
         }
         out.sort_by(|a: &Lease, b: &Lease| a.name.cmp(&b.name));

@@ -15,12 +15,12 @@ use super::Store;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::IndexJson;
-use crate::spec::{Descriptor, RefName};
+use crate::spec::{Descriptor, RefName, json};
 
 const FILE: &str = "reflog";
 
 /// A reflog that is larger loses its oldest entries, in bytes.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 /// A change of a ref.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -106,9 +106,14 @@ impl Store {
         Ok(gone)
     }
 
-    /// The whole reflog.
-    fn reflog_bytes(&self) -> Result<Vec<u8>> {
-        Ok(self.layout.read_private(FILE)?.unwrap_or_default())
+    /// Gives `each` the changes in the reflog, the oldest first. A line that is cut off (the power failed) is passed over.
+    fn each_change(&self, mut each: impl FnMut(RefChange)) -> Result<()> {
+        self.layout.read_private_lines(FILE, |line, _| {
+            if let Some(change) = parse(line) {
+                each(change);
+            }
+            Ok(true)
+        })
     }
 
     /// The changes of `name`, the newest first: `log[n].old` is what it was `n + 1` changes ago.
@@ -116,21 +121,17 @@ impl Store {
         let now = current(&self.layout.read_index()?, name.as_str());
         let quoted = serde_json::Value::from(name.as_str()).to_string();
         let quoted = format!("\"ref\":{quoted}");
-        let bytes = self.reflog_bytes()?;
         let mut out: Vec<RefChange> = Vec::new();
-        for line in bytes.split(|&c| c == b'\n') {
+        self.layout.read_private_lines(FILE, |line, _| {
             // Most lines are of other refs, and a look is cheaper than a parse.
-            if !line.windows(quoted.len()).any(|w| w == quoted.as_bytes()) {
-                continue;
+            if line.windows(quoted.len()).any(|w| w == quoted.as_bytes())
+                && let Some(change) = parse(line).filter(|change| change.name == name.as_str())
+            {
+                bridge(&mut out, name, change.old.clone());
+                out.push(change);
             }
-            match serde_json::from_slice::<RefChange>(line) {
-                Ok(change) if change.name == name.as_str() => {
-                    bridge(&mut out, name, change.old.clone());
-                    out.push(change);
-                }
-                _ => {}
-            }
-        }
+            Ok(true)
+        })?;
         if !out.is_empty() {
             bridge(&mut out, name, now);
         }
@@ -166,9 +167,13 @@ impl Store {
 
     /// When each ref was last changed, as far as the reflog tells.
     pub(super) fn last_changes(&self) -> Result<HashMap<String, Timestamp>> {
-        Ok(changes(&self.reflog_bytes()?)
-            .filter_map(|change| change.time.map(|time| (change.name, time)))
-            .collect())
+        let mut out = HashMap::new();
+        self.each_change(|change| {
+            if let Some(time) = change.time {
+                out.insert(change.name, time);
+            }
+        })?;
+        Ok(out)
     }
 
     /// What entries not older than `keep` hold on to.
@@ -177,12 +182,12 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut out = Vec::new();
-        for change in changes(&self.reflog_bytes()?) {
+        self.each_change(|change| {
             if change.time.is_some_and(|time| !is_older(time, keep)) {
                 out.extend(digest(change.old.as_ref()));
                 out.extend(digest(change.new.as_ref()));
             }
-        }
+        })?;
         Ok(out)
     }
 
@@ -190,38 +195,37 @@ impl Store {
     /// than `keep`.
     pub(super) fn expire_reflog(&self, expire: Duration, keep: Duration) -> Result<()> {
         // Lines stand in the order of time, as far as clocks are not set back.
-        let expired = |bytes: &[u8], line: &RefChange| {
+        let expired = |rest: u64, line: &RefChange| {
             let is_old = |age| line.time.is_some_and(|time| is_older(time, age));
-            is_old(expire.max(keep)) || (bytes.len() > MAX_BYTES && is_old(keep))
+            is_old(expire.max(keep)) || (rest > MAX_BYTES && is_old(keep))
         };
-        let bytes = self.reflog_bytes()?;
-        if !changes(&bytes)
-            .next()
-            .is_some_and(|first| expired(&bytes, &first))
-        {
+        let mut is_any = false;
+        self.layout.read_private_lines(FILE, |line, rest| {
+            let first = parse(line);
+            is_any = first.as_ref().is_some_and(|first| expired(rest, first));
+            Ok(first.is_none())
+        })?;
+        if !is_any {
             return Ok(());
         }
         // Under the lock of refs, since somebody who changes one appends.
         self.layout.with_refs_locked(self.opts.lock_timeout, || {
-            let bytes = self.reflog_bytes()?;
-            let mut rest = &bytes[..];
-            while let Some(end) = rest.iter().position(|&c| c == b'\n') {
-                let line = serde_json::from_slice(&rest[..end]);
-                if line.is_ok_and(|line| !expired(rest, &line)) {
-                    break;
+            let mut kept = 0;
+            self.layout.read_private_lines(FILE, |line, rest| {
+                let is_kept = parse(line).is_some_and(|line| !expired(rest, &line));
+                if is_kept {
+                    kept = rest;
                 }
-                rest = &rest[end + 1..];
-            }
-            self.layout.put_private(FILE, rest)
+                Ok(!is_kept)
+            })?;
+            self.layout.keep_private_end(FILE, kept)
         })
     }
 }
 
-/// The changes in a reflog, the oldest first. A line that is cut off (the power failed) is passed over.
-fn changes(bytes: &[u8]) -> impl Iterator<Item = RefChange> + '_ {
-    bytes
-        .split(|&c| c == b'\n')
-        .filter_map(|line| serde_json::from_slice(line).ok())
+/// The change in a line of the reflog; `None` for one that is cut off.
+fn parse(line: &[u8]) -> Option<RefChange> {
+    json::parse(line).ok()
 }
 
 /// Adds the change that must have happened for `next` to follow on the last one.
