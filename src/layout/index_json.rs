@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::digest::Digest;
@@ -24,6 +24,14 @@ pub struct IndexJson {
     entries: Vec<Entry>,
     changed: bool,
 }
+
+/// More entries than these must be as long as descriptors can be on average, in bytes: each takes a hundred bytes of memory, also
+/// one of `{}`. The shortest descriptor has a digest and a size, and is somewhat longer.
+const FEW_ENTRIES: usize = 10_000;
+const MIN_ENTRY: usize = 64;
+
+/// An index of more members is refused: there are five that have a meaning.
+const MAX_MEMBERS: usize = 1000;
 
 /// One entry of `manifests`.
 #[derive(Clone, Debug)]
@@ -72,7 +80,8 @@ impl Entry {
             #[serde(default)]
             annotations: Option<serde_json::Map<String, serde_json::Value>>,
         }
-        let named: Option<Named> = serde_json::from_str(raw.get()).ok();
+        // What has too many values for a descriptor is none.
+        let named: Option<Named> = json::parse(raw.get().as_bytes()).ok();
         let name = named
             .and_then(|n| n.annotations)
             .and_then(|mut a| a.remove(REF_NAME));
@@ -248,6 +257,38 @@ impl IndexJson {
     }
 }
 
+/// The entries of `manifests`.
+struct Entries(Vec<Entry>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of descriptors")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Entries, A::Error> {
+                let (mut entries, mut bytes) = (Vec::new(), 0);
+                while let Some(raw) = seq.next_element::<Box<RawValue>>()? {
+                    bytes += raw.get().len();
+                    entries.push(Entry::new(raw));
+                    if entries.len() > FEW_ENTRIES && entries.len() * MIN_ENTRY > bytes {
+                        let count = entries.len();
+                        return Err(A::Error::custom(format!(
+                            "the first {count} manifests take {bytes} bytes, too few to be descriptors; drop those that are none"
+                        )));
+                    }
+                }
+                Ok(Entries(entries))
+            }
+        }
+        d.deserialize_seq(List)
+    }
+}
+
 impl<'de> Deserialize<'de> for IndexJson {
     fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
         struct Members;
@@ -260,20 +301,20 @@ impl<'de> Deserialize<'de> for IndexJson {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<IndexJson, A::Error> {
                 let mut members: Vec<(String, Box<RawValue>)> = Vec::new();
-                let mut entries = None;
+                let mut entries: Option<Vec<Entry>> = None;
                 let mut before = 0;
                 while let Some(name) = map.next_key::<String>()? {
                     let twice =
                         members.iter().any(|(n, _)| *n == name) || (name == "manifests" && entries.is_some());
                     if twice {
-                        return Err(serde::de::Error::custom(format!("member {name:?} stands twice")));
+                        return Err(A::Error::custom(format!("member {name:?} stands twice")));
                     }
                     if name == "manifests" {
-                        entries = Some(
-                            map.next_value::<Option<Vec<Box<RawValue>>>>()?
-                                .unwrap_or_default(),
-                        );
+                        let list: Option<Entries> = map.next_value()?;
+                        entries = Some(list.map(|list| list.0).unwrap_or_default());
                         before = members.len();
+                    } else if members.len() == MAX_MEMBERS {
+                        return Err(A::Error::custom(format!("more than {MAX_MEMBERS} members")));
                     } else {
                         members.push((name, map.next_value()?));
                     }
@@ -281,7 +322,7 @@ impl<'de> Deserialize<'de> for IndexJson {
                 if entries.is_none() {
                     before = members.len();
                 }
-                let entries = entries.unwrap_or_default().into_iter().map(Entry::new).collect();
+                let entries = entries.unwrap_or_default();
                 Ok(IndexJson {
                     members,
                     before,
@@ -372,6 +413,46 @@ mod tests {
             index.remove_ref(&name("none")).expect("remove");
             assert_eq!(String::from_utf8(index.to_bytes()).expect("utf-8"), after, "{before}");
         }
+    }
+
+    #[test]
+    fn entries_too_short_for_descriptors_are_refused_in_great_numbers_and_real_ones_are_not() {
+        let list = |entry: &str, count: usize| {
+            format!(
+                "{{\"manifests\":[{}{entry}]}}",
+                format!("{entry},").repeat(count - 1)
+            )
+        };
+        let parse = |text: String| IndexJson::parse(text.as_bytes());
+        assert_eq!(
+            parse(list("{}", FEW_ENTRIES)).expect("few").entries().len(),
+            FEW_ENTRIES
+        );
+        let err = parse(list("{}", FEW_ENTRIES + 1)).expect_err("many").to_string();
+        assert!(
+            err.contains("the first 10001 manifests take 20002 bytes, too few"),
+            "{err}"
+        );
+        let short = format!("{{\"digest\":\"{}\",\"size\":0}}", Digest::sha256(b""));
+        assert_eq!(
+            parse(list(&short, 100_000)).expect("real").entries().len(),
+            100_000
+        );
+        let members: Vec<String> = (0..=MAX_MEMBERS).map(|n| format!("\"{n}\":0")).collect();
+        assert!(parse(format!("{{{}}}", members[1..].join(","))).is_ok());
+        let err = parse(format!("{{{}}}", members.join(",")))
+            .expect_err("members")
+            .to_string();
+        assert!(err.contains("more than 1000 members"), "{err}");
+    }
+
+    #[test]
+    fn a_name_is_not_looked_for_among_more_values_than_a_descriptor_may_have() {
+        let many = "0,".repeat(json::MAX_VALUES);
+        let text =
+            format!("{{\"manifests\":[{{\"annotations\":{{\"{REF_NAME}\":\"a\",\"x\":[{many}0]}}}}]}}");
+        let index = IndexJson::parse(text.as_bytes()).expect("index");
+        assert!(index.entries()[0].ref_name.is_none() && index.entries()[0].descriptor().is_err());
     }
 
     #[test]
