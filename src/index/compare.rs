@@ -4,9 +4,10 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use redb::ReadableDatabase;
+use redb::{Database, ReadableDatabase};
 
 use super::Index;
+use super::guard::is_damage;
 use super::rows::{BlobRow, Kind, split_key};
 use super::tables::{DIGEST_TO_BLOB, PARENT_TO_CHILD, failed};
 use crate::digest::Digest;
@@ -54,7 +55,11 @@ impl Index {
 
     /// Puts `fresh` in the place of this database, and keeps what was verified.
     pub(crate) fn replaced_by(self, fresh: Index, layout: &Layout, monitor: &dyn Monitor) -> Result<Index> {
-        let verified = self.suppose(|tables| tables.all_verified())?;
+        let verified = match self.suppose(|tables| tables.all_verified()) {
+            // It goes anyway, and what was verified can be verified again.
+            Err(err) if is_damage(&err) => Vec::new(),
+            verified => verified?,
+        };
         fresh.write(|tables| {
             for (digest, row) in &verified {
                 if tables.is_present(digest)? {
@@ -86,7 +91,12 @@ impl Index {
 
     /// Where this database differs from `truth`, one line each; the last line counts those that are left out.
     pub(crate) fn differences(&self, truth: &Index) -> Result<Vec<String>> {
-        let (mut ours, mut theirs) = (self.said()?.peekable(), truth.said()?.peekable());
+        let compare = |ours: &Database| truth.database.on(|theirs| Self::compare(ours, theirs));
+        self.database.on(compare)
+    }
+
+    fn compare(ours: &Database, theirs: &Database) -> Result<Vec<String>> {
+        let (mut ours, mut theirs) = (Self::said(ours)?.peekable(), Self::said(theirs)?.peekable());
         let mut out = Vec::new();
         let mut more = 0_u64;
         loop {
@@ -124,8 +134,8 @@ impl Index {
     }
 
     /// What is said of each blob, in the order of digests.
-    fn said(&self) -> Result<impl Iterator<Item = Result<(Digest, Said)>> + use<>> {
-        let tx = self.database.begin_read().map_err(failed)?;
+    fn said(database: &Database) -> Result<impl Iterator<Item = Result<(Digest, Said)>> + use<>> {
+        let tx = database.begin_read().map_err(failed)?;
         let blobs = tx.open_table(DIGEST_TO_BLOB).map_err(failed)?;
         let children = tx.open_multimap_table(PARENT_TO_CHILD).map_err(failed)?;
         let rows = blobs.range::<&[u8]>(..).map_err(failed)?;

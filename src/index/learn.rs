@@ -155,7 +155,7 @@ impl Tables<'_> {
         let mut counts: BTreeMap<Digest, i64> = BTreeMap::new();
         for (k, old) in gone {
             self.refs.remove(k.as_slice()).map_err(failed)?;
-            for entry in Entry::list_from_text(&old)? {
+            for entry in super::rows::entries(&old)? {
                 for link in entry_links(&entry) {
                     *counts.entry(link.digest).or_default() -= 1;
                     self.mentions
@@ -197,10 +197,7 @@ impl Tables<'_> {
         let mut counts: BTreeMap<Digest, i64> = BTreeMap::new();
         for item in self.refs.iter().map_err(failed)? {
             let (_, entries) = item.map_err(failed)?;
-            for entry in Entry::list_from_text(entries.value())?
-                .iter()
-                .filter(|e| drops(e))
-            {
+            for entry in super::rows::entries(entries.value())?.iter().filter(|e| drops(e)) {
                 for link in entry_links(entry) {
                     *counts.entry(link.digest).or_default() -= 1;
                     self.mentions

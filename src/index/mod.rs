@@ -9,6 +9,7 @@
 mod backend;
 mod compare;
 mod counts;
+mod guard;
 mod learn;
 mod links;
 mod migrate;
@@ -19,10 +20,9 @@ mod shortened;
 mod status;
 pub(crate) mod tables;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
+use redb::{Database, ReadableDatabase, WriteTransaction, backends::InMemoryBackend};
 
 pub(crate) use learn::{Damaged, Orphan};
 #[cfg(debug_assertions)]
@@ -37,6 +37,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, LayoutLock, Stamp};
 use crate::progress::{Monitor, Silent};
 use backend::Backend;
+use guard::{Held, guarded, is_damage, is_of_database, keep};
 use peek::is_meta;
 pub(crate) use rows::{Edge, Mention, Verified};
 pub(crate) use tables::Tables;
@@ -65,7 +66,7 @@ pub(crate) struct KnownBlob {
 
 /// An open database, for one transaction.
 pub(crate) struct Index {
-    database: Database,
+    database: Held,
     /// `None` if the database is in memory.
     lock: Option<LayoutLock>,
 }
@@ -118,12 +119,7 @@ impl Index {
         }
         let mut index = match Self::open_own(layout, FILE) {
             Err(err) if err.kind() == ErrorKind::Corrupt && existed => {
-                let aside = layout.private_dir().join("index.redb.damaged");
-                monitor.warn(format_args!(
-                    "{err}; set aside as {} and made anew",
-                    aside.display()
-                ));
-                layout.set_aside(&path, &aside)?;
+                Self::set_aside(layout, &err, monitor)?;
                 Self::open_own(layout, FILE)?
             }
             index => index?,
@@ -135,14 +131,15 @@ impl Index {
     /// Opens the database in a file of our own, by a caller that holds the lock of the database.
     fn open_own(layout: &Layout, name: &str) -> Result<Self> {
         let file = layout.open_own(name)?;
-        let database = guarded(|| {
+        let open = || -> Result<Database> {
             let backend = Backend::new(file).map_err(failed)?;
             Database::builder()
                 .set_cache_size(CACHE)
                 .create_with_backend(backend)
                 .map_err(failed)
-        })?;
-        guarded(|| Self::migrate(&database))?;
+        };
+        let database = Held::new(guarded(open)?);
+        database.on(Self::migrate)?;
         layout.give(&layout.private_dir().join(name))?;
         Ok(Self { database, lock: None })
     }
@@ -158,14 +155,16 @@ impl Index {
         let database = builder
             .create_with_backend(InMemoryBackend::new())
             .map_err(failed)?;
-        Self::migrate(&database)?;
+        let database = Held::new(database);
+        database.on(Self::migrate)?;
         Ok(Self { database, lock: None })
     }
 
     fn migrate(database: &Database) -> Result<()> {
-        let mut tx = database.begin_write().map_err(failed)?;
+        let tx = database.begin_write().map_err(failed)?;
+        let (mut tx, out) = keep(tx, |tx| migrate::migrate(tx));
+        out?;
         tx.set_quick_repair(true);
-        migrate::migrate(&tx)?;
         tx.commit().map_err(failed)
     }
 
@@ -178,7 +177,11 @@ impl Index {
     }
 
     fn is_current(&self, layout: &Layout) -> Result<bool> {
-        let tx = self.database.begin_read().map_err(failed)?;
+        self.database.on(|database| Self::has_stamps(database, layout))
+    }
+
+    fn has_stamps(database: &Database, layout: &Layout) -> Result<bool> {
+        let tx = database.begin_read().map_err(failed)?;
         let meta = tx.open_table(tables::META).map_err(failed)?;
         let has = |name: &str, stamp: &Stamp| is_meta(&meta, name, &rows::stamp_to_bytes(stamp));
         if !has("index_json", &layout.index_stamp()?)? {
@@ -194,9 +197,7 @@ impl Index {
 
     /// Runs `work` on what the tables would be if it had changed them; nothing is.
     pub(crate) fn suppose<T>(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
-        guarded(|| {
-            let tx = self.database.begin_write().map_err(failed)?;
-            let out = work(&mut Tables::open(&tx)?);
+        self.in_transaction(work, |tx, out| {
             tx.abort().map_err(failed)?;
             out
         })
@@ -204,23 +205,66 @@ impl Index {
 
     /// Runs `work` in one transaction, which is durable when this returns, or never was.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
-        guarded(|| {
-            let mut tx = self.database.begin_write().map_err(failed)?;
+        self.in_transaction(work, |mut tx, out| {
+            let out = out?;
             tx.set_quick_repair(true);
-            let out = {
-                let mut tables = Tables::open(&tx)?;
-                work(&mut tables)?
-            };
             tx.commit().map_err(failed)?;
             Ok(out)
         })
     }
-}
 
-/// Runs `work` on a file that may have been altered behind the database's back, of which it may panic.
-fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let damaged = |_| Error::new(ErrorKind::Corrupt, "index database: damaged file");
-    catch_unwind(AssertUnwindSafe(work)).map_err(damaged)?
+    fn in_transaction<T>(
+        &self,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<T>,
+        end: impl FnOnce(WriteTransaction, Result<T>) -> Result<T>,
+    ) -> Result<T> {
+        self.database.on(|database| {
+            let tx = database.begin_write().map_err(failed)?;
+            let (tx, out) = keep(tx, |tx| keep(Tables::open(tx)?, work).1);
+            if out.as_ref().is_err_and(is_damage) {
+                // To end it would be to write to a damaged file.
+                std::mem::forget(tx);
+                return out;
+            }
+            end(tx, out)
+        })
+    }
+
+    /// After `err` of this database: sets its file aside and goes on with a new one, or with one in memory where that
+    /// cannot be had.
+    ///
+    /// # Errors
+    /// `err`, if it is not of the database, or of one in memory.
+    pub(crate) fn renew(&mut self, err: Error, layout: &Layout, monitor: &dyn Monitor) -> Result<()> {
+        if !is_of_database(&err) || !self.is_file() {
+            return Err(err);
+        }
+        let mut new = Err(err);
+        if let Err(err) = &new
+            && is_damage(err)
+        {
+            let set_aside = Self::set_aside(layout, err, monitor);
+            new = set_aside.and_then(|()| Self::open_own(layout, FILE));
+        }
+        match new {
+            Ok(index) => self.database = index.database,
+            Err(err) => {
+                monitor.warn(format_args!("{err}; going on with a new one in memory"));
+                *self = Self::in_memory()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a damaged file out of the way, for a person to look at.
+    fn set_aside(layout: &Layout, err: &Error, monitor: &dyn Monitor) -> Result<()> {
+        let aside = layout.private_dir().join("index.redb.damaged");
+        monitor.warn(format_args!(
+            "{err}; set aside as {} and made anew",
+            aside.display()
+        ));
+        layout.set_aside(&layout.private_file(FILE)?, &aside)
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Index {
             }
             let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
             let found = refs.get([&[1][..], name.as_bytes()].concat().as_slice());
-            let entries = found.map_err(failed)?.map(|v| Entry::list_from_text(v.value()));
+            let entries = found.map_err(failed)?.map(|v| rows::entries(v.value()));
             Ok(Some(entries.transpose()?.unwrap_or_default()))
         })
     }
@@ -74,7 +74,7 @@ impl Index {
             let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
             let mut out = Vec::new();
             for item in refs.iter().map_err(failed)? {
-                out.extend(Entry::list_from_text(item.map_err(failed)?.1.value())?);
+                out.extend(rows::entries(item.map_err(failed)?.1.value())?);
             }
             Ok(out)
         };

@@ -3,11 +3,16 @@
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::Stamp;
+use crate::layout::{Entry, Stamp};
 use crate::spec::MediaType;
 
 fn damaged(what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("index database: damaged row: {what}"))
+}
+
+/// The entries of `index.json` in a row.
+pub(crate) fn entries(text: &str) -> Result<Vec<Entry>> {
+    Entry::list_from_text(text).map_err(|err| damaged(&format!("entries: {err}")))
 }
 
 /// The key of a digest.

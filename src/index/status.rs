@@ -3,6 +3,7 @@
 
 use redb::{ReadableDatabase, ReadableTableMetadata};
 
+use super::guard::is_damage;
 use super::rows::stamp_to_bytes;
 use super::tables::{self, failed};
 use super::{FILE, Index, guarded, learn, migrate};
@@ -92,6 +93,15 @@ impl Index {
             out.edges = edges.len().map_err(failed)?;
             Ok(out)
         };
-        guarded(read)
+        guarded(read).map_err(|err| {
+            if is_damage(&err) {
+                let text = format!(
+                    "{} cannot be read as it is; the next gc mends it or makes it anew",
+                    path.display()
+                );
+                return err.context(text);
+            }
+            err
+        })
     }
 }

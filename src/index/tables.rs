@@ -71,6 +71,9 @@ pub(crate) fn failed(err: impl Into<redb::Error>) -> Error {
         redb::Error::DatabaseAlreadyOpen => ErrorKind::Busy,
         // What is left of them: the file holds no data of ours.
         redb::Error::Io(_)
+        | redb::Error::LockPoisoned(_)
+        | redb::Error::TableDoesNotExist(_)
+        | redb::Error::TypeDefinitionChanged { .. }
         | redb::Error::TableTypeMismatch { .. }
         | redb::Error::TableIsMultimap(_)
         | redb::Error::TableIsNotMultimap(_) => ErrorKind::Corrupt,

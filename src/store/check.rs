@@ -16,7 +16,7 @@ use super::Store;
 use super::document::{Documents, short};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Damaged, Index, KnownBlob, Mention, Verified};
+use crate::index::{Damaged, Index, KnownBlob, Mention, Tables, Verified};
 use crate::layout::{BlobName, Layout, LockMode, Stamp};
 use crate::progress::{Monitor, Silent};
 use crate::spec::{Descriptor, RefName};
@@ -254,16 +254,18 @@ impl Store {
         let task = monitor.task("checking blobs", None);
         let (mut after, mut done) = (None, Vec::new());
         loop {
-            let index = match memory.take() {
+            let mut index = match memory.take() {
                 Some(index) => index,
                 None => self.index_or_memory(&Silent)?,
             };
-            let batch = index.write(|tables| {
-                for (digest, row) in std::mem::take(&mut done) {
-                    tables.set_verified(&digest, row)?;
+            let next = |tables: &mut Tables<'_>| {
+                for (digest, row) in &done {
+                    tables.set_verified(digest, *row)?;
                 }
                 tables.blobs_after(after.as_ref(), BATCH)
-            })?;
+            };
+            let batch = self.mending(&mut index, monitor, |index| index.write(next))?;
+            done.clear();
             if !index.is_file() {
                 memory = Some(index);
             }
@@ -374,18 +376,15 @@ impl Store {
         let mut index = self.index_or_memory(monitor)?;
         // Strays were reported.
         let damaged = match index.sync(&self.layout, &Silent) {
-            Err(err) if err.kind() == ErrorKind::Corrupt && err.to_string().contains("index database") => {
+            Err(err) => {
                 let text = err.to_string();
-                out.push(Finding::new(
-                    Severity::Error,
-                    Problem::Index,
-                    ".umoci/index.redb",
-                    text,
-                ));
-                index = Index::in_memory()?;
+                index.renew(err, &self.layout, monitor)?;
+                let mut finding = Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
+                finding.repaired = true;
+                out.push(finding);
                 index.sync(&self.layout, &Silent)?
             }
-            damaged => damaged?,
+            Ok(damaged) => damaged,
         };
         // Documents that are not what they should be are no blobs to the index, and would not be met again.
         for Damaged { digest, error } in damaged {
@@ -465,12 +464,15 @@ impl Store {
         monitor: &dyn Monitor,
         out: &mut Vec<Finding>,
     ) -> Result<()> {
-        let index = self.index_or_memory(monitor)?;
+        let mut index = self.index_or_memory(monitor)?;
         if !index.is_file() {
             return Ok(());
         }
-        let fresh = index.rebuilt(&self.layout, &Silent)?;
-        let differences = index.differences(&fresh)?;
+        let (fresh, differences) = self.mending(&mut index, monitor, |index| {
+            let fresh = index.rebuilt(&self.layout, &Silent)?;
+            let differences = index.differences(&fresh)?;
+            Ok((fresh, differences))
+        })?;
         let repaired = opts.repair && !differences.is_empty();
         for text in differences {
             let mut finding = Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
@@ -519,11 +521,11 @@ impl Store {
         if findings.iter().all(|f| f.digest.is_none()) {
             return Ok(());
         }
-        let index = match memory {
+        let mut index = match memory {
             Some(index) => index,
             None => self.index_or_memory(&Silent)?,
         };
-        index.suppose(|tables| {
+        let mut name = |tables: &mut Tables<'_>| {
             for finding in findings.iter_mut() {
                 let Some(digest) = finding.digest else { continue };
                 let mut names = BTreeSet::new();
@@ -551,7 +553,8 @@ impl Store {
                 finding.refs = names.into_iter().take(MOST_REFS).collect();
             }
             Ok(())
-        })
+        };
+        self.mending(&mut index, &Silent, |index| index.suppose(&mut name))
     }
 
     /// Mends blobs: modes, and what is damaged or missing.
@@ -579,14 +582,15 @@ impl Store {
             }
         }
         if !changed.is_empty() {
-            let index = self.index_or_memory(monitor)?;
-            index.write(|tables| {
+            let mut index = self.index_or_memory(monitor)?;
+            let forget = |tables: &mut Tables<'_>| {
                 for digest in &changed {
                     tables.forget(digest)?;
                 }
                 tables.unlist_blobs()?;
                 tables.sync(&self.layout, &Silent).map(|_| ())
-            })?;
+            };
+            self.mending(&mut index, monitor, |index| index.write(forget))?;
         }
         Ok(())
     }

@@ -162,15 +162,16 @@ impl Store {
         } else {
             self.index_or_memory(monitor)?
         };
-        let mut refs = self.refs_to_drop(opts)?;
-        let plan = |index: &Index, refs: &mut DropRefs| -> Result<BTreeMap<Digest, u64>> {
+        let asked = self.refs_to_drop(opts)?;
+        let (remove, refs) = self.mending(&mut index, monitor, |index| {
+            let mut refs = asked.clone();
             let damaged = index.sync(&self.layout, monitor)?;
-            index.suppose(|tables| {
+            let remove = index.suppose(|tables| {
                 Self::refuse_damage(tables, damaged, monitor)?;
                 if !refs.is_empty() {
                     tables.drop_entries(refs.drops())?;
                 }
-                let gone = self.with_referrers(tables, opts, refs)?;
+                let gone = self.with_referrers(tables, opts, &mut refs)?;
                 if !gone.is_empty() {
                     // What such an image needed is not known any more.
                     for (name, digest) in tables.missing_roots()? {
@@ -180,18 +181,9 @@ impl Store {
                     }
                 }
                 Ok(gone)
-            })
-        };
-        let remove = match plan(&index, &mut refs) {
-            // A database that contradicts itself is not mended but made anew from the layout.
-            Err(err) if err.to_string().contains("index database") => {
-                drop(index);
-                monitor.warn(format_args!("{err}; going on with a new one in memory"));
-                index = Index::in_memory()?;
-                plan(&index, &mut refs)?
-            }
-            result => result?,
-        };
+            })?;
+            Ok((remove, refs))
+        })?;
         Ok(GcPlan {
             remove,
             refs,
@@ -208,7 +200,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`] or [`ErrorKind::Denied`] if there is something to remove that cannot be removed.
-    pub fn collect(&self, plan: GcPlan, monitor: &dyn Monitor) -> Result<GcReport> {
+    pub fn collect(&self, mut plan: GcPlan, monitor: &dyn Monitor) -> Result<GcReport> {
         if plan.lock.is_none() {
             if plan.remove.is_empty() && plan.refs.is_empty() {
                 return Ok(GcReport::default());
@@ -242,14 +234,8 @@ impl Store {
                 gone.iter().try_for_each(|(digest, _)| tables.forget(digest))?;
                 Ok(gone)
             };
-            let gone = match plan.index.write(forget) {
-                // A full disk is no reason not to free some of it; the next command sees that the files are gone.
-                Err(err) if plan.index.is_file() && err.to_string().contains("index database") => {
-                    monitor.warn(format_args!("{err}; going on with a new one in memory"));
-                    Index::in_memory()?.write(forget)?
-                }
-                gone => gone?,
-            };
+            // A full disk is no reason not to free some of it; the next command sees that the files are gone.
+            let gone = self.mending(&mut plan.index, monitor, |index| index.write(forget))?;
             for (digest, size) in &gone {
                 self.layout.remove_blob(digest)?;
                 monitor.info(format_args!("removed blob {digest}, {size} bytes"));
@@ -442,10 +428,13 @@ impl Store {
 
     /// An index that was filled from the layout just now, and where that which was there differed from it.
     fn recount(&self, monitor: &dyn Monitor) -> Result<(Index, Vec<String>)> {
-        let old = self.index_or_memory(monitor)?;
-        old.sync(&self.layout, monitor)?;
-        let fresh = old.rebuilt(&self.layout, monitor)?;
-        let differences = old.differences(&fresh)?;
+        let mut old = self.index_or_memory(monitor)?;
+        let (fresh, differences) = self.mending(&mut old, monitor, |old| {
+            old.sync(&self.layout, monitor)?;
+            let fresh = old.rebuilt(&self.layout, monitor)?;
+            let differences = old.differences(&fresh)?;
+            Ok((fresh, differences))
+        })?;
         if differences.is_empty() {
             return Ok((old, differences));
         }

@@ -187,11 +187,13 @@ impl Store {
     pub(super) fn with_index<T>(
         &self,
         monitor: &dyn Monitor,
-        work: impl FnOnce(&mut Tables<'_>) -> Result<T>,
+        mut work: impl FnMut(&mut Tables<'_>) -> Result<T>,
     ) -> Result<T> {
-        let index = self.index_or_memory(monitor)?;
-        index.sync(&self.layout, monitor)?;
-        index.suppose(work)
+        let mut index = self.index_or_memory(monitor)?;
+        self.mending(&mut index, monitor, |index| {
+            index.sync(&self.layout, monitor)?;
+            index.suppose(&mut work)
+        })
     }
 
     /// Calls `each` for every blob of the layout, in the order of digests. The database is closed meanwhile, so `each` may
@@ -202,10 +204,10 @@ impl Store {
         mut each: impl FnMut(BlobEntry) -> Result<()>,
     ) -> Result<()> {
         let mut index = self.index_or_memory(monitor)?;
-        index.sync(&self.layout, monitor)?;
+        self.mending(&mut index, monitor, |index| index.sync(&self.layout, monitor))?;
         let mut after = None;
         loop {
-            let batch = index.suppose(|tables| {
+            let read = |tables: &mut Tables<'_>| {
                 let blobs = tables.blobs_after(after.as_ref(), BATCH)?;
                 let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
                 let mut media_types = tables.media_type_of_each(&digests)?;
@@ -216,7 +218,8 @@ impl Store {
                     references: blob.count,
                 };
                 Ok(blobs.into_iter().map(entry).collect::<Vec<_>>())
-            })?;
+            };
+            let batch = self.mending(&mut index, monitor, |index| index.suppose(read))?;
             let Some(last) = batch.last() else {
                 return Ok(());
             };
@@ -354,14 +357,17 @@ impl Store {
         let is_first = self
             .index_status()
             .is_err_and(|err| err.kind() == ErrorKind::NotFound);
-        let index = Index::open_file(&self.layout, self.opts.lock_timeout, monitor)?;
+        let mut index = Index::open_file(&self.layout, self.opts.lock_timeout, monitor)?;
         // What the old one did not know yet is not what it was wrong about.
-        index.sync(&self.layout, monitor)?;
+        self.mending(&mut index, monitor, |index| index.sync(&self.layout, monitor))?;
         if is_first {
             return Ok(Vec::new());
         }
-        let fresh = index.rebuilt(&self.layout, &Silent)?;
-        let differences = index.differences(&fresh)?;
+        let (fresh, differences) = self.mending(&mut index, monitor, |index| {
+            let fresh = index.rebuilt(&self.layout, &Silent)?;
+            let differences = index.differences(&fresh)?;
+            Ok((fresh, differences))
+        })?;
         index.replaced_by(fresh, &self.layout, monitor)?;
         Ok(differences)
     }

@@ -255,9 +255,7 @@ impl Store {
 
     /// The media types that documents of the layout give to a blob.
     fn recorded_types(&self, digest: &Digest) -> Result<Vec<String>> {
-        let index = self.index()?;
-        index.sync(&self.layout, &Silent)?;
-        index.suppose(|tables| tables.media_types(digest))
+        self.with_index(&Silent, |tables| tables.media_types(digest))
     }
 
     /// The refusal of what is no manifest or index, with the manifests that have it.
@@ -293,6 +291,20 @@ impl Store {
     /// The index, on disk where that can be had.
     pub(super) fn index(&self) -> Result<Index> {
         self.index_or_memory(&Silent)
+    }
+
+    /// Runs `work` on an index. If that proves to be damaged, it is made anew from the layout, and `work` runs again.
+    pub(super) fn mending<T>(
+        &self,
+        index: &mut Index,
+        monitor: &dyn Monitor,
+        mut work: impl FnMut(&Index) -> Result<T>,
+    ) -> Result<T> {
+        work(index).or_else(|err| {
+            index.renew(err, &self.layout, monitor)?;
+            index.sync(&self.layout, &Silent)?;
+            work(index)
+        })
     }
 
     /// As [`Store::index`], saying why if it is not on disk.

@@ -6,6 +6,8 @@
 //! the index is there never changes a result.
 
 mod check;
+#[cfg(test)]
+mod damaged_index;
 mod document;
 mod doomed;
 mod gc;

@@ -67,13 +67,12 @@ impl Store {
     /// # Errors
     /// Those of the index.
     pub fn unlisted_referrers(&self, subjects: &[Digest]) -> Result<Vec<Descriptor>> {
-        let index = if self.opts.index {
+        let mut index = if self.opts.index {
             Index::open_if_there(&self.layout)?
         } else {
             Index::in_memory()?
         };
-        index.sync(&self.layout, &Silent)?;
-        let found = index.suppose(|tables| {
+        let find = |tables: &mut Tables<'_>| {
             let mut out = BTreeSet::new();
             for subject in subjects {
                 for referrer in subject_of(tables, subject)? {
@@ -83,6 +82,10 @@ impl Store {
                 }
             }
             Ok(out)
+        };
+        let found = self.mending(&mut index, &Silent, |index| {
+            index.sync(&self.layout, &Silent)?;
+            index.suppose(find)
         })?;
         self.describe(found)
     }
@@ -169,8 +172,8 @@ impl Store {
             Self::refuse_damage(tables, damaged, monitor)?;
             detachable(tables, referrers, &leases)
         };
-        let index = self.index_or_memory(monitor)?;
-        let gone = index.write(attempt)?;
+        let mut index = self.index_or_memory(monitor)?;
+        let gone = self.mending(&mut index, monitor, |index| index.write(attempt))?;
         self.change_refs("detach", &[], |index| {
             let is_gone = |entry: &Entry| entry.descriptor().is_ok_and(|known| gone.contains(&known.digest));
             // Another program may have given it a tag meanwhile.
@@ -185,13 +188,14 @@ impl Store {
             Ok(())
         })?;
         // Nothing that came since authorises a removal.
-        let still = index.write(|tables| {
+        let remove = |tables: &mut Tables<'_>| {
             let mut still = attempt(tables)?;
             still.retain(|digest| gone.contains(digest));
             tables.unlist_blobs()?;
             still.iter().try_for_each(|digest| tables.forget(digest))?;
             Ok(still)
-        })?;
+        };
+        let still = self.mending(&mut index, monitor, |index| index.write(remove))?;
         // What is about others goes first: at no moment is it there without them.
         for digest in still.iter().rev() {
             self.layout.remove_blob(digest)?;

@@ -374,8 +374,8 @@ impl<'a> Txn<'a> {
     }
 
     fn tell_index(&self) -> Result<()> {
-        let index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
-        index.write(|tables| {
+        let mut index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
+        let tell = |tables: &mut Tables<'_>| {
             for part in &self.blobs {
                 tables.learn_part(&self.store.layout, &part.digest, &part.media_type, part.verified)?;
             }
@@ -383,7 +383,8 @@ impl<'a> Txn<'a> {
                 tables.note_diff_id(layer, diff_id, start.as_ref())?;
             }
             Ok(())
-        })
+        };
+        self.store.mending(&mut index, &Silent, |index| index.write(tell))
     }
 }
 
