@@ -319,7 +319,10 @@ impl Root {
         let remove = || rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
         self.permitted(dir, remove)
             .map_err(|e| here(e, &path))
-            .context(|| "remove")
+            .context(|| "remove")?;
+        // What comes in its place has a mode of its own.
+        self.settle(&path);
+        Ok(())
     }
 
     /// Removes all below the directory at `path`, which is canonical. Not recursive, so that no depth of a tree

@@ -91,6 +91,39 @@ fn a_tree_with_owners_and_locked_directories_round_trips() {
 }
 
 #[test]
+fn a_locked_directory_may_be_replaced_by_something_else() {
+    let Some(env) = room() else { return };
+    env.sh("mkdir -p dir/c file/c link implied/c; touch file/c/x later; chmod 000 dir/c; ln -s later link/c; mkdir -p again/c; touch again/c/y
+         echo c >c; touch .wh.c
+         tar -C dir -cf dir.tar c; tar -C file -cf x.tar c/x; tar -cf file.tar c; tar -C link -cf link.tar c later 2>/dev/null || tar -C link -cf link.tar c
+         tar -cf gone.tar .wh.c; tar -C again -cf again.tar c/y; chown 65534 *.tar");
+    for (name, layers, want) in [
+        ("a file", &["dir", "x", "file"][..], "644 regular file\n"),
+        ("a link", &["dir", "x", "link"], "777 symbolic link\n"),
+        (
+            "a whiteout and a file",
+            &["dir", "x", "gone", "file"],
+            "644 regular file\n",
+        ),
+        (
+            "another directory",
+            &["dir", "x", "gone", "again"],
+            "755 directory\n",
+        ),
+        ("nothing", &["dir", "x"], "0 directory\n"),
+    ] {
+        let add: String = layers
+            .iter()
+            .map(|layer| format!("umoci raw add-layer --image img:t {layer}.tar; "))
+            .collect();
+        let script = format!(
+            "rm -rf b; umoci tag --image img t; {add} umoci unpack --rootless --image img:t b; stat -c '%a %F' b/rootfs/c"
+        );
+        assert_eq!(plain(&env, &script), want, "{name}");
+    }
+}
+
+#[test]
 fn without_the_option_the_error_points_at_it() {
     let Some(env) = room() else { return };
     let out = env.run(
