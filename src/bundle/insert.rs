@@ -80,10 +80,13 @@ pub fn insert(
                 target,
                 opaque,
             } => {
+                let (root, name) = open_source(source, opts.id_map.rootless)?;
+                if target.is_root() {
+                    check_root(&root, &name, source)?;
+                }
                 if *opaque {
                     writer.opaque(target)?;
                 }
-                let (root, name) = open_source(source, opts.id_map.rootless)?;
                 pack_tree(&root, &name, target, &mut writer, opts, monitor)?;
             }
         }
@@ -107,6 +110,21 @@ fn open_source(source: &Path, rootless: bool) -> Result<(Root, TreePath)> {
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
     Ok((Root::open(above)?.rootless(rootless), name))
+}
+
+/// Refuses what is no directory and would stand in place of the root, where no image may have it.
+fn check_root(root: &Root, name: &TreePath, source: &Path) -> Result<()> {
+    let (dir, last) = root.parent(name)?;
+    match root.stat(&dir, &last)? {
+        Some(inode) if !inode.node.is_dir() => {
+            let text = format!(
+                "{} is no directory and cannot be the root: name the target, as /{name}",
+                source.display()
+            );
+            Err(Error::new(ErrorKind::Invalid, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes a layer of the tar archive in the file at `path`, byte for byte. It must not be compressed, which is not checked.

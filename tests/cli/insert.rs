@@ -42,7 +42,7 @@ fn files_directories_and_whiteouts_become_layers() {
 fn what_cannot_be_inserted_is_refused() {
     let image = Image::new();
     let env = &image.env;
-    env.sh("mkdir -p bad; touch bad/.wh.x");
+    env.sh("mkdir -p bad; touch bad/.wh.x one; ln -s bad link");
     let before = env.read("img/index.json");
     for (words, want) in [
         (
@@ -68,6 +68,14 @@ fn what_cannot_be_inserted_is_refused() {
             "invalid positional argument 0: arguments cannot be empty",
         ),
         (&["none", "/x"], "none: no such file or directory"),
+        (
+            &["one", "/"],
+            "one is no directory and cannot be the root: name the target, as /one",
+        ),
+        (
+            &["--opaque", "link", "."],
+            "link is no directory and cannot be the root: name the target, as /link",
+        ),
     ] {
         assert_eq!(
             env.umoci([&["insert", "--image", "img"], words].concat()).fails(),

@@ -370,3 +370,15 @@ fn limits_are_raised_and_lowered_by_name() {
         "{output:?}"
     );
 }
+
+#[test]
+fn a_file_in_place_of_the_root_is_refused() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("echo x >file");
+    env.sh("tar --transform='s,^file$,.,' -cf bad.tar file");
+    env.umoci(["raw", "add-layer", "--image", "img", "bad.tar"]).ok();
+    let why = env.umoci(["unpack", "--image", "img", "b"]).fails();
+    assert!(why.contains("refusing to change type of root directory"), "{why}");
+    assert!(!env.path("b").exists());
+}
