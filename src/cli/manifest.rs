@@ -11,7 +11,7 @@ use umoci::spec::{Descriptor, ImageIndex, MediaClass, json};
 use umoci::store::{Store, StoreOptions, Summaries, Txn};
 use umoci::transfer::{Request, StoreSink, fetch};
 
-use super::args::{ImageRef, LockArg, PlatformArg, annotations, positionals};
+use super::args::{ImageRef, LockArg, PlatformArg, annotations};
 use super::failure::{Failure, Outcome, one_line};
 use super::table::{Table, human_size};
 use super::ui::Ui;
@@ -134,15 +134,9 @@ struct IndexArg {
 }
 
 impl IndexArg {
-    fn words<const N: usize>(&self, names: [&str; N]) -> Outcome<[&str; N]> {
-        positionals(&self.rest, names)
-    }
-
-    /// The name, and what stands behind it.
-    fn name_and_rest(&self) -> Outcome<(ImageRef, &[String])> {
-        let missing =
-            || Failure::Arguments("invalid number of positional arguments: expected <name>".to_owned());
-        let (name, rest) = self.rest.split_first().ok_or_else(missing)?;
+    /// The name, and what stands behind it; `usage` is what the command wants.
+    fn name_and_rest(&self, usage: &str) -> Outcome<(ImageRef, &[String])> {
+        let (name, rest) = self.rest.split_first().ok_or_else(|| expected(usage))?;
         let name = ImageRef::parse(name, "name")?;
         name.tag()?;
         if rest.iter().any(String::is_empty) {
@@ -154,6 +148,12 @@ impl IndexArg {
     fn open(&self, name: &ImageRef) -> Outcome<Store> {
         self.lock.open(&name.layout)
     }
+}
+
+fn expected(usage: &str) -> Failure {
+    Failure::Arguments(format!(
+        "invalid number of positional arguments: expected {usage}"
+    ))
 }
 
 /// The entries for `words`, after the blobs of those from other layouts came.
@@ -232,7 +232,7 @@ fn from_other(
 /// one, whose blobs are copied. Of an image that is an index itself the image for this machine becomes an entry, that for
 /// --platform, all of them with --all, or the index as one entry with --nested. Several indexes are merged by --all.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "<image-path>:<name> [<image>...]")]
+#[command(override_usage = Self::USAGE)]
 pub struct Create {
     #[command(flatten)]
     part: PartArgs,
@@ -250,8 +250,10 @@ pub struct Create {
 }
 
 impl Create {
+    const USAGE: &str = "<image-path>:<name> [<image>...]";
+
     fn run(self, ui: &Ui) -> Outcome {
-        let (name, words) = self.index.name_and_rest()?;
+        let (name, words) = self.index.name_and_rest(Self::USAGE)?;
         let tag = name.tag()?;
         let part = self.part.get()?;
         let annotations = annotations(&self.annotation)?;
@@ -310,7 +312,7 @@ fn change(
 /// Adds images at the end of an index, as umoci manifest create does. The platform is that of the image's config unless
 /// it is given.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "<image-path>:<name> <image>...")]
+#[command(override_usage = Self::USAGE)]
 pub struct Add {
     #[command(flatten)]
     part: PartArgs,
@@ -321,12 +323,13 @@ pub struct Add {
 }
 
 impl Add {
+    const USAGE: &str = "<image-path>:<name> <image>...";
+
     fn run(self, ui: &Ui) -> Outcome {
-        let (name, words) = self.index.name_and_rest()?;
+        let (name, words) = self.index.name_and_rest(Self::USAGE)?;
         let part = self.part.get()?;
         if words.is_empty() {
-            let text = "invalid number of positional arguments: expected <name> <image>...".to_owned();
-            return Err(Failure::Arguments(text));
+            return Err(expected(Self::USAGE));
         }
         let store = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest add")?;
@@ -346,18 +349,19 @@ impl Add {
 /// Removes the entries with a digest, of which 7 hex digits are enough, or of a platform. Their blobs stay until umoci gc is
 /// run.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "<image-path>:<name> (<digest>|<os>/<arch>[/<variant>])...")]
+#[command(override_usage = Self::USAGE)]
 pub struct Remove {
     #[command(flatten)]
     index: IndexArg,
 }
 
 impl Remove {
+    const USAGE: &str = "<image-path>:<name> (<digest>|<os>/<arch>[/<variant>])...";
+
     fn run(self, ui: &Ui) -> Outcome {
-        let (name, words) = self.index.name_and_rest()?;
+        let (name, words) = self.index.name_and_rest(Self::USAGE)?;
         if words.is_empty() {
-            let text = "invalid number of positional arguments: expected <name> <entry>...".to_owned();
-            return Err(Failure::Arguments(text));
+            return Err(expected(Self::USAGE));
         }
         let entries: Vec<Which> = words
             .iter()
@@ -380,7 +384,7 @@ impl Remove {
 /// Sets platform and annotations of the entries with a digest, of which 7 hex digits are enough, or of a platform; without an
 /// entry, annotations of the index itself. What is not named stays; --os-features are all that there are then.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "<image-path>:<name> [<digest>|<os>/<arch>[/<variant>]]")]
+#[command(override_usage = Self::USAGE)]
 pub struct Annotate {
     #[command(flatten)]
     entry: EntryArgs,
@@ -392,8 +396,10 @@ pub struct Annotate {
 }
 
 impl Annotate {
+    const USAGE: &str = "<image-path>:<name> [<digest>|<os>/<arch>[/<variant>]]";
+
     fn run(self, ui: &Ui) -> Outcome {
-        let (name, words) = self.index.name_and_rest()?;
+        let (name, words) = self.index.name_and_rest(Self::USAGE)?;
         let which: Option<Which> = match words {
             [] if self.entry.names_platform() => {
                 let text = "a platform is that of an entry: say which".to_owned();
@@ -402,8 +408,7 @@ impl Annotate {
             [] => None,
             [which] => Some(which.parse()?),
             _ => {
-                let text = "invalid number of positional arguments: expected <name> [<entry>]".to_owned();
-                return Err(Failure::Arguments(text));
+                return Err(expected(Self::USAGE));
             }
         };
         let own = annotations(&self.entry.annotation)?;
@@ -434,7 +439,7 @@ impl Annotate {
 /// Prints the entries of an index: digest, platform, size of the image, annotations. An index in it is one entry; umoci stat
 /// shows the images below that too. --json prints the document as it is stored.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "<image-path>:<name>")]
+#[command(override_usage = Self::USAGE)]
 pub struct Show {
     /// print the index as it is stored
     #[arg(long)]
@@ -444,8 +449,12 @@ pub struct Show {
 }
 
 impl Show {
+    const USAGE: &str = "<image-path>:<name>";
+
     fn run(self, ui: &Ui) -> Outcome {
-        let [name] = self.index.words(["name"])?;
+        let [name] = self.index.rest.as_slice() else {
+            return Err(expected(Self::USAGE));
+        };
         let name = ImageRef::parse(name, "name")?;
         let store = self.index.open(&name)?;
         let root = resolve_root(&store, &name.target)?;

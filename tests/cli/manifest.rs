@@ -207,11 +207,19 @@ fn what_is_no_entry_is_named() {
         ),
         (
             &["create"],
-            "invalid number of positional arguments: expected <name>",
+            "invalid number of positional arguments: expected <image-path>:<name> [<image>...]",
+        ),
+        (
+            &["show"],
+            "invalid number of positional arguments: expected <image-path>:<name>",
+        ),
+        (
+            &["remove", "img:both"],
+            "invalid number of positional arguments: expected <image-path>:<name> (<digest>|<os>/<arch>[/<variant>])...",
         ),
         (
             &["add", "img:both"],
-            "invalid number of positional arguments: expected <name> <image>...",
+            "invalid number of positional arguments: expected <image-path>:<name> <image>...",
         ),
         (&["add", "img:none", "arm"], "tag not found: none"),
         (
