@@ -185,8 +185,13 @@ impl Detach {
         let usage = || Failure::Arguments("give an image, and digests, --artifact-type or --all".to_owned());
         let (image, digests) = self.rest.split_first().ok_or_else(usage)?;
         let ways = [!digests.is_empty(), self.artifact_type.is_some(), self.all];
-        if ways.iter().filter(|way| **way).count() != 1 {
-            return Err(usage());
+        match ways.iter().filter(|way| **way).count() {
+            0 => return Err(usage()),
+            1 => {}
+            _ => {
+                let text = "give only one of digests, --artifact-type and --all".to_owned();
+                return Err(Failure::Arguments(text));
+            }
         }
         let image = ImageRef::parse(image, "image")?;
         let platform = self.platform.get()?;
@@ -209,12 +214,17 @@ impl Detach {
                 .filter(|d| prefix.matches(d))
                 .collect();
             let [one] = named.as_slice() else {
-                let text = format!(
-                    "{} of what is attached to {} begin with {digest}",
-                    named.len(),
-                    image.target
-                );
-                return Err(Error::new(ErrorKind::NotFound, text).into());
+                let (kind, text) = match named.len() {
+                    0 => (
+                        ErrorKind::NotFound,
+                        format!("nothing attached to {} begins with {digest}", image.target),
+                    ),
+                    n => (
+                        ErrorKind::Ambiguous,
+                        format!("{n} of what is attached to {} begin with {digest}", image.target),
+                    ),
+                };
+                return Err(Error::new(kind, text).into());
             };
             if !gone.contains(one) {
                 gone.push(*one);

@@ -152,11 +152,11 @@ fn it_lives_as_long_as_its_image_and_goes_when_it_is_detached() {
         ),
         (
             &["detach", "img:other", "--all", "1234567"],
-            "give an image, and digests, --artifact-type or --all",
+            "give only one of digests, --artifact-type and --all",
         ),
         (
             &["detach", "img:other", "1234567"],
-            "0 of what is attached to other begin with 1234567",
+            "nothing attached to other begins with 1234567",
         ),
         (
             &["attach", "--to", "img:other"],
