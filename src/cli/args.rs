@@ -158,22 +158,27 @@ impl PlatformArg {
 /// `--referrers`
 #[derive(Args, Debug)]
 pub struct ReferrersArg {
-    /// copy what is attached to the images too: yes or no
-    #[arg(long, value_name = "yes|no", default_value = "yes")]
-    referrers: String,
+    /// copy what is attached to the images too: yes or no (default: "yes")
+    #[arg(long, value_name = "yes|no")]
+    referrers: Option<String>,
 }
 
 impl ReferrersArg {
     /// Whether they are copied.
     pub fn get(&self) -> Outcome<bool> {
-        match self.referrers.as_str() {
-            "yes" => Ok(true),
-            "no" => Ok(false),
-            other => {
+        match self.referrers.as_deref() {
+            None | Some("yes") => Ok(true),
+            Some("no") => Ok(false),
+            Some(other) => {
                 let text = format!("invalid --referrers: {other:?} (want yes or no)");
                 Err(Failure::Arguments(text))
             }
         }
+    }
+
+    /// Whether they must be copied, and not only where there is a place for them.
+    pub fn is_asked_for(&self) -> bool {
+        self.referrers.as_deref() == Some("yes")
     }
 }
 

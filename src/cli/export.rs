@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci export`
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, IsTerminal as _, Stdout, Write};
 use std::path::Path;
 
@@ -62,14 +62,22 @@ impl Export {
         let [to] = positionals(&self.rest, ["destination"])?;
         let place = Place::parse(to, "destination")?;
         let to_oci = self.format.is_oci()?;
-        // A Docker archive has no place for them.
-        let referrers = self.referrers.get()? && !matches!(&place, Place::Archive(archive) if archive.docker);
+        let docker = matches!(&place, Place::Archive(archive) if archive.docker);
+        if docker && self.referrers.is_asked_for() {
+            let text = "a Docker archive holds no referrers: use oci-archive:, or --referrers no".to_owned();
+            return Err(Failure::Arguments(text));
+        }
+        let referrers = self.referrers.get()?;
         let compression = self.compression(&place)?;
         let name = Name::of(&place)?;
         let from = self.layout.open()?;
         let _reading = from.reading();
         let choice = self.choice(&from, &name, to, ui)?;
+        if docker && referrers {
+            self.warn_left_out(&from, &choice, ui)?;
+        }
         let mut converted = ToOci::new(&from);
+        let referrers = referrers && !docker;
         let (images, along) = choice.settled(&from, to_oci.then_some(&mut converted), referrers, ui)?;
         let source: &dyn Source = if to_oci { &converted } else { &from };
         let what = What {
@@ -97,6 +105,32 @@ impl Export {
                 Ok(sink.finish()?)
             }),
         }
+    }
+
+    /// Says how much is attached to the images, for which a Docker archive has no place.
+    fn warn_left_out(&self, from: &Store, choice: &Choice, ui: &Ui) -> Outcome {
+        let platform = self.platform.get()?;
+        let mut left_out = HashSet::new();
+        for request in &choice.images {
+            let mut subjects = HashSet::from([request.descriptor.digest]);
+            // Without an image for the platform the export fails, which is told then.
+            if let Ok(image) = request.clone().for_platform(from, platform.as_ref()) {
+                subjects.insert(image.descriptor.digest);
+            }
+            for subject in subjects {
+                // A damaged list of them is no reason to keep an image that needs none.
+                let attached = from.referrers(&subject).unwrap_or_default();
+                left_out.extend(attached.into_iter().map(|one| one.digest));
+            }
+        }
+        let n = left_out.len();
+        if n > 0 {
+            let artifacts = if n == 1 { "artifact" } else { "artifacts" };
+            ui.warn(format_args!(
+                "left out {n} {artifacts} attached to the images: a Docker archive holds no referrers"
+            ));
+        }
+        Ok(())
     }
 
     fn compression(&self, place: &Place) -> Outcome<Compression> {

@@ -598,3 +598,30 @@ fn the_conventions_of_other_programs_are_read() {
         .ok();
     assert_eq!(referrers(env, "new"), [signature]);
 }
+
+#[test]
+fn a_docker_archive_says_what_it_leaves_out() {
+    let image = Image::new();
+    let env = &image.env;
+    let export =
+        |more: &[&str]| env.umoci([&["export", "--layout", "img", "docker-archive:d.tar"], more].concat());
+    let out = export(&[]);
+    assert!(!out.stderr.contains("left out"), "{}", out.stderr);
+    attach(env, "img", "example/a", &[]);
+    attach(env, "img", "example/b", &[]);
+    let out = export(&[]);
+    assert!(
+        out.stderr
+            .contains("left out 2 artifacts attached to the images: a Docker archive holds no referrers"),
+        "{}",
+        out.stderr
+    );
+    out.ok();
+    let out = export(&["--referrers", "no"]);
+    assert!(!out.stderr.contains("left out"), "{}", out.stderr);
+    out.ok();
+    assert_eq!(
+        export(&["--referrers", "yes"]).fails(),
+        "a Docker archive holds no referrers: use oci-archive:, or --referrers no"
+    );
+}
