@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Groups of options that several commands share, from the words as typed to checked values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -36,6 +36,10 @@ impl ImageRef {
             }
             (path, Target::Digest(digest))
         } else {
+            if let Some(digest) = cut_digest(text) {
+                let text = format!("{digest:?} is no whole digest (sha256: and 64 hex digits)");
+                return Err(invalid(text));
+            }
             let (path, tag) = text.split_once(':').unwrap_or((text, "latest"));
             if path.is_empty() {
                 return Err(invalid("path is empty".to_owned()));
@@ -67,6 +71,18 @@ impl ImageRef {
             ))),
         }
     }
+}
+
+/// What stands behind an `@` and was meant as a digest, but is none; a layout that is called so is not meant.
+fn cut_digest(text: &str) -> Option<&str> {
+    let (path, digest) = text.rsplit_once('@')?;
+    let named = digest.split_once(':').map(|(name, _)| name);
+    let meant = match named {
+        Some(name) => Algorithm::from_name(name).is_some(),
+        None => digest.parse::<DigestPrefix>().is_ok() && Path::new(path).is_dir(),
+    };
+    let layout = text.len() - named.map_or(0, |name| digest.len() - name.len());
+    (meant && !Path::new(&text[..layout]).exists()).then_some(digest)
 }
 
 /// The other side of a copy: a layout, and what in it if anything is named.
@@ -570,5 +586,26 @@ mod tests {
         ] {
             assert!(ImageRef::parse(bad, "--image").is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_shortened_digest_is_told_from_a_tag() {
+        let dir = tempfile::tempdir().expect("dir");
+        let dir = dir.path().to_str().expect("utf-8");
+        for digest in ["sha256:f0bad32eb0509", "sha512:xyz", "f0bad32eb050"] {
+            let Err(Failure::Arguments(why)) = ImageRef::parse(&format!("{dir}@{digest}"), "--image") else {
+                panic!("{digest} is taken");
+            };
+            assert_eq!(
+                why,
+                format!("invalid --image: {digest:?} is no whole digest (sha256: and 64 hex digits)")
+            );
+        }
+        // A directory may be called so.
+        let odd = format!("{dir}/a@f0bad32eb050");
+        std::fs::create_dir_all(&odd).expect("dir");
+        std::fs::create_dir_all(format!("{dir}/a")).expect("dir");
+        let odd_image = ImageRef::parse(&odd, "--image").expect("directory");
+        assert_eq!(odd_image.layout.to_str(), Some(odd.as_str()));
     }
 }
