@@ -316,7 +316,7 @@ fn to_archive(
         Out::File(PendingFile::output(Path::new(&archive.file))?)
     };
     match write(Encoder::new(out, compression)?)?.finish()? {
-        Out::Stdout(mut out) => out.flush().map_err(Failure::stdout)?,
+        Out::Stdout(mut out) => out.flush().map_err(unwritten).map_err(Error::from)?,
         Out::File(file) => file.commit()?,
     }
     ui.info(format_args!("exported {count} images"));
@@ -332,15 +332,24 @@ enum Out {
 impl Write for Out {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Out::Stdout(out) => out.write(buf),
+            Out::Stdout(out) => out.write(buf).map_err(unwritten),
             Out::File(out) => out.write(buf),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Out::Stdout(out) => out.flush(),
+            Out::Stdout(out) => out.flush().map_err(unwritten),
             Out::File(out) => out.flush(),
         }
     }
+}
+
+/// The error of a write to stdout, which says so.
+fn unwritten(err: io::Error) -> io::Error {
+    // Whoever writes tries again then.
+    if err.kind() == io::ErrorKind::Interrupted {
+        return err;
+    }
+    Error::from(err).context("write to stdout").into()
 }

@@ -126,3 +126,19 @@ fn an_empty_directory_becomes_a_layout_and_a_failed_export_leaves_none() {
     }
     assert_eq!(env.sh("ls -A empty"), "");
 }
+
+#[test]
+fn a_place_that_takes_no_more_is_named() {
+    let image = Image::new();
+    for (script, want) in [
+        ("X - >/dev/full", "write to stdout: no space left on device"),
+        ("X /dev/full", "write /dev/full: no space left on device"),
+        ("exec 3> >(:); wait $!; X - >&3", "write to stdout: broken pipe"),
+    ] {
+        for kind in ["oci-archive", "docker-archive"] {
+            let script = script.replace("X ", &format!("{OURS} export --layout img {kind}:"));
+            let why = image.env.run("bash", ["-c", &script]).fails();
+            assert!(why.ends_with(want), "{kind}: {why}");
+        }
+    }
+}
