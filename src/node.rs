@@ -7,7 +7,7 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::hash::{BuildHasher as _, DefaultHasher, Hasher as _, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::ops::Bound;
 
 use crate::digest::{Algorithm, Digest};
@@ -155,14 +155,14 @@ impl PathSet {
         }
         let mut above = self.begin();
         path.components().any(|part| {
-            let found = self.hashes.contains(&above.each_ref().map(|hash| hash.finish()));
+            let found = self.hashes.contains(&above.each_ref().map(Hasher::finish));
             add(&mut above, part);
             found
         })
     }
 
     fn begin(&self) -> [DefaultHasher; 2] {
-        self.keys.each_ref().map(|key| key.build_hasher())
+        self.keys.each_ref().map(BuildHasher::build_hasher)
     }
 
     fn hash(&self, path: &TreePath) -> [u64; 2] {
