@@ -52,8 +52,10 @@ fn whatever_byte_of_the_database_is_altered_commands_end_as_without_it() {
         collect(true).unwrap_or_else(|err| panic!("plan, byte {at}: {err}"));
         collect(false).unwrap_or_else(|err| panic!("gc, byte {at}: {err}"));
         if n % 8 == 0 {
-            let mut repair = CheckOptions::default();
-            repair.repair = true;
+            let repair = CheckOptions {
+                repair: true,
+                ..CheckOptions::default()
+            };
             let found = store.check(&repair, &Silent);
             let found = found.unwrap_or_else(|err| panic!("fsck, byte {at}: {err}"));
             let is_left = |f: &Finding| f.problem == Problem::Index && !f.repaired;
