@@ -137,6 +137,7 @@ fn paths_of_the_host_are_used_in_two_places() {
         "layout/blob.rs",
         "layout/temp.rs",
         "layout/volatile.rs",
+        "store/damaged_index.rs",
         "store/model.rs",
         "bundle/reads.rs",
         "fs/pending.rs",

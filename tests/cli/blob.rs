@@ -382,7 +382,7 @@ fn settings_are_shown_changed_and_obeyed() {
     env.write("img/.umoci/settings.json", "{\"gc.grace\":\"soon\"}");
     let why = env.umoci(["gc", "--layout", "img"]).fails();
     assert!(
-        why.starts_with(".umoci/settings.json: gc.grace: not a duration"),
+        why.starts_with("img/.umoci/settings.json: gc.grace: not a duration"),
         "{why}"
     );
 }

@@ -112,10 +112,12 @@ fn a_locked_directory_may_be_replaced_by_something_else() {
         ),
         ("nothing", &["dir", "x"], "0 directory\n"),
     ] {
-        let add: String = layers
-            .iter()
-            .map(|layer| format!("umoci raw add-layer --image img:t {layer}.tar; "))
-            .collect();
+        let mut add = String::new();
+        for layer in layers {
+            add += "umoci raw add-layer --image img:t ";
+            add += layer;
+            add += ".tar; ";
+        }
         let script = format!(
             "rm -rf b; umoci tag --image img t; {add} umoci unpack --rootless --image img:t b; stat -c '%a %F' b/rootfs/c"
         );
