@@ -68,6 +68,7 @@ enum Depth {
     Document,
 }
 
+/// A blob to look at.
 type Look = (Digest, Depth);
 
 /// What a look at a blob showed.
@@ -363,7 +364,10 @@ impl Tables<'_> {
         let (mut below, mut later) = (Vec::new(), Vec::new());
         for ((digest, depth), seen) in news.into_iter().zip(seen) {
             let mut seen = seen?;
-            if matches!(seen, Seen::Blob(Kind::Opaque, _)) && self.is_named_as_document(&digest)? {
+            if depth < Depth::Document
+                && matches!(seen, Seen::Blob(Kind::Opaque, _))
+                && self.is_named_as_document(&digest)?
+            {
                 seen = look(layout, &digest, Depth::Document, &held)?;
             }
             let (kind, size) = match seen {
