@@ -93,7 +93,12 @@ fn holders(file: &File, path: &Path) -> String {
         let name = comm
             .map(|(bytes, _)| String::from_utf8_lossy(&bytes).trim().to_owned())
             .unwrap_or_default();
-        names.push(format!("process {pid} ({name})"));
+        names.push(if name.is_empty() {
+            // One that is gone already, or of somebody else.
+            format!("process {pid}")
+        } else {
+            format!("process {pid} ({name})")
+        });
     }
     names.dedup();
     names.truncate(4);
