@@ -38,15 +38,15 @@ pub(super) fn check(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> R
     Ok(stored)
 }
 
-/// Runs the steps that the database has not seen.
+/// Runs the steps that the database has not seen; `false` if it has seen all.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a database of a newer program, which is left alone.
-pub(super) fn migrate(tx: &WriteTransaction) -> Result<()> {
+pub(super) fn migrate(tx: &WriteTransaction) -> Result<bool> {
     let mut meta = tx.open_table(META).map_err(failed)?;
     let stored = check(&meta)?;
     if stored == SCHEMA {
-        return Ok(());
+        return Ok(false);
     }
     drop(meta);
     for step in STEPS.iter().skip(stored as usize) {
@@ -55,5 +55,5 @@ pub(super) fn migrate(tx: &WriteTransaction) -> Result<()> {
     meta = tx.open_table(META).map_err(failed)?;
     meta.insert("schema", SCHEMA.to_le_bytes().as_slice())
         .map_err(failed)?;
-    Ok(())
+    Ok(true)
 }

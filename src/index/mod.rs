@@ -163,7 +163,9 @@ impl Index {
     fn migrate(database: &Database) -> Result<()> {
         let tx = database.begin_write().map_err(failed)?;
         let (mut tx, out) = keep(tx, |tx| migrate::migrate(tx));
-        out?;
+        if !out? {
+            return tx.abort().map_err(failed);
+        }
         tx.set_quick_repair(true);
         tx.commit().map_err(failed)
     }
