@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a run ends when it does not succeed: exit codes, wording and hints, all in one place.
 
-use std::io;
+use std::{io, panic};
 
 use umoci::error::{Error, ErrorKind};
 use umoci::layer::Limits;
+use umoci::store::PanicFate;
+
+use super::ui::{Level, Progress, Ui};
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -78,6 +81,21 @@ impl Failure {
             _ => 1,
         }
     }
+}
+
+/// From now on a panic over a damaged index database, which the library catches and reports, is not printed as well.
+pub fn hook_panics() {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |info| match PanicFate::of_this_panic() {
+        PanicFate::Caught => {}
+        PanicFate::DamagedIndex => {
+            let text =
+                "the index database is damaged: remove .umoci/index.redb of the layout, it is made anew";
+            Ui::new(Level::Fatal, Progress::Never).log(Level::Fatal, text);
+            std::process::exit(1);
+        }
+        PanicFate::Bug => default(info),
+    }));
 }
 
 /// Exit code of `fsck` when something is wrong and was not mended.

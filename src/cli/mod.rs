@@ -146,6 +146,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     let program = definition();
     let request = argv::read(&program, words.get(1..).unwrap_or_default());
     let quiet = Ui::new(Level::Warn, Progress::Never);
+    failure::hook_panics();
     match request {
         argv::Request::Help(path) => {
             let page = help::page(&program, &path);

@@ -3,6 +3,7 @@
 //!
 //! A panic while another one unwinds ends the process, so what may panic when it is dropped is left behind.
 
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +12,42 @@ use redb::Database;
 
 use crate::error::{Error, ErrorKind, Result};
 
+thread_local! {
+    static FATE: Cell<PanicFate> = const { Cell::new(PanicFate::Bug) };
+}
+
+/// What comes of a panic of the thread at hand: for the panic hook of a program.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PanicFate {
+    /// The index database is damaged; the library catches the panic and says so.
+    Caught,
+    /// The index database is damaged, and the panic met another one, so that the process ends: the next one does too,
+    /// until the file `.umoci/index.redb` is removed, which is made anew from the layout.
+    DamagedIndex,
+    /// A mistake in the program.
+    Bug,
+}
+
+impl PanicFate {
+    /// For the panic that the hook was called for; to be asked once for each.
+    #[must_use]
+    pub fn of_this_panic() -> Self {
+        FATE.with(|fate| {
+            let this = fate.get();
+            if this == Self::Caught {
+                fate.set(Self::DamagedIndex);
+            }
+            this
+        })
+    }
+}
+
 /// Runs `work` on a file that may have been altered behind the database's back, of which it may panic.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let damaged = |_| Error::new(ErrorKind::Corrupt, "index database: damaged file");
-    catch_unwind(AssertUnwindSafe(work)).map_err(damaged)?
+    let before = FATE.replace(PanicFate::Caught);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    FATE.set(before);
+    done.map_err(|_| Error::new(ErrorKind::Corrupt, "index database: damaged file"))?
 }
 
 /// Whether an error is of the database itself, not of the layout: without the database there is none.

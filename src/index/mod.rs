@@ -37,6 +37,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, LayoutLock, Stamp};
 use crate::progress::{Monitor, Silent};
 use backend::Backend;
+pub use guard::PanicFate;
 use guard::{Held, guarded, is_damage, is_of_database, keep};
 use peek::is_meta;
 pub(crate) use rows::{Edge, Mention, Verified};

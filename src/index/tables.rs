@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! All tables of the database. See `migrations/README.md` for what is in them.
 
+use std::mem::ManuallyDrop;
+
 use redb::{MultimapTable, MultimapTableDefinition, Table, TableDefinition, WriteTransaction};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -39,19 +41,30 @@ pub(crate) struct Tables<'tx> {
 }
 
 impl<'tx> Tables<'tx> {
-    /// Opens all tables, and makes those that do not exist.
+    /// Opens all tables, and makes those that do not exist. Those opened are left behind if a later one makes the
+    /// database panic.
     pub(crate) fn open(tx: &'tx WriteTransaction) -> Result<Self> {
+        let meta = ManuallyDrop::new(tx.open_table(META).map_err(failed)?);
+        let blobs = ManuallyDrop::new(tx.open_table(DIGEST_TO_BLOB).map_err(failed)?);
+        let verified = ManuallyDrop::new(tx.open_table(DIGEST_TO_VERIFIED).map_err(failed)?);
+        let children = ManuallyDrop::new(tx.open_multimap_table(PARENT_TO_CHILD).map_err(failed)?);
+        let mentions = ManuallyDrop::new(tx.open_multimap_table(CHILD_TO_MENTION).map_err(failed)?);
+        let refs = ManuallyDrop::new(tx.open_table(REF_TO_ENTRIES).map_err(failed)?);
+        let diff_ids = ManuallyDrop::new(tx.open_table(LAYER_TO_DIFF_ID).map_err(failed)?);
+        let layers = ManuallyDrop::new(tx.open_multimap_table(DIFF_ID_TO_LAYER).map_err(failed)?);
+        let starts = ManuallyDrop::new(tx.open_multimap_table(START_TO_LAYER).map_err(failed)?);
+        let orphans = ManuallyDrop::new(tx.open_table(ORPHAN).map_err(failed)?);
         Ok(Self {
-            meta: tx.open_table(META).map_err(failed)?,
-            blobs: tx.open_table(DIGEST_TO_BLOB).map_err(failed)?,
-            verified: tx.open_table(DIGEST_TO_VERIFIED).map_err(failed)?,
-            children: tx.open_multimap_table(PARENT_TO_CHILD).map_err(failed)?,
-            mentions: tx.open_multimap_table(CHILD_TO_MENTION).map_err(failed)?,
-            refs: tx.open_table(REF_TO_ENTRIES).map_err(failed)?,
-            diff_ids: tx.open_table(LAYER_TO_DIFF_ID).map_err(failed)?,
-            layers: tx.open_multimap_table(DIFF_ID_TO_LAYER).map_err(failed)?,
-            starts: tx.open_multimap_table(START_TO_LAYER).map_err(failed)?,
-            orphans: tx.open_table(ORPHAN).map_err(failed)?,
+            meta: ManuallyDrop::into_inner(meta),
+            blobs: ManuallyDrop::into_inner(blobs),
+            verified: ManuallyDrop::into_inner(verified),
+            children: ManuallyDrop::into_inner(children),
+            mentions: ManuallyDrop::into_inner(mentions),
+            refs: ManuallyDrop::into_inner(refs),
+            diff_ids: ManuallyDrop::into_inner(diff_ids),
+            layers: ManuallyDrop::into_inner(layers),
+            starts: ManuallyDrop::into_inner(starts),
+            orphans: ManuallyDrop::into_inner(orphans),
         })
     }
 }

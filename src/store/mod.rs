@@ -28,7 +28,7 @@ mod txn;
 use std::path::Path;
 use std::time::Duration;
 
-pub use crate::index::IndexStatus;
+pub use crate::index::{IndexStatus, PanicFate};
 pub use check::{CheckOptions, CheckReport, Finding, Problem, Severity};
 pub use gc::{GcOptions, GcPlan, GcReport, Keep};
 pub use graph::{BlobEntry, BlobInfo, ImageUsage, Usage};

@@ -42,6 +42,33 @@ fn an_unreadable_index_database_changes_nothing() {
 }
 
 #[test]
+fn a_damaged_index_database_is_a_warning_and_no_panic() {
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["gc", "--layout", "img"]).ok();
+    let path = env.path("img/.umoci/index.redb");
+    let mut bytes = std::fs::read(&path).expect("read");
+    // The kinds of keys and values of the tables.
+    for at in 1..bytes.len() {
+        if bytes[at..].starts_with(b"&[u8]") {
+            bytes[at - 1] = 0xff;
+        }
+    }
+    std::fs::write(&path, bytes).expect("write");
+    let done = env.umoci(["gc", "--layout", "img"]);
+    let line = done.stderr.trim();
+    assert!(
+        line.contains("set aside as img/.umoci/index.redb.damaged") && !line.contains('\n'),
+        "{line}"
+    );
+    done.ok();
+    assert_eq!(env.sh("ls img/blobs/sha256 | wc -l").trim(), "4");
+    let again = env.umoci(["gc", "--layout", "img"]);
+    assert_eq!(again.stderr, "");
+    again.ok();
+}
+
+#[test]
 fn who_holds_the_layout_is_named_when_the_wait_is_over() {
     let image = Image::new();
     let env = &image.env;
