@@ -358,7 +358,8 @@ impl<R: Read> LayerReader<R> {
             None => until_nul(&old.linkname).to_vec(),
         };
         Limits::check("path", "link target", link.len() as u64, self.limits.path_bytes)?;
-        let flag = header.entry_type().as_byte();
+        // `EntryType` takes NUL for `0`.
+        let flag = old.linkflag[0];
         let device = || -> Result<(u32, u32)> {
             let block = header.as_bytes();
             if !block[257..].starts_with(b"ustar") {
@@ -373,14 +374,14 @@ impl<R: Read> LayerReader<R> {
             ))
         };
         let kind = match flag {
-            b'0' | 0 | b'7' | b'S' if flag == b'S' || !name.ends_with(b"/") => NodeKind::File {
-                size: self.content(header, size, extended)?,
-            },
             // The old way to say directory; unlike a real one it may have content, which is skipped.
-            b'0' | 0 | b'7' => {
+            0 if name.ends_with(b"/") => {
                 self.expect(extended.number("size")?.unwrap_or(size));
                 NodeKind::Dir
             }
+            b'0' | 0 | b'7' | b'S' => NodeKind::File {
+                size: self.content(header, size, extended)?,
+            },
             b'5' => NodeKind::Dir,
             b'1' => {
                 return Ok(EntryBody::HardLink {

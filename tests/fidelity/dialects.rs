@@ -80,7 +80,8 @@ fn fields_of_every_header_format() {
         (b"f", b'0', NodeKind::File { size: 1 }),
         (b"f", b'7', NodeKind::File { size: 1 }),
         (b"d/", b'\0', NodeKind::Dir),
-        (b"d/", b'7', NodeKind::Dir),
+        (b"d/", b'0', NodeKind::File { size: 1 }),
+        (b"d/", b'7', NodeKind::File { size: 1 }),
         (b"d", b'5', NodeKind::Dir),
         (b"p", b'6', NodeKind::Fifo),
     ] {

@@ -133,7 +133,12 @@ const CASES: &[(&str, &[&[&str]], Want)] = &[
     ),
     (
         "a file in place of the root",
-        &[&["f ./=x", "f .=x"]],
+        &[&["f .=x"]],
+        Fails("refusing to change type of root directory"),
+    ),
+    (
+        "a file in place of the root, with a slash",
+        &[&["f ./=x"]],
         Fails("refusing to change type of root directory"),
     ),
     (
