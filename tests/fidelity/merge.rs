@@ -43,6 +43,25 @@ fn tree(base: &Path) -> Vec<String> {
     out
 }
 
+#[test]
+fn a_hard_link_whose_target_gives_way_to_it_is_refused_as_when_it_is_unpacked() {
+    let cases: &[&[&[&str]]] = &[
+        &[&["f a=1", "h a/x=a"]],
+        &[&["f d/f=1", "h d=d/f"]],
+        &[&["f a=1"], &["h a/x=a"]],
+        &[&["f d/f=1"], &["h d=d/f"]],
+        &[&["f d/f=1", "l e=d"], &["h d=e/f"]],
+    ];
+    for case in cases {
+        let layers = tars(case);
+        let (_dir, unpacked) = apply(&layers, Resolver::Openat2);
+        assert!(unpacked.is_err(), "{case:?}");
+        for from in 0..layers.len() {
+            assert!(merged(&layers, from).is_err(), "{case:?} from {from}");
+        }
+    }
+}
+
 /// The tree of the layers, and that of them with those from `from` upward merged; `None` if they give no tree.
 fn both(layers: &[Vec<u8>], from: usize) -> Option<(Vec<String>, Vec<String>)> {
     let (dir, result) = apply(layers, Resolver::Openat2);

@@ -413,6 +413,11 @@ impl Merge {
         let Some(at) = self.place(path, true)? else {
             return Ok(false);
         };
+        // The directory that it needs stands where the target was, or it stands where the target's directory was.
+        if at.path.is_below(&from.path) || from.path.is_below(&at.path) {
+            let text = format!("hard link to {target}, which gives way to it");
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
         if self.entries == number {
             self.moved(path, &at)?;
         }
