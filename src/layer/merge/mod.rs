@@ -165,7 +165,7 @@ impl Merge {
 
     /// Counts bytes that are held until the end.
     fn hold(&mut self, bytes: usize) -> Result<()> {
-        self.held += bytes as u64 + 64;
+        self.held += bytes as u64 + 128;
         let limit = self.limits.directory_bytes;
         Limits::check(
             "directories",
