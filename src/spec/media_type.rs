@@ -32,6 +32,16 @@ impl Compression {
             Compression::Zstd => "zstd",
         }
     }
+
+    /// By the first bytes: RFC 1952, section 2.3.1; RFC 8878, section 3.1, by which a zstd stream may begin with a frame to be
+    /// skipped, as pzstd writes it.
+    pub(crate) fn of_magic(bytes: &[u8]) -> Self {
+        match bytes {
+            [0x1f, 0x8b, 8, ..] => Compression::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+            _ => Compression::None,
+        }
+    }
 }
 
 /// What a media type means to us.

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::index::{Index, Mention};
 use crate::progress::{Monitor, Silent};
-use crate::spec::{Descriptor, MediaClass, MediaType, json};
+use crate::spec::{Compression, Descriptor, MediaClass, MediaType, json};
 
 /// What was found out about a blob.
 #[derive(Clone, Debug)]
@@ -323,11 +323,12 @@ fn version_is_2(document: &Map<String, Value>) -> bool {
 
 /// What bytes that are no document look like.
 fn magic(bytes: &[u8]) -> &'static str {
-    if bytes.starts_with(&[0x1f, 0x8b, 8]) {
-        "gzip data, such as a layer"
-    } else if bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        "zstd data, such as a layer"
-    } else if bytes.get(257..262) == Some(b"ustar") {
+    match Compression::of_magic(bytes) {
+        Compression::Gzip => return "gzip data, such as a layer",
+        Compression::Zstd => return "zstd data, such as a layer",
+        Compression::None => {}
+    }
+    if bytes.get(257..262) == Some(b"ustar") {
         "a tar archive, such as a layer"
     } else if bytes.len() as u64 > MAX_DOCUMENT {
         "larger than any manifest"

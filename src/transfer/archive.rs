@@ -88,13 +88,7 @@ pub(super) fn compression(magic: &[u8]) -> Result<Compression> {
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
     }
-    Ok(if magic.starts_with(&[0x1f, 0x8b]) {
-        Compression::Gzip
-    } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Compression::Zstd
-    } else {
-        Compression::None
-    })
+    Ok(Compression::of_magic(magic))
 }
 
 /// The count of a JSON array's elements, which take no memory.
