@@ -20,6 +20,7 @@ mod shortened;
 mod status;
 pub(crate) mod tables;
 
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, WriteTransaction, backends::InMemoryBackend};
@@ -132,6 +133,11 @@ impl Index {
     /// Opens the database in a file of our own, by a caller that holds the lock of the database.
     fn open_own(layout: &Layout, name: &str) -> Result<Self> {
         let file = layout.open_own(name)?;
+        // Its first bytes are written last: one that was being made when a process died or the disk was full.
+        let mut first = [0; 9];
+        if file.file().read_at(&mut first, 0)? > 0 && first == [0; 9] {
+            file.set_len(0)?;
+        }
         let open = || -> Result<Database> {
             let backend = Backend::new(file).map_err(failed)?;
             Database::builder()
@@ -234,11 +240,11 @@ impl Index {
     }
 
     /// After `err` of this database: sets its file aside and goes on with a new one, or with one in memory where that
-    /// cannot be had.
+    /// cannot be had. Whether there is a new file.
     ///
     /// # Errors
     /// `err`, if it is not of the database, or of one in memory.
-    pub(crate) fn renew(&mut self, err: Error, layout: &Layout, monitor: &dyn Monitor) -> Result<()> {
+    pub(crate) fn renew(&mut self, err: Error, layout: &Layout, monitor: &dyn Monitor) -> Result<bool> {
         if !is_of_database(&err) || !self.is_file() {
             return Err(err);
         }
@@ -250,13 +256,16 @@ impl Index {
             new = set_aside.and_then(|()| Self::open_own(layout, FILE));
         }
         match new {
-            Ok(index) => self.database = index.database,
+            Ok(index) => {
+                self.database = index.database;
+                Ok(true)
+            }
             Err(err) => {
                 monitor.warn(format_args!("{err}; going on with a new one in memory"));
                 *self = Self::in_memory()?;
+                Ok(false)
             }
         }
-        Ok(())
     }
 
     /// Moves a damaged file out of the way, for a person to look at.
@@ -372,6 +381,19 @@ mod tests {
         std::fs::remove_file(path).expect("remove");
         assert_eq!(dump(&index, &layout), before);
         assert_eq!(counts(), (count, 0));
+    }
+
+    #[test]
+    fn a_database_that_was_not_made_to_the_end_is_made_without_a_word() {
+        let (_dir, layout) = stored();
+        let path = layout.private_dir().join(FILE);
+        for len in [1, 4096, 70_000] {
+            std::fs::write(&path, vec![0; len]).expect("write");
+            let monitor = Recorder::default();
+            let index = Index::open_file(&layout, Duration::ZERO, &monitor).expect("open");
+            assert_eq!(dump(&index, &layout).len(), 5);
+            assert!(monitor.warnings().is_empty(), "{:?}", monitor.warnings());
+        }
     }
 
     #[test]

@@ -378,10 +378,12 @@ impl Store {
         let damaged = match index.sync(&self.layout, &Silent) {
             Err(err) => {
                 let text = err.to_string();
-                index.renew(err, &self.layout, monitor)?;
-                let mut finding = Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
-                finding.repaired = true;
-                out.push(finding);
+                if index.renew(err, &self.layout, monitor)? {
+                    let mut finding =
+                        Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
+                    finding.repaired = true;
+                    out.push(finding);
+                }
                 index.sync(&self.layout, &Silent)?
             }
             Ok(damaged) => damaged,
@@ -464,7 +466,7 @@ impl Store {
         monitor: &dyn Monitor,
         out: &mut Vec<Finding>,
     ) -> Result<()> {
-        let mut index = self.index_or_memory(monitor)?;
+        let mut index = self.index()?;
         if !index.is_file() {
             return Ok(());
         }

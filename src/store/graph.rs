@@ -353,6 +353,9 @@ impl Store {
     }
 
     /// Makes the index database anew from the layout; says where the old one was wrong.
+    ///
+    /// # Errors
+    /// If its file cannot be had or written, for a reason that the monitor is told.
     pub fn rebuild_index(&self, monitor: &dyn Monitor) -> Result<Vec<String>> {
         let is_first = self
             .index_status()
@@ -360,6 +363,9 @@ impl Store {
         let mut index = Index::open_file(&self.layout, self.opts.lock_timeout, monitor)?;
         // What the old one did not know yet is not what it was wrong about.
         self.mending(&mut index, monitor, |index| index.sync(&self.layout, monitor))?;
+        if !index.is_file() {
+            return Err(Error::new(ErrorKind::Io, "the index database is not made anew"));
+        }
         if is_first {
             return Ok(Vec::new());
         }
