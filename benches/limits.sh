@@ -12,7 +12,7 @@ size=${1:-full}
 
 tests/support/install.sh gcc libc6-dev umoci mmdebstrap jq isal pigz libdeflate-tools strace linux-perf time
 cargo build --release --quiet
-umoci=$PWD/target/release/umoci
+umoci=$(realpath "${CARGO_TARGET_DIR:-target}")/release/umoci
 work=$(mktemp -d)
 mount -t tmpfs -o size=6g tmpfs "$work"
 trap 'cd /; umount "$work"; rmdir "$work"' EXIT

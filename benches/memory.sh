@@ -12,7 +12,7 @@ sizes=("${@:-250000}")
 
 tests/support/install.sh gcc libc6-dev umoci python3 time
 cargo build --release --quiet
-ours=$PWD/target/release/umoci
+ours=$(realpath "${CARGO_TARGET_DIR:-target}")/release/umoci
 peer=/usr/bin/umoci
 work=$(mktemp -d)
 mount -t tmpfs -o size=14g,nr_inodes=0 tmpfs "$work"

@@ -32,4 +32,4 @@ if [ -z "${BENCH_DIR:-}" ] && [ "$available" -ge 16 ]; then
     mount -t tmpfs -o "size=$((available - 4))g" tmpfs "$work" && mounted=1
 fi
 tests/support/make-debian-image.sh "$work/debian" "$size" >/dev/null 2>&1
-python3 benches/side_by_side.py "$rounds" "$size" "$work" "$PWD/target/release/umoci"
+python3 benches/side_by_side.py "$rounds" "$size" "$work" "$(realpath "${CARGO_TARGET_DIR:-target}")/release/umoci"

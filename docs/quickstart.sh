@@ -7,7 +7,6 @@
 # For a Debian 12 machine with a Rust tool chain, as root. --keep leaves all files in DIR, which must not exist.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-top=$PWD
 
 if [ "${1:-}" = --keep ]; then
     work=${2:?usage: docs/quickstart.sh [--keep DIR]}
@@ -37,7 +36,7 @@ fi
 
 say "Build umoci."
 run cargo build --release
-PATH=$top/target/release:$PATH
+PATH=$(realpath "${CARGO_TARGET_DIR:-target}")/release:$PATH
 
 say "Make a real Debian image with Debian's own, older umoci. This takes about half a minute the first time."
 run tests/support/make-debian-image.sh "$work/debian" small
