@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a run ends when it does not succeed: exit codes, wording and hints, all in one place.
 
-use std::{io, panic};
+use std::io;
+use std::panic;
 
 use umoci::error::{Error, ErrorKind};
 use umoci::layer::Limits;
