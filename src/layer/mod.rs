@@ -6,10 +6,12 @@
 
 mod compress;
 mod decode;
+mod header;
 mod limits;
 mod merge;
 mod pax;
 mod read;
+mod sparse;
 mod write;
 
 pub use compress::Encoder;
@@ -19,6 +21,7 @@ pub use merge::Merge;
 pub use read::LayerReader;
 pub use write::LayerWriter;
 
+use crate::error::{Error, ErrorKind};
 use crate::node::{Node, TreePath};
 
 /// Prefix of the base name of a whiteout; no file of an image can have such a name.
@@ -26,6 +29,13 @@ pub const WHITEOUT_PREFIX: &[u8] = b".wh.";
 
 /// Base name of the entry that hides all that lower layers have in its directory.
 pub const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Bytes of a block of an archive.
+const BLOCK: u64 = 512;
+
+fn bad(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Corrupt, text)
+}
 
 /// One entry of a layer.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! PAX extended header records: `LENGTH KEY=VALUE\n`, read and written.
+//! PAX extended header records, `LENGTH KEY=VALUE\n`, read and written, and what their values say.
 
-use crate::error::{Error, ErrorKind, Result};
+use base64::Engine as _;
+
+use super::bad;
+use crate::error::{Error, Result};
+use crate::node::{Time, Xattrs};
 
 /// The records of one extended header, in order.
 pub(super) type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
-fn bad(why: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("invalid PAX header: {why}"))
+fn invalid(why: &str) -> Error {
+    bad(format!("invalid PAX header: {why}"))
 }
 
 /// Parses the content of an extended header.
@@ -21,21 +25,21 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Records> {
         let space = data
             .iter()
             .position(|&c| c == b' ')
-            .ok_or_else(|| bad("no length"))?;
+            .ok_or_else(|| invalid("no length"))?;
         let length = std::str::from_utf8(&data[..space])
             .ok()
             .and_then(|t| t.parse::<usize>().ok());
         let length = length
             .filter(|&n| n > space + 2 && n <= data.len())
-            .ok_or_else(|| bad("wrong length"))?;
+            .ok_or_else(|| invalid("wrong length"))?;
         let record = &data[space + 1..length];
         let record = record
             .strip_suffix(b"\n")
-            .ok_or_else(|| bad("record without newline"))?;
+            .ok_or_else(|| invalid("record without newline"))?;
         let equals = record
             .iter()
             .position(|&c| c == b'=')
-            .ok_or_else(|| bad("record without '='"))?;
+            .ok_or_else(|| invalid("record without '='"))?;
         out.push((record[..equals].to_vec(), record[equals + 1..].to_vec()));
         data = &data[length..];
     }
@@ -59,6 +63,118 @@ pub(super) fn write(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
 
 fn digits(n: usize) -> usize {
     n.to_string().len()
+}
+
+/// What stands before the header proper.
+#[derive(Default)]
+pub(super) struct Extended {
+    pub records: Records,
+    /// GNU's way to say `path`.
+    pub long_name: Option<Vec<u8>>,
+    /// GNU's way to say `linkpath`.
+    pub long_link: Option<Vec<u8>>,
+    /// How many bytes it has in the archive.
+    pub bytes: u64,
+}
+
+impl Extended {
+    /// The last value of `key`; an empty one takes back those before it.
+    pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        let last = self.records.iter().rev().find(|(k, _)| k == key);
+        last.map(|(_, v)| v.as_slice()).filter(|v| !v.is_empty())
+    }
+
+    pub fn number(&self, key: &str) -> Result<Option<u64>> {
+        let Some(value) = self.get(key.as_bytes()) else {
+            return Ok(None);
+        };
+        let number = std::str::from_utf8(value).ok().and_then(|t| t.parse().ok());
+        number.map(Some).ok_or_else(|| invalid_value(key, value))
+    }
+
+    /// A time, in seconds with a fraction.
+    pub fn time(&self, key: &str) -> Result<Option<Time>> {
+        self.get(key.as_bytes()).map(|text| time(key, text)).transpose()
+    }
+
+    /// The attributes, as star and libarchive write them; star's way has them as they are, and counts where both are there.
+    pub fn xattrs(&self) -> Result<Xattrs> {
+        let mut out = Xattrs::new();
+        for (key, value) in &self.records {
+            if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+                let value = base64::engine::general_purpose::STANDARD_NO_PAD
+                    .decode(
+                        value
+                            .strip_suffix(b"==")
+                            .or(value.strip_suffix(b"="))
+                            .unwrap_or(value),
+                    )
+                    .map_err(|_| bad("invalid LIBARCHIVE.xattr: not base64"))?;
+                out.entry(percent_decoded(name)).or_insert(value);
+            }
+        }
+        for (key, value) in &self.records {
+            if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                out.insert(name.to_vec(), value.clone());
+            }
+        }
+        if out.keys().any(|name| name.is_empty() || name.contains(&0)) {
+            return Err(bad("extended attribute without a valid name"));
+        }
+        Ok(out)
+    }
+}
+
+fn invalid_value(key: &str, value: &[u8]) -> Error {
+    bad(format!("invalid PAX {key}: {:?}", String::from_utf8_lossy(value)))
+}
+
+/// `[-]seconds[.fraction]`; a fraction counts away from zero, so a negative one borrows a second.
+fn time(key: &str, text: &[u8]) -> Result<Time> {
+    let invalid = || invalid_value(key, text);
+    let text = std::str::from_utf8(text).map_err(|_| invalid())?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let negative = whole.starts_with('-');
+    let sec: i64 = if whole == "-" || whole.is_empty() {
+        0
+    } else {
+        whole.parse().map_err(|_| invalid())?
+    };
+    if !fraction.bytes().all(|c| c.is_ascii_digit()) {
+        return Err(invalid());
+    }
+    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let nsec: u32 = digits.parse().map_err(|_| invalid())?;
+    if negative && nsec > 0 {
+        let sec = sec.checked_sub(1).ok_or_else(invalid)?;
+        return Ok(Time {
+            sec,
+            nsec: 1_000_000_000 - nsec,
+        });
+    }
+    Ok(Time { sec, nsec })
+}
+
+fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&c, tail)) = rest.split_first() {
+        let hex = tail
+            .get(..2)
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
+        match hex {
+            Some(byte) if c == b'%' => {
+                out.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                out.push(c);
+                rest = tail;
+            }
+        }
+    }
+    out
 }
 
 #[cfg(test)]
