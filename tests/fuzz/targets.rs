@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::Path;
 
 use umoci::digest::{Digest, DigestPrefix};
+use umoci::error::Result;
 use umoci::fs::{IdMap, Root};
 use umoci::image::Target;
 use umoci::layer::{EntryBody, LayerReader, LayerWriter, Limits, Merge};
@@ -17,15 +18,18 @@ use umoci::node::{ChangeKind, Inode, Node, NodeKind, Time, TreePath};
 use umoci::progress::Silent;
 use umoci::rootfs::{ExtractOptions, Extractor};
 use umoci::spec::{Descriptor, ImageConfig, ImageIndex, Manifest, RefName, json};
+use umoci::store::{CheckOptions, Store, StoreOptions};
+use umoci::transfer::{Archive, DockerArchive, OciArchive, Offer, Source, StoreSink, copy};
 
 /// What a target does with its input.
 pub type Body = fn(&[u8]);
 
 /// All of them, by name.
-pub const ALL: [(&str, Body); 9] = [
+pub const ALL: [(&str, Body); 10] = [
     ("layer_reader", layer_reader),
     ("layer_tree", layer_tree),
     ("merge", merge),
+    ("archive", archive),
     ("documents", documents),
     ("runtime_config", runtime_config),
     ("mtree", mtree),
@@ -87,17 +91,22 @@ fn two_layers(data: &[u8]) -> Option<[&[u8]; 2]> {
     Some([&tars[..cut], &tars[cut..]])
 }
 
-pub fn layer_tree(data: &[u8]) {
-    let Some(layers) = two_layers(data) else {
-        return;
-    };
+/// A directory in memory, if there is such a thing.
+fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let dir = if memory.is_dir() {
         tempfile::tempdir_in(memory)
     } else {
         tempfile::tempdir()
-    }
-    .expect("directory");
+    };
+    dir.expect("directory")
+}
+
+pub fn layer_tree(data: &[u8]) {
+    let Some(layers) = two_layers(data) else {
+        return;
+    };
+    let dir = scratch();
     let inside = dir.path().join("root");
     std::fs::create_dir(&inside).expect("root");
     std::fs::write(dir.path().join("secret"), "untouched").expect("secret");
@@ -171,6 +180,46 @@ pub fn merge(data: &[u8]) {
             .look(&mut LayerReader::new(one.as_slice(), limited))
             .expect("a merged layer");
     }
+}
+
+/// An archive of images, Docker's for an odd first byte: whatever is in it, the store that it is imported into is whole.
+pub fn archive(data: &[u8]) {
+    let Some((&kind, tar)) = data.split_first() else {
+        return;
+    };
+    let mut tar = tar.to_vec();
+    for block in tar.chunks_exact_mut(512).filter(|block| &block[257..262] == b"ustar") {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    let dir = scratch();
+    let file = dir.path().join("archive");
+    std::fs::write(&file, tar).expect("write");
+    let store = Store::create(&dir.path().join("store"), StoreOptions::without_index()).expect("store");
+    let import = || -> Result<()> {
+        let limits = Limits {
+            entries: 1000,
+            ..limits()
+        };
+        let archive = Archive::open(&file, &limits, store.layout())?;
+        let source: Box<dyn Source> = match kind % 2 {
+            0 => Box::new(OciArchive::new(archive)?),
+            _ => Box::new(DockerArchive::new(archive, &limits)?),
+        };
+        let offer = Offer::of(&*source, &Silent)?;
+        for request in offer.named.iter().chain(&offer.about) {
+            let sink = StoreSink::new(&store, "import")?;
+            copy(&*source, &sink, std::slice::from_ref(request), &[], &Silent)?;
+            sink.commit(&Silent)?;
+        }
+        Ok(())
+    };
+    let _ = import();
+    let report = store
+        .check(&CheckOptions::default(), &Silent)
+        .expect("checked");
+    assert!(!report.is_damaged(), "{:?}", report.findings);
 }
 
 pub fn documents(data: &[u8]) {
