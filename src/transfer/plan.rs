@@ -9,12 +9,14 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use super::document::{Embedded, children};
+use serde::Deserialize;
+
+use super::document::{Embedded, children, read_document};
 use super::{MAX_DEPTH, Request, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::index::{Content, read_links};
-use crate::spec::{Descriptor, MediaClass, MediaType};
+use crate::spec::{Descriptor, MediaClass, MediaType, json};
 use crate::store::MAX_DOCUMENT;
 
 /// The blobs to copy.
@@ -208,13 +210,12 @@ impl Plan {
         let (document, of) = (blob.descriptor(), needed.of);
         let image = blob.image().to_owned();
         let context = || format!("copy {image}");
-        let is_known = Reading::of(&document.media_type) == Reading::Needs;
-        let named = if is_known {
-            children(source, &document)
-        } else {
-            mentions(source, &document)
+        let named = match Reading::of(&document.media_type) {
+            Reading::Needs => children(source, &document).map(|named| (named, true)),
+            _ => mentions(source, &document),
         };
-        for child in named.context(context)? {
+        let (named, is_known) = named.context(context)?;
+        for child in named {
             let known = self.blobs.get(&child.digest);
             let is_there = match known {
                 Some(known) => is_known || known.size == child.size,
@@ -266,17 +267,31 @@ fn is_elsewhere(layer: &Descriptor) -> bool {
 }
 
 /// What a document of a type that is not known names by digest and size; nothing if it is no JSON document, or larger than
-/// one is read.
-fn mentions(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
-    if descriptor.size > MAX_DOCUMENT {
-        return Ok(Vec::new());
+/// one is read. With it, whether the document calls itself a manifest or index, which needs what it names.
+fn mentions(source: &dyn Source, descriptor: &Descriptor) -> Result<(Vec<Descriptor>, bool)> {
+    #[derive(Deserialize)]
+    struct Own {
+        #[serde(rename = "mediaType")]
+        media_type: MediaType,
     }
-    let read = read_links(source.open(descriptor)?, &descriptor.digest, descriptor.size)?;
-    let Content::Document { links } = read else {
-        return Ok(Vec::new());
+    if descriptor.size > MAX_DOCUMENT {
+        return Ok((Vec::new(), false));
+    }
+    let bytes = read_document(source, descriptor)?;
+    if let Ok(Own { media_type }) = json::parse(&bytes)
+        && Reading::of(&media_type) == Reading::Needs
+    {
+        let document = Descriptor {
+            media_type,
+            ..descriptor.clone()
+        };
+        return Ok((children(source, &document)?, true));
+    }
+    let Content::Document { links } = read_links(&*bytes, &descriptor.digest, descriptor.size)? else {
+        return Ok((Vec::new(), false));
     };
     let named = links
         .into_iter()
         .filter_map(|link| Some(Descriptor::new(link.media_type, link.digest, link.size?)));
-    Ok(named.collect())
+    Ok((named.collect(), false))
 }

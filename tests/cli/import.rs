@@ -205,6 +205,9 @@ fn an_image_is_whole_whatever_else_it_is_called() {
     env.list("img", entry, Some("image"));
     std::fs::remove_file(image.blob("layer0")).expect("remove");
     env.umoci(["init", "--layout", "in"]).ok();
-    let said = env.umoci(["import", "--layout", "in", "img"]).fails();
-    assert!(said.starts_with("copy thing: blob sha256:"), "{said}");
+    // It calls itself a manifest, and another entry does.
+    for from in ["img", "img:thing"] {
+        let said = env.umoci(["import", "--layout", "in", from]).fails();
+        assert!(said.starts_with("copy thing: blob sha256:"), "{said}");
+    }
 }
