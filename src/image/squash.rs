@@ -56,6 +56,7 @@ pub fn squash(
             };
             read.context(|| context(layer))?;
         }
+        merge.finish()?;
         writer.finish().map(|_| ())
     })
 }

@@ -28,6 +28,7 @@ fn merged(layers: &[Vec<u8>], from: usize) -> Result<Vec<u8>> {
             merge.write(number, tar.as_slice(), &mut out).1?;
         }
     }
+    merge.finish()?;
     out.finish()
 }
 
@@ -41,6 +42,24 @@ fn tree(base: &Path) -> Vec<String> {
         }
     }
     out
+}
+
+#[test]
+fn an_empty_directory_of_the_name_of_a_whiteout_is_refused() {
+    let one = |specs: &[&[&str]], from| merged(&tars(specs), from).map_err(|err| err.to_string());
+    let gone: &[&[&str]] = &[&["f d/.wh.x/y=1", "f z=1"], &["w d/.wh.x/y"]];
+    let err = one(gone, 0).expect_err("nothing says that it is there");
+    assert!(err.starts_with("the directory d/.wh.x is empty"), "{err}");
+    for kept in [
+        &[&["f d/.wh.x/y=1"][..], &["f z=1"]][..],
+        &[&["f d/.wh.x/y/z=1"], &["w d/.wh.x/y/z"]],
+        &[&["f d/.wh.x/.wh.y/z=1"], &["f z=1"]],
+        &[&["f d/.wh.x/y=1"], &["w d/.wh.x"]],
+    ] {
+        one(kept, 0).expect("all of it can be said");
+        let (want, got) = both(&tars(kept), 0).expect("a tree");
+        assert_eq!(want, got);
+    }
 }
 
 #[test]

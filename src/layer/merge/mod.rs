@@ -32,7 +32,7 @@ struct Name {
 /// Layers that are being merged.
 ///
 /// [`Merge::look`] at all layers from the lowest, [`Merge::settle`], then [`Merge::write_first`] and [`Merge::write`], again from
-/// the lowest.
+/// the lowest, and [`Merge::finish`].
 #[derive(Debug, Default)]
 pub struct Merge {
     limits: Limits,
@@ -62,6 +62,8 @@ pub struct Merge {
     touched: BTreeSet<TreePath>,
     /// Directories that no entry of the merged layers speaks of, with the entries that needed them.
     implied: BTreeMap<TreePath, Number>,
+    /// Those of the name of a whiteout, which can have no entry, as long as nothing in them is written.
+    unsaid: BTreeSet<TreePath>,
     /// Those that this layer made on the way to somewhere else: it has put nothing there.
     passed: HashSet<Key>,
     /// Entries that are somewhere else than they say, because of symbolic links.

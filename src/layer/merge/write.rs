@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What stays of layers that were looked at, written.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
 use super::tree::{Cell, Kind, Number, Step};
 use super::{Merge, Name};
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::read::Head;
 use crate::layer::{Entry, EntryBody, LayerReader, LayerWriter, WHITEOUT_PREFIX};
 use crate::node::{Node, TreePath};
@@ -129,12 +130,27 @@ impl Merge {
         }
         for path in self.implied.keys() {
             // Such a name can only be implied: of its own it would be a whiteout.
-            let is_odd = |name: &[u8]| name.starts_with(WHITEOUT_PREFIX);
-            if !is_odd(path.name()) {
+            if path.name().starts_with(WHITEOUT_PREFIX) {
+                self.unsaid.insert(path.clone());
+            } else {
                 out.node(path, &Node::dir(0o755), &mut std::io::empty())?;
+                imply_above(&mut self.unsaid, path);
             }
         }
         Ok(())
+    }
+
+    /// Ends the second reading.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a directory that has the name of a whiteout, and nothing in it: no layer can have it.
+    pub fn finish(&self) -> Result<()> {
+        let Some(path) = self.unsaid.first() else {
+            return Ok(());
+        };
+        let text =
+            format!("the directory {path} is empty and has the name of a whiteout, which no layer can hold");
+        Err(Error::new(ErrorKind::Unsupported, text))
     }
 
     /// Writes what stays of the `number`-th layer, and reads `tar` to its end unless something is wrong; returns it.
@@ -167,6 +183,7 @@ impl Merge {
             let Some(fate) = self.fate(entry, &path, &body)? else {
                 continue;
             };
+            imply_above(&mut self.unsaid, &fate.path);
             let head = reader.take_head();
             if fate.target.as_ref().is_some_and(|(content, _)| *content > entry) {
                 self.hold(head.blocks.len())?;
@@ -220,6 +237,15 @@ impl Merge {
                     target: Some((name.content, first.clone())),
                 }))
             }
+        }
+    }
+}
+
+/// Something is written at `path`: the directories above it need no entry.
+fn imply_above(unsaid: &mut BTreeSet<TreePath>, path: &TreePath) {
+    if !unsaid.is_empty() {
+        for above in path.ancestors() {
+            unsaid.remove(&above);
         }
     }
 }
