@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What makes a directory a layout (`oci-layout`, `index.json`, `blobs/`): made, opened, mended. Spec: image-spec, image-layout.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::disk::{self, Disk, OsDisk};
+use super::{Entry, IndexJson, Layout, LockMode};
+use crate::digest::Algorithm;
+use crate::error::{Error, ErrorKind, Result};
+
+/// An `index.json` without entries.
+const EMPTY_INDEX: &[u8] =
+    b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
+
+impl Layout {
+    /// Makes an empty layout at `path`, where nothing may be. Directories above it are made as needed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] if something is there.
+    pub fn create(path: &Path) -> Result<Self> {
+        Self::create_on(path, Box::new(OsDisk))
+    }
+
+    /// As [`Layout::create`], but an empty directory may be there.
+    ///
+    /// # Errors
+    /// As [`Layout::create`].
+    pub(crate) fn create_in(path: &Path) -> Result<Self> {
+        Self::create_where(path, Box::new(OsDisk), |path| {
+            Ok(disk::is_real_dir(path) && disk::list(path)?.is_empty())
+        })
+    }
+
+    pub(crate) fn create_on(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
+        Self::create_where(path, disk, |_| Ok(false))
+    }
+
+    fn create_where(
+        path: &Path,
+        disk: Box<dyn Disk>,
+        will_do: impl FnOnce(&Path) -> Result<bool>,
+    ) -> Result<Self> {
+        let above = path.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(above) = above {
+            disk::make_dirs(above)?;
+        }
+        let exists = || {
+            let text = format!("path already exists: {}", path.display());
+            Error::new(ErrorKind::Exists, text)
+        };
+        let made = disk::make_dir(path)?;
+        // What a process that was killed left half made is completed.
+        if !made && !is_unfinished(path)? && !will_do(path)? {
+            return Err(exists());
+        }
+        match disk.sync_dir(above.unwrap_or(Path::new("."))) {
+            // A directory that may be written to but not read cannot be synced.
+            Err(err) if err.kind() == ErrorKind::Denied => {}
+            result => result?,
+        }
+        let layout = Self::at(path, disk)?;
+        let lock = layout.lock(LockMode::Exclusive, Duration::ZERO, "init");
+        if !made && (lock.is_err() || !is_unfinished(path)?) {
+            // Another process is about to make it, or has just done so.
+            return Err(exists());
+        }
+        lock.and_then(|_held| layout.fill()).inspect_err(|_| {
+            // Half a layout would only be in the way of the next attempt.
+            let _ = disk::remove_all(path);
+        })?;
+        Ok(layout)
+    }
+
+    /// Writes what the spec wants in an empty layout.
+    fn fill(&self) -> Result<()> {
+        self.mend_part("blobs")?;
+        self.replace("index.json", EMPTY_INDEX)?;
+        // Written last: what has no `oci-layout` is no layout yet.
+        self.mend_part("oci-layout")
+    }
+
+    /// A directory that has some of the parts of a layout; `None` if it has none. Only for repairs.
+    pub(crate) fn open_broken(path: &Path) -> Result<Option<Self>> {
+        let parts = ["blobs", "index.json", "oci-layout"];
+        let mut found = 0;
+        for part in parts {
+            found += usize::from(disk::lstat(&path.join(part))?.is_some());
+        }
+        if found < 2 {
+            return Ok(None);
+        }
+        Self::at(path, Box::new(OsDisk)).map(Some)
+    }
+
+    /// The parts of a layout that are missing or cannot be understood, each with what is wrong.
+    pub(crate) fn broken_parts(&self) -> Vec<(&'static str, String)> {
+        let mut out = Vec::new();
+        if !disk::stat(&self.blobs_dir()).is_ok_and(|found| found.is_some_and(|f| f.is_dir)) {
+            out.push(("blobs", "is no directory".to_owned()));
+        }
+        if let Err(err) = self.read_index() {
+            out.push(("index.json", format!("cannot be read: {err}")));
+        }
+        let head = disk::read(&self.0.root.join("oci-layout"), 1 << 20);
+        let parsed = head.and_then(|(bytes, _)| crate::spec::json::parse::<serde_json::Value>(&bytes));
+        match parsed.map(|v| v["imageLayoutVersion"] == "1.0.0") {
+            Ok(true) => {}
+            Ok(false) => out.push(("oci-layout", "does not say version 1.0.0".to_owned())),
+            Err(err) => out.push(("oci-layout", format!("cannot be read: {err}"))),
+        }
+        out
+    }
+
+    /// Writes a part of a layout of which there is only one form.
+    pub(crate) fn mend_part(&self, name: &str) -> Result<()> {
+        if name == "oci-layout" {
+            return self.replace(name, b"{\"imageLayoutVersion\":\"1.0.0\"}\n");
+        }
+        self.access().make_dir(&self.blobs_dir())?;
+        self.access().make_dir(&self.algorithm_dir(Algorithm::Sha256))?;
+        self.disk().sync_dir(&self.blobs_dir())
+    }
+
+    /// Writes an `index.json` with these entries in the place of one that cannot be read, which is moved aside.
+    pub(crate) fn replace_index(&self, entries: &[Entry]) -> Result<()> {
+        let mut index = IndexJson::parse(EMPTY_INDEX)?;
+        index.push_entries(entries);
+        let path = self.index_path();
+        if disk::lstat(&path)?.is_some() {
+            let aside = self.quarantine_path("index.json")?;
+            self.disk().rename(&path, &aside)?;
+            self.disk().sync_dir(aside.parent().unwrap_or(&aside))?;
+        }
+        self.replace("index.json", &index.to_bytes())
+    }
+
+    /// A free name where something damaged is kept for a person to look at.
+    pub(super) fn quarantine_path(&self, name: &str) -> Result<PathBuf> {
+        self.ensure_private()?;
+        let dir = self.private_dir().join("quarantine");
+        self.make_own_dir(&dir)?;
+        let mut path = dir.join(name);
+        let mut n = 0;
+        while disk::lstat(&path)?.is_some() {
+            n += 1;
+            path = dir.join(format!("{name}.{n}"));
+        }
+        Ok(path)
+    }
+
+    /// Opens the layout at `path`. Nothing is created, so a read-only one will do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] or [`ErrorKind::Corrupt`] if it is none, [`ErrorKind::Unsupported`] for a version other
+    /// than 1.0.0.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_on(path, Box::new(OsDisk))
+    }
+
+    pub(crate) fn open_on(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
+        let invalid = |kind, why: String| {
+            Err(Error::new(
+                kind,
+                format!("validate: {why}: invalid image detected"),
+            ))
+        };
+        let file = path.join("oci-layout");
+        let version = match disk::read(&file, 1 << 20) {
+            Ok((bytes, _)) => bytes,
+            Err(err) if err.kind() == ErrorKind::NotFound => {
+                return invalid(
+                    ErrorKind::NotFound,
+                    format!("read oci-layout: {} does not exist", file.display()),
+                );
+            }
+            Err(err) => return Err(err.context("validate: read oci-layout")),
+        };
+        #[derive(serde::Deserialize)]
+        struct Version {
+            #[serde(rename = "imageLayoutVersion", default)]
+            version: String,
+        }
+        let version: Version = match crate::spec::json::parse(&version) {
+            Ok(version) => version,
+            Err(err) => return invalid(ErrorKind::Corrupt, format!("parse {}: {err}", file.display())),
+        };
+        if version.version != "1.0.0" {
+            let text = format!(
+                "layout version is not supported: {:?} in {}",
+                version.version,
+                file.display()
+            );
+            return invalid(ErrorKind::Unsupported, text);
+        }
+        for (name, dir) in [("blobs", true), ("index.json", false)] {
+            let what = path.join(name);
+            match disk::stat(&what)? {
+                None => return invalid(ErrorKind::NotFound, format!("{} does not exist", what.display())),
+                Some(found) if found.is_dir != dir => {
+                    let kind = if dir { "no directory" } else { "a directory" };
+                    return invalid(ErrorKind::Corrupt, format!("{} is {kind}", what.display()));
+                }
+                Some(_) => {}
+            }
+        }
+        Self::at(path, disk)
+    }
+}
+
+/// Whether at `path` stands a layout that was begun and not finished: only our own parts, no blob, and not yet
+/// `oci-layout`, which comes last.
+fn is_unfinished(path: &Path) -> Result<bool> {
+    if !disk::is_real_dir(&path.join(".umoci")) {
+        return Ok(false);
+    }
+    let known = |name: &OsString| [".umoci", "blobs", "index.json"].iter().any(|k| name == k);
+    let blobs = path.join("blobs");
+    let algorithms = disk::list(&blobs)?;
+    Ok(disk::list(path)?.iter().all(known)
+        && algorithms.iter().all(|name| name == "sha256")
+        && disk::list(&blobs.join("sha256"))?.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::layout::tests::layout;
+
+    #[test]
+    fn a_new_layout_has_the_files_of_the_spec_and_nothing_may_be_in_its_place() {
+        let (_dir, layout) = layout();
+        let read = |name: &str| std::fs::read_to_string(layout.path().join(name)).expect(name);
+        assert_eq!(read("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}\n");
+        assert_eq!(
+            read("index.json"),
+            "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n"
+        );
+        let err = Layout::create(layout.path()).expect_err("exists");
+        assert_eq!(
+            err.to_string(),
+            format!("path already exists: {}", layout.path().display())
+        );
+        Layout::open(layout.path()).expect("open");
+    }
+
+    #[test]
+    fn a_damaged_layout_is_refused_with_the_name_of_what_is_wrong() {
+        type Damage = fn(&Path);
+        let cases: [(Damage, &str); 7] = [
+            (
+                |p| std::fs::remove_file(p.join("oci-layout")).expect("rm"),
+                "oci-layout does not exist",
+            ),
+            (
+                |p| std::fs::write(p.join("oci-layout"), "{").expect("write"),
+                "oci-layout: invalid JSON",
+            ),
+            (
+                |p| std::fs::write(p.join("oci-layout"), "{}").expect("write"),
+                "version is not supported: \"\"",
+            ),
+            (
+                |p| std::fs::write(p.join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).expect("write"),
+                "version is not supported: \"2.0.0\"",
+            ),
+            (
+                |p| std::fs::remove_dir_all(p.join("blobs")).expect("rm"),
+                "blobs does not exist",
+            ),
+            (
+                |p| std::fs::remove_file(p.join("index.json")).expect("rm"),
+                "index.json does not exist",
+            ),
+            (
+                |p| {
+                    std::fs::remove_dir_all(p.join("blobs")).expect("rm");
+                    std::fs::write(p.join("blobs"), "").expect("write");
+                },
+                "blobs is no directory",
+            ),
+        ];
+        for (damage, want) in cases {
+            let (_dir, layout) = layout();
+            damage(layout.path());
+            let err = Layout::open(layout.path()).expect_err(want).to_string();
+            assert!(
+                err.contains(want) && err.ends_with("invalid image detected"),
+                "{err}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_began_to_make_is_completed_and_nothing_else() {
+        let cases: [(&[&str], bool); 7] = [
+            (&[".umoci/"], true),
+            (&[".umoci/", "blobs/", "blobs/sha256/"], true),
+            (&[".umoci/", "blobs/", "blobs/sha256/", "index.json"], true),
+            (&[], false),
+            (&["blobs/", "blobs/sha256/", "index.json"], false),
+            (
+                &[
+                    ".umoci/",
+                    "blobs/",
+                    "blobs/sha256/",
+                    "blobs/sha256/x",
+                    "index.json",
+                ],
+                false,
+            ),
+            (&[".umoci/", "more"], false),
+        ];
+        for (names, completed) in cases {
+            let dir = tempfile::tempdir().expect("dir");
+            let path = dir.path().join("img");
+            std::fs::create_dir(&path).expect("mkdir");
+            for name in names {
+                match name.strip_suffix('/') {
+                    Some(name) => std::fs::create_dir(path.join(name)).expect("mkdir"),
+                    None => std::fs::write(path.join(name), "{").expect("write"),
+                }
+            }
+            match Layout::create(&path) {
+                Ok(layout) => assert!(completed && layout.read_index().is_ok(), "{names:?}"),
+                Err(err) => assert!(!completed && err.kind() == ErrorKind::Exists, "{names:?}: {err}"),
+            }
+            assert!(completed || names.iter().all(|name| path.join(name).exists()));
+        }
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("img");
+        std::fs::create_dir_all(path.join(".umoci")).expect("mkdir");
+        let held = File::create(path.join(".umoci/lock")).expect("lock file");
+        held.lock().expect("lock");
+        let err = Layout::create(&path).expect_err("another process makes it");
+        assert_eq!(err.kind(), ErrorKind::Exists);
+        assert!(path.exists());
+    }
+}
