@@ -88,8 +88,8 @@ impl List {
 
 /// shows what a blob is, and what leads to it
 ///
-/// Prints size and media types of a blob, the documents that need it or are about it, the names that point at it, and the images
-/// that hold it. The digest may be cut to 7 or more hex digits.
+/// Prints size and media types of a blob, the documents that need it or are about it, the names that point at it, and the images and
+/// leases that hold it. The digest may be cut to 7 or more hex digits.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--layout <image-path> <digest>")]
 pub struct Show {
@@ -140,6 +140,7 @@ impl Show {
             ("referrers", digests(&info.referrers)),
             ("names", names(&info.refs)),
             ("images", names(&info.images)),
+            ("leases", names(&info.leases)),
         ] {
             for (at, value) in values.iter().enumerate() {
                 let name = if at == 0 { name } else { "" };

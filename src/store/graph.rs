@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{GcOptions, Store};
+use super::{GcOptions, Lease, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Edge, Index, IndexStatus, KnownBlob, Mention, Tables};
@@ -52,6 +52,8 @@ pub struct BlobInfo {
     pub refs: Vec<String>,
     /// Tags of the images that hold it.
     pub images: Vec<String>,
+    /// Leases that hold it, alone or with a document that needs it.
+    pub leases: Vec<String>,
     /// When it came into the layout, RFC 3339.
     pub since: Option<Timestamp>,
     /// Whether its content was verified and its file not changed since.
@@ -244,6 +246,7 @@ impl Store {
             Error::new(ErrorKind::NotFound, text)
         };
         let stamp = self.layout.blob_stamp(digest)?.ok_or_else(missing)?;
+        let leases = self.leases()?;
         self.with_index(&Silent, |tables| {
             let (mut needed_by, mut referrers, mut refs) = (Vec::new(), Vec::new(), BTreeSet::new());
             for mention in tables.mentions(digest)? {
@@ -256,6 +259,10 @@ impl Store {
                 }
             }
             let verified = tables.verified(digest)?;
+            let (images, documents) = holders(tables, digest)?;
+            let holds =
+                |lease: &&Lease| lease.is_valid() && lease.digests.iter().any(|d| documents.contains(d));
+            let leases = leases.iter().filter(holds).map(|lease| lease.name.clone());
             Ok(BlobInfo {
                 digest: *digest,
                 size: stamp.size,
@@ -268,7 +275,8 @@ impl Store {
                 needed_by,
                 referrers,
                 refs: refs.into_iter().collect(),
-                images: holders(tables, digest)?,
+                images,
+                leases: leases.collect(),
                 since: Timestamp::new(stamp.mtime.0, 0).ok(),
                 verified: verified.is_some_and(|v| v.stamp == stamp),
             })
@@ -379,8 +387,8 @@ impl Store {
     }
 }
 
-/// Tags of the images that hold a blob.
-fn holders(tables: &Tables<'_>, digest: &Digest) -> Result<Vec<String>> {
+/// Tags of the images that hold a blob; it, and all documents that hold it.
+fn holders(tables: &Tables<'_>, digest: &Digest) -> Result<(Vec<String>, HashSet<Digest>)> {
     let mut names = BTreeSet::new();
     let (mut stack, mut met) = (vec![*digest], HashSet::from([*digest]));
     while let Some(digest) = stack.pop() {
@@ -398,5 +406,5 @@ fn holders(tables: &Tables<'_>, digest: &Digest) -> Result<Vec<String>> {
             }
         }
     }
-    Ok(names.into_iter().collect())
+    Ok((names.into_iter().collect(), met))
 }

@@ -47,6 +47,13 @@ fn a_blob_is_listed_and_shown_with_all_that_leads_to_it() {
         text.contains("needed      1 times\nneeded by   sha256:"),
         "{text}"
     );
+    for (name, what) in [("all", &manifest), ("one", &layer)] {
+        env.umoci(["lease", "create", "--layout", "img", name, what]).ok();
+    }
+    let leases =
+        |what: &str| json(env, &["blob", "show", "--layout", "img", "--json", what])["leases"].clone();
+    assert_eq!(leases(&layer), serde_json::json!(["all", "one"]));
+    assert_eq!(leases(&manifest), serde_json::json!(["all"]));
     let why = env.umoci(["blob", "show", "--layout", "img", "0000000"]).fails();
     assert_eq!(why, "no blob 0000000 in img");
 }
