@@ -88,14 +88,15 @@ impl Failure {
 pub fn hook_panics() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| match PanicFate::of_this_panic() {
-        PanicFate::Caught => {}
+        // A mistake of our own is not passed over.
+        PanicFate::Caught if !info.location().is_some_and(|at| at.file().starts_with("src/")) => {}
         PanicFate::DamagedIndex => {
             let text =
                 "the index database is damaged: remove .umoci/index.redb of the layout, it is made anew";
             Ui::new(Level::Fatal, Progress::Never).log(Level::Fatal, text);
             std::process::exit(1);
         }
-        PanicFate::Bug => default(info),
+        PanicFate::Caught | PanicFate::Bug => default(info),
     }));
 }
 
