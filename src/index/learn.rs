@@ -483,6 +483,9 @@ fn read(mut file: File, digest: &Digest, size: u64, depth: Depth) -> Result<Cont
     if content == Content::Opaque && depth == Depth::Document {
         file.rewind()?;
         VerifyReader::new(file, *digest, size).finish()?;
+        // Another reader may understand more of it, or have more patience, and find blobs that it needs.
+        let text = format!("{digest} is listed as a manifest or index and is no JSON document");
+        return Err(Error::new(ErrorKind::Corrupt, text));
     }
     Ok(content)
 }
@@ -522,10 +525,24 @@ fn entry_links(entry: &Entry) -> Vec<Link> {
             let _ = links::each_link(raw, &digest, size, shape, all);
             out
         }
-        _ => Vec::new(),
+        // Whatever another reader makes of it.
+        _ => digests_in(entry.raw()),
     };
     for link in &mut out {
         link.edge = Edge::Strong;
     }
     out
+}
+
+/// All digests that stand in texts of what cannot be parsed.
+fn digests_in(text: &str) -> Vec<Link> {
+    let digests = text.split('"').filter_map(|text| text.parse::<Digest>().ok());
+    let link = |digest| Link {
+        edge: Edge::Strong,
+        digest,
+        media_type: String::new(),
+        size: None,
+        in_descriptor: true,
+    };
+    digests.map(link).collect()
 }

@@ -148,7 +148,8 @@ pub(crate) struct Shape {
 impl Shape {
     /// Notes the name of a member.
     fn note(&mut self, name: &str) -> Member {
-        let (noted, member) = match name {
+        // Other readers do not care for case.
+        let (noted, member) = match name.to_ascii_lowercase().as_str() {
             "config" => (&mut self.config, Member::Needed),
             "layers" => (&mut self.layers, Member::Needed),
             "manifests" => (&mut self.manifests, Member::Needed),
@@ -340,16 +341,16 @@ impl<'de> Visitor<'de> for Anything<'_, '_> {
                 found: self.found,
                 depth: self.depth + 1,
             })?;
-            match name.as_str() {
+            match name.to_ascii_lowercase().as_str() {
                 // A text that is a digest was found last.
                 "digest" if text.as_ref().is_some_and(|text| text.parse::<Digest>().is_ok()) => {
                     own = Some(self.found.newest());
                     self.found.describe(own, media_type.as_ref(), size);
                 }
-                "mediaType" => media_type = text,
+                "mediatype" => media_type = text,
                 "size" => size = text.and_then(|text| text.parse().ok()),
                 // Numbers that keep their digits arrive as such a map, and others may look like one.
-                "$serde_json::private::Number" => number = text,
+                "$serde_json::private::number" => number = text,
                 _ => {}
             }
         }

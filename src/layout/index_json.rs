@@ -309,6 +309,12 @@ impl<'de> Deserialize<'de> for IndexJson {
                     if twice {
                         return Err(A::Error::custom(format!("member {name:?} stands twice")));
                     }
+                    if name != "manifests" && name.eq_ignore_ascii_case("manifests") {
+                        // Some readers would see its images, and we none: nothing may be collected.
+                        return Err(A::Error::custom(format!(
+                            "member {name:?} is not spelled \"manifests\""
+                        )));
+                    }
                     if name == "manifests" {
                         let list: Option<Entries> = map.next_value()?;
                         entries = Some(list.map(|list| list.0).unwrap_or_default());

@@ -235,3 +235,77 @@ fn what_is_attached_keeps_its_entry_as_long_as_its_image_stays() {
         "[]\n"
     );
 }
+
+/// What other readers understand, or may, is not garbage.
+#[test]
+fn nothing_is_collected_of_documents_that_only_others_understand() {
+    let manifests: [(&str, &[u8]); 6] = [
+        ("a byte that is no UTF-8", b",\"annotations\":{\"x\":\"\xff\"}}"),
+        ("half a character", b",\"annotations\":{\"x\":\"\\ud800\"}}"),
+        ("a tab in a text", b",\"x\":\"\t\"}"),
+        ("something behind the end", b"} x"),
+        ("the end missing", b""),
+        ("a name in upper case", b",\"X\":1}"),
+    ];
+    for (what, end) in manifests {
+        let image = Image::new();
+        let env = &image.env;
+        let needed = [image.blob("config"), image.blob("layer0"), image.blob("layer1")];
+        let mut bytes = std::fs::read(image.blob("manifest")).expect("read");
+        while bytes.pop() != Some(b'}') {}
+        bytes.extend_from_slice(end);
+        if what.starts_with("a name") {
+            let text = String::from_utf8(bytes).expect("text");
+            bytes = text
+                .replace("\"digest\"", "\"Digest\"")
+                .replace("\"layers\"", "\"Layers\"")
+                .into();
+        }
+        let entry = env.put("img", "application/vnd.oci.image.manifest.v1+json", &bytes);
+        env.edit_index("img", Vec::clear);
+        env.list("img", entry, Some("latest"));
+        let done = env.umoci(["gc", "--layout", "img"]);
+        if matches!(what, "a name in upper case" | "something behind the end") {
+            done.ok();
+        } else {
+            let why = done.fails();
+            assert!(
+                why.contains("is listed as a manifest or index and is no JSON document"),
+                "{why}"
+            );
+        }
+        assert!(needed.iter().all(|blob| blob.exists()), "{what}");
+    }
+}
+
+#[test]
+fn nothing_is_collected_of_an_index_json_that_only_others_understand() {
+    for (what, from, to) in [
+        (
+            "half a character",
+            "\"annotations\":{",
+            "\"annotations\":{\"x\":\"\\ud800\",",
+        ),
+        ("another spelling", "\"manifests\"", "\"Manifests\""),
+        (
+            "another spelling beside",
+            "\"manifests\"",
+            "\"manifests\":[],\"MANIFESTS\"",
+        ),
+    ] {
+        let image = Image::new();
+        let env = &image.env;
+        let path = env.path("img/index.json");
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&path, text.replace(from, to)).expect("write");
+        let done = env.umoci(["gc", "--layout", "img"]);
+        if what.starts_with("another") {
+            let why = done.fails();
+            assert!(why.contains("is not spelled \"manifests\""), "{why}");
+        } else {
+            done.ok();
+        }
+        assert_eq!(env.sh("ls img/blobs/sha256 | wc -l").trim(), "4", "{what}");
+    }
+}
