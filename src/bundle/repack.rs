@@ -186,7 +186,7 @@ fn open_rootfs(bundle: &Bundle) -> Result<Root> {
         );
         return Err(Error::new(ErrorKind::Invalid, text));
     }
-    Root::open(&path)
+    Root::open_no_link(&path)
 }
 
 /// Where the image of the bundle stands below its tag now: the one that was unpacked, or what a repack of the bundle put in

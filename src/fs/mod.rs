@@ -64,7 +64,16 @@ fn join(dir: &Dir, name: &[u8]) -> TreePath {
 impl Root {
     /// Opens the directory at `path`, which the caller trusts.
     pub fn open(path: &Path) -> Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Self::open_with(path, OFlags::empty())
+    }
+
+    /// As [`Root::open`], for a directory that somebody may put a link in the place of: a link is refused.
+    pub(crate) fn open_no_link(path: &Path) -> Result<Self> {
+        Self::open_with(path, OFlags::NOFOLLOW)
+    }
+
+    fn open_with(path: &Path, how: OFlags) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | how;
         let fd =
             rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
         Ok(Self {
@@ -81,7 +90,7 @@ impl Root {
     pub fn create(path: &Path, mode: u32) -> Result<Self> {
         rustix::fs::mkdir(path, Mode::from_raw_mode(mode))
             .context(|| format!("create directory {}", path.display()))?;
-        Self::open(path)
+        Self::open_no_link(path)
     }
 
     /// The same root, resolving paths by `resolver`.
@@ -235,6 +244,11 @@ impl Root {
                         dir.path().as_bytes()
                     };
                     path = TreePath::clean(&[base, b"/", &target].concat())?;
+                }
+                // To open a device may do something.
+                Some(kind) if !matches!(kind, NodeKind::File { .. }) => {
+                    let text = format!("{path} is not a regular file");
+                    return Err(Error::new(ErrorKind::Invalid, text));
                 }
                 Some(_) => {
                     let mut bytes = Vec::new();

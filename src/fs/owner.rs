@@ -55,7 +55,9 @@ impl IdMap {
     /// [`ErrorKind::Invalid`] if the maps leave one of them out.
     pub fn to_host(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
         let map = |maps: &[IdMapping], id: u32| {
-            translate(maps, id, |m| (m.container_id, m.host_id)).ok_or_else(|| {
+            let host = translate(maps, id, |m| (m.container_id, m.host_id));
+            // The kernel takes this one for "no change".
+            host.filter(|id| *id != u32::MAX).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Invalid,
                     format!("container id {id} cannot be mapped to a host id"),
@@ -156,6 +158,18 @@ mod tests {
 
     fn map(text: &str) -> IdMapping {
         IdMap::parse_mapping(text).expect(text)
+    }
+
+    #[test]
+    fn nobody_is_owned_by_the_id_that_means_no_change() {
+        let whole = IdMap {
+            uids: vec![map("0:100000:4294867296")],
+            ..IdMap::default()
+        };
+        for (maps, uid) in [(IdMap::default(), u32::MAX), (whole, 4_294_867_295)] {
+            let err = maps.to_host(uid, 0).expect_err("no owner");
+            assert!(err.to_string().contains("cannot be mapped"), "{err}");
+        }
     }
 
     #[test]

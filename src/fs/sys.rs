@@ -137,12 +137,12 @@ pub fn remove_empty_dir(path: &Path) {
     let _ = fs::remove_dir(path);
 }
 
-/// Removes a whole tree, whatever the modes in it if `rootless`.
+/// Removes a whole tree, whatever the modes in it if `rootless`; not what a link in its place leads to.
 pub fn remove_tree(path: &Path, rootless: bool) -> Result<()> {
     if !exists(path)? {
         return Ok(());
     }
-    let root = Root::open(path)?.rootless(rootless);
+    let root = Root::open_no_link(path)?.rootless(rootless);
     root.remove_children(&crate::node::TreePath::root())?;
     drop(root);
     doing(fs::remove_dir(path), "remove", path)
@@ -155,4 +155,22 @@ pub fn in_user_namespace() -> bool {
     };
     let words: Vec<&str> = map.split_whitespace().collect();
     words != ["0", "0", "4294967295"]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_in_the_place_of_a_tree_costs_nothing_of_what_it_leads_to() {
+        let dir = tempfile::tempdir().expect("dir");
+        let victim = dir.path().join("victim");
+        fs::create_dir(&victim).expect("make");
+        fs::write(victim.join("precious"), "data").expect("write");
+        let link = dir.path().join("rootfs");
+        std::os::unix::fs::symlink(&victim, &link).expect("link");
+        assert!(remove_tree(&link, false).is_err());
+        assert!(victim.join("precious").exists());
+        assert!(Root::open_no_link(&link).is_err() && Root::open(&link).is_ok());
+    }
 }
