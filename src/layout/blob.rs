@@ -259,8 +259,7 @@ impl Layout {
                 return Ok(None);
             }
             let (file, found) = disk::open(&temp)?;
-            let file_again = disk::open(&temp)?.0;
-            VerifyReader::new(file_again, expected.digest, expected.size).finish()?;
+            VerifyReader::new(&file, expected.digest, expected.size).finish()?;
             self.access().give_file(&file, &temp)?;
             Ok(Some(Staged {
                 path: temp.clone(),

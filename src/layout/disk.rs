@@ -10,6 +10,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use super::fault;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
@@ -147,7 +149,11 @@ impl Access {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
             Err(err) => return doing(Err(err), "create directory", path),
         }
-        let dir = doing(File::open(path), "open", path)?;
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(NO_LINK | OFlags::DIRECTORY.bits() as i32);
+        let dir = doing(options.open(path), "open", path)?;
         self.give(&dir, self.mode & 0o2777, path)?;
         Ok(true)
     }
@@ -264,11 +270,24 @@ pub(crate) fn open(path: &Path) -> Result<(File, Found)> {
     Ok((file, found))
 }
 
+/// A link in the place of what is ours is not followed: the owner of a layout may be another than who works on it.
+const NO_LINK: i32 = OFlags::NOFOLLOW.bits() as i32;
+
+/// Opens what is ours to read, and no link.
+pub(crate) fn open_no_link(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(NO_LINK | OFlags::NONBLOCK.bits() as i32);
+    doing(options.open(path), "open", path)
+}
+
 /// Opens a file to change it in place; it is made if it is not there.
 pub(crate) fn open_in_place(path: &Path) -> Result<File> {
     fault::point();
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
+    options.custom_flags(NO_LINK);
     doing(options.open(path), "open", path)
 }
 

@@ -429,7 +429,7 @@ impl Layout {
 
     /// Gives a file that was made in our own directory the owner and mode of the layout.
     pub(crate) fn give(&self, path: &Path) -> Result<()> {
-        let (file, _) = disk::open(path)?;
+        let file = disk::open_no_link(path)?;
         self.access().give_file(&file, path)
     }
 
