@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From an image config to a runtime configuration. Spec: image-spec, conversion; runtime-spec, config.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, HashMap};
 
 use super::passwd::{Login, look_up};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -15,7 +16,7 @@ use crate::spec::runtime::{
 };
 
 /// `/etc/passwd` and `/etc/group` larger than this are refused.
-const MAX_PASSWD: u64 = 64 * 1024 * 1024;
+const MAX_PASSWD: u64 = 16 * 1024 * 1024;
 
 const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -128,6 +129,8 @@ fn login(spec: &str, opts: &RuntimeOptions<'_>, monitor: &dyn Monitor) -> Result
 /// The defaults, overridden by the image in place, and HOME where nobody said otherwise.
 fn environment(image: &[String], home: Option<&str>) -> Result<Vec<String>> {
     let mut env = vec![PATH.to_owned(), "TERM=xterm".to_owned()];
+    // Where in it each name stands.
+    let mut at = HashMap::from([("PATH", 0), ("TERM", 1)]);
     for entry in image {
         let invalid = |why| {
             Error::new(
@@ -139,12 +142,12 @@ fn environment(image: &[String], home: Option<&str>) -> Result<Vec<String>> {
         if name.is_empty() {
             return Err(invalid("must have non-empty name"));
         }
-        match env
-            .iter_mut()
-            .find(|old| old.split_once('=').is_some_and(|(n, _)| n == name))
-        {
-            Some(old) => old.clone_from(entry),
-            None => env.push(entry.clone()),
+        match at.entry(name) {
+            Slot::Occupied(old) => env[*old.get()].clone_from(entry),
+            Slot::Vacant(new) => {
+                new.insert(env.len());
+                env.push(entry.clone());
+            }
         }
     }
     if let Some(home) = home.filter(|h| !h.is_empty())

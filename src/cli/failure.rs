@@ -112,11 +112,16 @@ pub const UNKNOWN_TOPIC: u8 = 3;
 /// Longer lines than this are cut in the middle, in characters: an image may have paths of any length.
 const MAX_LINE: usize = 4096;
 
+/// Whether it changes the direction of the text around it.
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Escapes what would break the line or drive a terminal, and cuts what no screen holds.
 pub fn one_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(2 * MAX_LINE));
     for c in text.chars() {
-        if c.is_control() {
+        if c.is_control() || is_direction(c) {
             out.extend(c.escape_default())
         } else {
             out.push(c)
