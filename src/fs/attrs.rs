@@ -154,7 +154,8 @@ impl Root {
         chowned(self.permitted(dir, chown), &super::join(dir, name), uid, gid)
     }
 
-    /// Sets the mode of `name` in `dir`, which must not be a link and is not followed if it became one.
+    /// Sets the mode of `name` in `dir`, which must not be a link and is not followed if it became one. A file gets no set-id
+    /// bits: those of the tree are completed by descriptor, and this one was put there by somebody else.
     pub(crate) fn chmod(&self, dir: &Dir, name: &[u8], mode: u32) -> Result<()> {
         let path = || super::join(dir, name);
         let open = || {
@@ -166,6 +167,13 @@ impl Root {
             )
         };
         let fd = self.permitted(dir, open).map_err(|e| here(e, &path()))?;
+        if mode & 0o6000 != 0 {
+            let found = rustix::fs::fstat(&fd).map_err(|e| here(e, &path()))?;
+            if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
+                let text = format!("{} was replaced while it was made", path());
+                return Err(Error::new(ErrorKind::UnsafePath, text));
+            }
+        }
         rustix::fs::chmod(fd_path(&fd).as_slice(), Mode::from_raw_mode(mode))
             .map_err(|e| here(e, &path()))
             .context(|| "chmod")
@@ -361,4 +369,22 @@ fn proc_path(dir: &Dir, name: &[u8]) -> Vec<u8> {
 
 pub(super) fn fd_path(fd: &impl AsFd) -> Vec<u8> {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_gets_set_id_bits_by_its_name() {
+        let dir = tempfile::tempdir().expect("dir");
+        std::fs::write(dir.path().join("file"), "of somebody else").expect("write");
+        let root = Root::open(dir.path()).expect("open");
+        let top = root.dir(&TreePath::root()).expect("top");
+        assert!(root.chmod(&top, b"file", 0o755).is_ok());
+        let err = root.chmod(&top, b"file", 0o4755).expect_err("not what was made");
+        assert_eq!(err.kind(), ErrorKind::UnsafePath, "{err}");
+        std::fs::create_dir(dir.path().join("dir")).expect("make");
+        assert!(root.chmod(&top, b"dir", 0o2755).is_ok());
+    }
 }
