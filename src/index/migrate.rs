@@ -12,11 +12,18 @@ mod m0001_initial;
 mod m0002_mentions;
 #[path = "../../migrations/0003_starts.rs"]
 mod m0003_starts;
+#[path = "../../migrations/0004_read_again.rs"]
+mod m0004_read_again;
 
 type Step = fn(&WriteTransaction) -> Result<()>;
 
 /// The steps, in order: step N leads to schema N.
-const STEPS: [Step; 3] = [m0001_initial::up, m0002_mentions::up, m0003_starts::up];
+const STEPS: [Step; 4] = [
+    m0001_initial::up,
+    m0002_mentions::up,
+    m0003_starts::up,
+    m0004_read_again::up,
+];
 
 /// The schema of this program.
 pub(super) const SCHEMA: u32 = STEPS.len() as u32;

@@ -327,6 +327,32 @@ mod tests {
     }
 
     #[test]
+    fn what_schema_3_overlooked_in_documents_is_found() {
+        let (_dir, layout) = stored_by(3);
+        let fresh = Index::in_memory().expect("index");
+        let all = dump(&fresh, &layout);
+        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
+        dump(&index, &layout);
+        let overlook = index.write(|tables| {
+            for (digest, _, _) in &all {
+                tables
+                    .children
+                    .remove_all(key(digest).as_slice())
+                    .map_err(failed)?;
+            }
+            let schema = 3_u32.to_le_bytes();
+            tables.meta.insert("schema", schema.as_slice()).map_err(failed)?;
+            Ok(())
+        });
+        overlook.expect("write");
+        assert!(!index.differences(&fresh).expect("compare").is_empty());
+        drop(index);
+        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
+        assert_eq!(dump(&index, &layout), all);
+        assert_eq!(index.differences(&fresh).expect("compare"), Vec::<String>::new());
+    }
+
+    #[test]
     fn what_schema_2_knew_of_tars_is_known_and_forgotten_with_the_layer() {
         let (_dir, layout) = stored_by(2);
         let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
