@@ -135,3 +135,16 @@ pub fn one_line(text: &str) -> String {
     let end = out.chars().skip(count - MAX_LINE / 2);
     start.chain(" … ".chars()).chain(end).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_breaks_a_line_or_turns_its_text_is_escaped() {
+        assert_eq!(
+            one_line("a\nb\x1b[1m \u{202e}gnp.exe \u{2066} \u{e9}"),
+            "a\\nb\\u{1b}[1m \\u{202e}gnp.exe \\u{2066} \u{e9}"
+        );
+    }
+}
