@@ -12,6 +12,7 @@ mod pending;
 mod resolve;
 mod section;
 mod sys;
+mod xattr_ids;
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -54,20 +54,7 @@ impl IdMap {
     /// # Errors
     /// [`ErrorKind::Invalid`] if the maps leave one of them out.
     pub fn to_host(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
-        let map = |maps: &[IdMapping], id: u32| {
-            let host = translate(maps, id, |m| (m.container_id, m.host_id));
-            // The kernel takes this one for "no change".
-            host.filter(|id| *id != u32::MAX).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Invalid,
-                    format!("container id {id} cannot be mapped to a host id"),
-                )
-            })
-        };
-        Ok((
-            map(&self.uids, uid).map_err(|e| e.context("map uid to host"))?,
-            map(&self.gids, gid).map_err(|e| e.context("map gid to host"))?,
-        ))
+        Ok((self.uid_to_host(uid)?, self.gid_to_host(gid)?))
     }
 
     /// The owner in the container of what is owned by `uid:gid` on the host.
@@ -75,19 +62,40 @@ impl IdMap {
     /// # Errors
     /// [`ErrorKind::Invalid`] if the maps leave one of them out.
     pub fn to_container(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
-        let map = |maps: &[IdMapping], id: u32| {
-            translate(maps, id, |m| (m.host_id, m.container_id)).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Invalid,
-                    format!("host id {id} cannot be mapped to a container id"),
-                )
-            })
-        };
-        Ok((
-            map(&self.uids, uid).map_err(|e| e.context("map uid to container"))?,
-            map(&self.gids, gid).map_err(|e| e.context("map gid to container"))?,
-        ))
+        Ok((self.uid_to_container(uid)?, self.gid_to_container(gid)?))
     }
+
+    pub(super) fn uid_to_host(&self, uid: u32) -> Result<u32> {
+        to_host(&self.uids, uid).map_err(|e| e.context("map uid to host"))
+    }
+
+    pub(super) fn gid_to_host(&self, gid: u32) -> Result<u32> {
+        to_host(&self.gids, gid).map_err(|e| e.context("map gid to host"))
+    }
+
+    pub(super) fn uid_to_container(&self, uid: u32) -> Result<u32> {
+        to_container(&self.uids, uid).map_err(|e| e.context("map uid to container"))
+    }
+
+    pub(super) fn gid_to_container(&self, gid: u32) -> Result<u32> {
+        to_container(&self.gids, gid).map_err(|e| e.context("map gid to container"))
+    }
+}
+
+fn to_host(maps: &[IdMapping], id: u32) -> Result<u32> {
+    let host = translate(maps, id, |m| (m.container_id, m.host_id));
+    // The kernel takes this one for "no change".
+    host.filter(|id| *id != u32::MAX).ok_or_else(|| {
+        let text = format!("container id {id} cannot be mapped to a host id");
+        Error::new(ErrorKind::Invalid, text)
+    })
+}
+
+fn to_container(maps: &[IdMapping], id: u32) -> Result<u32> {
+    translate(maps, id, |m| (m.host_id, m.container_id)).ok_or_else(|| {
+        let text = format!("host id {id} cannot be mapped to a container id");
+        Error::new(ErrorKind::Invalid, text)
+    })
 }
 
 /// The first map that holds `id` decides.

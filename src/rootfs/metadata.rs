@@ -76,7 +76,8 @@ impl<'a> Metadata<'a> {
                     continue;
                 }
             }
-            self.set_xattr(on, attribute, value)?;
+            let value = self.opts.id_map.xattr_to_host(attribute, value)?;
+            self.set_xattr(on, attribute, &value)?;
         }
         if let Some(owner) = encode_rootless(node.uid, node.gid).filter(|_| rootless) {
             self.set_xattr(on, ROOTLESS_XATTR, &owner)?;

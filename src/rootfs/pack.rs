@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A tree, or what changed in it, to the entries of a layer.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 
@@ -182,6 +183,12 @@ impl<W: Write> Packer<'_, W> {
             }
             !is_forbidden(name) && !value.is_empty()
         });
+        for (name, value) in &mut node.xattrs {
+            let inside = self.opts.id_map.xattr_to_container(name, value);
+            if let Cow::Owned(inside) = inside.context(|| path.to_string())? {
+                *value = inside;
+            }
+        }
         if let Some(latest) = self.opts.clamp_mtime {
             node.mtime = node.mtime.min(latest);
         }

@@ -49,6 +49,66 @@ fn owners_are_mapped_out_and_in_again() {
     );
 }
 
+/// Privileges of a program, as an image has them and as they are for the root of a container alone, user 1337.
+const CAPABILITY: &str = "0x0100000200200000000000000000000000000000";
+const OF_CONTAINER: &str = "0x010000030020000000000000000000000000000039050000";
+
+/// An ACL that lets in user 7 and group 9 of the container, and the same two as the host knows them.
+const ACL: &str = "0x0200000001000600ffffffff02000600070000000400\
+                   0400ffffffff080004000900000010000600ffffffff20000400ffffffff";
+const ACL_OF_HOST: &str = "0x0200000001000600ffffffff02000600400500000400\
+                           0400ffffffff08000400c122000010000600ffffffff20000400ffffffff";
+
+#[test]
+fn set_id_files_capabilities_and_acls_are_for_users_of_the_container_alone() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let image = Image::new();
+    let env = &image.env;
+    let set = |name: &str, value: &str, file: &str| {
+        env.sh(&format!("setfattr -n {name} -v {value} {file}"));
+    };
+    let get = |file: &str| -> Vec<String> {
+        let text = env.sh(&format!("getfattr --absolute-names -e hex -d -m - {file}"));
+        let lines = text.lines().skip(1).filter_map(|line| line.split_once('='));
+        lines.map(|(_, value)| value.to_owned()).collect()
+    };
+    env.sh("mkdir t; touch t/cap t/acl t/suid; mkdir t/dir; chmod 4755 t/suid");
+    set("security.capability", CAPABILITY, "t/cap");
+    set("system.posix_acl_access", ACL, "t/acl");
+    set("system.posix_acl_default", ACL, "t/dir");
+    env.umoci(["insert", "--image", "img", "t", "/t"]).ok();
+    env.umoci([&["unpack", "--image", "img"][..], &MAPS, &["b"]].concat())
+        .ok();
+    assert_eq!(get("b/rootfs/t/cap"), [OF_CONTAINER]);
+    assert_eq!(get("b/rootfs/t/acl"), [ACL_OF_HOST]);
+    assert_eq!(get("b/rootfs/t/dir"), [ACL_OF_HOST]);
+    let suid = env.sh("stat -c '%a %u' b/rootfs/t/suid");
+    assert_eq!(
+        suid, "4755 1337\n",
+        "a set-id file is for a user of the container"
+    );
+
+    let before = image.of("latest")[0].clone();
+    env.umoci(["repack", "--image", "img:same", "b"]).ok();
+    assert_eq!(image.of("same")[0]["layers"], before["layers"], "nothing changed");
+
+    env.sh("cd b/rootfs/t; touch -d 2001-01-01 cap acl dir");
+    env.umoci(["repack", "--image", "img:new", "b"]).ok();
+    env.umoci(["raw", "unpack", "--image", "img:new", "n"]).ok();
+    for (file, value) in [("cap", CAPABILITY), ("acl", ACL), ("dir", ACL)] {
+        assert_eq!(get(&format!("n/t/{file}")), [value], "{file} comes back");
+    }
+
+    env.sh("setfacl -m u:5:r b/rootfs/t/acl");
+    let why = env.umoci(["repack", "--image", "img:new", "b"]).fails();
+    assert!(
+        why.contains("t/acl: xattr system.posix_acl_access: map uid to container: host id 5 cannot"),
+        "{why}"
+    );
+}
+
 #[test]
 fn an_insert_and_a_runtime_configuration_take_them_too() {
     if !rustix::process::geteuid().is_root() {
