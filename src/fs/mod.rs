@@ -70,7 +70,9 @@ impl Root {
 
     /// As [`Root::open`], for a directory that somebody may put a link in the place of: a link is refused.
     pub(crate) fn open_no_link(path: &Path) -> Result<Self> {
-        Self::open_with(path, OFlags::NOFOLLOW)
+        // With a slash behind it a link would be a directory above the last part.
+        let path: PathBuf = path.components().collect();
+        Self::open_with(&path, OFlags::NOFOLLOW)
     }
 
     fn open_with(path: &Path, how: OFlags) -> Result<Self> {

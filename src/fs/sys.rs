@@ -169,8 +169,14 @@ mod tests {
         fs::write(victim.join("precious"), "data").expect("write");
         let link = dir.path().join("rootfs");
         std::os::unix::fs::symlink(&victim, &link).expect("link");
-        assert!(remove_tree(&link, false).is_err());
-        assert!(victim.join("precious").exists());
-        assert!(Root::open_no_link(&link).is_err() && Root::open(&link).is_ok());
+        for name in ["rootfs", "rootfs/", "rootfs/.", "rootfs//./"] {
+            let link = dir.path().join(name);
+            assert!(remove_tree(&link, false).is_err(), "{name}");
+            assert!(victim.join("precious").exists(), "{name}");
+            assert!(
+                Root::open_no_link(&link).is_err() && Root::open(&link).is_ok(),
+                "{name}"
+            );
+        }
     }
 }
