@@ -122,7 +122,7 @@ impl TreePath {
     }
 }
 
-/// Paths, by their hashes with a key that nobody else knows. Whether something above a path is one of them takes a look at each of
+/// Paths, by their hashes with a key that nobody else knows. To find what is above a path takes a look at each of
 /// its bytes, not at each path above it.
 #[derive(Clone, Debug, Default)]
 pub struct PathSet {
@@ -159,6 +159,23 @@ impl PathSet {
             add(&mut above, part);
             found
         })
+    }
+
+    /// Takes out all paths strictly above this one.
+    pub fn remove_above(&mut self, path: &TreePath) {
+        if self.hashes.is_empty() {
+            return;
+        }
+        let mut above = self.begin();
+        for part in path.components() {
+            self.hashes.remove(&above.each_ref().map(Hasher::finish));
+            add(&mut above, part);
+        }
+    }
+
+    /// Whether a path is there.
+    pub fn contains(&self, path: &TreePath) -> bool {
+        !self.hashes.is_empty() && self.hashes.contains(&self.hash(path))
     }
 
     fn begin(&self) -> [DefaultHasher; 2] {

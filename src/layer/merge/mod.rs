@@ -63,7 +63,7 @@ pub struct Merge {
     /// Directories that no entry of the merged layers speaks of, with the entries that needed them.
     implied: BTreeMap<TreePath, Number>,
     /// Those of the name of a whiteout, which can have no entry, as long as nothing in them is written.
-    unsaid: BTreeSet<TreePath>,
+    unsaid: PathSet,
     /// Those that this layer made on the way to somewhere else: it has put nothing there.
     passed: HashSet<Key>,
     /// Entries that are somewhere else than they say, because of symbolic links.

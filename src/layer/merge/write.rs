@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What stays of layers that were looked at, written.
 
-use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
 use super::tree::{Cell, Kind, Number, Step};
@@ -131,10 +130,10 @@ impl Merge {
         for path in self.implied.keys() {
             // Such a name can only be implied: of its own it would be a whiteout.
             if path.name().starts_with(WHITEOUT_PREFIX) {
-                self.unsaid.insert(path.clone());
+                self.unsaid.insert(path);
             } else {
                 out.node(path, &Node::dir(0o755), &mut std::io::empty())?;
-                imply_above(&mut self.unsaid, path);
+                self.unsaid.remove_above(path);
             }
         }
         Ok(())
@@ -145,7 +144,7 @@ impl Merge {
     /// # Errors
     /// [`ErrorKind::Unsupported`] for a directory that has the name of a whiteout, and nothing in it: no layer can have it.
     pub fn finish(&self) -> Result<()> {
-        let Some(path) = self.unsaid.first() else {
+        let Some(path) = self.implied.keys().find(|path| self.unsaid.contains(path)) else {
             return Ok(());
         };
         let text =
@@ -183,7 +182,8 @@ impl Merge {
             let Some(fate) = self.fate(entry, &path, &body)? else {
                 continue;
             };
-            imply_above(&mut self.unsaid, &fate.path);
+            // The directories above it need no entry.
+            self.unsaid.remove_above(&fate.path);
             let head = reader.take_head();
             if fate.target.as_ref().is_some_and(|(content, _)| *content > entry) {
                 self.hold(head.blocks.len())?;
@@ -237,15 +237,6 @@ impl Merge {
                     target: Some((name.content, first.clone())),
                 }))
             }
-        }
-    }
-}
-
-/// Something is written at `path`: the directories above it need no entry.
-fn imply_above(unsaid: &mut BTreeSet<TreePath>, path: &TreePath) {
-    if !unsaid.is_empty() {
-        for above in path.ancestors() {
-            unsaid.remove(&above);
         }
     }
 }
