@@ -309,7 +309,7 @@ impl<'de> Deserialize<'de> for IndexJson {
                     if twice {
                         return Err(A::Error::custom(format!("member {name:?} stands twice")));
                     }
-                    if name != "manifests" && name.eq_ignore_ascii_case("manifests") {
+                    if json::is_odd(&name, &["manifests"]) {
                         // Some readers would see its images, and we none: nothing may be collected.
                         return Err(A::Error::custom(format!(
                             "member {name:?} is not spelled \"manifests\""

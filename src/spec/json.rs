@@ -43,6 +43,22 @@ pub(crate) fn members(bytes: &[u8]) -> Result<HashMap<String, &RawValue>> {
     parse(bytes)
 }
 
+/// Whether a reader that does not care for case, as that of Go, takes `name` for the member `plain`; two letters beyond ASCII are
+/// to it an `s` and a `k`.
+pub(crate) fn is_like(name: &str, plain: &str) -> bool {
+    let folded = |c| match c {
+        'ſ' => 's',
+        'K' => 'k',
+        c => char::to_ascii_lowercase(&c),
+    };
+    name.chars().map(folded).eq(plain.chars().map(folded))
+}
+
+/// Whether `name` is such another spelling of one of the members `plain`.
+pub(crate) fn is_odd(name: &str, plain: &[&str]) -> bool {
+    plain.iter().any(|plain| name != *plain && is_like(name, plain))
+}
+
 /// How many values there are in a document at most, told by the marks outside of strings.
 pub(crate) fn values(bytes: &[u8]) -> usize {
     let (mut count, mut in_string, mut escaped) = (1, false, false);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::json::null_as_default;
+use super::json::{self, null_as_default};
 use super::{Annotations, Descriptor, MediaClass, MediaType};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -109,13 +109,13 @@ impl Manifest {
             );
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        if self.extra.contains_key("manifests") {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "malicious manifest detected: it has a field \"manifests\"",
-            ));
+        match misread(&self.extra, &["manifests", "mediaType", "config", "layers"]) {
+            None => Ok(()),
+            Some(field) => {
+                let text = format!("malicious manifest detected: it has a field {field:?}");
+                Err(Error::new(ErrorKind::Corrupt, text))
+            }
         }
-        Ok(())
     }
 }
 
@@ -132,19 +132,25 @@ impl ImageIndex {
             );
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        for field in ["config", "layers", "fsLayers"] {
-            if self.extra.contains_key(field) {
+        let fields = ["config", "layers", "fsLayers", "mediaType", "manifests"];
+        match misread(&self.extra, &fields) {
+            None => Ok(()),
+            Some(field) => {
                 let text = format!("malicious image detected: an index with a field {field:?}");
-                return Err(Error::new(ErrorKind::Corrupt, text));
+                Err(Error::new(ErrorKind::Corrupt, text))
             }
         }
-        Ok(())
     }
+}
+
+/// A member that no field took, and that another reader takes for one of `fields`.
+fn misread<'a>(extra: &'a Map<String, Value>, fields: &[&str]) -> Option<&'a String> {
+    let is_field = |name: &&String| fields.iter().any(|field| json::is_like(name, field));
+    extra.keys().find(is_field)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::json;
     use super::*;
 
     const CONFIG: &str = r#"{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0}"#;
@@ -186,6 +192,21 @@ mod tests {
                 .check()
                 .is_err()
         );
+        // Readers that do not care for case.
+        for name in ["MANIFESTS", "manifeſts", "Layers", "mediatype"] {
+            let text = format!("{{\"schemaVersion\":2,\"config\":{CONFIG},\"layers\":[],\"{name}\":[]}}");
+            let manifest: Manifest = json::parse(text.as_bytes()).expect("manifest");
+            let err = manifest.check().expect_err(name).to_string();
+            assert_eq!(
+                err,
+                format!("malicious manifest detected: it has a field {name:?}")
+            );
+        }
+        for name in ["Config", "LAYERS", "fslayers", "Manifests"] {
+            let text = format!("{{\"schemaVersion\":2,\"manifests\":[],\"{name}\":[]}}");
+            let index: ImageIndex = json::parse(text.as_bytes()).expect("index");
+            assert!(index.check().expect_err(name).to_string().contains(name));
+        }
     }
 
     #[test]
