@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Documents are read in another way: what a manifest names in unusual spelling counts, and one that is no JSON is damaged.
+//! Documents are read in another way: all counts as named where another reader may see something else.
 //! Needs the blobs: what was read in documents is dropped and filled again; what took the decoding of layers is kept.
 
 use redb::{MultimapTableHandle as _, TableHandle as _, WriteTransaction};

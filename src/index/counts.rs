@@ -20,6 +20,16 @@ pub(super) struct Change {
     pub seen: Option<(Kind, u64)>,
     /// So many more refs and documents need it.
     pub count: i64,
+    /// One of them names it as a manifest or index.
+    pub as_document: bool,
+}
+
+impl Change {
+    /// One more ref or document needs the blob.
+    pub(super) fn named(&mut self, link: &Link) {
+        self.count += 1;
+        self.as_document |= link.is_to_document();
+    }
 }
 
 impl Tables<'_> {
@@ -43,11 +53,12 @@ impl Tables<'_> {
                 format!("index database: the count of {digest} fell below zero"),
             )
         })?;
+        row.as_document |= change.as_document;
         if row == old {
             return Ok(());
         }
         let k = key(digest);
-        if row == BlobRow::ABSENT {
+        if row.kind == Kind::Absent && row.count == 0 {
             self.blobs.remove(k.as_slice()).map_err(failed)?;
         } else {
             self.set_row(digest, row)?;
@@ -62,7 +73,11 @@ impl Tables<'_> {
     }
 
     pub(super) fn add_count(&mut self, digest: &Digest, count: i64) -> Result<()> {
-        self.change(digest, Change { seen: None, count })
+        let change = Change {
+            count,
+            ..Change::default()
+        };
+        self.change(digest, change)
     }
 
     /// Loses the row of a blob, as a changed bit in its key would.
@@ -111,7 +126,9 @@ impl Tables<'_> {
                 .map_err(failed)?;
             // A document that names a blob twice holds it once.
             if link.edge == Edge::Strong && !known {
-                changes.entry(link.digest).or_default().count += 1;
+                changes.entry(link.digest).or_default().named(link);
+            } else if link.edge == Edge::Strong && link.is_to_document() {
+                changes.entry(link.digest).or_default().as_document = true;
             }
         }
         Ok(())
@@ -190,7 +207,7 @@ impl Tables<'_> {
             digest,
             Change {
                 seen: Some((Kind::Absent, 0)),
-                count: 0,
+                ..Change::default()
             },
         )?;
         self.forget_diff_id(digest)

@@ -64,7 +64,7 @@ enum Depth {
     Size,
     /// Anything: a document if it begins like one.
     Content,
-    /// What must be a document: if it is none, it is damaged, unless its digest says that it never was one.
+    /// What is named as a manifest or index: if it is no document, its digest must say that it never was one.
     Document,
 }
 
@@ -153,12 +153,12 @@ impl Tables<'_> {
                 _ => gone.push((k.value().to_vec(), old.value().to_owned())),
             }
         }
-        let mut counts: BTreeMap<Digest, i64> = BTreeMap::new();
+        let mut changes: BTreeMap<Digest, Change> = BTreeMap::new();
         for (k, old) in gone {
             self.refs.remove(k.as_slice()).map_err(failed)?;
             for entry in super::rows::entries(&old)? {
                 for link in entry_links(&entry) {
-                    *counts.entry(link.digest).or_default() -= 1;
+                    changes.entry(link.digest).or_default().count -= 1;
                     self.mentions
                         .remove(key(&link.digest).as_slice(), mention(&entry, &link).as_slice())
                         .map_err(failed)?;
@@ -173,7 +173,7 @@ impl Tables<'_> {
                 .map_err(failed)?;
             for entry in entries {
                 for link in entry_links(entry) {
-                    *counts.entry(link.digest).or_default() += 1;
+                    changes.entry(link.digest).or_default().named(&link);
                     self.mentions
                         .insert(key(&link.digest).as_slice(), mention(entry, &link).as_slice())
                         .map_err(failed)?;
@@ -182,8 +182,8 @@ impl Tables<'_> {
             }
         }
         drop(index);
-        for (digest, change) in counts {
-            self.add_count(&digest, change)?;
+        for (digest, change) in changes {
+            self.change(&digest, change)?;
         }
         let damaged = self.learn_deep(layout, look)?;
         self.note_damaged(&damaged)?;
@@ -322,7 +322,11 @@ impl Tables<'_> {
             MediaClass::Layer(_) => Depth::Size,
             _ => Depth::Content,
         };
-        self.learn(layout, vec![(*digest, depth)], &mut Vec::new())?;
+        let (mut looks, mut damaged) = (vec![(*digest, depth)], Vec::new());
+        while !looks.is_empty() {
+            (_, looks) = self.learn(layout, looks, &mut damaged)?;
+        }
+        self.note_damaged(&damaged)?;
         // One that is known to be so already may have a second checksum too.
         if let Some(stamp) = verified
             && self.verified(digest)?.is_none_or(|known| known.stamp != stamp)
@@ -365,8 +369,8 @@ impl Tables<'_> {
         for ((digest, depth), seen) in news.into_iter().zip(seen) {
             let mut seen = seen?;
             if depth < Depth::Document
-                && matches!(seen, Seen::Blob(Kind::Opaque, _))
-                && self.is_named_as_document(&digest)?
+                && matches!(seen, Seen::Blob(..))
+                && self.row(&digest)?.is_some_and(|row| row.as_document)
             {
                 seen = look(layout, &digest, Depth::Document, &held)?;
             }
@@ -378,6 +382,9 @@ impl Tables<'_> {
                 }
                 Seen::Damaged(error) => {
                     damaged.push(Damaged { digest, error });
+                    // Whoever lists the blobs meets it again.
+                    changes.entry(digest).or_default().seen = Some((Kind::Absent, 0));
+                    self.meta.remove(dir_stamp(digest.algorithm())).map_err(failed)?;
                     continue;
                 }
                 Seen::Blob(kind, size) => (kind, size),
@@ -396,13 +403,18 @@ impl Tables<'_> {
         for (digest, change) in changes {
             self.change(&digest, change)?;
         }
+        for link in &below {
+            // What was seen as something else before it was named as a document.
+            let look = to_look(link);
+            if look.1 == Depth::Document
+                && self
+                    .row(&look.0)?
+                    .is_some_and(|row| matches!(row.kind, Kind::Unread | Kind::Opaque))
+            {
+                later.push(look);
+            }
+        }
         Ok((below, later))
-    }
-
-    /// Whether something says of a blob that it is a document which names others.
-    fn is_named_as_document(&self, digest: &Digest) -> Result<bool> {
-        let media_types = self.media_types(digest)?;
-        Ok(media_types.iter().any(|said| depth_of(said) == Depth::Document))
     }
 
     /// The same for a document that names very many, read again; returns those links that lead to a blob, each once.
@@ -483,9 +495,6 @@ fn read(mut file: File, digest: &Digest, size: u64, depth: Depth) -> Result<Cont
     if content == Content::Opaque && depth == Depth::Document {
         file.rewind()?;
         VerifyReader::new(file, *digest, size).finish()?;
-        // Another reader may understand more of it, or have more patience, and find blobs that it needs.
-        let text = format!("{digest} is listed as a manifest or index and is no JSON document");
-        return Err(Error::new(ErrorKind::Corrupt, text));
     }
     Ok(content)
 }
@@ -499,50 +508,22 @@ fn mention(entry: &Entry, link: &Link) -> Vec<u8> {
     mention.to_bytes()
 }
 
-/// What an entry of `index.json` names. One that is no descriptor still keeps all digests that stand in it.
+/// What an entry of `index.json` names. One that is no descriptor, or not to all readers, keeps all digests that stand in it.
 fn entry_links(entry: &Entry) -> Vec<Link> {
-    if let Ok(descriptor) = entry.descriptor() {
-        let media_type = descriptor.media_type.as_str().to_owned();
-        return vec![Link {
-            edge: Edge::Strong,
-            digest: descriptor.digest,
-            media_type,
-            size: Some(descriptor.size),
-            in_descriptor: true,
-        }];
-    }
-    let raw = entry.raw().as_bytes();
-    let (digest, size) = (Digest::sha256(raw), raw.len() as u64);
-    let mut out = match links::read(raw, &digest, size) {
-        Ok(Content::Document { links }) => links,
-        Ok(Content::Large(shape)) => {
-            let mut out = Vec::new();
-            let all = |links| {
-                out.extend(links);
-                Ok(())
-            };
-            // What is in memory is what it was.
-            let _ = links::each_link(raw, &digest, size, shape, all);
-            out
-        }
-        // Whatever another reader makes of it.
-        _ => digests_in(entry.raw()),
+    let text = entry.raw();
+    let Ok(descriptor) = entry.descriptor() else {
+        return links::of_unclear(text);
     };
-    for link in &mut out {
-        link.edge = Edge::Strong;
+    let mut out = vec![Link {
+        edge: Edge::Strong,
+        digest: descriptor.digest,
+        media_type: descriptor.media_type.as_str().to_owned(),
+        size: Some(descriptor.size),
+        in_descriptor: true,
+    }];
+    if links::is_unclear(text) {
+        let others = links::of_unclear(text).into_iter();
+        out.extend(others.filter(|link| link.digest != descriptor.digest));
     }
     out
-}
-
-/// All digests that stand in texts of what cannot be parsed.
-fn digests_in(text: &str) -> Vec<Link> {
-    let digests = text.split('"').filter_map(|text| text.parse::<Digest>().ok());
-    let link = |digest| Link {
-        edge: Edge::Strong,
-        digest,
-        media_type: String::new(),
-        size: None,
-        in_descriptor: true,
-    };
-    digests.map(link).collect()
 }

@@ -19,6 +19,7 @@ mod rows;
 mod shortened;
 mod status;
 pub(crate) mod tables;
+mod words;
 
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;

@@ -60,19 +60,25 @@ pub(crate) struct BlobRow {
     pub size: u64,
     /// Refs and strong edges that lead to it.
     pub count: u64,
+    /// One that led to it named it as a manifest or index.
+    pub as_document: bool,
 }
+
+/// Beside the kind of a blob: it was named as a document.
+const AS_DOCUMENT: u8 = 0x80;
 
 impl BlobRow {
     pub(crate) const ABSENT: BlobRow = BlobRow {
         kind: Kind::Absent,
         size: 0,
         count: 0,
+        as_document: false,
     };
 
     pub(crate) fn to_bytes(self) -> [u8; 18] {
         let mut out = [0; 18];
         out[0] = 1;
-        out[1] = self.kind as u8;
+        out[1] = self.kind as u8 | if self.as_document { AS_DOCUMENT } else { 0 };
         out[2..10].copy_from_slice(&self.size.to_le_bytes());
         out[10..18].copy_from_slice(&self.count.to_le_bytes());
         out
@@ -86,17 +92,21 @@ impl BlobRow {
                 .map(u64::from_le_bytes)
                 .ok_or_else(|| damaged("blob"))
         };
-        let kind = match bytes.get(..2) {
-            Some([1, 0]) => Kind::Absent,
-            Some([1, 1]) => Kind::Unread,
-            Some([1, 2]) => Kind::Opaque,
-            Some([1, 3]) => Kind::Document,
+        let Some(&[1, what]) = bytes.get(..2) else {
+            return Err(damaged("blob"));
+        };
+        let kind = match what & !AS_DOCUMENT {
+            0 => Kind::Absent,
+            1 => Kind::Unread,
+            2 => Kind::Opaque,
+            3 => Kind::Document,
             _ => return Err(damaged("blob")),
         };
         Ok(Self {
             kind,
             size: number(2)?,
             count: number(10)?,
+            as_document: what & AS_DOCUMENT != 0,
         })
     }
 }
@@ -353,12 +363,15 @@ mod tests {
             }
         }
         for kind in [Kind::Absent, Kind::Unread, Kind::Opaque, Kind::Document] {
-            let row = BlobRow {
-                kind,
-                size: 7,
-                count: u64::MAX,
-            };
-            assert_eq!(BlobRow::from_bytes(&row.to_bytes()).expect("row"), row);
+            for as_document in [false, true] {
+                let row = BlobRow {
+                    kind,
+                    size: 7,
+                    count: u64::MAX,
+                    as_document,
+                };
+                assert_eq!(BlobRow::from_bytes(&row.to_bytes()).expect("row"), row);
+            }
         }
         for bytes in [&b""[..], &[1, 9], &[2, 0], &[1; 17]] {
             assert!(BlobRow::from_bytes(bytes).is_err() && split_key(bytes).is_err() | (bytes.len() > 32));

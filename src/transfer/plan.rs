@@ -8,6 +8,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::io::Cursor;
 
 use serde::Deserialize;
 
@@ -212,7 +213,7 @@ impl Plan {
         let context = || format!("copy {image}");
         let named = match Reading::of(&document.media_type) {
             Reading::Needs => children(source, &document).map(|named| (named, true)),
-            _ => mentions(source, &document),
+            _ => mentions(source, &document, depth == 1),
         };
         let (named, is_known) = named.context(context)?;
         for child in named {
@@ -267,8 +268,9 @@ fn is_elsewhere(layer: &Descriptor) -> bool {
 }
 
 /// What a document of a type that is not known names by digest and size; nothing if it is no JSON document, or larger than
-/// one is read. With it, whether the document calls itself a manifest or index, which needs what it names.
-fn mentions(source: &dyn Source, descriptor: &Descriptor) -> Result<(Vec<Descriptor>, bool)> {
+/// one is read. With it, whether it needs that: an image (`is_root`) which is a manifest or index by its own account is one,
+/// whatever it is listed as. Below images, that may be the word of a descriptor that stands by itself, or of data.
+fn mentions(source: &dyn Source, descriptor: &Descriptor, is_root: bool) -> Result<(Vec<Descriptor>, bool)> {
     #[derive(Deserialize)]
     struct Own {
         #[serde(rename = "mediaType")]
@@ -278,16 +280,21 @@ fn mentions(source: &dyn Source, descriptor: &Descriptor) -> Result<(Vec<Descrip
         return Ok((Vec::new(), false));
     }
     let bytes = read_document(source, descriptor)?;
-    if let Ok(Own { media_type }) = json::parse(&bytes)
+    if is_root
+        && let Ok(Own { media_type }) = json::parse(&bytes)
         && Reading::of(&media_type) == Reading::Needs
     {
         let document = Descriptor {
             media_type,
             ..descriptor.clone()
         };
-        return Ok((children(source, &document)?, true));
+        match children(source, &document) {
+            Err(err) if err.kind() == ErrorKind::Corrupt => {}
+            named => return Ok((named?, true)),
+        }
     }
-    let Content::Document { links } = read_links(&*bytes, &descriptor.digest, descriptor.size)? else {
+    let Content::Document { links } = read_links(Cursor::new(&bytes), &descriptor.digest, descriptor.size)?
+    else {
         return Ok((Vec::new(), false));
     };
     let named = links

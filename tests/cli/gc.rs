@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci gc`
 
-use crate::support::Image;
+use serde_json::{Value, json};
+use umoci::digest::Digest;
+
+use crate::support::{Env, Image};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 #[test]
 fn gc_tells_what_it_would_do_and_does_it() {
@@ -239,42 +244,159 @@ fn what_is_attached_keeps_its_entry_as_long_as_its_image_stays() {
 /// What other readers understand, or may, is not garbage.
 #[test]
 fn nothing_is_collected_of_documents_that_only_others_understand() {
-    let manifests: [(&str, &[u8]); 6] = [
-        ("a byte that is no UTF-8", b",\"annotations\":{\"x\":\"\xff\"}}"),
-        ("half a character", b",\"annotations\":{\"x\":\"\\ud800\"}}"),
-        ("a tab in a text", b",\"x\":\"\t\"}"),
-        ("something behind the end", b"} x"),
-        ("the end missing", b""),
-        ("a name in upper case", b",\"X\":1}"),
-    ];
-    for (what, end) in manifests {
-        let image = Image::new();
-        let env = &image.env;
-        let needed = [image.blob("config"), image.blob("layer0"), image.blob("layer1")];
-        let mut bytes = std::fs::read(image.blob("manifest")).expect("read");
-        while bytes.pop() != Some(b'}') {}
-        bytes.extend_from_slice(end);
-        if what.starts_with("a name") {
-            let text = String::from_utf8(bytes).expect("text");
-            bytes = text
-                .replace("\"digest\"", "\"Digest\"")
+    let end = |text: &str, end: &str| text.trim_end().trim_end_matches('}').to_owned() + end;
+    let manifests: [(&str, &dyn Fn(&str) -> String); 10] = [
+        ("half a character", &|m| {
+            end(m, r#","annotations":{"x":"\ud800"}}"#)
+        }),
+        ("a tab in a text", &|m| end(m, ",\"x\":\"\t\"}")),
+        ("something behind the end", &|m| end(m, "} x")),
+        ("the end missing", &|m| end(m, "")),
+        ("very deep", &|m| {
+            let (open, close) = ("[".repeat(500), "]".repeat(500));
+            end(m, &format!(",\"x\":{open}{close}}}"))
+        }),
+        ("much space before it", &|m| " ".repeat(20_000) + m),
+        ("digests that are escaped", &|m| {
+            end(&m.replace("sha256:", "\\u0073ha256\\u003a"), ",}")
+        }),
+        ("names in upper case", &|m| {
+            m.replace("\"digest\"", "\"Digest\"")
                 .replace("\"layers\"", "\"Layers\"")
-                .into();
+        }),
+        ("names with a long s", &|m| {
+            m.replace("\"digest\"", "\"digeſt\"")
+                .replace("\"layers\"", "\"layerſ\"")
+        }),
+        ("a digest twice", &|m| {
+            let other = Digest::sha256(b"");
+            m.replace("\"digest\"", &format!("\"digest\":\"{other}\",\"DIGEST\""))
+        }),
+    ];
+    let utf8: (&str, &dyn Fn(&str) -> String) = ("a byte that is no UTF-8", &|m| {
+        end(m, ",\"annotations\":{\"x\":\"@\"}}")
+    });
+    for (what, edit) in manifests.into_iter().chain([utf8]) {
+        for media_type in [MANIFEST, "application/vnd.oci.artifact.manifest.v1+json"] {
+            let image = Image::new();
+            let env = &image.env;
+            let needed = [image.blob("config"), image.blob("layer0"), image.blob("layer1")];
+            let text = std::fs::read_to_string(image.blob("manifest")).expect("read");
+            let mut bytes = edit(&text).into_bytes();
+            for byte in bytes.iter_mut().filter(|byte| **byte == b'@') {
+                *byte = 0xff;
+            }
+            let entry = env.put("img", media_type, &bytes);
+            env.edit_index("img", Vec::clear);
+            env.list("img", entry, Some("latest"));
+            for _ in 0..2 {
+                env.umoci(["gc", "--layout", "img"]).ok();
+                assert!(needed.iter().all(|blob| blob.exists()), "{what}, {media_type}");
+            }
         }
-        let entry = env.put("img", "application/vnd.oci.image.manifest.v1+json", &bytes);
-        env.edit_index("img", Vec::clear);
-        env.list("img", entry, Some("latest"));
-        let done = env.umoci(["gc", "--layout", "img"]);
-        if matches!(what, "a name in upper case" | "something behind the end") {
-            done.ok();
-        } else {
-            let why = done.fails();
-            assert!(
-                why.contains("is listed as a manifest or index and is no JSON document"),
-                "{why}"
-            );
+    }
+}
+
+/// A document that is a manifest to others only, or that they have for another kind, keeps all that stands in it.
+#[test]
+fn nothing_is_collected_of_documents_that_others_have_for_something_else() {
+    for (what, document) in [
+        (
+            "an entry of docker save",
+            r#"{"Config":"X","RepoTags":["a:b"],"Layers":["Y"]}"#,
+        ),
+        (
+            "docker inspect",
+            r#"{"Id":"X","Os":"linux","Architecture":"a","RootFS":{"Layers":["Y"]}}"#,
+        ),
+        ("a list", r#"{"Manifests":["X","Y"]}"#),
+        (
+            "a manifest and more",
+            r#"{"config":{},"layers":[],"LAYERS":["X",{"digest":"Y"}]}"#,
+        ),
+        (
+            "a media type twice",
+            r#"{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"M","MediaType":"application/vnd.oci.image.layer.v1.tar"}]}"#,
+        ),
+    ] {
+        let env = Env::new();
+        env.umoci(["init", "--layout", "img"]).ok();
+        let digest = |entry: &Value| entry["digest"].as_str().expect("digest").to_owned();
+        let (x, y) = (env.put("img", "t/x", b"x"), env.put("img", "t/y", b"y"));
+        let manifest = format!(r#"{{"config":{x},"layers":[{y}]}}"#);
+        let manifest = env.put("img", MANIFEST, manifest.as_bytes());
+        let text = document
+            .replace("\"X\"", &format!("{:?}", digest(&x)))
+            .replace("\"Y\"", &format!("{:?}", digest(&y)))
+            .replace("\"M\"", &format!("{:?}", digest(&manifest)));
+        if !what.starts_with("a media type") {
+            std::fs::remove_file(env.path(&format!("img/blobs/sha256/{}", &digest(&manifest)[7..])))
+                .expect("remove");
         }
-        assert!(needed.iter().all(|blob| blob.exists()), "{what}");
+        let before = env.blobs("img") + 1;
+        let entry = env.put("img", "application/x-thing", text.as_bytes());
+        env.list("img", entry, Some("t"));
+        env.umoci(["gc", "--layout", "img"]).ok();
+        assert_eq!(env.blobs("img"), before, "{what}");
+    }
+}
+
+/// In whatever order the blobs are met, and whoever looks first.
+#[test]
+fn what_is_named_as_a_manifest_after_it_was_seen_is_looked_at_again() {
+    type First = fn(&Env, &Value);
+    let first: [(&str, First); 4] = [
+        ("as a file", |env, _| {
+            drop(env.umoci(["blob", "list", "--layout", "img"]).ok())
+        }),
+        ("as a layer", |env, manifest| {
+            let mut layer = manifest.clone();
+            layer["mediaType"] = "application/vnd.oci.image.layer.v1.tar".into();
+            let text = json!({"config": layer, "layers": [layer]}).to_string();
+            let other = env.put("img", MANIFEST, text.as_bytes());
+            env.list("img", other, Some("other"));
+            env.umoci(["blob", "list", "--layout", "img"]).ok();
+        }),
+        ("in a lease", |env, manifest| {
+            let digest = manifest["digest"].as_str().expect("digest");
+            env.umoci(["lease", "create", "--layout", "img", "hold", digest])
+                .ok();
+        }),
+        ("by a check", |env, _| {
+            drop(env.umoci(["fsck", "--layout", "img"]))
+        }),
+    ];
+    for (what, first) in first {
+        for is_damaged in [false, true] {
+            let env = &Env::new();
+            env.umoci(["init", "--layout", "img"]).ok();
+            let layer = env.put("img", "application/vnd.oci.image.layer.v1.tar", b"x");
+            let manifest = json!({"config": layer, "layers": [layer]}).to_string();
+            let manifest = env.put("img", MANIFEST, manifest.as_bytes());
+            let path = |entry: &Value| {
+                let digest = entry["digest"].as_str().expect("digest");
+                env.path(&format!("img/blobs/sha256/{}", &digest[7..]))
+            };
+            if is_damaged {
+                let size = std::fs::metadata(path(&manifest)).expect("size").len();
+                std::fs::write(path(&manifest), vec![0; size as usize]).expect("write");
+            }
+            first(env, &manifest);
+            let index = json!({"manifests": [manifest]}).to_string();
+            let index = env.put("img", "application/vnd.oci.image.index.v1+json", index.as_bytes());
+            env.list("img", index, Some("index"));
+            for _ in 0..3 {
+                let done = env.umoci(["gc", "--layout", "img"]);
+                if is_damaged {
+                    let why = done.fails();
+                    assert!(why.contains("digest mismatch"), "{what}: {why}");
+                } else {
+                    done.ok();
+                }
+                assert!(path(&layer).exists(), "{what}, damaged: {is_damaged}");
+                let _ = env.umoci(["fsck", "--layout", "img"]);
+            }
+        }
     }
 }
 
@@ -291,6 +413,12 @@ fn nothing_is_collected_of_an_index_json_that_only_others_understand() {
             "another spelling beside",
             "\"manifests\"",
             "\"manifests\":[],\"MANIFESTS\"",
+        ),
+        ("another spelling with a long s", "\"manifests\"", "\"manifeſts\""),
+        (
+            "two digests",
+            "\"digest\":\"",
+            "\"digest\":\"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\",\"Digest\":\"",
         ),
     ] {
         let image = Image::new();

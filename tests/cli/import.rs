@@ -2,6 +2,7 @@
 //! `umoci import` and `umoci export`
 
 use serde_json::json;
+use umoci::digest::Digest;
 
 use crate::support::{Env, Image};
 
@@ -190,6 +191,33 @@ fn the_help_says_which_platforms_are_taken() {
         let words: Vec<&str> = help.split_whitespace().collect();
         assert!(words.join(" ").contains(want), "{help}");
     }
+}
+
+/// Neither a descriptor that stands by itself nor a manifest that is mere data is one that has to be whole.
+#[test]
+fn what_only_looks_like_a_manifest_travels_as_data() {
+    let env = Env::new();
+    env.umoci(["init", "--layout", "img"]).ok();
+    let absent = |media_type: &str| json!({"mediaType": media_type, "digest": Digest::sha256(b"absent").to_string(), "size": 6});
+    let descriptor = absent(MANIFEST).to_string();
+    let descriptor = env.put(
+        "img",
+        "application/vnd.oci.descriptor.v1+json",
+        descriptor.as_bytes(),
+    );
+    let data = json!({"mediaType": MANIFEST, "config": absent("t/c"), "layers": []}).to_string();
+    let data = env.put("img", "application/x-data", data.as_bytes());
+    let config = env.put("img", "application/vnd.oci.empty.v1+json", b"{}");
+    let manifest = json!({"schemaVersion": 2, "config": config, "layers": [descriptor, data]}).to_string();
+    let manifest = env.put("img", MANIFEST, manifest.as_bytes());
+    env.list("img", manifest, Some("artifact"));
+    env.list("img", descriptor, Some("descriptor"));
+    for name in ["artifact", "descriptor"] {
+        env.umoci(["init", "--layout", name]).ok();
+        env.umoci(["import", "--layout", name, &format!("img:{name}")])
+            .ok();
+    }
+    assert_eq!((env.blobs("artifact"), env.blobs("descriptor")), (4, 1));
 }
 
 #[test]

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Digests in what begins like a JSON document and cannot be parsed.
+
+use std::io::{BufRead, BufReader, Read};
+
+use crate::digest::Digest;
+use crate::error::Result;
+
+/// No digest is longer.
+const MAX_WORD: usize = 160;
+
+/// Gives each digest that stands by itself in a text, its characters escaped as JSON has it or not.
+///
+/// # Errors
+/// Those of reading, and those of `each`.
+pub(super) fn each_digest(file: impl Read, mut each: impl FnMut(Digest) -> Result<()>) -> Result<()> {
+    let mut file = BufReader::with_capacity(64 * 1024, file);
+    let mut word = Vec::new();
+    // What was read of an escaped character.
+    let mut escape: Option<Vec<u8>> = None;
+    let mut take = |byte: u8| -> Result<()> {
+        if byte.is_ascii_alphanumeric() || byte == b':' {
+            if word.len() <= MAX_WORD {
+                word.push(byte);
+            }
+            return Ok(());
+        }
+        let digest = std::str::from_utf8(&word).ok().and_then(|text| text.parse().ok());
+        word.clear();
+        digest.map_or(Ok(()), &mut each)
+    };
+    loop {
+        let piece = file.fill_buf()?;
+        if piece.is_empty() {
+            return take(0);
+        }
+        let length = piece.len();
+        for &byte in piece {
+            match &mut escape {
+                None if byte == b'\\' => escape = Some(Vec::new()),
+                None => take(byte)?,
+                Some(digits) => {
+                    digits.push(byte);
+                    let is_whole = digits.len() == 5 || digits[0] != b'u';
+                    if is_whole {
+                        let digits = std::str::from_utf8(&digits[1..]).unwrap_or_default();
+                        take(u8::from_str_radix(digits, 16).unwrap_or(0))?;
+                        escape = None;
+                    }
+                }
+            }
+        }
+        file.consume(length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_found_however_they_are_written() {
+        let (a, b) = (
+            Digest::sha256(b"a"),
+            Digest::of(crate::digest::Algorithm::Sha512, b"b"),
+        );
+        for (text, want) in [
+            (format!("{{\"{a}\"\u{e9}"), vec![a]),
+            (format!("{a}"), vec![a]),
+            (format!("x={a},\t{b}\\"), vec![a, b]),
+            (format!("\"\\u0073{}\"", &a.to_string()[1..]), vec![a]),
+            (format!("\"{}\"", a.to_string().replace(':', "\\u003A")), vec![a]),
+            (format!("\\n{a}\\\"{b}"), vec![a, b]),
+            (format!("\\u00e9{a}\\u12"), vec![a]),
+            (format!("x{a} {a}0 {}", "a".repeat(1000)), vec![]),
+            (format!("{} {b}", "sha256:".repeat(1000)), vec![b]),
+        ] {
+            let mut found = Vec::new();
+            let each = |digest| {
+                found.push(digest);
+                Ok(())
+            };
+            // Pieces of every length.
+            let file = BufReader::with_capacity(7, text.as_bytes());
+            each_digest(file, each).expect("read");
+            assert_eq!(found, want, "{text}");
+        }
+    }
+}
