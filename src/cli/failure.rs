@@ -86,10 +86,12 @@ impl Failure {
 
 /// From now on a panic over a damaged index database, which the library catches and reports, is not printed as well.
 pub fn hook_panics() {
+    // Where the compiler found our own code.
+    let own = file!().trim_end_matches("cli/failure.rs");
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| match PanicFate::of_this_panic() {
         // A mistake of our own is not passed over.
-        PanicFate::Caught if !info.location().is_some_and(|at| at.file().starts_with("src/")) => {}
+        PanicFate::Caught if !info.location().is_some_and(|at| at.file().starts_with(own)) => {}
         PanicFate::DamagedIndex => {
             let text =
                 "the index database is damaged: remove .umoci/index.redb of the layout, it is made anew";

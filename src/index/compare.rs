@@ -42,15 +42,31 @@ impl std::fmt::Display for Said {
 
 impl Index {
     /// A database that was filled from the layout just now: beside this one if this one is a file, else in memory.
+    ///
+    /// # Errors
+    /// If the file cannot be written; nothing of it is left then.
     pub(crate) fn rebuilt(&self, layout: &Layout, monitor: &dyn Monitor) -> Result<Index> {
-        let fresh = if self.is_file() {
-            layout.remove_private_file(NEW)?;
-            Self::open_own(layout, NEW)?
-        } else {
-            Self::in_memory()?
-        };
-        fresh.write(|tables| tables.sync(layout, monitor).map(|_| ()))?;
-        Ok(fresh)
+        if !self.is_file() {
+            return Self::rebuilt_in_memory(layout, monitor);
+        }
+        layout.remove_private_file(NEW)?;
+        let fresh = Self::open_own(layout, NEW);
+        fresh
+            .and_then(|fresh| fresh.filled(layout, monitor))
+            .or_else(|err| {
+                layout.remove_private_file(NEW)?;
+                Err(err)
+            })
+    }
+
+    /// As [`Index::rebuilt`], not to replace anything.
+    pub(crate) fn rebuilt_in_memory(layout: &Layout, monitor: &dyn Monitor) -> Result<Index> {
+        Self::in_memory()?.filled(layout, monitor)
+    }
+
+    fn filled(self, layout: &Layout, monitor: &dyn Monitor) -> Result<Self> {
+        self.write(|tables| tables.sync(layout, monitor))?;
+        Ok(self)
     }
 
     /// Puts `fresh` in the place of this database, and keeps what was verified.
@@ -81,9 +97,9 @@ impl Index {
     }
 
     /// Gives up a database that [`Index::rebuilt`] made.
-    pub(crate) fn discard(&self, fresh: Index, layout: &Layout) -> Result<()> {
-        drop(fresh);
-        if self.is_file() {
+    pub(crate) fn discard(self, layout: &Layout) -> Result<()> {
+        drop(self);
+        if Layout::has_file(&layout.private_dir().join(NEW)) {
             layout.remove_private_file(NEW)?;
         }
         Ok(())

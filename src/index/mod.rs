@@ -133,11 +133,13 @@ impl Index {
 
     /// Opens the database in a file of our own, by a caller that holds the lock of the database.
     fn open_own(layout: &Layout, name: &str) -> Result<Self> {
-        let file = layout.open_own(name)?;
+        let mut file = layout.open_own(name)?;
         // Its first bytes are written last: one that was being made when a process died or the disk was full.
         let mut first = [0; 9];
         if file.file().read_at(&mut first, 0)? > 0 && first == [0; 9] {
-            file.set_len(0)?;
+            drop(file);
+            layout.remove_private_file(name)?;
+            file = layout.open_own(name)?;
         }
         let open = || -> Result<Database> {
             let backend = Backend::new(file).map_err(failed)?;

@@ -470,11 +470,14 @@ impl Store {
         if !index.is_file() {
             return Ok(());
         }
-        let (fresh, differences) = self.mending(&mut index, monitor, |index| {
-            let fresh = index.rebuilt(&self.layout, &Silent)?;
-            let differences = index.differences(&fresh)?;
-            Ok((fresh, differences))
-        })?;
+        let fresh = match index.rebuilt(&self.layout, &Silent) {
+            // To look there need not be room on the disk.
+            Err(err) if err.kind() == ErrorKind::NoSpace && !opts.repair => {
+                Index::rebuilt_in_memory(&self.layout, &Silent)
+            }
+            fresh => fresh,
+        }?;
+        let differences = self.mending(&mut index, monitor, |index| index.differences(&fresh))?;
         let repaired = opts.repair && !differences.is_empty();
         for text in differences {
             let mut finding = Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
@@ -484,7 +487,7 @@ impl Store {
         if repaired {
             index.replaced_by(fresh, &self.layout, monitor)?;
         } else {
-            index.discard(fresh, &self.layout)?;
+            fresh.discard(&self.layout)?;
         }
         Ok(())
     }

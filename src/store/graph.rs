@@ -371,17 +371,19 @@ impl Store {
         let mut index = Index::open_file(&self.layout, self.opts.lock_timeout, monitor)?;
         // What the old one did not know yet is not what it was wrong about.
         self.mending(&mut index, monitor, |index| index.sync(&self.layout, monitor))?;
+        let not_made = || Error::new(ErrorKind::Io, "the index database is not made anew");
         if !index.is_file() {
-            return Err(Error::new(ErrorKind::Io, "the index database is not made anew"));
+            return Err(not_made());
         }
         if is_first {
             return Ok(Vec::new());
         }
-        let (fresh, differences) = self.mending(&mut index, monitor, |index| {
-            let fresh = index.rebuilt(&self.layout, &Silent)?;
-            let differences = index.differences(&fresh)?;
-            Ok((fresh, differences))
-        })?;
+        let fresh = index.rebuilt(&self.layout, &Silent)?;
+        let differences = self.mending(&mut index, monitor, |index| index.differences(&fresh))?;
+        if !index.is_file() {
+            fresh.discard(&self.layout)?;
+            return Err(not_made());
+        }
         index.replaced_by(fresh, &self.layout, monitor)?;
         Ok(differences)
     }

@@ -299,6 +299,41 @@ fn the_index_is_shown_and_rebuilt() {
 }
 
 #[test]
+fn a_rebuild_on_a_full_disk_leaves_the_old_index_and_says_so() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["index", "rebuild", "--layout", "img"]).ok();
+    env.sh("mkdir small && mount -t tmpfs -o size=1m tmpfs small && cp -a img small/img");
+    env.sh("dd if=/dev/zero of=small/fill bs=1k 2>/dev/null || true");
+    let done = env.umoci(["index", "rebuild", "--layout", "small/img"]);
+    let checked = env.umoci(["fsck", "--layout", "small/img"]);
+    let left = env.sh("ls small/img/.umoci; rm small/fill");
+    let again = env.umoci(["index", "rebuild", "--layout", "small/img"]);
+    env.sh("umount small");
+    let why = done.fails();
+    assert!(why.contains("index.redb.new: no space left on device"), "{why}");
+    assert!(left.contains("index.redb\n") && !left.contains(".new"), "{left}");
+    again.ok();
+    checked.ok();
+}
+
+#[test]
+fn an_index_that_was_never_finished_is_made_anew_and_nothing_is_written_through_its_name() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("head -c 9000 /dev/zero >precious; echo data >>precious; ln -f precious img/.umoci/index.redb");
+    env.umoci(["gc", "--layout", "img"]).ok();
+    env.umoci(["index", "status", "--layout", "img"]).ok();
+    assert_eq!(
+        env.sh("tail -n 1 precious | tail -c 5; stat -c %s precious"),
+        "data\n9005\n"
+    );
+}
+
+#[test]
 fn a_lease_keeps_an_image_until_it_ends() {
     let image = Image::new();
     let env = &image.env;

@@ -244,8 +244,9 @@ fn what_is_attached_keeps_its_entry_as_long_as_its_image_stays() {
 /// What other readers understand, or may, is not garbage.
 #[test]
 fn nothing_is_collected_of_documents_that_only_others_understand() {
+    type Edit<'a> = &'a dyn Fn(&str) -> String;
     let end = |text: &str, end: &str| text.trim_end().trim_end_matches('}').to_owned() + end;
-    let manifests: [(&str, &dyn Fn(&str) -> String); 10] = [
+    let manifests: [(&str, Edit<'_>); 10] = [
         ("half a character", &|m| {
             end(m, r#","annotations":{"x":"\ud800"}}"#)
         }),
@@ -273,7 +274,7 @@ fn nothing_is_collected_of_documents_that_only_others_understand() {
             m.replace("\"digest\"", &format!("\"digest\":\"{other}\",\"DIGEST\""))
         }),
     ];
-    let utf8: (&str, &dyn Fn(&str) -> String) = ("a byte that is no UTF-8", &|m| {
+    let utf8: (&str, Edit<'_>) = ("a byte that is no UTF-8", &|m| {
         end(m, ",\"annotations\":{\"x\":\"@\"}}")
     });
     for (what, edit) in manifests.into_iter().chain([utf8]) {
@@ -330,7 +331,7 @@ fn nothing_is_collected_of_documents_that_others_have_for_something_else() {
             .replace("\"Y\"", &format!("{:?}", digest(&y)))
             .replace("\"M\"", &format!("{:?}", digest(&manifest)));
         if !what.starts_with("a media type") {
-            std::fs::remove_file(env.path(&format!("img/blobs/sha256/{}", &digest(&manifest)[7..])))
+            std::fs::remove_file(env.path(format!("img/blobs/sha256/{}", &digest(&manifest)[7..])))
                 .expect("remove");
         }
         let before = env.blobs("img") + 1;
@@ -375,7 +376,7 @@ fn what_is_named_as_a_manifest_after_it_was_seen_is_looked_at_again() {
             let manifest = env.put("img", MANIFEST, manifest.as_bytes());
             let path = |entry: &Value| {
                 let digest = entry["digest"].as_str().expect("digest");
-                env.path(&format!("img/blobs/sha256/{}", &digest[7..]))
+                env.path(format!("img/blobs/sha256/{}", &digest[7..]))
             };
             if is_damaged {
                 let size = std::fs::metadata(path(&manifest)).expect("size").len();
