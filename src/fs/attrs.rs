@@ -4,9 +4,10 @@
 //! Order of writing: owner (a change of it clears set-id bits and capabilities), extended attributes, mode (without u+w
 //! it refuses attributes to a plain user), times.
 
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::resolve::here;
@@ -77,28 +78,27 @@ impl Root {
             mode = *real;
         }
         drop(opened);
-        Ok(Some(Inode {
-            node: Node {
-                kind,
-                mode,
-                uid: stat.st_uid,
-                gid: stat.st_gid,
-                mtime: Time {
-                    sec: stat.st_mtime,
-                    nsec: stat.st_mtime_nsec as u32,
-                },
-                atime: None,
-                xattrs: Xattrs::new(),
-            },
-            size,
-            nlink: stat.st_nlink,
-            dev: stat.st_dev,
-            ino: stat.st_ino,
-            ctime: Time {
-                sec: stat.st_ctime,
-                nsec: stat.st_ctime_nsec as u32,
-            },
-        }))
+        Ok(Some(inode(&stat, kind, mode)))
+    }
+
+    /// Opens the regular file at `path`, which a walk found, and looks at that which is open: nobody can put together what is
+    /// in one file and what is said of another.
+    pub(crate) fn open_stat(&self, path: &TreePath) -> Result<(File, Inode)> {
+        let (dir, name) = self.own_parent(path)?;
+        let file = self.open_in(&dir, &name)?;
+        let stat = rustix::fs::fstat(&file).map_err(|e| here(e, path))?;
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        let mut inode = inode(&stat, NodeKind::File { size }, stat.st_mode & 0o7777);
+        inode.node.xattrs = if self.unprivileged {
+            // By the name permission can be had for a while, and no attribute tells of a privilege.
+            self.xattrs(&dir, &name)?
+        } else {
+            let names = read_names(path, |list| rustix::fs::flistxattr(&file, list))?;
+            read_values(path, names, |name, value| {
+                rustix::fs::fgetxattr(&file, name, value)
+            })?
+        };
+        Ok((file, inode))
     }
 
     /// All extended attributes of `name` in `dir`, links not followed. A file system without any has none.
@@ -356,6 +356,31 @@ pub(super) fn timestamps(atime: Option<Time>, mtime: Time) -> Timestamps {
     Timestamps {
         last_access: spec(atime.unwrap_or(mtime)),
         last_modification: spec(mtime),
+    }
+}
+
+fn inode(stat: &Stat, kind: NodeKind, mode: u32) -> Inode {
+    Inode {
+        node: Node {
+            kind,
+            mode,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mtime: Time {
+                sec: stat.st_mtime,
+                nsec: stat.st_mtime_nsec as u32,
+            },
+            atime: None,
+            xattrs: Xattrs::new(),
+        },
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        nlink: stat.st_nlink,
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+        ctime: Time {
+            sec: stat.st_ctime,
+            nsec: stat.st_ctime_nsec as u32,
+        },
     }
 }
 

@@ -227,9 +227,9 @@ impl Root {
         Ok(file)
     }
 
-    /// Opens the regular file at `path` to read; links on the way are followed inside the root, not the last one.
+    /// Opens the regular file at `path`, which a walk found, to read; no link is followed.
     pub fn open_file(&self, path: &TreePath) -> Result<File> {
-        let (dir, name) = self.parent(path)?;
+        let (dir, name) = self.own_parent(path)?;
         self.open_in(&dir, &name)
     }
 

@@ -19,8 +19,13 @@ use crate::node::{Followed, TreePath};
 /// Bytes of a path that one system call takes, at most.
 const MAX_PIECE: usize = 4000;
 
-/// Descriptors that are kept open for the next path.
+/// Descriptors that are kept open for the next path: no more than a quarter of those that the process may have.
 const MAX_CACHED: usize = 256;
+
+fn max_cached() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(MAX_CACHED, |limit| MAX_CACHED.min(limit as usize / 4))
+}
 
 const DIR: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
@@ -86,12 +91,18 @@ pub(super) fn first_choice() -> Resolver {
 /// What is called for a component of a path that is no directory: it makes one there, or fails.
 pub(crate) type MakeDir<'a> = &'a mut dyn FnMut(&Dir, &[u8], bool) -> Result<()>;
 
-#[derive(Debug, Default)]
-pub(super) struct Cache(HashMap<TreePath, Dir>);
+#[derive(Debug)]
+pub(super) struct Cache {
+    dirs: HashMap<TreePath, Dir>,
+    most: usize,
+}
 
-impl Cache {
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            dirs: HashMap::new(),
+            most: max_cached(),
+        }
     }
 }
 
@@ -104,7 +115,7 @@ impl Root {
         if path.is_root() {
             return Ok(self.top.clone());
         }
-        if let Some(dir) = self.cache().0.get(path) {
+        if let Some(dir) = self.cache().dirs.get(path) {
             return Ok(dir.clone());
         }
         let dir = match self.open_fast(path)? {
@@ -134,9 +145,33 @@ impl Root {
         }
     }
 
+    /// As [`Root::dir`], for a directory that a walk through the tree found: no link is on its path.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnsafePath`] if somebody has put a link there since.
+    pub(crate) fn own_dir(&self, path: &TreePath) -> Result<Dir> {
+        let dir = self.dir(path)?;
+        if dir.path != *path {
+            let text = format!("{path} was replaced by a link while it was read");
+            return Err(Error::new(ErrorKind::UnsafePath, text));
+        }
+        Ok(dir)
+    }
+
+    /// As [`Root::parent`], for a path that a walk through the tree found.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnsafePath`] if somebody has put a link on the way to it since.
+    pub(crate) fn own_parent(&self, path: &TreePath) -> Result<(Dir, Vec<u8>)> {
+        match path.parent() {
+            Some(parent) => Ok((self.own_dir(&parent)?, path.name().to_vec())),
+            None => self.parent(path),
+        }
+    }
+
     /// Forgets all directories that were opened: some path may lead elsewhere now.
     pub(crate) fn forget(&self) {
-        self.cache().clear();
+        self.cache().dirs.clear();
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -145,10 +180,10 @@ impl Root {
 
     fn remember(&self, path: &TreePath, dir: &Dir) {
         let mut cache = self.cache();
-        if cache.0.len() >= MAX_CACHED {
-            cache.0.clear();
+        if cache.dirs.len() >= cache.most {
+            cache.dirs.clear();
         }
-        cache.0.insert(path.clone(), dir.clone());
+        cache.dirs.insert(path.clone(), dir.clone());
     }
 
     /// One system call, or one for each 4000 bytes, for a path without links; `None` if it must be walked.
@@ -239,7 +274,7 @@ impl Root {
 
     /// Opens a directory whose path has no links, as a canonical path has none; one that has some now is refused.
     pub(super) fn open_canonical(&self, path: &TreePath) -> Result<Dir> {
-        let cached = self.cache().0.get(path).filter(|dir| dir.path == *path).cloned();
+        let cached = self.cache().dirs.get(path).filter(|dir| dir.path == *path).cloned();
         if let Some(dir) = cached {
             return Ok(dir);
         }

@@ -109,7 +109,7 @@ struct Packer<'a, W> {
 
 impl<W: Write> Packer<'_, W> {
     fn stat(&self, path: &TreePath) -> Result<Option<Inode>> {
-        let (dir, name) = match self.root.parent(path) {
+        let (dir, name) = match self.root.own_parent(path) {
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
             found => found?,
         };
@@ -122,34 +122,40 @@ impl<W: Write> Packer<'_, W> {
 
     /// Writes what is at `path` of the tree under the name `name`.
     fn entry(&mut self, path: &TreePath, name: &TreePath, inode: Inode) -> Result<()> {
-        let identity = (inode.dev, inode.ino);
-        let node = self.node(path, inode.node)?;
-        if node.kind == NodeKind::Socket {
-            self.monitor.warn(format_args!("socket left out: {path}"));
-            return Ok(());
-        }
-        if !node.is_dir() && inode.nlink > 1 {
-            let Some((first, left)) = self.links.get_mut(&identity) else {
-                self.links.insert(identity, (name.clone(), inode.nlink - 1));
-                return self.content(path, name, &node);
-            };
-            self.out.hard_link(name, first, &node)?;
+        let is_linked = |inode: &Inode| !inode.node.is_dir() && inode.nlink > 1;
+        let identity = |inode: &Inode| (inode.dev, inode.ino);
+        if is_linked(&inode)
+            && let Some((first, left)) = self.links.get_mut(&identity(&inode))
+        {
             *left -= 1;
-            if *left == 0 {
-                self.links.remove(&identity);
+            let (first, is_last) = (first.clone(), *left == 0);
+            if is_last {
+                self.links.remove(&identity(&inode));
             }
-            return Ok(());
+            let node = self.node(path, inode.node)?;
+            return self.out.hard_link(name, &first, &node);
         }
-        self.content(path, name, &node)
-    }
-
-    fn content(&mut self, path: &TreePath, name: &TreePath, node: &Node) -> Result<()> {
-        if let NodeKind::File { .. } = node.kind {
-            let mut file = self.root.open_file(path)?;
-            self.monitor.count(Counter::FilesRead, 1);
-            return self.out.node(name, node, &mut file);
+        let (file, inode) = match inode.node.kind {
+            NodeKind::Socket => {
+                self.monitor.warn(format_args!("socket left out: {path}"));
+                return Ok(());
+            }
+            NodeKind::File { .. } => {
+                let (file, inode) = self.root.open_stat(path)?;
+                self.monitor.count(Counter::FilesRead, 1);
+                (Some(file), inode)
+            }
+            _ => (None, inode),
+        };
+        if is_linked(&inode) {
+            let link = (name.clone(), inode.nlink - 1);
+            self.links.insert(identity(&inode), link);
         }
-        self.out.node(name, node, &mut std::io::empty())
+        let node = self.node(path, inode.node)?;
+        match file {
+            Some(mut file) => self.out.node(name, &node, &mut file),
+            None => self.out.node(name, &node, &mut std::io::empty()),
+        }
     }
 
     /// The node as it stands in a layer: owners of the container, no attributes of the host.
@@ -201,4 +207,134 @@ fn vanished(path: &TreePath) -> Error {
         ErrorKind::NotFound,
         format!("{path} vanished while the tree was read"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+    use super::*;
+    use crate::layer::{EntryBody, LayerReader, Limits};
+    use crate::progress::Silent;
+
+    fn layer(pack: impl FnOnce(&mut LayerWriter<&mut Vec<u8>>) -> Result<()>) -> Result<Vec<u8>> {
+        let mut tar = Vec::new();
+        let mut out = LayerWriter::new(&mut tar, b"");
+        pack(&mut out)?;
+        out.finish()?;
+        Ok(tar)
+    }
+
+    /// Two files that somebody exchanges all the time: never is one packed with the mode of the other.
+    #[test]
+    fn a_file_is_packed_with_its_own_mode_whoever_exchanges_it() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir(path("tree")).expect("mkdir");
+        for (name, content, mode) in [("tree/tool", "good", 0o4755), ("other", "evil", 0o755)] {
+            std::fs::write(path(name), content).expect("write");
+            std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(mode)).expect("chmod");
+        }
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let stop = AtomicBool::new(false);
+        let mut seen = [0; 2];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    renameat_with(CWD, path("tree/tool"), CWD, path("other"), RenameFlags::EXCHANGE)
+                        .expect("exchange");
+                }
+            });
+            let _running = Stop(&stop);
+            let root = Root::open(&path("tree")).expect("root");
+            for _ in 0..2000 {
+                let at = TreePath::root();
+                let opts = PackOptions::default();
+                let tar = layer(|out| pack_tree(&root, &at, &at, out, &opts, &Silent));
+                let tar = tar.expect("pack");
+                let mut layer = LayerReader::new(&*tar, Limits::default());
+                while let Some(entry) = layer.next_entry().expect("entry") {
+                    let EntryBody::Node(node) = entry.body else {
+                        continue;
+                    };
+                    if !node.is_dir() {
+                        let mut content = String::new();
+                        std::io::Read::read_to_string(&mut layer, &mut content).expect("content");
+                        assert_eq!(content == "good", node.mode == 0o4755, "{content}");
+                        seen[usize::from(content == "good")] += 1;
+                    }
+                }
+            }
+        });
+        assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+    }
+
+    /// A directory that is a link by the time its files are read, for every way to go through a tree.
+    #[test]
+    fn nothing_is_read_through_a_link_that_was_a_directory() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = |name: &str| dir.path().join(name);
+        let clean = |path: &str| TreePath::clean(path.as_bytes()).expect("path");
+        let setup = || {
+            std::fs::create_dir_all(path("src/d/sub")).expect("mkdir");
+            std::fs::create_dir_all(path("secret/sub")).expect("mkdir");
+            for name in ["src/d/f", "src/d/sub/f", "secret/f", "secret/sub/f"] {
+                std::fs::write(path(name), name).expect("write");
+            }
+        };
+        let swap = || {
+            std::fs::rename(path("src/d"), path("was")).expect("rename");
+            symlink("../secret", path("src/d")).expect("link");
+        };
+        for resolver in [crate::fs::Resolver::Openat2, crate::fs::Resolver::Walk] {
+            setup();
+            let root = Root::open(dir.path()).expect("root").with_resolver(resolver);
+            let mut swapped = false;
+            let mut last = Ok(());
+            for item in scan_from(&root, clean("src")) {
+                match item {
+                    Ok((path, _)) if path == clean("src/d") => {
+                        swap();
+                        root.forget();
+                        swapped = true;
+                    }
+                    Ok((path, _)) => assert!(!swapped, "{path}"),
+                    Err(err) => last = Err(err.to_string()),
+                }
+            }
+            assert_eq!(
+                last,
+                Err("src/d was replaced by a link while it was read".to_owned())
+            );
+
+            std::fs::remove_file(path("src/d")).expect("remove");
+            std::fs::rename(path("was"), path("src/d")).expect("rename");
+            root.forget();
+            let changed = |name| Change {
+                path: clean(name),
+                kind: ChangeKind::Modified,
+            };
+            let changes = ["src/d/f", "src/d/sub/f"].into_iter().map(|name| {
+                if name.contains("sub") {
+                    swap();
+                    root.forget();
+                }
+                Ok(changed(name))
+            });
+            let opts = PackOptions::default();
+            let packed = layer(|out| pack(&root, changes, out, &opts, &Silent));
+            let why = packed.expect_err("a link").to_string();
+            assert!(why.contains("was replaced by a link"), "{why}");
+            std::fs::remove_dir_all(path("was")).expect("clean");
+            std::fs::remove_file(path("src/d")).expect("clean");
+        }
+    }
 }

@@ -36,7 +36,7 @@ pub(super) fn scan_from(root: &Root, start: TreePath) -> TreeScan<'_> {
 
 impl TreeScan<'_> {
     fn visit(&mut self, path: &TreePath) -> Result<Option<Inode>> {
-        let (dir, name) = match self.root.parent(path) {
+        let (dir, name) = match self.root.own_parent(path) {
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
             found => found?,
         };
@@ -50,11 +50,7 @@ impl TreeScan<'_> {
             inode.node.xattrs = self.root.xattrs(&dir, &name)?;
         }
         if inode.node.is_dir() {
-            let inside = self.root.dir(path)?;
-            if inside.path() != path {
-                let text = format!("{path} was replaced by a link while it was read");
-                return Err(Error::new(ErrorKind::UnsafePath, text));
-            }
+            let inside = self.root.own_dir(path)?;
             for child in self.root.list(&inside)?.iter().rev() {
                 self.stack.push(path.join(child)?);
             }
