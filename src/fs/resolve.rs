@@ -22,11 +22,6 @@ const MAX_PIECE: usize = 4000;
 /// Descriptors that are kept open for the next path: no more than a quarter of those that the process may have.
 const MAX_CACHED: usize = 256;
 
-fn max_cached() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.map_or(MAX_CACHED, |limit| MAX_CACHED.min(limit as usize / 4))
-}
-
 const DIR: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
@@ -101,7 +96,7 @@ impl Default for Cache {
     fn default() -> Self {
         Self {
             dirs: HashMap::new(),
-            most: max_cached(),
+            most: MAX_CACHED.min(super::max_open() / 4),
         }
     }
 }
@@ -274,7 +269,12 @@ impl Root {
 
     /// Opens a directory whose path has no links, as a canonical path has none; one that has some now is refused.
     pub(super) fn open_canonical(&self, path: &TreePath) -> Result<Dir> {
-        let cached = self.cache().dirs.get(path).filter(|dir| dir.path == *path).cloned();
+        let cached = self
+            .cache()
+            .dirs
+            .get(path)
+            .filter(|dir| dir.path == *path)
+            .cloned();
         if let Some(dir) = cached {
             return Ok(dir);
         }

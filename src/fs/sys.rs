@@ -148,6 +148,13 @@ pub fn remove_tree(path: &Path, rootless: bool) -> Result<()> {
     doing(fs::remove_dir(path), "remove", path)
 }
 
+/// How many descriptors this process may have.
+pub fn max_open() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let limit = limit.current.and_then(|limit| usize::try_from(limit).ok());
+    limit.unwrap_or(usize::MAX)
+}
+
 /// Whether this process is in a user namespace other than the first one.
 pub fn in_user_namespace() -> bool {
     let Ok(map) = fs::read_to_string("/proc/self/uid_map") else {

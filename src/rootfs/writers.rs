@@ -13,11 +13,12 @@ use rayon::Scope;
 use super::metadata::Metadata;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::NewFile;
+use crate::fs::{NewFile, max_open};
 use crate::node::{Inode, Node, NodeKind, TreePath};
 use crate::progress::Counter;
 
-/// Bytes and files of one batch at most, and batches that may wait. Each waiting file is an open descriptor.
+/// Bytes and files of one batch at most, and batches that may wait. Each waiting file is an open descriptor: all together
+/// are no more than a third of those that the process may have.
 const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_FILES: usize = 32;
 const BATCHES: usize = 8;
@@ -158,6 +159,7 @@ pub(super) struct Queue<'q, 'scope> {
     scope: &'q Scope<'scope>,
     files: Arc<Files<'scope>>,
     batch: Batch,
+    batch_files: usize,
 }
 
 impl<'q, 'scope> Queue<'q, 'scope> {
@@ -166,6 +168,7 @@ impl<'q, 'scope> Queue<'q, 'scope> {
             scope,
             files,
             batch: Batch::default(),
+            batch_files: BATCH_FILES.min(max_open() / 3 / (BATCHES + 1)),
         }
     }
 
@@ -178,7 +181,7 @@ impl<'q, 'scope> Queue<'q, 'scope> {
         size: usize,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
-        if self.batch.bytes.len() + size > BATCH_BYTES || self.batch.files.len() == BATCH_FILES {
+        if self.batch.bytes.len() + size > BATCH_BYTES || self.batch.files.len() >= self.batch_files {
             self.flush();
         }
         fill(&mut self.batch.bytes)?;

@@ -3,6 +3,8 @@
 
 use crate::support::{Env, Image};
 
+const OURS: &str = env!("CARGO_BIN_EXE_umoci");
+
 /// What the room looks like, apart from what the harm itself changed.
 fn listing(env: &Env) -> String {
     env.sh("find . -path ./img/.umoci -prune -o -print | sort")
@@ -305,6 +307,22 @@ fn a_full_disk_leaves_nothing_behind_and_a_rerun_succeeds() {
     });
     env.sh("umount small");
     out.expect("the test");
+}
+
+/// Of open directories and files that wait no more are kept than a process may have.
+#[test]
+fn few_descriptors_are_enough() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("mkdir -p src/{1..300}/x; for n in {1..300}; do echo $n >src/$n/x/f; echo $n >src/f$n; done");
+    let few = |words: &str| env.sh(&format!("ulimit -n 40; exec {OURS} {words}"));
+    few("insert --image img --tag more src /src");
+    few("unpack --image img:more --rootless b");
+    few("raw unpack --image img:more --rootless r");
+    env.sh("for n in {1..300}; do echo new >b/rootfs/src/$n/x/new; done");
+    few("repack --image img:new b");
+    few("squash img:new");
+    assert_eq!(env.sh("diff -r src r/src"), "");
 }
 
 #[test]
