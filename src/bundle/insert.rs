@@ -96,6 +96,8 @@ pub fn insert(
 
 /// The directory that holds `source`, and its name there.
 fn open_source(source: &Path, rootless: bool) -> Result<(Root, TreePath)> {
+    // A slash behind a name says nothing of what is there.
+    let source: &Path = &source.components().collect::<PathBuf>();
     if !crate::fs::exists(source)? {
         let text = format!("{}: no such file or directory", source.display());
         return Err(Error::new(ErrorKind::NotFound, text));

@@ -108,16 +108,25 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Writes a file, over what is in it; a device or pipe such as `/dev/stdout` will do.
+/// Writes a file, over what is in it; a device or pipe such as `/dev/stdout` will do. A new file that cannot be written
+/// whole is removed again.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let open = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o644)
-        .open(path);
-    let mut file = doing(open, "open", path)?;
-    doing(file.write_all(bytes), "write", path)
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o644);
+    match options.clone().create_new(true).open(path) {
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+            let mut file = doing(options.create(true).truncate(true).open(path), "open", path)?;
+            doing(file.write_all(bytes), "write", path)
+        }
+        file => {
+            let mut file = doing(file, "open", path)?;
+            let written = doing(file.write_all(bytes), "write", path);
+            if written.is_err() {
+                remove_file(path);
+            }
+            written
+        }
+    }
 }
 
 /// Writes a file in one step, in place of one that may exist.

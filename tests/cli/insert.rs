@@ -15,7 +15,7 @@ fn files_directories_and_whiteouts_become_layers() {
         "img",
         "--tag",
         "next",
-        "single",
+        "single/",
         "etc/../etc/single",
     ])
     .ok();

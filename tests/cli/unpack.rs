@@ -304,6 +304,17 @@ fn a_full_disk_leaves_nothing_behind_and_a_rerun_succeeds() {
         env.umoci(["gc", "--layout", "small/img"]).ok();
         assert_eq!(env.sh("ls small/img/blobs/sha256"), "");
         env.umoci(["import", "img:latest", "--layout", "small/img"]).ok();
+        env.sh("cat /dev/zero >small/fill || true");
+        let config = ["raw", "runtime-config", "--image", "img", "small/c.json"];
+        let why = env.umoci(config).fails();
+        assert!(
+            why.contains("write small/c.json: no space left on device"),
+            "{why}"
+        );
+        assert!(!env.path("small/c.json").exists(), "nothing half-made is left");
+        env.sh("rm small/fill");
+        env.umoci(config).ok();
+        env.umoci(config).ok();
     });
     env.sh("umount small");
     out.expect("the test");
