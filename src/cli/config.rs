@@ -12,7 +12,7 @@ use umoci::spec::{ImageConfig, MediaType, json};
 
 use super::args::{AlgorithmArg, HistoryArgs, ImageArg, PlatformArg, TagArg, positionals};
 use super::failure::{Failure, Outcome};
-use super::ui::Ui;
+use super::ui::{Ui, harmless};
 
 /// Word of --clear for the annotations of a layer.
 const LAYER_ANNOTATIONS: &str = "layer.annotations";
@@ -132,7 +132,7 @@ impl Config {
         };
         if self.dry_run {
             let base = Image::find(&store, &image.target, platform.as_ref())?;
-            return ui.print(&json::to_pretty(&edit(&base)?.config)?);
+            return ui.print(&harmless(json::to_pretty(&edit(&base)?.config)?));
         }
         let mut txn = store.begin("config")?;
         let walk = change(&mut txn, &image.target, platform.as_ref(), &tag, |_, base| {

@@ -115,7 +115,7 @@ pub const UNKNOWN_TOPIC: u8 = 3;
 const MAX_LINE: usize = 4096;
 
 /// Whether it changes the direction of the text around it.
-fn is_direction(c: char) -> bool {
+pub fn is_direction(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

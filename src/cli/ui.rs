@@ -11,7 +11,7 @@ use serde::Serialize;
 use umoci::error::Error;
 use umoci::progress::{Counter, Monitor, Task};
 
-use super::failure::{Failure, Outcome};
+use super::failure::{Failure, Outcome, is_direction};
 use super::profile::Step;
 
 /// How much is said on stderr, the least first.
@@ -131,7 +131,27 @@ impl Ui {
 
     /// Writes `value` as one line of JSON to stdout.
     pub fn print_json(&self, value: &impl Serialize) -> Outcome {
-        self.print(&umoci::spec::json::to_bytes(value)?)
+        self.print(&harmless(umoci::spec::json::to_bytes(value)?))
+    }
+}
+
+/// The same JSON with escapes for what drives a terminal or hides text, of which JSON itself asks for the first 32 only.
+pub fn harmless(json: Vec<u8>) -> Vec<u8> {
+    let is_harmful = |c: char| !c.is_ascii_control() && c.is_control() || c == '\x7f' || is_direction(c);
+    match std::str::from_utf8(&json) {
+        Ok(text) if text.contains(is_harmful) => {
+            let mut out = Vec::with_capacity(json.len());
+            for c in text.chars() {
+                // All of them are one unit of UTF-16. Writing to memory does not fail.
+                let _ = if is_harmful(c) {
+                    write!(out, "\\u{:04x}", u32::from(c))
+                } else {
+                    write!(out, "{c}")
+                };
+            }
+            out
+        }
+        _ => json,
     }
 }
 

@@ -431,11 +431,13 @@ fn names_of_refs_neither_lead_anywhere_nor_drive_a_terminal() {
         for words in [
             &["list", "--layout", "img"][..],
             &["ref", "list", "--layout", "img"],
+            &["list", "--layout", "img", "--json"],
+            &["ref", "list", "--layout", "img", "--json"],
         ] {
             let output = room.umoci(words);
             let text = format!("{}{}", output.stdout, output.stderr);
-            let control = text.chars().find(|c| c.is_control() && *c != '\n');
-            assert_eq!(control, None, "{name}: {text:?}");
+            let harm = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+            assert_eq!(text.find(harm), None, "{name}: {text:?}");
             assert!(text.lines().count() < 6, "{name}: {text:?}");
         }
         let words = ["gc", "--layout", "img"];
