@@ -22,8 +22,12 @@ fn swap(dir: &Path, outside: &Path, stop: &AtomicBool) -> usize {
     swapped
 }
 
-/// Runs `work` while `dir` is swapped for a link.
+/// Runs `work` while `dir` is swapped for a link to what is outside.
 fn while_swapped(room: &Room, dir: &str, work: impl FnOnce()) -> usize {
+    while_swapped_for(room, dir, &room.env.path("outside/dir"), work)
+}
+
+fn while_swapped_for(room: &Room, dir: &str, target: &Path, work: impl FnOnce()) -> usize {
     struct Stop<'a>(&'a AtomicBool);
     impl Drop for Stop<'_> {
         fn drop(&mut self) {
@@ -32,7 +36,7 @@ fn while_swapped(room: &Room, dir: &str, work: impl FnOnce()) -> usize {
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let attacker = scope.spawn(|| swap(&room.env.path(dir), &room.env.path("outside/dir"), &stop));
+        let attacker = scope.spawn(|| swap(&room.env.path(dir), target, &stop));
         let running = Stop(&stop);
         work();
         drop(running);
@@ -98,28 +102,66 @@ fn a_directory_that_becomes_a_link_while_it_is_inserted_gives_nothing_away() {
         let room = room.begin_again();
         room.image(&[Tar::new().list(&["d d"]).end()]);
         room.env
-            .sh("mkdir -p work/src/d; for i in $(seq 100); do echo mine >work/src/d/f$i; done");
-        let swapped = while_swapped(&room, "work/src/d", || {
-            for n in 0..4 {
-                let tag = format!("new{n}");
-                let words = [
-                    "insert",
-                    "--image",
-                    "img",
-                    "--tag",
-                    &tag,
-                    "--rootless",
-                    "src",
-                    "/src",
-                ];
-                drop(room.umoci(&words));
-            }
-        });
-        assert!(swapped > 0, "nobody attacked");
+            .sh("mkdir -p work/src/d work/secret; for i in $(seq 100); do echo mine >work/src/d/f$i; echo betrayed >work/secret/f$i; done");
+        // Outside of the source, and of the directory that holds it.
+        for (n, target) in [room.env.path("outside/dir"), "../secret".into()]
+            .iter()
+            .enumerate()
+        {
+            let swapped = while_swapped_for(&room, "work/src/d", target, || {
+                for m in 0..3 {
+                    let tag = format!("new{n}{m}");
+                    let words = [
+                        "insert",
+                        "--image",
+                        "img",
+                        "--tag",
+                        &tag,
+                        "--rootless",
+                        "src",
+                        "/src",
+                    ];
+                    drop(room.umoci(&words));
+                }
+            });
+            assert!(swapped > 0, "nobody attacked");
+        }
         let found = room
             .env
             .sh("for b in work/img/blobs/sha256/*; do zcat -f $b | grep -l betrayed || true; done");
         assert_eq!(found, "", "{who:?}, {resolver}");
         room.assert_untouched("race of an insert");
+    }
+}
+
+#[test]
+fn a_directory_that_becomes_a_link_while_users_are_looked_up_names_nobody() {
+    for (who, resolver) in ways() {
+        let room = Room::new(who, resolver);
+        room.env
+            .sh("echo mallory:x:7:7::/:/bin/sh >outside/dir/passwd; chmod -R a+rX outside");
+        let room = room.begin_again();
+        room.image(&[Tar::new().list(&["d d"]).end()]);
+        room.umoci(&["config", "--image", "img", "--config.user", "mallory"])
+            .ok();
+        room.env
+            .sh("mkdir -p work/r/etc; echo root:x:0:0::/:/bin/sh >work/r/etc/passwd");
+        let swapped = while_swapped(&room, "work/r/etc", || {
+            for _ in 0..20 {
+                let words = [
+                    "raw",
+                    "runtime-config",
+                    "--image",
+                    "img",
+                    "--rootfs",
+                    "r",
+                    "c.json",
+                ];
+                let why = room.umoci(&words).fails();
+                assert!(why.contains("mallory"), "{who:?}, {resolver}: {why}");
+            }
+        });
+        assert!(swapped > 0, "nobody attacked");
+        room.assert_untouched("race of a look at users");
     }
 }
