@@ -231,7 +231,7 @@ impl Add {
             .clone()
             .unwrap_or_else(|| "application/octet-stream".to_owned());
         let media_type = MediaType::new(media_type);
-        let stored = txn.store_blob(writer, &media_type)?;
+        let stored = txn.store_blob(writer)?;
         let descriptor = Descriptor::new(media_type, stored.digest, stored.size);
         if let Some(name) = &self.lease {
             txn.lease(name, &[stored.digest], time)?;

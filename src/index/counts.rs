@@ -80,6 +80,19 @@ impl Tables<'_> {
         self.change(digest, change)
     }
 
+    /// Forgets what a blob that is no document was seen as.
+    pub(super) fn unsee(&mut self, digest: &Digest) -> Result<()> {
+        let row = self.row(digest)?;
+        if row.is_none_or(|row| row.kind == Kind::Document) {
+            return Ok(());
+        }
+        let change = Change {
+            seen: Some((Kind::Absent, 0)),
+            ..Change::default()
+        };
+        self.change(digest, change)
+    }
+
     /// Loses the row of a blob, as a changed bit in its key would.
     #[cfg(test)]
     pub(crate) fn lose_row(&mut self, digest: &Digest) -> Result<()> {

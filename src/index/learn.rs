@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::Seek as _;
+use std::io::{Read as _, Seek as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -60,8 +60,6 @@ fn settled(stamp: &Stamp) -> bool {
 /// How closely to look at a blob.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Depth {
-    /// A layer, which is not opened.
-    Size,
     /// Anything: a document if it begins like one.
     Content,
     /// What is named as a manifest or index: if it is no document, its digest must say that it never was one.
@@ -315,14 +313,11 @@ impl Tables<'_> {
         &mut self,
         layout: &Layout,
         digest: &Digest,
-        media_type: &MediaType,
         verified: Option<Stamp>,
     ) -> Result<()> {
-        let depth = match media_type.class() {
-            MediaClass::Layer(_) => Depth::Size,
-            _ => Depth::Content,
-        };
-        let (mut looks, mut damaged) = (vec![(*digest, depth)], Vec::new());
+        // It may have been damaged, or another file, when it was seen last.
+        self.unsee(digest)?;
+        let (mut looks, mut damaged) = (vec![(*digest, Depth::Content)], Vec::new());
         while !looks.is_empty() {
             (_, looks) = self.learn(layout, looks, &mut damaged)?;
         }
@@ -351,9 +346,8 @@ impl Tables<'_> {
         for (digest, depth) in looks {
             let is_news = match self.row(&digest)?.map_or(Kind::Absent, |row| row.kind) {
                 Kind::Absent => true,
-                Kind::Unread => depth > Depth::Size,
                 Kind::Opaque => depth == Depth::Document,
-                Kind::Document => false,
+                Kind::Plain | Kind::Document => false,
             };
             if is_news {
                 news.push((digest, depth));
@@ -369,7 +363,7 @@ impl Tables<'_> {
         for ((digest, depth), seen) in news.into_iter().zip(seen) {
             let mut seen = seen?;
             if depth < Depth::Document
-                && matches!(seen, Seen::Blob(..))
+                && matches!(seen, Seen::Blob(Kind::Opaque, _))
                 && self.row(&digest)?.is_some_and(|row| row.as_document)
             {
                 seen = look(layout, &digest, Depth::Document, &held)?;
@@ -406,11 +400,7 @@ impl Tables<'_> {
         for link in &below {
             // What was seen as something else before it was named as a document.
             let look = to_look(link);
-            if look.1 == Depth::Document
-                && self
-                    .row(&look.0)?
-                    .is_some_and(|row| matches!(row.kind, Kind::Unread | Kind::Opaque))
-            {
+            if look.1 == Depth::Document && self.row(&look.0)?.is_some_and(|row| row.kind == Kind::Opaque) {
                 later.push(look);
             }
         }
@@ -435,8 +425,12 @@ impl Tables<'_> {
                 self.change(&digest, change)?;
             }
             for link in links {
-                if !below.contains_key(&link.digest) && layout.blob_size(&link.digest)?.is_some() {
-                    below.insert(link.digest, link);
+                match below.get_mut(&link.digest) {
+                    Some(known) if link.is_to_document() => *known = link,
+                    None if layout.blob_size(&link.digest)?.is_some() => {
+                        below.insert(link.digest, link);
+                    }
+                    Some(_) | None => {}
                 }
             }
             Ok(())
@@ -452,7 +446,6 @@ fn to_look(link: &Link) -> Look {
 
 fn depth_of(media_type: &str) -> Depth {
     match MediaType::new(media_type.to_owned()).class() {
-        MediaClass::Layer(_) | MediaClass::UnknownLayer => Depth::Size,
         MediaClass::Manifest | MediaClass::Index => Depth::Document,
         _ => Depth::Content,
     }
@@ -460,10 +453,6 @@ fn depth_of(media_type: &str) -> Depth {
 
 /// Looks at one blob, unless so many bytes of documents are `held` already that it has to wait.
 fn look(layout: &Layout, digest: &Digest, depth: Depth, held: &AtomicU64) -> Result<Seen> {
-    if depth == Depth::Size {
-        let size = layout.blob_size(digest)?;
-        return Ok(size.map_or(Seen::Nothing, |size| Seen::Blob(Kind::Unread, size)));
-    }
     let read = match layout.open_unverified(digest) {
         Ok(None) => return Ok(Seen::Nothing),
         Ok(Some(_)) if held.load(Ordering::Relaxed) > BATCH_BYTES => return Ok(Seen::Later),
@@ -471,12 +460,13 @@ fn look(layout: &Layout, digest: &Digest, depth: Depth, held: &AtomicU64) -> Res
         Err(err) => Err(err),
     };
     match read {
-        Ok((Content::Opaque, size)) => Ok(Seen::Blob(Kind::Opaque, size)),
-        Ok((Content::Document { links }, size)) => {
+        Ok((None, size)) => Ok(Seen::Blob(Kind::Plain, size)),
+        Ok((Some(Content::Opaque), size)) => Ok(Seen::Blob(Kind::Opaque, size)),
+        Ok((Some(Content::Document { links }), size)) => {
             held.fetch_add(size, Ordering::Relaxed);
             Ok(Seen::Document(size, links))
         }
-        Ok((Content::Large(shape), size)) => Ok(Seen::LargeDocument(size, shape)),
+        Ok((Some(Content::Large(shape)), size)) => Ok(Seen::LargeDocument(size, shape)),
         Err(err)
             if matches!(
                 err.kind(),
@@ -489,14 +479,22 @@ fn look(layout: &Layout, digest: &Digest, depth: Depth, held: &AtomicU64) -> Res
     }
 }
 
-/// Reads a blob. After a loss of power one may be empty, or all zeros: that tells nothing of what it names.
-fn read(mut file: File, digest: &Digest, size: u64, depth: Depth) -> Result<Content> {
+/// Reads a blob; `None` for one that is no document and is what its digest says. That is found out of what somebody names as a
+/// document, and of what may be the rest of one: after a loss of power a file may be empty, or all zeros.
+fn read(mut file: File, digest: &Digest, size: u64, depth: Depth) -> Result<Option<Content>> {
     let content = links::read(&file, digest, size)?;
-    if content == Content::Opaque && depth == Depth::Document {
-        file.rewind()?;
-        VerifyReader::new(file, *digest, size).finish()?;
+    if content != Content::Opaque {
+        return Ok(Some(content));
     }
-    Ok(content)
+    let mut first = [0];
+    file.rewind()?;
+    let is_rest = file.read(&mut first)? == 0 || first == [0];
+    if depth < Depth::Document && !is_rest {
+        return Ok(Some(content));
+    }
+    file.rewind()?;
+    VerifyReader::new(file, *digest, size).finish()?;
+    Ok(None)
 }
 
 /// The row that says that an entry of `index.json` names a blob.
@@ -521,7 +519,7 @@ fn entry_links(entry: &Entry) -> Vec<Link> {
         size: Some(descriptor.size),
         in_descriptor: true,
     }];
-    if links::is_unclear(text) {
+    if entry.is_unclear() {
         let others = links::of_unclear(text).into_iter();
         out.extend(others.filter(|link| link.digest != descriptor.digest));
     }

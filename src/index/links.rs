@@ -60,15 +60,19 @@ const MAX_HELD: usize = 65_536;
 /// # Errors
 /// [`ErrorKind::Corrupt`] for a document that is not what its digest says.
 pub(crate) fn read(mut file: impl Read + Seek, digest: &Digest, size: u64) -> Result<Content> {
-    if !begins_like_a_document(&mut file)? {
-        return Ok(Content::Opaque);
-    }
+    let first = first(&mut file)?;
     let (mut held, mut is_large) = (Vec::new(), false);
-    let shape = parse(&mut file, digest, size, &mut |links| {
+    let mut hold = |links| {
         is_large |= !held.is_empty();
         held = links;
         Ok(())
-    })?;
+    };
+    let shape = match first {
+        Some(b'{') => parse(&mut file, digest, size, &mut hold)?,
+        // A list, or a mark of the order of bytes before a document.
+        Some(b'[' | b'\xef') => scan_verified(&mut file, digest, size, &mut hold)?,
+        _ => return Ok(Content::Opaque),
+    };
     if is_large {
         return Ok(Content::Large(shape));
     }
@@ -79,8 +83,9 @@ pub(crate) fn read(mut file: impl Read + Seek, digest: &Digest, size: u64) -> Re
     })
 }
 
-fn begins_like_a_document(file: &mut (impl Read + Seek)) -> Result<bool> {
-    let mut start = BufReader::with_capacity(8192, &mut *file);
+/// The first byte that is no space. The file is read from its start again.
+fn first(file: &mut (impl Read + Seek)) -> Result<Option<u8>> {
+    let mut start = BufReader::with_capacity(512, &mut *file);
     let first = loop {
         let piece = start.fill_buf()?;
         let length = piece.len();
@@ -91,7 +96,7 @@ fn begins_like_a_document(file: &mut (impl Read + Seek)) -> Result<bool> {
         start.consume(length);
     };
     file.seek(SeekFrom::Start(0))?;
-    Ok(first == Some(b'{'))
+    Ok(first)
 }
 
 /// Gives what a document of this shape names, piece by piece. Of a value that holds very many digests inside a descriptor
@@ -107,12 +112,11 @@ pub(crate) fn each_link(
     mut each: impl FnMut(Vec<Link>) -> Result<()>,
 ) -> Result<()> {
     let mut give = |links| each(shape.links(links));
-    if shape.is_text {
-        let mut verified = VerifyReader::new(file, *digest, size);
-        scan(&mut verified, &mut give)?;
-        return verified.finish().map(drop);
-    }
-    let again = parse(&mut file, digest, size, &mut give)?;
+    let again = if shape.is_text {
+        scan_verified(&mut file, digest, size, &mut give)?
+    } else {
+        parse(&mut file, digest, size, &mut give)?
+    };
     if again == shape {
         return Ok(());
     }
@@ -131,16 +135,10 @@ pub(crate) fn of_unclear(entry: &str) -> Vec<Link> {
     out
 }
 
-/// Whether a descriptor of which this is the text may be one of something else to another reader.
-pub(crate) fn is_unclear(descriptor: &str) -> bool {
-    // Few have such letters or escapes.
-    let starts_odd = |(at, _): (usize, &str)| {
-        OF_DESCRIPTORS.iter().any(|plain| {
-            let name = descriptor.get(at + 1..at + 1 + plain.len());
-            name.is_some_and(|name| is_odd(name, &[plain]))
-        })
-    };
-    descriptor.contains(['\\', 'ſ']) || descriptor.match_indices('"').any(starts_odd)
+fn scan_verified(file: impl Read, digest: &Digest, size: u64, full: &mut Take<'_>) -> Result<Shape> {
+    let mut verified = VerifyReader::new(file, *digest, size);
+    scan(&mut verified, full)?;
+    verified.finish().map(|()| Shape::TEXT)
 }
 
 /// Gives all digests that stand in what cannot be parsed.
@@ -161,6 +159,8 @@ fn parse(file: &mut (impl Read + Seek), digest: &Digest, size: u64, full: &mut T
     let mut de = serde_json::Deserializer::from_reader(BufReader::with_capacity(64 * 1024, short));
     let mut found = Found::new(full);
     let parsed = Document { found: &mut found }.deserialize(&mut de);
+    // What follows a document makes it none.
+    let parsed = parsed.and_then(|shape| de.end().map(|()| shape));
     drop(de);
     let Found {
         links, full, failed, ..
@@ -201,6 +201,8 @@ pub(crate) struct Shape {
     manifests: bool,
     rootfs: bool,
     platform: bool,
+    /// It has what manifests of other kinds have.
+    other: bool,
     /// A member that tells a kind is spelled in another way: to another reader it is another document.
     is_odd: bool,
     /// One of a descriptor is.
@@ -210,7 +212,7 @@ pub(crate) struct Shape {
 }
 
 /// Members of documents that tell their kind, and of descriptors that tell what is named.
-const OF_DOCUMENTS: [&str; 7] = [
+const OF_DOCUMENTS: [&str; 9] = [
     "config",
     "layers",
     "manifests",
@@ -218,6 +220,8 @@ const OF_DOCUMENTS: [&str; 7] = [
     "rootfs",
     "architecture",
     "os",
+    "blobs",
+    "fsLayers",
 ];
 const OF_DESCRIPTORS: [&str; 2] = ["digest", "mediaType"];
 
@@ -228,6 +232,7 @@ impl Shape {
         manifests: false,
         rootfs: false,
         platform: false,
+        other: false,
         is_odd: false,
         has_odd_descriptor: false,
         is_text: true,
@@ -241,6 +246,7 @@ impl Shape {
             "manifests" => (&mut self.manifests, Member::Needed),
             "rootfs" => (&mut self.rootfs, Member::Rest),
             "architecture" | "os" => (&mut self.platform, Member::Rest),
+            "blobs" | "fsLayers" => (&mut self.other, Member::Rest),
             "subject" => return Member::Subject,
             _ => {
                 self.is_odd |= is_odd(name, &OF_DOCUMENTS);
@@ -254,20 +260,19 @@ impl Shape {
     /// What counts of the links in such a document.
     fn links(self, mut all: Vec<(Member, Link)>) -> Vec<Link> {
         let is_list = self.manifests || (self.config && self.layers);
-        if self.is_odd || (is_list && self.has_odd_descriptor) {
+        // An image config names layers by what is in them, not by blobs.
+        let is_config = self.rootfs && self.platform;
+        if self.is_odd || self.other || (is_list && self.has_odd_descriptor) {
             // Whatever another reader makes of it.
-        } else if is_list {
-            // A document that could be both a manifest and an index keeps what either reading needs. Annotations of
-            // descriptors may hold digests of what is no blob.
+        } else if is_list || is_config {
+            // A document that could be several of them keeps what any reading needs. Annotations of descriptors may
+            // hold digests of what is no blob.
             all.retain(|(member, link)| *member != Member::Rest && link.in_descriptor);
             for (member, link) in &mut all {
                 if *member == Member::Subject {
                     link.edge = Edge::Subject;
                 }
             }
-        } else if self.rootfs && self.platform {
-            // An image config names layers by what is in them, not by blobs.
-            all.clear();
         }
         all.into_iter().map(|(_, link)| link).collect()
     }
@@ -464,7 +469,7 @@ pub fn read_any_links(bytes: &[u8]) {
         panic!("not seen as a document");
     };
     let is_known = shape.manifests || shape.config && shape.layers || shape.rootfs && shape.platform;
-    if is_known && !shape.is_odd {
+    if is_known && !shape.is_odd && !shape.other {
         return;
     }
     let mut values: Vec<&Value> = document.values().collect();
@@ -555,7 +560,7 @@ mod tests {
 
     #[test]
     fn what_is_no_document_is_opaque_and_damage_is_an_error() {
-        for text in ["", "\u{1f}", "[1]", "{ not json", "{\"a\":"] {
+        for text in ["", "\u{1f}", "[1]", "{ not json", "{\"a\":", "{} {"] {
             assert_eq!(
                 read(Cursor::new(text), &d(text), text.len() as u64).expect(text),
                 Content::Opaque,
@@ -643,6 +648,13 @@ mod tests {
             format!(r#"{{"manifests":[{{"Digest":"{a}"}}],"x":"{b}"}}"#),
             format!(r#"{{"manifests":[{{"mediatype":"","digest":"{a}"}}],"x":"{b}"}}"#),
             format!(r#"{{"OS":"","os":"","rootfs":["{a}","{b}"]}}"#),
+            format!(r#"{{"config":{{}},"layers":[],"blobs":["{a}","{b}"]}}"#),
+            format!(r#"{{"manifests":[],"fsLayers":["{a}","{b}"]}}"#),
+            format!(r#"{{"config":{{"digest":"{a}"}},"rootfs":{{}},"os":"","layers":[{{"digest":"{b}"}}]}}"#),
+            format!(r#"{{"layers":[{{"digest":"{a}"}},{{"digest":"{b}"}}],"rootfs":{{}},"os":""}}"#),
+            format!(r#"{{"x":"{a}"}} {{"x":"{b}"}}"#),
+            format!(r#" [["{a}"],"{b}"]"#),
+            format!("\u{feff}{{\"x\":\"{a}\",\"y\":\"{b}\"}}"),
             format!(r#"{{"manifests":[{{"digest":"{a}"}}],"x":"{b}",}}"#),
             format!(r#"{{"manifests":{{"digest":"{a}"}},"x":"{b}""#),
             format!(r#"{{"x":{}"{a}"{},"y":"{b}"}}"#, "[".repeat(200), "]".repeat(200)),

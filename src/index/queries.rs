@@ -226,7 +226,7 @@ impl Tables<'_> {
                 digest,
                 size: row.size,
                 count: row.count,
-                opaque: row.kind == Kind::Opaque,
+                opaque: matches!(row.kind, Kind::Opaque | Kind::Plain),
                 verified: self.verified(&digest)?,
             });
             if out.len() == most {

@@ -44,8 +44,8 @@ pub(crate) fn split_key(bytes: &[u8]) -> Result<(Digest, &[u8])> {
 pub(crate) enum Kind {
     /// Somebody names it; it was not seen.
     Absent,
-    /// It is there; nobody has looked inside, since it is named as a layer only.
-    Unread,
+    /// It is there, is no JSON document, and its digest is right.
+    Plain,
     /// It is there, and is no JSON document.
     Opaque,
     /// It is there, is a JSON document, and what it names is recorded.
@@ -97,7 +97,7 @@ impl BlobRow {
         };
         let kind = match what & !AS_DOCUMENT {
             0 => Kind::Absent,
-            1 => Kind::Unread,
+            1 => Kind::Plain,
             2 => Kind::Opaque,
             3 => Kind::Document,
             _ => return Err(damaged("blob")),
@@ -362,7 +362,7 @@ mod tests {
                 }
             }
         }
-        for kind in [Kind::Absent, Kind::Unread, Kind::Opaque, Kind::Document] {
+        for kind in [Kind::Absent, Kind::Plain, Kind::Opaque, Kind::Document] {
             for as_document in [false, true] {
                 let row = BlobRow {
                     kind,

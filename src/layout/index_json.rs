@@ -61,6 +61,27 @@ impl Entry {
         self.raw.get()
     }
 
+    /// Whether another reader, which does not care for case, may take it for an entry of something else or with a tag.
+    pub(crate) fn is_unclear(&self) -> bool {
+        const NAMES: [&str; 3] = ["digest", "mediaType", "annotations"];
+        let text = self.raw();
+        let begins_odd = |(at, _): (usize, &str)| {
+            NAMES.iter().any(|plain| {
+                let name = text.get(at + 1..at + 1 + plain.len());
+                name.is_some_and(|name| json::is_odd(name, &[plain]))
+            })
+        };
+        // Few have such letters at all.
+        let may_be = text.contains(['\\', 'ſ']) || text.match_indices('"').any(begins_odd);
+        let is_odd = |name: &String| json::is_odd(name, &NAMES);
+        may_be && json::members(text.as_bytes()).map_or(true, |members| members.keys().any(is_odd))
+    }
+
+    /// Whether it has no tag, to any reader.
+    pub(crate) fn is_untagged(&self) -> bool {
+        self.ref_name.is_none() && !self.is_unclear()
+    }
+
     /// Entries as a JSON array, each with its own bytes.
     pub(crate) fn list_to_text(entries: &[&Entry]) -> String {
         let raw: Vec<&str> = entries.iter().map(|e| e.raw()).collect();

@@ -103,8 +103,9 @@ struct Packer<'a, W> {
     out: &'a mut LayerWriter<W>,
     opts: &'a PackOptions,
     monitor: &'a dyn Monitor,
-    /// By device and inode, of each file with several names: its first name in the layer, and how many are still to come.
-    links: HashMap<(u64, u64), (TreePath, u64)>,
+    /// By device and inode, of each file with several names: its first name in the layer, what it is, and how many are still
+    /// to come.
+    links: HashMap<(u64, u64), (TreePath, Node, u64)>,
 }
 
 impl<W: Write> Packer<'_, W> {
@@ -125,15 +126,14 @@ impl<W: Write> Packer<'_, W> {
         let is_linked = |inode: &Inode| !inode.node.is_dir() && inode.nlink > 1;
         let identity = |inode: &Inode| (inode.dev, inode.ino);
         if is_linked(&inode)
-            && let Some((first, left)) = self.links.get_mut(&identity(&inode))
+            && let Some((first, node, left)) = self.links.get_mut(&identity(&inode))
         {
+            self.out.hard_link(name, first, node)?;
             *left -= 1;
-            let (first, is_last) = (first.clone(), *left == 0);
-            if is_last {
+            if *left == 0 {
                 self.links.remove(&identity(&inode));
             }
-            let node = self.node(path, inode.node)?;
-            return self.out.hard_link(name, &first, &node);
+            return Ok(());
         }
         let (file, inode) = match inode.node.kind {
             NodeKind::Socket => {
@@ -147,11 +147,12 @@ impl<W: Write> Packer<'_, W> {
             }
             _ => (None, inode),
         };
-        if is_linked(&inode) {
-            let link = (name.clone(), inode.nlink - 1);
-            self.links.insert(identity(&inode), link);
-        }
+        let links = is_linked(&inode).then(|| (identity(&inode), inode.nlink - 1));
         let node = self.node(path, inode.node)?;
+        if let Some((identity, left)) = links {
+            let first = (name.clone(), node.clone(), left);
+            self.links.insert(identity, first);
+        }
         match file {
             Some(mut file) => self.out.node(name, &node, &mut file),
             None => self.out.node(name, &node, &mut std::io::empty()),

@@ -48,7 +48,7 @@ pub(crate) fn members(bytes: &[u8]) -> Result<HashMap<String, &RawValue>> {
 pub(crate) fn is_like(name: &str, plain: &str) -> bool {
     let folded = |c| match c {
         'ſ' => 's',
-        'K' => 'k',
+        '\u{212a}' => 'k',
         c => char::to_ascii_lowercase(&c),
     };
     name.chars().map(folded).eq(plain.chars().map(folded))

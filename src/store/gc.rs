@@ -118,7 +118,7 @@ impl DropRefs {
         let untagged: HashSet<Digest> = self.untagged.iter().copied().collect();
         move |entry| match &entry.ref_name {
             Some(name) => tags.contains(name),
-            None => entry.descriptor().is_ok_and(|d| untagged.contains(&d.digest)),
+            None => entry.is_untagged() && entry.descriptor().is_ok_and(|d| untagged.contains(&d.digest)),
         }
     }
 }
@@ -167,7 +167,7 @@ impl Store {
             let mut refs = asked.clone();
             let damaged = index.sync(&self.layout, monitor)?;
             let remove = index.suppose(|tables| {
-                Self::refuse_damage(tables, damaged, monitor)?;
+                self.refuse_damage(tables, damaged, monitor)?;
                 if !refs.is_empty() {
                     tables.drop_entries(refs.drops())?;
                 }
@@ -218,7 +218,7 @@ impl Store {
         if !plan.refs.untagged.is_empty() {
             let drops = plan.refs.drops();
             self.layout.update_index(self.opts.lock_timeout, |index| {
-                Ok(index.drop_entries(|entry| entry.ref_name.is_none() && drops(entry)))
+                Ok(index.drop_entries(|entry| entry.is_untagged() && drops(entry)))
             })?;
         }
         let mut report = GcReport::default();
@@ -226,7 +226,7 @@ impl Store {
             // If we die between the rows and the files, the files are found by the next listing.
             let forget = |tables: &mut Tables<'_>| {
                 let damaged = tables.sync(&self.layout, &Silent)?;
-                Self::refuse_damage(tables, damaged, &Silent)?;
+                self.refuse_damage(tables, damaged, &Silent)?;
                 let mut gone = self.garbage(tables, &plan.opts)?;
                 gone.retain(|digest, _| plan.remove.contains_key(digest));
                 let gone = parents_first(tables, gone)?;
@@ -300,12 +300,17 @@ impl Store {
 
     /// A damaged document that something needs stops a collection.
     pub(super) fn refuse_damage(
+        &self,
         tables: &Tables<'_>,
         damaged: Vec<Damaged>,
         monitor: &dyn Monitor,
     ) -> Result<()> {
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        let held = self.held()?;
         for Damaged { digest, error } in damaged {
-            if tables.count(&digest)? > 0 {
+            if tables.count(&digest)? > 0 || held.contains(&digest) {
                 let text = format!(
                     "blob {digest} is damaged, so what it needs is not known; nothing is removed: {error}"
                 );
@@ -413,17 +418,21 @@ impl Store {
                 }
             }
         }
-        let leased = self.leases()?.into_iter().filter(super::Lease::is_valid);
-        for digest in leased
-            .flat_map(|lease| lease.digests)
-            .chain(self.reflog_roots(settings.reflog_keep)?)
-        {
+        for digest in self.held()? {
             if doomed.is_doomed(&digest) {
                 doomed.spare(tables, digest)?;
             }
         }
         doomed.spare_referrers(tables)?;
         doomed.present(tables)
+    }
+
+    /// What leases and the reflog hold.
+    fn held(&self) -> Result<HashSet<Digest>> {
+        let leased = self.leases()?.into_iter().filter(super::Lease::is_valid);
+        let mut out: HashSet<Digest> = leased.flat_map(|lease| lease.digests).collect();
+        out.extend(self.reflog_roots(self.settings()?.reflog_keep)?);
+        Ok(out)
     }
 
     /// An index that was filled from the layout just now, and where that which was there differed from it.
@@ -436,6 +445,7 @@ impl Store {
             Ok((fresh, differences))
         })?;
         if differences.is_empty() {
+            fresh.discard(&self.layout)?;
             return Ok((old, differences));
         }
         Ok((old.replaced_by(fresh, &self.layout, monitor)?, differences))

@@ -275,8 +275,7 @@ mod tests {
             let blob = Descriptor::new(MediaType::LAYER, Digest::sha256(&[n]), 1);
             let mut writer = txn.write_blob().expect("writer");
             std::io::Write::write_all(&mut writer, &[n]).expect("write");
-            txn.stage(writer.stage_as(&blob).expect("stage"), &blob.media_type)
-                .expect("stage");
+            txn.stage(writer.stage_as(&blob).expect("stage")).expect("stage");
         }
         txn.commit().expect("commit");
         let done = done.done(&path);

@@ -68,8 +68,7 @@ mod tests {
             let descriptor = Descriptor::new(media_type, Digest::sha256(bytes), bytes.len() as u64);
             let mut writer = txn.write_blob()?;
             writer.write_all(bytes)?;
-            txn.stage(writer.stage_as(&descriptor)?, &descriptor.media_type)
-                .map(|()| descriptor)
+            txn.stage(writer.stage_as(&descriptor)?).map(|()| descriptor)
         };
         let config = stage(b"{\"os\":\"linux\",\"rootfs\":{}}", MediaType::CONFIG)?;
         let mut layers = vec![stage(content.repeat(500).as_bytes(), MediaType::LAYER)?];

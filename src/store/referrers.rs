@@ -169,7 +169,7 @@ impl Store {
             // Those that go themselves may be damaged.
             let mut damaged = tables.sync(&self.layout, &Silent)?;
             damaged.retain(|one| !referrers.contains(&one.digest));
-            Self::refuse_damage(tables, damaged, monitor)?;
+            self.refuse_damage(tables, damaged, monitor)?;
             detachable(tables, referrers, &leases)
         };
         let mut index = self.index_or_memory(monitor)?;

@@ -79,7 +79,6 @@ impl Store {
 #[derive(Debug)]
 struct Part {
     digest: Digest,
-    media_type: MediaType,
     /// Its file as it was when its content was hashed; `None` if nobody did.
     verified: Option<Stamp>,
 }
@@ -92,7 +91,7 @@ pub struct Txn<'a> {
     verb: String,
     _lock: Option<LayoutLock>,
     /// Blobs that are complete but have no name yet.
-    staged: Vec<(Staged, MediaType)>,
+    staged: Vec<Staged>,
     staged_bytes: u64,
     blobs: Vec<Part>,
     /// Layers, the digests of their tars, and of the first bytes of those.
@@ -124,7 +123,7 @@ impl<'a> Txn<'a> {
     /// What keeps it from being written.
     pub fn finish_blob(&mut self, writer: BlobWriter, media_type: MediaType) -> Result<Descriptor> {
         let Some(rehearsed) = &mut self.rehearsed else {
-            let Stored { digest, size, .. } = self.store_blob(writer, &media_type)?;
+            let Stored { digest, size, .. } = self.store_blob(writer)?;
             return Ok(Descriptor::new(media_type, digest, size));
         };
         let (digest, size) = writer.measured();
@@ -139,19 +138,15 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// As [`Txn::finish_blob`].
-    pub fn store_blob(&mut self, writer: BlobWriter, media_type: &MediaType) -> Result<Stored> {
+    pub fn store_blob(&mut self, writer: BlobWriter) -> Result<Stored> {
         let stored = writer.finish()?;
-        self.note_written(stored.digest, media_type.clone())?;
+        self.note_written(stored.digest)?;
         Ok(stored)
     }
 
-    fn note_written(&mut self, digest: Digest, media_type: MediaType) -> Result<()> {
+    fn note_written(&mut self, digest: Digest) -> Result<()> {
         let verified = self.store.layout.blob_stamp(&digest)?;
-        self.blobs.push(Part {
-            digest,
-            media_type,
-            verified,
-        });
+        self.blobs.push(Part { digest, verified });
         Ok(())
     }
 
@@ -177,7 +172,6 @@ impl<'a> Txn<'a> {
     pub fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
         self.blobs.push(Part {
             digest: descriptor.digest,
-            media_type: descriptor.media_type.clone(),
             verified: None,
         });
         Ok(())
@@ -187,16 +181,15 @@ impl<'a> Txn<'a> {
     pub(crate) fn add_intact(&mut self, descriptor: &Descriptor, verified: Stamp) {
         self.blobs.push(Part {
             digest: descriptor.digest,
-            media_type: descriptor.media_type.clone(),
             verified: Some(verified),
         });
     }
 
     /// Makes a finished blob part of the transaction. It gets its name together with others, at the latest when the
     /// transaction is committed.
-    pub(crate) fn stage(&mut self, blob: Staged, media_type: &MediaType) -> Result<()> {
+    pub(crate) fn stage(&mut self, blob: Staged) -> Result<()> {
         self.staged_bytes += blob.size;
-        self.staged.push((blob, media_type.clone()));
+        self.staged.push(blob);
         // What has its name survives an interruption, so that a rerun goes on from there.
         if self.staged.len() >= MAX_STAGED || self.staged_bytes >= MAX_STAGED_BYTES {
             self.publish()?;
@@ -206,15 +199,15 @@ impl<'a> Txn<'a> {
 
     pub(super) fn publish(&mut self) -> Result<()> {
         self.staged_bytes = 0;
-        let (staged, types): (Vec<Staged>, Vec<MediaType>) =
-            std::mem::take(&mut self.staged).into_iter().unzip();
+        let staged = std::mem::take(&mut self.staged);
         if staged.is_empty() {
             return Ok(());
         }
         let digests: Vec<Digest> = staged.iter().map(|blob| blob.digest).collect();
         self.store.layout.publish(staged)?;
-        let mut written = digests.into_iter().zip(types);
-        written.try_for_each(|(digest, media_type)| self.note_written(digest, media_type))
+        digests
+            .into_iter()
+            .try_for_each(|digest| self.note_written(digest))
     }
 
     /// Writes a document.
@@ -354,7 +347,7 @@ impl<'a> Txn<'a> {
         }
         let more = |index: &mut IndexJson| {
             index.drop_entries(|entry| {
-                entry.ref_name.is_none()
+                entry.is_untagged()
                     && !unlisted.is_empty()
                     && entry
                         .descriptor()
@@ -377,7 +370,7 @@ impl<'a> Txn<'a> {
         let mut index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
         let tell = |tables: &mut Tables<'_>| {
             for part in &self.blobs {
-                tables.learn_part(&self.store.layout, &part.digest, &part.media_type, part.verified)?;
+                tables.learn_part(&self.store.layout, &part.digest, part.verified)?;
             }
             for (layer, diff_id, start) in &self.diff_ids {
                 tables.note_diff_id(layer, diff_id, start.as_ref())?;

@@ -125,7 +125,7 @@ impl Sink for StoreSink<'_> {
         io::copy(&mut body.take(descriptor.size.saturating_add(1)), &mut buffered)?;
         buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
         let staged = writer.stage_as(descriptor)?;
-        self.with(|txn| txn.stage(staged, &descriptor.media_type))
+        self.with(|txn| txn.stage(staged))
     }
 
     fn adopt(&self, descriptor: &Descriptor, file: &Path) -> Result<bool> {
@@ -133,7 +133,7 @@ impl Sink for StoreSink<'_> {
         let Some(staged) = layout.adopt_blob(descriptor, file)? else {
             return Ok(false);
         };
-        self.with(|txn| txn.stage(staged, &descriptor.media_type))?;
+        self.with(|txn| txn.stage(staged))?;
         Ok(true)
     }
 

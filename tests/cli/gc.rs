@@ -342,6 +342,111 @@ fn nothing_is_collected_of_documents_that_others_have_for_something_else() {
     }
 }
 
+/// What one image has for a layer may be a document to another, whichever is met first.
+#[test]
+fn a_layer_that_is_a_document_to_somebody_keeps_what_it_names() {
+    let document = "application/vnd.example.doc+json";
+    let others: Vec<Value> = (0..70_000)
+        .map(|n| json!({"digest": Digest::sha256(format!("{n}").as_bytes()).to_string(), "size": 1}))
+        .collect();
+    for (what, media_type, between) in [
+        ("a config", document, &[][..]),
+        ("a manifest", MANIFEST, &[]),
+        ("a manifest, behind very many", MANIFEST, &others),
+    ] {
+        for looks_first in [false, true] {
+            let env = Env::new();
+            env.umoci(["init", "--layout", "img"]).ok();
+            let needed = env.put("img", "t/x", b"needed");
+            let inner = json!({"any": needed}).to_string();
+            let mut inner = env.put("img", "application/vnd.oci.image.layer.v1.tar", inner.as_bytes());
+            let config = env.put("img", "t/c", b"{}");
+            let one = json!({"config": config, "layers": [inner]}).to_string();
+            let one = env.put("img", MANIFEST, one.as_bytes());
+            env.list("img", one, Some("one"));
+            if looks_first {
+                env.umoci(["blob", "list", "--layout", "img"]).ok();
+            }
+            let as_layer = inner.clone();
+            inner["mediaType"] = media_type.into();
+            let list = [&[as_layer][..], between, &[inner]].concat();
+            let two = env.put("img", "t/i", json!({"manifests": list}).to_string().as_bytes());
+            env.list("img", two, Some("two"));
+            let before = env.blobs("img");
+            env.umoci(["gc", "--layout", "img"]).ok();
+            assert_eq!(env.blobs("img"), before, "{what}, {looks_first}");
+            env.umoci(["fsck", "--layout", "img"]).ok();
+        }
+    }
+}
+
+/// A file that is empty or zeros stops a collection, whoever needs it, and is read again when it is whole.
+#[test]
+fn a_document_that_was_empty_when_it_was_seen_is_read_when_it_is_whole() {
+    for hold in ["tag", "lease"] {
+        for is_empty in [true, false] {
+            let env = Env::new();
+            env.umoci(["init", "--layout", "img"]).ok();
+            let needed = env.put("img", "t/x", b"needed");
+            let text = json!({"any": needed}).to_string();
+            let artifact = env.put("img", "application/vnd.example.artifact+json", text.as_bytes());
+            let digest = artifact["digest"].as_str().expect("digest").to_owned();
+            let file = format!("img/blobs/sha256/{}", &digest[7..]);
+            env.write(&file, vec![0; if is_empty { 0 } else { text.len() }]);
+            if hold == "tag" {
+                env.list("img", artifact, Some("t"));
+            } else {
+                env.umoci(["lease", "create", "--layout", "img", "hold", &digest])
+                    .ok();
+            }
+            env.umoci(["blob", "list", "--layout", "img"]).ok();
+            for _ in 0..2 {
+                let why = env.umoci(["gc", "--layout", "img"]).fails();
+                assert!(
+                    why.contains(&digest) && why.contains("is damaged"),
+                    "{hold}: {why}"
+                );
+                assert_eq!(env.blobs("img"), 2, "{hold}");
+            }
+            env.write(&file, &text);
+            env.umoci(["gc", "--layout", "img"]).ok();
+            assert_eq!(env.blobs("img"), 2, "{hold}");
+            env.umoci(["fsck", "--layout", "img"]).ok();
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_has_a_tag_to_others_is_not_untagged() {
+    let image = Image::new();
+    let env = &image.env;
+    let text = env.read("img/index.json");
+    env.write(
+        "img/index.json",
+        text.replace("\"annotations\"", "\"Annotations\""),
+    );
+    env.umoci(["gc", "--layout", "img", "--untagged"]).ok();
+    assert!(env.read("img/index.json").contains("Annotations"));
+    assert_eq!(env.blobs("img"), 4);
+}
+
+/// Quotes and escapes in an entry make nothing of it unclear: what an annotation names is not kept for it.
+#[test]
+fn what_annotations_of_a_well_formed_image_name_is_not_kept() {
+    let image = Image::new();
+    let env = &image.env;
+    let base = env.put("img", "t/x", b"base");
+    env.edit_index("img", |entries| {
+        let annotations = &mut entries[0]["annotations"];
+        annotations["org.opencontainers.image.base.digest"] = base["digest"].clone();
+        annotations["org.opencontainers.image.description"] = "a \"b\" \\ Digest".into();
+    });
+    env.umoci(["gc", "--layout", "img"]).ok();
+    assert_eq!(env.blobs("img"), 4);
+    env.umoci(["gc", "--layout", "img", "--full"]).ok();
+    assert!(!env.path("img/.umoci/index.redb.new").exists());
+}
+
 /// In whatever order the blobs are met, and whoever looks first.
 #[test]
 fn what_is_named_as_a_manifest_after_it_was_seen_is_looked_at_again() {
