@@ -29,7 +29,7 @@ pub(crate) struct Link {
     pub media_type: String,
     /// In bytes, if the document says it.
     pub size: Option<u64>,
-    /// Whether it stands in a member called `digest`, as that of a descriptor does.
+    /// Whether it stands in a member called `digest`, as that of a descriptor does, or in no object.
     pub in_descriptor: bool,
 }
 
@@ -288,6 +288,8 @@ struct Found<'a> {
     full: &'a mut Take<'a>,
     failed: Option<Error>,
     has_odd_descriptor: bool,
+    /// How many objects the value being read stands in, the document not counted.
+    objects: usize,
 }
 
 impl<'a> Found<'a> {
@@ -299,6 +301,7 @@ impl<'a> Found<'a> {
             full,
             failed: None,
             has_odd_descriptor: false,
+            objects: 0,
         }
     }
 
@@ -329,7 +332,8 @@ impl<'a> Found<'a> {
             digest,
             media_type: String::new(),
             size: None,
-            in_descriptor: false,
+            // A list of digests alone is one of what is needed.
+            in_descriptor: self.objects == 0,
         };
         self.links.push((self.member, link));
         Ok(())
@@ -425,6 +429,7 @@ impl<'de> Visitor<'de> for Anything<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
         let mut own = None;
         let (mut media_type, mut size, mut number) = (None, None, None);
+        self.found.objects += 1;
         while let Some(name) = map.next_key::<String>()? {
             let text = map.next_value_seed(Anything { found: self.found })?;
             match name.as_str() {
@@ -444,6 +449,7 @@ impl<'de> Visitor<'de> for Anything<'_, '_> {
                 _ => {}
             }
         }
+        self.found.objects -= 1;
         self.found.describe(own, media_type.as_ref(), size);
         Ok(number)
     }
@@ -650,6 +656,7 @@ mod tests {
             format!(r#"{{"OS":"","os":"","rootfs":["{a}","{b}"]}}"#),
             format!(r#"{{"config":{{}},"layers":[],"blobs":["{a}","{b}"]}}"#),
             format!(r#"{{"manifests":[],"fsLayers":["{a}","{b}"]}}"#),
+            format!(r#"{{"config":"{a}","layers":["{b}"]}}"#),
             format!(r#"{{"config":{{"digest":"{a}"}},"rootfs":{{}},"os":"","layers":[{{"digest":"{b}"}}]}}"#),
             format!(r#"{{"layers":[{{"digest":"{a}"}},{{"digest":"{b}"}}],"rootfs":{{}},"os":""}}"#),
             format!(r#"{{"x":"{a}"}} {{"x":"{b}"}}"#),
