@@ -60,18 +60,17 @@ const MAX_HELD: usize = 65_536;
 /// # Errors
 /// [`ErrorKind::Corrupt`] for a document that is not what its digest says.
 pub(crate) fn read(mut file: impl Read + Seek, digest: &Digest, size: u64) -> Result<Content> {
-    let first = first(&mut file)?;
+    let start = start(&mut file)?;
     let (mut held, mut is_large) = (Vec::new(), false);
     let mut hold = |links| {
         is_large |= !held.is_empty();
         held = links;
         Ok(())
     };
-    let shape = match first {
-        Some(b'{') => parse(&mut file, digest, size, &mut hold)?,
-        // A list, or a mark of the order of bytes before a document.
-        Some(b'[' | b'\xef') => scan_verified(&mut file, digest, size, &mut hold)?,
-        _ => return Ok(Content::Opaque),
+    let shape = match start {
+        Start::Document => parse(&mut file, digest, size, &mut hold)?,
+        Start::Text => scan_verified(&mut file, digest, size, &mut hold)?,
+        Start::Other => return Ok(Content::Opaque),
     };
     if is_large {
         return Ok(Content::Large(shape));
@@ -83,20 +82,34 @@ pub(crate) fn read(mut file: impl Read + Seek, digest: &Digest, size: u64) -> Re
     })
 }
 
-/// The first byte that is no space. The file is read from its start again.
-fn first(file: &mut (impl Read + Seek)) -> Result<Option<u8>> {
-    let mut start = BufReader::with_capacity(512, &mut *file);
-    let first = loop {
-        let piece = start.fill_buf()?;
+/// What a blob begins like.
+enum Start {
+    Document,
+    /// A list, or a document behind the mark of UTF-8, which some leave out of account.
+    Text,
+    Other,
+}
+
+/// The file is read from its start again.
+fn start(file: &mut (impl Read + Seek)) -> Result<Start> {
+    let mut reader = BufReader::with_capacity(512, &mut *file);
+    let start = loop {
+        let piece = reader.fill_buf()?;
         let length = piece.len();
-        let first = piece.iter().copied().find(|c| !c.is_ascii_whitespace());
-        if first.is_some() || length == 0 {
-            break first;
+        if length == 0 {
+            break Start::Other;
         }
-        start.consume(length);
+        let spaces = piece.iter().take_while(|c| c.is_ascii_whitespace()).count();
+        match piece.get(spaces..) {
+            None | Some([]) => reader.consume(length),
+            Some([b'{', ..]) => break Start::Document,
+            // A name in a tar archive may begin so, and ends with a zero.
+            Some([b'[', ..] | [0xef, 0xbb, 0xbf, ..]) if !piece.contains(&0) => break Start::Text,
+            _ => break Start::Other,
+        }
     };
     file.seek(SeekFrom::Start(0))?;
-    Ok(first)
+    Ok(start)
 }
 
 /// Gives what a document of this shape names, piece by piece. Of a value that holds very many digests inside a descriptor
@@ -566,7 +579,15 @@ mod tests {
 
     #[test]
     fn what_is_no_document_is_opaque_and_damage_is_an_error() {
-        for text in ["", "\u{1f}", "[1]", "{ not json", "{\"a\":", "{} {"] {
+        for text in [
+            "",
+            "\u{1f}",
+            "[1]",
+            "{ not json",
+            "{\"a\":",
+            "{} {",
+            "[\"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"]\0",
+        ] {
             assert_eq!(
                 read(Cursor::new(text), &d(text), text.len() as u64).expect(text),
                 Content::Opaque,
