@@ -48,7 +48,7 @@ pub(crate) enum Kind {
     Plain,
     /// It is there, and is no JSON document.
     Opaque,
-    /// It is there, is a JSON document, and what it names is recorded.
+    /// It is there, is a JSON document or begins like one, and what it names is recorded.
     Document,
 }
 
