@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tests of what each job reads: every byte once, or not at all.
 
-use super::*;
+use crate::bundle::*;
 use crate::digest::Digest;
 use crate::fs::IdMap;
 use crate::image::{Edit, Image, NewLayer, Target, stat};

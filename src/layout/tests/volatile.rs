@@ -15,8 +15,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::disk::{self, Disk, OsDisk};
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::disk::{self, Disk, OsDisk};
 
 /// The smallest part of a write that is lost or kept as one, in bytes.
 const SECTOR: usize = 512;

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::{CheckOptions, GcOptions, Severity, Store, StoreOptions};
 use crate::digest::{Algorithm, Digest};
 use crate::index::Index;
 use crate::layout::BlobName;
 use crate::progress::Silent;
 use crate::spec::{Descriptor, MediaType, RefName};
+use crate::store::{CheckOptions, GcOptions, Severity, Store, StoreOptions};
 
 /// A document, the blobs that come with it, and all that it names.
 struct Object {

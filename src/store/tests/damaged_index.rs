@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::check::{Finding, Problem};
-use super::{CheckOptions, GcOptions, Store, StoreOptions};
 use crate::progress::Silent;
 use crate::spec::{Manifest, MediaType, json};
+use crate::store::{CheckOptions, Finding, GcOptions, Problem, Store, StoreOptions};
 
 #[test]
 fn whatever_byte_of_the_database_is_altered_commands_end_as_without_it() {
