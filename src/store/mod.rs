@@ -7,7 +7,6 @@
 
 mod check;
 mod document;
-mod doomed;
 mod gc;
 mod graph;
 mod identify;

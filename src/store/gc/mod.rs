@@ -5,18 +5,22 @@
 //! under the lock, and neither its age, a lease nor the reflog protects it. What is not known is learned first; what
 //! cannot be read stops the collection.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::{Duration, SystemTime};
+mod reach;
+mod retention;
 
-use super::Store;
-use super::doomed::{Doomed, parents_first};
-use super::reflog::is_older;
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use super::{Lease, Store};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Damaged, Edge, Index, Mention, Tables};
-use crate::layout::{Entry, LayoutLock, LockMode};
+use crate::layout::{LayoutLock, LockMode};
 use crate::progress::{Monitor, Silent};
 use crate::spec::RefName;
+pub(super) use reach::{Doomed, parents_first};
+use retention::DropRefs;
+pub use retention::Keep;
 
 /// How to collect.
 #[derive(Clone, Debug, Default)]
@@ -30,40 +34,6 @@ pub struct GcOptions {
     pub keep: Vec<Keep>,
     /// Do not believe the counts of the index: count everything anew from the layout, and report differences.
     pub full: bool,
-}
-
-/// What keeps a tag.
-#[derive(Clone, Debug)]
-pub enum Keep {
-    /// A name that matches a pattern with `*`, `?` and `[...]`.
-    Pattern(glob::Pattern),
-    /// A change of the tag within this time; for a tag that the reflog does not know, the age of its blob.
-    Newer(Duration),
-}
-
-impl std::str::FromStr for Keep {
-    type Err = Error;
-
-    /// Reads a duration such as `30d`, or else a pattern.
-    fn from_str(text: &str) -> Result<Self> {
-        if let Ok(age) = super::parse_duration(text) {
-            return Ok(Keep::Newer(age));
-        }
-        if text.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "an empty pattern keeps nothing"));
-        }
-        glob::Pattern::new(text).map(Keep::Pattern).map_err(|e| {
-            let text = format!("neither a duration nor a pattern: {text:?}: {}", e.msg);
-            Error::new(ErrorKind::Invalid, text)
-        })
-    }
-}
-
-/// Whether somebody may have meant a duration: a number, perhaps with a sign, and perhaps a word.
-fn is_like_duration(text: &str) -> bool {
-    let text = text.trim().trim_start_matches(['+', '-']);
-    let word = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    word.len() < text.len() && word.trim_start().chars().all(|c| c.is_ascii_alphabetic())
 }
 
 /// What would be removed. The layout stays locked as long as the plan exists.
@@ -98,28 +68,6 @@ impl GcPlan {
     /// Where the index had counted wrong; only with [`GcOptions::full`].
     pub fn differences(&self) -> &[String] {
         &self.differences
-    }
-}
-
-/// Entries of `index.json` that go.
-#[derive(Clone, Debug, Default)]
-struct DropRefs {
-    tags: Vec<RefName>,
-    untagged: Vec<Digest>,
-}
-
-impl DropRefs {
-    fn is_empty(&self) -> bool {
-        self.tags.is_empty() && self.untagged.is_empty()
-    }
-
-    fn drops(&self) -> impl Fn(&Entry) -> bool + use<> {
-        let tags: HashSet<String> = self.tags.iter().map(|t| t.as_str().to_owned()).collect();
-        let untagged: HashSet<Digest> = self.untagged.iter().copied().collect();
-        move |entry| match &entry.ref_name {
-            Some(name) => tags.contains(name),
-            None => entry.is_untagged() && entry.descriptor().is_ok_and(|d| untagged.contains(&d.digest)),
-        }
     }
 }
 
@@ -321,87 +269,6 @@ impl Store {
         Ok(())
     }
 
-    /// The tags and untagged entries that the options give up.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`] if that is all tags, or a pattern that matches none looks like a duration: both are a slip.
-    fn refs_to_drop(&self, opts: &GcOptions) -> Result<DropRefs> {
-        let mut out = DropRefs::default();
-        if !opts.untagged && opts.keep.is_empty() {
-            return Ok(out);
-        }
-        let ages = if opts.keep.iter().any(|keep| matches!(keep, Keep::Newer(_))) {
-            self.last_changes()?
-        } else {
-            HashMap::new()
-        };
-        let mut used = vec![false; opts.keep.len()];
-        for entry in self.refs()? {
-            // What cannot be understood is not given up.
-            let Ok(descriptor) = entry.descriptor else {
-                continue;
-            };
-            let Some(name) = entry.name else {
-                if opts.untagged {
-                    out.untagged.push(descriptor.digest);
-                }
-                continue;
-            };
-            let Ok(name) = name.parse::<RefName>() else {
-                continue;
-            };
-            let keeps = |keep: &Keep| -> Result<bool> {
-                match keep {
-                    Keep::Pattern(pattern) => Ok(pattern.matches(name.as_str())),
-                    Keep::Newer(age) => match ages.get(name.as_str()) {
-                        Some(time) => Ok(!is_older(*time, *age)),
-                        None => self.is_younger(&descriptor.digest, *age),
-                    },
-                }
-            };
-            let mut kept = opts.keep.is_empty();
-            for (keep, is_used) in opts.keep.iter().zip(&mut used) {
-                if keeps(keep)? {
-                    (kept, *is_used) = (true, true);
-                }
-            }
-            if !kept && !out.tags.contains(&name) {
-                out.tags.push(name);
-            }
-        }
-        let slip = |keep: &Keep| match keep {
-            Keep::Pattern(pattern) if is_like_duration(pattern.as_str()) => Some(pattern.as_str().to_owned()),
-            _ => None,
-        };
-        let unused = opts.keep.iter().zip(&used).filter(|(_, used)| !**used);
-        if out.tags.is_empty() {
-            return Ok(out);
-        }
-        if let Some(text) = unused.clone().find_map(|(keep, _)| slip(keep)) {
-            let text =
-                format!("no tag is called {text:?}, and it is no duration such as 30d; nothing is removed");
-            return Err(Error::new(ErrorKind::Invalid, text));
-        }
-        if unused.count() == used.len() {
-            let text = format!("of {} tags none is kept; nothing is removed", out.tags.len());
-            return Err(Error::new(ErrorKind::Invalid, text));
-        }
-        Ok(out)
-    }
-
-    /// Whether the file of a blob was made or renamed less than `age` ago.
-    fn is_younger(&self, digest: &Digest, age: Duration) -> Result<bool> {
-        let Some(stamp) = self.layout.blob_stamp(digest)? else {
-            return Ok(false);
-        };
-        let latest = stamp.mtime.max(stamp.ctime).0;
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let limit = i64::try_from(now.as_secs().saturating_sub(age.as_secs())).unwrap_or(i64::MAX);
-        Ok(latest > limit)
-    }
-
     /// What can go, in the state of the layout that the index knows.
     pub(super) fn garbage(&self, tables: &Tables<'_>, opts: &GcOptions) -> Result<BTreeMap<Digest, u64>> {
         let settings = self.settings()?;
@@ -429,7 +296,7 @@ impl Store {
 
     /// What leases and the reflog hold.
     fn held(&self) -> Result<HashSet<Digest>> {
-        let leased = self.leases()?.into_iter().filter(super::Lease::is_valid);
+        let leased = self.leases()?.into_iter().filter(Lease::is_valid);
         let mut out: HashSet<Digest> = leased.flat_map(|lease| lease.digests).collect();
         out.extend(self.reflog_roots(self.settings()?.reflog_keep)?);
         Ok(out)

@@ -9,23 +9,23 @@ use crate::index::{Edge, Mention, Tables};
 
 /// Blobs that go with the orphans.
 #[derive(Default)]
-pub(super) struct Doomed {
+pub(in crate::store) struct Doomed {
     /// For each blob that was met: how many of those who need it stay.
     held: HashMap<Digest, u64>,
 }
 
 impl Doomed {
-    pub(super) fn is_doomed(&self, digest: &Digest) -> bool {
+    pub(in crate::store) fn is_doomed(&self, digest: &Digest) -> bool {
         self.held.get(digest) == Some(&0)
     }
 
     /// Every blob that was met.
-    pub(super) fn met(&self) -> Vec<Digest> {
+    pub(in crate::store) fn met(&self) -> Vec<Digest> {
         self.held.keys().copied().collect()
     }
 
     /// An orphan goes, and with it what nobody else needs.
-    pub(super) fn add(&mut self, tables: &Tables<'_>, orphan: Digest) -> Result<()> {
+    pub(in crate::store) fn add(&mut self, tables: &Tables<'_>, orphan: Digest) -> Result<()> {
         if self.held.insert(orphan, 0) == Some(0) {
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl Doomed {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the two disagree.
-    pub(super) fn check(&self, tables: &Tables<'_>) -> Result<()> {
+    pub(in crate::store) fn check(&self, tables: &Tables<'_>) -> Result<()> {
         for digest in self.doomed() {
             for mention in tables.mentions(digest)? {
                 let who = match mention {
@@ -75,7 +75,7 @@ impl Doomed {
     }
 
     /// The blobs that go, of those that are there with their sizes.
-    pub(super) fn present(&self, tables: &Tables<'_>) -> Result<BTreeMap<Digest, u64>> {
+    pub(in crate::store) fn present(&self, tables: &Tables<'_>) -> Result<BTreeMap<Digest, u64>> {
         let mut out = BTreeMap::new();
         for digest in self.doomed() {
             if let Some(size) = tables.size(digest)? {
@@ -85,7 +85,7 @@ impl Doomed {
         Ok(out)
     }
 
-    pub(super) fn doomed(&self) -> impl Iterator<Item = &Digest> {
+    pub(in crate::store) fn doomed(&self) -> impl Iterator<Item = &Digest> {
         self.held
             .iter()
             .filter(|(_, held)| **held == 0)
@@ -93,7 +93,7 @@ impl Doomed {
     }
 
     /// A document about a blob that stays, stays too, with all it needs.
-    pub(super) fn spare_referrers(&mut self, tables: &Tables<'_>) -> Result<()> {
+    pub(in crate::store) fn spare_referrers(&mut self, tables: &Tables<'_>) -> Result<()> {
         // Who is about a blob that goes, and who about one that stays.
         let mut about: HashMap<Digest, Vec<Digest>> = HashMap::new();
         let mut stay = Vec::new();
@@ -117,7 +117,7 @@ impl Doomed {
     }
 
     /// Keeps a doomed blob, and all that it needs; says which blobs no longer go.
-    pub(super) fn spare(&mut self, tables: &Tables<'_>, digest: Digest) -> Result<Vec<Digest>> {
+    pub(in crate::store) fn spare(&mut self, tables: &Tables<'_>, digest: Digest) -> Result<Vec<Digest>> {
         let (mut stack, mut spared) = (vec![digest], Vec::new());
         while let Some(digest) = stack.pop() {
             if !self.is_doomed(&digest) {
@@ -135,7 +135,10 @@ impl Doomed {
 }
 
 /// Blobs in an order in which they can be removed one by one: at no moment is a document there without what it needs.
-pub(super) fn parents_first(tables: &Tables<'_>, gone: BTreeMap<Digest, u64>) -> Result<Vec<(Digest, u64)>> {
+pub(in crate::store) fn parents_first(
+    tables: &Tables<'_>,
+    gone: BTreeMap<Digest, u64>,
+) -> Result<Vec<(Digest, u64)>> {
     let mut parents: BTreeMap<Digest, usize> = gone.keys().map(|digest| (*digest, 0)).collect();
     for digest in gone.keys() {
         for child in tables.present_children(digest)? {
