@@ -41,6 +41,27 @@ pub enum ErrorKind {
     Io,
 }
 
+/// A detail of a failure beyond its kind. Callers branch on it, and a program adds its hints by it; the text of an error is for
+/// people alone.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Fact {
+    /// The index database failed, not the layout: the same work succeeds without the database.
+    IndexDatabase,
+    /// The input exceeds the limit of this name, one of [`crate::layer::Limits::NAMES`].
+    Limit(&'static str),
+    /// Another process held a lock for as long as the caller was ready to wait.
+    LockTimeout,
+    /// The media type of a document cannot be told, and the caller may say it.
+    MediaTypeUnclear,
+    /// A tag of that name exists, and the caller did not ask to replace it.
+    TagExists,
+    /// The tag no longer leads to the image that the work began with.
+    TagMoved,
+    /// A tag still needs the blob; the removal of the tag frees it.
+    NeededByTag,
+}
+
 /// The result of every fallible function of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -49,6 +70,7 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
+    fact: Option<Fact>,
     message: String,
     /// Innermost first.
     context: Vec<String>,
@@ -60,6 +82,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
+            fact: None,
             message: message.into(),
             context: Vec::new(),
             errno: None,
@@ -69,6 +92,18 @@ impl Error {
     /// The kind to branch on.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// The detail to branch on, if the kind alone does not tell enough.
+    pub fn fact(&self) -> Option<Fact> {
+        self.0.fact
+    }
+
+    /// Adds a detail; see [`Fact`].
+    #[must_use]
+    pub fn with_fact(mut self, fact: Fact) -> Self {
+        self.0.fact = Some(fact);
+        self
     }
 
     /// The error number of the operating system, when it was the cause.
@@ -136,6 +171,7 @@ impl From<io::Error> for Error {
         }
         Self(Box::new(Inner {
             kind,
+            fact: None,
             message: text,
             context: Vec::new(),
             errno,
@@ -187,6 +223,15 @@ mod tests {
             (back.kind(), back.to_string()),
             (ErrorKind::Limit, "too large".to_owned())
         );
+    }
+
+    #[test]
+    fn a_fact_survives_context_and_a_trip_through_io() {
+        let err = Error::new(ErrorKind::Busy, "locked").with_fact(Fact::LockTimeout);
+        let err: io::Error = err.context("gc").into();
+        let back = Error::from(err).context("outer");
+        assert_eq!(back.fact(), Some(Fact::LockTimeout));
+        assert_eq!(Error::new(ErrorKind::Busy, "locked").fact(), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::meta::Meta;
 use super::{Bundle, mtree};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::fs::Root;
 use crate::image::{Edit, Image, NewLayer, Target, Walk, resolve, until_settled};
 use crate::layer::LayerWriter;
@@ -204,11 +204,10 @@ fn place(store: &Store, tag: &RefName, meta: &Meta) -> Result<Vec<Descriptor>> {
     });
     found.map(Walk::to_vec).ok_or_else(|| {
         let text = format!(
-            "the tag has moved since the bundle was unpacked; give another tag, or --force to replace what is there: \
-             tag {tag} points at {} by now",
+            "the tag has moved since the bundle was unpacked: tag {tag} points at {} by now",
             now.digest
         );
-        Error::new(ErrorKind::Conflict, text)
+        Error::new(ErrorKind::Conflict, text).with_fact(Fact::TagMoved)
     })
 }
 

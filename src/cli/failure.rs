@@ -4,7 +4,7 @@
 use std::io;
 use std::panic;
 
-use umoci::error::{Error, ErrorKind};
+use umoci::error::{Error, ErrorKind, Fact};
 use umoci::layer::Limits;
 use umoci::store::PanicFate;
 
@@ -47,14 +47,11 @@ impl Failure {
     /// The one line on stderr, if any.
     pub fn message(&self) -> Option<String> {
         match self {
-            Failure::Error(err) if err.kind() == ErrorKind::Limit => {
-                let text = err.to_string();
-                let named = |(name, _): &&(&str, &str)| text.contains(&format!("(limit {name})"));
-                let option = Limits::NAMES.iter().find(named);
-                let hint = option.map(|(name, unit)| format!("; --limit {name}={unit} raises it"));
-                Some(one_line(&format!("{text}{}", hint.unwrap_or_default())))
+            Failure::Error(err) => {
+                let remedy = err.fact().and_then(remedy);
+                let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+                Some(one_line(&format!("{err}{remedy}")))
             }
-            Failure::Error(err) => Some(one_line(&err.to_string())),
             Failure::Arguments(text) | Failure::Usage(_, text) => Some(one_line(text)),
             Failure::Found(_) | Failure::BrokenPipe => None,
         }
@@ -82,6 +79,23 @@ impl Failure {
             _ => 1,
         }
     }
+}
+
+/// Returns the option or command that helps against a failure, as the end of its message.
+fn remedy(fact: Fact) -> Option<String> {
+    let text = match fact {
+        Fact::Limit(name) => {
+            let (name, unit) = Limits::NAMES.iter().find(|(known, _)| *known == name)?;
+            return Some(format!("--limit {name}={unit} raises it"));
+        }
+        Fact::LockTimeout => "--lock-timeout waits longer",
+        Fact::MediaTypeUnclear => "--media-type says what it is",
+        Fact::TagExists => "--force replaces it",
+        Fact::TagMoved => "give another tag, or --force to replace what is there",
+        Fact::NeededByTag => "umoci rm removes the tag",
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 /// From now on a panic over a damaged index database, which the library catches and reports, is not printed as well.

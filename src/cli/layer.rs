@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use umoci::digest::Digest;
-use umoci::error::{Error, ErrorKind};
+use umoci::error::{Error, ErrorKind, Fact};
 use umoci::image::{Image, Layer as ImageLayer, LayerName};
 use umoci::progress::{Monitor, Task};
 use umoci::spec::{Descriptor, History};
@@ -141,7 +141,9 @@ impl Cat {
                 "layer {} is over the limit of {most} bytes (limit layer)",
                 descriptor.digest
             );
-            return Err(Error::new(ErrorKind::Limit, text).into());
+            return Err(Error::new(ErrorKind::Limit, text)
+                .with_fact(Fact::Limit("layer"))
+                .into());
         }
         let context = |e: Error| e.context(format!("layer {}", descriptor.digest));
         layer.finish(stream).map_err(context)?;

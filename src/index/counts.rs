@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use redb::ReadableMultimapTable;
 
+use super::guard::damage;
 use super::links::Link;
 use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, split_key};
 use super::tables::{Tables, failed};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// So many rows are held to remove them.
 const BATCH: usize = 2048;
@@ -47,12 +48,10 @@ impl Tables<'_> {
         if let Some((kind, size)) = change.seen {
             (row.kind, row.size) = (kind, size);
         }
-        row.count = row.count.checked_add_signed(change.count).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Corrupt,
-                format!("index database: the count of {digest} fell below zero"),
-            )
-        })?;
+        row.count = row
+            .count
+            .checked_add_signed(change.count)
+            .ok_or_else(|| damage(format_args!("the count of {digest} fell below zero")))?;
         row.as_document |= change.as_document;
         if row == old {
             return Ok(());

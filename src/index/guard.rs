@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::Database;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fact, Result};
 
 thread_local! {
     static FATE: Cell<PanicFate> = const { Cell::new(PanicFate::Bug) };
@@ -47,12 +47,22 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = FATE.replace(PanicFate::Caught);
     let done = catch_unwind(AssertUnwindSafe(work));
     FATE.set(before);
-    done.map_err(|_| Error::new(ErrorKind::Corrupt, "index database: damaged file"))?
+    done.map_err(|_| damage("damaged file"))?
 }
 
-/// Whether an error is of the database itself, not of the layout: without the database there is none.
+/// Returns the error of a damaged database: [`ErrorKind::Corrupt`] with [`Fact::IndexDatabase`].
+pub(crate) fn damage(text: impl std::fmt::Display) -> Error {
+    of_database(ErrorKind::Corrupt, text)
+}
+
+/// Returns an error of the database itself, not of the layout.
+pub(super) fn of_database(kind: ErrorKind, text: impl std::fmt::Display) -> Error {
+    Error::new(kind, format!("index database: {text}")).with_fact(Fact::IndexDatabase)
+}
+
+/// Returns whether an error is of the database itself: without the database there is none.
 pub(super) fn is_of_database(err: &Error) -> bool {
-    err.to_string().contains("index database")
+    err.fact() == Some(Fact::IndexDatabase)
 }
 
 /// Whether the database is damaged.
@@ -84,7 +94,7 @@ impl Held {
 
     /// Runs `work` on the database.
     pub(super) fn on<T>(&self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
-        let closed = || Error::new(ErrorKind::Corrupt, "index database: closed");
+        let closed = || damage("closed");
         let out = guarded(|| work(self.database.as_ref().ok_or_else(closed)?));
         if out.as_ref().is_err_and(is_damage) {
             self.damaged.store(true, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 use redb::{ReadableTable, WriteTransaction};
 
 use super::tables::{META, failed};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fact, Result};
 
 #[path = "../../migrations/0001_initial.rs"]
 mod m0001_initial;
@@ -40,7 +40,7 @@ pub(super) fn check(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> R
     let stored = stored.unwrap_or(0);
     if stored > SCHEMA {
         let text = format!("index database of schema {stored}, this program knows {SCHEMA}");
-        return Err(Error::new(ErrorKind::Unsupported, text));
+        return Err(Error::new(ErrorKind::Unsupported, text).with_fact(Fact::IndexDatabase));
     }
     Ok(stored)
 }

@@ -40,6 +40,7 @@ use crate::layout::{Layout, LayoutLock, Stamp};
 use crate::progress::{Monitor, Silent};
 use backend::Backend;
 pub use guard::PanicFate;
+pub(crate) use guard::damage;
 use guard::{Held, guarded, is_damage, is_of_database, keep};
 use peek::is_meta;
 pub(crate) use rows::{Edge, Mention, Verified};

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rows of the database as values, and their bytes.
 
+use super::guard::damage;
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::layout::{Entry, Stamp};
 use crate::spec::MediaType;
 
 fn damaged(what: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("index database: damaged row: {what}"))
+    damage(format_args!("damaged row: {what}"))
 }
 
 /// The entries of `index.json` in a row.

@@ -5,7 +5,8 @@ use std::mem::ManuallyDrop;
 
 use redb::{MultimapTable, MultimapTableDefinition, Table, TableDefinition, WriteTransaction};
 
-use crate::error::{Error, ErrorKind, Result};
+use super::guard::of_database;
+use crate::error::{Error, ErrorKind, Fact, Result};
 
 type Bytes = &'static [u8];
 
@@ -73,7 +74,8 @@ impl<'tx> Tables<'tx> {
 pub(crate) fn failed(err: impl Into<redb::Error>) -> Error {
     let err = match err.into() {
         redb::Error::Io(io) if io.kind() != std::io::ErrorKind::InvalidData => {
-            return Error::from(io).context("index database");
+            let err = Error::from(io).context("index database");
+            return err.with_fact(Fact::IndexDatabase);
         }
         err => err,
     };
@@ -92,5 +94,5 @@ pub(crate) fn failed(err: impl Into<redb::Error>) -> Error {
         | redb::Error::TableIsNotMultimap(_) => ErrorKind::Corrupt,
         _ => ErrorKind::Io,
     };
-    Error::new(kind, format!("index database: {err}"))
+    of_database(kind, err)
 }

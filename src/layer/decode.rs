@@ -13,7 +13,7 @@ use std::thread::{Builder, JoinHandle};
 
 use super::Limits;
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::spec::Compression;
 
 /// Bytes of one buffer between threads, how many may wait to be read, and how many to be hashed.
@@ -286,7 +286,7 @@ fn decode_error(err: io::Error) -> Error {
     // The words of libzstd for a window over the limit; it has no better way through `io::Error`.
     if text.contains("requires too much memory") {
         let text = format!("decompress: the zstd window is over the limit (limit zstd-window): {text}");
-        return Error::new(ErrorKind::Limit, text);
+        return Error::new(ErrorKind::Limit, text).with_fact(Fact::Limit("zstd-window"));
     }
     Error::new(ErrorKind::Corrupt, format!("decompress: {text}"))
 }

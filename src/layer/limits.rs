@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Limits of what a layer may ask for: what it declares is a claim, and memory is never given on a claim alone.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fact, Result};
 
 /// Limits for reading and applying a layer. Each has a name, by which errors call it and [`Limits::set`] changes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,11 +76,11 @@ impl Limits {
     }
 
     /// Fails if `what`, of `value` bytes or entries, is over the limit of this name.
-    pub(crate) fn check(name: &str, what: &str, value: u64, limit: u64) -> Result<()> {
+    pub(crate) fn check(name: &'static str, what: &str, value: u64, limit: u64) -> Result<()> {
         if value > limit {
             let unit = if name == "entries" { "entries" } else { "bytes" };
             let text = format!("{what} of {value} {unit} is over the limit of {limit} {unit} (limit {name})");
-            return Err(Error::new(ErrorKind::Limit, text));
+            return Err(Error::new(ErrorKind::Limit, text).with_fact(Fact::Limit(name)));
         }
         Ok(())
     }

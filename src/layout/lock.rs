@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::disk;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fact, Result};
 
 /// Who else may hold the lock at the same time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,12 +58,12 @@ pub(super) fn acquire(
         }
         if Instant::now() >= deadline {
             let text = format!(
-                "{} is locked{} (waited {} s; --lock-timeout waits longer)",
+                "{} is locked{} (waited {} s)",
                 path.display(),
                 holders(&file, path),
                 timeout.as_secs()
             );
-            return Err(Error::new(ErrorKind::Busy, text));
+            return Err(Error::new(ErrorKind::Busy, text).with_fact(Fact::LockTimeout));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::index::{Index, Mention};
 use crate::progress::{Monitor, Silent};
 use crate::spec::{Compression, Descriptor, MediaClass, MediaType, json};
@@ -109,10 +109,14 @@ impl Store {
         }
         blob.finish()?;
         match json::parse::<Object>(&bytes) {
-            Ok(Object(document)) => Ok(Probe::Document(document)),
-            Err(err) if err.kind() == ErrorKind::Limit || err.to_string().contains("stands twice") => {
-                Err(err)
+            Ok(Object {
+                doubled: Some(name), ..
+            }) => {
+                let text = format!("{digest}: member {name:?} stands twice");
+                Err(Error::new(ErrorKind::Corrupt, text))
             }
+            Ok(Object { members, .. }) => Ok(Probe::Document(members)),
+            Err(err) if err.kind() == ErrorKind::Limit => Err(err),
             Err(_) => Ok(Probe::Other("text that begins like JSON and is none")),
         }
     }
@@ -159,12 +163,10 @@ impl Store {
                     Err(Error::new(ErrorKind::Corrupt, text))
                 }
                 _ if given.is_some() => Ok((declared, Evidence::Given)),
-                MediaClass::Other => Err(refuse(
-                    digest,
-                    format!(
-                        "it says that it is {declared}, which is not known to be an image (--media-type {declared} insists)"
-                    ),
-                )),
+                MediaClass::Other => {
+                    let text = format!("it says that it is {declared}, which is not known to be an image");
+                    Err(refuse(digest, text).with_fact(Fact::MediaTypeUnclear))
+                }
                 _ => Err(self.not_an_image(digest, "no image by its own mediaType")),
             };
         }
@@ -219,11 +221,8 @@ impl Store {
             }
             several => {
                 let names: Vec<&str> = several.iter().map(MediaType::as_str).collect();
-                let text = format!(
-                    "{digest} has several media types: {}; say which with --media-type",
-                    names.join(", ")
-                );
-                return Err(Error::new(ErrorKind::Ambiguous, text));
+                let text = format!("{digest} has several media types: {}", names.join(", "));
+                return Err(Error::new(ErrorKind::Ambiguous, text).with_fact(Fact::MediaTypeUnclear));
             }
         }
         let config_type = document
@@ -232,10 +231,9 @@ impl Store {
             .and_then(Value::as_str);
         match shape {
             Some(MediaClass::Manifest) if config_type == Some(MediaType::DOCKER_CONFIG) => {
-                let text = format!(
-                    "{digest} is a manifest that does not say whether it is Docker's or OCI's; say so with --media-type"
-                );
-                Err(Error::new(ErrorKind::Ambiguous, text))
+                let text =
+                    format!("{digest} is a manifest that does not say whether it is Docker's or OCI's");
+                Err(Error::new(ErrorKind::Ambiguous, text).with_fact(Fact::MediaTypeUnclear))
             }
             Some(MediaClass::Manifest) => Ok((MediaType::MANIFEST.into(), Evidence::Shape)),
             Some(MediaClass::Index) => Ok((MediaType::INDEX.into(), Evidence::Shape)),
@@ -246,10 +244,10 @@ impl Store {
                 Err(self.not_an_image(digest, "the head of a layout"))
             }
             _ if document.is_empty() => Err(self.not_an_image(digest, "the empty document")),
-            _ => Err(refuse(
-                digest,
-                "it is a JSON document of an unknown type; say which with --media-type",
-            )),
+            _ => {
+                let err = refuse(digest, "it is a JSON document of an unknown type");
+                Err(err.with_fact(Fact::MediaTypeUnclear))
+            }
         }
     }
 
@@ -337,8 +335,12 @@ fn magic(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// An object in which no member stands twice: one byte string must not have two meanings.
-struct Object(Map<String, Value>);
+/// An object, and whether it may be read in two ways.
+struct Object {
+    members: Map<String, Value>,
+    /// A member that stands twice: one byte string must not have two meanings.
+    doubled: Option<String>,
+}
 
 impl<'de> serde::Deserialize<'de> for Object {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
@@ -354,14 +356,15 @@ impl<'de> serde::Deserialize<'de> for Object {
                 self,
                 mut map: A,
             ) -> std::result::Result<Object, A::Error> {
-                let mut out = Map::new();
+                let (mut members, mut doubled) = (Map::new(), None);
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if out.contains_key(&name) {
-                        return Err(serde::de::Error::custom(format!("member {name:?} stands twice")));
+                    if members.contains_key(&name) {
+                        doubled = Some(name);
+                    } else {
+                        members.insert(name, value);
                     }
-                    out.insert(name, value);
                 }
-                Ok(Object(out))
+                Ok(Object { members, doubled })
             }
         }
         d.deserialize_map(Members)

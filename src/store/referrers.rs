@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::index::{Edge, Index, Mention, Tables};
 use crate::layout::{Entry, LockMode};
 use crate::progress::{Monitor, Silent};
@@ -179,10 +179,8 @@ impl Store {
             // Another program may have given it a tag meanwhile.
             let tagged = |entry: &&Entry| entry.ref_name.is_some() && is_gone(entry);
             if let Some(entry) = index.entries().iter().find(tagged) {
-                return Err(needed(
-                    &entry.descriptor()?.digest,
-                    &by_tag(entry.ref_name.as_deref()),
-                ));
+                let name = entry.ref_name.as_deref().unwrap_or_default();
+                return Err(needed_by_tag(&entry.descriptor()?.digest, name));
             }
             index.drop_entries(is_gone);
             Ok(())
@@ -232,20 +230,20 @@ fn is_complete(tables: &Tables<'_>, document: &Digest) -> Result<bool> {
     Ok(true)
 }
 
-fn needed(digest: &Digest, by: &str) -> Error {
+fn needed(digest: &Digest, by: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Conflict, format!("{digest} is needed by {by}"))
 }
 
-fn by_tag(name: Option<&str>) -> String {
-    format!("the tag {}, which umoci rm removes", name.unwrap_or_default())
+fn needed_by_tag(digest: &Digest, name: &str) -> Error {
+    needed(digest, format_args!("the tag {name}")).with_fact(Fact::NeededByTag)
 }
 
 /// `referrers`, and of what is about them in turn all that nothing else needs, each after what it is about.
 fn detachable(tables: &Tables<'_>, referrers: &[Digest], leases: &[(Digest, String)]) -> Result<Vec<Digest>> {
     let mut gone: HashSet<Digest> = referrers.iter().copied().collect();
     for referrer in referrers {
-        if let Some(by) = needed_by(tables, referrer, &gone, leases)? {
-            return Err(needed(referrer, &by));
+        if let Some(err) = needed_by(tables, referrer, &gone, leases)? {
+            return Err(err);
         }
     }
     let mut out: Vec<Digest> = referrers.to_vec();
@@ -262,21 +260,22 @@ fn detachable(tables: &Tables<'_>, referrers: &[Digest], leases: &[(Digest, Stri
     Ok(out)
 }
 
-/// What needs a blob, in words, other than what is `gone` and entries of `index.json` without a tag.
+/// Returns the refusal to remove a blob that something needs, other than documents that are `gone` and untagged entries of
+/// `index.json`; `None` if nothing does.
 fn needed_by(
     tables: &Tables<'_>,
     digest: &Digest,
     gone: &HashSet<Digest>,
     leases: &[(Digest, String)],
-) -> Result<Option<String>> {
+) -> Result<Option<Error>> {
     if let Some((_, name)) = leases.iter().find(|(leased, _)| leased == digest) {
-        return Ok(Some(format!("the lease {name}")));
+        return Ok(Some(needed(digest, format_args!("the lease {name}"))));
     }
     for mention in tables.mentions(digest)? {
         match mention {
-            Mention::Ref { name: Some(name), .. } => return Ok(Some(by_tag(Some(&name)))),
+            Mention::Ref { name: Some(name), .. } => return Ok(Some(needed_by_tag(digest, &name))),
             Mention::Document(Edge::Strong, parent) if !gone.contains(&parent) => {
-                return Ok(Some(format!("the index {parent}")));
+                return Ok(Some(needed(digest, format_args!("the index {parent}"))));
             }
             _ => {}
         }

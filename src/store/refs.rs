@@ -3,7 +3,7 @@
 
 use super::Store;
 use crate::digest::{Algorithm, Digest, DigestPrefix};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::index::Index;
 use crate::layout::{BlobName, Entry};
 use crate::spec::{Descriptor, Platform, RefName};
@@ -86,10 +86,8 @@ impl Store {
         }
         self.change_refs(verb, &[(name.clone(), Some(descriptor))], |index| {
             if !replace && index.has_ref(name) {
-                return Err(Error::new(
-                    ErrorKind::Exists,
-                    format!("tag exists: {name} (--force replaces it)"),
-                ));
+                let err = Error::new(ErrorKind::Exists, format!("tag exists: {name}"));
+                return Err(err.with_fact(Fact::TagExists));
             }
             Ok(())
         })

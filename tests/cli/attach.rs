@@ -256,7 +256,7 @@ fn what_somebody_needs_is_not_detached() {
     let why = env.umoci(["detach", "img", &one[7..17]]).fails();
     assert_eq!(
         why,
-        format!("{one} is needed by the tag named, which umoci rm removes")
+        format!("{one} is needed by the tag named; umoci rm removes the tag")
     );
     env.umoci(["rm", "--image", "img:named"]).ok();
     env.umoci(["detach", "img", &one[7..17]]).ok();
@@ -472,7 +472,7 @@ fn what_is_attached_to_what_is_detached_goes_too_unless_it_is_needed() {
     // One of them is needed, so none goes.
     assert_eq!(
         env.umoci(["detach", "img", "--all"]).fails(),
-        format!("{two} is needed by the tag two, which umoci rm removes")
+        format!("{two} is needed by the tag two; umoci rm removes the tag")
     );
     assert_eq!((blobs(), env.read("img/index.json")), before);
     let why = env

@@ -100,7 +100,7 @@ fn what_cannot_be_named_is_refused_with_a_way_out() {
         ),
         (
             &unknown,
-            "JSON document of an unknown type; say which with --media-type",
+            "JSON document of an unknown type; --media-type says what it is",
         ),
         (&twice, "stands twice"),
         (none, "no blob sha256:000"),
@@ -116,7 +116,7 @@ fn what_cannot_be_named_is_refused_with_a_way_out() {
     }
     let create = |more: &[&str]| env.umoci([&["ref", "create", "--layout", "img"], more].concat());
     let why = create(&["latest", "--digest", &manifest]).fails();
-    assert_eq!(why, "tag exists: latest (--force replaces it)");
+    assert_eq!(why, "tag exists: latest; --force replaces it");
     create(&["latest", "--digest", &manifest, "--force"]).ok();
     let why = create(&[
         "x",

@@ -124,7 +124,7 @@ impl Store {
                     // What such an image needed is not known any more.
                     for (name, digest) in tables.missing_roots()? {
                         monitor.warn(format_args!(
-                            "{name} leads to {digest}, which is missing: nothing is kept for it; umoci fsck --from may fetch it"
+                            "{name} leads to {digest}, which is missing: nothing is kept for it"
                         ));
                     }
                 }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Edge, Mention, Tables};
+use crate::error::Result;
+use crate::index::{Edge, Mention, Tables, damage};
 
 /// Blobs that go with the orphans.
 #[derive(Default)]
@@ -37,12 +37,9 @@ impl Doomed {
                     None => tables.count(&child)?,
                 };
                 // Counts are exact, so one that is zero already would be a damage that the caller must not build on.
-                let left = count.checked_sub(1).ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Corrupt,
-                        format!("index database: the count of {child} is too low"),
-                    )
-                })?;
+                let left = count
+                    .checked_sub(1)
+                    .ok_or_else(|| damage(format_args!("the count of {child} is too low")))?;
                 self.held.insert(child, left);
                 if left == 0 {
                     stack.push(child);
@@ -65,10 +62,9 @@ impl Doomed {
                     Mention::Ref { name, .. } => name.unwrap_or_else(|| "index.json".to_owned()),
                     Mention::Document(..) => continue,
                 };
-                let text = format!(
-                    "index database: the count of {digest} says that nobody needs it, but {who} does"
-                );
-                return Err(Error::new(ErrorKind::Corrupt, text));
+                return Err(damage(format_args!(
+                    "the count of {digest} says that nobody needs it, but {who} does"
+                )));
             }
         }
         Ok(())
