@@ -5,8 +5,7 @@
 //! them; a writer holds the shared lock from its first blob to its ref, so no garbage collection comes between; whether
 //! the index is there never changes a result.
 
-mod check;
-mod document;
+mod fsck;
 mod gc;
 mod graph;
 mod identify;
@@ -24,7 +23,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use crate::index::{IndexStatus, PanicFate};
-pub use check::{CheckOptions, CheckReport, Finding, Problem, Severity};
+pub use fsck::{CheckOptions, CheckReport, Finding, Problem, Severity};
 pub use gc::{GcOptions, GcPlan, GcReport, Keep};
 pub use graph::{BlobEntry, BlobInfo, ImageUsage, Usage};
 pub use identify::{Evidence, Verdict};

@@ -10,13 +10,13 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::check::{Finding, Problem, Severity};
-use super::{MAX_DOCUMENT, Summaries};
+use super::finding::{Finding, Problem, Severity};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{ErrorKind, Result};
 use crate::layer::{LayerStream, Limits};
 use crate::layout::Layout;
 use crate::spec::{Compression, Descriptor, ImageConfig, ImageIndex, Manifest, MediaClass, Platform, json};
+use crate::store::{MAX_DOCUMENT, Summaries};
 
 /// No more faults than this are told.
 const MAX_FINDINGS: usize = 50_000;

@@ -4,22 +4,28 @@
 //! Damage is data here and no error. A blob that is not what its digest says is moved aside and never deleted; a good
 //! copy may be fetched from another layout. The database is closed while blobs are read, so that others can go on.
 
+mod blobs;
+mod documents;
+mod finding;
+mod frame;
+mod repair;
+
 use std::collections::{BTreeSet, HashSet};
-use std::fmt;
-use std::path::Path;
-use std::time::Duration;
 
 use rayon::prelude::*;
-use serde::Serialize;
+
+pub use finding::{Finding, Problem, Severity};
+
+use blobs::Looked;
+use documents::Documents;
 
 use super::Store;
-use super::document::{Documents, short};
-use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Damaged, Index, KnownBlob, Mention, Tables, Verified};
-use crate::layout::{BlobName, Layout, LockMode, Stamp};
+use crate::digest::{Algorithm, Digest};
+use crate::error::{ErrorKind, Result};
+use crate::index::{Damaged, Index, KnownBlob, Mention, Tables};
+use crate::layout::{BlobName, LockMode};
 use crate::progress::{Monitor, Silent};
-use crate::spec::{Descriptor, RefName};
+use crate::spec::RefName;
 
 /// So many blobs are looked at between two looks at the index.
 const BATCH: usize = 8192;
@@ -40,118 +46,6 @@ pub struct CheckOptions<'a> {
     pub repair: bool,
     /// Layouts to fetch good copies from; only with `repair`.
     pub from: &'a [Store],
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing, and no fault of the layout.
-    Info,
-    /// Something contradicts itself, but nothing is lost.
-    Warning,
-    /// Something is missing or wrong.
-    Error,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        })
-    }
-}
-
-/// What kind of thing a finding is.
-#[non_exhaustive]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Problem {
-    /// `oci-layout`, `index.json` or `blobs/` is missing or cannot be understood.
-    Frame,
-    /// A blob is not what its digest says.
-    Damaged,
-    /// A blob is not there.
-    Missing,
-    /// A blob cannot be read.
-    Unreadable,
-    /// A descriptor gives a wrong size.
-    Size,
-    /// A descriptor gives a wrong media type.
-    Type,
-    /// A descriptor gives a wrong platform.
-    Platform,
-    /// A document cannot be understood.
-    Document,
-    /// Layers and history do not fit.
-    History,
-    /// Layers and diff_ids do not fit.
-    DiffId,
-    /// An entry of `index.json` is no descriptor, or its name no tag.
-    Ref,
-    /// Something under `blobs/` is no blob.
-    Stray,
-    /// A blob cannot be read by all who may read the layout.
-    Permissions,
-    /// The index had counted wrong.
-    Index,
-    /// A temporary file that nobody uses.
-    Temporary,
-    /// More was found than is told.
-    More,
-}
-
-/// Something that was found.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What kind of thing it is.
-    pub problem: Problem,
-    /// What it is about: a digest, a path in the layout, or an entry of `index.json`.
-    pub subject: String,
-    /// What is wrong, to be read after the subject.
-    pub message: String,
-    /// Tags of images that need it, or `<none>` for an entry without one; some, if there are many.
-    pub refs: Vec<String>,
-    /// Whether it was mended.
-    pub repaired: bool,
-    #[serde(skip)]
-    pub(super) digest: Option<Digest>,
-    /// The size that its descriptor gives a blob that is missing.
-    #[serde(skip)]
-    pub(super) wanted: Option<u64>,
-}
-
-impl Finding {
-    pub(super) fn new(
-        severity: Severity,
-        problem: Problem,
-        subject: impl fmt::Display,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            severity,
-            problem,
-            subject: subject.to_string(),
-            message: short(message.into()),
-            refs: Vec::new(),
-            repaired: false,
-            digest: None,
-            wanted: None,
-        }
-    }
-
-    /// A fault of a blob.
-    pub(super) fn of(digest: &Digest, problem: Problem, message: impl Into<String>) -> Self {
-        Self {
-            digest: Some(*digest),
-            ..Self::new(Severity::Error, problem, digest, message)
-        }
-    }
 }
 
 /// The result of a check.
@@ -181,57 +75,7 @@ impl CheckReport {
     }
 }
 
-/// What one look at a blob showed.
-#[derive(Default)]
-struct Looked {
-    findings: Vec<Finding>,
-    verified: Option<(Digest, Verified)>,
-    bytes: Option<u64>,
-    /// A document that was left for later.
-    large: Option<Digest>,
-}
-
 impl Store {
-    /// Looks at what makes a directory a layout, without which [`Store::open`] refuses it: `oci-layout`, `index.json`
-    /// and `blobs/`. With `repair` it writes what is certain: an `index.json` is made anew from the entries that the
-    /// index database remembers, and the broken one moved aside.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if nothing there looks like a layout.
-    pub fn check_frame(path: &Path, repair: bool) -> Result<Vec<Finding>> {
-        let mut out = Vec::new();
-        let layout = match Layout::open(path) {
-            Ok(layout) if layout.read_index().is_ok() => return Ok(out),
-            Ok(layout) => layout,
-            // Something of another version is whole, but not for us.
-            Err(err) if err.kind() == ErrorKind::Unsupported => return Err(err),
-            Err(err) => match Layout::open_broken(path)? {
-                Some(layout) => layout,
-                None => return Err(err),
-            },
-        };
-        let _lock = if repair {
-            Some(layout.lock(LockMode::Exclusive, Duration::from_secs(60), "fsck")?)
-        } else {
-            None
-        };
-        for (name, message) in layout.broken_parts() {
-            let mut finding = Finding::new(Severity::Error, Problem::Frame, name, message);
-            if repair {
-                finding.repaired = true;
-                if name != "index.json" {
-                    layout.mend_part(name)?;
-                } else if let Some(entries) = Index::remembered(&layout).filter(|e| !e.is_empty()) {
-                    layout.replace_index(&entries)?;
-                } else {
-                    finding.repaired = false;
-                }
-            }
-            out.push(finding);
-        }
-        Ok(out)
-    }
-
     /// Looks at everything in the layout.
     ///
     /// # Errors
@@ -284,7 +128,7 @@ impl Store {
                 let looked = looked?;
                 report.findings.extend(looked.findings);
                 if let Some(digest) = looked.large
-                    && let Some(bytes) = self.layout.read_document(&digest, super::MAX_DOCUMENT)?
+                    && let Some(bytes) = self.layout.read_document(&digest, crate::store::MAX_DOCUMENT)?
                 {
                     report.findings.extend(documents.check_large(&digest, &bytes)?);
                 }
@@ -406,59 +250,6 @@ impl Store {
         Ok((!index.is_file()).then_some(index))
     }
 
-    /// Looks at one blob, and at what it says if it is a document.
-    fn look(&self, documents: &Documents<'_>, blob: &KnownBlob, opts: &CheckOptions<'_>) -> Result<Looked> {
-        let digest = &blob.digest;
-        let known = blob.verified.filter(|_| opts.fast);
-        let mut out = Looked::default();
-        let unchanged = |found: &Stamp| known.is_some_and(|known| known.stamp == *found);
-        if blob.opaque
-            && let Ok(Some(found)) = self.layout.blob_stamp(digest)
-            && unchanged(&found)
-        {
-            return Ok(out);
-        }
-        let (mut file, found) = match self.layout.open_found(digest) {
-            Ok(opened) => opened,
-            // Who needs it says so.
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(out),
-            Err(err) => return Ok(unreadable(digest, &err)),
-        };
-        if !self.layout.is_open_enough(found.mode) {
-            let text = format!("has mode {:04o}, narrower than that of the layout", found.mode);
-            let finding = Finding::of(digest, Problem::Permissions, text).info();
-            out.findings.push(finding);
-        }
-        if !unchanged(&found.stamp) {
-            match sums(&mut file, digest, found.size, known.as_ref()) {
-                Ok((bytes, Ok(blake3))) => {
-                    out.bytes = Some(bytes);
-                    let row = Verified {
-                        stamp: found.stamp,
-                        blake3: Some(blake3),
-                    };
-                    out.verified = Some((*digest, row));
-                }
-                Ok((bytes, Err(text))) => {
-                    out.bytes = Some(bytes);
-                    out.findings.push(Finding::of(digest, Problem::Damaged, text));
-                    return Ok(out);
-                }
-                Err(err) => return Ok(unreadable(digest, &err)),
-            }
-        }
-        // Whether it is a document shows at its first byte; layers are not read twice.
-        if found.stamp.size <= super::MAX_DOCUMENT
-            && let Some(bytes) = self.layout.read_document(digest, super::MAX_DOCUMENT)?
-        {
-            match documents.check(digest, &bytes)? {
-                Some(findings) => out.findings.extend(findings),
-                None => out.large = Some(*digest),
-            }
-        }
-        Ok(out)
-    }
-
     /// Counts everything anew and compares.
     fn check_index(
         &self,
@@ -561,113 +352,4 @@ impl Store {
         };
         self.mending(&mut index, &Silent, |index| index.suppose(&mut name))
     }
-
-    /// Mends blobs: modes, and what is damaged or missing.
-    fn repair(&self, opts: &CheckOptions<'_>, findings: &mut [Finding], monitor: &dyn Monitor) -> Result<()> {
-        let mut changed = BTreeSet::new();
-        for finding in findings.iter_mut() {
-            let Some(digest) = finding.digest else { continue };
-            match finding.problem {
-                Problem::Permissions => {
-                    self.layout.give(&self.layout.blob_path(&digest))?;
-                    finding.repaired = true;
-                }
-                // What cannot be read may be good, and is left where it is.
-                Problem::Damaged | Problem::Missing => {
-                    let size = finding.wanted;
-                    if finding.problem != Problem::Missing && self.layout.blob_size(&digest)?.is_some() {
-                        let aside = self.layout.quarantine(&digest)?;
-                        monitor.warn(format_args!("blob {digest} was moved to {}", aside.display()));
-                    }
-                    changed.insert(digest);
-                    finding.repaired =
-                        self.layout.blob_size(&digest)?.is_some() || self.fetch(&digest, size, opts)?;
-                }
-                _ => {}
-            }
-        }
-        if !changed.is_empty() {
-            let mut index = self.index_or_memory(monitor)?;
-            let forget = |tables: &mut Tables<'_>| {
-                for digest in &changed {
-                    tables.forget(digest)?;
-                }
-                tables.unlist_blobs()?;
-                tables.sync(&self.layout, &Silent).map(|_| ())
-            };
-            self.mending(&mut index, monitor, |index| index.write(forget))?;
-        }
-        Ok(())
-    }
-
-    /// Takes a good copy of a blob from another layout; `false` if none has one.
-    fn fetch(&self, digest: &Digest, size: Option<u64>, opts: &CheckOptions<'_>) -> Result<bool> {
-        for other in opts.from {
-            let Some(found) = other.layout.blob_size(digest)? else {
-                continue;
-            };
-            let descriptor = Descriptor::new(String::new(), *digest, size.unwrap_or(found));
-            let copied = other.layout.open_blob(&descriptor).and_then(|mut blob| {
-                let mut writer = self.layout.write_blob(digest.algorithm())?;
-                std::io::copy(&mut blob, &mut writer)?;
-                writer.finish_as(&descriptor)
-            });
-            match copied {
-                Ok(_) => return Ok(true),
-                // That copy is no better.
-                Err(err) if err.kind() == ErrorKind::Corrupt => {}
-                Err(err) => return Err(err.context(format!("fetch from {}", other.layout.path().display()))),
-            }
-        }
-        Ok(false)
-    }
-}
-
-fn unreadable(digest: &Digest, err: &Error) -> Looked {
-    Looked {
-        findings: vec![Finding::of(
-            digest,
-            Problem::Unreadable,
-            format!("cannot be read: {err}"),
-        )],
-        ..Looked::default()
-    }
-}
-
-/// Reads a file of about `size` bytes to its end; its BLAKE3 decides if that is known, else its digest. Returns how many
-/// bytes it has, and its BLAKE3 or what is wrong.
-fn sums(
-    file: &mut impl std::io::Read,
-    digest: &Digest,
-    size: u64,
-    known: Option<&Verified>,
-) -> Result<(u64, std::result::Result<[u8; 32], String>)> {
-    let known = known.and_then(|known| known.blake3);
-    let mut blake3 = Hasher::new(Algorithm::Blake3);
-    let mut own = known.is_none().then(|| Hasher::new(digest.algorithm()));
-    let mut buffer = vec![0; usize::try_from(size.clamp(1 << 10, 1 << 17)).unwrap_or(1 << 17) + 1];
-    let mut bytes = 0;
-    loop {
-        let n = match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(err) => return Err(Error::from(err)),
-        };
-        blake3.update(&buffer[..n]);
-        if let Some(own) = &mut own {
-            own.update(&buffer[..n]);
-        }
-        bytes += n as u64;
-    }
-    let sum = blake3.finish();
-    let mut raw = [0; 32];
-    raw.copy_from_slice(sum.as_bytes());
-    let sums = match (own.map(Hasher::finish), known) {
-        (Some(found), _) if found == *digest => Ok(raw),
-        (Some(found), _) => Err(format!("is damaged: its content has the digest {found}")),
-        (None, Some(known)) if known == raw => Ok(raw),
-        (None, _) => Err("is damaged: its content is not what was verified before".to_owned()),
-    };
-    Ok((bytes, sums))
 }

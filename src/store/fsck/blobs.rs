@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What `fsck` says of one blob: whether its content has its digest, and all may read it.
+
+use super::documents::Documents;
+use super::{CheckOptions, Finding, Problem};
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{KnownBlob, Verified};
+use crate::layout::Stamp;
+use crate::store::Store;
+
+/// What one look at a blob showed.
+#[derive(Default)]
+pub(super) struct Looked {
+    pub(super) findings: Vec<Finding>,
+    pub(super) verified: Option<(Digest, Verified)>,
+    pub(super) bytes: Option<u64>,
+    /// A document that was left for later.
+    pub(super) large: Option<Digest>,
+}
+
+impl Store {
+    /// Looks at one blob, and at what it says if it is a document.
+    pub(super) fn look(
+        &self,
+        documents: &Documents<'_>,
+        blob: &KnownBlob,
+        opts: &CheckOptions<'_>,
+    ) -> Result<Looked> {
+        let digest = &blob.digest;
+        let known = blob.verified.filter(|_| opts.fast);
+        let mut out = Looked::default();
+        let unchanged = |found: &Stamp| known.is_some_and(|known| known.stamp == *found);
+        if blob.opaque
+            && let Ok(Some(found)) = self.layout.blob_stamp(digest)
+            && unchanged(&found)
+        {
+            return Ok(out);
+        }
+        let (mut file, found) = match self.layout.open_found(digest) {
+            Ok(opened) => opened,
+            // Who needs it says so.
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(out),
+            Err(err) => return Ok(unreadable(digest, &err)),
+        };
+        if !self.layout.is_open_enough(found.mode) {
+            let text = format!("has mode {:04o}, narrower than that of the layout", found.mode);
+            let finding = Finding::of(digest, Problem::Permissions, text).info();
+            out.findings.push(finding);
+        }
+        if !unchanged(&found.stamp) {
+            match sums(&mut file, digest, found.size, known.as_ref()) {
+                Ok((bytes, Ok(blake3))) => {
+                    out.bytes = Some(bytes);
+                    let row = Verified {
+                        stamp: found.stamp,
+                        blake3: Some(blake3),
+                    };
+                    out.verified = Some((*digest, row));
+                }
+                Ok((bytes, Err(text))) => {
+                    out.bytes = Some(bytes);
+                    out.findings.push(Finding::of(digest, Problem::Damaged, text));
+                    return Ok(out);
+                }
+                Err(err) => return Ok(unreadable(digest, &err)),
+            }
+        }
+        // Whether it is a document shows at its first byte; layers are not read twice.
+        if found.stamp.size <= crate::store::MAX_DOCUMENT
+            && let Some(bytes) = self.layout.read_document(digest, crate::store::MAX_DOCUMENT)?
+        {
+            match documents.check(digest, &bytes)? {
+                Some(findings) => out.findings.extend(findings),
+                None => out.large = Some(*digest),
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn unreadable(digest: &Digest, err: &Error) -> Looked {
+    Looked {
+        findings: vec![Finding::of(
+            digest,
+            Problem::Unreadable,
+            format!("cannot be read: {err}"),
+        )],
+        ..Looked::default()
+    }
+}
+
+/// Reads a file of about `size` bytes to its end; its BLAKE3 decides if that is known, else its digest. Returns how many
+/// bytes it has, and its BLAKE3 or what is wrong.
+fn sums(
+    file: &mut impl std::io::Read,
+    digest: &Digest,
+    size: u64,
+    known: Option<&Verified>,
+) -> Result<(u64, std::result::Result<[u8; 32], String>)> {
+    let known = known.and_then(|known| known.blake3);
+    let mut blake3 = Hasher::new(Algorithm::Blake3);
+    let mut own = known.is_none().then(|| Hasher::new(digest.algorithm()));
+    let mut buffer = vec![0; usize::try_from(size.clamp(1 << 10, 1 << 17)).unwrap_or(1 << 17) + 1];
+    let mut bytes = 0;
+    loop {
+        let n = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(err) => return Err(Error::from(err)),
+        };
+        blake3.update(&buffer[..n]);
+        if let Some(own) = &mut own {
+            own.update(&buffer[..n]);
+        }
+        bytes += n as u64;
+    }
+    let sum = blake3.finish();
+    let mut raw = [0; 32];
+    raw.copy_from_slice(sum.as_bytes());
+    let sums = match (own.map(Hasher::finish), known) {
+        (Some(found), _) if found == *digest => Ok(raw),
+        (Some(found), _) => Err(format!("is damaged: its content has the digest {found}")),
+        (None, Some(known)) if known == raw => Ok(raw),
+        (None, _) => Err("is damaged: its content is not what was verified before".to_owned()),
+    };
+    Ok((bytes, sums))
+}

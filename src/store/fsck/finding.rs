@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a check finds: damage as data.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::documents::short;
+use crate::digest::Digest;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing, and no fault of the layout.
+    Info,
+    /// Something contradicts itself, but nothing is lost.
+    Warning,
+    /// Something is missing or wrong.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        })
+    }
+}
+
+/// What kind of thing a finding is.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Problem {
+    /// `oci-layout`, `index.json` or `blobs/` is missing or cannot be understood.
+    Frame,
+    /// A blob is not what its digest says.
+    Damaged,
+    /// A blob is not there.
+    Missing,
+    /// A blob cannot be read.
+    Unreadable,
+    /// A descriptor gives a wrong size.
+    Size,
+    /// A descriptor gives a wrong media type.
+    Type,
+    /// A descriptor gives a wrong platform.
+    Platform,
+    /// A document cannot be understood.
+    Document,
+    /// Layers and history do not fit.
+    History,
+    /// Layers and diff_ids do not fit.
+    DiffId,
+    /// An entry of `index.json` is no descriptor, or its name no tag.
+    Ref,
+    /// Something under `blobs/` is no blob.
+    Stray,
+    /// A blob cannot be read by all who may read the layout.
+    Permissions,
+    /// The index had counted wrong.
+    Index,
+    /// A temporary file that nobody uses.
+    Temporary,
+    /// More was found than is told.
+    More,
+}
+
+/// Something that was found.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What kind of thing it is.
+    pub problem: Problem,
+    /// What it is about: a digest, a path in the layout, or an entry of `index.json`.
+    pub subject: String,
+    /// What is wrong, to be read after the subject.
+    pub message: String,
+    /// Tags of images that need it, or `<none>` for an entry without one; some, if there are many.
+    pub refs: Vec<String>,
+    /// Whether it was mended.
+    pub repaired: bool,
+    #[serde(skip)]
+    pub(super) digest: Option<Digest>,
+    /// The size that its descriptor gives a blob that is missing.
+    #[serde(skip)]
+    pub(super) wanted: Option<u64>,
+}
+
+impl Finding {
+    pub(super) fn new(
+        severity: Severity,
+        problem: Problem,
+        subject: impl fmt::Display,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            problem,
+            subject: subject.to_string(),
+            message: short(message.into()),
+            refs: Vec::new(),
+            repaired: false,
+            digest: None,
+            wanted: None,
+        }
+    }
+
+    /// A fault of a blob.
+    pub(super) fn of(digest: &Digest, problem: Problem, message: impl Into<String>) -> Self {
+        Self {
+            digest: Some(*digest),
+            ..Self::new(Severity::Error, problem, digest, message)
+        }
+    }
+}
