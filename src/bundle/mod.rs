@@ -9,7 +9,6 @@
 //!
 //! ```
 //! use umoci::bundle::{RepackOptions, UnpackOptions, repack, unpack};
-//! use umoci::fs::IdMap;
 //! use umoci::image::{Edit, Image, Target};
 //! use umoci::progress::Silent;
 //! use umoci::store::{Store, StoreOptions};
@@ -24,15 +23,8 @@
 //! let store = Store::open(&dir.join("layout"), StoreOptions::default())?;
 //! let image = Image::find(&store, &Target::Name("app".parse()?), None)?;
 //!
-//! // As any user: a whole map of ids is for root.
-//! let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-//! let id_map = IdMap {
-//!     uids: vec![IdMap::parse_mapping(&format!("0:{uid}"))?],
-//!     gids: vec![IdMap::parse_mapping(&format!("0:{gid}"))?],
-//!     rootless: true,
-//! };
-//! let options = UnpackOptions { id_map, ..UnpackOptions::default() };
-//! let bundle = unpack(&store, &image, &dir.join("bundle"), &options, &Silent)?;
+//! // As any user; `UnpackOptions::default()` is for root.
+//! let bundle = unpack(&store, &image, &dir.join("bundle"), &UnpackOptions::rootless(), &Silent)?;
 //! std::fs::write(bundle.rootfs().join("motd"), "hello\n").unwrap();
 //!
 //! let new = "changed".parse()?;
@@ -49,6 +41,7 @@ mod passwd;
 mod repack;
 mod runtime;
 mod stat_cache;
+mod unfinished;
 mod unpack;
 mod validate;
 

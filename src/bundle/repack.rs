@@ -57,6 +57,13 @@ pub struct Repacked {
 /// [`ErrorKind::NotFound`] if there is no bundle.
 pub(super) fn read_meta(bundle: &Bundle) -> Result<Meta> {
     let path = bundle.meta();
+    if bundle.is_unfinished()? {
+        let text = format!(
+            "{} is not whole: an unpack into it was interrupted, or goes on; unpack it again",
+            bundle.path().display()
+        );
+        return Err(Error::new(ErrorKind::NotFound, text));
+    }
     let bytes = crate::fs::open_regular(&path)
         .and_then(|file| crate::fs::read_to_end(file, &path, MAX_META))
         .context(|| "read umoci.json metadata: open metadata")?;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::meta::Meta;
 use super::runtime::{RuntimeOptions, resolv_conf, runtime_config};
+use super::unfinished::Mark;
 use super::{Bundle, mtree};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{IdMap, Root};
 use crate::image::{Image, Layer};
@@ -35,11 +37,23 @@ pub struct UnpackOptions {
     pub header: crate::mtree::Header,
 }
 
+impl UnpackOptions {
+    /// Options for a user without privileges: all files belong to whoever runs this process, and [`super::repack`] puts the
+    /// owners of the image back. `UnpackOptions::default()` is for root.
+    pub fn rootless() -> Self {
+        Self {
+            id_map: IdMap::of_this_user(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Unpacks `image` into a new bundle at `path`.
 ///
 /// # Errors
-/// [`ErrorKind::Exists`] if the bundle has a `config.json` or a `rootfs` already. A failure removes what was made
-/// and nothing else.
+/// [`ErrorKind::Exists`] if the bundle has a `config.json` or a `rootfs` already, [`ErrorKind::Busy`] if another process
+/// unpacks into it. A failure removes what was made and nothing else; what an unpack leaves that is killed, the next one
+/// into the same bundle removes.
 pub fn unpack(
     store: &Store,
     image: &Image,
@@ -52,28 +66,14 @@ pub fn unpack(
     image.layers()?;
     let made = crate::fs::make_dirs(path)?;
     let context = || "create runtime bundle".to_owned();
-    for there in [
-        bundle.config(),
-        bundle.meta(),
-        bundle.mtree(&image.descriptor().digest),
-    ] {
-        if crate::fs::exists(&there)? {
-            let name = there
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let text = format!("{name} already exists in {}", path.display());
-            return Err(Error::new(ErrorKind::Exists, text)).context(context);
-        }
-    }
-    if crate::fs::exists(&bundle.rootfs())? {
-        let text = format!("detecting rootfs: {} already exists", bundle.rootfs().display());
-        return Err(Error::new(ErrorKind::Exists, text)).context(context);
-    }
+    let manifest = image.descriptor().digest;
+    let mark = begin(&bundle, &manifest, opts.id_map.rootless, monitor).context(context)?;
     let result = crate::fs::set_mode(path, 0o700).and_then(|()| fill(store, image, &bundle, opts, monitor));
+    if result.is_err() {
+        clean(&bundle, &manifest, opts.id_map.rootless, monitor);
+    }
+    mark.remove();
     if let Err(err) = result {
-        clean(&bundle, image, opts.id_map.rootless, monitor);
         if made {
             crate::fs::remove_empty_dir(path);
         }
@@ -81,6 +81,54 @@ pub fn unpack(
     }
     monitor.info(format_args!("unpacked image bundle: {}", path.display()));
     Ok(bundle)
+}
+
+/// Marks the bundle as one that is being unpacked. What an unpack left there that was killed is removed first.
+///
+/// # Errors
+/// [`ErrorKind::Exists`] if the bundle has anything of what is to be made, [`ErrorKind::Busy`] if another process is at it.
+fn begin(bundle: &Bundle, manifest: &Digest, rootless: bool, monitor: &dyn Monitor) -> Result<Mark> {
+    if !bundle.is_unfinished()? {
+        refuse_existing(bundle, manifest)?;
+    }
+    let mut mark = Mark::take(bundle)?;
+    // Once more: until now another process may have been at it.
+    let left = mark.left()?;
+    if let Some(left) = left
+        && bundle.is_unfinished()?
+    {
+        monitor.info(format_args!(
+            "removing what an interrupted unpack left in {}",
+            bundle.path().display()
+        ));
+        clean(bundle, &left, rootless, monitor);
+    }
+    let begun = refuse_existing(bundle, manifest).and_then(|()| mark.note(manifest));
+    match begun {
+        Ok(()) => Ok(mark),
+        Err(err) => {
+            // One that was there is of use to somebody who can remove what is left.
+            if left.is_none() {
+                mark.remove();
+            }
+            Err(err)
+        }
+    }
+}
+
+fn refuse_existing(bundle: &Bundle, manifest: &Digest) -> Result<()> {
+    for there in [bundle.config(), bundle.meta(), bundle.mtree(manifest)] {
+        if crate::fs::exists(&there)? {
+            let name = there.file_name().unwrap_or_default().to_string_lossy();
+            let text = format!("{name} already exists in {}", bundle.path().display());
+            return Err(Error::new(ErrorKind::Exists, text));
+        }
+    }
+    if crate::fs::exists(&bundle.rootfs())? {
+        let text = format!("detecting rootfs: {} already exists", bundle.rootfs().display());
+        return Err(Error::new(ErrorKind::Exists, text));
+    }
+    Ok(())
 }
 
 fn fill(
@@ -135,13 +183,12 @@ fn fill(
     crate::fs::write_new(&bundle.meta(), &meta.to_bytes()?)
 }
 
-/// Removes what a failed unpack has made.
-fn clean(bundle: &Bundle, image: &Image, rootless: bool, monitor: &dyn Monitor) {
-    let digest = image.descriptor().digest;
+/// Removes what an unpack of `manifest` has made that did not come to its end.
+fn clean(bundle: &Bundle, manifest: &Digest, rootless: bool, monitor: &dyn Monitor) {
     for path in [
         bundle.meta(),
-        bundle.mtree(&digest),
-        bundle.stat_cache(&digest),
+        bundle.mtree(manifest),
+        bundle.stat_cache(manifest),
         bundle.config(),
     ] {
         crate::fs::remove_file(&path);

@@ -526,16 +526,7 @@ pub struct IdMapArgs {
 impl IdMapArgs {
     /// The maps.
     pub fn get(&self) -> Outcome<umoci::fs::IdMap> {
-        let ids = rustix::process::geteuid().as_raw();
-        let gids = rustix::process::getegid().as_raw();
-        let default = |given: &[String], id: u32| {
-            if given.is_empty() && self.rootless {
-                vec![format!("0:{id}:1")]
-            } else {
-                given.to_vec()
-            }
-        };
-        let parse = |option: &str, words: Vec<String>| {
+        let parse = |option: &str, words: &[String]| {
             words
                 .iter()
                 .map(|w| {
@@ -544,11 +535,20 @@ impl IdMapArgs {
                 })
                 .collect::<umoci::error::Result<Vec<_>>>()
         };
-        Ok(umoci::fs::IdMap {
-            uids: parse("--uid-map", default(&self.uid_map, ids))?,
-            gids: parse("--gid-map", default(&self.gid_map, gids))?,
-            rootless: self.rootless,
-        })
+        let mut map = if self.rootless {
+            umoci::fs::IdMap::of_this_user()
+        } else {
+            umoci::fs::IdMap::default()
+        };
+        for (option, given, ids) in [
+            ("--uid-map", &self.uid_map, &mut map.uids),
+            ("--gid-map", &self.gid_map, &mut map.gids),
+        ] {
+            if !given.is_empty() {
+                *ids = parse(option, given)?;
+            }
+        }
+        Ok(map)
     }
 }
 

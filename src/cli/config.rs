@@ -120,6 +120,7 @@ impl Config {
             let mut edit = Edit::new(base).map_err(|e| e.context("create mutator for manifest"))?;
             if let Some(template) = &template {
                 edit.config = apply_template(template.clone(), &edit.config)?;
+                self.check_platform(&edit.config)?;
             }
             let layer = self.layer(base)?;
             self.clear(&mut edit, layer)?;
@@ -160,6 +161,23 @@ impl Config {
             Some(name) => Ok(Some(base.find_layer(&name.parse()?)?)),
             None => Ok(base.manifest.value.layers.len().checked_sub(1)),
         }
+    }
+
+    /// A document that names no platform is no configuration of an image, unless options name it.
+    fn check_platform(&self, config: &ImageConfig) -> Outcome {
+        for (field, value, option) in [
+            ("os", &config.os, &self.os),
+            ("architecture", &config.architecture, &self.arch),
+        ] {
+            if value.is_empty() && option.is_none() {
+                let file = self.from_file.as_deref().unwrap_or_default();
+                let text = format!(
+                    "--from-file {file}: the document has no {field:?}: add it, or give --platform.os and --platform.arch"
+                );
+                return Err(Failure::Arguments(text));
+            }
+        }
+        Ok(())
     }
 
     fn annotate(&self, edit: &mut Edit, layer: Option<usize>) -> Outcome {

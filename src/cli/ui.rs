@@ -116,14 +116,22 @@ impl Ui {
             .map_err(Failure::stdout)
     }
 
-    /// Writes all that `data` gives to stdout.
+    /// Writes all that `data` gives to stdout; a terminal takes text alone.
+    ///
+    /// # Errors
+    /// At the first part that is no text, before it is written, if stdout is a terminal.
     #[allow(clippy::unused_self, reason = "whoever prints has a way to the person")]
     pub fn print_all(&self, data: &mut dyn Read) -> Outcome {
         let mut out = io::stdout().lock();
+        let is_terminal = out.is_terminal();
         let mut buffer = vec![0; 128 * 1024];
         loop {
             match data.read(&mut buffer).map_err(Error::from)? {
                 0 => return out.flush().map_err(Failure::stdout),
+                n if is_terminal && !is_text(&buffer[..n]) => {
+                    let text = "this is no text, and not for a terminal: redirect stdout".to_owned();
+                    return Err(Failure::Arguments(text));
+                }
                 n => out.write_all(&buffer[..n]).map_err(Failure::stdout)?,
             }
         }
@@ -133,6 +141,14 @@ impl Ui {
     pub fn print_json(&self, value: &impl Serialize) -> Outcome {
         self.print(&harmless(umoci::spec::json::to_bytes(value)?))
     }
+}
+
+/// Whether a terminal shows these bytes and obeys none of them.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_harmless = |&byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\t' | b'\n' | b'\r');
+    // The second part of a control character of Unicode, or the whole of one of Latin-1.
+    let is_control = |pair: &[u8]| pair[0] == 0xc2 && (0x80..0xa0).contains(&pair[1]);
+    bytes.iter().all(is_harmless) && !bytes.windows(2).any(is_control)
 }
 
 /// The same JSON with escapes for what drives a terminal or hides text, of which JSON itself asks for the first 32 only.

@@ -23,6 +23,23 @@ pub struct IdMap {
 }
 
 impl IdMap {
+    /// The map for the user who runs this process and has no privileges: root of the container is this user, and the owners of
+    /// the files are kept in [`ROOTLESS_XATTR`].
+    pub fn of_this_user() -> Self {
+        let own = |id: u32| {
+            vec![IdMapping {
+                container_id: 0,
+                host_id: id,
+                size: 1,
+            }]
+        };
+        Self {
+            uids: own(rustix::process::geteuid().as_raw()),
+            gids: own(rustix::process::getegid().as_raw()),
+            rootless: true,
+        }
+    }
+
     /// Parses `CONTAINER:HOST[:SIZE]`; the size is 1 if it is left out.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::{PendingFile, Root};
@@ -88,6 +88,38 @@ pub fn open_regular(path: &Path) -> Result<fs::File> {
         return Err(Error::new(ErrorKind::Invalid, text));
     }
     Ok(file)
+}
+
+/// Opens the regular file at `path` to read and write, which is made if it is not there, and takes an exclusive lock on it.
+///
+/// # Errors
+/// [`ErrorKind::Busy`] if another process has the lock, or has just removed the file.
+pub fn lock_file(path: &Path) -> Result<fs::File> {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags.bits() as i32);
+    let file = doing(options.open(path), "open", path)?;
+    let busy = || {
+        let text = format!("{} is locked by another process", path.display());
+        Error::new(ErrorKind::Busy, text)
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Err(busy()),
+        Err(fs::TryLockError::Error(err)) => return doing(Err(err), "lock", path),
+    }
+    // Whoever held it before may have removed it meanwhile.
+    let own = doing(file.metadata(), "stat", path)?;
+    match fs::symlink_metadata(path) {
+        Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => Ok(file),
+        _ => Err(busy()),
+    }
 }
 
 /// Writes a new file, which must not exist.

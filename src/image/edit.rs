@@ -160,7 +160,7 @@ impl Edit {
     }
 
     /// Replaces the layers of the image `old`, which must be the lowest ones, by those of `new`, with their steps; what is
-    /// above stays. `false` if the image stands on `new` already, where that goes on from `old`; nothing is changed then.
+    /// above stays. `false` if the image stands on `new` already; nothing is changed then.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if the lowest layers are not those of `old`, [`ErrorKind::Invalid`] if `new` is for another
@@ -177,6 +177,12 @@ impl Edit {
                 own.len()
             );
             return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        // A base that the image stands on already, also if it is no longer on the old one, has nothing to replace.
+        let is_on_old = own.starts_with(&before.rootfs.diff_ids[..count]);
+        let is_on_new = own.starts_with(&after.rootfs.diff_ids);
+        if is_on_new && (!is_on_old || layers.len() > count) {
+            return Ok(false);
         }
         let differs = (0..count).find(|at| own.get(*at) != before.rootfs.diff_ids.get(*at));
         if let Some(at) = differs {
@@ -197,9 +203,6 @@ impl Edit {
         if !theirs.runs(&ours) && !ours.runs(&theirs) {
             let text = format!("the image is for {ours}, and the new base for {theirs}");
             return Err(Error::new(ErrorKind::Invalid, text));
-        }
-        if layers.len() > count && own.starts_with(&after.rootfs.diff_ids) {
-            return Ok(false);
         }
         self.settle_history();
         let above = if self.config.history.starts_with(&before.history) {

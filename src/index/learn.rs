@@ -45,6 +45,9 @@ pub(crate) struct Damaged {
     pub error: String,
 }
 
+/// Follows a stamp that was noted too early to be trusted.
+const YOUNG: u8 = 1;
+
 /// Whether a stamp can be trusted to change with the next change.
 fn settled(stamp: &Stamp) -> bool {
     let latest = stamp.mtime.max(stamp.ctime);
@@ -99,13 +102,12 @@ impl Tables<'_> {
     }
 
     fn set_stamp(&mut self, name: &str, stamp: &Stamp) -> Result<()> {
-        if settled(stamp) {
-            self.meta
-                .insert(name, stamp_to_bytes(stamp).as_slice())
-                .map_err(failed)?;
-        } else {
-            self.meta.remove(name).map_err(failed)?;
+        let mut value = stamp_to_bytes(stamp);
+        if !settled(stamp) {
+            // Not equal to any stamp, so that all is read again; the status sees what was read last.
+            value.push(YOUNG);
         }
+        self.meta.insert(name, value.as_slice()).map_err(failed)?;
         Ok(())
     }
 

@@ -160,6 +160,21 @@ impl Platform {
     }
 }
 
+/// Processors that images are made for, in Go's names.
+const ARCHITECTURES: [&str; 14] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le",
+    "riscv64", "s390x", "wasm",
+];
+
+/// Whether `name`, in any spelling, is that of a processor.
+fn is_architecture(name: &str) -> bool {
+    let named = Platform {
+        architecture: name.to_owned(),
+        ..Platform::default()
+    };
+    ARCHITECTURES.contains(&named.normalized().architecture.as_str())
+}
+
 /// `v7` is 7.0, `v8.5` is 8.5.
 fn variant_number(text: &str) -> Option<(u32, u32)> {
     let text = text.strip_prefix('v')?;
@@ -184,13 +199,16 @@ impl FromStr for Platform {
     type Err = Error;
 
     /// Reads `OS/ARCH[/VARIANT]`; the version of the operating system and its features may stand behind it, as in
-    /// `windows(10.0.17763+win32k)/amd64`.
+    /// `windows(10.0.17763+win32k)/amd64`. The operating system is `linux` where a known processor comes first, as in
+    /// `arm64` and `arm/v7`.
     fn from_str(text: &str) -> Result<Self> {
         let invalid = || {
             let text = format!("invalid platform {text:?}: write OS/ARCH[/VARIANT], such as linux/arm64");
             Error::new(ErrorKind::Invalid, text)
         };
-        let mut parts = text.split('/');
+        let first = text.split('/').next().unwrap_or_default();
+        let has_os = !is_architecture(first);
+        let mut parts = (!has_os).then_some("linux").into_iter().chain(text.split('/'));
         let (os, architecture) = (
             parts.next().unwrap_or_default(),
             parts.next().ok_or_else(invalid)?,
@@ -319,6 +337,23 @@ mod tests {
         ] {
             assert_eq!(platform(text).to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_processor_alone_is_one_of_linux() {
+        for (text, want) in [
+            ("arm64", "linux/arm64"),
+            ("arm/v7", "linux/arm/v7"),
+            ("x86_64", "linux/x86_64"),
+            ("AMD64/v3", "linux/AMD64/v3"),
+            ("386", "linux/386"),
+        ] {
+            assert_eq!(platform(text).to_string(), want);
+        }
+        assert_eq!(
+            platform("aarch64").normalized(),
+            platform("linux/arm64").normalized()
+        );
     }
 
     #[test]

@@ -291,6 +291,18 @@ fn the_index_is_shown_and_rebuilt() {
         (Some(4), Some(3))
     );
     assert_eq!(status["verified"], 4, "what was verified is kept");
+    // Also if the layout has just been written.
+    let current = |env: &Env| {
+        let status = json(env, &["index", "status", "--layout", "img", "--json"]);
+        (status["refsCurrent"].as_bool(), status["blobsCurrent"].as_bool())
+    };
+    assert_eq!(current(env), (Some(true), Some(true)));
+    env.umoci(["tag", "--image", "img", "other"]).ok();
+    assert_eq!(current(env), (Some(false), Some(true)));
+    env.put("img", "x/y", b"a new blob");
+    assert_eq!(current(env), (Some(false), Some(false)));
+    env.umoci(["rm", "--image", "img:other"]).ok();
+    env.sh("rm img/blobs/sha256/$(printf 'a new blob' | sha256sum | cut -d' ' -f1)");
     env.sh("rm -r img/.umoci");
     let why = env.umoci(["index", "status", "--layout", "img"]).fails();
     assert!(why.contains("index.redb does not exist"), "{why}");

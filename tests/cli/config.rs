@@ -175,6 +175,8 @@ fn a_template_and_a_dry_run() {
 fn wrong_values_are_named_and_write_nothing() {
     let image = Image::new();
     let env = &image.env;
+    env.write("no-os", r#"{"architecture":"amd64","config":{}}"#);
+    env.write("null", r#"{"os":null,"architecture":null}"#);
     let before = env.sh("find img -path img/.umoci -prune -o -type f -print | sort; cat img/index.json");
     for (words, want) in [
         (&["--config.env", "X"][..], "config.env: must contain '=': X"),
@@ -209,6 +211,14 @@ fn wrong_values_are_named_and_write_nothing() {
             "invalid number of positional arguments: expected none",
         ),
         (&["--from-file", "none"], "open none: no such file or directory"),
+        (
+            &["--from-file", "no-os"],
+            "--from-file no-os: the document has no \"os\": add it, or give --platform.os and --platform.arch",
+        ),
+        (
+            &["--from-file", "null", "--os", "linux"],
+            "--from-file null: the document has no \"architecture\": add it, or give --platform.os and --platform.arch",
+        ),
     ] {
         let words = [&["config", "--image", "img"], words].concat();
         assert_eq!(env.umoci(&words).fails(), want, "{words:?}");

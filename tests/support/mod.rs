@@ -5,6 +5,7 @@ mod env;
 mod image;
 mod layout;
 mod tar;
+mod terminal;
 mod tree;
 
 use std::path::{Path, PathBuf};
