@@ -17,8 +17,10 @@ pub enum ErrorKind {
     Exists,
     /// What was to be replaced is not what it was when the work began.
     Conflict,
-    /// A tag or digest prefix names more than one thing.
+    /// The beginning of a digest stands for more than one thing, or the type of a blob stays unclear.
     Ambiguous,
+    /// A name leads to several images, and nothing says which of them is meant.
+    SeveralImages,
     /// Bytes differ from what their descriptor says, or are not what their media type says.
     Corrupt,
     /// A value from the caller does not follow its grammar.

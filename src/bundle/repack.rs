@@ -149,8 +149,6 @@ pub fn repack(
         let mut place_now = meta.walk.clone();
         if is_own_tag && !opts.force {
             place_now = place(store, tag, &meta)?;
-            let expected = place_now.first().map(|first| first.digest);
-            txn.expect_ref(tag, expected.into_iter().collect());
         }
         let walk = edit.clone().onto(place_now.clone()).apply(txn, tag)?;
         // Before the tag moves: a repack that is killed then must know its own work when it is run again.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which images of a source `umoci import` and `umoci export` copy, and what comes along.
 
+use std::collections::HashSet;
+
 use umoci::error::{Error, ErrorKind};
 use umoci::progress::Monitor;
-use umoci::spec::Platform;
+use umoci::spec::{Platform, RefName};
 use umoci::transfer::{Offer, Request, Source, ToOci, referrers};
 
 use super::failure::{Failure, Outcome};
@@ -72,14 +74,40 @@ impl Choice {
                 ));
             }
         }
-        let images = offer.named.into_iter().map(|request| match platform {
-            Some(_) => request.for_platform(source, platform),
-            None => Ok(request),
-        });
+        let images = match platform {
+            Some(_) => Request::for_platform(&offer.named, source, platform)?,
+            None => offer.named,
+        };
         Ok(Self {
-            images: images.collect::<Result<_, Error>>()?,
+            images,
             about: offer.about,
         })
+    }
+
+    /// How many images there are: what has one name is one.
+    pub fn count(&self) -> usize {
+        let names: HashSet<&RefName> = self
+            .images
+            .iter()
+            .filter_map(|image| image.name.as_ref())
+            .collect();
+        let unnamed = self.images.iter().filter(|image| image.name.is_none());
+        names.len() + unnamed.count()
+    }
+
+    /// Gives `name` to the only image.
+    ///
+    /// # Errors
+    /// How many there are, if there is not just one.
+    pub fn call(&mut self, name: &RefName) -> std::result::Result<(), usize> {
+        let count = self.count();
+        if count != 1 {
+            return Err(count);
+        }
+        for image in &mut self.images {
+            image.name = Some(name.clone());
+        }
+        Ok(())
     }
 
     /// The images, and what comes along if that is wanted; converted if that is wanted.

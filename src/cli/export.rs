@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, IsTerminal as _, Stdout, Write};
 use std::path::Path;
 
+use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind};
 use umoci::fs::PendingFile;
 use umoci::image::Target;
@@ -111,17 +112,19 @@ impl Export {
     fn warn_left_out(&self, from: &Store, choice: &Choice, ui: &Ui) -> Outcome {
         let platform = self.platform.get()?;
         let mut left_out = HashSet::new();
-        for request in &choice.images {
-            let mut subjects = HashSet::from([request.descriptor.digest]);
-            // Without an image for the platform the export fails, which is told then.
-            if let Ok(image) = request.clone().for_platform(from, platform.as_ref()) {
-                subjects.insert(image.descriptor.digest);
-            }
-            for subject in subjects {
-                // A damaged list of them is no reason to keep an image that needs none.
-                let attached = from.referrers(&subject).unwrap_or_default();
-                left_out.extend(attached.into_iter().map(|one| one.digest));
-            }
+        let mut subjects: HashSet<Digest> = choice
+            .images
+            .iter()
+            .map(|image| image.descriptor.digest)
+            .collect();
+        // Without an image for the platform the export fails, which is told then.
+        if let Ok(images) = Request::for_platform(&choice.images, from, platform.as_ref()) {
+            subjects.extend(images.iter().map(|image| image.descriptor.digest));
+        }
+        for subject in subjects {
+            // A damaged list of them is no reason to keep an image that needs none.
+            let attached = from.referrers(&subject).unwrap_or_default();
+            left_out.extend(attached.into_iter().map(|one| one.digest));
         }
         let n = left_out.len();
         if n > 0 {
@@ -161,9 +164,13 @@ impl Export {
         let whole = layout.canonicalize().unwrap_or_else(|_| layout.to_owned());
         let layout = whole.file_name().unwrap_or_default().to_string_lossy();
         let mut tags: HashMap<DockerName, &RefName> = HashMap::new();
-        let mut named = Vec::new();
-        for request in what.images {
-            let name = match (&given, &request.name) {
+        let mut out = Vec::new();
+        for Request {
+            name: own,
+            descriptor,
+        } in &Request::for_platform(what.images, what.source, platform.as_ref())?
+        {
+            let name = match (&given, own) {
                 (Name::Docker(name), _) => name.clone(),
                 (_, Some(tag)) => {
                     let name = DockerName::of_tag(tag, &layout).map_err(|e| {
@@ -181,13 +188,10 @@ impl Export {
                     )));
                 }
             };
-            named.push((name, request));
+            let descriptor = descriptor.clone();
+            out.push(DockerImage { name, descriptor });
         }
-        let image = |(name, request): (DockerName, &Request)| {
-            let Request { descriptor, .. } = request.clone().for_platform(what.source, platform.as_ref())?;
-            Ok(DockerImage { name, descriptor })
-        };
-        named.into_iter().map(image).collect()
+        Ok(out)
     }
 
     /// The images that were asked for, by their names at the destination.
@@ -216,17 +220,20 @@ impl Export {
                 let text = format!("an image named by its digest needs a name: {to}:TAG");
                 return Err(Failure::Arguments(text));
             }
-            choice.images.push(Request::find(from, &target, platform, own)?);
+            choice.images.extend(Request::find(from, &target, platform, own)?);
         }
-        match (choice.images.as_mut_slice(), name) {
-            (_, Name::None) | ([_], Name::Docker(_)) => {}
-            ([one], Name::Tag(name)) => one.name = Some(name.clone()),
-            (several, _) => {
-                let n = several.len();
-                let text = format!("{to:?} names one image, and there are {n}: say which with --tag");
-                return Err(Failure::Arguments(text));
-            }
-        }
+        let called = match name {
+            Name::None => Ok(()),
+            Name::Tag(name) => choice.call(name),
+            Name::Docker(_) => match choice.count() {
+                1 => Ok(()),
+                n => Err(n),
+            },
+        };
+        called.map_err(|n| {
+            let text = format!("{to:?} names one image, and there are {n}: say which with --tag");
+            Failure::Arguments(text)
+        })?;
         Ok(choice)
     }
 }

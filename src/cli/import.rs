@@ -72,12 +72,12 @@ impl Import {
                         let unnamed =
                             || Failure::Arguments("an image named by its digest needs a --tag".to_owned());
                         Choice {
-                            images: vec![Request::find(
+                            images: Request::find(
                                 &from,
                                 &target,
                                 platform.as_ref(),
                                 name.ok_or_else(unnamed)?,
-                            )?],
+                            )?,
                             ..Choice::default()
                         }
                     }
@@ -100,7 +100,7 @@ impl Import {
                 let choice = match &archive.name {
                     None => self.all(&*source, &archive.to_string(), ":@N", tag, ui)?,
                     Some(name) => Choice {
-                        images: vec![one(&*source, &archive, name, platform.as_ref(), tag)?],
+                        images: one(&*source, &archive, name, platform.as_ref(), tag)?,
                         ..Choice::default()
                     },
                 };
@@ -127,16 +127,11 @@ impl Import {
         };
         let platform = self.platform.get()?;
         let mut choice = Choice::all(source, platform.as_ref(), tag.is_some(), &words, ui)?;
-        if tag.is_some() {
-            match choice.images.as_mut_slice() {
-                [one] => one.name = tag,
-                several => {
-                    let n = several.len();
-                    let text =
-                        format!("--tag names one image, and {label} has {n}: say which, as {label}:TAG");
-                    return Err(Failure::Arguments(text));
-                }
-            }
+        if let Some(tag) = tag {
+            choice.call(&tag).map_err(|n| {
+                let text = format!("--tag names one image, and {label} has {n}: say which, as {label}:TAG");
+                Failure::Arguments(text)
+            })?;
         }
         Ok(choice)
     }
@@ -166,8 +161,8 @@ fn one(
     name: &str,
     platform: Option<&Platform>,
     tag: Option<RefName>,
-) -> Outcome<Request> {
-    let (own, descriptor) = archive.find(source, name)?;
+) -> Outcome<Vec<Request>> {
+    let (own, value) = archive.find(source, name)?;
     let name = match (tag, own) {
         (Some(tag), _) => tag,
         (None, Some(own)) => own
@@ -178,12 +173,13 @@ fn one(
             return Err(Failure::Arguments(text));
         }
     };
-    let request = Request {
-        name: Some(name),
+    let request = |descriptor| Request {
+        name: Some(name.clone()),
         descriptor,
     };
+    let requests: Vec<Request> = value.into_iter().map(request).collect();
     Ok(match platform {
-        Some(_) => request.for_platform(source, platform)?,
-        None => request,
+        Some(_) => Request::for_platform(&requests, source, platform)?,
+        None => requests,
     })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use umoci::error::{Error, ErrorKind};
 use umoci::image::Target;
-use umoci::spec::{Descriptor, RefName};
+use umoci::spec::{Descriptor, RefName, RefValue};
 use umoci::transfer::{DockerName, Listed, Source};
 
 use super::args::source;
@@ -116,19 +116,9 @@ impl Archived {
         (self.file != "-").then(|| Path::new(&self.file))
     }
 
-    /// The image that `name`, a name in the archive or `@N`, stands for, and its name there.
-    pub fn find(&self, source: &dyn Source, name: &str) -> Outcome<(Option<String>, Descriptor)> {
+    /// What `name`, a name in the archive or `@N`, stands for, and its name there.
+    pub fn find(&self, source: &dyn Source, name: &str) -> Outcome<(Option<String>, RefValue)> {
         let listed = source.list()?;
-        let fail = |kind, what: &str| {
-            let names: Vec<&str> = listed.iter().filter_map(Listed::name).take(8).collect();
-            let has = if names.is_empty() {
-                format!("{} images without a name", listed.len())
-            } else {
-                names.join(", ")
-            };
-            let text = format!("{what} in {}, which has {has}", self.file);
-            Err(Error::new(kind, text).into())
-        };
         let number = name.strip_prefix('@').and_then(|at| at.parse::<usize>().ok());
         let is = |listed: &&Listed| match number {
             Some(number) => listed.number == number,
@@ -137,16 +127,20 @@ impl Archived {
                 .is_some_and(|own| own == name || self.docker && is_same(own, name)),
         };
         let label = number.map_or_else(|| format!("{name:?}"), |_| name.to_owned());
-        let mut found: Vec<(Option<String>, Descriptor)> = Vec::new();
-        for listed in listed.iter().filter(is) {
-            found.push((listed.name().map(str::to_owned), source.descriptor(listed)?));
-        }
-        found.dedup_by_key(|(_, descriptor)| descriptor.digest);
-        match <[_; 1]>::try_from(found) {
-            Ok([one]) => Ok(one),
-            Err(none) if none.is_empty() => fail(ErrorKind::NotFound, &format!("no image {label}")),
-            Err(_) => fail(ErrorKind::Ambiguous, &format!("several images {label}")),
-        }
+        let found: Vec<&Listed> = listed.iter().filter(is).collect();
+        let Some(first) = found.first() else {
+            let names: Vec<&str> = listed.iter().filter_map(Listed::name).take(8).collect();
+            let has = if names.is_empty() {
+                format!("{} images without a name", listed.len())
+            } else {
+                names.join(", ")
+            };
+            let text = format!("no image {label} in {}, which has {has}", self.file);
+            return Err(Error::new(ErrorKind::NotFound, text).into());
+        };
+        let entries: Result<Vec<Descriptor>, Error> =
+            found.iter().map(|listed| source.descriptor(listed)).collect();
+        Ok((first.name().map(str::to_owned), RefValue::new(entries?)))
     }
 }
 

@@ -4,9 +4,9 @@
 use serde::Serialize;
 use umoci::digest::{Digest, DigestPrefix};
 use umoci::error::{Error, ErrorKind};
-use umoci::image::{Target, resolve_root};
+use umoci::image::{Target, resolve_roots};
 use umoci::progress::Monitor;
-use umoci::spec::{Descriptor, MediaType, Platform, RefName};
+use umoci::spec::{MediaType, Platform, RefName, RefValue};
 use umoci::store::Summaries;
 
 use super::args::{LayoutArg, positionals};
@@ -76,7 +76,7 @@ impl Create {
                 let prefix: DigestPrefix = text.parse().map_err(|e: Error| e.context("--digest"))?;
                 let given = self.media_type.as_deref().map(MediaType::from);
                 let verdict = store.identify(&store.find(&prefix)?, given.as_ref())?;
-                (verdict.descriptor, verdict.evidence.to_string())
+                (verdict.descriptor.into(), verdict.evidence.to_string())
             }
             (None, Some(other)) => {
                 if self.media_type.is_some() {
@@ -85,21 +85,33 @@ impl Create {
                     ));
                 }
                 let other: Target = other.parse().map_err(|e: Error| e.context("--from"))?;
-                (resolve_root(&store, &other)?, format!("as {other}"))
+                (resolve_roots(&store, &other)?, format!("as {other}"))
             }
             _ => return Err(Failure::Arguments("give either --digest or --from".to_owned())),
         };
-        let (digest, media_type) = (target.digest, target.media_type.clone());
+        let types: Vec<String> = target
+            .entries()
+            .iter()
+            .map(|entry| entry.media_type.to_string())
+            .collect();
+        let said = format!("{name} -> {} ({}, {why})", digests(&target), types.join(","));
         if self.force {
             store.set_ref(&name, target)?
         } else {
             store.create_ref(&name, target)?
         }
-        ui.info(format_args!(
-            "created ref: {name} -> {digest} ({media_type}, {why})"
-        ));
+        ui.info(format_args!("created ref: {said}"));
         Ok(())
     }
+}
+
+/// The digests of what a name points at, as one word; `-` for nothing.
+fn digests(value: &RefValue) -> String {
+    if value.is_empty() {
+        return "-".to_owned();
+    }
+    let digests: Vec<String> = value.digests().map(|digest| digest.to_string()).collect();
+    digests.join(",")
 }
 
 /// removes a name
@@ -222,10 +234,6 @@ impl Log {
         if log.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, format!("nothing is recorded of {name}")).into());
         }
-        let digest = |d: &Option<Descriptor>| {
-            d.as_ref()
-                .map_or_else(|| "-".to_owned(), |d| d.digest.to_string())
-        };
         let mut table = Table::new(&["BEFORE", "TIME", "COMMAND", "FROM", "TO"]);
         for (at, change) in log.iter().enumerate() {
             table.row([
@@ -236,8 +244,8 @@ impl Log {
                 } else {
                     one_line(&change.command)
                 },
-                digest(&change.old),
-                digest(&change.new),
+                digests(&change.old),
+                digests(&change.new),
             ]);
         }
         ui.print(table.to_string().as_bytes())
@@ -270,7 +278,7 @@ impl Restore {
             }
         };
         let restored = self.layout.open()?.restore_ref(&name, steps)?;
-        ui.info(format_args!("restored ref: {name} -> {}", restored.digest));
+        ui.info(format_args!("restored ref: {name} -> {}", digests(&restored)));
         Ok(())
     }
 }

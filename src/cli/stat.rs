@@ -320,9 +320,11 @@ fn config_text(page: &mut Page, image: &ImageConfig) {
 
 fn index_text(stat: &IndexStat) -> String {
     let mut page = Page::default();
-    page.line("== INDEX ==");
-    descriptor_text(&mut page, &stat.index.descriptor);
-    page.line("");
+    if let Some(index) = &stat.index {
+        page.line("== INDEX ==");
+        descriptor_text(&mut page, &index.descriptor);
+        page.line("");
+    }
     page.line("== MANIFESTS ==");
     let mut table = Table::new(&["DIGEST", "MEDIA TYPE", "PLATFORM", "SIZE"]);
     for entry in &stat.manifests {

@@ -2,23 +2,28 @@
 //! `umoci tag`
 
 use umoci::error::Error;
-use umoci::image::{Walk, resolve};
+use umoci::image::{resolve, resolve_one};
 use umoci::progress::Monitor;
-use umoci::spec::RefName;
-use umoci::transfer::Request;
+use umoci::spec::{RefName, RefValue};
 
-use super::args::{ImageArg, positionals};
+use super::args::{ImageArg, PlatformArg, positionals};
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
 /// creates a new tag in an OCI image
 ///
-/// Creates a new tag that points at what the tag (or digest) of --image points at. An existing tag is replaced.
+/// Creates a new tag that points at what the tag (or digest) of --image points at, all of it where that has an entry for each
+/// platform. An existing tag is replaced.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--image <image-path>[:<tag>] <new-tag>")]
+#[command(
+    override_usage = "--image <image-path>[:<tag>] <new-tag>",
+    mut_arg("platform", |arg| arg.help("which image to tag of those that the name leads to, such as linux/arm64 (default: all of them)")),
+)]
 pub struct Tag {
     #[command(flatten)]
     image: ImageArg,
+    #[command(flatten)]
+    platform: PlatformArg,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -27,23 +32,24 @@ impl Tag {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
+        let platform = self.platform.get()?;
         let [new] = positionals(&self.rest, ["new tag"])?;
         let new: RefName = new
             .parse()
             .map_err(|e: Error| Failure::Arguments(format!("new tag is an invalid reference: {e}")))?;
         let store = self.image.open(&image)?;
-        let mut walks = resolve(&store, &image.target)?.walks;
-        // One image is named itself, also behind an index; several are named by their index.
-        let only = if walks.len() == 1 {
-            walks.pop().map(Walk::into_last)
+        // One image is named itself, also behind an index; several are named by their indexes, or entries.
+        let value: RefValue = if platform.is_some() {
+            let walk = resolve_one(&store, &image.target, platform.as_ref())?;
+            walk.into_iter().next_back().into_iter().collect()
         } else {
-            None
+            let mut found = resolve(&store, &image.target)?;
+            match (found.walks.pop(), found.walks.is_empty()) {
+                (Some(only), true) => only.into_last().into(),
+                _ => found.roots,
+            }
         };
-        let descriptor = match only {
-            Some(only) => only,
-            None => Request::find(&store, &image.target, None, new.clone())?.descriptor,
-        };
-        store.set_ref(&new, descriptor)?;
+        store.set_ref(&new, value)?;
         ui.info(format_args!(
             "created new tag: {:?} -> {:?}",
             new.as_str(),

@@ -3,7 +3,7 @@
 
 use super::{Edit, Image, IndexEdit, NewLayer, Target};
 use crate::error::{Error, ErrorKind, ResultExt};
-use crate::spec::{Compression, Descriptor, History, Platform, RefName};
+use crate::spec::{Compression, Descriptor, History, Platform, REF_NAME, RefName};
 use crate::store::Txn;
 
 /// Each time that somebody else was first a change is made again; so often, at most.
@@ -12,8 +12,8 @@ const MAX_ATTEMPTS: usize = 1000;
 /// Changes the image that `target` leads to for `platform`, points `tag` at the result, and commits. Returns the way from the
 /// tag to the new manifest.
 ///
-/// `edit` makes the change. Where `tag` is `target` itself and another process changes it meanwhile, `edit` is called again,
-/// with the image that is there then.
+/// `edit` makes the change. Where the image is found by `tag` itself, or by the digest of one of its entries, the result takes
+/// the place of that entry. If another process changes it meanwhile, `edit` is called again, with the image that is there then.
 ///
 /// # Errors
 /// Those of `edit`, of [`Image::find`] and of [`Edit::apply`]; [`ErrorKind::Conflict`] if others change the tag all the time.
@@ -24,20 +24,18 @@ pub fn change<E: From<Error>>(
     tag: &RefName,
     mut edit: impl FnMut(&mut Txn<'_>, &Image) -> std::result::Result<Edit, E>,
 ) -> std::result::Result<Vec<Descriptor>, E> {
-    let is_in_place = matches!(target, Target::Name(name) if name == tag);
     until_settled(txn, |txn| {
-        // What the tag is comes before what it leads to: a change in between is a change.
-        let before = if is_in_place {
-            txn.store().lookup(tag)?
-        } else {
-            Vec::new()
-        };
-        let image = Image::find(txn.store(), target, platform)?;
-        let edit = edit(txn, &image)?;
-        if is_in_place {
-            let digests = before.iter().map(|entry| entry.digest).collect();
-            txn.expect_ref(tag, digests);
+        let mut image = Image::find(txn.store(), target, platform)?;
+        if let (Target::Digest(_) | Target::Past(..), Some(root)) = (target, image.walk.first_mut()) {
+            let there = txn.store().lookup(tag)?;
+            let own = there.entries().iter().find(|entry| entry.digest == root.digest);
+            match own {
+                Some(own) => root.clone_from(own),
+                // What is of the past takes the place of all that is there.
+                None => drop(root.annotations.remove(REF_NAME)),
+            }
         }
+        let edit = edit(txn, &image)?;
         Ok(edit.apply(txn, tag)?)
     })
 }

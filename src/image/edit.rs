@@ -259,7 +259,11 @@ impl Edit {
 
     /// Writes config, manifest and the indexes above it, and points `tag` at the result.
     ///
-    /// Returns the new way from the tag to the manifest. Nothing is tagged before the transaction is committed.
+    /// Where the image was found by the name `tag` itself, the result takes the place of the entry that led to it; other
+    /// entries of that name, for other platforms, stay. Any other tag becomes this alone.
+    ///
+    /// Returns the new way from the tag to the manifest. Nothing is tagged before the transaction is committed, which fails
+    /// with [`ErrorKind::Conflict`] if that entry is not there any more, and another one is.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] or [`ErrorKind::Corrupt`] if an index above the manifest is gone or damaged, and what keeps
@@ -272,6 +276,11 @@ impl Edit {
             platform,
         } = self;
         let now = config.platform();
+        // An edit that goes back to its own name leaves the other entries of the name alone.
+        let own = walk
+            .first()
+            .filter(|root| root.ref_name() == Some(tag.as_str()))
+            .cloned();
         let mut changed = (platform.as_ref() != Some(&now)).then_some(&now);
         let config_type = manifest.config.media_type.clone();
         manifest.config = txn.put(&json::to_bytes(&config)?, config_type)?;
@@ -311,7 +320,10 @@ impl Edit {
         walk[0]
             .annotations
             .insert(crate::spec::REF_NAME.to_owned(), tag.as_str().to_owned());
-        txn.set_ref(tag, walk[0].clone());
+        match own {
+            Some(own) => txn.replace_entry(tag, own, walk[0].clone()),
+            None => txn.set_ref(tag, walk[0].clone()),
+        }
         Ok(walk)
     }
 }

@@ -92,7 +92,7 @@ impl IndexEdit {
     /// Begins with the index that `name` stands for.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Ambiguous`]; [`ErrorKind::Unsupported`] if it is no index.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::SeveralImages`]; [`ErrorKind::Unsupported`] if it is no index.
     pub fn load(store: &Store, name: &RefName) -> Result<Self> {
         let root = resolve_root(store, &Target::Name(name.clone()))?;
         if root.media_type.class() != MediaClass::Index {
@@ -220,15 +220,15 @@ impl IndexEdit {
     /// What keeps a blob from being written; [`ErrorKind::Conflict`].
     pub fn apply(self, txn: &mut Txn<'_>, tag: &RefName) -> Result<Descriptor> {
         let written = txn.put(&json::to_bytes(&self.index)?, MediaType::INDEX)?;
-        if let Some(root) = &self.root {
-            txn.expect_ref(tag, vec![root.digest]);
-        }
-        let mut descriptor = self.root.unwrap_or_else(|| written.clone());
+        let mut descriptor = self.root.clone().unwrap_or_else(|| written.clone());
         (descriptor.media_type, descriptor.digest, descriptor.size) =
             (written.media_type, written.digest, written.size);
         descriptor.data = None;
         descriptor.artifact_type = self.index.artifact_type;
-        txn.set_ref(tag, descriptor.clone());
+        match self.root {
+            Some(root) => txn.replace_entry(tag, root, descriptor.clone()),
+            None => txn.set_ref(tag, descriptor.clone()),
+        }
         Ok(descriptor)
     }
 }

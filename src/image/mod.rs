@@ -54,7 +54,9 @@ pub use change::{add_layer, change, change_index};
 pub use edit::Edit;
 pub use index_edit::{IndexEdit, IndexPart, Which};
 pub use new_layer::NewLayer;
-pub use select::{ReadDocument, Resolved, Target, Walk, pick, resolve, resolve_one, resolve_root};
+pub use select::{
+    ReadDocument, Resolved, Target, Walk, pick, resolve, resolve_one, resolve_root, resolve_roots,
+};
 pub use squash::squash;
 pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat, stat_index};
 

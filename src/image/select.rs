@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Descriptor, ImageIndex, MediaClass, Platform, RefName, json};
+use crate::spec::{Descriptor, ImageIndex, MediaClass, Platform, RefName, RefValue, json};
 use crate::store::{Store, Summaries};
 
 /// Nested indexes deeper than this are refused.
@@ -15,6 +15,9 @@ pub const MAX_DEPTH: usize = 32;
 
 /// Image indexes of more bytes than this behind one name are refused: all of them are held in memory, text and all.
 const MAX_BYTES: usize = 16 << 20;
+
+/// Images that an error names, at most.
+const MAX_CHOICES: usize = 8;
 
 /// Reads a document that a descriptor names, and verifies it.
 pub type ReadDocument<'a> = dyn Fn(&Descriptor) -> Result<Vec<u8>> + Sync + 'a;
@@ -59,8 +62,8 @@ impl fmt::Display for Target {
 /// What a target leads to.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// The entries of `index.json` (or what was found by digest), in order.
-    pub roots: Vec<Descriptor>,
+    /// The entries of `index.json`, or what was found by digest; never empty.
+    pub roots: RefValue,
     /// The ways from each entry to something that is not an index, depth first. An index that an entry leads to by several
     /// ways is descended once.
     pub walks: Vec<Walk>,
@@ -101,36 +104,42 @@ impl Walk {
 /// [`ErrorKind::NotFound`] if there is no such tag or blob, [`ErrorKind::Corrupt`] for a damaged index,
 /// [`ErrorKind::Limit`] for indexes nested too deep, or too large together.
 pub fn resolve(store: &Store, target: &Target) -> Result<Resolved> {
+    let roots = resolve_roots(store, target)?;
+    let read = |descriptor: &Descriptor| store.read(descriptor);
+    let walks = descend(roots.entries(), &read).context(|| format!("resolve {target}"))?;
+    Ok(Resolved { roots, walks })
+}
+
+/// The entries of `index.json`, or the blob, that `target` names: images or indexes; never empty.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] if there is none.
+pub fn resolve_roots(store: &Store, target: &Target) -> Result<RefValue> {
     let roots = roots(store, target)?;
     if roots.is_empty() {
         return Err(not_found(store, target));
     }
-    let walks =
-        descend(&roots, &|descriptor| store.read(descriptor)).context(|| format!("resolve {target}"))?;
-    Ok(Resolved { roots, walks })
+    Ok(roots)
 }
 
-/// The one entry of `index.json`, or the one blob, that `target` names: an image or an index.
+/// As [`resolve_roots`], where one is wanted.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
+/// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::SeveralImages`] if there are several.
 pub fn resolve_root(store: &Store, target: &Target) -> Result<Descriptor> {
-    let mut roots = roots(store, target)?;
-    match (roots.pop(), roots.is_empty()) {
-        (Some(root), true) => Ok(root),
-        (None, _) => Err(not_found(store, target)),
-        _ => Err(Error::new(
-            ErrorKind::Ambiguous,
-            format!("tag is ambiguous: {target}"),
-        )),
+    let roots = resolve_roots(store, target)?;
+    if let Some(only) = roots.only() {
+        return Ok(only.clone());
     }
+    let mut summaries = Summaries::in_store(store);
+    Err(ambiguous(target, roots.entries(), &mut summaries))
 }
 
-fn roots(store: &Store, target: &Target) -> Result<Vec<Descriptor>> {
+fn roots(store: &Store, target: &Target) -> Result<RefValue> {
     match target {
         Target::Name(name) => store.lookup(name),
-        Target::Past(name, steps) => Ok(vec![store.past(name, *steps)?]),
-        Target::Digest(digest) => Ok(vec![by_digest(store, digest)?]),
+        Target::Past(name, steps) => store.past(name, *steps),
+        Target::Digest(digest) => by_digest(store, digest).map(RefValue::from),
     }
 }
 
@@ -139,23 +148,23 @@ fn roots(store: &Store, target: &Target) -> Result<Vec<Descriptor>> {
 ///
 /// # Errors
 /// As [`resolve`]; [`ErrorKind::NotFound`] with the platforms that there are if none fits, also if there is just one and
-/// `platform` is another; [`ErrorKind::Ambiguous`] if several entries of `index.json` have the name and an image that fits.
+/// `platform` is another; [`ErrorKind::SeveralImages`] if several entries of `index.json` have the name and an image that fits.
 pub fn resolve_one(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Vec<Descriptor>> {
     let walks = resolve(store, target)?.walks;
     choose(walks, platform, target, Summaries::in_store(store))
 }
 
-/// As [`resolve_one`], from an image or index `root` that is read by `read` and called `label` in errors.
+/// As [`resolve_one`], from images and indexes `roots` that are read by `read` and called `label` in errors.
 ///
 /// # Errors
 /// As [`resolve_one`].
 pub fn pick(
-    root: &Descriptor,
+    roots: &[Descriptor],
     platform: Option<&Platform>,
     label: &dyn fmt::Display,
     read: &ReadDocument<'_>,
 ) -> Result<Vec<Descriptor>> {
-    let walks = descend(std::slice::from_ref(root), read).context(|| format!("resolve {label}"))?;
+    let walks = descend(roots, read).context(|| format!("resolve {label}"))?;
     choose(walks, platform, label, Summaries::new(read))
 }
 
@@ -175,37 +184,51 @@ fn choose(
         return Ok(only.to_vec());
     }
     let wanted = platform.cloned().unwrap_or_else(Platform::host);
-    // The best of each entry of index.json: behind one entry the variant decides and then the order, between entries nothing
-    // does.
+    // The variant decides, and then the order; but between entries of index.json the order says nothing.
     let mut best: Vec<(_, &Walk)> = Vec::new();
     for walk in &walks {
         let found = summaries.platform(&walk.last);
         let Some(rank) = found.and_then(|found| wanted.rank(&found)) else {
             continue;
         };
-        match best.last_mut().filter(|(_, known)| known.root == walk.root) {
-            Some(known) if rank < known.0 => *known = (rank, walk),
-            Some(_) => {}
-            None => best.push((rank, walk)),
+        if best.first().is_some_and(|(known, _)| rank < *known) {
+            best.clear();
+        }
+        let is_behind = |(known, other): &(_, &Walk)| {
+            *known < rank || other.root == walk.root || other.last.digest == walk.last.digest
+        };
+        if !best.iter().any(is_behind) {
+            best.push((rank, walk));
         }
     }
-    let mut first: Vec<&Walk> = best.into_iter().map(|(_, walk)| walk).collect();
-    first.dedup_by_key(|walk| walk.last.digest);
-    match first.as_slice() {
-        [one] => Ok(one.to_vec()),
+    match best.as_slice() {
+        [(_, one)] => Ok(one.to_vec()),
         [] if walks.is_empty() => Err(none()),
         [] => {
             let text = format!(
-                "no image for {wanted} at {label}: {}",
-                choices(&walks, &mut summaries)
+                "no image for {wanted} at {label}: it leads to {}",
+                choices(walks.iter().map(Walk::last), &mut summaries)
             );
             Err(Error::new(ErrorKind::NotFound, text))
         }
-        _ => {
-            let text = format!("tag is ambiguous: {label} ({})", choices(&walks, &mut summaries));
-            Err(Error::new(ErrorKind::Ambiguous, text))
+        several => {
+            let several = several.iter().map(|(_, walk)| &walk.last);
+            Err(ambiguous(label, several, &mut summaries))
         }
     }
+}
+
+/// The error for a label that leads to several images of which one is wanted.
+fn ambiguous<'a>(
+    label: &dyn fmt::Display,
+    images: impl IntoIterator<Item = &'a Descriptor>,
+    summaries: &mut Summaries<'_>,
+) -> Error {
+    let text = format!(
+        "tag is ambiguous: {label} (it leads to {})",
+        choices(images, summaries)
+    );
+    Error::new(ErrorKind::SeveralImages, text)
 }
 
 /// A descriptor for a bare digest: as `index.json` has it if it does, else by what the blob itself says.
@@ -295,16 +318,24 @@ impl Descent<'_> {
     }
 }
 
-fn choices(walks: &[Walk], summaries: &mut Summaries<'_>) -> String {
-    let mut name = |walk: &Walk| match summaries.platform(&walk.last) {
-        Some(platform) => platform.to_string(),
-        None => walk.last.digest.to_string(),
+/// The platforms of images; the digests of those that have none, or the same as another.
+fn choices<'a>(images: impl IntoIterator<Item = &'a Descriptor>, summaries: &mut Summaries<'_>) -> String {
+    let mut images = images.into_iter();
+    let shown: Vec<&Descriptor> = images.by_ref().take(MAX_CHOICES).collect();
+    let platforms: Vec<Option<String>> = shown
+        .iter()
+        .map(|image| summaries.platform(image).map(|platform| platform.to_string()))
+        .collect();
+    let is_once = |name: &Option<String>| platforms.iter().filter(|other| *other == name).count() == 1;
+    let name = |(image, platform): (&&Descriptor, &Option<String>)| match platform {
+        Some(name) if is_once(platform) => name.clone(),
+        Some(name) => format!("{name} {}", image.digest),
+        None => image.digest.to_string(),
     };
-    let mut names: Vec<String> = walks.iter().take(8).map(&mut name).collect();
-    if walks.len() > names.len() {
-        names.push(format!("and {} more", walks.len() - names.len()));
-    }
-    format!("it leads to {}", names.join(", "))
+    let mut names: Vec<String> = shown.iter().zip(&platforms).map(name).collect();
+    let rest = images.count();
+    names.extend((rest > 0).then(|| format!("and {rest} more")));
+    names.join(", ")
 }
 
 /// The error for a target that is not there, with the nearest tag where one is near.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Target, Walk, resolve, resolve_one};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Descriptor, History, ImageConfig, Manifest, MediaClass, Platform, json};
+use crate::spec::{Descriptor, History, ImageConfig, Manifest, MediaClass, Platform, RefValue, json};
 use crate::store::{Store, Summaries, Summary};
 
 /// What a tag or digest turned out to be.
@@ -16,7 +16,7 @@ use crate::store::{Store, Summaries, Summary};
 pub enum Stat {
     /// One image.
     Image(Box<ImageStat>),
-    /// An index that leads to several images or to none.
+    /// An index, or the entries of a name, that lead to several images or to none.
     Index(Box<IndexStat>),
 }
 
@@ -60,11 +60,12 @@ pub struct HistoryStat {
     pub entry: History,
 }
 
-/// An image index.
+/// An image index, or a name with several entries.
 #[derive(Clone, Debug, Serialize)]
 pub struct IndexStat {
-    /// The index.
-    pub index: Part,
+    /// The index; `None` if the name has several entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<Part>,
     /// Where it leads to, in order.
     pub manifests: Vec<PlatformStat>,
 }
@@ -94,34 +95,28 @@ pub fn stat(store: &Store, target: &Target, platform: Option<&Platform>) -> Resu
         return Ok(Stat::Image(Box::new(stat_image(store, last)?)));
     }
     let found = resolve(store, target)?;
-    match (found.walks.as_slice(), found.roots.as_slice()) {
-        ([walk], _) => Ok(Stat::Image(Box::new(stat_image(store, walk.last())?))),
-        (walks, [root]) if root.media_type.class() == MediaClass::Index => {
-            Ok(Stat::Index(Box::new(stat_index(store, root, walks)?)))
-        }
-        _ => Err(Error::new(
-            ErrorKind::Ambiguous,
-            format!(
-                "tag is ambiguous: {target} ({} entries of index.json have this name)",
-                found.roots.len()
-            ),
-        )),
+    match found.walks.as_slice() {
+        [walk] => Ok(Stat::Image(Box::new(stat_image(store, walk.last())?))),
+        walks => Ok(Stat::Index(Box::new(stat_index(store, &found.roots, walks)?))),
     }
 }
 
-/// Looks at the index `root`, from which `walks` lead to images (see [`resolve`]).
+/// Looks at what has the entries `roots`, from which `walks` lead to images (see [`resolve`]).
 ///
 /// # Errors
-/// Those of reading the index. An image that cannot be read has no size.
-pub fn stat_index(store: &Store, root: &Descriptor, walks: &[Walk]) -> Result<IndexStat> {
-    let blob = json::parse(&store.read(root)?)?;
+/// Those of reading the index, if there is just one. An image that cannot be read has no size.
+pub fn stat_index(store: &Store, roots: &RefValue, walks: &[Walk]) -> Result<IndexStat> {
+    let index = match roots.only() {
+        Some(root) => Some(Part {
+            descriptor: root.clone(),
+            blob: json::parse(&store.read(root)?)?,
+        }),
+        None => None,
+    };
     let mut summaries = Summaries::in_store(store);
     let images = walks.iter().map(Walk::last);
     Ok(IndexStat {
-        index: Part {
-            descriptor: root.clone(),
-            blob,
-        },
+        index,
         manifests: images.map(|image| platform_stat(&mut summaries, image)).collect(),
     })
 }

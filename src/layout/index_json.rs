@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Descriptor, MediaType, REF_NAME, RefName, json};
+use crate::spec::{Descriptor, MediaType, REF_NAME, RefName, RefValue, json};
 
 /// The document, in pieces.
 #[derive(Clone, Debug)]
@@ -54,6 +54,24 @@ impl Entry {
             )
         };
         json::parse(self.raw.get().as_bytes()).context(name)
+    }
+
+    /// What a name points at that has these entries. One that is no descriptor is passed over where another is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if there are some, and none is a descriptor.
+    pub(crate) fn value_of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<RefValue> {
+        let (mut good, mut bad) = (Vec::new(), None);
+        for entry in entries {
+            match entry.descriptor() {
+                Ok(descriptor) => good.push(descriptor),
+                Err(err) => bad = bad.or(Some(err)),
+            }
+        }
+        match bad {
+            Some(err) if good.is_empty() => Err(err),
+            _ => Ok(RefValue::new(good)),
+        }
     }
 
     /// The entry as it stands in the file.
@@ -111,6 +129,18 @@ impl Entry {
     }
 }
 
+/// An entry called `name`.
+fn named(name: &RefName, descriptor: &Descriptor) -> Result<Entry> {
+    name.check_new()?;
+    let mut descriptor = descriptor.clone();
+    let own = (REF_NAME.to_owned(), name.as_str().to_owned());
+    descriptor.annotations.extend([own]);
+    Ok(Entry {
+        ref_name: Some(name.as_str().to_owned()),
+        raw: raw(&descriptor)?,
+    })
+}
+
 fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>> {
     let text = String::from_utf8(json::to_bytes(value)?)
         .map_err(|_| Error::new(ErrorKind::Invalid, "JSON that is not UTF-8"))?;
@@ -164,18 +194,30 @@ impl IndexJson {
         &self.entries
     }
 
-    /// Points `name` at `descriptor`: every entry of that name goes, the new one comes last.
-    pub fn set_ref(&mut self, name: &RefName, descriptor: Descriptor) -> Result<()> {
-        self.set_refs(&[(name.clone(), Some(descriptor))]).map(|_| ())
+    /// What `name` points at.
+    ///
+    /// # Errors
+    /// As [`Entry::value_of`].
+    pub fn value(&self, name: &RefName) -> Result<RefValue> {
+        let named = self.entries.iter();
+        Entry::value_of(named.filter(|entry| entry.ref_name.as_deref() == Some(name.as_str())))
+    }
+
+    /// Points `name` at `value`: every entry of that name goes, the new ones come last.
+    pub fn set_ref(&mut self, name: &RefName, value: impl Into<RefValue>) -> Result<()> {
+        self.set_refs(&[(name.clone(), value.into())]).map(|_| ())
     }
 
     /// Drops every entry of this name; `false` if there was none.
     pub fn remove_ref(&mut self, name: &RefName) -> Result<bool> {
-        Ok(self.set_refs(&[(name.clone(), None)])? > 0)
+        Ok(self.set_refs(&[(name.clone(), RefValue::default())])? > 0)
     }
 
-    /// Points each name at its descriptor, or drops it for `None`, in this order; says how many entries went.
-    pub fn set_refs(&mut self, changes: &[(RefName, Option<Descriptor>)]) -> Result<usize> {
+    /// Points each name at its value, or drops it for an empty one, in this order; says how many entries went.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a new name that is a digest.
+    pub fn set_refs(&mut self, changes: &[(RefName, RefValue)]) -> Result<usize> {
         self.settle()?;
         // The last word on each name counts.
         let last: HashMap<&str, usize> = changes
@@ -187,22 +229,53 @@ impl IndexJson {
             let name = entry.ref_name.as_deref();
             name.is_some_and(|name| last.contains_key(name))
         });
-        for (at, (name, descriptor)) in changes.iter().enumerate() {
-            if let Some(descriptor) = descriptor
-                && last.get(name.as_str()) == Some(&at)
-            {
-                let mut descriptor = descriptor.clone();
-                descriptor
-                    .annotations
-                    .insert(REF_NAME.to_owned(), name.as_str().to_owned());
-                self.entries.push(Entry {
-                    ref_name: Some(name.as_str().to_owned()),
-                    raw: raw(&descriptor)?,
-                });
-                self.changed = true;
+        for (at, (name, value)) in changes.iter().enumerate() {
+            if last.get(name.as_str()) == Some(&at) {
+                for descriptor in value.entries() {
+                    self.entries.push(named(name, descriptor)?);
+                    self.changed = true;
+                }
             }
         }
         Ok(gone)
+    }
+
+    /// Lets the entry `old` of `name` be `new`. Where the name has others it keeps its place, and they are not touched; else
+    /// this is [`IndexJson::set_ref`], as for a name that is gone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if the name has entries and `old` is none of them.
+    pub fn replace_entry(&mut self, name: &RefName, old: &Descriptor, new: &Descriptor) -> Result<()> {
+        let of_name = |entry: &&mut Entry| entry.ref_name.as_deref() == Some(name.as_str());
+        let (mut same, mut others) = (Vec::new(), Vec::new());
+        for entry in self.entries.iter_mut().filter(of_name) {
+            match entry.descriptor() {
+                Ok(known) if known.is_same_entry(old) => same.push(entry),
+                known => others.push(known),
+            }
+        }
+        if others.is_empty() {
+            return self.set_ref(name, new.clone());
+        }
+        let mut same = same.into_iter();
+        let Some(first) = same.next() else {
+            let other = others.into_iter().flatten().next();
+            let other = other.map_or_else(|| "what is no descriptor".to_owned(), |d| d.digest.to_string());
+            let text = format!("tag {name} points at {other} by now");
+            return Err(Error::new(ErrorKind::Conflict, text));
+        };
+        *first = named(name, new)?;
+        // The same entry twice is one.
+        let mut met = false;
+        self.drop_entries(|entry| {
+            let is_new = entry.ref_name.as_deref() == Some(name.as_str())
+                && entry
+                    .descriptor()
+                    .is_ok_and(|known| known.is_same_entry(new) || known.is_same_entry(old));
+            is_new && std::mem::replace(&mut met, true)
+        });
+        self.changed = true;
+        self.settle()
     }
 
     /// Appends entries without a name, but for those of whose digest there is one.

@@ -173,6 +173,17 @@ impl Layout {
         if lines.is_empty() {
             return Ok(());
         }
+        // One line that cannot be read would hide all others.
+        if let Some(line) = lines
+            .split(|c| *c == b'\n')
+            .find(|line| line.len() as u64 > MAX_LINE)
+        {
+            let text = format!(
+                "write {name}: a line of {} bytes, at most {MAX_LINE} are read",
+                line.len()
+            );
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
         let own = self.open_own(name)?;
         let end = disk::fstat(own.file(), &own.path)?.size;
         if end == 0 {

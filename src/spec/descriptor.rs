@@ -94,6 +94,11 @@ impl Descriptor {
         self.data.as_ref().map(decode).transpose()
     }
 
+    /// Whether a list that has both has one thing twice: the digest and the platform are the same.
+    pub fn is_same_entry(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.platform == other.platform
+    }
+
     /// The ref name among the annotations.
     pub fn ref_name(&self) -> Option<&str> {
         self.annotations.get(REF_NAME).map(String::as_str)

@@ -11,6 +11,7 @@ mod descriptor;
 mod manifest;
 mod media_type;
 mod platform;
+mod ref_value;
 mod refname;
 pub mod runtime;
 
@@ -19,6 +20,7 @@ pub use descriptor::{Annotations, Descriptor};
 pub use manifest::{ImageIndex, Manifest};
 pub use media_type::{Compression, MediaClass, MediaType};
 pub use platform::Platform;
+pub use ref_value::RefValue;
 pub use refname::RefName;
 
 use crate::digest::{Algorithm, Digest};

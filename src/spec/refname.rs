@@ -4,10 +4,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A reference name that follows the grammar of the spec. Names outside of it may stand in a foreign `index.json`,
-/// are listed, and cannot be addressed.
+/// are listed, and cannot be addressed: their entries are to be had as those without a name.
+///
+/// A digest follows the grammar as well. Such a name is read where it stands, and never given, lest it stand in for the digest
+/// that somebody means.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RefName(String);
 
@@ -15,6 +19,23 @@ impl RefName {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The digest that the name is, if it is one.
+    pub fn as_digest(&self) -> Option<Digest> {
+        self.0.parse().ok()
+    }
+
+    /// Checks that the name may be given to something.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if it is a digest.
+    pub fn check_new(&self) -> Result<()> {
+        if self.as_digest().is_none() {
+            return Ok(());
+        }
+        let text = format!("{self} is a digest, and no name for an image");
+        Err(Error::new(ErrorKind::Invalid, text))
     }
 }
 
@@ -62,6 +83,28 @@ impl fmt::Display for RefName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_is_no_new_name_and_one_with_a_digest_in_it_is() {
+        let hex = "a".repeat(64);
+        let digest: RefName = format!("sha256:{hex}").parse().expect("name");
+        assert_eq!(
+            digest.as_digest().map(|d| d.to_string()).as_deref(),
+            Some(digest.as_str())
+        );
+        assert!(digest.check_new().is_err());
+        for other in [
+            format!("x:v1@sha256:{hex}"),
+            format!("sha256-{hex}"),
+            "sha256:abc".to_owned(),
+        ] {
+            let other: RefName = other.parse().expect("name");
+            assert!(
+                other.as_digest().is_none() && other.check_new().is_ok(),
+                "{other}"
+            );
+        }
+    }
 
     #[test]
     fn the_grammar_of_the_spec() {

@@ -56,7 +56,7 @@ impl Store {
         }
         for suffix in COSIGN {
             let named = self.lookup(&referrers_tag(digest, suffix)?)?;
-            found.extend(named.iter().map(|entry| entry.digest));
+            found.extend(named.digests());
         }
         self.describe(found)
     }

@@ -15,7 +15,7 @@ use super::Store;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::IndexJson;
-use crate::spec::{Descriptor, RefName, json};
+use crate::spec::{Descriptor, RefName, RefValue, json};
 
 const FILE: &str = "reflog";
 
@@ -31,10 +31,12 @@ pub struct RefChange {
     /// Which.
     #[serde(rename = "ref")]
     pub name: String,
-    /// What it pointed at before; `None` if it did not exist.
-    pub old: Option<Descriptor>,
-    /// What it pointed at since; `None` if it was removed.
-    pub new: Option<Descriptor>,
+    /// What it pointed at before; empty if it did not exist.
+    #[serde(default)]
+    pub old: RefValue,
+    /// What it pointed at since; empty if it was removed.
+    #[serde(default)]
+    pub new: RefValue,
     /// The command that did it; empty if that is not known: another program, or a command that was interrupted.
     pub command: String,
     /// The user who did it.
@@ -42,53 +44,61 @@ pub struct RefChange {
     pub uid: Option<u32>,
 }
 
-fn digest(descriptor: Option<&Descriptor>) -> Option<Digest> {
-    descriptor.map(|d| d.digest)
+/// What each of `names` points at, as far as that can be told; those that are there.
+fn values(index: &IndexJson, names: &[&RefName]) -> HashMap<String, RefValue> {
+    let wanted: HashSet<&str> = names.iter().map(|name| name.as_str()).collect();
+    let mut found: HashMap<&str, Vec<Descriptor>> = HashMap::new();
+    for entry in index.entries() {
+        if let Some(name) = entry.ref_name.as_deref().and_then(|name| wanted.get(name))
+            && let Ok(descriptor) = entry.descriptor()
+        {
+            found.entry(name).or_default().push(descriptor);
+        }
+    }
+    let value = |(name, entries): (&str, Vec<Descriptor>)| (name.to_owned(), RefValue::new(entries));
+    found.into_iter().map(value).collect()
 }
 
-/// What `name` points at in `index`.
-fn current(index: &IndexJson, name: &str) -> Option<Descriptor> {
-    let mut named = index.entries().iter().rev();
-    named
-        .find(|entry| entry.ref_name.as_deref() == Some(name))
-        .and_then(|entry| entry.descriptor().ok())
+/// Whether both are the same images, in the same order.
+fn is_same(one: &RefValue, other: &RefValue) -> bool {
+    one.digests().eq(other.digests())
 }
 
 impl Store {
-    /// Points refs at descriptors, or removes them for `None`, all in one rewrite of `index.json`; `more` may refuse
-    /// after a look at what it is, or change more. Says how many entries went.
-    pub(super) fn change_refs(
+    /// Changes `index.json` in one rewrite: `edit`, which may be called again, changes nothing with a name but `names`. What
+    /// becomes of these is recorded.
+    pub(super) fn change_refs<T>(
         &self,
         command: &str,
-        changes: &[(RefName, Option<Descriptor>)],
-        more: impl Fn(&mut IndexJson) -> Result<()>,
-    ) -> Result<usize> {
-        if changes.is_empty() || changes.iter().any(|(_, new)| new.is_some()) {
-            // Blobs that were found may have been named by a process that died before it synced the name.
-            self.layout.sync_blob_names()?;
-        }
+        names: &[&RefName],
+        edit: impl Fn(&mut IndexJson) -> Result<T>,
+    ) -> Result<T> {
+        // Blobs that were found may have been named by a process that died before it synced the name.
+        self.layout.sync_blob_names()?;
+        self.drop_refs(command, names, edit)
+    }
+
+    /// As [`Store::change_refs`], for an `edit` that gives no name to anything.
+    pub(super) fn drop_refs<T>(
+        &self,
+        command: &str,
+        names: &[&RefName],
+        edit: impl Fn(&mut IndexJson) -> Result<T>,
+    ) -> Result<T> {
         let edit = |index: &mut IndexJson| {
-            more(index)?;
+            let mut old = values(index, names);
+            let out = edit(index)?;
+            let mut new = values(index, names);
             let mut lines = String::new();
-            let old: HashMap<&str, Option<Descriptor>> = if changes.len() == 1 {
-                let name = changes[0].0.as_str();
-                HashMap::from([(name, current(index, name))])
-            } else {
-                let wanted: HashSet<&str> = changes.iter().map(|(n, _)| n.as_str()).collect();
-                let named = index.entries().iter().filter_map(|entry| {
-                    let name = wanted.get(entry.ref_name.as_deref()?)?;
-                    Some((*name, entry.descriptor().ok()))
-                });
-                named.collect()
-            };
-            for (name, new) in changes {
-                let old = old.get(name.as_str()).cloned().flatten();
-                if digest(old.as_ref()) != digest(new.as_ref()) {
+            for name in names {
+                let [old, new] =
+                    [&mut old, &mut new].map(|values| values.remove(name.as_str()).unwrap_or_default());
+                if !is_same(&old, &new) {
                     let change = RefChange {
                         time: Some(Timestamp::now()),
                         name: name.as_str().to_owned(),
                         old,
-                        new: new.clone(),
+                        new,
                         command: command.to_owned(),
                         uid: Some(rustix::process::geteuid().as_raw()),
                     };
@@ -97,13 +107,13 @@ impl Store {
                     lines.push('\n');
                 }
             }
-            Ok((index.set_refs(changes)?, lines))
+            Ok((out, lines))
         };
-        let log = |(_, lines): &(usize, String)| self.layout.append_private(FILE, lines.as_bytes());
-        let (gone, _) = self
+        let log = |(_, lines): &(T, String)| self.layout.append_private(FILE, lines.as_bytes());
+        let (out, _) = self
             .layout
             .update_index_logged(self.opts.lock_timeout, edit, log)?;
-        Ok(gone)
+        Ok(out)
     }
 
     /// Gives `each` the changes in the reflog, the oldest first. A line that is cut off (the power failed) is passed over.
@@ -118,7 +128,8 @@ impl Store {
 
     /// The changes of `name`, the newest first: `log[n].old` is what it was `n + 1` changes ago.
     pub fn reflog(&self, name: &RefName) -> Result<Vec<RefChange>> {
-        let now = current(&self.layout.read_index()?, name.as_str());
+        let now = values(&self.layout.read_index()?, &[name]);
+        let now = now.into_values().next().unwrap_or_default();
         let quoted = serde_json::Value::from(name.as_str()).to_string();
         let quoted = format!("\"ref\":{quoted}");
         let mut out: Vec<RefChange> = Vec::new();
@@ -143,13 +154,16 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it did not exist then, or the reflog does not reach back so far.
-    pub fn past(&self, name: &RefName, steps: usize) -> Result<Descriptor> {
+    pub fn past(&self, name: &RefName, steps: usize) -> Result<RefValue> {
         let missing = |why: String| Error::new(ErrorKind::NotFound, format!("{name}@{{{steps}}}: {why}"));
+        let some = |value: RefValue, why: &str| {
+            if value.is_empty() {
+                return Err(missing(why.to_owned()));
+            }
+            Ok(value)
+        };
         if steps == 0 {
-            return self
-                .lookup(name)?
-                .pop()
-                .ok_or_else(|| missing("tag not found".to_owned()));
+            return some(self.lookup(name)?, "tag not found");
         }
         let log = self.reflog(name)?;
         let change = log.get(steps - 1).ok_or_else(|| {
@@ -159,10 +173,7 @@ impl Store {
                 n => format!("the reflog knows {n} changes of this ref"),
             })
         })?;
-        change
-            .old
-            .clone()
-            .ok_or_else(|| missing("the ref did not exist then".to_owned()))
+        some(change.old.clone(), "the ref did not exist then")
     }
 
     /// When each ref was last changed, as far as the reflog tells.
@@ -184,8 +195,7 @@ impl Store {
         let mut out = Vec::new();
         self.each_change(|change| {
             if change.time.is_some_and(|time| !is_older(time, keep)) {
-                out.extend(digest(change.old.as_ref()));
-                out.extend(digest(change.new.as_ref()));
+                out.extend(change.old.digests().chain(change.new.digests()));
             }
         })?;
         Ok(out)
@@ -229,9 +239,9 @@ fn parse(line: &[u8]) -> Option<RefChange> {
 }
 
 /// Adds the change that must have happened for `next` to follow on the last one.
-fn bridge(out: &mut Vec<RefChange>, name: &RefName, next: Option<Descriptor>) {
+fn bridge(out: &mut Vec<RefChange>, name: &RefName, next: RefValue) {
     if let Some(last) = out.last()
-        && digest(last.new.as_ref()) != digest(next.as_ref())
+        && !is_same(&last.new, &next)
     {
         out.push(RefChange {
             time: None,
@@ -282,7 +292,8 @@ mod tests {
         }
 
         fn past(&self, steps: usize) -> Result<Digest> {
-            self.store.past(&self.name, steps).map(|d| d.digest)
+            let value = self.store.past(&self.name, steps)?;
+            Ok(value.only().expect("one").digest)
         }
     }
 
@@ -312,7 +323,7 @@ mod tests {
             .reflog(&f.name)
             .expect("log")
             .into_iter()
-            .map(|c| c.new.is_some())
+            .map(|c| !c.new.is_empty())
             .collect();
         assert_eq!(commands, [false, true, true]);
     }
@@ -350,6 +361,59 @@ mod tests {
         assert_eq!(f.past(2).expect("ours"), one);
         let log = f.store.reflog(&f.name).expect("log");
         assert!(log[1].command.is_empty() && log[1].time.is_none(), "{log:?}");
+    }
+
+    #[test]
+    fn all_entries_of_a_name_are_known_and_come_back() {
+        let f = fixture();
+        let mut txn = f.store.begin("test").expect("begin");
+        let value: RefValue = ["linux/amd64", "linux/arm64"]
+            .map(|platform| {
+                let mut entry = txn.put(platform.as_bytes(), MediaType::MANIFEST).expect("put");
+                entry.platform = Some(platform.parse().expect("platform"));
+                entry
+                    .annotations
+                    .insert(crate::spec::REF_NAME.to_owned(), "t".to_owned());
+                entry
+            })
+            .into_iter()
+            .collect();
+        txn.set_ref(&f.name, value.clone());
+        txn.commit().expect("commit");
+        f.point("{\"n\":1}");
+        f.store.remove_ref(&f.name).expect("remove");
+        let log = f.store.reflog(&f.name).expect("log");
+        assert_eq!(
+            log.iter().map(|c| c.new.entries().len()).collect::<Vec<_>>(),
+            [0, 1, 2]
+        );
+        assert_eq!(f.store.past(&f.name, 2).expect("past"), value);
+        let hour = Duration::from_secs(3600);
+        assert_eq!(f.store.reflog_roots(hour).expect("roots").len(), 6);
+        assert_eq!(f.store.restore_ref(&f.name, 2).expect("restore"), value);
+        assert_eq!(f.store.lookup(&f.name).expect("lookup"), value);
+    }
+
+    #[test]
+    fn lines_of_older_releases_are_read() {
+        let f = fixture();
+        let one = Descriptor::new(MediaType::MANIFEST, Digest::sha256(b"1"), 1);
+        let entry = serde_json::to_string(&one).expect("json");
+        let lines = format!(
+            "{{\"time\":\"2026-01-01T00:00:00Z\",\"ref\":\"t\",\"old\":null,\"new\":{entry},\"command\":\"tag\",\"uid\":0}}\n\
+             {{\"time\":\"2026-01-02T00:00:00Z\",\"ref\":\"t\",\"old\":{entry},\"new\":null,\"command\":\"remove\",\"uid\":0}}\n"
+        );
+        std::fs::create_dir_all(f.store.layout().private_dir()).expect("dir");
+        std::fs::write(f.store.layout().private_dir().join(FILE), &lines).expect("write");
+        let log = f.store.reflog(&f.name).expect("log");
+        assert_eq!((log[0].old.only(), log[0].new.is_empty()), (Some(&one), true));
+        assert_eq!((log[1].old.is_empty(), log[1].new.only()), (true, Some(&one)));
+        let written: String = log
+            .iter()
+            .rev()
+            .map(|c| serde_json::to_string(c).expect("json") + "\n")
+            .collect();
+        assert_eq!(written, lines);
     }
 
     #[test]

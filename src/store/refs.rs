@@ -6,7 +6,7 @@ use crate::digest::{Algorithm, Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::index::Index;
 use crate::layout::{BlobName, Entry};
-use crate::spec::{Descriptor, Platform, RefName};
+use crate::spec::{Descriptor, Platform, RefName, RefValue};
 
 /// An entry of `index.json`.
 #[derive(Debug)]
@@ -39,74 +39,66 @@ impl Store {
             .collect())
     }
 
-    /// What `name` points at: every entry of that name, in order; none if there is no such tag.
+    /// What `name` points at; an empty value if there is no such tag.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if an entry of that name is no descriptor.
-    pub fn lookup(&self, name: &RefName) -> Result<Vec<Descriptor>> {
+    /// [`ErrorKind::Corrupt`] if no entry of that name is a descriptor.
+    pub fn lookup(&self, name: &RefName) -> Result<RefValue> {
         if self.opts.index
             && let Some(entries) = Index::peek(&self.layout, name.as_str())
         {
-            return entries.iter().map(Entry::descriptor).collect();
+            return Entry::value_of(&entries);
         }
-        let index = self.layout.read_index()?;
-        let named = index
-            .entries()
-            .iter()
-            .filter(|e| e.ref_name.as_deref() == Some(name.as_str()));
-        named.map(Entry::descriptor).collect()
+        self.layout.read_index()?.value(name)
     }
 
-    /// Points `name` at `descriptor`, whose blob must be there; an older ref of that name is replaced.
+    /// Points `name` at `value`, whose blobs must be there; what the name had before is replaced.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if the blob is not there.
-    pub fn set_ref(&self, name: &RefName, descriptor: Descriptor) -> Result<()> {
-        self.put_ref("tag", name, descriptor, true)
+    /// [`ErrorKind::NotFound`] if a blob is not there, [`ErrorKind::Invalid`] for a name that is a digest.
+    pub fn set_ref(&self, name: &RefName, value: impl Into<RefValue>) -> Result<()> {
+        self.put_ref("tag", name, value.into(), true)
     }
 
     /// As [`Store::set_ref`], for a name that is free.
     ///
     /// # Errors
     /// [`ErrorKind::Exists`] if the name exists.
-    pub fn create_ref(&self, name: &RefName, descriptor: Descriptor) -> Result<()> {
-        self.put_ref("ref create", name, descriptor, false)
+    pub fn create_ref(&self, name: &RefName, value: impl Into<RefValue>) -> Result<()> {
+        self.put_ref("ref create", name, value.into(), false)
     }
 
-    fn put_ref(&self, verb: &str, name: &RefName, descriptor: Descriptor, replace: bool) -> Result<()> {
-        // The shared lock keeps a garbage collection from taking the blob between here and the ref.
+    fn put_ref(&self, verb: &str, name: &RefName, value: RefValue, replace: bool) -> Result<()> {
+        // The shared lock keeps a garbage collection from taking a blob between here and the ref.
         let _lock = self.begin(verb)?;
-        if descriptor.data.is_none() && self.layout.blob_size(&descriptor.digest)?.is_none() {
-            let text = format!(
-                "blob {} is not in {}",
-                descriptor.digest,
-                self.layout.path().display()
-            );
-            return Err(Error::new(ErrorKind::NotFound, text));
+        for entry in value.entries() {
+            if entry.data.is_none() && self.layout.blob_size(&entry.digest)?.is_none() {
+                let text = format!("blob {} is not in {}", entry.digest, self.layout.path().display());
+                return Err(Error::new(ErrorKind::NotFound, text));
+            }
         }
-        self.change_refs(verb, &[(name.clone(), Some(descriptor))], |index| {
+        self.change_refs(verb, &[name], |index| {
             if !replace && index.has_ref(name) {
                 let err = Error::new(ErrorKind::Exists, format!("tag exists: {name}"));
                 return Err(err.with_fact(Fact::TagExists));
             }
-            Ok(())
+            index.set_ref(name, value.clone())
         })
-        .map(|_| ())
     }
 
     /// Points `name` at what it pointed at `steps` changes ago (see [`Store::past`]); returns that.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if that is not known, or its blob was collected since.
-    pub fn restore_ref(&self, name: &RefName, steps: usize) -> Result<Descriptor> {
-        let descriptor = self.past(name, steps)?;
-        self.put_ref("ref restore", name, descriptor.clone(), true)?;
-        Ok(descriptor)
+    /// [`ErrorKind::NotFound`] if that is not known, or a blob of it was collected since.
+    pub fn restore_ref(&self, name: &RefName, steps: usize) -> Result<RefValue> {
+        let value = self.past(name, steps)?;
+        self.put_ref("ref restore", name, value.clone(), true)?;
+        Ok(value)
     }
 
-    /// Removes `name`; `false` if there was no such ref.
+    /// Removes `name`, all that it has; `false` if there was no such ref.
     pub fn remove_ref(&self, name: &RefName) -> Result<bool> {
-        Ok(self.change_refs("remove", &[(name.clone(), None)], |_| Ok(()))? > 0)
+        self.drop_refs("remove", &[name], |index| index.remove_ref(name))
     }
 
     /// The blob whose digest begins so.

@@ -8,9 +8,9 @@ use super::Store;
 use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, Tables};
-use crate::layout::{BlobWriter, Entry, IndexJson, LayoutLock, LockMode, Staged, Stamp, Stored};
+use crate::layout::{BlobWriter, LayoutLock, LockMode, Staged, Stamp, Stored};
 use crate::progress::Silent;
-use crate::spec::{Compression, Descriptor, MediaType, RefName};
+use crate::spec::{Compression, Descriptor, MediaType, RefName, RefValue};
 
 /// So many blobs, or bytes of blobs, are made durable and named together.
 const MAX_STAGED: usize = 4096;
@@ -67,6 +67,7 @@ impl Store {
             blobs: Vec::new(),
             diff_ids: Vec::new(),
             refs: Vec::new(),
+            replaced: Vec::new(),
             expected: Vec::new(),
             listed: Vec::new(),
             unlisted: Vec::new(),
@@ -96,7 +97,9 @@ pub struct Txn<'a> {
     blobs: Vec<Part>,
     /// Layers, the digests of their tars, and of the first bytes of those.
     diff_ids: Vec<(Digest, Digest, Option<Digest>)>,
-    refs: Vec<(RefName, Option<Descriptor>)>,
+    refs: Vec<(RefName, RefValue)>,
+    /// Entries of refs, each with what takes its place.
+    replaced: Vec<(RefName, Descriptor, Descriptor)>,
     /// What a ref must point at still.
     expected: Vec<(RefName, Vec<Digest>)>,
     /// Entries of `index.json` without a name that come and go.
@@ -287,13 +290,19 @@ impl<'a> Txn<'a> {
             .collect()
     }
 
-    /// Points `name` at `descriptor` when the transaction is committed.
-    pub fn set_ref(&mut self, name: &RefName, descriptor: Descriptor) {
-        self.refs.push((name.clone(), Some(descriptor)));
+    /// Points `name` at `value` when the transaction is committed: all that the name has is replaced.
+    pub fn set_ref(&mut self, name: &RefName, value: impl Into<RefValue>) {
+        self.refs.push((name.clone(), value.into()));
     }
 
-    /// Lets the commit fail with [`ErrorKind::Conflict`] if `name` points at anything but one of `digests` by then. A name
-    /// that is gone is no conflict: nothing is lost by setting it.
+    /// Lets `new` take the place of the entry `old` of `name` when the transaction is committed. Other entries of the name
+    /// stay. The commit fails with [`ErrorKind::Conflict`] if the name has entries by then, and not this one.
+    pub fn replace_entry(&mut self, name: &RefName, old: Descriptor, new: Descriptor) {
+        self.replaced.push((name.clone(), old, new));
+    }
+
+    /// Lets the commit fail with [`ErrorKind::Conflict`] if `name` points at none of `digests` by then. A name that is gone
+    /// is no conflict: nothing is lost by setting it.
     pub fn expect_ref(&mut self, name: &RefName, digests: Vec<Digest>) {
         self.expected.push((name.clone(), digests));
     }
@@ -311,7 +320,7 @@ impl<'a> Txn<'a> {
 
     /// Removes `name` when the transaction is committed.
     pub fn remove_ref(&mut self, name: &RefName) {
-        self.refs.push((name.clone(), None));
+        self.refs.push((name.clone(), RefValue::default()));
     }
 
     /// Tells the index, then changes `index.json` in one rewrite. A rehearsal has nothing to commit.
@@ -336,16 +345,21 @@ impl<'a> Txn<'a> {
             // What goes wrong here is put right by the next command that needs the index.
             let _ = self.tell_index();
         }
-        let refs = std::mem::take(&mut self.refs);
+        let (refs, replaced) = (std::mem::take(&mut self.refs), std::mem::take(&mut self.replaced));
         let (listed, unlisted) = (
             std::mem::take(&mut self.listed),
             std::mem::take(&mut self.unlisted),
         );
         let expected = std::mem::take(&mut self.expected);
-        if refs.is_empty() && listed.is_empty() && unlisted.is_empty() {
+        if refs.is_empty() && replaced.is_empty() && listed.is_empty() && unlisted.is_empty() {
             return Ok(());
         }
-        let more = |index: &mut IndexJson| {
+        let set = refs.iter().map(|(name, _)| name);
+        let names: Vec<&RefName> = set.chain(replaced.iter().map(|(name, ..)| name)).collect();
+        self.store.change_refs(&self.verb, &names, |index| {
+            expected
+                .iter()
+                .try_for_each(|(name, digests)| check_ref(name, digests, &index.value(name)?))?;
             index.drop_entries(|entry| {
                 entry.is_untagged()
                     && !unlisted.is_empty()
@@ -354,16 +368,11 @@ impl<'a> Txn<'a> {
                         .is_ok_and(|known| unlisted.contains(&known.digest))
             });
             index.add_untagged(&listed)?;
-            expected.iter().try_for_each(|(name, digests)| {
-                let named = index
-                    .entries()
-                    .iter()
-                    .filter(|entry| entry.ref_name.as_deref() == Some(name.as_str()));
-                let found: Result<Vec<Descriptor>> = named.map(Entry::descriptor).collect();
-                check_ref(name, digests, found?.iter().map(|found| found.digest))
-            })
-        };
-        self.store.change_refs(&self.verb, &refs, more).map(|_| ())
+            index.set_refs(&refs)?;
+            replaced
+                .iter()
+                .try_for_each(|(name, old, new)| index.replace_entry(name, old, new))
+        })
     }
 
     fn tell_index(&self) -> Result<()> {
@@ -381,14 +390,13 @@ impl<'a> Txn<'a> {
     }
 }
 
-fn check_ref(name: &RefName, expected: &[Digest], mut found: impl Iterator<Item = Digest>) -> Result<()> {
-    match found.find(|found| !expected.contains(found)) {
-        None => Ok(()),
-        Some(other) => Err(Error::new(
-            ErrorKind::Conflict,
-            format!("tag {name} points at {other} by now"),
-        )),
+fn check_ref(name: &RefName, expected: &[Digest], found: &RefValue) -> Result<()> {
+    if found.is_empty() || found.digests().any(|found| expected.contains(&found)) {
+        return Ok(());
     }
+    let found: Vec<String> = found.digests().map(|found| found.to_string()).collect();
+    let text = format!("tag {name} points at {} by now", found.join(", "));
+    Err(Error::new(ErrorKind::Conflict, text))
 }
 
 #[cfg(test)]

@@ -49,11 +49,11 @@ pub fn referrers(
 ) -> Result<Vec<Request>> {
     let listed = source.list()?;
     let mut about: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
-    let mut named: HashMap<&str, &Listed> = HashMap::new();
+    let mut named: HashMap<RefName, Vec<&Listed>> = HashMap::new();
     for entry in listed.iter() {
         // What has a name of its own travels when it is asked for.
-        if let Some(name) = entry.name() {
-            named.insert(name, entry);
+        if let Some(name) = entry.ref_name() {
+            named.entry(name).or_default().push(entry);
         } else if let Some(Ok(descriptor)) = entry.own()
             && let Some(subject) = subject(source, &descriptor)
         {
@@ -88,14 +88,17 @@ pub fn referrers(
                 let mut tags = Vec::new();
                 for suffix in SUFFIXES {
                     let tag = referrers_tag(&digest, suffix)?;
-                    if let Some(entry) = named.get(tag.as_str())
-                        && let Some(Ok(descriptor)) = entry.own()
-                    {
-                        tags.push(tag.clone());
-                        if names.insert(tag.clone()) {
-                            let name = Some(tag);
-                            found.push(Request { name, descriptor });
-                        }
+                    let entries = named.get(&tag).into_iter().flatten();
+                    let mut entries = entries.filter_map(|entry| entry.own()?.ok()).peekable();
+                    if entries.peek().is_none() {
+                        continue;
+                    }
+                    tags.push(tag.clone());
+                    if names.insert(tag.clone()) {
+                        found.extend(entries.map(|descriptor| Request {
+                            name: Some(tag.clone()),
+                            descriptor,
+                        }));
                     }
                 }
                 if (found.len() > before || !tags.is_empty()) && is_changed(document)? {

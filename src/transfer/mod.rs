@@ -18,6 +18,7 @@ mod offer;
 mod plan;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,9 +40,9 @@ use plan::{Blob, Plan};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::{Target, pick, resolve_one, resolve_root};
+use crate::image::{Target, pick, resolve_one, resolve_roots};
 use crate::progress::{Counted, Counter, Monitor, Task};
-use crate::spec::{Descriptor, Platform, RefName};
+use crate::spec::{Descriptor, Platform, RefName, RefValue};
 use crate::store::Store;
 
 /// Indexes nested deeper than this are refused.
@@ -96,12 +97,12 @@ pub trait Sink: Sync {
         Ok(false)
     }
 
-    /// Names a descriptor, once all is there, or lists it without a name.
-    fn tag(&self, name: Option<&RefName>, descriptor: &Descriptor) -> Result<()>;
+    /// Gives a name to all that has it, once that is there, or lists it without a name.
+    fn tag(&self, name: Option<&RefName>, value: &RefValue) -> Result<()>;
 
     /// As [`Sink::tag`], for what was not asked for by this name: what the sink has by it stays, or comes together with it.
-    fn tag_along(&self, name: &RefName, descriptor: &Descriptor) -> Result<()> {
-        self.tag(Some(name), descriptor)
+    fn tag_along(&self, name: &RefName, value: &RefValue) -> Result<()> {
+        self.tag(Some(name), value)
     }
 
     /// Whether blobs are to come one after the other, in the same order each time.
@@ -110,7 +111,7 @@ pub trait Sink: Sync {
     }
 }
 
-/// An image to copy.
+/// An image or index to copy. There are several of one name where the name has several entries.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Its name in the sink, if it is to have one.
@@ -120,45 +121,82 @@ pub struct Request {
 }
 
 impl Request {
-    /// What `target` stands for in `store`, to be called `name` if at all: an index with all its images, or its image for
-    /// `platform` alone.
+    /// What `target` stands for in `store`, to be called `name` if at all: each of its entries, an index with all its images;
+    /// or its image for `platform` alone.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::SeveralImages`] if several fit `platform`,
+    /// [`ErrorKind::Corrupt`] if an entry of the name is no descriptor and all are asked for.
     pub fn find(
         store: &Store,
         target: &Target,
         platform: Option<&Platform>,
         name: impl Into<Option<RefName>>,
-    ) -> Result<Self> {
-        let descriptor = match platform {
-            Some(_) => last(resolve_one(store, target, platform)?)?,
-            None => resolve_root(store, target)?,
+    ) -> Result<Vec<Self>> {
+        let found = match platform {
+            Some(_) => last(resolve_one(store, target, platform)?)?.into(),
+            None => resolve_roots(store, target)?,
         };
-        Ok(Self {
-            name: name.into(),
+        if let (Target::Name(own), None) = (target, platform) {
+            let named = store.refs()?.into_iter();
+            let mut named = named.filter(|entry| entry.name.as_deref() == Some(own.as_str()));
+            named.try_for_each(|entry| entry.descriptor.map(|_| ()))?;
+        }
+        let name = name.into();
+        let request = |descriptor| Self {
+            name: name.clone(),
             descriptor,
-        })
+        };
+        Ok(found.into_iter().map(request).collect())
     }
 
-    /// The same, or only the image for `platform` (this machine's for `None`) if it leads to several.
+    /// Of each name, or image without one, the image for `platform` alone (this machine's for `None`) if it leads to several.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none for it.
-    pub fn for_platform(self, source: &dyn Source, platform: Option<&Platform>) -> Result<Self> {
+    /// [`ErrorKind::NotFound`] if there is none for it, [`ErrorKind::SeveralImages`] if there are several.
+    pub fn for_platform(
+        requests: &[Self],
+        source: &dyn Source,
+        platform: Option<&Platform>,
+    ) -> Result<Vec<Self>> {
         let read = |descriptor: &Descriptor| read_document(source, descriptor);
-        let walk = pick(&self.descriptor, platform, &self.label(), &read)?;
-        Ok(Self {
-            descriptor: last(walk)?,
-            ..self
-        })
+        let one = |(name, value): (Option<RefName>, RefValue)| {
+            let label = label(name.as_ref(), value.entries());
+            let walk = pick(value.entries(), platform, &label, &read)?;
+            Ok(Self {
+                name,
+                descriptor: last(walk)?,
+            })
+        };
+        by_name(requests).into_iter().map(one).collect()
     }
 
     /// What it is called in messages.
     fn label(&self) -> String {
-        let name = self.name.as_ref().map(|name| name.as_str().to_owned());
-        name.unwrap_or_else(|| self.descriptor.digest.to_string())
+        label(self.name.as_ref(), std::slice::from_ref(&self.descriptor))
     }
+}
+
+fn label(name: Option<&RefName>, entries: &[Descriptor]) -> String {
+    let digest = || entries.first().map(|first| first.digest.to_string());
+    let name = name.map(|name| name.as_str().to_owned());
+    name.or_else(digest).unwrap_or_default()
+}
+
+/// What each name is to have, in the order in which they come first; what has no name stands by itself.
+fn by_name(requests: &[Request]) -> Vec<(Option<RefName>, RefValue)> {
+    let mut out: Vec<(Option<RefName>, Vec<Descriptor>)> = Vec::new();
+    let mut places: HashMap<&RefName, usize> = HashMap::new();
+    for Request { name, descriptor } in requests {
+        let next = out.len();
+        let place = name.as_ref().map(|name| *places.entry(name).or_insert(next));
+        match place.and_then(|at| out.get_mut(at)) {
+            Some((_, entries)) => entries.push(descriptor.clone()),
+            None => out.push((name.clone(), vec![descriptor.clone()])),
+        }
+    }
+    let value = |(name, entries): (_, Vec<_>)| (name, RefValue::new(entries));
+    out.into_iter().map(value).collect()
 }
 
 fn last(mut walk: Vec<Descriptor>) -> Result<Descriptor> {
@@ -190,13 +228,13 @@ pub fn copy(
     monitor: &dyn Monitor,
 ) -> Result<CopyReport> {
     let report = transport(source, sink, what.iter().chain(along), monitor)?;
-    for request in what {
-        sink.tag(request.name.as_ref(), &request.descriptor)?;
+    for (name, value) in by_name(what) {
+        sink.tag(name.as_ref(), &value)?;
     }
-    for Request { name, descriptor } in along {
+    for (name, value) in by_name(along) {
         match name {
-            Some(name) => sink.tag_along(name, descriptor)?,
-            None => sink.tag(None, descriptor)?,
+            Some(name) => sink.tag_along(&name, &value)?,
+            None => sink.tag(None, &value)?,
         }
     }
     Ok(report)

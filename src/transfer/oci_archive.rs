@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::LayerWriter;
 use crate::layout::{Entry, IndexJson};
 use crate::node::{Node, NodeKind, TreePath};
-use crate::spec::{Descriptor, RefName, json};
+use crate::spec::{Descriptor, RefName, RefValue, json};
 
 /// `index.json` and `oci-layout` larger than this are refused, in bytes.
 const MAX_INDEX: u64 = 32 << 20;
@@ -115,7 +115,7 @@ struct State<W> {
     /// Directories that have an entry.
     dirs: HashSet<TreePath>,
     /// What `index.json` will say.
-    named: Vec<(RefName, Option<Descriptor>)>,
+    named: Vec<(RefName, RefValue)>,
     unnamed: Vec<Descriptor>,
 }
 
@@ -187,10 +187,10 @@ impl<W: Write + Send> Sink for OciArchiveSink<W> {
         })
     }
 
-    fn tag(&self, name: Option<&RefName>, descriptor: &Descriptor) -> Result<()> {
+    fn tag(&self, name: Option<&RefName>, value: &RefValue) -> Result<()> {
         self.with(|state| match name {
-            Some(name) => state.named.push((name.clone(), Some(descriptor.clone()))),
-            None => state.unnamed.push(descriptor.clone()),
+            Some(name) => state.named.push((name.clone(), value.clone())),
+            None => state.unnamed.extend_from_slice(value.entries()),
         });
         Ok(())
     }

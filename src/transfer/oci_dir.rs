@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Result, ResultExt};
 use crate::image::until_settled;
 use crate::progress::Monitor;
-use crate::spec::{Descriptor, ImageIndex, MediaClass, RefName, json};
+use crate::spec::{Descriptor, ImageIndex, MediaClass, RefName, RefValue, json};
 use crate::store::{Store, Txn};
 
 impl Source for Store {
@@ -53,8 +53,9 @@ pub struct StoreSink<'a> {
 /// What is to be named.
 #[derive(Debug, Default)]
 struct Names {
-    tags: Vec<(Option<RefName>, Descriptor)>,
-    along: Vec<(RefName, Descriptor)>,
+    tags: Vec<(RefName, RefValue)>,
+    unnamed: Vec<Descriptor>,
+    along: Vec<(RefName, RefValue)>,
 }
 
 impl<'a> StoreSink<'a> {
@@ -80,16 +81,16 @@ impl<'a> StoreSink<'a> {
             txn.attempt()?;
         }
         until_settled(&mut txn, |txn| {
-            for (name, descriptor) in &names.tags {
-                match name {
-                    Some(name) => txn.set_ref(name, descriptor.clone()),
-                    None => txn.list(descriptor.clone()),
-                }
+            for (name, value) in &names.tags {
+                txn.set_ref(name, value.clone());
+            }
+            for descriptor in &names.unnamed {
+                txn.list(descriptor.clone());
             }
             names
                 .along
                 .iter()
-                .try_for_each(|(name, descriptor)| join(txn, name, descriptor, monitor))
+                .try_for_each(|(name, value)| join(txn, name, value, monitor))
         })
     }
 
@@ -137,65 +138,76 @@ impl Sink for StoreSink<'_> {
         Ok(true)
     }
 
-    fn tag(&self, name: Option<&RefName>, descriptor: &Descriptor) -> Result<()> {
-        self.names().tags.push((name.cloned(), descriptor.clone()));
+    fn tag(&self, name: Option<&RefName>, value: &RefValue) -> Result<()> {
+        let mut names = self.names();
+        match name {
+            Some(name) => names.tags.push((name.clone(), value.clone())),
+            None => names.unnamed.extend_from_slice(value.entries()),
+        }
         Ok(())
     }
 
-    fn tag_along(&self, name: &RefName, descriptor: &Descriptor) -> Result<()> {
-        self.names().along.push((name.clone(), descriptor.clone()));
+    fn tag_along(&self, name: &RefName, value: &RefValue) -> Result<()> {
+        self.names().along.push((name.clone(), value.clone()));
         Ok(())
     }
 }
 
 /// Whether an index that came along joins another one.
-fn is_joining(store: &Store, name: &RefName, new: &Descriptor) -> bool {
-    is_index(new)
-        && store
-            .lookup(name)
-            .is_ok_and(|there| !there.is_empty() && there.iter().all(|known| known.digest != new.digest))
+fn is_joining(store: &Store, name: &RefName, new: &RefValue) -> bool {
+    let there = store.lookup(name).unwrap_or_default();
+    indexes(&there, new).is_some() && !has_all(&there, new)
 }
 
-fn is_index(what: &Descriptor) -> bool {
-    what.media_type.class() == MediaClass::Index
+/// Both, if both are an index.
+fn indexes<'a>(there: &'a RefValue, new: &'a RefValue) -> Option<(&'a Descriptor, &'a Descriptor)> {
+    let index = |value: &'a RefValue| {
+        let only = value.only();
+        only.filter(|only| only.media_type.class() == MediaClass::Index)
+    };
+    Some((index(there)?, index(new)?))
+}
+
+fn has_all(there: &RefValue, new: &RefValue) -> bool {
+    new.digests().all(|new| there.digests().any(|known| known == new))
 }
 
 /// Points `name` at what came along, or lets that join what is there.
-fn join(txn: &mut Txn<'_>, name: &RefName, new: &Descriptor, monitor: &dyn Monitor) -> Result<()> {
+fn join(txn: &mut Txn<'_>, name: &RefName, new: &RefValue, monitor: &dyn Monitor) -> Result<()> {
     let there = txn.store().lookup(name)?;
-    if there.iter().any(|known| known.digest == new.digest) {
+    if has_all(&there, new) {
         return Ok(());
     }
-    match there.as_slice() {
-        [] => txn.set_ref(name, new.clone()),
-        [known] if is_index(known) && is_index(new) => {
-            let read = |what: &Descriptor| -> Result<ImageIndex> {
-                let context = || format!("read image index {} of {name}", what.digest);
-                let index: ImageIndex = json::parse(&txn.store().read(what)?).context(context)?;
-                index.check().context(context)?;
-                Ok(index)
+    if there.is_empty() {
+        txn.set_ref(name, new.clone());
+        txn.expect_ref(name, Vec::new());
+    } else if let Some((known, new)) = indexes(&there, new) {
+        let read = |what: &Descriptor| -> Result<ImageIndex> {
+            let context = || format!("read image index {} of {name}", what.digest);
+            let index: ImageIndex = json::parse(&txn.store().read(what)?).context(context)?;
+            index.check().context(context)?;
+            Ok(index)
+        };
+        let mut index = read(known)?;
+        let listed: HashSet<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();
+        let mut news = read(new)?.manifests;
+        news.retain(|entry| !listed.contains(&entry.digest));
+        if !news.is_empty() {
+            index.manifests.extend(news);
+            let joined = txn.put(&json::to_bytes(&index)?, known.media_type.clone())?;
+            let joined = Descriptor {
+                digest: joined.digest,
+                size: joined.size,
+                data: None,
+                ..known.clone()
             };
-            let mut index = read(known)?;
-            let listed: HashSet<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();
-            let mut news = read(new)?.manifests;
-            news.retain(|entry| !listed.contains(&entry.digest));
-            if !news.is_empty() {
-                index.manifests.extend(news);
-                let joined = txn.put(&json::to_bytes(&index)?, known.media_type.clone())?;
-                let joined = Descriptor {
-                    digest: joined.digest,
-                    size: joined.size,
-                    data: None,
-                    ..known.clone()
-                };
-                txn.set_ref(name, joined);
-            }
+            txn.replace_entry(name, known.clone(), joined);
         }
-        _ => monitor.warn(format_args!(
+    } else {
+        monitor.warn(format_args!(
             "left out what is attached as {name}: another one is there"
-        )),
+        ));
     }
-    txn.expect_ref(name, there.iter().map(|known| known.digest).collect());
     Ok(())
 }
 
@@ -257,7 +269,7 @@ mod tests {
         let new: RefName = "new".parse().expect("name");
         let request = Request::find(&from, &Target::Name(name), None, new).expect("find");
         let sink = StoreSink::new(&into, "import").expect("sink");
-        let report = copy(&from, &sink, &[request], &[], &Silent).expect("copy");
+        let report = copy(&from, &sink, &request, &[], &Silent).expect("copy");
         assert!(
             into.names().expect("names").is_empty(),
             "names come with the commit"
@@ -285,23 +297,20 @@ mod tests {
     }
 
     #[test]
-    fn a_name_for_several_images_is_left_out_with_a_warning() {
+    fn a_name_for_several_images_brings_all_of_them() {
         let dir = tempfile::tempdir().expect("dir");
-        let from = store(&dir, "from");
+        let (from, into) = (store(&dir, "from"), store(&dir, "into"));
         for tag in ["a", "b", "c"] {
             image(&from, tag);
         }
         let path = from.layout().path().join("index.json");
         let text = std::fs::read_to_string(&path).expect("read");
         std::fs::write(&path, text.replace("\"b\"", "\"a\"")).expect("write");
-        let monitor = crate::progress::Recorder::default();
-        let all = Offer::of(&from, &monitor).expect("offer").named;
-        let names: Vec<&str> = all
-            .iter()
-            .filter_map(|r| Some(r.name.as_ref()?.as_str()))
-            .collect();
-        assert_eq!(names, ["c"]);
-        assert_eq!(monitor.warnings(), ["left out: tag is ambiguous: a"]);
+        import(&from, &into).expect("import");
+        assert_eq!(into.names().expect("names"), ["a", "a", "c"]);
+        let value = |store: &Store| store.lookup(&"a".parse().expect("name")).expect("lookup");
+        assert_eq!(value(&into), value(&from));
+        assert_eq!(value(&into).entries().len(), 2);
     }
 
     #[test]

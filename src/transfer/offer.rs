@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a source lists, and which of it are images to copy.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::about::is_referrers_tag;
 use super::document::read_document;
@@ -39,7 +39,13 @@ impl Listed {
         Self { number, what }
     }
 
-    /// Its name there, which need not be one that a layout may have.
+    /// Its name there, if it is one that a layout may have; an entry without such a name is one without a name.
+    pub fn ref_name(&self) -> Option<RefName> {
+        let name: RefName = self.name()?.parse().ok()?;
+        name.check_new().is_ok().then_some(name)
+    }
+
+    /// Its name there as it stands, whatever it is.
     pub fn name(&self) -> Option<&str> {
         match &self.what {
             What::Entry(entry) => entry.ref_name.as_deref(),
@@ -62,71 +68,48 @@ impl Listed {
 /// The images that a source has to offer.
 #[derive(Debug, Default)]
 pub struct Offer {
-    /// Those with a name.
+    /// Those with a name; there may be several of one name.
     pub named: Vec<Request>,
-    /// Those without, and without a subject; none that has a name as well.
+    /// Those without a name that a layout may have, and without a subject; none that has such a name as well.
     pub unnamed: Vec<Listed>,
     /// What has the name of a convention for what is about an image.
     pub about: Vec<Request>,
 }
 
 impl Offer {
-    /// Looks at all entries. One that is no descriptor, a name that no tag may have, and one that stands for several images
-    /// are left out with a warning.
+    /// Looks at all entries. One that is no descriptor is left out with a warning.
     ///
     /// # Errors
     /// Those of the source.
     pub fn of(source: &dyn Source, monitor: &dyn Monitor) -> Result<Self> {
         let mut out = Self::default();
-        let mut first: HashMap<RefName, Digest> = HashMap::new();
-        let mut ambiguous = HashSet::new();
+        let mut met: HashSet<Digest> = HashSet::new();
         let mut unnamed: Vec<(Listed, Option<Descriptor>)> = Vec::new();
         for listed in source.list()?.iter() {
-            let Some(name) = listed.name() else {
-                match listed.own() {
-                    Some(Err(err)) => monitor.warn(format_args!("left out: {err}")),
-                    own => unnamed.push((listed.clone(), own.transpose()?)),
-                }
-                continue;
-            };
-            let name: RefName = match name.parse() {
-                Ok(name) => name,
-                Err(err) => {
-                    monitor.warn(format_args!("left out: {err}"));
-                    continue;
-                }
-            };
-            let descriptor = match listed.own() {
-                Some(Ok(own)) => own,
+            let own = match listed.own() {
                 Some(Err(err)) => {
                     monitor.warn(format_args!("left out: {err}"));
                     continue;
                 }
+                own => own.transpose()?,
+            };
+            let Some(name) = listed.ref_name() else {
+                unnamed.push((listed.clone(), own));
+                continue;
+            };
+            let descriptor = match own {
+                Some(own) => own,
                 None => source.descriptor(listed)?,
             };
-            match first.get(&name) {
-                None => {
-                    first.insert(name.clone(), descriptor.digest);
-                    let into = if is_referrers_tag(&name) {
-                        &mut out.about
-                    } else {
-                        &mut out.named
-                    };
-                    let name = Some(name);
-                    into.push(Request { name, descriptor });
-                }
-                Some(digest) if *digest == descriptor.digest => {}
-                Some(_) => {
-                    if ambiguous.insert(name.clone()) {
-                        monitor.warn(format_args!("left out: tag is ambiguous: {name}"));
-                    }
-                }
-            }
+            met.insert(descriptor.digest);
+            let into = if is_referrers_tag(&name) {
+                &mut out.about
+            } else {
+                &mut out.named
+            };
+            let name = Some(name);
+            into.push(Request { name, descriptor });
         }
-        for requests in [&mut out.named, &mut out.about] {
-            requests.retain(|request| request.name.as_ref().is_none_or(|name| !ambiguous.contains(name)));
-        }
-        let mut met: HashSet<Digest> = first.into_values().collect();
         unnamed.retain(|(_, own)| {
             own.as_ref()
                 .is_none_or(|own| met.insert(own.digest) && is_image(source, own))

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Damaged, Edge, Index, Mention, Tables};
 use crate::layout::{LayoutLock, LockMode};
 use crate::progress::{Monitor, Silent};
-use crate::spec::RefName;
+use crate::spec::{RefName, RefValue};
 pub(super) use reach::{Doomed, parents_first};
 use retention::DropRefs;
 pub use retention::Keep;
@@ -160,8 +160,10 @@ impl Store {
             return Err(Error::new(ErrorKind::ReadOnly, text));
         }
         if !plan.refs.tags.is_empty() {
-            let changes: Vec<_> = plan.refs.tags.iter().map(|tag| (tag.clone(), None)).collect();
-            self.change_refs("gc", &changes, |_| Ok(()))?;
+            let tags: Vec<&RefName> = plan.refs.tags.iter().collect();
+            let gone = |tag: &RefName| (tag.clone(), RefValue::default());
+            let changes: Vec<_> = plan.refs.tags.iter().map(gone).collect();
+            self.drop_refs("gc", &tags, |index| index.set_refs(&changes))?;
         }
         if !plan.refs.untagged.is_empty() {
             let drops = plan.refs.drops();
