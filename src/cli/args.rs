@@ -322,6 +322,32 @@ pub fn duration(text: &str, what: &str) -> Outcome<Duration> {
     parse_duration(text).map_err(|e| Failure::Arguments(format!("invalid {what}: {e}")))
 }
 
+/// A size in bytes as typed, perhaps with a unit as sizes are printed (`20GB`) or one of 1024 (`20GiB`); `what` names the option in messages.
+pub fn size(text: &str, what: &str) -> Outcome<u64> {
+    let invalid = || {
+        Failure::Arguments(format!(
+            "invalid {what}: {text:?} (write bytes, or as 500MB, 20GB, 20GiB)"
+        ))
+    };
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.to_ascii_uppercase();
+    let (step, unit) = match unit.strip_suffix("IB") {
+        Some(unit) => (1024_u64, unit),
+        None => (1000, unit.strip_suffix('B').unwrap_or(&unit)),
+    };
+    let power = match unit {
+        "" => 0,
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        _ => return Err(invalid()),
+    };
+    let number: u64 = number.parse().map_err(|_| invalid())?;
+    number.checked_mul(step.pow(power)).ok_or_else(invalid)
+}
+
 /// The blob that a digest, or the beginning of one, stands for.
 pub fn blob(store: &Store, text: &str) -> Outcome<Digest> {
     Ok(store.find(&text.parse::<DigestPrefix>()?)?)

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use umoci::digest::Digest;
-use umoci::error::Error;
+use umoci::error::{Error, ErrorKind};
 use umoci::progress::Monitor;
-use umoci::store::GcOptions;
+use umoci::store::{GcOptions, Keep};
 
-use super::args::{LayoutArg, duration, positionals};
+use super::args::{LayoutArg, duration, positionals, size};
 use super::failure::{Failure, Outcome};
-use super::table::human_size;
+use super::table::{counted, human_size};
 use super::ui::Ui;
 
 /// garbage-collects an OCI image's blobs
@@ -19,6 +19,9 @@ use super::ui::Ui;
 /// Removes every blob that no entry of index.json leads to, and temporary files that killed processes left behind. Spared is
 /// what a lease, a grace or the reflog protects (umoci lease, umoci settings). Other processes of umoci that work on the
 /// layout are waited for.
+///
+/// Tags stay unless rules are given. --keep says what stays of all tags, --keep-last of those that match its pattern; the others go.
+/// With --max-size they go only as far as need be, and without any rule all tags may go for it.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--layout <image-path>")]
 pub struct Gc {
@@ -38,6 +41,14 @@ pub struct Gc {
     /// within it; may be given more than once
     #[arg(long, value_name = "pattern|duration")]
     keep: Vec<String>,
+    /// of the tags that match a pattern (default: all) keep those that were changed last, so many of them, and remove the others
+    /// that match and no --keep keeps; may be given more than once
+    #[arg(long = "keep-last", value_name = "[pattern=]count")]
+    keep_last: Vec<String>,
+    /// remove tags, those that were used least recently first, only until all blobs have at most so many bytes, such as 20GB; what
+    /// --keep and --keep-last keep stays
+    #[arg(long = "max-size", value_name = "bytes")]
+    max_size: Option<String>,
     /// believe no count of the index: count everything anew, and say where it was wrong
     #[arg(long)]
     full: bool,
@@ -61,6 +72,8 @@ struct Report {
     untagged: Vec<Digest>,
     blobs: Vec<Removed>,
     bytes: u64,
+    /// Bytes that stay, if they are more than --max-size.
+    excess: Option<u64>,
     differences: Vec<String>,
 }
 
@@ -81,6 +94,15 @@ impl Gc {
             let invalid = |e: Error| Failure::Arguments(format!("invalid --keep: {e}"));
             options.keep.push(text.parse().map_err(invalid)?);
         }
+        for text in &self.keep_last {
+            let invalid = |e: Error| Failure::Arguments(format!("invalid --keep-last: {e}"));
+            options.keep.push(Keep::last(text).map_err(invalid)?);
+        }
+        options.max_size = self
+            .max_size
+            .as_deref()
+            .map(|text| size(text, "--max-size"))
+            .transpose()?;
         let store = self.layout.open()?;
         let plan = store.plan_gc(&options, ui)?;
         for text in plan.differences() {
@@ -99,6 +121,7 @@ impl Gc {
             tags: plan.tags().iter().map(ToString::to_string).collect(),
             untagged: plan.untagged().to_vec(),
             differences: plan.differences().to_vec(),
+            excess: plan.excess(),
             bytes: blobs.iter().map(|b| b.size).sum(),
             blobs,
         };
@@ -106,27 +129,58 @@ impl Gc {
             store.collect(plan, ui)?;
         }
         if self.json {
-            return ui.print_json(&report);
+            ui.print_json(&report)?;
+        } else if self.dry_run {
+            ui.print(report.plan().as_bytes())?;
+        } else {
+            let tags = match report.tags.as_slice() {
+                [] => String::new(),
+                tags => format!(" and the tags {}", tags.join(", ")),
+            };
+            ui.done(format_args!(
+                "removed {}, {}{tags}",
+                counted(report.blobs.len(), "blob"),
+                human_size(report.bytes)
+            ));
         }
-        if !self.dry_run {
-            return Ok(());
+        match report.excess {
+            Some(bytes) if !self.dry_run => Err(excess(bytes)),
+            _ => Ok(()),
         }
+    }
+}
+
+/// What stays is more than was asked for.
+fn excess(bytes: u64) -> Failure {
+    let text = format!(
+        "{} stay, more than --max-size: tags that are kept, leases, a grace or the reflog hold them",
+        human_size(bytes)
+    );
+    Error::new(ErrorKind::Limit, text).into()
+}
+
+impl Report {
+    /// The plan for a person.
+    fn plan(&self) -> String {
         let mut text = String::new();
-        for tag in &report.tags {
+        for tag in &self.tags {
             let _ = writeln!(text, "tag {tag}");
         }
-        for digest in &report.untagged {
+        for digest in &self.untagged {
             let _ = writeln!(text, "untagged {digest}");
         }
-        for blob in &report.blobs {
+        for blob in &self.blobs {
             let _ = writeln!(text, "{} {}", blob.digest, human_size(blob.size));
         }
         let _ = writeln!(
             text,
             "would remove {} blobs, {}",
-            report.blobs.len(),
-            human_size(report.bytes)
+            self.blobs.len(),
+            human_size(self.bytes)
         );
-        ui.print(text.as_bytes())
+        if let Some(bytes) = self.excess {
+            let _ = writeln!(text, "{} would stay, more than --max-size", human_size(bytes));
+        }
+        text
     }
 }

@@ -49,6 +49,11 @@ impl fmt::Display for Table {
     }
 }
 
+/// A count with its noun, such as `1 blob` and `2 blobs`.
+pub fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 /// A size with a decimal unit and four significant digits, such as `38.82MB`.
 pub fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];

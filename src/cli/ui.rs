@@ -107,6 +107,16 @@ impl Ui {
         let _ = io::stderr().write_all(text.as_bytes());
     }
 
+    /// Says in one line what was done to a person at a terminal; elsewhere it is a step like others.
+    pub fn done(&self, message: fmt::Arguments<'_>) {
+        let level = if self.level == Level::Warn && io::stderr().is_terminal() {
+            Level::Warn
+        } else {
+            Level::Info
+        };
+        self.log(level, &message.to_string());
+    }
+
     /// Writes data to stdout.
     #[allow(clippy::unused_self, reason = "whoever prints has a way to the person")]
     pub fn print(&self, text: &[u8]) -> Outcome {

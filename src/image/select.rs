@@ -137,7 +137,13 @@ pub fn resolve_root(store: &Store, target: &Target) -> Result<Descriptor> {
 
 fn roots(store: &Store, target: &Target) -> Result<RefValue> {
     match target {
-        Target::Name(name) => store.lookup(name),
+        Target::Name(name) => {
+            let found = store.lookup(name)?;
+            if !found.is_empty() {
+                store.note_use(name);
+            }
+            Ok(found)
+        }
         Target::Past(name, steps) => store.past(name, *steps),
         Target::Digest(digest) => by_digest(store, digest).map(RefValue::from),
     }

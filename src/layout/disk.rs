@@ -195,6 +195,30 @@ pub(crate) struct Found {
     pub stamp: super::Stamp,
 }
 
+/// Sets the times of the file at `path` to now, not through a link; `false` if that cannot be done.
+pub(crate) fn touch(path: &Path) -> bool {
+    let now = rustix::fs::Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_NOW,
+    };
+    let times = rustix::fs::Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    rustix::fs::utimensat(
+        rustix::fs::CWD,
+        path,
+        &times,
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .is_ok()
+}
+
+/// Removes a file that nothing depends on.
+pub(crate) fn drop_file(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
 /// Looks at `path`, following links; `None` if nothing is there.
 pub(crate) fn stat(path: &Path) -> Result<Option<Found>> {
     optional(fs::metadata(path), "stat", path).map(|m| m.as_ref().map(found))

@@ -168,6 +168,33 @@ impl Layout {
         Ok(true)
     }
 
+    /// Sets the time of the empty file `dir/name` in our own directory to now; it is made if it is not there. Nothing is synced, and a
+    /// failure is passed over, since nothing depends on it. Without our own directory nothing is made.
+    pub(crate) fn touch_private(&self, dir: &str, name: &str) {
+        let dir = self.private_dir().join(dir);
+        let path = dir.join(name);
+        if disk::touch(&path) {
+            return;
+        }
+        if disk::is_real_dir(&self.private_dir()) && self.make_own_dir(&dir).is_ok() {
+            let _ = self.access().open_lock(&path);
+        }
+    }
+
+    /// When a file in our own directory was last changed, in seconds since 1970; `None` if that cannot be had.
+    pub(crate) fn private_time(&self, name: &str) -> Option<i64> {
+        let found = disk::lstat(&self.private_dir().join(name)).ok()??;
+        found.is_file.then_some(found.stamp.mtime.0)
+    }
+
+    /// Removes a file in our own directory if it can be had, not durably.
+    pub(crate) fn drop_private(&self, name: &str) {
+        let path = self.private_dir().join(name);
+        if refuse_links(&[&self.private_dir(), path.parent().unwrap_or(&path)]).is_ok() {
+            disk::drop_file(&path);
+        }
+    }
+
     /// Appends whole lines to a file in our own directory, durably. A line that was cut off before is closed.
     pub(crate) fn append_private(&self, name: &str, lines: &[u8]) -> Result<()> {
         if lines.is_empty() {

@@ -18,6 +18,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod txn;
+mod used;
 
 use std::path::Path;
 use std::time::Duration;

@@ -89,10 +89,13 @@ impl Store {
             let mut old = values(index, names);
             let out = edit(index)?;
             let mut new = values(index, names);
-            let mut lines = String::new();
+            let (mut lines, mut gone) = (String::new(), Vec::new());
             for name in names {
                 let [old, new] =
                     [&mut old, &mut new].map(|values| values.remove(name.as_str()).unwrap_or_default());
+                if new.is_empty() {
+                    gone.push(*name);
+                }
                 if !is_same(&old, &new) {
                     let change = RefChange {
                         time: Some(Timestamp::now()),
@@ -107,12 +110,16 @@ impl Store {
                     lines.push('\n');
                 }
             }
-            Ok((out, lines))
+            Ok((out, lines, gone))
         };
-        let log = |(_, lines): &(T, String)| self.layout.append_private(FILE, lines.as_bytes());
-        let (out, _) = self
+        let log =
+            |(_, lines, _): &(T, String, Vec<&RefName>)| self.layout.append_private(FILE, lines.as_bytes());
+        let (out, _, gone) = self
             .layout
             .update_index_logged(self.opts.lock_timeout, edit, log)?;
+        for name in gone {
+            self.forget_use(name);
+        }
         Ok(out)
     }
 

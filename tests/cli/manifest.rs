@@ -240,7 +240,11 @@ fn what_is_no_entry_is_named() {
         ),
         (
             &["remove", "img:both", "arm"],
-            "invalid entry \"arm\": give a digest, or a platform such as linux/arm64",
+            "no entry linux/arm in the index, which has linux/amd64, linux/arm64/v8",
+        ),
+        (
+            &["remove", "img:both", "other"],
+            "invalid entry \"other\": give a digest, or a platform such as linux/arm64",
         ),
         (
             &["annotate", "img:both", "--os", "x"],

@@ -29,6 +29,7 @@ mod raw_unpack;
 mod refs;
 mod remove;
 mod repack;
+mod retention;
 mod rootless;
 mod runtime_config;
 mod sources;

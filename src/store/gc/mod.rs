@@ -22,6 +22,9 @@ pub(super) use reach::{Doomed, parents_first};
 use retention::DropRefs;
 pub use retention::Keep;
 
+/// So many rows are read at once.
+const BATCH: usize = 8192;
+
 /// How to collect.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -30,8 +33,11 @@ pub struct GcOptions {
     pub grace: Option<Duration>,
     /// Also drop entries of `index.json` without a tag, but for those of what is about a blob that stays.
     pub untagged: bool,
-    /// Drop every tag that none of these keeps; all tags stay if there are none.
+    /// Drop every tag of which one of these speaks and that none keeps; all tags stay if there are none.
     pub keep: Vec<Keep>,
+    /// Drop tags that none of `keep` keeps, those used least recently first, until all blobs of the layout together have at most so
+    /// many bytes; without it all of them go.
+    pub max_size: Option<u64>,
     /// Do not believe the counts of the index: count everything anew from the layout, and report differences.
     pub full: bool,
 }
@@ -42,6 +48,7 @@ pub struct GcPlan {
     /// Each with its size in bytes.
     remove: BTreeMap<Digest, u64>,
     refs: DropRefs,
+    excess: Option<u64>,
     differences: Vec<String>,
     opts: GcOptions,
     index: Index,
@@ -63,6 +70,12 @@ impl GcPlan {
     /// The digests of entries of `index.json` without a tag that would be removed.
     pub fn untagged(&self) -> &[Digest] {
         &self.refs.untagged
+    }
+
+    /// The bytes of the blobs that stay, if they are more than [`GcOptions::max_size`]: tags that are kept, leases, a grace or the reflog
+    /// hold them.
+    pub fn excess(&self) -> Option<u64> {
+        self.excess
     }
 
     /// Where the index had counted wrong; only with [`GcOptions::full`].
@@ -110,16 +123,24 @@ impl Store {
         } else {
             self.index_or_memory(monitor)?
         };
-        let asked = self.refs_to_drop(opts)?;
-        let (remove, refs) = self.mending(&mut index, monitor, |index| {
-            let mut refs = asked.clone();
+        let retention = self.retention(opts)?;
+        let (remove, refs, excess) = self.mending(&mut index, monitor, |index| {
             let damaged = index.sync(&self.layout, monitor)?;
+            index.suppose(|tables| self.refuse_damage(tables, damaged, monitor))?;
+            let (mut refs, mut excess) = (retention.drop.clone(), None);
+            if let Some(limit) = opts.max_size {
+                let total = index.suppose(|tables| total_size(tables))?;
+                let collect = |refs: &mut DropRefs| {
+                    let gone = index.suppose(|tables| self.without(tables, opts, refs))?;
+                    let left = total.saturating_sub(gone.values().sum());
+                    Ok((gone, left))
+                };
+                let (fitting, left) = retention.fit(limit, collect)?;
+                refs = fitting;
+                excess = Some(left).filter(|left| *left > limit);
+            }
             let remove = index.suppose(|tables| {
-                self.refuse_damage(tables, damaged, monitor)?;
-                if !refs.is_empty() {
-                    tables.drop_entries(refs.drops())?;
-                }
-                let gone = self.with_referrers(tables, opts, &mut refs)?;
+                let gone = self.without(tables, opts, &mut refs)?;
                 if !gone.is_empty() {
                     // What such an image needed is not known any more.
                     for (name, digest) in tables.missing_roots()? {
@@ -130,11 +151,12 @@ impl Store {
                 }
                 Ok(gone)
             })?;
-            Ok((remove, refs))
+            Ok((remove, refs, excess))
         })?;
         Ok(GcPlan {
             remove,
             refs,
+            excess,
             differences,
             opts: opts.clone(),
             index,
@@ -203,8 +225,22 @@ impl Store {
         }
         let settings = self.settings()?;
         self.expire_reflog(settings.reflog_expire, settings.reflog_keep)?;
+        self.forget_uses();
         self.layout.clean_temporary(monitor)?;
         Ok(report)
+    }
+
+    /// What can go if `refs` are dropped; adds to those what goes with it.
+    fn without(
+        &self,
+        tables: &mut Tables<'_>,
+        opts: &GcOptions,
+        refs: &mut DropRefs,
+    ) -> Result<BTreeMap<Digest, u64>> {
+        if !refs.is_empty() {
+            tables.drop_entries(refs.drops())?;
+        }
+        self.with_referrers(tables, opts, refs)
     }
 
     /// What can go, and with it what is about that and stands in `index.json` without a name: such an entry keeps it from
@@ -219,7 +255,7 @@ impl Store {
         let asked: HashSet<Digest> = refs.untagged.iter().copied().collect();
         let mut dropped = asked.clone();
         loop {
-            let gone = self.garbage(tables, opts)?;
+            let gone = self.garbage_beside(tables, opts, &refs.logged)?;
             let about = DropRefs {
                 untagged: untagged_about(tables, &gone, &dropped)?,
                 ..DropRefs::default()
@@ -273,6 +309,16 @@ impl Store {
 
     /// What can go, in the state of the layout that the index knows.
     pub(super) fn garbage(&self, tables: &Tables<'_>, opts: &GcOptions) -> Result<BTreeMap<Digest, u64>> {
+        self.garbage_beside(tables, opts, &[])
+    }
+
+    /// As [`Store::garbage`], beside what is held besides.
+    fn garbage_beside(
+        &self,
+        tables: &Tables<'_>,
+        opts: &GcOptions,
+        more: &[Digest],
+    ) -> Result<BTreeMap<Digest, u64>> {
         let settings = self.settings()?;
         let mut doomed = Doomed::default();
         for orphan in tables.orphans()? {
@@ -287,7 +333,7 @@ impl Store {
                 }
             }
         }
-        for digest in self.held()? {
+        for digest in self.held()?.into_iter().chain(more.iter().copied()) {
             if doomed.is_doomed(&digest) {
                 doomed.spare(tables, digest)?;
             }
@@ -318,6 +364,19 @@ impl Store {
             return Ok((old, differences));
         }
         Ok((old.replaced_by(fresh, &self.layout, monitor)?, differences))
+    }
+}
+
+/// The bytes of all blobs.
+fn total_size(tables: &Tables<'_>) -> Result<u64> {
+    let (mut total, mut after) = (0, None);
+    loop {
+        let batch = tables.blobs_after(after.as_ref(), BATCH)?;
+        let Some(last) = batch.last() else {
+            return Ok(total);
+        };
+        after = Some(last.digest);
+        total += batch.iter().map(|blob| blob.size).sum::<u64>();
     }
 }
 
