@@ -60,6 +60,8 @@ pub enum Fact {
     TagExists,
     /// The tag no longer leads to the image that the work began with.
     TagMoved,
+    /// The archive has the list of images of none of the formats: its files may be those of one image.
+    NoImages,
     /// A tag still needs the blob; the removal of the tag frees it.
     NeededByTag,
 }

@@ -409,19 +409,39 @@ pub fn positionals<'a, const N: usize>(words: &'a [String], names: [&str; N]) ->
 #[derive(Args, Debug)]
 pub struct HistoryArgs {
     /// do not create a history entry
-    #[arg(long = "no-history")]
+    #[arg(long = "no-history", help_heading = "history")]
     no_history: bool,
     /// author value for the history entry
-    #[arg(id = "history.author", long = "history.author", value_name = "value")]
+    #[arg(
+        id = "history.author",
+        long = "history.author",
+        value_name = "value",
+        help_heading = "history"
+    )]
     author: Option<String>,
     /// comment for the history entry
-    #[arg(id = "history.comment", long = "history.comment", value_name = "value")]
+    #[arg(
+        id = "history.comment",
+        long = "history.comment",
+        value_name = "value",
+        help_heading = "history"
+    )]
     comment: Option<String>,
     /// created time for the history entry (RFC 3339, default: now)
-    #[arg(id = "history.created", long = "history.created", value_name = "value")]
+    #[arg(
+        id = "history.created",
+        long = "history.created",
+        value_name = "value",
+        help_heading = "history"
+    )]
     created: Option<String>,
     /// created_by value for the history entry
-    #[arg(id = "history.created_by", long = "history.created_by", value_name = "value")]
+    #[arg(
+        id = "history.created_by",
+        long = "history.created_by",
+        value_name = "value",
+        help_heading = "history"
+    )]
     created_by: Option<String>,
 }
 
@@ -539,13 +559,13 @@ impl LimitArgs {
 #[derive(Args, Debug)]
 pub struct IdMapArgs {
     /// map of user ids, container:host[:size]; may be given more than once
-    #[arg(long = "uid-map", value_name = "value")]
+    #[arg(long = "uid-map", value_name = "value", help_heading = "owners")]
     uid_map: Vec<String>,
     /// map of group ids, container:host[:size]; may be given more than once
-    #[arg(long = "gid-map", value_name = "value")]
+    #[arg(long = "gid-map", value_name = "value", help_heading = "owners")]
     gid_map: Vec<String>,
     /// work without privileges: owners are kept in an extended attribute
-    #[arg(long = "rootless")]
+    #[arg(long = "rootless", help_heading = "owners")]
     rootless: bool,
 }
 

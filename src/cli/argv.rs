@@ -13,7 +13,12 @@ use clap::{Arg, ArgAction, Command};
 #[derive(Debug)]
 pub enum Request {
     /// Run clap on these words, the program's name first.
-    Run(Vec<OsString>),
+    Run {
+        /// The command that is run.
+        path: Vec<String>,
+        /// The words.
+        words: Vec<OsString>,
+    },
     /// Print the help of the command that this path leads to (empty: of the program).
     Help(Vec<String>),
     /// Print the version.
@@ -88,9 +93,10 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
         if path.is_empty() && (name == "version" || name == "v") {
             return Request::Version;
         }
-        let Some((arg, long)) = find(command, &name) else {
+        let Some(arg) = find(command, &name) else {
             return usage(format!("flag provided but not defined: -{name}"));
         };
+        let long = arg.get_long().unwrap_or_default();
         if let Some((_, other)) = seen
             .iter()
             .find(|(id, other)| *id == arg.get_id().as_str() && *other != name)
@@ -133,7 +139,7 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
         out.push("--".into());
         out.extend(arguments);
     }
-    Request::Run(out)
+    Request::Run { path, words: out }
 }
 
 /// `umoci help [TOPIC]` and `umoci raw help [TOPIC]`.
@@ -150,16 +156,18 @@ fn topic(program: &Command, path: &[String], topics: Vec<String>) -> Request {
     Request::Help(found)
 }
 
-/// Finds an option by any of its names; returns it with the name that clap knows it by.
-fn find<'a>(command: &'a Command, name: &str) -> Option<(&'a Arg, String)> {
-    command.get_arguments().find_map(|arg| {
-        let long = arg.get_long()?;
+/// Finds an option by any of its names.
+pub fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
+    command.get_arguments().find(|arg| {
+        let Some(long) = arg.get_long() else {
+            return false;
+        };
         let short = name.len() == 1
             && name.chars().next().is_some_and(|c| {
                 arg.get_short() == Some(c) || arg.get_all_short_aliases().unwrap_or_default().contains(&c)
             });
         let alias = arg.get_all_aliases().unwrap_or_default().contains(&name);
-        (long == name || short || alias).then(|| (arg, long.to_owned()))
+        long == name || short || alias
     })
 }
 
@@ -203,7 +211,7 @@ mod tests {
             &["rm", "--image=a:b", "--", "x"],
             &["rm", "--json=false", "--image=a:b", "x"],
         ] {
-            let Request::Run(out) = run(words) else {
+            let Request::Run { words: out, .. } = run(words) else {
                 panic!("{words:?}")
             };
             assert_eq!(out, ["umoci", "remove", "--image=a:b", "--", "x"], "{words:?}");
@@ -212,7 +220,8 @@ mod tests {
 
     #[test]
     fn a_value_may_begin_with_a_dash_or_be_empty() {
-        let Request::Run(out) = run(&["--log", "info", "rm", "--image", "-c", "--image", ""]) else {
+        let Request::Run { words: out, .. } = run(&["--log", "info", "rm", "--image", "-c", "--image", ""])
+        else {
             panic!()
         };
         assert_eq!(out, ["umoci", "--log=info", "remove", "--image=-c", "--image="]);
@@ -220,7 +229,7 @@ mod tests {
 
     #[test]
     fn stdin_is_an_argument_also_with_a_media_type() {
-        let Request::Run(out) = run(&["rm", "-", "-:a/b"]) else {
+        let Request::Run { words: out, .. } = run(&["rm", "-", "-:a/b"]) else {
             panic!()
         };
         assert_eq!(out, ["umoci", "remove", "--", "-", "-:a/b"]);

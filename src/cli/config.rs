@@ -17,6 +17,18 @@ use super::ui::{Ui, harmless};
 /// Word of --clear for the annotations of a layer.
 const LAYER_ANNOTATIONS: &str = "layer.annotations";
 
+/// Words of --clear.
+pub const CLEARABLE: [&str; 8] = [
+    "config.cmd",
+    "config.entrypoint",
+    "config.env",
+    "config.exposedports",
+    "config.labels",
+    "config.volume",
+    LAYER_ANNOTATIONS,
+    "manifest.annotations",
+];
+
 /// A template larger than this is refused, in bytes.
 const MAX_TEMPLATE: u64 = 4 << 20;
 
@@ -38,55 +50,73 @@ pub struct Config {
     #[command(flatten)]
     history: HistoryArgs,
     /// user (and group) of the process
-    #[arg(long = "config.user", value_name = "value")]
+    #[arg(long = "config.user", value_name = "value", help_heading = "container")]
     user: Option<String>,
     /// port that the container offers, such as 80/tcp; may be given more than once
-    #[arg(long = "config.exposedports", value_name = "value")]
+    #[arg(
+        long = "config.exposedports",
+        value_name = "value",
+        help_heading = "container"
+    )]
     exposed_ports: Vec<String>,
     /// environment variable NAME=VALUE; may be given more than once
-    #[arg(long = "config.env", value_name = "value")]
+    #[arg(long = "config.env", value_name = "value", help_heading = "container")]
     env: Vec<String>,
     /// word of the entrypoint; may be given more than once
-    #[arg(long = "config.entrypoint", value_name = "value")]
+    #[arg(long = "config.entrypoint", value_name = "value", help_heading = "container")]
     entrypoint: Vec<String>,
     /// word of the command; may be given more than once
-    #[arg(long = "config.cmd", value_name = "value")]
+    #[arg(long = "config.cmd", value_name = "value", help_heading = "container")]
     cmd: Vec<String>,
     /// path of a volume; may be given more than once
-    #[arg(long = "config.volume", value_name = "value")]
+    #[arg(long = "config.volume", value_name = "value", help_heading = "container")]
     volume: Vec<String>,
     /// label NAME=VALUE; may be given more than once
-    #[arg(long = "config.label", value_name = "value")]
+    #[arg(long = "config.label", value_name = "value", help_heading = "container")]
     label: Vec<String>,
     /// working directory of the process
-    #[arg(long = "config.workingdir", value_name = "value")]
+    #[arg(long = "config.workingdir", value_name = "value", help_heading = "container")]
     workingdir: Option<String>,
     /// signal that stops the container
-    #[arg(long = "config.stopsignal", value_name = "value")]
+    #[arg(long = "config.stopsignal", value_name = "value", help_heading = "container")]
     stopsignal: Option<String>,
     /// when the image was made (RFC 3339)
-    #[arg(long = "created", value_name = "value")]
+    #[arg(long = "created", value_name = "value", help_heading = "image")]
     created: Option<String>,
     /// who made the image
-    #[arg(long = "author", value_name = "value")]
+    #[arg(long = "author", value_name = "value", help_heading = "image")]
     author: Option<String>,
     /// operating system of the image
-    #[arg(long = "platform.os", visible_alias = "os", value_name = "value")]
+    #[arg(
+        long = "platform.os",
+        visible_alias = "os",
+        value_name = "value",
+        help_heading = "image"
+    )]
     os: Option<String>,
     /// processor of the image
-    #[arg(long = "platform.arch", visible_alias = "architecture", value_name = "value")]
+    #[arg(
+        long = "platform.arch",
+        visible_alias = "architecture",
+        value_name = "value",
+        help_heading = "image"
+    )]
     arch: Option<String>,
     /// variant of the processor
-    #[arg(long = "platform.variant", value_name = "value")]
+    #[arg(long = "platform.variant", value_name = "value", help_heading = "image")]
     variant: Option<String>,
     /// annotation NAME=VALUE of the manifest; may be given more than once
-    #[arg(long = "manifest.annotation", value_name = "value")]
+    #[arg(
+        long = "manifest.annotation",
+        value_name = "value",
+        help_heading = "annotations"
+    )]
     annotation: Vec<String>,
     /// annotation NAME=VALUE of a layer, the topmost unless --layer says which; may be given more than once
-    #[arg(long = "layer.annotation", value_name = "value")]
+    #[arg(long = "layer.annotation", value_name = "value", help_heading = "annotations")]
     layer_annotation: Vec<String>,
     /// layer that --layer.annotation is about: its number from 1, the lowest, or its digest
-    #[arg(long, value_name = "number|digest")]
+    #[arg(long, value_name = "number|digest", help_heading = "annotations")]
     layer: Option<String>,
     /// field to empty first: config.labels, manifest.annotations, layer.annotations, config.exposedports, config.env,
     /// config.volume, config.cmd, config.entrypoint; may be given more than once

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `umoci completions` and `umoci man`: made from the one definition of the command line.
+//! `umoci completions` and `umoci man`
 
 use std::path::Path;
 
-use clap_complete::Shell;
-
 use super::args::positionals;
+use super::complete::SCRIPTS;
 use super::failure::{Failure, Outcome};
+use super::manual;
 use super::ui::Ui;
 
 /// prints a completion script for a shell
 ///
-/// Prints a script for bash, zsh or fish that completes commands and options. For bash: source <(umoci completions bash)
+/// Prints a script for bash, zsh or fish that completes commands, options, their values, and the tags of a layout behind
+/// its colon. The script asks the program itself, so it need not be made anew for another version.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "<bash|zsh|fish>")]
 pub struct Completions {
@@ -23,19 +24,12 @@ impl Completions {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [name] = positionals(&self.rest, ["shell"])?;
-        let shell = match name {
-            "bash" => Shell::Bash,
-            "zsh" => Shell::Zsh,
-            "fish" => Shell::Fish,
-            other => {
-                return Err(Failure::Arguments(format!(
-                    "unknown shell {other:?}: give bash, zsh or fish"
-                )));
-            }
-        };
-        let mut out = Vec::new();
-        clap_complete::generate(shell, &mut super::definition(), "umoci", &mut out);
-        ui.print(&out)
+        match SCRIPTS.iter().find(|(shell, _)| *shell == name) {
+            Some((_, script)) => ui.print(script.as_bytes()),
+            None => Err(Failure::Arguments(format!(
+                "unknown shell {name:?}: give bash, zsh or fish"
+            ))),
+        }
     }
 }
 
@@ -55,17 +49,8 @@ impl Man {
         let [directory] = positionals(&self.rest, ["directory"])?;
         let directory = Path::new(directory);
         umoci::fs::make_dirs(directory)?;
-        let program = super::definition();
-        let mut pages = vec![("umoci".to_owned(), &program)];
-        while let Some((name, command)) = pages.pop() {
-            for child in command.get_subcommands() {
-                pages.push((format!("{name}-{}", child.get_name()), child));
-            }
-            let mut page = Vec::new();
-            let command = command.clone().display_name(name.clone());
-            let rendered = clap_mangen::Man::new(command).render(&mut page);
-            rendered.map_err(|e| umoci::error::Error::from(e).context("write a manual page"))?;
-            umoci::fs::replace_file(&directory.join(format!("{name}.1")), &page)?;
+        for (name, page) in manual::pages(&super::definition()) {
+            umoci::fs::replace_file(&directory.join(name), page.as_bytes())?;
         }
         Ok(())
     }

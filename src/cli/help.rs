@@ -1,174 +1,215 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Help pages, in the layout that users of the command know, from the one clap definition.
+//! Help pages, in the layout that users of the command know.
 
 use std::fmt::Write as _;
 
-use clap::{Arg, ArgAction, Command};
+use clap::Command;
 
-/// The page of the command that `path` leads to, or of the program for an empty path.
-pub fn page(program: &Command, path: &[String]) -> String {
-    let mut command = program;
-    let mut name = String::from("umoci");
-    for part in path {
-        if let Some(next) = command.find_subcommand(part) {
-            command = next;
-            let _ = write!(name, " {part}");
-        }
+use super::reference::Topic;
+
+/// Width of paragraphs where no terminal says how much there is, in characters.
+const TEXT_WIDTH: usize = 79;
+
+/// Minimum of columns for text beside a name: with fewer it stands below.
+const LEAST_TEXT: usize = 24;
+
+/// Columns before text that stands below its name.
+const BELOW_NAME: usize = 8;
+
+/// Returns the page of the command that `path` leads to, or of the program for an empty path.
+///
+/// On a terminal of `width` columns no line is longer, as far as its words allow. Without a width paragraphs have lines of
+/// 79 characters, and each command and option has one.
+pub fn page(program: &Command, path: &[String], width: Option<usize>) -> String {
+    let topic = Topic::find(program, path);
+    let mut page = Page {
+        out: String::new(),
+        width,
+    };
+    page.section("NAME", &format!("{} - {}", topic.name(" "), topic.about()));
+    page.section("USAGE", &usage(&topic));
+    if topic.is_program() {
+        page.section("VERSION", env!("CARGO_PKG_VERSION"));
+        page.section("AUTHOR", "the umoci authors");
     }
-    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let mut out = format!("NAME:\n   {name} - {about}\n\nUSAGE:\n   {name} ");
-    if command.has_subcommands() {
-        let global = if path.is_empty() { "[global options] " } else { "" };
-        let _ = write!(out, "{global}command [command options] [arguments...]");
+    for paragraph in topic.paragraphs() {
+        page.paragraph(&paragraph);
+    }
+    page.examples(&topic);
+    let variables = topic.environment().into_iter();
+    let variables = variables.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    page.groups("ENVIRONMENT", &[(None, variables.collect())]);
+    page.groups("COMMANDS", &topic.commands());
+    if let Some(category) = topic.category() {
+        page.section("CATEGORY", category);
+    }
+    if topic.is_program() {
+        page.groups("GLOBAL OPTIONS", &topic.options());
+    } else if page.groups("OPTIONS", &topic.options()) {
+        page.out.push_str("   \n");
+    }
+    page.out
+}
+
+fn usage(topic: &Topic<'_>) -> String {
+    let name = topic.name(" ");
+    let usage = if topic.is_program() {
+        format!("{name} [global options] command [command options] [arguments...]")
+    } else if topic.command.has_subcommands() {
+        format!("{name} command [command options] [arguments...]")
     } else {
-        out.push_str("[command options]");
-        if let Some(usage) = command.get_override_usage_words() {
-            let _ = write!(out, " {usage}");
+        format!("{name} [command options] {}", topic.operands())
+    };
+    usage.trim_end().to_owned()
+}
+
+/// A page that grows.
+struct Page {
+    out: String,
+    /// Columns of the terminal, if there is one.
+    width: Option<usize>,
+}
+
+impl Page {
+    /// Begins a section, behind an empty line unless it is the first.
+    fn title(&mut self, title: &str) {
+        let gap = if self.out.is_empty() { "" } else { "\n" };
+        let _ = writeln!(self.out, "{gap}{title}:");
+    }
+
+    fn section(&mut self, title: &str, text: &str) {
+        self.title(title);
+        self.hang("   ", "", 0, text);
+    }
+
+    fn paragraph(&mut self, text: &str) {
+        self.out.push('\n');
+        for line in lines(text, self.width.unwrap_or(TEXT_WIDTH)) {
+            let _ = writeln!(self.out, "{line}");
         }
     }
-    out.push('\n');
-    if path.is_empty() {
-        let _ = write!(out, "\nVERSION:\n   {}\n", env!("CARGO_PKG_VERSION"));
-        out.push_str("\nAUTHOR:\n   the umoci authors\n");
-    }
-    if let Some(long) = command.get_long_about() {
-        let text = long.to_string();
-        for paragraph in text
-            .strip_prefix(&about)
-            .unwrap_or(&text)
-            .split("\n\n")
-            .filter(|p| !p.trim().is_empty())
-        {
-            out.push('\n');
-            wrap(paragraph, &mut out);
+
+    /// Writes the examples: what each does, and below it the line to type.
+    fn examples(&mut self, topic: &Topic<'_>) {
+        if topic.examples().is_empty() {
+            return;
+        }
+        self.title("EXAMPLES");
+        for (text, command) in topic.examples() {
+            if !text.is_empty() {
+                self.hang("   ", "", 0, &format!("{text}:"));
+            }
+            // A command is one line, however long: it is there to be copied.
+            let _ = writeln!(self.out, "     {command}");
         }
     }
-    commands(command, path.is_empty(), &mut out);
-    if let Some(category) = category(command.get_name()).filter(|_| path.len() == 1) {
-        let _ = write!(out, "\nCATEGORY:\n   {category}\n");
+
+    /// Writes names with their texts in a column beside them, by group; `false` if there are none.
+    fn groups(&mut self, title: &str, groups: &[(Option<String>, Vec<(String, String)>)]) -> bool {
+        let rows = || groups.iter().flat_map(|(_, rows)| rows);
+        let Some(width) = rows().map(|(name, _)| name.chars().count()).max() else {
+            return false;
+        };
+        self.title(title);
+        for (at, (group, rows)) in groups.iter().enumerate() {
+            if let Some(group) = group {
+                let gap = if at == 0 { "" } else { "\n" };
+                let _ = writeln!(self.out, "{gap}   {group}:");
+            }
+            let indent = if group.is_some() { "     " } else { "   " };
+            for (name, text) in rows {
+                self.hang(indent, name, width, text);
+            }
+        }
+        true
     }
-    options(command, path.is_empty(), &mut out);
+
+    /// Writes `text` beside `name`, which has `width` columns, or below it where the terminal is narrow.
+    fn hang(&mut self, indent: &str, name: &str, width: usize, text: &str) {
+        let column = indent.len() + if width == 0 { 0 } else { width + 2 };
+        let Some(columns) = self.width else {
+            let _ = writeln!(self.out, "{:column$}{text}", format!("{indent}{name}"));
+            return;
+        };
+        let is_beside = width == 0 || columns >= column + LEAST_TEXT;
+        let column = if is_beside { column } else { BELOW_NAME };
+        let mut head = format!("{indent}{name}");
+        if !is_beside {
+            let _ = writeln!(self.out, "{head}");
+            head.clear();
+        }
+        for line in lines(text, columns.saturating_sub(column)) {
+            let _ = writeln!(self.out, "{head:column$}{line}");
+            head.clear();
+        }
+    }
+}
+
+/// Cuts text into lines of at most `width` characters, between words; a longer word is a line of its own. There is one line at
+/// least.
+fn lines(text: &str, width: usize) -> Vec<String> {
+    let mut out = vec![String::new()];
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        let size = word.chars().count();
+        if column > 0 && column + 1 + size > width {
+            out.push(String::new());
+            column = 0;
+        }
+        if let Some(line) = out.last_mut() {
+            let gap = if column > 0 { " " } else { "" };
+            let _ = write!(line, "{gap}{word}");
+            column += gap.len() + size;
+        }
+    }
     out
 }
 
-/// Writes a paragraph in lines of at most 79 characters.
-fn wrap(paragraph: &str, out: &mut String) {
-    let mut column = 0;
-    for word in paragraph.split_whitespace() {
-        if column > 0 && column + 1 + word.len() > 79 {
-            out.push('\n');
-            column = 0;
-        } else if column > 0 {
-            out.push(' ');
-            column += 1;
+#[cfg(test)]
+mod tests {
+    use super::super::definition;
+    use super::*;
+
+    /// Paths of the program and of all commands that are shown.
+    fn paths(topic: &Topic<'_>) -> Vec<Vec<String>> {
+        let own = topic.path.iter().map(|name| (*name).to_owned()).collect();
+        let below = topic.below().flat_map(|below| paths(&below));
+        std::iter::once(own).chain(below).collect()
+    }
+
+    #[test]
+    fn pages_fit_the_terminal_and_say_the_same_on_any() {
+        let program = definition();
+        for path in paths(&Topic::find::<&str>(&program, &[])) {
+            let words = |width| {
+                let page = page(&program, &path, width);
+                page.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+            };
+            for width in [20, 40, 60, 80, 200] {
+                let page = page(&program, &path, Some(width));
+                let examples = Topic::find(&program, &path).examples();
+                let is_long = |line: &&str| {
+                    let is_word = line.split_whitespace().count() == 1 || line.trim_start().starts_with("--");
+                    line.chars().count() > width
+                        && !is_word
+                        && !examples.iter().any(|(_, e)| line.trim() == *e)
+                };
+                assert_eq!(page.lines().find(is_long), None, "{path:?} on {width} columns");
+                assert_eq!(words(Some(width)), words(None), "{path:?}");
+            }
         }
-        out.push_str(word);
-        column += word.len();
     }
-    out.push('\n');
-}
 
-/// The usage words behind the options, kept in clap's `override_usage`.
-trait UsageWords {
-    fn get_override_usage_words(&self) -> Option<String>;
-}
-
-impl UsageWords for Command {
-    fn get_override_usage_words(&self) -> Option<String> {
-        let text = self.clone().render_usage().to_string();
-        text.strip_prefix("Usage: ").map(str::to_owned)
-    }
-}
-
-fn category(name: &str) -> Option<&'static str> {
-    match name {
-        "config" | "unpack" | "repack" | "new" | "tag" | "remove" | "stat" | "insert" | "layer"
-        | "squash" | "rebase" | "manifest" | "attach" | "detach" | "referrers" => Some("image"),
-        "gc" | "init" | "list" | "ref" | "import" | "export" | "blob" | "du" | "fsck" | "index" | "lease"
-        | "settings" => Some("layout"),
-        _ => None,
-    }
-}
-
-fn commands(command: &Command, top: bool, out: &mut String) {
-    if !command.has_subcommands() {
-        return;
-    }
-    let mut rows: Vec<(Option<&str>, String, String)> = command
-        .get_subcommands()
-        .filter(|c| !c.is_hide_set())
-        .map(|c| {
-            let names = std::iter::once(c.get_name())
-                .chain(c.get_visible_aliases())
-                .collect::<Vec<_>>()
-                .join(", ");
-            let about = c.get_about().map(ToString::to_string).unwrap_or_default();
-            (if top { category(c.get_name()) } else { None }, names, about)
-        })
-        .collect();
-    rows.push((
-        None,
-        "help, h".to_owned(),
-        "Shows a list of commands or help for one command".to_owned(),
-    ));
-    rows.sort_by_key(|(category, ..)| *category);
-    let width = rows.iter().map(|(_, names, _)| names.len()).max().unwrap_or(0);
-    out.push_str("\nCOMMANDS:\n");
-    let mut current = None;
-    for (category, names, about) in rows {
-        if category != current {
-            let _ = write!(out, "\n   {}:\n", category.unwrap_or_default());
-            current = category;
+    #[test]
+    fn text_is_cut_between_words() {
+        for (text, width, want) in [
+            ("", 5, &[""][..]),
+            ("a bc def", 5, &["a bc", "def"]),
+            ("a bc def", 8, &["a bc def"]),
+            ("longer a", 3, &["longer", "a"]),
+            ("é é é", 3, &["é é", "é"]),
+        ] {
+            assert_eq!(lines(text, width), want, "{text:?}");
         }
-        let indent = if category.is_some() { "     " } else { "   " };
-        let _ = writeln!(out, "{indent}{names:width$}  {about}");
     }
-}
-
-fn options(command: &Command, top: bool, out: &mut String) {
-    let shown: Vec<&Arg> = command
-        .get_arguments()
-        .filter(|a| !a.is_hide_set() && a.get_long().is_some())
-        .collect();
-    let mut rows: Vec<(String, String)> = shown
-        .iter()
-        .map(|arg| {
-            let mut names = format!("--{}", arg.get_long().unwrap_or_default());
-            for alias in arg.get_visible_aliases().unwrap_or_default() {
-                let _ = write!(names, ", --{alias}");
-            }
-            for short in arg.get_short_and_visible_aliases().unwrap_or_default() {
-                let _ = write!(names, ", -{short}");
-            }
-            if !matches!(arg.get_action(), ArgAction::SetTrue) {
-                let value = arg
-                    .get_value_names()
-                    .and_then(<[_]>::first)
-                    .map_or("value", |v| v.as_str());
-                let _ = write!(names, " {value}");
-            }
-            let mut help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            if let Some(default) = arg.get_default_values().first() {
-                let _ = write!(help, " (default: {:?})", default.to_string_lossy());
-            }
-            (names, help)
-        })
-        .collect();
-    if top {
-        rows.push(("--help, -h".to_owned(), "show help".to_owned()));
-        rows.push(("--version, -v".to_owned(), "print the version".to_owned()));
-    }
-    if rows.is_empty() {
-        return;
-    }
-    let width = rows.iter().map(|(names, _)| names.len()).max().unwrap_or(0);
-    out.push_str(if top {
-        "\nGLOBAL OPTIONS:\n"
-    } else {
-        "\nOPTIONS:\n"
-    });
-    for (names, help) in rows {
-        let _ = writeln!(out, "   {names:width$}  {help}");
-    }
-    out.push_str("   \n");
 }

@@ -62,6 +62,7 @@ impl Import {
         self.referrers.get()?;
         match place {
             Place::Layout(path, what) => {
+                super::place::check_layout(&path)?;
                 let from = Store::open(&path, StoreOptions::default())
                     .map_err(|e| e.context(format!("open {}", path.display())))?;
                 let _reading = from.reading();

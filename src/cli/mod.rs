@@ -6,8 +6,10 @@ mod argv;
 mod attach;
 mod blob;
 mod choice;
+mod complete;
 mod config;
 mod du;
+mod examples;
 mod export;
 mod failure;
 mod fsck;
@@ -22,10 +24,12 @@ mod layer;
 mod lease;
 mod list;
 mod manifest;
+mod manual;
 mod new;
 mod place;
 mod profile;
 mod raw;
+mod reference;
 mod referrers;
 mod refs;
 mod remove;
@@ -144,12 +148,21 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         umoci::fs::always_walk();
     }
     let program = definition();
-    let request = argv::read(&program, words.get(1..).unwrap_or_default());
+    let words = words.get(1..).unwrap_or_default();
     let quiet = Ui::new(Level::Warn, Progress::Never);
     failure::hook_panics();
+    if let Some((_, typed)) = words.split_first().filter(|(word, _)| *word == complete::ASK) {
+        let typed: Vec<String> = typed
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let answer = complete::answer(&program, &typed);
+        return finish(&quiet, quiet.print(answer.as_bytes()), false);
+    }
+    let request = argv::read(&program, words);
     match request {
         argv::Request::Help(path) => {
-            let page = help::page(&program, &path);
+            let page = help::page(&program, &path, ui::terminal_width());
             finish(&quiet, quiet.print(page.as_bytes()), false)
         }
         argv::Request::Version => finish(&quiet, quiet.print(version().as_bytes()), false),
@@ -158,33 +171,72 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
             ExitCode::from(failure::UNKNOWN_TOPIC)
         }
         argv::Request::Usage { path, error } => usage(&quiet, &program, &path, &error),
-        argv::Request::Run(words) => match program.clone().try_get_matches_from(words) {
-            Ok(matches) => match Cli::from_arg_matches(&matches) {
-                Ok(cli) => cli.run(has_option(&program, &matches, "rootless")),
-                Err(err) => usage(&quiet, &program, &[], &err.to_string()),
-            },
-            Err(err) => usage(&quiet, &program, &[], &plain(&err)),
-        },
+        argv::Request::Run { path, words } => {
+            let matches = program.clone().try_get_matches_from(words);
+            let cli = matches.and_then(|matches| {
+                let rootless = has_option(&program, &matches, "rootless");
+                Ok((Cli::from_arg_matches(&matches)?, rootless))
+            });
+            match cli {
+                Ok((cli, rootless)) => cli.run(rootless),
+                Err(err) => match misuse(&err) {
+                    Misuse::Missing(text) => finish(&quiet, Err(Failure::Arguments(text)), false),
+                    Misuse::Wrong(text) => usage(&quiet, &program, &path, &text),
+                },
+            }
+        }
     }
 }
 
-/// The first line of a message of clap's, which is the one that names what is wrong.
-fn plain(err: &clap::Error) -> String {
-    let text = err.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+/// What clap finds wrong.
+enum Misuse {
+    /// An option is missing.
+    Missing(String),
+    /// An option has a value that it cannot have, or another mistake.
+    Wrong(String),
 }
 
+/// Says in one line what clap says in several.
+fn misuse(err: &clap::Error) -> Misuse {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    use std::error::Error as _;
+    let named = |kind| match err.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
+        _ => None,
+    };
+    // `--lock-timeout <seconds>`
+    let option = named(ContextKind::InvalidArg).and_then(|text| text.split(' ').next());
+    match (err.kind(), option, named(ContextKind::InvalidValue)) {
+        (ErrorKind::MissingRequiredArgument, Some(option), _) => {
+            Misuse::Missing(format!("missing mandatory argument: {option}"))
+        }
+        (_, Some(option), Some(value)) => {
+            let why = err.source().map(|why| format!(": {why}")).unwrap_or_default();
+            Misuse::Wrong(format!("invalid {option}: {value:?}{why}"))
+        }
+        _ => {
+            let text = err.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            Misuse::Wrong(line.strip_prefix("error: ").unwrap_or(line).to_owned())
+        }
+    }
+}
+
+/// Ends a run whose words do not fit. Commands of the Go tool print their help as that does; of others one line is enough.
 fn usage(ui: &Ui, program: &clap::Command, path: &[String], error: &str) -> ExitCode {
-    let colon = if path.is_empty() { '.' } else { ':' };
-    let text = format!(
-        "Incorrect Usage{colon} {}\n\n{}",
-        failure::one_line(error),
-        help::page(program, path)
-    );
-    if ui.print(text.as_bytes()).is_ok() {
-        ui.log(Level::Fatal, error);
+    if reference::Topic::find(program, path).is_of_the_go_tool() {
+        let colon = if path.is_empty() { '.' } else { ':' };
+        let text = format!(
+            "Incorrect Usage{colon} {}\n\n{}",
+            failure::one_line(error),
+            help::page(program, path, ui::terminal_width())
+        );
+        if ui.print(text.as_bytes()).is_err() {
+            return ExitCode::from(1);
+        }
     }
+    ui.log(Level::Fatal, error);
     ExitCode::from(1)
 }
 

@@ -1,24 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci new`
 
-use umoci::image::Edit;
-use umoci::progress::Monitor;
+use std::path::{Path, PathBuf};
 
-use super::args::{AlgorithmArg, ImageArg, positionals};
-use super::failure::Outcome;
+use umoci::bundle::{Insertion, add_archive, insert};
+use umoci::error::{Error, ErrorKind};
+use umoci::fs::IdMap;
+use umoci::image::{Edit, NewLayer};
+use umoci::node::{Time, TreePath};
+use umoci::progress::Monitor;
+use umoci::rootfs::PackOptions;
+use umoci::spec::{Compression, Platform};
+use umoci::store::Txn;
+
+use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, PlatformArg, positionals};
+use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
 /// creates a blank tagged OCI image
 ///
-/// Creates a new image without layers and with a configuration for this machine's platform, and tags it. The layout
-/// must exist (see umoci init); an existing tag is replaced.
+/// Creates a new image and tags it. The layout must exist (see umoci init); an existing tag is replaced.
+///
+/// The image has no layers, or with --from one: the content of a directory, as umoci insert packs it, or a tar archive,
+/// compressed or not, whose bytes stay as they are.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--image <image-path>[:<new-tag>]")]
+#[command(
+    override_usage = "--image <image-path>[:<new-tag>] [--from <directory>|<file>]",
+    mut_arg("platform", |arg| arg.help("platform of the new image, such as linux/arm64 (default: this machine's)")),
+    mut_arg("uid_map", |arg| arg.requires("from")),
+    mut_arg("gid_map", |arg| arg.requires("from")),
+    mut_arg("rootless", |arg| arg.requires("from")),
+    mut_arg("compress", |arg| arg.requires("from")),
+    mut_arg("no_history", |arg| arg.requires("from")),
+    mut_arg("history.author", |arg| arg.requires("from")),
+    mut_arg("history.comment", |arg| arg.requires("from")),
+    mut_arg("history.created", |arg| arg.requires("from")),
+    mut_arg("history.created_by", |arg| arg.requires("from"))
+)]
 pub struct New {
     #[command(flatten)]
     image: ImageArg,
+    /// make the first layer of this directory or tar archive, '-' for an archive on stdin
+    #[arg(long, value_name = "directory|file")]
+    from: Option<String>,
+    #[command(flatten)]
+    platform: PlatformArg,
     #[command(flatten)]
     algorithm: AlgorithmArg,
+    #[command(flatten)]
+    compress: CompressArg,
+    #[command(flatten)]
+    id_map: IdMapArgs,
+    #[command(flatten)]
+    history: HistoryArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -28,13 +62,79 @@ impl New {
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
         let tag = image.tag()?;
+        let platform = self.platform.get()?;
+        let platform = platform.map_or_else(Platform::host, |p| p.spelled());
+        let compression = self.compress.get()?;
+        self.history.check()?;
         let [] = positionals(&self.rest, [])?;
+        let content = self.content()?;
         let created = super::now()?;
+        let history = self.history.get("umoci new", "")?;
         let store = self.image.open_with(&image, &self.algorithm)?;
         let mut txn = store.begin("new")?;
-        Edit::blank(created).apply(&mut txn, tag)?;
+        let mut edit = Edit::blank_for(platform, created);
+        if let Some(content) = content {
+            let compression = compression.unwrap_or_else(|| edit.auto_compression());
+            let layer = content.write(&mut txn, compression, ui)?;
+            self.history.warn_if_none(ui);
+            edit.add_layer(layer, history);
+        }
+        edit.apply(&mut txn, tag)?;
         txn.commit()?;
         ui.info(format_args!("created new tag for image manifest: {tag}"));
         Ok(())
+    }
+
+    fn content(&self) -> Outcome<Option<Content>> {
+        let Some(from) = self.from.as_deref() else {
+            return Ok(None);
+        };
+        let id_map = self.id_map.get()?;
+        let path = Path::new(match from {
+            "" => return Err(Failure::Arguments("invalid --from: path is empty".to_owned())),
+            "-" => "/dev/stdin",
+            path => path,
+        });
+        if path.is_dir() {
+            // The directory behind a link is what is wanted, and not the link.
+            let path = path.canonicalize().map_err(|e| Error::from(e).context(from))?;
+            return Ok(Some(Content::Tree(path, id_map)));
+        }
+        if !umoci::fs::exists(path)? {
+            let text = format!("{from}: no such file or directory");
+            return Err(Error::new(ErrorKind::NotFound, text).into());
+        }
+        if id_map != IdMap::default() {
+            let text = format!("maps of ids and --rootless go with a directory, and {from} is an archive");
+            return Err(Failure::Arguments(text));
+        }
+        Ok(Some(Content::Archive(path.to_owned())))
+    }
+}
+
+/// What the first layer is made of.
+enum Content {
+    /// A directory, and whose its files are in the image.
+    Tree(PathBuf, IdMap),
+    /// A tar archive.
+    Archive(PathBuf),
+}
+
+impl Content {
+    fn write(self, txn: &mut Txn<'_>, compression: Compression, ui: &Ui) -> Outcome<NewLayer> {
+        let (source, id_map) = match self {
+            Content::Archive(path) => return Ok(add_archive(txn, &path, compression, ui)?),
+            Content::Tree(source, id_map) => (source, id_map),
+        };
+        let options = PackOptions {
+            id_map,
+            clamp_mtime: super::source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }),
+        };
+        let tree = Insertion::Tree {
+            source,
+            target: TreePath::root(),
+            opaque: false,
+        };
+        Ok(insert(txn, &tree, compression, &options, ui)?)
     }
 }

@@ -94,6 +94,22 @@ fn elsewhere(text: &str, what: &str) -> Outcome {
     Err(Failure::Arguments(text))
 }
 
+/// Refuses what is there and holds no images, with the way to make an image of it.
+pub fn check_layout(path: &Path) -> Outcome {
+    let shown = path.display();
+    let way = format!("umoci new --image LAYOUT:TAG --from {shown} makes an image of its files");
+    let text = if path.is_file() {
+        format!(
+            "{shown} is a file: write oci-archive:{shown} or docker-archive:{shown} for an archive of images; {way}"
+        )
+    } else if path.is_dir() && !path.join("oci-layout").exists() {
+        format!("{shown} is a directory and no OCI layout: {way}")
+    } else {
+        return Ok(());
+    };
+    Err(Failure::Arguments(text))
+}
+
 impl fmt::Display for Archived {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let transport = if self.docker {

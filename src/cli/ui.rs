@@ -161,6 +161,21 @@ fn is_text(bytes: &[u8]) -> bool {
     bytes.iter().all(is_harmless) && !bytes.windows(2).any(is_control)
 }
 
+/// Returns how many columns stdout shows, if it is a terminal: what `COLUMNS` says, else what the terminal says.
+pub fn terminal_width() -> Option<usize> {
+    let out = io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let set = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let asked = || {
+        rustix::termios::tcgetwinsize(&out)
+            .map(|size| size.ws_col.into())
+            .ok()
+    };
+    set.or_else(asked).filter(|columns| *columns > 0)
+}
+
 /// The same JSON with escapes for what drives a terminal or hides text, of which JSON itself asks for the first 32 only.
 pub fn harmless(json: Vec<u8>) -> Vec<u8> {
     let is_harmful = |c: char| !c.is_ascii_control() && c.is_control() || c == '\x7f' || is_direction(c);

@@ -76,11 +76,17 @@ impl Edit {
     ///
     /// `created` is a time as RFC 3339 writes it; [`crate::image::time`] makes and checks such.
     pub fn blank(created: String) -> Self {
-        let platform = Platform::host();
+        Self::blank_for(Platform::host(), created)
+    }
+
+    /// As [`Edit::blank`], for another platform.
+    pub fn blank_for(platform: Platform, created: String) -> Self {
         let config = ImageConfig {
             created: Some(created),
             architecture: platform.architecture,
             os: platform.os,
+            os_version: platform.os_version,
+            os_features: platform.os_features,
             variant: platform.variant,
             ..ImageConfig::default()
         };

@@ -122,6 +122,17 @@ impl Platform {
         out
     }
 
+    /// The same platform as the config of a new image spells it: names as in [`Platform::normalized`], and a variant
+    /// where it was given or, as in [`Platform::host`], where the processor is an ARM.
+    #[must_use]
+    pub fn spelled(&self) -> Self {
+        let mut out = self.normalized();
+        if self.variant.is_empty() && !out.architecture.starts_with("arm") {
+            out.variant.clear();
+        }
+        out
+    }
+
     /// Whether this is of no machine: entries of an index that say something of another entry (BuildKit's attestations)
     /// have `unknown/unknown`.
     pub fn is_unknown(&self) -> bool {

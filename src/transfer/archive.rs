@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use crate::digest::Algorithm;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::fs::{Section, open_file};
 use crate::layer::{EntryBody, LayerReader, LayerStream, Limits};
 use crate::layout::Layout;
@@ -287,6 +287,17 @@ impl Archive {
             .read_to_end(&mut bytes)
             .context(|| format!("read {path}"))?;
         Ok(bytes)
+    }
+
+    /// As [`Archive::read`], of the file that tells an archive of images from another.
+    ///
+    /// # Errors
+    /// As [`Archive::read`]; with [`Fact::NoImages`] if there is no such file.
+    pub(super) fn read_list(&self, path: &TreePath, limit: u64) -> Result<Vec<u8>> {
+        self.read(path, limit).map_err(|err| match err.kind() {
+            ErrorKind::NotFound => err.with_fact(Fact::NoImages),
+            _ => err,
+        })
     }
 }
 

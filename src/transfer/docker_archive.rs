@@ -91,7 +91,7 @@ impl DockerArchive {
     pub fn new(archive: Archive, limits: &Limits) -> Result<Self> {
         let path = TreePath::clean(MANIFEST.as_bytes())?;
         let bytes = archive
-            .read(&path, MAX_DOCUMENT)
+            .read_list(&path, MAX_DOCUMENT)
             .context(|| "not a Docker archive")?;
         // Images and names are counted before any takes memory.
         let count: Count = json::parse_large(&bytes).context(|| MANIFEST)?;

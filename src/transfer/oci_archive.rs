@@ -63,7 +63,9 @@ impl OciArchive {
             version: String,
         }
         let invalid = || "not an OCI archive";
-        let version = archive.read(&path("oci-layout")?, MAX_VERSION).context(invalid)?;
+        let version = archive
+            .read_list(&path("oci-layout")?, MAX_VERSION)
+            .context(invalid)?;
         let version: Version = json::parse(&version).context(|| "oci-layout").context(invalid)?;
         if version.version != "1.0.0" {
             let text = format!("layout version is not supported: {:?}", version.version);

@@ -91,6 +91,38 @@ fn every_command_has_help_that_names_it() {
     assert!(env.umoci(["help", "ls"]).ok().contains("umoci list"));
 }
 
+#[test]
+fn help_groups_options_and_fits_a_terminal() {
+    let env = Env::new();
+    let help = env.umoci(["config", "--help"]).ok();
+    let at = |text: &str| help.find(text).unwrap_or_else(|| panic!("{text} in {help}"));
+    let order = [
+        "EXAMPLES:",
+        "ENVIRONMENT:",
+        "CATEGORY:",
+        "OPTIONS:",
+        "\n   --image",
+        "\n   history:\n     --no-history",
+        "\n   container:\n     --config.user",
+        "\n   image:\n     --created",
+        "\n   annotations:\n     --manifest.annotation",
+    ];
+    assert!(order.map(at).is_sorted(), "{help}");
+    assert!(
+        help.lines().any(|line| line.len() > 100),
+        "one line an option, off a terminal"
+    );
+    let program = env!("CARGO_BIN_EXE_umoci");
+    let shown = env.sh(&format!(
+        "COLUMNS=70 script -qec '{program} config --help' /dev/null | tr -d '\\r'"
+    ));
+    let long = shown
+        .lines()
+        .find(|line| line.chars().count() > 70 && !line.starts_with("     umoci "));
+    assert_eq!(long, None);
+    assert!(shown.contains("SOURCE_DATE_EPOCH"), "{shown}");
+}
+
 /// Options of a command, as its help lists them.
 fn options(env: &Env, command: &str) -> Vec<String> {
     let help = env.umoci(command.split(' ').chain(["--help"])).ok();
@@ -293,6 +325,72 @@ fn what_does_not_fit_ends_with_code_1_and_the_help() {
             out.stdout
         );
         assert!(out.stderr.contains(want), "{}", out.stderr);
+    }
+    for (words, help, want) in [
+        (
+            &["gc", "--lock-timeout=abc"][..],
+            Some("gc"),
+            "invalid --lock-timeout: \"abc\": invalid digit found in string",
+        ),
+        (
+            &["raw", "unpack", "--lock-timeout", "-1"],
+            Some("raw unpack"),
+            "invalid --lock-timeout: \"-1\": invalid digit found in string",
+        ),
+        (
+            &["stat", "--json=maybe"],
+            Some("stat"),
+            "invalid boolean value \"maybe\" for -json: parse error",
+        ),
+        (
+            &["fsck", "--lock-timeout=abc"],
+            None,
+            "invalid --lock-timeout: \"abc\": invalid digit found in string",
+        ),
+        (
+            &["ref", "list", "--json=maybe"],
+            None,
+            "invalid boolean value \"maybe\" for -json: parse error",
+        ),
+        (
+            &["import", "--nope"],
+            None,
+            "flag provided but not defined: -nope",
+        ),
+        (&["du", "--layout"], None, "flag needs an argument: -layout"),
+        // Values that the command looks at itself.
+        (
+            &["repack", "--image", "x", "--compress", "lz", "b"],
+            None,
+            "invalid --compress: unknown layer compression type \"lz\"",
+        ),
+        (
+            &["new", "--image", "x", "--rootless"],
+            None,
+            "missing mandatory argument: --from",
+        ),
+    ] {
+        let out = env.umoci(words);
+        assert_eq!(
+            (out.code, out.stderr.as_str()),
+            (Some(1), format!("   ⨯ {want}\n").as_str())
+        );
+        let lines: Vec<&str> = out.stdout.lines().take(4).collect();
+        let head = help.map(|name| {
+            [
+                format!("Incorrect Usage: {want}"),
+                String::new(),
+                "NAME:".to_owned(),
+                format!("   umoci {name} -"),
+            ]
+        });
+        match head {
+            None => assert_eq!(out.stdout, "", "{words:?}"),
+            Some(head) => assert!(
+                lines[..3] == head[..3] && lines[3].starts_with(&head[3]),
+                "{words:?}: {lines:?}"
+            ),
+        }
     }
     for words in [&["foo"][..], &["help", "foo"], &["ref", "foo"]] {
         let out = env.umoci(words);

@@ -239,3 +239,43 @@ fn an_image_is_whole_whatever_else_it_is_called() {
         assert!(said.starts_with("copy thing: blob sha256:"), "{said}");
     }
 }
+
+#[test]
+fn what_holds_files_and_no_images_is_refused_with_the_way_to_an_image() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh("mkdir tree; echo 1 >tree/file; tar -C tree -czf tree.tar.gz .");
+    let way = |from: &str| format!("umoci new --image LAYOUT:TAG --from {from} makes an image of");
+    for (source, want) in [
+        (
+            "./tree",
+            format!(
+                "./tree is a directory and no OCI layout: {} its files",
+                way("./tree")
+            ),
+        ),
+        (
+            "tree.tar.gz",
+            format!(
+                "tree.tar.gz is a file: write oci-archive:tree.tar.gz or docker-archive:tree.tar.gz for an archive of images; {} its files",
+                way("tree.tar.gz")
+            ),
+        ),
+        (
+            "oci-archive:tree.tar.gz",
+            format!(
+                "tree.tar.gz: not an OCI archive: the archive has no oci-layout; {} an archive of files",
+                way("FILE")
+            ),
+        ),
+        (
+            "docker-archive:tree.tar.gz",
+            format!(
+                "tree.tar.gz: not a Docker archive: the archive has no manifest.json; {} an archive of files",
+                way("FILE")
+            ),
+        ),
+    ] {
+        assert_eq!(env.umoci(["import", source, "--layout", "img"]).fails(), want);
+    }
+}

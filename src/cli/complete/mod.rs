@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Completion of a command line that is being typed: one engine that the scripts of all shells ask.
+//!
+//! A script calls `umoci __complete WORDS`, where the last word is the one that is typed and may be empty. Each candidate is a
+//! line with the whole word, and behind a tab a text about it, if there is one. The engine knows the grammar of [`argv`],
+//! which no shell and no generator of scripts does, so a script only splits words and quotes the answer.
+
+mod values;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, Command};
+
+use super::argv;
+use super::reference::{Topic, takes_value};
+use values::Kind;
+
+/// Word that asks for candidates, in the place of a command.
+pub const ASK: &str = "__complete";
+
+/// Scripts by the shell that they are for.
+pub const SCRIPTS: [(&str, &str); 3] = [
+    ("bash", include_str!("umoci.bash")),
+    ("zsh", include_str!("umoci.zsh")),
+    ("fish", include_str!("umoci.fish")),
+];
+
+/// Maximum of candidates: nobody reads more.
+const MAX_CANDIDATES: usize = 1000;
+
+/// A word that may stand where the cursor is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Candidate {
+    word: String,
+    about: String,
+}
+
+impl Candidate {
+    fn new(word: impl Into<String>, about: impl Into<String>) -> Self {
+        Self {
+            word: word.into(),
+            about: about.into(),
+        }
+    }
+}
+
+/// Returns the candidates for the last of `words`, one a line.
+///
+/// What cannot be read (a layout that is none, a directory without permission) has no candidates.
+pub fn answer(program: &Command, words: &[String]) -> String {
+    let Some((typed, before)) = words.split_last() else {
+        return String::new();
+    };
+    let found: BTreeSet<Candidate> = Line::read(program, before)
+        .candidates(typed)
+        .into_iter()
+        .collect();
+    // A word with such a character is two lines to the shell.
+    let is_plain = |c: &&Candidate| c.word.starts_with(typed) && !c.word.contains(char::is_control);
+    let lines = found.iter().filter(is_plain).take(MAX_CANDIDATES);
+    let line = |Candidate { word, about }: &Candidate| {
+        if about.is_empty() {
+            format!("{word}\n")
+        } else {
+            format!("{word}\t{about}\n")
+        }
+    };
+    lines.map(line).collect()
+}
+
+/// What stands before the cursor.
+struct Line<'a> {
+    topic: Topic<'a>,
+    /// Options and their values, by long name.
+    options: Vec<(&'a str, String)>,
+    operands: Vec<String>,
+    /// The option whose value comes next.
+    waiting: Option<&'a Arg>,
+    /// Whether `--` was there.
+    is_rest: bool,
+    /// Whether `help` was there: names of commands follow.
+    is_help: bool,
+}
+
+impl<'a> Line<'a> {
+    /// Reads words as [`argv::read`] does, and passes over what that refuses.
+    fn read(program: &'a Command, words: &[String]) -> Self {
+        let mut line = Self {
+            topic: Topic::find::<&str>(program, &[]),
+            options: Vec::new(),
+            operands: Vec::new(),
+            waiting: None,
+            is_rest: false,
+            is_help: false,
+        };
+        for word in words {
+            line.take(word);
+        }
+        line
+    }
+
+    fn take(&mut self, word: &str) {
+        if let Some(arg) = self.waiting.take() {
+            self.options
+                .push((arg.get_long().unwrap_or_default(), word.to_owned()));
+        } else if self.is_rest || !is_option(word) {
+            self.take_operand(word);
+        } else if word == "--" {
+            self.is_rest = true;
+        } else {
+            let name = word.trim_start_matches('-');
+            let (name, value) = name.split_once('=').map_or((name, None), |(n, v)| (n, Some(v)));
+            match argv::find(self.topic.command, name) {
+                Some(arg) if takes_value(arg) && value.is_none() => self.waiting = Some(arg),
+                Some(arg) => {
+                    let value = value.unwrap_or_default().to_owned();
+                    self.options.push((arg.get_long().unwrap_or_default(), value));
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn take_operand(&mut self, word: &str) {
+        let next = self.topic.command.find_subcommand(word);
+        match next {
+            _ if !self.topic.command.has_subcommands() => self.operands.push(word.to_owned()),
+            Some(next) => {
+                self.topic.command = next;
+                self.topic.path.push(next.get_name());
+            }
+            None if word == "help" || word == "h" => self.is_help = true,
+            None => {}
+        }
+    }
+
+    fn candidates(&self, typed: &str) -> Vec<Candidate> {
+        if let Some(arg) = self.waiting {
+            return self.values(&Kind::of_option(&self.topic, arg), typed);
+        }
+        if !self.is_rest && (is_option(typed) || typed == "-") {
+            return match typed.split_once('=') {
+                Some((name, value)) => self.values_behind(name, value),
+                None => self.options(),
+            };
+        }
+        if self.topic.command.has_subcommands() {
+            return self.commands();
+        }
+        let kind = Kind::of_operand(&self.topic, self.operands.len());
+        let found = self.values(&kind, typed);
+        if found.is_empty() && typed.is_empty() {
+            self.options()
+        } else {
+            found
+        }
+    }
+
+    /// Candidates for an option and its value in one word.
+    fn values_behind(&self, name: &str, value: &str) -> Vec<Candidate> {
+        let Some(arg) = argv::find(self.topic.command, name.trim_start_matches('-')) else {
+            return Vec::new();
+        };
+        let mut found = self.values(&Kind::of_option(&self.topic, arg), value);
+        for candidate in &mut found {
+            candidate.word = format!("{name}={}", candidate.word);
+        }
+        found
+    }
+
+    fn commands(&self) -> Vec<Candidate> {
+        let below = self.topic.below();
+        let mut out: Vec<Candidate> = below
+            .map(|below| Candidate::new(below.command.get_name(), below.about()))
+            .collect();
+        if !self.is_help {
+            out.push(Candidate::new("help", "shows help for a command"));
+        }
+        out
+    }
+
+    /// The options that are not there yet, and those that may be given again.
+    fn options(&self) -> Vec<Candidate> {
+        let is_open = |arg: &&Arg| {
+            let given = self.options.iter().any(|(name, _)| Some(*name) == arg.get_long());
+            !given || matches!(arg.get_action(), ArgAction::Append)
+        };
+        let option = |arg: &Arg| {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            Candidate::new(format!("--{}", arg.get_long().unwrap_or_default()), help)
+        };
+        let options = self.topic.arguments().filter(is_open).map(option);
+        options.chain([Candidate::new("--help", "show help")]).collect()
+    }
+
+    /// The layout that the words before the cursor name.
+    fn layout(&self) -> Option<PathBuf> {
+        let (_, text) = self
+            .options
+            .iter()
+            .rev()
+            .find(|(name, _)| ["layout", "image", "to"].contains(name))
+            .map_or_else(
+                || self.operands.first().map(|word| ("", word)),
+                |(name, text)| Some((*name, text)),
+            )?;
+        Some(values::real_path(
+            text.split([':', '@']).next().unwrap_or_default(),
+        ))
+    }
+}
+
+/// Whether a word is an option; a lone dash is stdin.
+fn is_option(word: &str) -> bool {
+    word.len() > 1 && word.starts_with('-') && !word.starts_with("-:")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::definition;
+    use super::*;
+
+    fn words(typed: &[&str]) -> Vec<String> {
+        let typed: Vec<String> = typed.iter().map(|word| (*word).to_owned()).collect();
+        let answer = answer(&definition(), &typed);
+        answer
+            .lines()
+            .filter_map(|line| line.split('\t').next().map(str::to_owned))
+            .collect()
+    }
+
+    #[test]
+    fn commands_and_options_are_those_that_help_shows() {
+        assert!(
+            words(&["re"])
+                .iter()
+                .eq(["rebase", "ref", "referrers", "remove", "repack"])
+        );
+        assert!(
+            words(&["raw", ""])
+                .iter()
+                .eq(["add-layer", "help", "runtime-config", "unpack"])
+        );
+        assert!(words(&["help", "ls", ""]).is_empty());
+        assert!(words(&["help", "ra"]).iter().eq(["raw"]));
+        assert_eq!(words(&["--cpu"]), Vec::<String>::new(), "hidden");
+        assert!(words(&["init", "--l"]).iter().eq(["--layout", "--lock-timeout"]));
+        assert!(
+            words(&["init", "--layout", "x", "--l"])
+                .iter()
+                .eq(["--lock-timeout"])
+        );
+        assert!(
+            words(&["config", "--config.env", "A=b", "--config.en"])
+                .iter()
+                .eq(["--config.entrypoint", "--config.env"])
+        );
+        assert!(words(&["init", "-"]).contains(&"--layout".to_owned()));
+        assert!(words(&["-q", "--log", "info", "ini"]).iter().eq(["init"]));
+    }
+
+    #[test]
+    fn values_are_those_that_the_option_takes() {
+        for (typed, want) in [
+            (&["repack", "--compress", "z"][..], &["zstd"][..]),
+            (&["repack", "-compress=z"], &["-compress=zstd"]),
+            (&["--log", "w"], &["warn"]),
+            (&["--progress="], &["--progress=auto", "--progress=never"]),
+            (&["unpack", "--platform", "linux/arm6"], &["linux/arm64"]),
+            (
+                &["config", "--clear", "config.e"],
+                &["config.entrypoint", "config.env", "config.exposedports"],
+            ),
+            (&["unpack", "--limit", "h"], &["header="]),
+            (&["completions", "z"], &["zsh"]),
+            (
+                &["blob", "add", "--media-type", "application/vnd.oci.image.i"],
+                &["application/vnd.oci.image.index.v1+json"],
+            ),
+            // A value that nobody can know, and one that looks like an option.
+            (&["config", "--author", ""], &[]),
+            (&["config", "--config.cmd", "--no"], &[]),
+        ] {
+            assert_eq!(words(typed), want, "{typed:?}");
+        }
+    }
+}

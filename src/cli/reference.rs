@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Facts about the commands for help pages, manual pages and completion: those of the one definition, and those that a
+//! definition has no place for.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, ArgAction, Command};
+
+use super::examples::{EXAMPLES, Example};
+
+/// Rows of a name and its text, by group; the rows of no group come first.
+pub type Groups = Vec<(Option<String>, Vec<(String, String)>)>;
+
+/// A command, or the program itself.
+#[derive(Debug)]
+pub struct Topic<'a> {
+    program: &'a Command,
+    /// Its definition.
+    pub command: &'a Command,
+    /// Names of the commands that lead to it, without that of the program.
+    pub path: Vec<&'a str>,
+}
+
+/// Commands of the Go tool, by the first word: their wrong calls print the help on stdout as well.
+const OF_THE_GO_TOOL: [&str; 12] = [
+    "config", "unpack", "repack", "gc", "init", "new", "tag", "remove", "list", "stat", "raw", "insert",
+];
+
+/// Environment variables that the whole program reads.
+const VARIABLES: [(&str, &str); 5] = [
+    (
+        "COLUMNS",
+        "width of the text on a terminal, in place of the terminal's own",
+    ),
+    ("NO_COLOR", "if it is set, messages have no colors"),
+    ("TERM", "if it is dumb, there are no colors and no progress bars"),
+    ("TZ", "time zone of times that new documents carry"),
+    ("USER", "noted in the head of the manifest of a bundle"),
+];
+
+/// The one that commands read which make documents.
+const EPOCH: (&str, &str) = (
+    "SOURCE_DATE_EPOCH",
+    "time for new documents and steps of the history in place of the present one, in seconds since 1970; newer times of \
+     files in new layers become this one. With it the same input gives the same digests",
+);
+
+/// Exit codes of all commands.
+const EXIT_CODES: [(&str, &str); 3] = [
+    ("0", "the command did what was asked for"),
+    ("1", "it did not; one line on stderr says why"),
+    ("3", "there is no such command or help topic"),
+];
+
+/// Further ones of a check.
+const EXIT_CODES_OF_FSCK: [(&str, &str); 2] = [
+    ("2", "something is wrong, and was not mended"),
+    ("4", "all that was wrong is mended"),
+];
+
+/// Files of a layout.
+const FILES: [(&str, &str); 7] = [
+    (
+        "<layout>/oci-layout, <layout>/index.json, <layout>/blobs/",
+        "the image layout itself",
+    ),
+    (
+        "<layout>/.umoci/index.redb",
+        "the index database, which is made anew if it is removed",
+    ),
+    (
+        "<layout>/.umoci/reflog",
+        "changes of names, for umoci ref log and umoci ref restore",
+    ),
+    ("<layout>/.umoci/leases/", "leases, see umoci lease"),
+    ("<layout>/.umoci/settings.json", "settings, see umoci settings"),
+    (
+        "<layout>/.umoci/quarantine/",
+        "what umoci fsck --repair found damaged",
+    ),
+    ("<layout>/.umoci/tmp/", "temporary files of commands that run"),
+];
+
+/// Files of a bundle.
+const BUNDLE_FILES: [(&str, &str); 4] = [
+    ("<bundle>/rootfs/", "the root file system"),
+    (
+        "<bundle>/config.json",
+        "the configuration for runtimes such as runc and crun",
+    ),
+    (
+        "<bundle>/umoci.json",
+        "the image that the bundle was made of, and the maps of ids",
+    ),
+    ("<bundle>/sha256_*.mtree", "what each file was, for umoci repack"),
+];
+
+impl<'a> Topic<'a> {
+    /// Finds the command that `path` leads to, as far as it leads.
+    pub fn find<S: AsRef<str>>(program: &'a Command, path: &[S]) -> Self {
+        let mut topic = Self {
+            program,
+            command: program,
+            path: Vec::new(),
+        };
+        for name in path {
+            let Some(next) = topic.command.find_subcommand(name.as_ref()) else {
+                break;
+            };
+            topic.command = next;
+            topic.path.push(next.get_name());
+        }
+        topic
+    }
+
+    /// Returns the topics of the commands below that are shown.
+    pub fn below(&self) -> impl Iterator<Item = Topic<'a>> + use<'a, '_> {
+        let shown = self.command.get_subcommands().filter(|c| !c.is_hide_set());
+        shown.map(|command| Self {
+            program: self.program,
+            command,
+            path: self.path.iter().copied().chain([command.get_name()]).collect(),
+        })
+    }
+
+    /// Returns the name of the page of the command that `words` lead to from the program, as far as they lead.
+    pub fn page_of(&self, words: &[&str]) -> Option<String> {
+        let found = Self::find(self.program, words);
+        (!found.is_program()).then(|| found.name("-"))
+    }
+
+    /// Whether it is the program itself.
+    pub fn is_program(&self) -> bool {
+        self.path.is_empty()
+    }
+
+    /// Whether the Go tool has it too.
+    pub fn is_of_the_go_tool(&self) -> bool {
+        self.path.first().is_none_or(|name| OF_THE_GO_TOOL.contains(name))
+    }
+
+    /// Returns the words that call it, with `separator` between them.
+    pub fn name(&self, separator: &str) -> String {
+        self.path
+            .iter()
+            .fold("umoci".to_owned(), |name, part| name + separator + part)
+    }
+
+    /// Returns the one line about it.
+    pub fn about(&self) -> String {
+        self.command
+            .get_about()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+
+    /// Returns the words behind its name and its options.
+    pub fn operands(&self) -> String {
+        let usage = self.command.clone().render_usage().to_string();
+        let words = usage.strip_prefix("Usage: ").unwrap_or_default();
+        if self.command.has_subcommands() || words.starts_with("umoci") {
+            return String::new();
+        }
+        words.to_owned()
+    }
+
+    /// Returns the paragraphs that explain it.
+    pub fn paragraphs(&self) -> Vec<String> {
+        let long = self.command.get_long_about().map(ToString::to_string);
+        let long = long.unwrap_or_default();
+        let text = long.strip_prefix(&self.about()).unwrap_or(&long);
+        let paragraphs = text.split("\n\n").map(|p| p.trim().to_owned());
+        paragraphs.filter(|p| !p.is_empty()).collect()
+    }
+
+    /// Returns the kind of thing that it is about, of a command of the program.
+    pub fn category(&self) -> Option<&'static str> {
+        let [name] = self.path[..] else { return None };
+        match name {
+            "config" | "unpack" | "repack" | "new" | "tag" | "remove" | "stat" | "insert" | "layer"
+            | "squash" | "rebase" | "manifest" | "attach" | "detach" | "referrers" => Some("image"),
+            "gc" | "init" | "list" | "ref" | "import" | "export" | "blob" | "du" | "fsck" | "index"
+            | "lease" | "settings" => Some("layout"),
+            _ => None,
+        }
+    }
+
+    /// Returns the commands below, with the names that each has.
+    pub fn commands(&self) -> Groups {
+        if !self.command.has_subcommands() {
+            return Groups::new();
+        }
+        let mut out = Groups::new();
+        for topic in self.below() {
+            let aliases = topic.command.get_visible_aliases();
+            let names: Vec<&str> = std::iter::once(topic.command.get_name()).chain(aliases).collect();
+            let group = topic.category().map(str::to_owned);
+            add(&mut out, group, names.join(", "), topic.about());
+        }
+        let help = "Shows a list of commands or help for one command".to_owned();
+        add(&mut out, None, "help, h".to_owned(), help);
+        out.sort_by(|(one, _), (other, _)| one.cmp(other));
+        out
+    }
+
+    /// Returns the options that are shown.
+    pub fn options(&self) -> Groups {
+        let mut out = Groups::new();
+        for arg in self.arguments() {
+            let group = arg.get_help_heading().map(str::to_owned);
+            add(&mut out, group, names(arg), help(arg));
+        }
+        if self.is_program() {
+            add(&mut out, None, "--help, -h".to_owned(), "show help".to_owned());
+            add(
+                &mut out,
+                None,
+                "--version, -v".to_owned(),
+                "print the version".to_owned(),
+            );
+        }
+        out.sort_by_key(|(group, _)| group.is_some());
+        out
+    }
+
+    /// Returns the options that are shown, as they are defined.
+    pub fn arguments(&self) -> impl Iterator<Item = &'a Arg> + use<'a> {
+        let is_shown = |arg: &&Arg| !arg.is_hide_set() && arg.get_long().is_some();
+        self.command.get_arguments().filter(is_shown)
+    }
+
+    /// Returns the examples.
+    pub fn examples(&self) -> &'static [Example] {
+        let name = self.path.join(" ");
+        let found = EXAMPLES.iter().find(|(command, _)| *command == name);
+        found.map_or(&[], |(_, examples)| examples)
+    }
+
+    /// Returns the environment variables that mean something to it, with what they mean.
+    pub fn environment(&self) -> Vec<(&'static str, &'static str)> {
+        let is_dated = self.arguments().any(|arg| arg.get_id() == "history.created");
+        let mut out = Vec::new();
+        if self.is_program() || is_dated || self.path == ["attach"] {
+            out.push(EPOCH);
+        }
+        if self.is_program() {
+            out.extend(VARIABLES);
+        }
+        out
+    }
+
+    /// Returns its exit codes.
+    pub fn exit_codes(&self) -> Vec<(&'static str, &'static str)> {
+        let mut out = EXIT_CODES.to_vec();
+        if self.path == ["fsck"] {
+            out.extend(EXIT_CODES_OF_FSCK);
+            out.sort_unstable();
+        }
+        out
+    }
+
+    /// Returns the files that it reads and writes by itself; names in angle brackets stand for words of the command.
+    pub fn files(&self) -> Vec<(&'static str, &'static str)> {
+        let mut out = Vec::new();
+        if matches!(self.path[..], [] | ["unpack" | "repack"]) {
+            out.extend(BUNDLE_FILES);
+        }
+        if !matches!(self.path[..], ["completions" | "man"]) {
+            out.extend(FILES);
+        }
+        out
+    }
+}
+
+fn add(groups: &mut Groups, group: Option<String>, name: String, text: String) {
+    match groups.iter_mut().find(|(other, _)| *other == group) {
+        Some((_, rows)) => rows.push((name, text)),
+        None => groups.push((group, vec![(name, text)])),
+    }
+}
+
+/// Whether a word follows the option.
+pub fn takes_value(arg: &Arg) -> bool {
+    !matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count)
+}
+
+/// The word for the value of an option.
+pub fn value_name(arg: &Arg) -> &str {
+    let names = arg.get_value_names().and_then(<[_]>::first);
+    names.map_or("value", |name| name.as_str())
+}
+
+/// All spellings of an option, with the word for its value.
+fn names(arg: &Arg) -> String {
+    let mut out = format!("--{}", arg.get_long().unwrap_or_default());
+    for alias in arg.get_visible_aliases().unwrap_or_default() {
+        let _ = write!(out, ", --{alias}");
+    }
+    for short in arg.get_short_and_visible_aliases().unwrap_or_default() {
+        let _ = write!(out, ", -{short}");
+    }
+    if takes_value(arg) {
+        let _ = write!(out, " {}", value_name(arg));
+    }
+    out
+}
+
+fn help(arg: &Arg) -> String {
+    let mut out = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    if let Some(default) = arg.get_default_values().first().filter(|_| takes_value(arg)) {
+        let _ = write!(out, " (default: {:?})", default.to_string_lossy());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::super::{argv, definition};
+    use super::*;
+
+    /// Calls `look` for the program and each command that is shown.
+    fn visit<'a>(topic: &Topic<'a>, look: &mut impl FnMut(&Topic<'a>)) {
+        look(topic);
+        topic.below().for_each(|below| visit(&below, look));
+    }
+
+    #[test]
+    fn each_command_has_examples_of_itself() {
+        let program = definition();
+        visit(&Topic::find::<&str>(&program, &[]), &mut |topic| {
+            if topic.command.has_subcommands() && !topic.is_program() {
+                return;
+            }
+            let name = topic.name(" ");
+            let examples = topic.examples();
+            assert!(!examples.is_empty(), "{name} has no example");
+            assert!(examples.iter().all(|(_, line)| line.contains(&name)), "{name}");
+        });
+        for (name, _) in EXAMPLES {
+            let words: Vec<&str> = name.split_whitespace().collect();
+            assert_eq!(
+                Topic::find(&program, &words).path,
+                words,
+                "no such command: {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn examples_fit_the_definition() {
+        let program = definition();
+        for line in EXAMPLES
+            .iter()
+            .flat_map(|(_, examples)| *examples)
+            .map(|(_, line)| *line)
+        {
+            let (_, call) = line.split_once("umoci ").expect("a call");
+            let call = call.split([')', '|', '>']).next().expect("words");
+            let words: Vec<OsString> = call
+                .split_whitespace()
+                .map(|word| word.trim_matches('\'').into())
+                .collect();
+            match argv::read(&program, &words) {
+                argv::Request::Run { words, .. } => {
+                    program.clone().try_get_matches_from(words).expect(line);
+                }
+                argv::Request::Help(_) => {}
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+}
