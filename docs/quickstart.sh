@@ -36,7 +36,8 @@ fi
 
 say "Build umoci."
 run cargo build --release
-PATH=$(realpath "${CARGO_TARGET_DIR:-target}")/release:$PATH
+program=$(realpath "${CARGO_TARGET_DIR:-target}")/release/umoci
+PATH=$(dirname "$program"):$PATH
 
 say "Make a real Debian image with Debian's own, older umoci. This takes about half a minute the first time."
 run tests/support/make-debian-image.sh "$work/debian" small
@@ -81,4 +82,4 @@ if ! run runc run --bundle final "umoci-quickstart-$$"; then
     run chroot final/rootfs cat /etc/hello
 fi
 
-say "Done. The same commands work on any OCI layout; see README.md for more."
+say "Done. The program is in $program; cargo install --locked --path . puts it in ~/.cargo/bin. README.md has a tour."

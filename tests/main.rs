@@ -8,6 +8,7 @@ mod architecture;
 mod cli;
 mod compat;
 mod crash;
+mod docs;
 mod fidelity;
 mod fuzzing;
 mod hostile;

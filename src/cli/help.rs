@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use clap::Command;
 
-use super::reference::Topic;
+use super::reference::{Group, Topic};
 
 /// Width of paragraphs where no terminal says how much there is, in characters.
 const TEXT_WIDTH: usize = 79;
@@ -105,7 +105,7 @@ impl Page {
     }
 
     /// Writes names with their texts in a column beside them, by group; `false` if there are none.
-    fn groups(&mut self, title: &str, groups: &[(Option<String>, Vec<(String, String)>)]) -> bool {
+    fn groups(&mut self, title: &str, groups: &[Group]) -> bool {
         let rows = || groups.iter().flat_map(|(_, rows)| rows);
         let Some(width) = rows().map(|(name, _)| name.chars().count()).max() else {
             return false;

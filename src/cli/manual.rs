@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use clap::Command;
 
-use super::reference::{Groups, Topic};
+use super::reference::{Group, Topic};
 
 /// Returns the pages of the program and of each command that is shown: the name of the file, and the text.
 pub fn pages(program: &Command) -> Vec<(String, String)> {
@@ -96,7 +96,7 @@ fn examples(topic: &Topic<'_>, out: &mut String) {
     }
 }
 
-fn groups(title: &str, groups: &Groups, out: &mut String) {
+fn groups(title: &str, groups: &[Group], out: &mut String) {
     if groups.is_empty() {
         return;
     }

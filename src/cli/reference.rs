@@ -8,8 +8,8 @@ use clap::{Arg, ArgAction, Command};
 
 use super::examples::{EXAMPLES, Example};
 
-/// Rows of a name and its text, by group; the rows of no group come first.
-pub type Groups = Vec<(Option<String>, Vec<(String, String)>)>;
+/// Rows of a name and its text, and what they have in common; the rows of no group come first.
+pub type Group = (Option<String>, Vec<(String, String)>);
 
 /// A command, or the program itself.
 #[derive(Debug)]
@@ -186,11 +186,11 @@ impl<'a> Topic<'a> {
     }
 
     /// Returns the commands below, with the names that each has.
-    pub fn commands(&self) -> Groups {
+    pub fn commands(&self) -> Vec<Group> {
         if !self.command.has_subcommands() {
-            return Groups::new();
+            return Vec::new();
         }
-        let mut out = Groups::new();
+        let mut out = Vec::new();
         for topic in self.below() {
             let aliases = topic.command.get_visible_aliases();
             let names: Vec<&str> = std::iter::once(topic.command.get_name()).chain(aliases).collect();
@@ -204,8 +204,8 @@ impl<'a> Topic<'a> {
     }
 
     /// Returns the options that are shown.
-    pub fn options(&self) -> Groups {
-        let mut out = Groups::new();
+    pub fn options(&self) -> Vec<Group> {
+        let mut out = Vec::new();
         for arg in self.arguments() {
             let group = arg.get_help_heading().map(str::to_owned);
             add(&mut out, group, names(arg), help(arg));
@@ -272,7 +272,7 @@ impl<'a> Topic<'a> {
     }
 }
 
-fn add(groups: &mut Groups, group: Option<String>, name: String, text: String) {
+fn add(groups: &mut Vec<Group>, group: Option<String>, name: String, text: String) {
     match groups.iter_mut().find(|(other, _)| *other == group) {
         Some((_, rows)) => rows.push((name, text)),
         None => groups.push((group, vec![(name, text)])),

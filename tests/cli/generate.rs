@@ -66,7 +66,10 @@ fn completion_offers_what_there_is() {
         (&["stat", "--layout", "none", "--image", "none:"], &[]),
         (&["layer", "list", "img:l"], &["img:latest"]),
         (&["layer", "cat", "img", ""], &["1", "2"]),
-        (&["raw", "unpack", "--image", "img:v1", "--layer", ""], &["1", "2"]),
+        (
+            &["raw", "unpack", "--image", "img:v1", "--layer", ""],
+            &["1", "2"],
+        ),
         (&["tag", "--image", "img", "v"], &["v1", "v1-slim"]),
         (&["ref", "log", "--layout", "img", "la"], &["latest"]),
         (&["export", "--layout", "img", "--tag", "v1-"], &["v1-slim"]),

@@ -171,7 +171,7 @@ fn what_makes_no_image_leaves_none() {
         ),
         (
             &["--from", "tree", "--history.created", "x"],
-            "parsing --history.created: invalid time \"x\": it must be as in 2006-01-02T15:04:05Z",
+            "parsing --history.created: not a time of RFC 3339: \"x\"",
         ),
         (&["--compress", "zstd"], "missing mandatory argument: --from"),
         (&["--uid-map", "0:1"], "missing mandatory argument: --from"),
