@@ -47,6 +47,12 @@ pub trait Monitor: Send + Sync {
     /// Something worth a warning that does not end the job: one line that names the path or digest.
     fn warn(&self, message: fmt::Arguments<'_>);
 
+    /// A part of what was asked for that the result does not have, although the job succeeds: one line that names it. Unlike a
+    /// warning it belongs to the result.
+    fn left_out(&self, message: fmt::Arguments<'_>) {
+        self.warn(message);
+    }
+
     /// A step of the job, for those who want to follow it.
     fn info(&self, message: fmt::Arguments<'_>);
 }

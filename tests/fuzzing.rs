@@ -5,6 +5,8 @@
 use std::panic::catch_unwind;
 use std::path::Path;
 
+use umoci::digest::Digest;
+
 #[path = "fuzz/targets.rs"]
 mod targets;
 
@@ -71,6 +73,154 @@ fn stored_inputs_and_changes_of_them_break_no_promise() {
                     );
                 }
             }
+        }
+    }
+}
+
+/// Documents that are put together at random of all that tells their kind. `UMOCI_TEST_DOCUMENTS` says how many.
+#[test]
+fn documents_of_every_make_keep_what_they_declare() {
+    let asked = std::env::var("UMOCI_TEST_DOCUMENTS").ok();
+    let count = asked.and_then(|count| count.parse().ok()).unwrap_or(5000_u64);
+    for seed in 0..count {
+        let text = Made::new(seed).document();
+        let kept = catch_unwind(|| targets::documents(text.as_bytes()));
+        assert!(kept.is_ok(), "document {seed} breaks a promise: {text}");
+    }
+}
+
+/// Makes JSON at random.
+struct Made(u64);
+
+impl Made {
+    const NAMES: [&'static str; 22] = [
+        "config",
+        "layers",
+        "manifests",
+        "blobs",
+        "subject",
+        "rootfs",
+        "os",
+        "architecture",
+        "fsLayers",
+        "artifactType",
+        "mediaType",
+        "annotations",
+        "digest",
+        "size",
+        "urls",
+        "x",
+        "Layers",
+        "CONFIG",
+        "manife\\u017fts",
+        "Digest",
+        "mediatype",
+        "\\u0064igest",
+    ];
+
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, count: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        ((self.0 >> 11) % count as u64) as usize
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len())]
+    }
+
+    fn digest(&mut self) -> String {
+        let digest = Digest::sha256(&[self.below(64) as u8]).to_string();
+        match self.below(12) {
+            0 => digest.replace(':', "\\u003a"),
+            1 => digest.to_uppercase(),
+            2 => format!("x={digest}"),
+            _ => digest,
+        }
+    }
+
+    /// A descriptor, most often a good one.
+    fn descriptor(&mut self) -> String {
+        let digest = self.digest();
+        match self.below(16) {
+            0 => format!("{digest:?}"),
+            1 => "null".to_owned(),
+            2 => format!(r#"{{"digest":"{digest}"}}"#),
+            3 => format!(r#"{{"digest":"{digest}","size":1,"x":{}}}"#, self.descriptor()),
+            4 => format!(r#"{{"digest":"{digest}","size":1,"digest":"{}"}}"#, self.digest()),
+            5 => format!(r#"{{"Digest":"{digest}","size":1}}"#),
+            _ => format!(r#"{{"mediaType":"a/b","digest":"{digest}","size":1}}"#),
+        }
+    }
+
+    fn list(&mut self) -> String {
+        let items: Vec<String> = (0..self.below(4)).map(|_| self.descriptor()).collect();
+        format!("[{}]", items.join(","))
+    }
+
+    fn value(&mut self, depth: usize) -> String {
+        match self.below(8) {
+            0 => self
+                .one(&["null", "7", "true", "\"text\"", "[]", "{}", "-1.5e3"])
+                .to_owned(),
+            1 | 2 => self.list(),
+            3 if depth > 0 => self.object(depth - 1),
+            4 => format!("\"{}\"", self.digest()),
+            _ => self.descriptor(),
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> String {
+        let mut members = Vec::new();
+        for _ in 0..self.below(7) {
+            let name = self.one(&Self::NAMES);
+            members.push(format!("\"{name}\":{}", self.value(depth)));
+        }
+        format!("{{{}}}", members.join(","))
+    }
+
+    fn document(&mut self) -> String {
+        let more = |text: String, member: String| match text.strip_suffix('}') {
+            Some("{") => format!("{{{member}}}"),
+            Some(start) => format!("{start},{member}}}"),
+            None => text,
+        };
+        let text = self.object(2);
+        let text = match self.below(8) {
+            0 => {
+                let member = format!("\"config\":{},\"layers\":{}", self.descriptor(), self.list());
+                more(text, member)
+            }
+            1 => {
+                let member = format!("\"manifests\":{}", self.list());
+                more(text, member)
+            }
+            2 => {
+                let member = format!("\"artifactType\":\"a/b\",\"blobs\":{}", self.list());
+                more(text, member)
+            }
+            3 => more(text, "\"os\":\"linux\",\"rootfs\":{}".to_owned()),
+            4 => {
+                let document = [
+                    format!("\"config\":{}", self.descriptor()),
+                    format!("\"layers\":{}", self.list()),
+                    format!("\"subject\":{}", self.descriptor()),
+                ];
+                format!("{{{}}}", document.join(","))
+            }
+            _ => text,
+        };
+        match self.below(16) {
+            0 => format!("{text}{}", self.one(&["x", ",", "}", "\0"])),
+            1 => text[..self.below(text.len())].to_owned(),
+            2 => format!("[{text}]"),
+            3 => format!("  \n{text}"),
+            4 => format!("\u{feff}{text}"),
+            _ => text,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind};
 use umoci::progress::Monitor;
 use umoci::spec::{Platform, RefName};
@@ -18,6 +19,8 @@ pub struct Choice {
     pub images: Vec<Request>,
     /// What has the name of something about an image.
     pub about: Vec<Request>,
+    /// What has no name and is about an image, if all of a source is copied.
+    pub attached: Vec<Digest>,
 }
 
 /// How a person says what is missing.
@@ -69,10 +72,19 @@ impl Choice {
             (_, some) => {
                 let n = some.len();
                 let images = if n == 1 { "image" } else { "images" };
-                ui.warn(format_args!(
+                ui.left_out(format_args!(
                     "left out {n} {images} without a name in {from}: {choosing}"
                 ));
             }
+        }
+        match offer.others.len() {
+            0 => {}
+            1 => ui.left_out(format_args!(
+                "left out 1 entry of {from} that has no name and is no image"
+            )),
+            n => ui.left_out(format_args!(
+                "left out {n} entries of {from} that have no names and are no images"
+            )),
         }
         let images = match platform {
             Some(_) => Request::for_platform(&offer.named, source, platform)?,
@@ -81,6 +93,7 @@ impl Choice {
         Ok(Self {
             images,
             about: offer.about,
+            attached: offer.attached,
         })
     }
 
@@ -118,7 +131,11 @@ impl Choice {
         with_referrers: bool,
         ui: &Ui,
     ) -> Outcome<(Vec<Request>, Vec<Request>)> {
-        let Self { mut images, about } = self;
+        let Self {
+            mut images,
+            about,
+            mut attached,
+        } = self;
         let mut along = if with_referrers {
             let mut is_changed = |descriptor: &_| match &mut converted {
                 Some(converted) => converted.changes(descriptor),
@@ -128,6 +145,17 @@ impl Choice {
         } else {
             Vec::new()
         };
+        if with_referrers && converted.is_none() {
+            let copied: HashSet<Digest> = along.iter().map(|one| one.descriptor.digest).collect();
+            attached.retain(|digest| !copied.contains(digest));
+            let n = attached.len();
+            if n > 0 {
+                let artifacts = if n == 1 { "artifact" } else { "artifacts" };
+                ui.left_out(format_args!(
+                    "left out {n} {artifacts} attached to images that are not copied"
+                ));
+            }
+        }
         if let Some(converted) = converted {
             for request in images.iter_mut().chain(&mut along) {
                 *request = converted.convert(request.clone())?;

@@ -129,7 +129,7 @@ impl Export {
         let n = left_out.len();
         if n > 0 {
             let artifacts = if n == 1 { "artifact" } else { "artifacts" };
-            ui.warn(format_args!(
+            ui.left_out(format_args!(
                 "left out {n} {artifacts} attached to the images: a Docker archive holds no referrers"
             ));
         }

@@ -87,9 +87,13 @@ impl Ui {
 
     /// Writes one log line if the level allows it. A fatal one is always written.
     pub fn log(&self, level: Level, message: &str) {
-        if level > self.level {
-            return;
+        if level <= self.level {
+            self.line(level, message);
         }
+    }
+
+    /// Writes one line in the look of a level.
+    fn line(&self, level: Level, message: &str) {
         let (symbol, color) = match level {
             Level::Debug => ("•", 37),
             Level::Info => ("•", 34),
@@ -230,6 +234,13 @@ impl Monitor for Ui {
 
     fn warn(&self, message: fmt::Arguments<'_>) {
         self.log(Level::Warn, &message.to_string());
+    }
+
+    fn left_out(&self, message: fmt::Arguments<'_>) {
+        // Nobody should take a copy for whole that is not, so this is said where warnings are not.
+        if self.level >= Level::Error {
+            self.line(Level::Warn, &message.to_string());
+        }
     }
 
     fn info(&self, message: fmt::Arguments<'_>) {

@@ -90,26 +90,47 @@ enum Start {
     Other,
 }
 
+impl Start {
+    /// Looks at the beginning of a blob, and passes over the white space there.
+    fn of(reader: &mut impl BufRead) -> Result<Self> {
+        loop {
+            let piece = reader.fill_buf()?;
+            let length = piece.len();
+            if length == 0 {
+                return Ok(Self::Other);
+            }
+            let spaces = piece.iter().take_while(|c| c.is_ascii_whitespace()).count();
+            return Ok(match piece.get(spaces..) {
+                None | Some([]) => {
+                    reader.consume(length);
+                    continue;
+                }
+                Some([b'{', ..]) => Self::Document,
+                // A name in a tar archive may begin so, and ends with a zero.
+                Some([b'[', ..] | [0xef, 0xbb, 0xbf, ..]) if !piece.contains(&0) => Self::Text,
+                _ => Self::Other,
+            });
+        }
+    }
+}
+
 /// The file is read from its start again.
 fn start(file: &mut (impl Read + Seek)) -> Result<Start> {
-    let mut reader = BufReader::with_capacity(512, &mut *file);
-    let start = loop {
-        let piece = reader.fill_buf()?;
-        let length = piece.len();
-        if length == 0 {
-            break Start::Other;
-        }
-        let spaces = piece.iter().take_while(|c| c.is_ascii_whitespace()).count();
-        match piece.get(spaces..) {
-            None | Some([]) => reader.consume(length),
-            Some([b'{', ..]) => break Start::Document,
-            // A name in a tar archive may begin so, and ends with a zero.
-            Some([b'[', ..] | [0xef, 0xbb, 0xbf, ..]) if !piece.contains(&0) => break Start::Text,
-            _ => break Start::Other,
-        }
-    };
+    let start = Start::of(&mut BufReader::with_capacity(512, &mut *file))?;
     file.seek(SeekFrom::Start(0))?;
     Ok(start)
+}
+
+/// Gives each digest that stands in a blob which begins like JSON; none of any other, which is not read further.
+///
+/// # Errors
+/// Those of reading, and those of `each`.
+pub(crate) fn each_mention(blob: impl Read, each: impl FnMut(Digest) -> Result<()>) -> Result<()> {
+    let mut reader = BufReader::with_capacity(512, blob);
+    match Start::of(&mut reader)? {
+        Start::Document | Start::Text => words::each_digest(reader, each),
+        Start::Other => Ok(()),
+    }
 }
 
 /// Gives what a document of this shape names, piece by piece. Of a value that holds very many digests inside a descriptor
@@ -471,12 +492,36 @@ impl<'de> Visitor<'de> for Anything<'_, '_> {
 /// Reads any bytes as a document, for tests that look for some that break it.
 ///
 /// # Panics
-/// If a digest in a JSON document is overlooked.
+/// If a digest in a JSON document is overlooked, if what a document declares is not kept, or if something is kept that a copy
+/// of it as a document of an unknown kind would leave behind.
 #[cfg(debug_assertions)]
 pub fn read_any_links(bytes: &[u8]) {
+    use std::collections::HashSet;
+
     use serde_json::Value;
+
+    use crate::spec::Document;
+
     let found = read(Cursor::new(bytes), &Digest::sha256(bytes), bytes.len() as u64)
         .expect("bytes with their digest");
+    let kept: HashSet<Digest> = match &found {
+        Content::Document { links } => links.iter().map(|link| link.digest).collect(),
+        Content::Opaque | Content::Large(_) => HashSet::new(),
+    };
+    let mut mentioned = HashSet::new();
+    let note = |digest| {
+        mentioned.insert(digest);
+        Ok(())
+    };
+    each_mention(bytes, note).expect("bytes in memory");
+    assert!(kept.is_subset(&mentioned), "kept and not mentioned");
+    if let Ok(Some(document)) = Document::parse(bytes)
+        && !matches!(found, Content::Large(_))
+    {
+        for declared in document.into_declared() {
+            assert!(kept.contains(&declared.digest), "declared: {}", declared.digest);
+        }
+    }
     let Ok(Value::Object(document)) = serde_json::from_slice(bytes) else {
         return;
     };

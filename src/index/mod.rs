@@ -27,9 +27,9 @@ use std::time::Duration;
 use redb::{Database, ReadableDatabase, WriteTransaction, backends::InMemoryBackend};
 
 pub(crate) use learn::{Damaged, Orphan};
+pub(crate) use links::each_mention;
 #[cfg(debug_assertions)]
 pub use links::read_any_links;
-pub(crate) use links::{Content, read as read_links};
 #[cfg(debug_assertions)]
 pub use rows::read_any_row;
 pub use status::IndexStatus;

@@ -8,6 +8,7 @@ pub mod json;
 
 mod config;
 mod descriptor;
+mod document;
 mod manifest;
 mod media_type;
 mod platform;
@@ -17,6 +18,7 @@ pub mod runtime;
 
 pub use config::{ContainerConfig, History, ImageConfig, RootFs};
 pub use descriptor::{Annotations, Descriptor};
+pub(crate) use document::Document;
 pub use manifest::{ImageIndex, Manifest};
 pub use media_type::{Compression, MediaClass, MediaType};
 pub use platform::Platform;

@@ -120,7 +120,7 @@ pub fn referrers(
     }
     out.retain(|request| request.name.as_ref().is_none_or(|name| !left_out.contains(name)));
     if bare > 0 {
-        monitor.warn(format_args!(
+        monitor.left_out(format_args!(
             "left out what is attached to {bare} images that are converted: it is about others"
         ));
     }

@@ -85,6 +85,10 @@ impl<'a> ToOci<'a> {
                     };
                     if is_news(self, &found) && !below.contains_key(&found.key) {
                         if !self.source.has(&child)? {
+                            // An index may name images that are not here.
+                            if self.source.size(&child.digest)?.is_none() {
+                                continue;
+                            }
                             self.source.open(&child)?;
                         }
                         self.embedded.add(found.embedded())?;
@@ -130,14 +134,17 @@ impl<'a> ToOci<'a> {
             .transpose()
     }
 
-    /// A descriptor of what is known, as it is to be.
+    /// A descriptor as it is to be. That of an image which is not here stays, since nobody knows what that would become.
     fn renamed(&self, old: &Descriptor) -> Descriptor {
+        let known = Document::of(old).map(|document| self.known.get(&document.key));
+        if let Some(None) = known {
+            return old.clone();
+        }
         let mut new = Descriptor {
             media_type: old.media_type.to_oci(),
             ..old.clone()
         };
-        let known = Document::of(old).and_then(|document| self.known.get(&document.key));
-        if let Some((digest, size)) = known
+        if let Some(Some((digest, size))) = known
             && *digest != old.digest
         {
             (new.digest, new.size, new.data) = (*digest, *size, None);
@@ -166,8 +173,12 @@ impl Source for ToOci<'_> {
         }
     }
 
-    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        Ok(self.made.contains_key(&descriptor.digest) || self.source.has(descriptor)?)
+    fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        let made = self.made.get(digest).and_then(|old| self.known.get(&old.key));
+        match made {
+            Some((_, size)) => Ok(Some(*size)),
+            None => self.source.size(digest),
+        }
     }
 
     fn local(&self, descriptor: &Descriptor) -> Option<PathBuf> {

@@ -313,8 +313,14 @@ impl Source for DockerArchive {
         Ok(Box::new(VerifyReader::new(section, digest, size)))
     }
 
-    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        let (seen, digest) = (self.seen(), &descriptor.digest);
-        Ok(seen.blobs.contains_key(digest) || seen.manifests.contains_key(digest))
+    fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        let seen = self.seen();
+        if let Some(bytes) = seen.manifests.get(digest) {
+            return Ok(Some(bytes.len() as u64));
+        }
+        let Some(path) = seen.blobs.get(digest) else {
+            return Ok(None);
+        };
+        Ok(Some(self.archive.section(path)?.left()))
     }
 }

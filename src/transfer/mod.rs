@@ -12,6 +12,7 @@ mod docker_archive;
 mod docker_name;
 mod docker_writer;
 mod document;
+mod left_out;
 mod oci_archive;
 mod oci_dir;
 mod offer;
@@ -33,6 +34,7 @@ pub use docker_archive::DockerArchive;
 pub use docker_name::DockerName;
 pub use docker_writer::{DockerImage, write_docker_archive};
 use document::read_document;
+pub use left_out::{LeftOut, LeftOuts};
 pub use oci_archive::{OciArchive, OciArchiveSink};
 pub use oci_dir::StoreSink;
 pub use offer::{Listed, Offer};
@@ -70,8 +72,13 @@ pub trait Source: Sync {
     /// Opens a blob. Its last read fails if it is not what the descriptor says.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>>;
 
+    /// Size in bytes of the blob that is there by this digest, if one is.
+    fn size(&self, digest: &Digest) -> Result<Option<u64>>;
+
     /// Whether the blob is there, or in its descriptor, as far as that shows without reading it.
-    fn has(&self, descriptor: &Descriptor) -> Result<bool>;
+    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+        Ok(descriptor.data.is_some() || self.size(&descriptor.digest)? == Some(descriptor.size))
+    }
 
     /// What is about any of `subjects` and has no entry, where the source can tell.
     fn referrers(&self, _subjects: &[Digest]) -> Result<Vec<Descriptor>> {
@@ -205,7 +212,8 @@ fn last(mut walk: Vec<Descriptor>) -> Result<Descriptor> {
 }
 
 /// What was copied.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct CopyReport {
     /// Blobs that were copied or shared.
     pub copied: u64,
@@ -213,13 +221,16 @@ pub struct CopyReport {
     pub present: u64,
     /// Bytes of the blobs that were copied or shared.
     pub bytes: u64,
+    /// What documents declare and neither side has: the copy is as sparse as the source.
+    pub left_out: LeftOuts,
 }
 
 /// Copies images with all they need, in parallel over blobs, and names them at the end. What comes `along` with those that were
 /// asked for gives way to what the sink has by its name.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if the source lacks a blob, [`ErrorKind::Corrupt`] if one is damaged; no name is set then.
+/// [`ErrorKind::NotFound`] if the source lacks a blob of an image, or every image of an index; [`ErrorKind::Corrupt`] if a blob
+/// is damaged. No name is set then.
 pub fn copy(
     source: &dyn Source,
     sink: &dyn Sink,
@@ -259,7 +270,9 @@ fn transport<'a>(
     what: impl IntoIterator<Item = &'a Request>,
     monitor: &dyn Monitor,
 ) -> Result<CopyReport> {
-    let plan = Plan::new(source, sink, what)?;
+    let mut plan = Plan::new(source, sink, what)?;
+    let left_out = plan.take_left_out();
+    left_out.tell(monitor);
     let task: Arc<dyn Task> = Arc::from(monitor.task("copying", Some(plan.size())));
     let (copied, present, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     for blobs in plan.levels() {
@@ -286,6 +299,7 @@ fn transport<'a>(
         copied: copied.into_inner(),
         present: present.into_inner(),
         bytes: bytes.into_inner(),
+        left_out,
     })
 }
 

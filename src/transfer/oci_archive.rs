@@ -100,9 +100,12 @@ impl Source for OciArchive {
         Ok(Box::new(VerifyReader::new(section, digest, size)))
     }
 
-    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        let found = self.archive.section(&blob_path(&descriptor.digest)?);
-        Ok(descriptor.data.is_some() || found.is_ok_and(|found| found.left() == descriptor.size))
+    fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        match self.archive.section(&blob_path(digest)?) {
+            Ok(found) => Ok(Some(found.left())),
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(err),
+        }
     }
 }
 

@@ -26,9 +26,8 @@ impl Source for Store {
         Ok(Box::new(self.open_blob(descriptor)?))
     }
 
-    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        let size = self.layout().blob_size(&descriptor.digest)?;
-        Ok(descriptor.data.is_some() || size == Some(descriptor.size))
+    fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.layout().blob_size(digest)
     }
 
     fn referrers(&self, subjects: &[Digest]) -> Result<Vec<Descriptor>> {
@@ -204,7 +203,7 @@ fn join(txn: &mut Txn<'_>, name: &RefName, new: &RefValue, monitor: &dyn Monitor
             txn.replace_entry(name, known.clone(), joined);
         }
     } else {
-        monitor.warn(format_args!(
+        monitor.left_out(format_args!(
             "left out what is attached as {name}: another one is there"
         ));
     }

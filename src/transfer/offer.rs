@@ -74,6 +74,10 @@ pub struct Offer {
     pub unnamed: Vec<Listed>,
     /// What has the name of a convention for what is about an image.
     pub about: Vec<Request>,
+    /// Manifests and indexes with a subject and without a name.
+    pub attached: Vec<Digest>,
+    /// What has no name and is neither a manifest nor an index.
+    pub others: Vec<Digest>,
 }
 
 impl Offer {
@@ -88,7 +92,7 @@ impl Offer {
         for listed in source.list()?.iter() {
             let own = match listed.own() {
                 Some(Err(err)) => {
-                    monitor.warn(format_args!("left out: {err}"));
+                    monitor.left_out(format_args!("left out: {err}"));
                     continue;
                 }
                 own => own.transpose()?,
@@ -110,21 +114,24 @@ impl Offer {
             let name = Some(name);
             into.push(Request { name, descriptor });
         }
-        unnamed.retain(|(_, own)| {
-            own.as_ref()
-                .is_none_or(|own| met.insert(own.digest) && is_image(source, own))
-        });
-        out.unnamed = unnamed.into_iter().map(|(listed, _)| listed).collect();
+        for (listed, own) in unnamed {
+            match own {
+                Some(own) if !met.insert(own.digest) => {}
+                Some(own) if !is_image(&own) => out.others.push(own.digest),
+                Some(own) if subject(source, &own).is_some() => out.attached.push(own.digest),
+                _ => out.unnamed.push(listed),
+            }
+        }
         Ok(out)
     }
 }
 
-/// Whether this is an image or index, and about none.
-fn is_image(source: &dyn Source, descriptor: &Descriptor) -> bool {
+/// Whether this is an image or index.
+fn is_image(descriptor: &Descriptor) -> bool {
     matches!(
         descriptor.media_type.class(),
         MediaClass::Manifest | MediaClass::Index
-    ) && subject(source, descriptor).is_none()
+    )
 }
 
 /// What a manifest or index is about, if it can be read and says so.
@@ -133,10 +140,7 @@ pub(super) fn subject(source: &dyn Source, descriptor: &Descriptor) -> Option<Di
     struct Document {
         subject: Option<Descriptor>,
     }
-    if !matches!(
-        descriptor.media_type.class(),
-        MediaClass::Manifest | MediaClass::Index
-    ) {
+    if !is_image(descriptor) {
         return None;
     }
     let bytes = read_document(source, descriptor).ok()?;

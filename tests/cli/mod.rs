@@ -38,3 +38,4 @@ mod stat;
 mod tag;
 mod terminal;
 mod unpack;
+mod whole;

@@ -15,7 +15,9 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{ErrorKind, Result};
 use crate::layer::{LayerStream, Limits};
 use crate::layout::Layout;
-use crate::spec::{Compression, Descriptor, ImageConfig, ImageIndex, Manifest, MediaClass, Platform, json};
+use crate::spec::{
+    Compression, Descriptor, Document, ImageConfig, ImageIndex, Manifest, MediaClass, Platform, json,
+};
 use crate::store::{MAX_DOCUMENT, Summaries};
 
 /// No more faults than this are told.
@@ -113,7 +115,7 @@ impl<'a> Documents<'a> {
         }
     }
 
-    /// Checks the manifest or index in `bytes`; any other document has nothing to check. `None` if it, or a config that it names, is
+    /// Checks the manifest, index or artifact in `bytes`; any other document declares nothing. `None` if it, or a config that it names, is
     /// large, and [`Documents::check_large`] is to be called by one thread.
     pub(super) fn check(&self, digest: &Digest, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
         if bytes.len() as u64 > LARGE {
@@ -129,21 +131,17 @@ impl<'a> Documents<'a> {
 
     fn check_up_to(&self, largest: u64, digest: &Digest, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
         let mut out = Vec::new();
-        let Ok(members) = json::members(bytes) else {
-            return Ok(Some(out));
-        };
-        let has = |name: &str| members.get(name).is_some_and(|value| value.get() != "null");
-        if has("config") && has("layers") {
-            match json::parse::<Manifest>(bytes).and_then(|m| m.check().map(|()| m)) {
-                Ok(manifest) if manifest.config.size > largest => return Ok(None),
-                Ok(manifest) => self.check_manifest(digest, &manifest, &mut out)?,
-                Err(err) => self.tell(&mut out, Finding::of(digest, Problem::Document, err.to_string())),
+        match Document::parse(bytes) {
+            Ok(Some(Document::Manifest(manifest))) if manifest.config.size > largest => return Ok(None),
+            Ok(Some(Document::Manifest(manifest))) => self.check_manifest(digest, &manifest, &mut out)?,
+            Ok(Some(Document::Index(index))) => self.check_index(digest, &index, &mut out)?,
+            Ok(Some(Document::Artifact(artifact))) => {
+                for blob in &artifact.blobs {
+                    self.check_child(digest, blob, !blob.urls.is_empty(), &mut out)?;
+                }
             }
-        } else if has("manifests") {
-            match json::parse::<ImageIndex>(bytes).and_then(|i| i.check().map(|()| i)) {
-                Ok(index) => self.check_index(digest, &index, &mut out)?,
-                Err(err) => self.tell(&mut out, Finding::of(digest, Problem::Document, err.to_string())),
-            }
+            Ok(None) => {}
+            Err(err) => self.tell(&mut out, Finding::of(digest, Problem::Document, err.to_string())),
         }
         Ok(Some(out))
     }
