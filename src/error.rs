@@ -17,10 +17,8 @@ pub enum ErrorKind {
     Exists,
     /// What was to be replaced is not what it was when the work began.
     Conflict,
-    /// The beginning of a digest stands for more than one thing, or the type of a blob stays unclear.
+    /// A tag or digest prefix names more than one thing.
     Ambiguous,
-    /// A name leads to several images, and nothing says which of them is meant.
-    SeveralImages,
     /// Bytes differ from what their descriptor says, or are not what their media type says.
     Corrupt,
     /// A value from the caller does not follow its grammar.
@@ -54,6 +52,8 @@ pub enum Fact {
     Limit(&'static str),
     /// Another process held a lock for as long as the caller was ready to wait.
     LockTimeout,
+    /// A name leads to several images, and nothing says which of them is meant.
+    SeveralImages,
     /// The media type of a document cannot be told, and the caller may say it.
     MediaTypeUnclear,
     /// A tag of that name exists, and the caller did not ask to replace it.

@@ -13,7 +13,7 @@ use crate::layer::LayerWriter;
 use crate::node::{Time, TreePath};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::rootfs::{Changes, PackOptions, pack};
-use crate::spec::{Compression, Descriptor, History, Platform, RefName};
+use crate::spec::{Compression, Descriptor, History, Platform, REF_NAME, RefName, RefValue};
 use crate::store::Store;
 
 /// `umoci.json` larger than this is refused, in bytes.
@@ -146,10 +146,11 @@ pub fn repack(
     }
     let mut was = None;
     let walk = until_settled(&mut txn, |txn| -> Result<Vec<Descriptor>> {
-        let mut place_now = meta.walk.clone();
-        if is_own_tag && !opts.force {
-            place_now = place(store, tag, &meta)?;
-        }
+        let place_now = match place(store, tag, &meta) {
+            _ if !is_own_tag => meta.walk.clone(),
+            Err(err) if opts.force && err.kind() == ErrorKind::Conflict => forced_place(store, tag, &meta)?,
+            place => place?,
+        };
         let walk = edit.clone().onto(place_now.clone()).apply(txn, tag)?;
         // Before the tag moves: a repack that is killed then must know its own work when it is run again.
         if is_own_tag && let Err(err) = note(bundle, &meta, &place_now, &walk) {
@@ -203,9 +204,14 @@ fn place(store: &Store, tag: &RefName, meta: &Meta) -> Result<Vec<Descriptor>> {
     let walks = resolve(store, &Target::Name(tag.clone()))?.walks;
     let unpacked = meta.walk.last().map(|last| last.digest);
     let mut known = meta.repacked.iter().rev().copied().chain(unpacked);
+    // Of several entries that lead there it is the one of the same platform.
+    let is_other = |walk: &&Walk| {
+        let platform = |root: Option<&Descriptor>| root.and_then(|root| root.platform.clone());
+        platform(walk.to_vec().first()) != platform(meta.walk.first())
+    };
     let found = known.find_map(|known| {
-        let mut walks = walks.iter();
-        walks.find(|walk| walk.last().digest == known)
+        let walks = walks.iter().filter(|walk| walk.last().digest == known);
+        walks.min_by_key(is_other)
     });
     found.map(Walk::to_vec).ok_or_else(|| {
         let text = format!(
@@ -214,6 +220,23 @@ fn place(store: &Store, tag: &RefName, meta: &Meta) -> Result<Vec<Descriptor>> {
         );
         Error::new(ErrorKind::Conflict, text).with_fact(Fact::TagMoved)
     })
+}
+
+/// What the image of the bundle takes the place of under its tag, where nothing of it is there any more: the only entry that
+/// is for the same platform, else all of them.
+fn forced_place(store: &Store, tag: &RefName, meta: &Meta) -> Result<Vec<Descriptor>> {
+    let mut walk = meta.walk.clone();
+    let is_image = walk.len() == 1;
+    if let Some(root) = walk.first_mut() {
+        let there = store.lookup(tag)?;
+        let is_same = |entry: &&Descriptor| entry.platform.is_some() && entry.platform == root.platform;
+        let same: RefValue = there.entries().iter().filter(is_same).cloned().collect();
+        match same.only() {
+            Some(only) if is_image => root.clone_from(only),
+            _ => drop(root.annotations.remove(REF_NAME)),
+        }
+    }
+    Ok(walk)
 }
 
 /// Writes into the bundle what stands in its place, and what is about to.

@@ -27,16 +27,13 @@ impl ImageRef {
     /// Reads the words behind `--image`; `what` names the option in messages.
     pub fn parse(text: &str, what: &str) -> Outcome<Self> {
         let invalid = |why: String| Failure::Arguments(format!("invalid {what}: {why}"));
-        let digest = text
-            .rsplit_once('@')
-            .and_then(|(path, digest)| Some((path, digest.parse::<Digest>().ok()?)));
+        // Behind a colon all is the tag, which may have a digest in it.
+        let behind = text.rsplit_once('@').filter(|(path, _)| !path.contains(':'));
+        let digest = behind.and_then(|(path, digest)| Some((path, digest.parse::<Digest>().ok()?)));
         let (path, target) = if let Some((path, digest)) = digest {
-            if path.contains(':') {
-                return Err(invalid(format!("give a tag or a digest, not both: {text:?}")));
-            }
             (path, Target::Digest(digest))
         } else {
-            if let Some(digest) = cut_digest(text) {
+            if let Some(digest) = behind.and_then(|_| cut_digest(text)) {
                 let text = format!("{digest:?} is no whole digest (sha256: and 64 hex digits)");
                 return Err(invalid(text));
             }
@@ -61,6 +58,17 @@ impl ImageRef {
 
     /// The tag, for commands that write one.
     pub fn tag(&self) -> Outcome<&RefName> {
+        let name = self.old_tag()?;
+        if name.as_digest().is_some() {
+            return Err(Failure::Arguments(format!(
+                "invalid --image: {name} is a digest, and this command changes a tag"
+            )));
+        }
+        Ok(name)
+    }
+
+    /// The tag, also one that may be there and must not be written.
+    pub fn old_tag(&self) -> Outcome<&RefName> {
         match &self.target {
             Target::Name(name) => Ok(name),
             Target::Digest(digest) => Err(Failure::Arguments(format!(
@@ -83,6 +91,40 @@ fn cut_digest(text: &str) -> Option<&str> {
     };
     let layout = text.len() - named.map_or(0, |name| digest.len() - name.len());
     (meant && !Path::new(&text[..layout]).exists()).then_some(digest)
+}
+
+/// An image that a word means, beside the layout of a command.
+#[derive(Debug)]
+pub enum Near {
+    /// One of that layout.
+    Own(Target),
+    /// One of another layout.
+    Other(ImageRef),
+}
+
+impl Near {
+    /// Reads a tag or digest of `store`, or an image with its layout, which may be the same.
+    pub fn parse(word: &str, store: &Store) -> Outcome<Self> {
+        let target: Result<Target, _> = word.parse();
+        let is_own = match &target {
+            // A tag may have colons, and so has a digest; any other word with one names a layout.
+            Ok(Target::Name(name)) => {
+                !word.contains(':') || name.as_digest().is_some() || !store.lookup(name)?.is_empty()
+            }
+            _ => !word.contains(':'),
+        };
+        if is_own {
+            return Ok(Self::Own(target?));
+        }
+        let image = ImageRef::parse(word.strip_prefix("oci:").unwrap_or(word), "image")?;
+        let same = |path: &Path| path.canonicalize().ok();
+        let there = same(&image.layout);
+        Ok(if there.is_some() && there == same(store.layout().path()) {
+            Self::Own(image.target)
+        } else {
+            Self::Other(image)
+        })
+    }
 }
 
 /// The other side of a copy: a layout, and what in it if anything is named.
@@ -234,7 +276,7 @@ impl TagArg {
         match &self.tag {
             Some(text) => {
                 let invalid = |e: umoci::error::Error| Failure::Arguments(format!("invalid --tag: {e}"));
-                text.parse().map_err(invalid)
+                RefName::parse_new(text).map_err(invalid)
             }
             None => image.tag().cloned(),
         }
@@ -612,6 +654,12 @@ mod tests {
             ("dir:v1", "dir", "v1"),
             ("dir:a:b", "dir", "a:b"),
             ("dir:x@md5:00", "dir", "x@md5:00"),
+            ("dir:x@sha256:00", "dir", "x@sha256:00"),
+            (
+                &format!("dir:h/x:v1@sha256:{hex}"),
+                "dir",
+                &format!("h/x:v1@sha256:{hex}"),
+            ),
             ("a@b:v1", "a@b", "v1"),
         ] {
             let image = ImageRef::parse(text, "--image").expect(text);
@@ -624,7 +672,6 @@ mod tests {
             "",
             ":x",
             "dir:",
-            &format!("dir:v1@sha256:{hex}"),
             &format!("@sha256:{hex}"),
             "dir:a b",
             "dir:a@{x}",

@@ -59,8 +59,13 @@ impl Choice {
                 name: None,
                 descriptor: source.descriptor(one)?,
             }),
-            (0, [_]) => {
-                let text = format!("the image in {from} has no name: {naming}");
+            (0, [one]) => {
+                let text = match one.name() {
+                    None => format!("the image in {from} has no name: {naming}"),
+                    Some(name) => {
+                        format!("the image in {from} has the name {name:?}, which no tag may have: {naming}")
+                    }
+                };
                 return Err(Failure::Arguments(text));
             }
             (0, several) => {

@@ -20,7 +20,7 @@ use umoci::transfer::{
 use super::args::{FormatArg, LayoutArg, PlatformArg, ReferrersArg, positionals};
 use super::choice::{Choice, Words};
 use super::failure::{Failure, Outcome};
-use super::place::{Archived, Place, own_name};
+use super::place::{Archived, Place};
 use super::ui::Ui;
 
 /// copies images from this layout to another OCI layout or an archive
@@ -215,7 +215,7 @@ impl Export {
         };
         for tag in &self.tag {
             let target: Target = tag.parse().map_err(|e: Error| e.context("invalid --tag"))?;
-            let own = own_name(&target);
+            let own = target.name().cloned();
             if own.is_none() && !gets_name {
                 let text = format!("an image named by its digest needs a name: {to}:TAG");
                 return Err(Failure::Arguments(text));
@@ -250,8 +250,8 @@ impl Name {
         let invalid = |e: Error| Failure::Arguments(format!("invalid destination: {e}"));
         Ok(match place {
             Place::Layout(_, None) | Place::Archive(Archived { name: None, .. }) => Self::None,
-            Place::Layout(_, Some(Target::Name(name))) => Self::Tag(name.clone()),
-            Place::Layout(_, Some(Target::Digest(_) | Target::Past(..))) => {
+            Place::Layout(_, Some(Target::Name(name))) if name.check_new().is_ok() => Self::Tag(name.clone()),
+            Place::Layout(_, Some(_)) => {
                 let text = "invalid destination: give a tag; digests and the past cannot be chosen";
                 return Err(Failure::Arguments(text.to_owned()));
             }
@@ -260,7 +260,9 @@ impl Name {
                 docker: true,
                 ..
             }) => Self::Docker(name.parse().map_err(invalid)?),
-            Place::Archive(Archived { name: Some(name), .. }) => Self::Tag(name.parse().map_err(invalid)?),
+            Place::Archive(Archived { name: Some(name), .. }) => {
+                Self::Tag(RefName::parse_new(name).map_err(invalid)?)
+            }
         })
     }
 }

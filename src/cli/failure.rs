@@ -88,6 +88,7 @@ fn remedy(fact: Fact) -> Option<String> {
             let (name, unit) = Limits::NAMES.iter().find(|(known, _)| *known == name)?;
             return Some(format!("--limit {name}={unit} raises it"));
         }
+        Fact::SeveralImages => "--platform takes one of them, and so does the path with @DIGEST",
         Fact::LockTimeout => "--lock-timeout waits longer",
         Fact::MediaTypeUnclear => "--media-type says what it is",
         Fact::TagExists => "--force replaces it",

@@ -53,7 +53,7 @@ impl Import {
         let tag: Option<RefName> = self
             .tag
             .as_deref()
-            .map(str::parse)
+            .map(RefName::parse_new)
             .transpose()
             .map_err(|e: Error| e.context("invalid --tag"))?;
         let platform = self.platform.get()?;
@@ -69,7 +69,7 @@ impl Import {
                 let choice = match what {
                     None => self.all(&from, &path.display().to_string(), "@DIGEST", tag, ui)?,
                     Some(target) => {
-                        let name = tag.or_else(|| super::place::own_name(&target));
+                        let name = tag.or_else(|| target.name().cloned());
                         let unnamed =
                             || Failure::Arguments("an image named by its digest needs a --tag".to_owned());
                         Choice {
@@ -166,8 +166,7 @@ fn one(
     let (own, value) = archive.find(source, name)?;
     let name = match (tag, own) {
         (Some(tag), _) => tag,
-        (None, Some(own)) => own
-            .parse()
+        (None, Some(own)) => RefName::parse_new(&own)
             .map_err(|e: Error| Failure::Arguments(format!("{e}: give it another name with --tag")))?,
         (None, None) => {
             let text = format!("the image {name} in {archive} has no name: give it one with --tag");

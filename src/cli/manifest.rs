@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci manifest`: image indexes, which name an image for each platform.
 
-use std::path::Path;
-
-use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind};
-use umoci::image::{IndexEdit, IndexPart, Target, Which, change_index, resolve_root};
+use umoci::image::{IndexEdit, IndexPart, Which, change_index, resolve_index};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, ImageIndex, MediaClass, json};
 use umoci::store::{Store, StoreOptions, Summaries, Txn};
 use umoci::transfer::{Request, StoreSink, fetch};
 
-use super::args::{ImageRef, LockArg, PlatformArg, annotations};
+use super::args::{ImageRef, LockArg, Near, PlatformArg, annotations};
 use super::failure::{Failure, Outcome, one_line};
 use super::table::{Table, human_size};
 use super::ui::Ui;
@@ -167,12 +164,9 @@ fn entries(
 ) -> Outcome<Vec<Descriptor>> {
     let mut out = Vec::new();
     for word in words {
-        // A digest has a colon too; any other word with one names a layout.
-        let own = word.parse::<Digest>().is_ok() || !word.contains(':');
-        let own: Option<Target> = if own { Some(word.parse()?) } else { None };
-        let found = match own {
-            Some(target) => IndexEdit::entries(store, &target, part)?,
-            None => from_other(store, sink, word, part, ui)?,
+        let found = match Near::parse(word, store)? {
+            Near::Own(target) => IndexEdit::entries(store, &target, part)?,
+            Near::Other(image) => from_other(sink, &image, part, ui)?,
         };
         for mut one in found {
             if let Some(entry) = entry {
@@ -201,18 +195,7 @@ fn add(edit: &mut IndexEdit, entries: &[Descriptor], ui: &Ui) {
     }
 }
 
-fn from_other(
-    store: &Store,
-    sink: &StoreSink<'_>,
-    word: &str,
-    part: &IndexPart,
-    ui: &Ui,
-) -> Outcome<Vec<Descriptor>> {
-    let image = ImageRef::parse(word.strip_prefix("oci:").unwrap_or(word), "image")?;
-    let same = |path: &Path| path.canonicalize().ok();
-    if same(&image.layout).is_some() && same(&image.layout) == same(store.layout().path()) {
-        return Ok(IndexEdit::entries(store, &image.target, part)?);
-    }
+fn from_other(sink: &StoreSink<'_>, image: &ImageRef, part: &IndexPart, ui: &Ui) -> Outcome<Vec<Descriptor>> {
     let from = Store::open(&image.layout, StoreOptions::default())
         .map_err(|e| e.context(format!("open {}", image.layout.display())))?;
     let _reading = from.reading();
@@ -457,11 +440,7 @@ impl Show {
         };
         let name = ImageRef::parse(name, "name")?;
         let store = self.index.open(&name)?;
-        let root = resolve_root(&store, &name.target)?;
-        if root.media_type.class() != MediaClass::Index {
-            let text = format!("{} is no image index: {}", name.target, root.media_type);
-            return Err(Error::new(ErrorKind::Unsupported, text).into());
-        }
+        let root = resolve_index(&store, &name.target)?;
         if self.json {
             return ui.print(&store.read(&root)?);
         }

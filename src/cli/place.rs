@@ -4,9 +4,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind};
 use umoci::image::Target;
-use umoci::spec::{Descriptor, RefName, RefValue};
+use umoci::spec::{Descriptor, RefValue};
 use umoci::transfer::{DockerName, Listed, Source};
 
 use super::args::source;
@@ -28,7 +29,7 @@ pub struct Archived {
     pub docker: bool,
     /// The file; `-` is stdin or stdout.
     pub file: String,
-    /// A name in the archive, or `@N`, which counts from 0.
+    /// A name in the archive; else `@N`, which counts from 0, or a digest, perhaps behind an `@`.
     pub name: Option<String>,
 }
 
@@ -135,15 +136,30 @@ impl Archived {
     /// What `name`, a name in the archive or `@N`, stands for, and its name there.
     pub fn find(&self, source: &dyn Source, name: &str) -> Outcome<(Option<String>, RefValue)> {
         let listed = source.list()?;
-        let number = name.strip_prefix('@').and_then(|at| at.parse::<usize>().ok());
-        let is = |listed: &&Listed| match number {
-            Some(number) => listed.number == number,
-            None => listed
-                .name()
-                .is_some_and(|own| own == name || self.docker && is_same(own, name)),
+        let at = name.strip_prefix('@');
+        let number: Option<usize> = at.and_then(|at| at.parse().ok());
+        let digest: Option<Digest> = at.unwrap_or(name).parse().ok();
+        let is_called = |listed: &&Listed| {
+            let own = listed.name();
+            own.is_some_and(|own| own == name || self.docker && is_same(own, name))
         };
-        let label = number.map_or_else(|| format!("{name:?}"), |_| name.to_owned());
-        let found: Vec<&Listed> = listed.iter().filter(is).collect();
+        // What stands by itself has no name that counts.
+        let is_meant = |listed: &&Listed| match (number, digest) {
+            (Some(number), _) => listed.number == number,
+            (None, Some(digest)) if !self.docker => source
+                .descriptor(listed)
+                .is_ok_and(|found| found.digest == digest),
+            _ => false,
+        };
+        let mut found: Vec<&Listed> = listed.iter().filter(is_called).collect();
+        if found.is_empty() {
+            found = listed.iter().filter(is_meant).collect();
+        }
+        let label = if name.starts_with('@') {
+            name.to_owned()
+        } else {
+            format!("{name:?}")
+        };
         let Some(first) = found.first() else {
             let names: Vec<&str> = listed.iter().filter_map(Listed::name).take(8).collect();
             let has = if names.is_empty() {
@@ -164,12 +180,4 @@ impl Archived {
 fn is_same(one: &str, other: &str) -> bool {
     let familiar = |text: &str| text.parse().map(|name: DockerName| name.familiar());
     matches!((familiar(one), familiar(other)), (Ok(one), Ok(other)) if one == other)
-}
-
-/// The name that a target has already.
-pub fn own_name(target: &Target) -> Option<RefName> {
-    match target {
-        Target::Name(name) | Target::Past(name, _) => Some(name.clone()),
-        Target::Digest(_) => None,
-    }
 }

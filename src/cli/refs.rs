@@ -69,7 +69,7 @@ impl Create {
     fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
         let [name] = positionals(&self.rest, ["name"])?;
-        let name: RefName = name.parse()?;
+        let name = RefName::parse_new(name)?;
         let store = self.layout.open()?;
         let (target, why) = match (&self.digest, &self.from) {
             (Some(text), None) => {
@@ -172,7 +172,8 @@ impl List {
         let mut rows = Vec::new();
         let mut summaries = Summaries::in_store(&store);
         for entry in store.refs()? {
-            let name = entry.name;
+            // A name that no tag may have is none.
+            let name = entry.name.filter(|name| name.parse::<RefName>().is_ok());
             match entry.descriptor {
                 Ok(descriptor) => rows.push(Row {
                     name,
@@ -269,15 +270,16 @@ impl Restore {
     fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
         let [name] = positionals(&self.rest, ["name"])?;
-        let (name, steps) = match name.parse::<Target>()? {
-            Target::Name(name) => (name, 1),
-            Target::Past(name, steps) => (name, steps),
-            Target::Digest(digest) => {
-                let text = format!("{digest} is a digest; umoci ref create --digest names it");
-                return Err(Failure::Arguments(text));
-            }
+        let target: Target = name.parse()?;
+        let steps = match target {
+            Target::Past(_, steps) => steps,
+            _ => 1,
         };
-        let restored = self.layout.open()?.restore_ref(&name, steps)?;
+        let name = target.name().ok_or_else(|| {
+            let text = format!("{target} is a digest; umoci ref create --digest names it");
+            Failure::Arguments(text)
+        })?;
+        let restored = self.layout.open()?.restore_ref(name, steps)?;
         ui.info(format_args!("restored ref: {name} -> {}", digests(&restored)));
         Ok(())
     }

@@ -23,7 +23,7 @@ impl Remove {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
-        let tag = image.tag()?;
+        let tag = image.old_tag()?;
         let [] = positionals(&self.rest, [])?;
         self.image.open(&image)?.remove_ref(tag)?;
         ui.info(format_args!("removed tag: {tag}"));

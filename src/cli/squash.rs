@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci squash` and `umoci rebase`: other layers below or instead of those of an image.
 
-use std::path::Path;
-
-use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind};
 use umoci::image::{Edit, Image, LayerName, Target, change, squash};
 use umoci::progress::Monitor;
@@ -11,7 +8,8 @@ use umoci::spec::{Descriptor, Platform, RefName};
 use umoci::store::{Store, Txn};
 
 use super::args::{
-    AlgorithmArg, CompressArg, HistoryArgs, ImageRef, ImageWord, LimitArgs, LockArg, PlatformArg, TagArg,
+    AlgorithmArg, CompressArg, HistoryArgs, ImageRef, ImageWord, LimitArgs, LockArg, Near, PlatformArg,
+    TagArg,
 };
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
@@ -170,7 +168,7 @@ impl Rebase {
             // A base of several platforms is meant for that of the image.
             let own = edit.config.platform();
             let find = |word: &str, option: &str| -> Outcome<Image> {
-                let target = own_target(word, &store).map_err(|e| e.context(option.to_owned()))?;
+                let target = own_target(word, &store, option)?;
                 let known = !own.os.is_empty() && !own.architecture.is_empty();
                 Ok(Image::find(&store, &target, known.then_some(&own))
                     .map_err(|e| e.context(option.to_owned()))?)
@@ -186,16 +184,13 @@ impl Rebase {
 }
 
 /// A tag or digest, perhaps with the path of this layout before it.
-fn own_target(word: &str, store: &Store) -> Result<Target, Error> {
-    if word.parse::<Digest>().is_ok() || !word.contains(':') {
-        return word.parse();
-    }
-    let same = |path: &Path| path.canonicalize().ok();
-    match ImageRef::parse(word, "image") {
-        Ok(image) if same(&image.layout) == same(store.layout().path()) => Ok(image.target),
-        _ => {
-            let text = format!("{word} is no image of this layout: umoci import brings it here");
-            Err(Error::new(ErrorKind::Invalid, text))
+fn own_target(word: &str, store: &Store, option: &str) -> Outcome<Target> {
+    match Near::parse(word, store) {
+        Ok(Near::Own(target)) => Ok(target),
+        Err(Failure::Error(err)) => Err(err.context(option.to_owned()).into()),
+        Ok(Near::Other(_)) | Err(_) => {
+            let text = format!("{option}: {word} is no image of this layout: umoci import brings it here");
+            Err(Error::new(ErrorKind::Invalid, text).into())
         }
     }
 }

@@ -34,8 +34,7 @@ impl Tag {
         let image = self.image.get()?;
         let platform = self.platform.get()?;
         let [new] = positionals(&self.rest, ["new tag"])?;
-        let new: RefName = new
-            .parse()
+        let new = RefName::parse_new(new)
             .map_err(|e: Error| Failure::Arguments(format!("new tag is an invalid reference: {e}")))?;
         let store = self.image.open(&image)?;
         // One image is named itself, also behind an index; several are named by their indexes, or entries.

@@ -26,7 +26,8 @@ pub fn change<E: From<Error>>(
 ) -> std::result::Result<Vec<Descriptor>, E> {
     until_settled(txn, |txn| {
         let mut image = Image::find(txn.store(), target, platform)?;
-        if let (Target::Digest(_) | Target::Past(..), Some(root)) = (target, image.walk.first_mut()) {
+        let by_name = |root: &Descriptor| matches!(target, Target::Name(name) if root.ref_name() == Some(name.as_str()));
+        if let Some(root) = image.walk.first_mut().filter(|root| !by_name(root)) {
             let there = txn.store().lookup(tag)?;
             let own = there.entries().iter().find(|entry| entry.digest == root.digest);
             match own {

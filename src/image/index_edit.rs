@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Target, Walk, resolve, resolve_one, resolve_root};
+use super::{Target, Walk, resolve, resolve_index, resolve_one};
 use crate::digest::{Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Annotations, Descriptor, ImageIndex, MediaClass, MediaType, Platform, RefName, json};
+use crate::spec::{Annotations, Descriptor, ImageIndex, MediaType, Platform, RefName, json};
 use crate::store::{Store, Summaries, Txn};
 
 /// An image index that is being made or changed. [`IndexEdit::apply`] writes it as a new blob; the one that it began with
@@ -92,13 +92,9 @@ impl IndexEdit {
     /// Begins with the index that `name` stands for.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::SeveralImages`]; [`ErrorKind::Unsupported`] if it is no index.
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Unsupported`] if it is no index.
     pub fn load(store: &Store, name: &RefName) -> Result<Self> {
-        let root = resolve_root(store, &Target::Name(name.clone()))?;
-        if root.media_type.class() != MediaClass::Index {
-            let text = format!("{name} is no image index: {}", root.media_type);
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
+        let root = resolve_index(store, &Target::Name(name.clone()))?;
         let context = || format!("read image index {}", root.digest);
         let mut index: ImageIndex = json::parse(&store.read(&root)?).context(context)?;
         index.check().context(context)?;
@@ -126,15 +122,10 @@ impl IndexEdit {
                 let walks = resolve(store, target)?.walks.into_iter();
                 walks.map(Walk::into_last).collect()
             }
-            IndexPart::Nested => vec![resolve_root(store, target)?],
+            IndexPart::Nested => vec![resolve_index(store, target)?],
         };
         let mut summaries = Summaries::in_store(store);
         let entry = |mut entry: Descriptor| {
-            let class = entry.media_type.class();
-            if *part == IndexPart::Nested && class != MediaClass::Index {
-                let text = format!("{target} is no image index: {}", entry.media_type);
-                return Err(Error::new(ErrorKind::Unsupported, text));
-            }
             entry.platform = summaries
                 .platform(&entry)
                 .filter(|p| !p.os.is_empty() || !p.architecture.is_empty());

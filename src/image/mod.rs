@@ -55,7 +55,8 @@ pub use edit::Edit;
 pub use index_edit::{IndexEdit, IndexPart, Which};
 pub use new_layer::NewLayer;
 pub use select::{
-    ReadDocument, Resolved, Target, Walk, pick, resolve, resolve_one, resolve_root, resolve_roots,
+    ReadDocument, Resolved, Target, Walk, pick, resolve, resolve_index, resolve_one, resolve_root,
+    resolve_roots,
 };
 pub use squash::squash;
 pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat, stat_index};

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::spec::{Descriptor, ImageIndex, MediaClass, Platform, RefName, RefValue, json};
 use crate::store::{Store, Summaries};
 
@@ -25,7 +25,7 @@ pub type ReadDocument<'a> = dyn Fn(&Descriptor) -> Result<Vec<u8>> + Sync + 'a;
 /// What a person names an image by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A tag.
+    /// A tag. One that is a digest stands for that digest where there is no such tag.
     Name(RefName),
     /// What a tag was, so many changes ago; written `tag@{1}`.
     Past(RefName, usize),
@@ -36,11 +36,8 @@ pub enum Target {
 impl std::str::FromStr for Target {
     type Err = Error;
 
-    /// Reads a digest, a tag, or `tag@{N}`.
+    /// Reads a tag, `tag@{N}`, or a digest, which is a [`Target::Name`]: a layout may have a tag that is one.
     fn from_str(text: &str) -> Result<Self> {
-        if let Ok(digest) = text.parse() {
-            return Ok(Target::Digest(digest));
-        }
         if let Some((name, steps)) = text.strip_suffix('}').and_then(|t| t.rsplit_once("@{")) {
             let invalid = |_| Error::new(ErrorKind::Invalid, format!("not a count of changes: {text:?}"));
             return Ok(Target::Past(name.parse()?, steps.parse().map_err(invalid)?));
@@ -56,6 +53,16 @@ impl fmt::Display for Target {
             Target::Past(name, steps) => write!(f, "{name}@{{{steps}}}"),
             Target::Digest(digest) => digest.fmt(f),
         }
+    }
+}
+
+impl Target {
+    /// The name that it may have given to it, so that a copy can have it too.
+    pub fn name(&self) -> Option<&RefName> {
+        let (Target::Name(name) | Target::Past(name, _)) = self else {
+            return None;
+        };
+        name.check_new().is_ok().then_some(name)
     }
 }
 
@@ -125,7 +132,7 @@ pub fn resolve_roots(store: &Store, target: &Target) -> Result<RefValue> {
 /// As [`resolve_roots`], where one is wanted.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::SeveralImages`] if there are several.
+/// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
 pub fn resolve_root(store: &Store, target: &Target) -> Result<Descriptor> {
     let roots = resolve_roots(store, target)?;
     if let Some(only) = roots.only() {
@@ -139,6 +146,11 @@ fn roots(store: &Store, target: &Target) -> Result<RefValue> {
     match target {
         Target::Name(name) => {
             let found = store.lookup(name)?;
+            if let Some(digest) = name.as_digest()
+                && found.is_empty()
+            {
+                return by_digest(store, &digest).map(RefValue::from);
+            }
             if !found.is_empty() {
                 store.note_use(name);
             }
@@ -149,12 +161,33 @@ fn roots(store: &Store, target: &Target) -> Result<RefValue> {
     }
 }
 
+/// As [`resolve_root`], where an image index is wanted.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] if there is nothing, [`ErrorKind::Unsupported`] if it is no index.
+pub fn resolve_index(store: &Store, target: &Target) -> Result<Descriptor> {
+    let roots = resolve_roots(store, target)?;
+    let why = match roots.only() {
+        Some(only) if only.media_type.class() == MediaClass::Index => return Ok(only.clone()),
+        Some(other) => other.media_type.to_string(),
+        None => {
+            let mut summaries = Summaries::in_store(store);
+            format!(
+                "it has several entries, {}",
+                choices(roots.entries(), &mut summaries)
+            )
+        }
+    };
+    let text = format!("{target} is no image index: {why}");
+    Err(Error::new(ErrorKind::Unsupported, text))
+}
+
 /// Finds the one image that `target` leads to: the only one, or of several the one that runs best on `platform` (see
 /// [`Platform::rank`]; of equals the first), or on this machine if that is `None`. Spec: image-spec, image-index.
 ///
 /// # Errors
 /// As [`resolve`]; [`ErrorKind::NotFound`] with the platforms that there are if none fits, also if there is just one and
-/// `platform` is another; [`ErrorKind::SeveralImages`] if several entries of `index.json` have the name and an image that fits.
+/// `platform` is another; [`ErrorKind::Ambiguous`] if several entries of `index.json` have the name and an image that fits.
 pub fn resolve_one(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Vec<Descriptor>> {
     let walks = resolve(store, target)?.walks;
     choose(walks, platform, target, Summaries::in_store(store))
@@ -234,7 +267,7 @@ fn ambiguous<'a>(
         "tag is ambiguous: {label} (it leads to {})",
         choices(images, summaries)
     );
-    Error::new(ErrorKind::SeveralImages, text)
+    Error::new(ErrorKind::Ambiguous, text).with_fact(Fact::SeveralImages)
 }
 
 /// A descriptor for a bare digest: as `index.json` has it if it does, else by what the blob itself says.
@@ -354,6 +387,11 @@ fn not_found(store: &Store, target: &Target) -> Error {
                 .refs()
                 .map(|refs| refs.into_iter().filter_map(|r| r.name).collect())
                 .unwrap_or_default();
+            let (tag, digest) = name.as_str().rsplit_once('@').unwrap_or_default();
+            if digest.parse::<Digest>().is_ok() {
+                let text = format!("tag not found: {name} (the tag is {tag:?}, or give the digest alone)");
+                return Error::new(ErrorKind::NotFound, text);
+            }
             match nearest(name.as_str(), &names) {
                 Some(near) => format!("tag not found: {name} (did you mean {near:?}?)"),
                 None => format!("tag not found: {name}"),

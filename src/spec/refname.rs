@@ -26,6 +26,15 @@ impl RefName {
         self.0.parse().ok()
     }
 
+    /// Reads a name that is to be given to something.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if it does not follow the grammar, or is a digest.
+    pub fn parse_new(text: &str) -> Result<Self> {
+        let name: Self = text.parse()?;
+        name.check_new().map(|()| name)
+    }
+
     /// Checks that the name may be given to something.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::RefName;
 
@@ -25,11 +26,19 @@ pub struct DockerName {
 
 impl DockerName {
     /// The name for an image that has this tag in a layout whose directory has the name `layout`: a tag with a slash or colon
-    /// is a name of Docker's itself, `v1` becomes `<layout>:v1`.
+    /// is a name of Docker's itself, `v1` becomes `<layout>:v1`. Of a name with tag and digest the digest is left out, for which
+    /// Docker has no place in an archive.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if that is no name.
     pub fn of_tag(tag: &RefName, layout: &str) -> Result<Self> {
+        let pinned = tag.as_str().rsplit_once('@');
+        if let Some((named, digest)) = pinned
+            && digest.parse::<Digest>().is_ok()
+            && named.rsplit('/').next().is_some_and(|last| last.contains(':'))
+        {
+            return named.parse();
+        }
         if tag.as_str().contains(['/', ':']) {
             return tag.as_str().parse();
         }
@@ -185,6 +194,7 @@ mod tests {
 
     #[test]
     fn a_tag_of_a_layout_gets_its_name_unless_it_is_one() {
+        let hex = "a".repeat(64);
         for (tag, layout, want) in [
             ("v1", "img", Some("img:v1")),
             ("v1", "My.App", Some("my.app:v1")),
@@ -196,6 +206,14 @@ mod tests {
             ("1.0+b", "img", None),
             ("a@b", "img", None),
             ("a:b:c", "img", None),
+            (
+                &format!("docker.io/x:1@sha256:{hex}"),
+                "img",
+                Some("docker.io/x:1"),
+            ),
+            (&format!("docker.io/x@sha256:{hex}"), "img", None),
+            (&format!("h:5/x@sha256:{hex}"), "img", None),
+            (&format!("v1@sha256:{hex}"), "img", None),
         ] {
             let name = DockerName::of_tag(&tag.parse().expect("tag"), layout).ok();
             assert_eq!(

@@ -132,7 +132,7 @@ impl Request {
     /// or its image for `platform` alone.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::SeveralImages`] if several fit `platform`,
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if several fit `platform`,
     /// [`ErrorKind::Corrupt`] if an entry of the name is no descriptor and all are asked for.
     pub fn find(
         store: &Store,
@@ -160,7 +160,7 @@ impl Request {
     /// Of each name, or image without one, the image for `platform` alone (this machine's for `None`) if it leads to several.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none for it, [`ErrorKind::SeveralImages`] if there are several.
+    /// [`ErrorKind::NotFound`] if there is none for it, [`ErrorKind::Ambiguous`] if there are several.
     pub fn for_platform(
         requests: &[Self],
         source: &dyn Source,

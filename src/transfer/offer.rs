@@ -41,8 +41,7 @@ impl Listed {
 
     /// Its name there, if it is one that a layout may have; an entry without such a name is one without a name.
     pub fn ref_name(&self) -> Option<RefName> {
-        let name: RefName = self.name()?.parse().ok()?;
-        name.check_new().is_ok().then_some(name)
+        RefName::parse_new(self.name()?).ok()
     }
 
     /// Its name there as it stands, whatever it is.
@@ -117,7 +116,7 @@ impl Offer {
         for (listed, own) in unnamed {
             match own {
                 Some(own) if !met.insert(own.digest) => {}
-                Some(own) if !is_image(&own) => out.others.push(own.digest),
+                Some(own) if !is_image(&own) && listed.name().is_none() => out.others.push(own.digest),
                 Some(own) if subject(source, &own).is_some() => out.attached.push(own.digest),
                 _ => out.unnamed.push(listed),
             }

@@ -23,6 +23,7 @@ mod layer;
 mod list;
 mod manifest;
 mod mtree_validate;
+mod names;
 mod new;
 mod outputs;
 mod raw_unpack;

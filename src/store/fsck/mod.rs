@@ -10,7 +10,7 @@ mod finding;
 mod frame;
 mod repair;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
@@ -25,7 +25,7 @@ use crate::error::{ErrorKind, Result};
 use crate::index::{Damaged, Index, KnownBlob, Mention, Tables};
 use crate::layout::{BlobName, LockMode};
 use crate::progress::{Monitor, Silent};
-use crate::spec::RefName;
+use crate::spec::{RefName, json};
 
 /// So many blobs are looked at between two looks at the index.
 const BATCH: usize = 8192;
@@ -182,19 +182,17 @@ impl Store {
     /// The entries of `index.json`.
     fn check_refs(&self, documents: &Documents<'_>, out: &mut Vec<Finding>) -> Result<()> {
         let root = "index.json";
-        let mut seen: HashSet<String> = HashSet::new();
+        let mut seen: HashMap<(String, Option<Vec<u8>>), Digest> = HashMap::new();
         for (at, entry) in self.layout.read_index()?.entries().iter().enumerate() {
             let name = entry.ref_name.as_deref().unwrap_or("<none>");
             let subject = format!("{root}: entry {at} ({name})");
-            if let Some(name) = &entry.ref_name {
-                if name.parse::<RefName>().is_err() {
-                    let text = "has a name that is no tag";
-                    out.push(Finding::new(Severity::Info, Problem::Ref, &subject, text));
-                }
-                if !seen.insert(name.clone()) {
-                    let text = "has the name of another entry";
-                    out.push(Finding::new(Severity::Warning, Problem::Ref, &subject, text));
-                }
+            if entry
+                .ref_name
+                .as_ref()
+                .is_some_and(|name| name.parse::<RefName>().is_err())
+            {
+                let text = "has a name that is no tag";
+                out.push(Finding::new(Severity::Info, Problem::Ref, &subject, text));
             }
             let descriptor = match entry.descriptor() {
                 Ok(descriptor) => descriptor,
@@ -206,6 +204,21 @@ impl Store {
             };
             documents.check_child(&root, &descriptor, false, out)?;
             documents.check_platform(&root, &descriptor, out);
+            // A name may have an entry for each platform.
+            let platform = descriptor.platform.as_ref().map(json::to_bytes).transpose()?;
+            if let Some(name) = &entry.ref_name
+                && let Some(other) = seen.insert((name.clone(), platform), descriptor.digest)
+            {
+                let (severity, text) = if other == descriptor.digest {
+                    (Severity::Info, "is there twice")
+                } else {
+                    (
+                        Severity::Warning,
+                        "has the name and the platform of another entry",
+                    )
+                };
+                out.push(Finding::new(severity, Problem::Ref, &subject, text));
+            }
         }
         Ok(())
     }
