@@ -62,6 +62,8 @@ pub enum Fact {
     TagMoved,
     /// The archive has the list of images of none of the formats: its files may be those of one image.
     NoImages,
+    /// `index.json` is torn: it can be made anew of what else is known.
+    TornIndex,
     /// A tag still needs the blob; the removal of the tag frees it.
     NeededByTag,
 }

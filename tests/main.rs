@@ -14,6 +14,7 @@ mod fuzzing;
 mod hostile;
 mod processes;
 mod support;
+mod torn;
 
 /// A test file that no module names would be silently left out.
 #[test]

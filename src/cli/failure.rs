@@ -94,6 +94,7 @@ fn remedy(fact: Fact) -> Option<String> {
         Fact::TagExists => "--force replaces it",
         Fact::TagMoved => "give another tag, or --force to replace what is there",
         Fact::NoImages => "umoci new --image LAYOUT:TAG --from FILE makes an image of an archive of files",
+        Fact::TornIndex => "umoci fsck --repair makes it anew",
         Fact::NeededByTag => "umoci rm removes the tag",
         _ => return None,
     };

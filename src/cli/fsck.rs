@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use umoci::progress::Monitor;
-use umoci::store::{CheckOptions, Finding, Severity, Store, StoreOptions};
+use umoci::store::{CheckOptions, Finding, Problem, Store, StoreOptions};
 
 use super::args::{LayoutArg, positionals};
 use super::failure::{DAMAGED, Failure, Outcome, REPAIRED, one_line};
@@ -15,11 +15,13 @@ use super::ui::Ui;
 /// checks a layout, and mends it
 ///
 /// Reads every blob and compares it with its digest; checks what documents say of each other, index.json, names under
-/// blobs/, and the counts of the index database. Prints what it finds, with the tags that are concerned. Exit code 0: nothing
+/// blobs/, the counts of the index database, settings, leases and the reflog. Prints what it finds, with the tags that are concerned. Exit code 0: nothing
 /// is wrong; 2: something is, and was not mended; 4: all that was wrong is mended.
 ///
 /// With --repair it mends what can be mended without loss: the index database, the counts, modes, temporary files. A damaged blob
-/// is moved to .umoci/quarantine and never deleted; with --from a good copy is fetched from another layout.
+/// is moved to .umoci/quarantine and never deleted; with --from a good copy is fetched from another layout. An index.json that was
+/// torn is made anew of what the reflog, the index database, the rest of the file and the blobs tell; a manifest whose name nothing
+/// tells is listed, and gets an entry without a name.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--layout <image-path>")]
 pub struct Fsck {
@@ -71,10 +73,10 @@ impl Fsck {
             let store = Store::open(path, StoreOptions::default());
             from.push(store.map_err(|e| e.context(format!("open {}", path.display())))?);
         }
-        let mut findings = Store::check_frame(&path, self.repair)?;
+        let mut findings = Store::check_frame(&path, StoreOptions::default(), self.repair, ui)?;
         if findings
             .iter()
-            .any(|f| f.severity == Severity::Error && !f.repaired)
+            .any(|f| f.problem == Problem::Frame && !f.repaired)
         {
             return self.report(
                 ui,
@@ -132,7 +134,11 @@ impl Fsck {
                 );
                 if !finding.refs.is_empty() {
                     let names: Vec<String> = finding.refs.iter().map(|name| one_line(name)).collect();
-                    let _ = write!(text, " [{}]", names.join(" "));
+                    let _ = write!(text, " [{}", names.join(" "));
+                    if finding.more_refs > 0 {
+                        let _ = write!(text, " and {} more", finding.more_refs);
+                    }
+                    text.push(']');
                 }
                 text.push('\n');
             }

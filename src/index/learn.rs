@@ -18,7 +18,7 @@ use super::rows::{BlobRow, Edge, Kind, Mention, Verified, key, ref_key, split_ke
 use super::tables::{Tables, failed};
 use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{BlobName, Entry, Layout, Stamp};
+use crate::layout::{BlobName, Entry, Layout, REFLOG, Stamp};
 use crate::progress::Monitor;
 use crate::spec::{MediaClass, MediaType};
 
@@ -83,6 +83,14 @@ enum Seen {
     Damaged(String),
 }
 
+/// The row of `meta` with where the reflog ended when `index.json` was read last; absent if there was none.
+pub(super) const REFLOG_END: &str = "reflog";
+
+/// Tells the ends of reflogs apart, by their last line.
+pub(crate) fn end_of_reflog(line: &[u8]) -> Digest {
+    Digest::of(Algorithm::Blake3, line.strip_suffix(b"\n").unwrap_or(line))
+}
+
 /// The row of `meta` with the stamp of a directory of blobs.
 pub(super) fn dir_stamp(algorithm: Algorithm) -> &'static str {
     match algorithm {
@@ -126,9 +134,24 @@ impl Tables<'_> {
         if self.has_stamp("index_json", &layout.index_stamp()?)? {
             return Ok(Vec::new());
         }
+        // Read first, so that what stands in it may be newer than the refs, and never older.
+        let last = layout.last_private_line(REFLOG)?;
         let (index, stamp) = layout.read_index_stamped()?;
-        let mut new: HashMap<Vec<u8>, Vec<&Entry>> = HashMap::with_capacity(index.entries().len());
-        for entry in index.entries() {
+        let damaged = self.take_entries(layout, index.entries())?;
+        match last.map(|line| key(&end_of_reflog(&line))) {
+            Some(end) => drop(self.meta.insert(REFLOG_END, end.as_slice()).map_err(failed)?),
+            None => drop(self.meta.remove(REFLOG_END).map_err(failed)?),
+        }
+        if damaged.is_empty() {
+            self.set_stamp("index_json", &stamp)?;
+        }
+        Ok(damaged)
+    }
+
+    /// Takes these for the entries of `index.json`, and learns what they lead to. Returns the documents that could not be read.
+    pub(crate) fn take_entries(&mut self, layout: &Layout, entries: &[Entry]) -> Result<Vec<Damaged>> {
+        let mut new: HashMap<Vec<u8>, Vec<&Entry>> = HashMap::with_capacity(entries.len());
+        for entry in entries {
             let digest = entry
                 .descriptor()
                 .map_or_else(|_| Digest::sha256(entry.raw().as_bytes()), |d| d.digest);
@@ -181,15 +204,11 @@ impl Tables<'_> {
                 }
             }
         }
-        drop(index);
         for (digest, change) in changes {
             self.change(&digest, change)?;
         }
         let damaged = self.learn_deep(layout, look)?;
         self.note_damaged(&damaged)?;
-        if damaged.is_empty() {
-            self.set_stamp("index_json", &stamp)?;
-        }
         Ok(damaged)
     }
 

@@ -26,13 +26,14 @@ use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, WriteTransaction, backends::InMemoryBackend};
 
-pub(crate) use learn::{Damaged, Orphan};
+pub(crate) use learn::{Damaged, Orphan, end_of_reflog};
 pub(crate) use links::each_mention;
 #[cfg(debug_assertions)]
 pub use links::read_any_links;
 #[cfg(debug_assertions)]
 pub use rows::read_any_row;
 pub use status::IndexStatus;
+pub(crate) use words::each_digest;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -42,6 +43,7 @@ use backend::Backend;
 pub use guard::PanicFate;
 pub(crate) use guard::damage;
 use guard::{Held, guarded, is_damage, is_of_database, keep};
+pub(crate) use peek::Remembered;
 use peek::is_meta;
 pub(crate) use rows::{Edge, Mention, Verified};
 pub(crate) use tables::Tables;

@@ -4,6 +4,7 @@
 use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 
+use super::learn::REFLOG_END;
 use super::rows::{self, Verified, key};
 use super::tables::{self, failed};
 use super::{FILE, Index, guarded, migrate};
@@ -66,20 +67,34 @@ impl Index {
         guarded(read).ok()?
     }
 
-    /// All entries of `index.json` as the database remembers them, in the order of names; `None` if it cannot be had.
-    pub(crate) fn remembered(layout: &Layout) -> Option<Vec<Entry>> {
-        let _lock = layout.lock_database_if_free().ok()??;
-        let read = || -> Result<Vec<Entry>> {
+    /// What the database remembers of `index.json`; `None` if it cannot be had.
+    pub(crate) fn remembered(layout: &Layout) -> Option<Remembered> {
+        let _lock = layout.lock_database(super::WAIT).ok()?;
+        let read = || -> Result<Remembered> {
             let tx = Self::open_to_read(layout)?.begin_read().map_err(failed)?;
             let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
-            let mut out = Vec::new();
+            let mut entries = Vec::new();
             for item in refs.iter().map_err(failed)? {
-                out.extend(rows::entries(item.map_err(failed)?.1.value())?);
+                entries.extend(rows::entries(item.map_err(failed)?.1.value())?);
             }
-            Ok(out)
+            let meta = tx.open_table(tables::META).map_err(failed)?;
+            let end = meta.get(REFLOG_END).map_err(failed)?;
+            let end = end.map(|row| rows::split_key(row.value()).map(|(end, _)| end));
+            Ok(Remembered {
+                entries,
+                end: end.transpose()?,
+            })
         };
         guarded(read).ok()
     }
+}
+
+/// The entries of `index.json` at the last look of a database, in the order of names.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    pub entries: Vec<Entry>,
+    /// Where the reflog ended then, as [`super::end_of_reflog`] says it; `None` if there was none.
+    pub end: Option<Digest>,
 }
 
 pub(super) type Meta = ReadOnlyTable<&'static str, &'static [u8]>;

@@ -13,7 +13,7 @@ const MAX_WORD: usize = 160;
 ///
 /// # Errors
 /// Those of reading, and those of `each`.
-pub(super) fn each_digest(file: impl Read, mut each: impl FnMut(Digest) -> Result<()>) -> Result<()> {
+pub(crate) fn each_digest(file: impl Read, mut each: impl FnMut(Digest) -> Result<()>) -> Result<()> {
     let mut file = BufReader::with_capacity(64 * 1024, file);
     let mut word = Vec::new();
     // What was read of an escaped character.

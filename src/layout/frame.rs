@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disk::{self, Disk, OsDisk};
-use super::{Entry, IndexJson, Layout, LockMode};
-use crate::digest::Algorithm;
+use super::{Entry, IndexJson, Layout, LockMode, MAX_INDEX, state_of};
+use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An `index.json` without entries.
@@ -100,15 +100,15 @@ impl Layout {
         if !disk::stat(&self.blobs_dir()).is_ok_and(|found| found.is_some_and(|f| f.is_dir)) {
             out.push(("blobs", "is no directory".to_owned()));
         }
-        if let Err(err) = self.read_index() {
-            out.push(("index.json", format!("cannot be read: {err}")));
-        }
         let head = disk::read(&self.0.root.join("oci-layout"), 1 << 20);
         let parsed = head.and_then(|(bytes, _)| crate::spec::json::parse::<serde_json::Value>(&bytes));
         match parsed.map(|v| v["imageLayoutVersion"] == "1.0.0") {
             Ok(true) => {}
             Ok(false) => out.push(("oci-layout", "does not say version 1.0.0".to_owned())),
             Err(err) => out.push(("oci-layout", format!("cannot be read: {err}"))),
+        }
+        if let Err(err) = self.read_index() {
+            out.push(("index.json", format!("cannot be read: {err}")));
         }
         out
     }
@@ -123,17 +123,47 @@ impl Layout {
         self.disk().sync_dir(&self.blobs_dir())
     }
 
-    /// Writes an `index.json` with these entries in the place of one that cannot be read, which is moved aside.
-    pub(crate) fn replace_index(&self, entries: &[Entry]) -> Result<()> {
-        let mut index = IndexJson::parse(EMPTY_INDEX)?;
-        index.push_entries(entries);
-        let path = self.index_path();
-        if disk::lstat(&path)?.is_some() {
-            let aside = self.quarantine_path("index.json")?;
-            self.disk().rename(&path, &aside)?;
-            self.disk().sync_dir(aside.parent().unwrap_or(&aside))?;
+    /// Makes `index.json` anew where it cannot be read, and keeps what stands there aside. `make` gives the entries, from the bytes
+    /// that are there; `log` is told what comes, and its
+    /// state, right before that takes effect. `None` if the file can be read by now.
+    ///
+    /// # Errors
+    /// Those of `make` and `log`, and [`ErrorKind::Busy`] if a lock is not had within `timeout`.
+    pub(crate) fn rebuild_index<T>(
+        &self,
+        timeout: Duration,
+        make: impl FnOnce(&[u8]) -> Result<(Vec<Entry>, T)>,
+        log: impl FnOnce(&IndexJson, &Digest) -> Result<()>,
+    ) -> Result<Option<T>> {
+        self.with_index_locked(timeout, || {
+            let path = self.index_path();
+            // What cannot be read at all tells nothing, and is kept as well.
+            let torn = disk::read(&path, MAX_INDEX).map_or_else(|_| Vec::new(), |(bytes, _)| bytes);
+            if IndexJson::parse(&torn).is_ok() {
+                return Ok(None);
+            }
+            let (entries, out) = make(&torn)?;
+            let mut index = IndexJson::parse(EMPTY_INDEX)?;
+            index.push_entries(&entries);
+            let bytes = index.to_bytes();
+            self.keep_aside(&path, "index.json")?;
+            log(&index, &state_of(&bytes))?;
+            self.replace("index.json", &bytes)?;
+            Ok(Some(out))
+        })
+    }
+
+    /// Keeps a file that is about to be replaced, for a person to look at; nothing is done if there is none.
+    pub(super) fn keep_aside(&self, path: &Path, name: &str) -> Result<()> {
+        if disk::lstat(path)?.is_none() {
+            return Ok(());
         }
-        self.replace("index.json", &index.to_bytes())
+        let aside = self.quarantine_path(name)?;
+        // It stays in its place until its successor is there, where the file system has links.
+        if !disk::hard_link(path, &aside) {
+            self.disk().rename(path, &aside)?;
+        }
+        self.disk().sync_dir(aside.parent().unwrap_or(&aside))
     }
 
     /// A free name where something damaged is kept for a person to look at.

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::digest::Digest;
@@ -112,6 +112,23 @@ impl Entry {
         Ok(raw.into_iter().map(Entry::new).collect())
     }
 
+    /// The entry of a descriptor under a name, or without one.
+    pub(crate) fn of(name: Option<&str>, descriptor: &Descriptor) -> Result<Self> {
+        let mut descriptor = descriptor.clone();
+        match name {
+            Some(name) => drop(
+                descriptor
+                    .annotations
+                    .insert(REF_NAME.to_owned(), name.to_owned()),
+            ),
+            None => drop(descriptor.annotations.remove(REF_NAME)),
+        }
+        Ok(Self {
+            ref_name: name.map(str::to_owned),
+            raw: raw(&descriptor)?,
+        })
+    }
+
     /// An entry as it stands in a file.
     pub(crate) fn new(raw: Box<RawValue>) -> Self {
         #[derive(Deserialize)]
@@ -155,6 +172,14 @@ impl IndexJson {
     /// [`ErrorKind::Corrupt`] if it is no JSON object, or has a member twice.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         json::parse_large(bytes)
+    }
+
+    /// The entries that stand whole in a file that was cut off or overwritten, up to where it breaks.
+    pub(crate) fn salvage(bytes: &[u8]) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        // How it ends is known: it cannot be parsed.
+        let _ = Salvage(&mut entries).deserialize(&mut serde_json::Deserializer::from_slice(bytes));
+        entries
     }
 
     /// The file.
@@ -383,6 +408,47 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
+/// Takes the entries of a document whose end may be missing.
+struct Salvage<'a>(&'a mut Vec<Entry>);
+
+impl<'de> DeserializeSeed<'de> for Salvage<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<(), D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Salvage<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an image index")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "manifests" {
+                map.next_value_seed(Salvage(&mut *self.0))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<(), A::Error> {
+        while let Some(raw) = seq.next_element::<Box<RawValue>>()? {
+            let entry = Entry::new(raw);
+            // Each takes memory, and what is no descriptor tells nothing.
+            if entry.descriptor().is_ok() {
+                self.0.push(entry);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<'de> Deserialize<'de> for IndexJson {
     fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
         struct Members;
@@ -571,6 +637,39 @@ mod tests {
             b"{\"manifests\":[],\"manifests\":[]}",
         ] {
             assert!(IndexJson::parse(bad).is_err(), "{}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    #[test]
+    fn entries_that_stand_whole_in_a_torn_file_are_found() {
+        let entry = |n: u8| {
+            let descriptor = Descriptor::new(MediaType::MANIFEST, Digest::sha256(&[n]), 1);
+            String::from_utf8(json::to_bytes(&descriptor).expect("JSON")).expect("utf-8")
+        };
+        let (one, two) = (entry(1), entry(2));
+        let whole = format!(
+            r#"{{"x":[{{}}],"manifests":[{},{{}},{}],"y":1}}"#,
+            one.trim(),
+            two.trim()
+        );
+        for cut in 0..=whole.len() {
+            let found = IndexJson::salvage(&whole.as_bytes()[..cut]).len();
+            let ends = |text: &str| whole.find(text.trim()).expect("there") + text.trim().len();
+            let want = usize::from(cut >= ends(&one)) + usize::from(cut >= ends(&two));
+            assert_eq!(found, want, "{cut}: {}", &whole[..cut]);
+            let mut zeros = whole.clone().into_bytes();
+            zeros[cut..].fill(0);
+            assert_eq!(IndexJson::salvage(&zeros).len(), want, "{cut}");
+        }
+        for other in [
+            "",
+            "[]",
+            "null",
+            "\0\0",
+            "{\"manifests\":{\"manifests\":7}}",
+            "\u{feff}{}",
+        ] {
+            assert!(IndexJson::salvage(other.as_bytes()).is_empty(), "{other:?}");
         }
     }
 }

@@ -32,13 +32,13 @@ pub use lock::{LayoutLock, LockMode};
 use disk::Disk;
 #[cfg(test)]
 pub(crate) use disk::Journal;
-pub(crate) use own_file::{MAX_OWN, OwnFile};
+pub(crate) use own_file::{MAX_OWN, OwnFile, REFLOG};
 use temp::TempDir;
 #[cfg(test)]
 pub(crate) use tests::volatile::{Loss, Volatile, scratch};
 
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 
 /// An `index.json` larger than this is refused, in bytes.
 const MAX_INDEX: u64 = 1 << 30;
@@ -88,6 +88,11 @@ struct Shared {
     disk: Box<dyn Disk>,
     /// The directory of this process's temporary files, made with the first of them.
     temp: Mutex<Option<TempDir>>,
+}
+
+/// The state that the bytes of an `index.json` are: their BLAKE3.
+fn state_of(bytes: &[u8]) -> Digest {
+    Digest::of(Algorithm::Blake3, bytes)
 }
 
 impl fmt::Debug for Layout {
@@ -251,12 +256,18 @@ impl Layout {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is broken, and still is a moment later.
     pub fn read_index(&self) -> Result<IndexJson> {
-        self.read_index_stamped().map(|(index, _)| index)
+        self.read_index_bytes().map(|(index, _, _)| index)
     }
 
     /// Reads `index.json` with the stamp of the file that was read.
     pub(crate) fn read_index_stamped(&self) -> Result<(IndexJson, Stamp)> {
         self.read_index_bytes().map(|(index, _, stamp)| (index, stamp))
+    }
+
+    /// Reads `index.json` with its state; see [`Layout::update_index_logged`].
+    pub(crate) fn read_index_state(&self) -> Result<(IndexJson, Digest)> {
+        let (index, bytes, _) = self.read_index_bytes()?;
+        Ok((index, state_of(&bytes)))
     }
 
     fn read_index_bytes(&self) -> Result<(IndexJson, Vec<u8>, Stamp)> {
@@ -272,7 +283,10 @@ impl Layout {
             match IndexJson::parse(&bytes) {
                 Ok(index) => return Ok((index, bytes, stamp)),
                 Err(_) if tries + 1 < TORN_READS => pause(),
-                Err(err) => return Err(err.context(format!("parse {}", path.display()))),
+                Err(err) => {
+                    let err = err.with_fact(Fact::TornIndex);
+                    return Err(err.context(format!("parse {}", path.display())));
+                }
             }
             tries += 1;
         }
@@ -309,43 +323,52 @@ impl Layout {
         timeout: Duration,
         edit: impl FnMut(&mut IndexJson) -> Result<T>,
     ) -> Result<T> {
-        self.update_index_logged(timeout, edit, |_| Ok(()))
+        let mut edit = edit;
+        self.update_index_logged(timeout, |index, _| edit(index), |_, _| Ok(()))
     }
 
-    /// As [`Layout::update_index`]; `log` is told the result of `edit` right before it takes effect.
+    /// As [`Layout::update_index`], with the state that `edit` is given; `log` is told the result of `edit`, and the state that
+    /// comes, right before it takes effect. A state is the BLAKE3 of the file.
     pub(crate) fn update_index_logged<T>(
         &self,
         timeout: Duration,
-        mut edit: impl FnMut(&mut IndexJson) -> Result<T>,
-        mut log: impl FnMut(&T) -> Result<()>,
+        mut edit: impl FnMut(&mut IndexJson, &Digest) -> Result<T>,
+        mut log: impl FnMut(&mut T, &Digest) -> Result<()>,
     ) -> Result<T> {
+        self.with_index_locked(timeout, || {
+            loop {
+                let (mut index, read, stamp) = self.read_index_bytes()?;
+                let read = state_of(&read);
+                let mut out = edit(&mut index, &read)?;
+                if !index.is_changed() {
+                    // It may be so by the hand of a process that died before it synced the name.
+                    self.disk().sync_dir(&self.0.root)?;
+                    return Ok(out);
+                }
+                let after = index.to_bytes();
+                drop(index);
+                // The clock behind a stamp is coarse, so a write in place right before we read could hide behind one that
+                // came right after: the bytes decide first.
+                let still = || {
+                    let (now, _) = disk::read(&self.index_path(), MAX_INDEX)?;
+                    if state_of(&now) != read || self.index_stamp()? != stamp {
+                        return Ok(false);
+                    }
+                    log(&mut out, &state_of(&after))?;
+                    Ok(true)
+                };
+                if self.replace_if("index.json", &after, still)? {
+                    return Ok(out);
+                }
+            }
+        })
+    }
+
+    /// Runs `work` while nobody who takes a lock changes `index.json`.
+    fn with_index_locked<T>(&self, timeout: Duration, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let _ours = self.lock_refs(timeout)?;
         let _theirs = self.lock_of_others(timeout)?;
-        loop {
-            let (mut index, read, stamp) = self.read_index_bytes()?;
-            let read = Digest::of(Algorithm::Blake3, &read);
-            let out = edit(&mut index)?;
-            if !index.is_changed() {
-                // It may be so by the hand of a process that died before it synced the name.
-                self.disk().sync_dir(&self.0.root)?;
-                return Ok(out);
-            }
-            let after = index.to_bytes();
-            drop(index);
-            // The clock behind a stamp is coarse, so a write in place right before we read could hide behind one that
-            // came right after: the bytes decide first.
-            let still = || {
-                let (now, _) = disk::read(&self.index_path(), MAX_INDEX)?;
-                if Digest::of(Algorithm::Blake3, &now) != read || self.index_stamp()? != stamp {
-                    return Ok(false);
-                }
-                log(&out)?;
-                Ok(true)
-            };
-            if self.replace_if("index.json", &after, still)? {
-                return Ok(out);
-            }
-        }
+        work()
     }
 
     fn lock_refs(&self, timeout: Duration) -> Result<LayoutLock> {

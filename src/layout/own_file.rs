@@ -37,14 +37,15 @@ impl Layout {
     }
 }
 
+/// The changes of refs, one a line; what is in them is the business of the store. The index database notes its end, which tells
+/// whether a look of its own came after the last change.
+pub(crate) const REFLOG: &str = "reflog";
+
 /// A file of our own that is read as a whole is not larger than this, in bytes.
 pub(crate) const MAX_OWN: u64 = 4 << 20;
 
 /// A line of a file of our own is not longer than this, in bytes.
 const MAX_LINE: u64 = 16 << 20;
-
-/// The rest of a file of our own that is kept when its beginning goes is not larger than this, in bytes.
-const MAX_REST: u64 = 96 << 20;
 
 impl Layout {
     /// Replaces a file in our own directory in one step, durably. `name` may begin with one directory.
@@ -125,27 +126,40 @@ impl Layout {
         Ok(())
     }
 
-    /// Drops all but the last `rest` bytes of a file in our own directory, in one step.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Limit`] if they are more than can be held.
-    pub(crate) fn keep_private_end(&self, name: &str, rest: u64) -> Result<()> {
+    /// The last line of a file in our own directory, with its end if it has one; `None` if there is none, or it is longer than any
+    /// that we write.
+    pub(crate) fn last_private_line(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.private_dir().join(name);
-        if rest > MAX_REST {
-            let text = format!(
-                "{}: more than {MAX_REST} bytes of it are in use; remove lines from it or the file",
-                path.display()
-            );
-            return Err(Error::new(ErrorKind::Limit, text));
-        }
         let (file, found) = match disk::open(&path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
-        let mut bytes = vec![0; usize::try_from(rest.min(found.size)).unwrap_or(0)];
-        file.read_exact_at(&mut bytes, found.size.saturating_sub(rest))
-            .context(|| format!("read {}", path.display()))?;
-        self.put_private(name, &bytes)
+        let mut length = found.size.min(4096);
+        while length > 0 {
+            let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+            file.read_exact_at(&mut bytes, found.size - length)
+                .context(|| format!("read {}", path.display()))?;
+            let body = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+            let start = body.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
+            if start.is_some() || length == found.size {
+                return Ok(Some(bytes.split_off(start.unwrap_or(0))));
+            }
+            if length > MAX_LINE {
+                return Ok(None);
+            }
+            length = found.size.min(length * 16);
+        }
+        Ok(None)
+    }
+
+    /// Replaces a damaged file in our own directory in one step, or removes it; what it was is kept aside.
+    pub(crate) fn mend_private(&self, name: &str, bytes: Option<&[u8]>) -> Result<()> {
+        let path = self.private_dir().join(name);
+        self.keep_aside(&path, &name.replace('/', "-"))?;
+        match bytes {
+            Some(bytes) => self.put_private(name, bytes),
+            None => self.remove_private_file(name).map(|_| ()),
+        }
     }
 
     /// Names in a directory in our own directory that may be names of our files, in order.
@@ -337,14 +351,13 @@ mod tests {
         layout.read_private_lines("none", &mut each).expect("no file");
         let want = [("one", 13), ("two", 9), ("three", 5)];
         assert_eq!(lines, want.map(|(line, rest)| (line.to_owned(), rest)));
-        layout.keep_private_end("file", 9).expect("cut");
-        assert_eq!(std::fs::read(&path).expect("read"), b"two\nthree");
+        let last = layout.last_private_line("file").expect("last");
+        assert_eq!(last.as_deref(), Some(&b"three"[..]));
         let file = File::options().write(true).open(&path).expect("open");
         file.set_len(900 << 20).expect("holes");
         for err in [
             layout.read_private("file").map(|_| ()),
             layout.read_private_lines("file", |_, _| Ok(true)),
-            layout.keep_private_end("file", 900 << 20),
         ] {
             let err = err.expect_err("too large");
             assert_eq!(err.kind(), ErrorKind::Limit);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::index::each_digest;
 use crate::layout::MAX_OWN;
 use crate::spec::{RefName, json};
 
@@ -109,6 +110,48 @@ impl Store {
         }
         out.sort_by(|a: &Lease, b: &Lease| a.name.cmp(&b.name));
         Ok(out)
+    }
+
+    /// The files of leases that cannot be read, each with what is wrong.
+    pub(super) fn broken_leases(&self) -> Result<Vec<(String, Error)>> {
+        let mut out = Vec::new();
+        for entry in self.layout.list_private(DIR)? {
+            let path = format!("{DIR}/{entry}");
+            let read = self.layout.read_private(&path);
+            let parsed = read.and_then(|bytes| bytes.map(|bytes| json::parse::<Lease>(&bytes)).transpose());
+            if let Err(err) = parsed {
+                out.push((path, err));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Keeps the file of a lease that cannot be read aside, and puts a lease without an end in its place, of the digests that
+    /// stand in it; `None` if there are none, and no lease is left.
+    pub(super) fn mend_lease(&self, path: &str) -> Result<Option<usize>> {
+        let bytes = self.layout.read_private(path).ok().flatten().unwrap_or_default();
+        let mut digests = Vec::new();
+        each_digest(bytes.as_slice(), |digest| {
+            digests.push(digest);
+            Ok(())
+        })?;
+        let name = path
+            .strip_prefix(&format!("{DIR}/"))
+            .and_then(|name| name.strip_suffix(".json"));
+        let name = name.filter(|name| !digests.is_empty() && file(name).is_ok());
+        let Some(name) = name else {
+            self.layout.mend_private(path, None)?;
+            return Ok(None);
+        };
+        let count = digests.len();
+        let lease = Lease {
+            name: name.to_owned(),
+            created: Timestamp::now(),
+            expires: None,
+            digests,
+        };
+        self.layout.mend_private(path, Some(&json::to_bytes(&lease)?))?;
+        Ok(Some(count))
     }
 
     /// Ends a lease; `false` if there was none of that name.

@@ -13,6 +13,7 @@ mod lease;
 mod referrers;
 mod reflog;
 mod refs;
+mod replay;
 mod settings;
 mod summary;
 #[cfg(test)]

@@ -12,15 +12,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Store;
+use super::replay::{Record, of_unnamed, unnamed};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
-use crate::layout::IndexJson;
+use crate::error::{Error, ErrorKind, Fact, Result};
+use crate::layout::{IndexJson, REFLOG};
 use crate::spec::{Descriptor, RefName, RefValue, json};
-
-const FILE: &str = "reflog";
-
-/// A reflog that is larger loses its oldest entries, in bytes.
-const MAX_BYTES: u64 = 64 << 20;
 
 /// A change of a ref.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -60,7 +56,7 @@ fn values(index: &IndexJson, names: &[&RefName]) -> HashMap<String, RefValue> {
 }
 
 /// Whether both are the same images, in the same order.
-fn is_same(one: &RefValue, other: &RefValue) -> bool {
+pub(super) fn is_same(one: &RefValue, other: &RefValue) -> bool {
     one.digests().eq(other.digests())
 }
 
@@ -85,11 +81,13 @@ impl Store {
         names: &[&RefName],
         edit: impl Fn(&mut IndexJson) -> Result<T>,
     ) -> Result<T> {
-        let edit = |index: &mut IndexJson| {
+        let edit = |index: &mut IndexJson, state: &Digest| {
+            let mut records = self.catch_up(index, state, "")?;
+            let before = unnamed(index);
             let mut old = values(index, names);
             let out = edit(index)?;
             let mut new = values(index, names);
-            let (mut lines, mut gone) = (String::new(), Vec::new());
+            let mut gone = Vec::new();
             for name in names {
                 let [old, new] =
                     [&mut old, &mut new].map(|values| values.remove(name.as_str()).unwrap_or_default());
@@ -97,23 +95,16 @@ impl Store {
                     gone.push(*name);
                 }
                 if !is_same(&old, &new) {
-                    let change = RefChange {
-                        time: Some(Timestamp::now()),
-                        name: name.as_str().to_owned(),
-                        old,
-                        new,
-                        command: command.to_owned(),
-                        uid: Some(rustix::process::geteuid().as_raw()),
-                    };
-                    let line = serde_json::to_string(&change);
-                    lines += &line.map_err(|e| Error::new(ErrorKind::Invalid, format!("write JSON: {e}")))?;
-                    lines.push('\n');
+                    records.push(Record::now(command, Some(name.as_str()), old, new));
                 }
             }
-            Ok((out, lines, gone))
+            let unnamed = of_unnamed(before, unnamed(index));
+            records.extend(unnamed.map(|(old, new)| Record::now(command, None, old, new)));
+            Ok((out, records, gone))
         };
-        let log =
-            |(_, lines, _): &(T, String, Vec<&RefName>)| self.layout.append_private(FILE, lines.as_bytes());
+        let log = |(_, records, _): &mut (T, Vec<Record>, Vec<&RefName>), state: &Digest| {
+            self.record(records, state)
+        };
         let (out, _, gone) = self
             .layout
             .update_index_logged(self.opts.lock_timeout, edit, log)?;
@@ -125,7 +116,7 @@ impl Store {
 
     /// Gives `each` the changes in the reflog, the oldest first. A line that is cut off (the power failed) is passed over.
     fn each_change(&self, mut each: impl FnMut(RefChange)) -> Result<()> {
-        self.layout.read_private_lines(FILE, |line, _| {
+        self.layout.read_private_lines(REFLOG, |line, _| {
             if let Some(change) = parse(line) {
                 each(change);
             }
@@ -135,12 +126,16 @@ impl Store {
 
     /// The changes of `name`, the newest first: `log[n].old` is what it was `n + 1` changes ago.
     pub fn reflog(&self, name: &RefName) -> Result<Vec<RefChange>> {
-        let now = values(&self.layout.read_index()?, &[name]);
-        let now = now.into_values().next().unwrap_or_default();
+        // Of a file that is torn it tells what stood there.
+        let now = match self.layout.read_index() {
+            Ok(index) => Some(values(&index, &[name]).into_values().next().unwrap_or_default()),
+            Err(err) if err.fact() == Some(Fact::TornIndex) => None,
+            Err(err) => return Err(err),
+        };
         let quoted = serde_json::Value::from(name.as_str()).to_string();
         let quoted = format!("\"ref\":{quoted}");
         let mut out: Vec<RefChange> = Vec::new();
-        self.layout.read_private_lines(FILE, |line, _| {
+        self.layout.read_private_lines(REFLOG, |line, _| {
             // Most lines are of other refs, and a look is cheaper than a parse.
             if line.windows(quoted.len()).any(|w| w == quoted.as_bytes())
                 && let Some(change) = parse(line).filter(|change| change.name == name.as_str())
@@ -150,7 +145,7 @@ impl Store {
             }
             Ok(true)
         })?;
-        if !out.is_empty() {
+        if let Some(now) = now.filter(|_| !out.is_empty()) {
             bridge(&mut out, name, now);
         }
         out.reverse();
@@ -206,37 +201,6 @@ impl Store {
             }
         })?;
         Ok(out)
-    }
-
-    /// Drops entries older than `expire`, and the oldest of a reflog that has grown too large; but none that is younger
-    /// than `keep`.
-    pub(super) fn expire_reflog(&self, expire: Duration, keep: Duration) -> Result<()> {
-        // Lines stand in the order of time, as far as clocks are not set back.
-        let expired = |rest: u64, line: &RefChange| {
-            let is_old = |age| line.time.is_some_and(|time| is_older(time, age));
-            is_old(expire.max(keep)) || (rest > MAX_BYTES && is_old(keep))
-        };
-        let mut is_any = false;
-        self.layout.read_private_lines(FILE, |line, rest| {
-            let first = parse(line);
-            is_any = first.as_ref().is_some_and(|first| expired(rest, first));
-            Ok(first.is_none())
-        })?;
-        if !is_any {
-            return Ok(());
-        }
-        // Under the lock of refs, since somebody who changes one appends.
-        self.layout.with_refs_locked(self.opts.lock_timeout, || {
-            let mut kept = 0;
-            self.layout.read_private_lines(FILE, |line, rest| {
-                let is_kept = parse(line).is_some_and(|line| !expired(rest, &line));
-                if is_kept {
-                    kept = rest;
-                }
-                Ok(!is_kept)
-            })?;
-            self.layout.keep_private_end(FILE, kept)
-        })
     }
 }
 
@@ -411,7 +375,7 @@ mod tests {
              {{\"time\":\"2026-01-02T00:00:00Z\",\"ref\":\"t\",\"old\":{entry},\"new\":null,\"command\":\"remove\",\"uid\":0}}\n"
         );
         std::fs::create_dir_all(f.store.layout().private_dir()).expect("dir");
-        std::fs::write(f.store.layout().private_dir().join(FILE), &lines).expect("write");
+        std::fs::write(f.store.layout().private_dir().join(REFLOG), &lines).expect("write");
         let log = f.store.reflog(&f.name).expect("log");
         assert_eq!((log[0].old.only(), log[0].new.is_empty()), (Some(&one), true));
         assert_eq!((log[1].old.is_empty(), log[1].new.only()), (true, Some(&one)));
@@ -427,7 +391,7 @@ mod tests {
     fn a_line_that_was_cut_off_harms_no_other() {
         let f = fixture();
         let one = f.point("{\"n\":1}").digest;
-        let path = f.store.layout().private_dir().join(FILE);
+        let path = f.store.layout().private_dir().join(REFLOG);
         let mut text = std::fs::read_to_string(&path).expect("read");
         text += "{\"time\":\"2026-01-";
         std::fs::write(&path, &text).expect("write");
@@ -445,7 +409,7 @@ mod tests {
         assert_eq!(f.store.reflog_roots(hour).expect("roots").len(), 3);
         f.store.expire_reflog(hour, Duration::ZERO).expect("expire");
         assert_eq!(f.store.reflog(&f.name).expect("log").len(), 2);
-        let path = f.store.layout().private_dir().join(FILE);
+        let path = f.store.layout().private_dir().join(REFLOG);
         let year = Timestamp::now().to_string()[..4].to_owned();
         let old = std::fs::read_to_string(&path)
             .expect("read")

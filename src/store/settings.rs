@@ -73,6 +73,25 @@ impl Store {
         self.layout.put_private(FILE, &json::to_bytes(&file)?)
     }
 
+    /// Drops the settings that cannot be understood, so that they have their defaults; returns their names. The file is kept aside.
+    pub(super) fn mend_settings(&self) -> Result<Vec<String>> {
+        let (mut file, mut lost) = (Map::new(), vec!["all settings".to_owned()]);
+        if let Ok(found) = self.read_settings() {
+            (file, lost) = (found, Vec::new());
+        }
+        for (name, _) in Settings::default().fields() {
+            let text = file.get(name).map(|value| value.as_str().unwrap_or_default());
+            if text.is_some_and(|text| parse_duration(text).is_err()) {
+                file.shift_remove(name);
+                lost.push(name.to_owned());
+            }
+        }
+        let bytes = json::to_bytes(&file)?;
+        let rest = (!file.is_empty()).then_some(bytes.as_slice());
+        self.layout.mend_private(FILE, rest)?;
+        Ok(lost)
+    }
+
     fn read_settings(&self) -> Result<Map<String, Value>> {
         match self.layout.read_private(FILE)? {
             Some(bytes) => json::parse(&bytes).map_err(|err| self.broken_settings(&err.to_string(), &err)),

@@ -315,6 +315,93 @@ fn an_index_json_that_was_torn_is_made_from_what_the_database_remembers() {
 }
 
 #[test]
+fn our_own_files_are_checked_and_mended_without_loss() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let lease = format!(r#"{{"name":"l","digests":["{digest}","sha256:cut"#);
+    // The file, what stands in it, the finding, and what stands in it when it is mended.
+    let cases = [
+        ("settings.json", "{", "error own-file", None),
+        (
+            "settings.json",
+            r#"{"x":1,"gc.grace":"soon"}"#,
+            "error own-file",
+            Some(r#"{"x":1}"#),
+        ),
+        ("settings.json", "\0\0\0", "error own-file", None),
+        (
+            "leases/l.json",
+            lease.as_str(),
+            "error own-file",
+            Some(digest.as_str()),
+        ),
+        ("leases/l.json", "", "error own-file", None),
+        ("leases/odd name.json", "[]", "error own-file", None),
+        (
+            "reflog",
+            "????\n{\"ref\":\"a\"}\n",
+            "error own-file",
+            Some("{\"ref\":\"a\"}\n"),
+        ),
+        (
+            "reflog",
+            "{\"ref\":\"a\"}\n{\"ref",
+            "info own-file",
+            Some("{\"ref\":\"a\"}\n"),
+        ),
+        ("reflog", "\0\0\0", "error own-file", None),
+    ];
+    for (name, text, finding, mended) in cases {
+        let image = Image::new();
+        let env = &image.env;
+        let path = format!("img/.umoci/{name}");
+        env.write(&path, text);
+        let (code, _, findings) = fsck(env, "");
+        assert_eq!(findings, [finding], "{name}: {text}");
+        assert_eq!(
+            code,
+            if finding.starts_with("error") { 2 } else { 0 },
+            "{name}: {text}"
+        );
+        assert_eq!(
+            fsck(env, "--repair"),
+            (4, "repaired".to_owned(), vec![format!("{finding} mended")])
+        );
+        assert_eq!(
+            env.read(&format!("img/.umoci/quarantine/{}", name.replace('/', "-"))),
+            text
+        );
+        match mended {
+            Some(want) => assert!(
+                env.read(&path).contains(want) && env.read(&path) != text,
+                "{name}: {text}"
+            ),
+            None => assert!(!env.path(&path).exists(), "{name}: {text}"),
+        }
+        assert_eq!(fsck(env, ""), (0, "clean".to_owned(), vec![]), "{name}: {text}");
+        env.umoci(["gc", "--layout", "img"]).ok();
+    }
+}
+
+#[test]
+fn how_many_names_a_damage_concerns_is_told() {
+    let image = Image::new();
+    let env = &image.env;
+    for n in 0..11 {
+        env.umoci(["tag", "--image", "img", &format!("t{n:02}")]).ok();
+    }
+    std::fs::write(image.blob("layer0"), "bad").expect("write");
+    let out = env.umoci(["fsck", "--layout", "img"]);
+    assert!(
+        out.stdout
+            .contains(" [latest t00 t01 t02 t03 t04 t05 t06 and 4 more]"),
+        "{out:?}"
+    );
+    let out = env.umoci(["fsck", "--layout", "img", "--json"]);
+    let report: Value = serde_json::from_str(&out.stdout).expect("JSON");
+    assert_eq!(report["findings"][0]["moreRefs"], 4);
+}
+
+#[test]
 fn a_fast_check_sees_what_changed_and_not_what_was_verified() {
     let image = Image::new();
     let env = &image.env;

@@ -61,6 +61,8 @@ pub enum Problem {
     Stray,
     /// A blob cannot be read by all who may read the layout.
     Permissions,
+    /// Settings, a lease or the reflog cannot be understood.
+    OwnFile,
     /// The index had counted wrong.
     Index,
     /// A temporary file that nobody uses.
@@ -83,6 +85,9 @@ pub struct Finding {
     pub message: String,
     /// Tags of images that need it, or `<none>` for an entry without one; some, if there are many.
     pub refs: Vec<String>,
+    /// How many more tags need it, at least.
+    #[serde(rename = "moreRefs")]
+    pub more_refs: u64,
     /// Whether it was mended.
     pub repaired: bool,
     #[serde(skip)]
@@ -105,6 +110,7 @@ impl Finding {
             subject: subject.to_string(),
             message: short(message.into()),
             refs: Vec::new(),
+            more_refs: 0,
             repaired: false,
             digest: None,
             wanted: None,

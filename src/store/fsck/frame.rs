@@ -2,25 +2,28 @@
 //! What `fsck` says of the parts without which a directory is no layout, and how it mends them.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::{Finding, Problem, Severity};
 use crate::error::{ErrorKind, Result};
-use crate::index::Index;
 use crate::layout::{Layout, LockMode};
-use crate::store::Store;
+use crate::progress::Monitor;
+use crate::store::{Store, StoreOptions};
 
 impl Store {
     /// Looks at what makes a directory a layout, without which [`Store::open`] refuses it: `oci-layout`, `index.json`
-    /// and `blobs/`. With `repair` it writes what is certain: an `index.json` is made anew from the entries that the
-    /// index database remembers, and the broken one moved aside.
+    /// and `blobs/`. With `repair` it writes them anew: `index.json` is made of what the reflog, the index database, the rest of
+    /// the file and the blobs tell, and the broken one kept aside. A manifest whose name nothing tells gets an entry without
+    /// one, and is an error that was not mended.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if nothing there looks like a layout.
-    pub fn check_frame(path: &Path, repair: bool) -> Result<Vec<Finding>> {
-        let mut out = Vec::new();
+    pub fn check_frame(
+        path: &Path,
+        opts: StoreOptions,
+        repair: bool,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<Finding>> {
         let layout = match Layout::open(path) {
-            Ok(layout) if layout.read_index().is_ok() => return Ok(out),
             Ok(layout) => layout,
             // Something of another version is whole, but not for us.
             Err(err) if err.kind() == ErrorKind::Unsupported => return Err(err),
@@ -29,25 +32,31 @@ impl Store {
                 None => return Err(err),
             },
         };
+        let broken = layout.broken_parts();
+        if broken.is_empty() {
+            return Ok(Vec::new());
+        }
         let _lock = if repair {
-            Some(layout.lock(LockMode::Exclusive, Duration::from_secs(60), "fsck")?)
+            Some(layout.lock(LockMode::Exclusive, opts.lock_timeout, "fsck")?)
         } else {
             None
         };
-        for (name, message) in layout.broken_parts() {
+        let store = Store { layout, opts };
+        let (mut out, mut more) = (Vec::new(), Vec::new());
+        // `index.json` is last: to make it, the blobs are looked at.
+        for (name, message) in broken {
             let mut finding = Finding::new(Severity::Error, Problem::Frame, name, message);
             if repair {
-                finding.repaired = true;
-                if name != "index.json" {
-                    layout.mend_part(name)?;
-                } else if let Some(entries) = Index::remembered(&layout).filter(|e| !e.is_empty()) {
-                    layout.replace_index(&entries)?;
+                if name == "index.json" {
+                    more = store.remake_refs(monitor)?;
                 } else {
-                    finding.repaired = false;
+                    store.layout.mend_part(name)?;
                 }
+                finding.repaired = true;
             }
             out.push(finding);
         }
+        out.extend(more);
         Ok(out)
     }
 }

@@ -8,6 +8,8 @@ mod blobs;
 mod documents;
 mod finding;
 mod frame;
+mod own_files;
+mod remake;
 mod repair;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -32,6 +34,12 @@ const BATCH: usize = 8192;
 
 /// No more refs than this are named with a finding.
 const MOST_REFS: usize = 8;
+
+/// No more refs than this are counted with a finding.
+const MAX_COUNTED: usize = 100_000;
+
+/// Maximum count of those who name something that are looked at to count refs, for all findings together.
+const MAX_LOOKED_AT: usize = 2_000_000;
 
 /// How to check.
 #[derive(Clone, Copy, Debug, Default)]
@@ -144,6 +152,7 @@ impl Store {
         if !opts.fast && !report.findings.iter().any(is_damage) {
             self.check_index(opts, monitor, &mut report.findings)?;
         }
+        self.check_own_files(opts.repair, &mut report.findings)?;
         self.check_temporary(opts, monitor, &mut report.findings)?;
         self.name_refs(memory, &mut report.findings)?;
         if opts.repair {
@@ -335,12 +344,14 @@ impl Store {
             None => self.index_or_memory(&Silent)?,
         };
         let mut name = |tables: &mut Tables<'_>| {
+            let mut left = MAX_LOOKED_AT;
             for finding in findings.iter_mut() {
                 let Some(digest) = finding.digest else { continue };
                 let mut names = BTreeSet::new();
                 let (mut stack, mut met) = (vec![digest], HashSet::from([digest]));
                 while let Some(digest) = stack.pop() {
                     for mention in tables.mentions(&digest)? {
+                        left = left.saturating_sub(1);
                         match mention {
                             Mention::Ref { name, .. } => {
                                 names.insert(name.unwrap_or_else(|| "<none>".to_owned()));
@@ -352,13 +363,14 @@ impl Store {
                             }
                         }
                     }
-                    if names.len() > MOST_REFS {
+                    if names.len() > MAX_COUNTED || left == 0 && names.len() > MOST_REFS {
                         break;
                     }
                 }
                 if names.is_empty() && finding.severity == Severity::Error {
                     finding.severity = Severity::Warning;
                 }
+                finding.more_refs = names.len().saturating_sub(MOST_REFS) as u64;
                 finding.refs = names.into_iter().take(MOST_REFS).collect();
             }
             Ok(())

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Damaged, Edge, Index, Mention, Tables};
 use crate::layout::{LayoutLock, LockMode};
 use crate::progress::{Monitor, Silent};
-use crate::spec::{RefName, RefValue};
+use crate::spec::RefName;
 pub(super) use reach::{Doomed, parents_first};
 use retention::DropRefs;
 pub use retention::Keep;
@@ -181,20 +181,15 @@ impl Store {
             );
             return Err(Error::new(ErrorKind::ReadOnly, text));
         }
-        if !plan.refs.tags.is_empty() {
+        if !plan.refs.is_empty() {
             let tags: Vec<&RefName> = plan.refs.tags.iter().collect();
-            let gone = |tag: &RefName| (tag.clone(), RefValue::default());
-            let changes: Vec<_> = plan.refs.tags.iter().map(gone).collect();
-            self.drop_refs("gc", &tags, |index| index.set_refs(&changes))?;
-        }
-        if !plan.refs.untagged.is_empty() {
             let drops = plan.refs.drops();
-            self.layout.update_index(self.opts.lock_timeout, |index| {
-                Ok(index.drop_entries(|entry| entry.is_untagged() && drops(entry)))
-            })?;
+            self.drop_refs("gc", &tags, |index| Ok(index.drop_entries(&drops)))?;
         }
         let mut report = GcReport::default();
         if !plan.remove.is_empty() {
+            // What stays is what stands in `index.json` now, and must be known if that is lost.
+            self.record_others()?;
             // If we die between the rows and the files, the files are found by the next listing.
             let forget = |tables: &mut Tables<'_>| {
                 let damaged = tables.sync(&self.layout, &Silent)?;

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What `fsck` says of our own files that cannot be derived: settings, leases, the reflog. What is mended is kept aside.
+
+use super::{Finding, Problem, Severity};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::REFLOG;
+use crate::store::Store;
+use crate::store::replay::{Record, is_cut_off};
+
+/// Whether a file is damaged, rather than kept from us.
+fn is_damage(err: &Error) -> bool {
+    matches!(
+        err.kind(),
+        ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Limit | ErrorKind::Unsupported
+    )
+}
+
+impl Store {
+    /// Looks at our own files; with `repair`, what is damaged is set aside, and what can be read of it stays.
+    pub(super) fn check_own_files(&self, repair: bool, out: &mut Vec<Finding>) -> Result<()> {
+        self.check_settings(repair, out)?;
+        self.check_leases(repair, out)?;
+        self.check_reflog(repair, out)
+    }
+
+    fn check_settings(&self, repair: bool, out: &mut Vec<Finding>) -> Result<()> {
+        let err = match self.settings() {
+            Ok(_) => return Ok(()),
+            Err(err) if is_damage(&err) => err,
+            Err(err) => return Err(err),
+        };
+        let mut finding = own_file("settings.json", err.to_string());
+        if repair {
+            let lost = self.mend_settings()?;
+            finding.repaired = true;
+            finding.message = format!("{}; reset: {}", finding.message, lost.join(", "));
+        }
+        out.push(finding);
+        Ok(())
+    }
+
+    fn check_leases(&self, repair: bool, out: &mut Vec<Finding>) -> Result<()> {
+        for (path, err) in self.broken_leases()? {
+            let mut finding = own_file(&path, err.to_string());
+            if repair {
+                let kept = self.mend_lease(&path)?;
+                finding.repaired = true;
+                let kept = kept.map_or_else(
+                    || "no digest stands in it, so nothing is kept for it".to_owned(),
+                    |count| format!("now without an end, and keeps the {count} digests that stand in it"),
+                );
+                finding.message = format!("{}; {kept}", finding.message);
+            }
+            out.push(finding);
+        }
+        Ok(())
+    }
+
+    /// Lines that cannot be read are dropped, and the others kept as they are.
+    fn check_reflog(&self, repair: bool, out: &mut Vec<Finding>) -> Result<()> {
+        let (mut good, mut bad, mut cut) = (Vec::new(), 0_u64, 0_u64);
+        let read = self.layout.read_private_lines(REFLOG, |line, _| {
+            if Record::parse(line).is_some() {
+                if repair {
+                    good.extend_from_slice(line);
+                    good.push(b'\n');
+                }
+            } else if is_cut_off(line) {
+                cut += 1;
+            } else {
+                bad += 1;
+            }
+            Ok(true)
+        });
+        let mut found = Vec::new();
+        match read {
+            Err(err) if is_damage(&err) => found.push(own_file(REFLOG, err.to_string())),
+            read => read?,
+        }
+        if bad > 0 {
+            found.push(own_file(REFLOG, format!("{bad} lines cannot be read")));
+        }
+        if cut > 0 {
+            // A process died, or the power failed, before that change took effect.
+            found.push(own_file(REFLOG, format!("{cut} lines are cut off")).info());
+        }
+        if repair && !found.is_empty() {
+            let mend = || {
+                self.layout
+                    .mend_private(REFLOG, (!good.is_empty()).then_some(good.as_slice()))
+            };
+            self.layout.with_refs_locked(self.opts.lock_timeout, mend)?;
+            for finding in &mut found {
+                finding.repaired = true;
+            }
+        }
+        out.extend(found);
+        Ok(())
+    }
+}
+
+fn own_file(name: &str, text: String) -> Finding {
+    Finding::new(Severity::Error, Problem::OwnFile, format!(".umoci/{name}"), text)
+}

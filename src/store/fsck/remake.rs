@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Makes `index.json` anew when it was torn: from the newest of the reflog and the index database, what still stands in the file,
+//! and what the blobs tell. What had a name that nothing tells keeps an entry without one, and is reported.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::Value;
+
+use super::{Finding, Problem, Severity};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::index::{Index, Remembered, Tables};
+use crate::layout::{Entry, IndexJson};
+use crate::progress::{Monitor, Silent};
+use crate::spec::{Descriptor, MediaClass, MediaType, REF_NAME, RefName, json};
+use crate::store::replay::Replayed;
+use crate::store::{MAX_DOCUMENT, Store};
+
+/// What a record of the reflog calls a repair.
+const COMMAND: &str = "fsck";
+
+/// Entries of `index.json` as they are put together.
+#[derive(Debug, Default)]
+struct Gathered {
+    /// In the order in which the names came to point there, as far as that is known, and then of names.
+    names: BTreeMap<(u64, String), Vec<Entry>>,
+    unnamed: BTreeMap<Digest, Entry>,
+    /// Whether all that stood there at some moment is known.
+    is_whole: bool,
+    /// Why it may not be the last that stood there.
+    doubt: Option<String>,
+}
+
+impl Gathered {
+    /// From the reflog and the database, whichever has seen more.
+    fn of(replayed: &Replayed, remembered: Option<Remembered>) -> Result<Self> {
+        let mut out = Self {
+            is_whole: replayed.is_whole,
+            ..Self::default()
+        };
+        let (known, is_newer) = match remembered {
+            None => (Self::default(), false),
+            Some(remembered) => {
+                let end = remembered.end;
+                // Lines that were damaged may have told of that look, and of more.
+                let is_lost = replayed.damaged > 0 && end.is_some_and(|end| !replayed.ends.contains(&end));
+                let is_newer = is_lost || end == replayed.end || replayed.end.is_none();
+                (Self::of_entries(replayed, remembered.entries), is_newer)
+            }
+        };
+        if replayed.damaged > 0 {
+            out.doubt = Some(format!(
+                "{} lines of the reflog cannot be read, so a ref may be older than it was",
+                replayed.damaged
+            ));
+        }
+        if is_newer {
+            return Ok(Self {
+                is_whole: true,
+                doubt: out.doubt,
+                ..known
+            });
+        }
+        for (name, (line, value)) in &replayed.names {
+            let entries = value.entries().iter();
+            let entries = entries.map(|descriptor| Entry::of(Some(name), descriptor));
+            out.names
+                .insert((*line, name.clone()), entries.collect::<Result<_>>()?);
+        }
+        for (digest, descriptor) in &replayed.unnamed {
+            out.unnamed.insert(*digest, Entry::of(None, descriptor)?);
+        }
+        for (key, entries) in known.names {
+            match out.names.get_mut(&key) {
+                // The database has each entry to the byte.
+                Some(own) if digests(own) == digests(&entries) => *own = entries,
+                None if !out.is_whole && !replayed.known.contains(&key.1) => {
+                    drop(out.names.insert(key, entries))
+                }
+                _ => {}
+            }
+        }
+        for (digest, entry) in known.unnamed {
+            if out.unnamed.contains_key(&digest) || (!out.is_whole && !replayed.spoken.contains(&digest)) {
+                out.unnamed.insert(digest, entry);
+            }
+        }
+        Ok(out)
+    }
+
+    fn of_entries(replayed: &Replayed, entries: Vec<Entry>) -> Self {
+        let mut out = Self::default();
+        for entry in entries {
+            out.add(replayed, entry);
+        }
+        out
+    }
+
+    fn add(&mut self, replayed: &Replayed, entry: Entry) {
+        let digest = entry.descriptor().map(|descriptor| descriptor.digest);
+        if let Some(name) = &entry.ref_name {
+            let line = replayed.names.get(name).map_or(u64::MAX, |(line, _)| *line);
+            let key = (line, name.clone());
+            self.names.entry(key).or_default().push(entry);
+        } else {
+            // What is no descriptor is kept too.
+            let key = digest.unwrap_or_else(|_| Digest::sha256(entry.raw().as_bytes()));
+            self.unnamed.insert(key, entry);
+        }
+    }
+
+    /// Takes over what still stands in the file, whose beginning is of the last who wrote it: a name that has an entry there that is
+    /// not known has what stands there.
+    fn correct(&mut self, replayed: &Replayed, torn: Vec<Entry>) {
+        let torn = Self::of_entries(replayed, torn);
+        for (key, entries) in torn.names {
+            let known = self
+                .names
+                .get(&key)
+                .map(|known| digests(known))
+                .unwrap_or_default();
+            if !digests(&entries).is_subset(&known) {
+                self.names.insert(key, entries);
+            }
+        }
+        for (digest, entry) in torn.unnamed {
+            self.unnamed.entry(digest).or_insert(entry);
+        }
+    }
+
+    fn has_name(&self, name: &str) -> bool {
+        self.names.keys().any(|(_, known)| known == name)
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let unnamed = self.unnamed.values();
+        self.names.values().flatten().chain(unnamed).cloned().collect()
+    }
+}
+
+fn digests(entries: &[Entry]) -> HashSet<Digest> {
+    let descriptors = entries.iter().filter_map(|entry| entry.descriptor().ok());
+    descriptors.map(|descriptor| descriptor.digest).collect()
+}
+
+/// A manifest or index that no entry of `index.json` and no document names.
+struct Unnamed {
+    descriptor: Descriptor,
+    /// The name that it gives itself.
+    name: Option<String>,
+    /// Whether it is about something that stays, which keeps it.
+    is_about: bool,
+}
+
+impl Store {
+    /// Makes an `index.json` anew that cannot be read. Returns what is not as it was, or may not be.
+    pub(super) fn remake_refs(&self, monitor: &dyn Monitor) -> Result<Vec<Finding>> {
+        let make = |torn: &[u8]| {
+            let replayed = self.replay()?;
+            let mut gathered = Gathered::of(&replayed, Index::remembered(&self.layout))?;
+            gathered.correct(&replayed, IndexJson::salvage(torn));
+            let mut findings = Vec::new();
+            if let Some(doubt) = gathered.doubt.take() {
+                findings.push(Finding::new(
+                    Severity::Error,
+                    Problem::Ref,
+                    ".umoci/reflog",
+                    doubt,
+                ));
+            }
+            // A repair that was interrupted has recorded some as entries already.
+            let again = gathered
+                .unnamed
+                .keys()
+                .filter(|digest| replayed.lost.contains(digest));
+            findings.extend(again.map(lost));
+            let unnamed = self.unnamed(&gathered.entries(), monitor)?;
+            findings.extend(self.name_or_keep(&mut gathered, &replayed, unnamed)?);
+            Ok((gathered.entries(), findings))
+        };
+        let log = |index: &IndexJson, state: &Digest| {
+            let mut records = self.catch_up(index, state, COMMAND)?;
+            self.record(&mut records, state)
+        };
+        let findings = self.layout.rebuild_index(self.opts.lock_timeout, make, log)?;
+        Ok(findings.unwrap_or_default())
+    }
+
+    /// The manifests and indexes that are there and that nothing would name if these were the entries of `index.json`.
+    fn unnamed(&self, entries: &[Entry], monitor: &dyn Monitor) -> Result<Vec<Unnamed>> {
+        let mut index = self.index_or_memory(monitor)?;
+        let look = |tables: &mut Tables<'_>| {
+            tables.take_entries(&self.layout, entries)?;
+            tables.sync_blobs(&self.layout, &Silent)?;
+            let mut out = Vec::new();
+            for orphan in tables.orphans()? {
+                if tables.is_document(&orphan.digest)?
+                    && let Some((descriptor, name)) = self.read_root(&orphan.digest)?
+                {
+                    let is_about = is_about_needed(tables, &orphan.digest, &mut HashSet::new())?;
+                    out.push(Unnamed {
+                        descriptor,
+                        name,
+                        is_about,
+                    });
+                }
+            }
+            Ok(out)
+        };
+        self.mending(&mut index, monitor, |index| index.suppose(look))
+    }
+
+    /// The descriptor of a manifest or index, and the name that it gives itself; `None` of any other blob.
+    fn read_root(&self, digest: &Digest) -> Result<Option<(Descriptor, Option<String>)>> {
+        let Some(bytes) = self.layout.read_document(digest, MAX_DOCUMENT)? else {
+            return Ok(None);
+        };
+        let Ok(members) = json::members(&bytes) else {
+            return Ok(None);
+        };
+        let has = |name: &str| members.get(name).is_some_and(|value| value.get() != "null");
+        let text = |name: &str| {
+            let value = members.get(name)?;
+            serde_json::from_str::<String>(value.get()).ok()
+        };
+        let own = text("mediaType").filter(|own| {
+            let class = MediaType::new(own.clone()).class();
+            matches!(class, MediaClass::Manifest | MediaClass::Index)
+        });
+        let media_type = match own {
+            Some(own) => own,
+            None if has("manifests") => MediaType::INDEX.to_owned(),
+            None if has("config") && has("layers") => MediaType::MANIFEST.to_owned(),
+            None => return Ok(None),
+        };
+        let mut descriptor = Descriptor::new(media_type, *digest, bytes.len() as u64);
+        descriptor.artifact_type = text("artifactType").filter(|text| !text.is_empty());
+        let annotations = members.get("annotations");
+        let annotations = annotations.and_then(|text| serde_json::from_str::<Value>(text.get()).ok());
+        let name = annotations.and_then(|found| Some(found.get(REF_NAME)?.as_str()?.to_owned()));
+        Ok(Some((
+            descriptor,
+            name.filter(|name| name.parse::<RefName>().is_ok()),
+        )))
+    }
+
+    /// Gives each of these the name that it gives itself, if no other has it and nothing tells that it went; else an entry without
+    /// a name, which keeps it from being collected. What the reflog or a lease tells of is no loss.
+    fn name_or_keep(
+        &self,
+        gathered: &mut Gathered,
+        replayed: &Replayed,
+        unnamed: Vec<Unnamed>,
+    ) -> Result<Vec<Finding>> {
+        // A lease that cannot be read is told of elsewhere, and what it keeps is kept here.
+        let leased = self.leases().unwrap_or_default().into_iter();
+        let leased: HashSet<Digest> = leased.flat_map(|lease| lease.digests).collect();
+        let mut claims: HashMap<String, u64> = HashMap::new();
+        for name in unnamed.iter().filter_map(|found| found.name.clone()) {
+            *claims.entry(name).or_default() += 1;
+        }
+        let mut out = Vec::new();
+        for found in unnamed {
+            let digest = found.descriptor.digest;
+            if replayed.spoken.contains(&digest) || leased.contains(&digest) {
+                continue;
+            }
+            let is_free = |name: &String| {
+                claims.get(name) == Some(&1) && !replayed.known.contains(name) && !gathered.has_name(name)
+            };
+            match found.name.filter(is_free) {
+                Some(name) => {
+                    let text = format!("has the name {name} again, which it gives itself");
+                    let mut finding = Finding::new(Severity::Info, Problem::Ref, digest, text);
+                    finding.repaired = true;
+                    out.push(finding);
+                    let entry = Entry::of(Some(&name), &found.descriptor)?;
+                    gathered.names.insert((u64::MAX, name), vec![entry]);
+                }
+                None if found.is_about && gathered.is_whole => {}
+                None => {
+                    if !found.is_about {
+                        out.push(lost(&digest));
+                    }
+                    let entry = Entry::of(None, &found.descriptor)?;
+                    gathered.unnamed.insert(digest, entry);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Whether a document is about something that something needs, or that is about such in turn.
+fn is_about_needed(tables: &Tables<'_>, digest: &Digest, met: &mut HashSet<Digest>) -> Result<bool> {
+    let mut stack = tables.subjects(digest)?;
+    while let Some(subject) = stack.pop() {
+        if !met.insert(subject) || !tables.is_present(&subject)? {
+            continue;
+        }
+        if tables.count(&subject)? > 0 {
+            return Ok(true);
+        }
+        stack.extend(tables.subjects(&subject)?);
+    }
+    Ok(false)
+}
+
+/// A manifest whose name is lost.
+fn lost(digest: &Digest) -> Finding {
+    let text = "lost its name, if it had one, and nothing tells it: it has an entry without a name by now";
+    Finding::new(Severity::Error, Problem::Ref, digest, text)
+}

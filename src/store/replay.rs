@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The reflog as a whole: what it says stands in `index.json`, how it is kept complete, and how it is kept short.
+//!
+//! Invariant: a line that has a state (the BLAKE3 of an `index.json`) says that the lines up to it tell all that stood there.
+//! Each change of ours begins with a look at the last line: where its state is not what was found, another program was at work,
+//! or a command died, and what differs is recorded first.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use super::reflog::{is_older, is_same};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::end_of_reflog;
+use crate::layout::{IndexJson, REFLOG};
+use crate::spec::{Descriptor, RefValue, json};
+
+/// A reflog that is larger loses its oldest entries, in bytes.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Maximum size of a reflog that is replayed, in bytes: all names and what they point at are held.
+const MAX_REPLAY: u64 = 256 << 20;
+
+/// The command that put entries without a name in the place of names that are lost.
+const LOST: &str = "fsck";
+
+/// A line of the reflog.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// When; `None` for what was found out later.
+    #[serde(default)]
+    pub time: Option<Timestamp>,
+    /// Which ref; `None` for the entries of `index.json` without a name, of which `old` went and `new` came.
+    #[serde(rename = "ref", default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub old: RefValue,
+    #[serde(default)]
+    pub new: RefValue,
+    #[serde(default)]
+    pub command: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The state of `index.json` after it, of which all is known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Digest>,
+}
+
+impl Record {
+    /// What a command of this moment does.
+    pub(super) fn now(command: &str, name: Option<&str>, old: RefValue, new: RefValue) -> Self {
+        Self {
+            time: Some(Timestamp::now()),
+            name: name.map(str::to_owned),
+            old,
+            new,
+            command: command.to_owned(),
+            uid: Some(rustix::process::geteuid().as_raw()),
+            index: None,
+        }
+    }
+
+    /// The record in a line; `None` for one that is damaged.
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+        json::parse(line).ok()
+    }
+
+    /// Whether it says only that `index.json` was compared with all that is recorded.
+    fn is_mark(&self) -> bool {
+        self.name.is_none() && self.old.is_empty() && self.new.is_empty()
+    }
+
+    fn digests(&self) -> impl Iterator<Item = Digest> {
+        self.old.digests().chain(self.new.digests())
+    }
+}
+
+/// Whether a line that cannot be read was cut off: its command died, or the power failed, before the change took effect.
+pub(super) fn is_cut_off(line: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(line).is_err_and(|err| err.is_eof())
+}
+
+fn refuse_more(rest: u64) -> Result<()> {
+    if rest > MAX_REPLAY {
+        let text = format!("the reflog is larger than {MAX_REPLAY} bytes; remove it or lines from it");
+        return Err(Error::new(ErrorKind::Limit, text));
+    }
+    Ok(())
+}
+
+/// What all lines together say.
+#[derive(Debug, Default)]
+pub(super) struct Replayed {
+    /// What each name points at, with the number of the line that says so.
+    pub names: HashMap<String, (u64, RefValue)>,
+    /// Entries without a name.
+    pub unnamed: BTreeMap<Digest, Descriptor>,
+    /// Those of them that stand there because their names are lost.
+    pub lost: HashSet<Digest>,
+    /// Every name, and every digest, that a line speaks of.
+    pub known: HashSet<String>,
+    pub spoken: HashSet<Digest>,
+    /// Whether all that stood in `index.json` at the last line is known.
+    pub is_whole: bool,
+    /// Lines that cannot be read, after the last comparison with `index.json`.
+    pub damaged: u64,
+    /// Ends that the reflog had, one for each line.
+    pub ends: HashSet<Digest>,
+    pub end: Option<Digest>,
+    lines: u64,
+}
+
+impl Replayed {
+    fn add(&mut self, record: Record) {
+        self.spoken.extend(record.digests());
+        if record.index.is_some() {
+            self.is_whole = true;
+            if record.is_mark() {
+                self.damaged = 0;
+            }
+        }
+        let Some(name) = record.name else {
+            for digest in record.old.digests() {
+                self.unnamed.remove(&digest);
+                self.lost.remove(&digest);
+            }
+            for descriptor in record.new.entries() {
+                if record.command == LOST {
+                    self.lost.insert(descriptor.digest);
+                }
+                self.unnamed.insert(descriptor.digest, descriptor.clone());
+            }
+            return;
+        };
+        self.known.insert(name.clone());
+        if record.new.is_empty() {
+            self.names.remove(&name);
+        } else {
+            self.names.insert(name, (self.lines, record.new));
+        }
+    }
+
+    /// The records by which this becomes what stands in `index`.
+    fn differences(&self, index: &IndexJson, command: &str) -> Vec<Record> {
+        let record = |name: Option<&str>, old: RefValue, new: RefValue| Record {
+            name: name.map(str::to_owned),
+            old,
+            new,
+            command: command.to_owned(),
+            ..Record::default()
+        };
+        let mut found: BTreeMap<&str, Vec<Descriptor>> = BTreeMap::new();
+        for entry in index.entries() {
+            if let (Some(name), Ok(descriptor)) = (&entry.ref_name, entry.descriptor()) {
+                found.entry(name).or_default().push(descriptor);
+            }
+        }
+        let mut out = Vec::new();
+        for (name, (_, old)) in &self.names {
+            if !found.contains_key(name.as_str()) {
+                out.push(record(Some(name), old.clone(), RefValue::default()));
+            }
+        }
+        out.sort_by(|a, b| a.name.cmp(&b.name));
+        for (name, entries) in found {
+            let new = RefValue::new(entries);
+            let old = self
+                .names
+                .get(name)
+                .map(|(_, value)| value.clone())
+                .unwrap_or_default();
+            if !is_same(&old, &new) {
+                out.push(record(Some(name), old, new));
+            }
+        }
+        let known = self.unnamed.values().cloned().collect();
+        out.extend(of_unnamed(known, unnamed(index)).map(|(old, new)| record(None, old, new)));
+        out
+    }
+}
+
+/// The entries of `index.json` without a name.
+pub(super) fn unnamed(index: &IndexJson) -> Vec<Descriptor> {
+    let unnamed = index.entries().iter().filter(|entry| entry.ref_name.is_none());
+    unnamed.filter_map(|entry| entry.descriptor().ok()).collect()
+}
+
+/// Which entries without a name went, and which came; `None` if there are none.
+pub(super) fn of_unnamed(old: Vec<Descriptor>, new: Vec<Descriptor>) -> Option<(RefValue, RefValue)> {
+    let digests = |entries: &[Descriptor]| entries.iter().map(|d| d.digest).collect::<HashSet<Digest>>();
+    let (before, after) = (digests(&old), digests(&new));
+    let gone = RefValue::new(old.into_iter().filter(|d| !after.contains(&d.digest)));
+    let come = RefValue::new(new.into_iter().filter(|d| !before.contains(&d.digest)));
+    (!gone.is_empty() || !come.is_empty()).then_some((gone, come))
+}
+
+impl Store {
+    /// Reads the whole reflog.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] if it is too large for that.
+    pub(super) fn replay(&self) -> Result<Replayed> {
+        let mut out = Replayed::default();
+        self.layout.read_private_lines(REFLOG, |line, rest| {
+            refuse_more(rest)?;
+            out.lines += 1;
+            out.ends.insert(end_of_reflog(line));
+            out.end = Some(end_of_reflog(line));
+            match Record::parse(line) {
+                Some(record) => out.add(record),
+                None if line.is_empty() || is_cut_off(line) => {}
+                None => out.damaged += 1,
+            }
+            Ok(true)
+        })?;
+        Ok(out)
+    }
+
+    /// What is to be recorded before a change of `index`, which has this state: all that the reflog does not know of it.
+    pub(super) fn catch_up(&self, index: &IndexJson, state: &Digest, command: &str) -> Result<Vec<Record>> {
+        let last = self.layout.last_private_line(REFLOG)?;
+        let known = last
+            .as_deref()
+            .and_then(Record::parse)
+            .and_then(|last| last.index);
+        if known == Some(*state) || (last.is_none() && index.entries().is_empty()) {
+            return Ok(Vec::new());
+        }
+        let replayed = match self.replay() {
+            // A change of a ref need not wait for somebody to cut it.
+            Err(err) if err.kind() == ErrorKind::Limit => return Ok(Vec::new()),
+            replayed => replayed?,
+        };
+        let mut out = replayed.differences(index, command);
+        let mut mark = Record::now(command, None, RefValue::default(), RefValue::default());
+        mark.index = Some(*state);
+        out.push(mark);
+        Ok(out)
+    }
+
+    /// Records what other programs did to `index.json` since our last change.
+    pub(super) fn record_others(&self) -> Result<()> {
+        self.layout.with_refs_locked(self.opts.lock_timeout, || {
+            let (index, state) = self.layout.read_index_state()?;
+            self.record(&mut self.catch_up(&index, &state, "")?, &state)
+        })
+    }
+
+    /// Appends records; the last says what state of `index.json` it leads to, unless that was only looked at.
+    pub(super) fn record(&self, records: &mut [Record], state: &Digest) -> Result<()> {
+        if let Some(last) = records.last_mut().filter(|last| !last.is_mark()) {
+            last.index = Some(*state);
+        }
+        let mut lines = Vec::new();
+        for record in records {
+            lines.extend(json::to_bytes(record)?);
+        }
+        self.layout.append_private(REFLOG, &lines)
+    }
+
+    /// Drops lines older than `expire`, and the oldest of a reflog that has grown too large; but none that is younger than
+    /// `keep`, nor the last of each name that exists, nor the last that says what became of a blob that is there.
+    pub(super) fn expire_reflog(&self, expire: Duration, keep: Duration) -> Result<()> {
+        let expired = |rest: u64, time: Option<Timestamp>| {
+            let is_old = |age| time.is_some_and(|time| is_older(time, age));
+            is_old(expire.max(keep)) || (rest > MAX_BYTES && is_old(keep))
+        };
+        // Lines stand in the order of time, as far as clocks are not set back.
+        let mut is_any = false;
+        self.layout.read_private_lines(REFLOG, |line, rest| {
+            let time = Record::parse(line).and_then(|first| first.time);
+            is_any = expired(rest, time);
+            Ok(time.is_none())
+        })?;
+        if !is_any {
+            return Ok(());
+        }
+        // Under the lock of refs, since somebody who changes one appends.
+        self.layout.with_refs_locked(self.opts.lock_timeout, || {
+            let lines = self.lines_to_keep(&expired)?;
+            let (mut at, mut bytes) = (0, Vec::new());
+            self.layout.read_private_lines(REFLOG, |line, _| {
+                if lines.get(at).is_none_or(|kept| *kept) {
+                    bytes.extend_from_slice(line);
+                    bytes.push(b'\n');
+                }
+                at += 1;
+                Ok(true)
+            })?;
+            if lines.contains(&false) {
+                self.layout.put_private(REFLOG, &bytes)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether each line stays.
+    fn lines_to_keep(&self, expired: &impl Fn(u64, Option<Timestamp>) -> bool) -> Result<Vec<bool>> {
+        let mut lines = Vec::new();
+        self.layout.read_private_lines(REFLOG, |line, rest| {
+            refuse_more(rest)?;
+            let slim = |record: Record| {
+                let digests: Vec<Digest> = record.digests().collect();
+                (record.time, record.name, digests)
+            };
+            lines.push((rest, Record::parse(line).map(slim)));
+            Ok(true)
+        })?;
+        let index = self.layout.read_index()?;
+        let live: HashSet<&str> = index
+            .entries()
+            .iter()
+            .filter_map(|e| e.ref_name.as_deref())
+            .collect();
+        // What was said of each already, from the last line to the first.
+        let (mut names, mut named, mut unnamed) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let mut kept = vec![true; lines.len()];
+        let (mut time, mut is_last) = (None, true);
+        for (at, (rest, record)) in lines.into_iter().enumerate().rev() {
+            // What cannot be read is for a check to tell.
+            let Some((since, name, digests)) = record else {
+                continue;
+            };
+            time = since.or(time);
+            let told = if name.is_some() { &mut named } else { &mut unnamed };
+            let mut is_needed = std::mem::take(&mut is_last) || !expired(rest, time);
+            for digest in digests {
+                if told.insert(digest) && !is_needed {
+                    is_needed = self.layout.blob_size(&digest)?.is_some();
+                }
+            }
+            if let Some(name) = name {
+                let is_live = live.contains(name.as_str());
+                is_needed |= names.insert(name) && is_live;
+            }
+            kept[at] = is_needed;
+        }
+        Ok(kept)
+    }
+}
