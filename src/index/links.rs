@@ -8,7 +8,7 @@
 //! number of digests in them sets a limit, or takes memory.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -502,8 +502,12 @@ pub fn read_any_links(bytes: &[u8]) {
 
     use crate::spec::Document;
 
-    let found = read(Cursor::new(bytes), &Digest::sha256(bytes), bytes.len() as u64)
-        .expect("bytes with their digest");
+    let found = read(
+        std::io::Cursor::new(bytes),
+        &Digest::sha256(bytes),
+        bytes.len() as u64,
+    )
+    .expect("bytes with their digest");
     let kept: HashSet<Digest> = match &found {
         Content::Document { links } => links.iter().map(|link| link.digest).collect(),
         Content::Opaque | Content::Large(_) => HashSet::new(),
@@ -555,6 +559,8 @@ pub fn read_any_links(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
 
     fn d(text: &str) -> Digest {

@@ -126,6 +126,7 @@ fn completion_of_strange_layouts_says_nothing_wrong() {
 fn bash_gets_words_that_it_had_cut() {
     let image = room();
     let env = &image.env;
+    env.umoci(["tag", "--image", "img", "w2@x"]).ok();
     for (line, words, want) in [
         ("umoci stat --image im", "umoci stat --image im", "img:"),
         (
@@ -136,8 +137,9 @@ fn bash_gets_words_that_it_had_cut() {
         (
             "umoci stat --image img:",
             "umoci stat --image img :",
-            "latest v1 v1-slim",
+            "latest v1 v1-slim w2@x",
         ),
+        ("umoci stat --image img:w2@", "umoci stat --image img : w2 @", "x"),
         (
             "umoci stat --image=img:l",
             "umoci stat --image = img : l",

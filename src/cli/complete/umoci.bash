@@ -15,7 +15,7 @@ _umoci() {
     words=("${words[@]//[\"\'\\]/}")
 
     local typed=${words[${#words[@]}-1]} cut= sign line
-    for sign in : =; do
+    for sign in : = @; do
         if [[ $COMP_WORDBREAKS == *$sign* && $typed == *$sign* ]]; then
             piece=${typed%"${typed##*$sign}"}
             ((${#piece} <= ${#cut})) || cut=$piece
