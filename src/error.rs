@@ -48,7 +48,7 @@ pub enum ErrorKind {
 pub enum Fact {
     /// The index database failed, not the layout: the same work succeeds without the database.
     IndexDatabase,
-    /// The input exceeds the limit of this name, one of [`crate::layer::Limits::NAMES`].
+    /// The input exceeds the limit of this name, one of `layer::Limits::NAMES`.
     Limit(&'static str),
     /// Another process held a lock for as long as the caller was ready to wait.
     LockTimeout,
