@@ -16,6 +16,7 @@ umoci=$(realpath "${CARGO_TARGET_DIR:-target}")/release/umoci
 work=$(mktemp -d)
 mount -t tmpfs -o size=6g tmpfs "$work"
 trap 'cd /; umount "$work"; rmdir "$work"' EXIT
+benches/filesystem.sh "$work"
 tests/support/make-debian-image.sh "$work/image" "$size" >/dev/null 2>&1
 cd "$work"
 blob() { echo "image/blobs/${1/://}"; }

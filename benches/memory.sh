@@ -17,6 +17,7 @@ peer=/usr/bin/umoci
 work=$(mktemp -d)
 mount -t tmpfs -o size=14g,nr_inodes=0 tmpfs "$work"
 trap 'cd /; umount "$work"; rmdir "$work"' EXIT
+benches/filesystem.sh "$work"
 cd "$work"
 
 layer() { # COUNT: a tar of files of 10 bytes, a hundred to a directory

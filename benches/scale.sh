@@ -15,4 +15,5 @@ tests/support/install.sh gcc libc6-dev umoci skopeo python3
 cargo build --release --quiet
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+benches/filesystem.sh "$work"
 python3 benches/scale.py "${ROUNDS:-3}" "$work" "$(realpath "${CARGO_TARGET_DIR:-target}")/release/umoci" "$@"

@@ -31,5 +31,6 @@ available=$(awk '/MemAvailable/ { print int($2 / 1048576) }' /proc/meminfo)
 if [ -z "${BENCH_DIR:-}" ] && [ "$available" -ge 16 ]; then
     mount -t tmpfs -o "size=$((available - 4))g" tmpfs "$work" && mounted=1
 fi
+benches/filesystem.sh "$work"
 tests/support/make-debian-image.sh "$work/debian" "$size" >/dev/null 2>&1
 python3 benches/side_by_side.py "$rounds" "$size" "$work" "$(realpath "${CARGO_TARGET_DIR:-target}")/release/umoci"

@@ -291,6 +291,18 @@ impl Hasher {
         }
     }
 
+    /// Adds `n` zero bytes.
+    pub fn update_zeros(&mut self, n: u64) {
+        // Small enough to stay in the nearest cache.
+        static ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
+        let mut left = n;
+        while left > 0 {
+            let now = usize::try_from(left).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+            self.update(&ZEROS[..now]);
+            left -= now as u64;
+        }
+    }
+
     /// The digest of all that was added.
     pub fn finish(self) -> Digest {
         let pad = |raw: &[u8]| {

@@ -140,7 +140,7 @@ fn fill(
 ) -> Result<()> {
     monitor.info(format_args!("unpacking bundle ..."));
     let root = Root::create(&bundle.rootfs(), 0o755)?.rootless(opts.id_map.rootless);
-    let digests = unpack_rootfs(store, image, &root, opts, monitor).context(|| "unpack rootfs")?;
+    let digests = unpack_rootfs(store, image, &root, opts, true, monitor).context(|| "unpack rootfs")?;
     monitor.info(format_args!("... done"));
 
     let config = runtime_config(
@@ -219,7 +219,7 @@ pub fn unpack_into(
         Root::open(path)?
     };
     let root = root.rootless(opts.id_map.rootless);
-    let result = unpack_rootfs(store, image, &root, opts, monitor).map(|_| ());
+    let result = unpack_rootfs(store, image, &root, opts, false, monitor).map(|_| ());
     drop(root);
     if result.is_err()
         && made
@@ -235,12 +235,13 @@ pub fn unpack_into(
 
 /// Unpacks the layers of `image` over the tree at `root`, which is an empty or an older one.
 ///
-/// Returns the digests of the files that were written, so that nobody need read them again.
+/// Returns the digests of the files that were written, if they are wanted, so that nobody need read them again.
 fn unpack_rootfs(
     store: &Store,
     image: &Image,
     root: &Root,
     opts: &UnpackOptions,
+    digests: bool,
     monitor: &dyn Monitor,
 ) -> Result<FileDigests> {
     let mut layers = image.layers()?;
@@ -251,6 +252,7 @@ fn unpack_rootfs(
         id_map: opts.id_map.clone(),
         keep_dirlinks: opts.keep_dirlinks,
         limits: opts.limits.clone(),
+        digests,
     };
     let mut extractor = Extractor::new(root, extract, monitor);
     // A layer over a tree says of the root what it says, and no more.

@@ -41,6 +41,10 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::{Node, NodeKind, TreePath};
 use resolve::here;
 
+/// Maximum of the numbers of a device, which Linux keeps in 12 and 20 bits.
+const MAX_MAJOR: u32 = (1 << 12) - 1;
+const MAX_MINOR: u32 = (1 << 20) - 1;
+
 /// A directory that stands for `/`. Threads may share it.
 #[derive(Debug)]
 pub struct Root {
@@ -293,6 +297,13 @@ impl Root {
     /// Makes what is neither a regular file nor a directory.
     pub(crate) fn make_special(&self, dir: &Dir, name: &[u8], node: &Node) -> Result<()> {
         use rustix::fs::FileType::{BlockDevice, CharacterDevice, Fifo};
+        if let NodeKind::Char { major, minor } | NodeKind::Block { major, minor } = node.kind
+            && (major > MAX_MAJOR || minor > MAX_MINOR)
+        {
+            // The kernel would cut it, and make another device.
+            let text = format!("device number {major}:{minor} is larger than {MAX_MAJOR}:{MAX_MINOR}");
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
         let mknod = |kind, (major, minor)| {
             rustix::fs::mknodat(
                 dir,

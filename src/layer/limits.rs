@@ -10,7 +10,8 @@ pub struct Limits {
     pub header_bytes: u64,
     /// `path`: bytes of a path or link target.
     pub path_bytes: u64,
-    /// `sparse`: bytes of the holes of all sparse files of one layer, which take time though no room.
+    /// `sparse`: bytes of the holes of all sparse files of one layer or archive, which take no room, but time where a digest
+    /// of the file is wanted.
     pub sparse_bytes: u64,
     /// `directories`: bytes of the paths and extended attributes of all directories and links of one layer, which are kept
     /// until it ends; of an archive of images, of what is kept of its names, links, tags and manifests.
@@ -28,7 +29,7 @@ impl Default for Limits {
         Self {
             header_bytes: 2 << 20,
             path_bytes: 32 << 10,
-            sparse_bytes: 64 << 30,
+            sparse_bytes: 8 << 30,
             directory_bytes: 64 << 20,
             zstd_window_log: 27,
             entries: 2_000_000,

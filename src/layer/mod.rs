@@ -19,6 +19,7 @@ pub use decode::LayerStream;
 pub use limits::Limits;
 pub use merge::Merge;
 pub use read::LayerReader;
+pub(crate) use sparse::Sparse;
 pub use write::LayerWriter;
 
 use crate::error::{Error, ErrorKind};

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
 use super::pax::{self, Extended, Records};
-use super::sparse::{self, Next, Pieces, Sparse};
+use super::sparse::{self, Pieces, Sparse};
 use super::{BLOCK, Entry, EntryBody, Limits, OPAQUE, WHITEOUT_PREFIX, bad, header};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::{Node, NodeKind, Time, TreePath};
@@ -126,10 +126,16 @@ impl<R: Read> LayerReader<R> {
         }
     }
 
-    /// Where in the archive the content of the file last returned stands, and its size in bytes; `None` if it does not stand
-    /// there in one piece (a sparse file).
-    pub(crate) fn place(&self) -> Option<(u64, u64)> {
-        self.sparse.is_none().then_some((self.read, self.left))
+    /// Where in the archive the content of the file last returned stands, how many bytes it has there, and where those belong
+    /// if the file is sparse.
+    pub(crate) fn place(&self) -> (u64, u64, Option<Sparse>) {
+        (self.read, self.left, self.sparse.clone())
+    }
+
+    /// Goes over the hole of a sparse file that comes next, if it has `least` bytes or more; returns how many zeros it stands
+    /// for, or 0.
+    pub(crate) fn take_hole(&mut self, least: u64) -> u64 {
+        self.sparse.as_mut().map_or(0, |sparse| sparse.take_hole(least))
     }
 
     /// Reads to the end of the stream; what stands behind the end of the archive is ignored.
@@ -465,23 +471,12 @@ impl<R: Read> LayerReader<R> {
 
 impl<R: Read> Read for LayerReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let within = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(buf.len());
-        let n = match self.sparse.as_mut().map(Sparse::next) {
-            None => return self.read_stored(buf),
-            Some(Next::Hole(n)) => {
-                let n = within(n);
-                buf[..n].fill(0);
-                n
-            }
-            Some(Next::Data(n)) => {
-                let n = within(n);
-                self.read_stored(&mut buf[..n])?
-            }
+        let Some(mut sparse) = self.sparse.take() else {
+            return self.read_stored(buf);
         };
-        if let Some(sparse) = &mut self.sparse {
-            sparse.advance(n as u64);
-        }
-        Ok(n)
+        let n = sparse.read(buf, |part| self.read_stored(part));
+        self.sparse = Some(sparse);
+        n
     }
 }
 

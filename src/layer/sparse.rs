@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sparse files: where their bytes belong, and the ways in which archives say that.
 
-use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
 
 use super::header::unsigned;
 use super::pax::Extended;
@@ -9,19 +10,21 @@ use super::{BLOCK, bad};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Offset and length of data, in order and apart.
-pub(super) type Pieces = VecDeque<(u64, u64)>;
+pub(super) type Pieces = Vec<(u64, u64)>;
 
-/// Where the bytes of a sparse file belong.
-#[derive(Debug)]
-pub(super) struct Sparse {
-    pieces: Pieces,
+/// Where the bytes of a sparse file belong, and how far it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Sparse {
+    pieces: Arc<[(u64, u64)]>,
+    /// The first of the pieces that is not behind us.
+    next: usize,
     at: u64,
     size: u64,
 }
 
 /// What comes next in a sparse file, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Next {
+enum Next {
     Hole(u64),
     /// As many of the entry's bytes; none at the end of the file.
     Data(u64),
@@ -42,29 +45,71 @@ impl Sparse {
                 "sparse map speaks of {total} bytes, the entry has {stored}"
             )));
         }
-        Ok(Self { pieces, at: 0, size })
+        Ok(Self {
+            pieces: pieces.into(),
+            next: 0,
+            at: 0,
+            size,
+        })
     }
 
-    /// What comes next.
-    pub fn next(&mut self) -> Next {
-        while self
-            .pieces
-            .front()
-            .is_some_and(|&(offset, length)| self.at >= offset + length)
-        {
-            self.pieces.pop_front();
+    /// Count of the pieces.
+    pub fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// How many bytes of the file, holes included, are still to be read.
+    pub fn left(&self) -> u64 {
+        self.size - self.at
+    }
+
+    fn next(&mut self) -> Next {
+        while let Some(&(offset, length)) = self.pieces.get(self.next) {
+            if self.at < offset {
+                return Next::Hole(offset - self.at);
+            }
+            if self.at < offset + length {
+                return Next::Data(offset + length - self.at);
+            }
+            self.next += 1;
         }
-        match self.pieces.front() {
-            Some(&(offset, length)) if self.at >= offset => Next::Data(offset + length - self.at),
-            Some(&(offset, _)) => Next::Hole(offset - self.at),
-            None if self.at < self.size => Next::Hole(self.size - self.at),
-            None => Next::Data(0),
+        if self.at < self.size {
+            return Next::Hole(self.size - self.at);
+        }
+        Next::Data(0)
+    }
+
+    /// Goes over the hole that comes next, if it has `least` bytes or more; returns how many it has, else 0.
+    pub fn take_hole(&mut self, least: u64) -> u64 {
+        match self.next() {
+            Next::Hole(n) if n >= least => {
+                self.at += n;
+                n
+            }
+            _ => 0,
         }
     }
 
-    /// Goes on by `n` bytes of what comes next.
-    pub fn advance(&mut self, n: u64) {
-        self.at += n;
+    /// Reads the file as it is when it is filled: zeros for holes, and what `stored` reads of the entry's bytes.
+    pub fn read(
+        &mut self,
+        buf: &mut [u8],
+        stored: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let within = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(buf.len());
+        let n = match self.next() {
+            Next::Hole(n) => {
+                let n = within(n);
+                buf[..n].fill(0);
+                n
+            }
+            Next::Data(n) => {
+                let n = within(n);
+                stored(&mut buf[..n])?
+            }
+        };
+        self.at += n as u64;
+        Ok(n)
     }
 }
 
@@ -72,7 +117,7 @@ impl Sparse {
 pub(super) fn old_fields(fields: &[tar::GnuSparseHeader], pieces: &mut Pieces) -> Result<()> {
     for field in fields {
         if field.offset[0] != 0 && field.numbytes[0] != 0 {
-            pieces.push_back((
+            pieces.push((
                 unsigned(&field.offset, "sparse offset")?,
                 unsigned(&field.numbytes, "sparse length")?,
             ));

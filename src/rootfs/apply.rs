@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::metadata::Metadata;
 use super::writers::{FileDigests, Files, LARGE, Queue};
-use crate::digest::{Algorithm, Hasher};
+use crate::digest::Hasher;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Attributes as _, Dir, IdMap, Named, NewFile, Root};
 use crate::layer::{Entry, EntryBody, LayerReader, Limits};
@@ -30,6 +30,8 @@ pub struct ExtractOptions {
     pub keep_dirlinks: bool,
     /// What a layer may ask for.
     pub limits: Limits,
+    /// Take the digests of the files, which costs more than all else where files are large.
+    pub digests: bool,
 }
 
 /// Applies layers to a tree.
@@ -151,7 +153,7 @@ impl<'a> Extractor<'a> {
         self.root.restore()
     }
 
-    /// The digests of the files that were written.
+    /// The digests of the files that were written; none if they were not asked for.
     pub fn finish(self) -> Result<FileDigests> {
         Ok(self.files.take_digests())
     }
@@ -173,7 +175,12 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    fn entry<R: Read>(&mut self, entry: Entry, content: &mut R, queue: &mut Queue<'_, 'a>) -> Result<()> {
+    fn entry<R: Read>(
+        &mut self,
+        entry: Entry,
+        content: &mut LayerReader<R>,
+        queue: &mut Queue<'_, 'a>,
+    ) -> Result<()> {
         let path = entry.path;
         match entry.body {
             // Nothing is hidden where nothing is below.
@@ -205,7 +212,7 @@ impl<'a> Extractor<'a> {
         &mut self,
         path: &TreePath,
         node: Node,
-        content: &mut R,
+        content: &mut LayerReader<R>,
         queue: &mut Queue<'_, 'a>,
     ) -> Result<()> {
         let dir = self.make_parent(path)?;
@@ -517,7 +524,7 @@ impl<'a> Extractor<'a> {
         mut file: NewFile,
         (path, node): (&TreePath, Node),
         size: u64,
-        content: &mut R,
+        content: &mut LayerReader<R>,
         queue: &mut Queue<'_, 'a>,
     ) -> Result<()> {
         if size < LARGE {
@@ -528,9 +535,19 @@ impl<'a> Extractor<'a> {
                 fill(content, &mut bytes[start..])
             });
         }
-        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut hasher = self.files.hasher();
         let mut left = size;
         while left > 0 {
+            // Holes that a buffer holds are read as zeros, so that not each of many small ones takes calls of its own.
+            let hole = content.take_hole(self.buffer.len() as u64);
+            if hole > 0 {
+                file.write_hole(hole)?;
+                if let Some(hasher) = &mut hasher {
+                    hasher.update_zeros(hole);
+                }
+                left -= hole;
+                continue;
+            }
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             let piece = &mut self.buffer[..want];
             fill(content, piece)?;
@@ -539,10 +556,13 @@ impl<'a> Extractor<'a> {
             } else {
                 file.write(piece)?;
             }
-            hasher.update(piece);
+            if let Some(hasher) = &mut hasher {
+                hasher.update(piece);
+            }
             left -= want as u64;
         }
-        self.files.complete(file, &node, hasher.finish(), self.inherits)
+        let digest = hasher.map(Hasher::finish);
+        self.files.complete(file, &node, digest, self.inherits)
     }
 
     /// Sets what a directory gets at the end of the layer.

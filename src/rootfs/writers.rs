@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::Scope;
 
 use super::metadata::Metadata;
-use crate::digest::{Algorithm, Digest};
+use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::{NewFile, max_open};
 use crate::node::{Inode, Node, NodeKind, TreePath};
@@ -75,13 +75,21 @@ impl<'a> Files<'a> {
         digests
     }
 
+    /// A hash for the content of a file, if its digest is wanted.
+    pub fn hasher(&self) -> Option<Hasher> {
+        self.metadata.opts.digests.then(|| Hasher::new(Algorithm::Sha256))
+    }
+
     /// Gives a file that is complete its attributes and notes its digest, before it is closed: only then may its
     /// inode number belong to another file.
-    pub fn complete(&self, file: NewFile, node: &Node, digest: Digest, inherits: bool) -> Result<()> {
+    pub fn complete(&self, file: NewFile, node: &Node, digest: Option<Digest>, inherits: bool) -> Result<()> {
+        self.metadata.set(&file, node, inherits)?;
+        let Some(digest) = digest else {
+            return Ok(());
+        };
         if let NodeKind::File { size } = node.kind {
             self.metadata.monitor.count(Counter::BytesHashed, size);
         }
-        self.metadata.set(&file, node, inherits)?;
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest.as_bytes());
         let ino = file.inode()?;
@@ -120,7 +128,13 @@ impl<'a> Files<'a> {
             } = waiting;
             let written = file
                 .write(content)
-                .and_then(|()| self.complete(file, &node, Digest::sha256(content), inherits))
+                .and_then(|()| {
+                    let digest = self.hasher().map(|mut hasher| {
+                        hasher.update(content);
+                        hasher.finish()
+                    });
+                    self.complete(file, &node, digest, inherits)
+                })
                 .context(|| format!("unpack entry {entry}"));
             if let Err(err) = written {
                 let mut failure = lock(&self.failure);

@@ -4,7 +4,7 @@
 //! Invariant: nothing that an archive says reaches outside of it. Its names are looked up in its own table, links
 //! included, and never on the disk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -18,7 +18,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use crate::digest::Algorithm;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::fs::{Section, open_file};
-use crate::layer::{EntryBody, LayerReader, LayerStream, Limits};
+use crate::layer::{EntryBody, LayerReader, LayerStream, Limits, Sparse};
 use crate::layout::Layout;
 use crate::node::{NodeKind, TreePath};
 use crate::spec::Compression;
@@ -61,14 +61,36 @@ impl Kept {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+/// A file of an archive, read from start to end at a position of its own; holes are zeros.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    stored: Section,
+    sparse: Option<Sparse>,
+}
+
+impl Member {
+    /// How many bytes are still to be read.
+    pub fn left(&self) -> u64 {
+        let sparse = self.sparse.as_ref().map(Sparse::left);
+        sparse.unwrap_or_else(|| self.stored.left())
+    }
+}
+
+impl Read for Member {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match &mut self.sparse {
+            Some(sparse) => sparse.read(buf, |part| self.stored.read(part)),
+            None => self.stored.read(buf),
+        }
+    }
+}
+
+#[derive(Debug)]
 enum Place {
-    /// Offset and size in bytes.
-    File(u64, u64),
+    /// Offset and size in bytes of what is stored, and where that belongs if the file is sparse.
+    File(u64, u64, Option<Sparse>),
     /// Another path of the archive; `None` if it leads outside.
     Link(Option<TreePath>),
-    /// Not in one piece.
-    Sparse,
     /// More than one entry has this path.
     Doubled,
 }
@@ -185,14 +207,14 @@ impl Archive {
             Limits::check("entries", "archive", count, limits.entries)?;
             let place = match &entry.body {
                 EntryBody::Node(node) => match &node.kind {
-                    NodeKind::File { .. } => match reader.place() {
-                        Some((at, size)) if at.checked_add(size).is_none_or(|to| to > end) => {
+                    NodeKind::File { .. } => {
+                        let (at, stored, sparse) = reader.place();
+                        if at.checked_add(stored).is_none_or(|to| to > end) {
                             let text = format!("the archive ends inside of {}", entry.path);
                             return Err(Error::new(ErrorKind::Corrupt, text));
                         }
-                        Some((at, size)) => Some(Place::File(at, size)),
-                        None => Some(Place::Sparse),
-                    },
+                        Some(Place::File(at, stored, sparse))
+                    }
                     NodeKind::Symlink { target } => Some(Place::Link(inside(&entry.path, target))),
                     _ => None,
                 },
@@ -201,20 +223,25 @@ impl Archive {
             };
             reader.seek_rest()?;
             if let Some(place) = place {
-                let target = match &place {
-                    Place::Link(Some(target)) => target.as_bytes().len() as u64,
+                let more = match &place {
+                    Place::Link(Some(target)) => target.as_bytes().len(),
+                    Place::File(_, _, Some(sparse)) => sparse.pieces() * size_of::<(u64, u64)>(),
                     _ => 0,
                 };
-                kept.add(COST + entry.path.as_bytes().len() as u64 + target)?;
-                places
-                    .entry(entry.path)
-                    .and_modify(|known| {
+                kept.add(COST + entry.path.as_bytes().len() as u64 + more as u64)?;
+                match places.entry(entry.path) {
+                    hash_map::Entry::Vacant(free) => {
+                        free.insert(place);
+                    }
+                    hash_map::Entry::Occupied(mut known) => {
                         // The same link twice says nothing new.
-                        if *known != place || matches!(place, Place::File(..)) {
-                            *known = Place::Doubled;
+                        let same =
+                            matches!((known.get(), &place), (Place::Link(a), Place::Link(b)) if a == b);
+                        if !same {
+                            known.insert(Place::Doubled);
                         }
-                    })
-                    .or_insert(place);
+                    }
+                }
             }
         }
         if count == 0 {
@@ -240,22 +267,20 @@ impl Archive {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Corrupt`] if there are two, [`ErrorKind::UnsafePath`] if a
     /// link leads outside.
-    pub fn section(&self, path: &TreePath) -> Result<Section> {
+    pub(super) fn member(&self, path: &TreePath) -> Result<Member> {
         let mut at = path;
         for _ in 0..=MAX_LINKS {
             match self.places.get(at) {
-                Some(Place::File(from, size)) => {
-                    return Ok(Section::new(Arc::clone(&self.file), *from, from + size));
+                Some(Place::File(from, size, sparse)) => {
+                    return Ok(Member {
+                        stored: Section::new(Arc::clone(&self.file), *from, from + size),
+                        sparse: sparse.clone(),
+                    });
                 }
                 Some(Place::Link(Some(target))) => at = target,
                 Some(Place::Link(None)) => {
                     let text = format!("{path} is a link that leads out of the archive");
                     return Err(Error::new(ErrorKind::UnsafePath, text));
-                }
-                Some(Place::Sparse) => {
-                    let text =
-                        format!("{path} is a sparse file, which is not handled in an archive of images");
-                    return Err(Error::new(ErrorKind::Unsupported, text));
                 }
                 Some(Place::Doubled) => {
                     let text = format!("the archive has {at} more than once");
@@ -274,16 +299,16 @@ impl Archive {
     /// The bytes of the file at `path`, of which there may be `limit`.
     ///
     /// # Errors
-    /// As [`Archive::section`]; [`ErrorKind::Limit`] if it is larger.
+    /// As [`Archive::member`]; [`ErrorKind::Limit`] if it is larger.
     pub fn read(&self, path: &TreePath, limit: u64) -> Result<Vec<u8>> {
-        let mut section = self.section(path)?;
-        let size = section.left();
+        let mut member = self.member(path)?;
+        let size = member.left();
         if size > limit {
             let text = format!("{path} is {size} bytes; documents over {limit} bytes are not read");
             return Err(Error::new(ErrorKind::Limit, text));
         }
         let mut bytes = Vec::new();
-        section
+        member
             .read_to_end(&mut bytes)
             .context(|| format!("read {path}"))?;
         Ok(bytes)

@@ -12,11 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::archive::{Archive, Count, ENTRY_COST, compression};
+use super::archive::{Archive, Count, ENTRY_COST, Member, compression};
 use super::{Listed, Source};
 use crate::digest::{Algorithm, Digest, Hasher, VerifyReader};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::Section;
 use crate::layer::{LayerStream, Limits};
 use crate::node::TreePath;
 use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaType, json};
@@ -199,14 +198,14 @@ impl Seen {
 
     /// What the layer in a file is. An uncompressed one is the blob of its diff_id, which is checked when it is copied.
     fn layer(&mut self, of: &DockerArchive, path: &TreePath, diff_id: &Digest) -> Result<Descriptor> {
-        let section = of.archive.section(path)?;
+        let member = of.archive.member(path)?;
         let mut layer = if let Some(known) = self.layers.get(path) {
             *known
         } else {
             let mut magic = Vec::new();
-            section.clone().take(8).read_to_end(&mut magic)?;
+            member.clone().take(8).read_to_end(&mut magic)?;
             Layer {
-                size: section.left(),
+                size: member.left(),
                 compression: compression(&magic)?,
                 sums: None,
             }
@@ -219,7 +218,7 @@ impl Seen {
                 .filter(|(_, tar)| tar.algorithm() == diff_id.algorithm());
             let (own, tar) = match known {
                 Some(sums) => sums,
-                None => sums(section, layer.compression, diff_id.algorithm(), &of.limits)?,
+                None => sums(member, layer.compression, diff_id.algorithm(), &of.limits)?,
             };
             layer.sums = Some((own, tar));
             if tar != *diff_id {
@@ -250,14 +249,14 @@ impl Seen {
 
 /// The digests of a compressed layer and of the tar in it, in one pass.
 fn sums(
-    section: Section,
+    member: Member,
     compression: Compression,
     algorithm: Algorithm,
     limits: &Limits,
 ) -> Result<(Digest, Digest)> {
     let hasher = Arc::new(Mutex::new(Hasher::new(Algorithm::Sha256)));
     let blob = Summed {
-        inner: section,
+        inner: member,
         hasher: Arc::clone(&hasher),
     };
     // It is read to its end, whatever the decoder makes of it.
@@ -271,7 +270,7 @@ fn sums(
 
 /// Hashes what is read.
 struct Summed {
-    inner: Section,
+    inner: Member,
     hasher: Arc<Mutex<Hasher>>,
 }
 
@@ -309,8 +308,8 @@ impl Source for DockerArchive {
             return Ok(Box::new(VerifyReader::new(bytes, digest, size)));
         }
         let none = || Error::new(ErrorKind::NotFound, format!("the archive has no blob {digest}"));
-        let section = self.archive.section(seen.blobs.get(&digest).ok_or_else(none)?)?;
-        Ok(Box::new(VerifyReader::new(section, digest, size)))
+        let member = self.archive.member(seen.blobs.get(&digest).ok_or_else(none)?)?;
+        Ok(Box::new(VerifyReader::new(member, digest, size)))
     }
 
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {

@@ -96,12 +96,12 @@ impl Source for OciArchive {
         if let Some(bytes) = descriptor.embedded()? {
             return Ok(Box::new(VerifyReader::new(io::Cursor::new(bytes), digest, size)));
         }
-        let section = self.archive.section(&blob_path(&digest)?)?;
-        Ok(Box::new(VerifyReader::new(section, digest, size)))
+        let member = self.archive.member(&blob_path(&digest)?)?;
+        Ok(Box::new(VerifyReader::new(member, digest, size)))
     }
 
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {
-        match self.archive.section(&blob_path(digest)?) {
+        match self.archive.member(&blob_path(digest)?) {
             Ok(found) => Ok(Some(found.left())),
             Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
             Err(err) => Err(err),

@@ -16,6 +16,62 @@ fn digest(image: &Image, layout: &str, name: &str) -> String {
     found[1].to_owned()
 }
 
+/// Tar programs store a file with holes as a sparse member, some without being asked.
+#[test]
+fn sparse_members_of_an_archive_of_images_are_read() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh(
+        "mkdir t; truncate -s 4M t/zeros; echo x >>t/zeros; truncate -s 9M t/zeros; tar cf layer.tar -C t .",
+    );
+    env.umoci([
+        "raw",
+        "add-layer",
+        "--compress",
+        "none",
+        "--image",
+        "img",
+        "layer.tar",
+    ])
+    .ok();
+    env.umoci(["export", "--layout", "img", "docker-archive:docker.tar", "latest"])
+        .ok();
+    env.sh("fallocate -d img/blobs/sha256/*; mkdir d; tar xf docker.tar -C d; find d -type f -exec fallocate -d {} ';'");
+    let archivers = [
+        ("old GNU", "tar --format=gnu -S"),
+        ("0.0", "tar --format=pax --sparse-version=0.0 -S"),
+        ("0.1", "tar --format=pax --sparse-version=0.1 -S"),
+        ("1.0", "tar --format=pax --sparse-version=1.0 -S"),
+        ("as bsdtar does", "bsdtar"),
+    ];
+    for (what, archiver) in archivers {
+        if archiver == "bsdtar" && env.run("which", ["bsdtar"]).code != Some(0) {
+            continue;
+        }
+        env.sh(&format!(
+            "{archiver} -cf oci.tar -C img blobs index.json oci-layout; {archiver} -cf docker.tar -C d ."
+        ));
+        for (archive, layout) in [
+            ("oci-archive:oci.tar", "oci"),
+            ("docker-archive:docker.tar", "docker"),
+        ] {
+            env.umoci(["init", "--layout", layout]).ok();
+            env.umoci(["import", "--layout", layout, archive]).ok();
+            env.umoci(["fsck", "--layout", layout, "--deep"]).ok();
+            let name = env.umoci(["list", "--layout", layout]).ok();
+            let at = format!("{layout}:{}", name.trim());
+            env.umoci(["raw", "unpack", "--rootless", "--image", &at, "r"])
+                .ok();
+            env.sh("cmp t/zeros r/zeros; chmod -R u+w r; rm -r r");
+            env.sh(&format!("rm -r {layout}"));
+        }
+        assert!(
+            env.sh("stat -c %s oci.tar").trim().parse::<u64>().expect("size") < 4 << 20,
+            "{what}"
+        );
+    }
+}
+
 #[test]
 fn an_oci_archive_travels_there_and_back_in_every_compression() {
     let image = Image::new();

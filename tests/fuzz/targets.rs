@@ -122,6 +122,7 @@ pub fn layer_tree(data: &[u8]) {
             id_map,
             keep_dirlinks: data[0].is_multiple_of(2),
             limits: limits(),
+            digests: data[0].is_multiple_of(3),
         },
         &Silent,
     );

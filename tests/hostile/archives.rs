@@ -335,6 +335,63 @@ fn a_bomb_in_an_archive_ends_at_a_limit() {
     room.assert_untouched("bomb");
 }
 
+/// A map of holes costs what it is long, and what it leaves out has a limit.
+#[test]
+fn sparse_members_that_lie_are_refused() {
+    let sparse = |real: &str, map: &str, stored: &[u8]| {
+        oci(|tar, config, manifest, index| {
+            let tar = file(file(tar, &blob(config), config), "index.json", index);
+            let name = blob(manifest);
+            let pieces = (map.split(',').count() / 2).to_string();
+            let records: [(&str, &[u8]); 4] = [
+                ("GNU.sparse.size", real.as_bytes()),
+                ("GNU.sparse.numblocks", pieces.as_bytes()),
+                ("GNU.sparse.map", map.as_bytes()),
+                ("GNU.sparse.name", name.as_bytes()),
+            ];
+            file(tar.pax(&records), "GNUSparseFile.0/x", stored)
+        })
+    };
+    let many: Vec<String> = (0..100_000).map(|n| format!("{n},0")).collect();
+    for (what, tar, limit, words) in [
+        (
+            "a hole of 2^62 bytes",
+            sparse("4611686018427387904", "0,1", b"x"),
+            "",
+            "limit sparse",
+        ),
+        ("a map beyond the end", sparse("5", "0,9", b"x"), "", "sparse map"),
+        (
+            "zeros that are no manifest",
+            sparse("9", "0,1", b"x"),
+            "",
+            "sha256:",
+        ),
+        (
+            "a map of many pieces",
+            sparse("100000", &many.join(","), b""),
+            "directories=1000000",
+            "limit directories",
+        ),
+    ] {
+        for (who, resolver) in ways() {
+            let room = Room::new(who, resolver);
+            room.env.write("work/a.tar", &tar);
+            room.umoci(&["init", "--layout", "l"]).ok();
+            let limit: &[&str] = if limit.is_empty() {
+                &[]
+            } else {
+                &["--limit", limit]
+            };
+            let line = room
+                .umoci(&[&["import", "--layout", "l", "oci-archive:a.tar"], limit].concat())
+                .fails();
+            assert!(line.contains(words), "{what}: {line}");
+            room.assert_untouched(what);
+        }
+    }
+}
+
 #[test]
 fn of_two_entries_for_one_platform_the_first_is_taken() {
     let room = Room::new(Who::Plain, "openat2");

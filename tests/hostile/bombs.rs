@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use umoci::digest::{Algorithm, Digest, Hasher};
 
-use super::{Layer, Room, ways};
+use super::{Layer, Room, Who, ways};
 use crate::support::Tar;
 
 /// A gzip layer of a tar given in pieces.
@@ -53,6 +53,60 @@ fn a_gigabyte_of_zeros_takes_neither_memory_nor_disk() {
         .map(|n| n.parse().expect("number"))
         .collect();
     assert!(numbers[0] == SIZE && numbers[1] < 1024, "{size}");
+}
+
+/// A layer of a few blocks: a sparse file that ends with a byte behind a hole of `size` bytes.
+fn hole(size: u64) -> Vec<u8> {
+    let (real, map) = (format!("{}", size + 1), format!("{size},1"));
+    let records: [(&str, &[u8]); 4] = [
+        ("GNU.sparse.size", real.as_bytes()),
+        ("GNU.sparse.numblocks", b"1"),
+        ("GNU.sparse.map", map.as_bytes()),
+        ("GNU.sparse.name", b"holes"),
+    ];
+    Tar::new().pax(&records).entry(b"f", b'0', b"x", |_| ()).end()
+}
+
+#[test]
+fn holes_cost_nothing_where_no_digest_is_wanted() {
+    for (who, resolver) in ways() {
+        let room = Room::new(who, resolver);
+        room.image(&[hole(60_000_000_000)]);
+        let rootless: &[&str] = if who == Who::Plain { &["--rootless"] } else { &[] };
+        let raw =
+            |more: &[&str]| room.umoci(&[&["raw", "unpack", "--image", "img", "r"], rootless, more].concat());
+        let line = raw(&[]).fails();
+        assert!(
+            line.contains("over the limit of 8589934592 bytes") && line.contains("--limit sparse=BYTES"),
+            "{line}"
+        );
+        // To read or hash as many zeros takes a minute.
+        let begin = std::time::Instant::now();
+        raw(&["--limit", "sparse=100000000000"]).ok();
+        assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+        let size = room
+            .env
+            .sh("stat -c '%s %b' work/r/holes; tail -c 1 work/r/holes");
+        let words: Vec<&str> = size.split_whitespace().collect();
+        assert_eq!((words[0], words[2]), ("60000000001", "x"), "{size}");
+        assert!(words[1].parse::<u64>().expect("blocks") < 100, "{size}");
+    }
+}
+
+#[test]
+fn a_hole_is_hashed_as_the_zeros_that_it_stands_for() {
+    const SIZE: usize = 3 << 20;
+    let (who, resolver) = ways()[0];
+    let room = Room::new(who, resolver);
+    room.image(&[hole(SIZE as u64)]);
+    room.unpack(&[]).ok();
+    let mtree = room.env.sh("cat work/b/sha256_*.mtree");
+    let content = [vec![0; SIZE], b"x".to_vec()].concat();
+    let digest = Digest::sha256(&content).encoded();
+    assert!(
+        mtree.contains(&format!("sha256digest={digest}")),
+        "{digest}\n{mtree}"
+    );
 }
 
 #[test]

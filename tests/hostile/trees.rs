@@ -323,6 +323,43 @@ fn headers_that_lie_are_refused() {
     }
 }
 
+/// The kernel would cut the numbers, and make another device.
+#[test]
+fn device_numbers_that_the_kernel_cannot_hold_are_refused() {
+    let Some((who, resolver)) = ways().into_iter().find(|(who, _)| *who == Who::Root) else {
+        return;
+    };
+    for (flag, major, minor, fits) in [
+        (b'3', 4095, 0xf_ffff, true),
+        (b'4', 4095, 0xf_ffff, true),
+        (b'3', 4096, 1, false),
+        (b'4', 4096, 1, false),
+        (b'4', 1, 0x10_0000, false),
+        (b'3', 0xffff_ffff, 1, false),
+        (b'3', 1 << 32, 1, false),
+    ] {
+        let number = |n: u64| [&[0x80], &n.to_be_bytes()[1..]].concat();
+        let device = Tar::new().entry(b"dev", flag, b"", |b| {
+            b[329..337].copy_from_slice(&number(major));
+            b[337..345].copy_from_slice(&number(minor));
+        });
+        let room = Room::new(who, resolver);
+        room.image(&[device.end()]);
+        let unpacked = room.unpack(&[]);
+        if fits {
+            unpacked.ok();
+            assert_eq!(
+                room.env.sh("stat -c %Hr,%Lr work/b/rootfs/dev"),
+                format!("{major},{minor}\n")
+            );
+        } else {
+            let line = unpacked.fails();
+            assert!(line.contains("dev") && line.contains("device"), "{line}");
+            room.assert_cleaned("device");
+        }
+    }
+}
+
 #[test]
 fn devices_and_set_id_files_are_nothing_special_to_a_plain_user() {
     let device = |b: &mut [u8]| {
