@@ -1,24 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fields of a header block: v7, ustar, GNU and star.
+//! Fields of a header block: v7, ustar, GNU and star. What the Go tool reads is read as it does; what it refuses, as
+//! GNU tar does.
 
 use tar::Header;
 
 use super::bad;
 use crate::error::Result;
 
+/// What the fields behind the name of the link mean.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Format {
+    /// Nothing: the oldest kind, or an unknown one.
+    V7,
+    Ustar,
+    /// As ustar, with times where the prefix of the name ends.
+    Star,
+    /// With times, or a sparse map, where ustar has the prefix of the name.
+    Gnu,
+}
+
+impl Format {
+    pub fn of(header: &Header) -> Self {
+        let block = header.as_bytes();
+        // Not all writers fill in the version behind the magic of ustar.
+        match &block[257..265] {
+            b"ustar  \0" => Self::Gnu,
+            magic if !magic.starts_with(b"ustar\0") => Self::V7,
+            _ if block[508..] == *b"tar\0" => Self::Star,
+            _ => Self::Ustar,
+        }
+    }
+}
+
 pub(super) fn until_nul(field: &[u8]) -> &[u8] {
     &field[..field.iter().position(|&c| c == 0).unwrap_or(field.len())]
 }
 
-/// The name, with its prefix where the dialect has one.
+/// The times of a GNU header as fields, of access and of change.
+fn gnu_times(block: &[u8; 512]) -> [&[u8]; 2] {
+    [&block[345..357], &block[357..369]]
+}
+
+/// The name, with its prefix where the format has one.
 pub(super) fn name(header: &Header) -> Vec<u8> {
     let name = until_nul(&header.as_old().name);
     let block = header.as_bytes();
-    // Not all writers fill in the version behind the magic; star has times where the prefix ends.
-    let prefix = match &block[257..263] {
-        b"ustar\0" if block[508..] == *b"tar\0" => until_nul(&block[345..476]),
-        b"ustar\0" => until_nul(&block[345..500]),
-        _ => b"",
+    let prefix = match Format::of(header) {
+        Format::V7 => b"",
+        Format::Ustar => until_nul(&block[345..500]),
+        Format::Star => until_nul(&block[345..476]),
+        Format::Gnu => {
+            // Old versions of Go wrote a prefix there.
+            let no_times = |field: &&[u8]| field[0] != 0 && go_number(field).is_none();
+            let prefix = until_nul(&block[345..500]);
+            if gnu_times(block).iter().any(no_times) && prefix.is_ascii() {
+                prefix
+            } else {
+                b""
+            }
+        }
     };
     if prefix.is_empty() {
         name.to_vec()
@@ -27,45 +67,47 @@ pub(super) fn name(header: &Header) -> Vec<u8> {
     }
 }
 
-/// The field of the time of last access, in the dialects that have one; GNU leaves it empty mostly.
-pub(super) fn atime(header: &Header) -> Option<&[u8]> {
+/// The time of last access, where the format has one; GNU leaves it empty mostly, and some writers left something else there.
+pub(super) fn atime(header: &Header) -> Option<i64> {
     let block = header.as_bytes();
-    match &block[257..265] {
-        b"ustar  \0" => Some(&block[345..357]).filter(|field| field[0] != 0),
-        magic if magic.starts_with(b"ustar\0") && block[508..] == *b"tar\0" => Some(&block[476..488]),
-        _ => None,
+    match Format::of(header) {
+        Format::V7 | Format::Ustar => None,
+        Format::Star => go_number(&block[476..488]),
+        Format::Gnu => {
+            let [atime, ctime] = gnu_times(block);
+            let valid = ctime[0] == 0 || go_number(ctime).is_some();
+            go_number(atime).filter(|_| valid && atime[0] != 0)
+        }
     }
+}
+
+/// A device number, as far as the format has one.
+pub(super) fn device(header: &Header) -> Result<(u32, u32)> {
+    if Format::of(header) == Format::V7 {
+        return Ok((0, 0));
+    }
+    let block = header.as_bytes();
+    let id = |field, what| {
+        u32::try_from(number(field, what)?).map_err(|_| bad(format!("{what} of a device out of range")))
+    };
+    Ok((
+        id(&block[329..337], "major number")?,
+        id(&block[337..345], "minor number")?,
+    ))
 }
 
 /// A number of a header: octal with spaces and NULs around it, or base 256 with its sign. An empty field is 0.
 pub(super) fn number(field: &[u8], what: &str) -> Result<i64> {
-    let invalid = || bad(format!("invalid {what} in a tar header"));
-    if field[0] & 0x80 != 0 {
-        let first = i128::from(field[0] & 0x7f) - if field[0] & 0x40 == 0 { 0 } else { 0x80 };
-        let mut value = first;
-        for &byte in &field[1..] {
-            value = value
-                .checked_mul(256)
-                .and_then(|v| v.checked_add(i128::from(byte)))
-                .ok_or_else(invalid)?;
-        }
-        return i64::try_from(value).map_err(|_| invalid());
+    let read = go_number(field).or_else(|| gnu_number(field));
+    read.ok_or_else(|| bad(format!("invalid {what} in a tar header")))
+}
+
+/// As [`number`], for a size or owner. Of these GNU tar reads none below zero, and the Go tool reads them where they do not matter.
+pub(super) fn count(field: &[u8], what: &str) -> Result<i64> {
+    match go_number(field) {
+        Some(n) => Ok(n),
+        None => Ok(unsigned(field, what)? as i64),
     }
-    let digits = field
-        .iter()
-        .position(|c| !matches!(c, b' ' | 0))
-        .map_or(&b""[..], |at| &field[at..]);
-    let digits = &digits[..digits
-        .iter()
-        .position(|c| matches!(c, b' ' | 0))
-        .unwrap_or(digits.len())];
-    digits.iter().try_fold(0_i64, |value, &c| match c {
-        b'0'..=b'7' => value
-            .checked_mul(8)
-            .and_then(|v| v.checked_add(i64::from(c - b'0')))
-            .ok_or_else(invalid),
-        _ => Err(invalid()),
-    })
 }
 
 /// As [`number`], for what cannot be negative.
@@ -73,9 +115,68 @@ pub(super) fn unsigned(field: &[u8], what: &str) -> Result<u64> {
     u64::try_from(number(field, what)?).map_err(|_| bad(format!("negative {what} in a tar header")))
 }
 
+/// A number as the Go tool reads it.
+fn go_number(field: &[u8]) -> Option<i64> {
+    if field[0] & 0x80 != 0 {
+        return base_256(field);
+    }
+    let is_fill = |c: &u8| matches!(c, b' ' | 0);
+    let Some(first) = field.iter().position(|c| !is_fill(c)) else {
+        return Some(0);
+    };
+    let last = field.iter().rposition(|c| !is_fill(c)).unwrap_or(first);
+    octal(until_nul(&field[first..=last]))
+}
+
+/// A number as GNU tar reads it, if the Go tool reads none: whatever white space begins or ends it, and the base 64 of the years
+/// in which it had no base 256.
+fn gnu_number(field: &[u8]) -> Option<i64> {
+    let text = until_nul(field.strip_prefix(b"\0").unwrap_or(field)).trim_ascii_start();
+    let text = &text[..text
+        .iter()
+        .position(u8::is_ascii_whitespace)
+        .unwrap_or(text.len())];
+    match text.split_first()? {
+        (b'+', digits) => base_64(digits),
+        (b'-', digits) => base_64(digits).map(|n| -n),
+        _ => octal(text),
+    }
+}
+
+fn octal(digits: &[u8]) -> Option<i64> {
+    let add = |value: i64, c: &u8| {
+        let digit = matches!(c, b'0'..=b'7').then(|| i64::from(c - b'0'))?;
+        value.checked_mul(8)?.checked_add(digit)
+    };
+    digits.iter().try_fold(0, add)
+}
+
+fn base_64(digits: &[u8]) -> Option<i64> {
+    let add = |value: i64, c: &u8| {
+        let digit = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        value.checked_mul(64)?.checked_add(i64::from(digit))
+    };
+    digits.iter().try_fold(0, add)
+}
+
+fn base_256(field: &[u8]) -> Option<i64> {
+    let sign = if field[0] & 0x40 == 0 { 0 } else { 0x80 };
+    let first = i128::from(field[0] & 0x7f) - sign;
+    let add = |value: i128, c: &u8| value.checked_mul(256)?.checked_add(i128::from(*c));
+    let value = field[1..].iter().try_fold(first, add)?;
+    i64::try_from(value).ok()
+}
+
 /// Refuses a block whose checksum is neither that of its bytes nor that of them as signed numbers, which old writers add up.
 pub(super) fn check_sum(header: &Header) -> Result<()> {
-    let sum = number(&header.as_old().cksum, "checksum")?;
+    let field = &header.as_old().cksum;
     let bytes = header
         .as_bytes()
         .iter()
@@ -84,7 +185,9 @@ pub(super) fn check_sum(header: &Header) -> Result<()> {
     let (unsigned, signed) = bytes.fold((0, 0), |(u, s), c| {
         (u + i64::from(c), s + i64::from(c.cast_signed()))
     });
-    if sum != unsigned && sum != signed {
+    let sum = number(field, "checksum")?;
+    // Base 256 is for numbers that need it.
+    if field[0] & 0x80 != 0 || (sum != unsigned && sum != signed) {
         return Err(bad("invalid tar header: wrong checksum"));
     }
     Ok(())
@@ -103,5 +206,22 @@ mod tests {
         );
         assert_eq!(number(b" 17 \0\0\0\0", "n").expect("octal"), 15);
         assert!(number(b"12x4567\0", "n").is_err() && number(b"0000009\0", "n").is_err());
+    }
+
+    #[test]
+    fn what_go_refuses_is_read_as_gnu_does() {
+        for (field, want) in [
+            (&b"\t17\0\0\0\0"[..], Some(15)),
+            (b"17\n\0\0\0\0\0", Some(15)),
+            (b"17 99999", Some(15)),
+            (b"+BA\0\0\0\0\0", Some(64)),
+            (b"-BA\0\0\0\0\0", Some(-64)),
+            (b"+\xff\0\0\0\0\0\0", None),
+            (b"x17\0\0\0\0\0", None),
+            (b"17x\0\0\0\0\0", None),
+            (b"0x17\0\0\0\0", None),
+        ] {
+            assert_eq!(number(field, "n").ok(), want, "{}", field.escape_ascii());
+        }
     }
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! PAX extended header records, `LENGTH KEY=VALUE\n`, read and written, and what their values say.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 
 use super::bad;
+use super::header::until_nul;
 use crate::error::{Error, Result};
 use crate::node::{Time, Xattrs};
 
@@ -17,16 +20,15 @@ fn invalid(why: &str) -> Error {
 /// Parses the content of an extended header.
 pub(super) fn parse(mut data: &[u8]) -> Result<Records> {
     let mut out = Records::new();
-    while !data.is_empty() {
-        // Some writers pad with NUL bytes.
-        if data.iter().all(|&c| c == 0) {
-            break;
-        }
-        let space = data
+    // Some writers pad with NUL bytes.
+    while data.first().is_some_and(|&c| c != 0) {
+        let begin = data.iter().position(|c| !is_blank(c)).unwrap_or(0);
+        let space = data[begin..]
             .iter()
-            .position(|&c| c == b' ')
-            .ok_or_else(|| invalid("no length"))?;
-        let length = std::str::from_utf8(&data[..space])
+            .position(is_blank)
+            .ok_or_else(|| invalid("no length"))?
+            + begin;
+        let length = std::str::from_utf8(&data[begin..space])
             .ok()
             .and_then(|t| t.parse::<usize>().ok());
         let length = length
@@ -40,10 +42,17 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Records> {
             .iter()
             .position(|&c| c == b'=')
             .ok_or_else(|| invalid("record without '='"))?;
+        if record[..equals].contains(&0) {
+            return Err(invalid("keyword with a NUL byte"));
+        }
         out.push((record[..equals].to_vec(), record[equals + 1..].to_vec()));
         data = &data[length..];
     }
     Ok(out)
+}
+
+fn is_blank(c: &u8) -> bool {
+    matches!(c, b' ' | b'\t')
 }
 
 /// Appends one record to `out`.
@@ -68,27 +77,76 @@ fn digits(n: usize) -> usize {
 /// What stands before the header proper.
 #[derive(Default)]
 pub(super) struct Extended {
+    /// What the last header of type `x` says; those before it do not count, and are not looked at.
     pub records: Records,
-    /// GNU's way to say `path`.
-    pub long_name: Option<Vec<u8>>,
+    /// What the last header of type `g` of the archive says.
+    pub global: Arc<Records>,
+    /// GNU's way to say `path`, which counts before that.
+    pub long_name: Vec<u8>,
     /// GNU's way to say `linkpath`.
-    pub long_link: Option<Vec<u8>>,
+    pub long_link: Vec<u8>,
     /// How many bytes it has in the archive.
     pub bytes: u64,
 }
 
+/// Keywords that count in a global header.
+const GLOBAL: [&[u8]; 7] = [b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime", b"atime"];
+
 impl Extended {
     /// The last value of `key`; an empty one takes back those before it.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        let last = self.records.iter().rev().find(|(k, _)| k == key);
+        let global = if GLOBAL.contains(&key) {
+            self.global.as_slice()
+        } else {
+            &[]
+        };
+        let mut values = self.records.iter().rev().chain(global.iter().rev());
+        let last = values.find(|(k, _)| k == key);
         last.map(|(_, v)| v.as_slice()).filter(|v| !v.is_empty())
     }
 
-    pub fn number(&self, key: &str) -> Result<Option<u64>> {
+    /// All of it as one header of type `x` would say it; a global header is left out if it says nothing of files.
+    pub fn into_records(self) -> Records {
+        let global = self
+            .global
+            .iter()
+            .filter(|(key, _)| GLOBAL.contains(&key.as_slice()));
+        let mut out: Records = global.cloned().collect();
+        out.extend(self.records);
+        for (key, value) in [(&b"path"[..], self.long_name), (b"linkpath", self.long_link)] {
+            if !value.is_empty() {
+                out.push((key.to_vec(), value));
+            }
+        }
+        out
+    }
+
+    /// Whether a global header speaks of files.
+    pub fn has_global(&self) -> bool {
+        self.global
+            .iter()
+            .any(|(key, _)| GLOBAL.contains(&key.as_slice()))
+    }
+
+    /// Refuses values that cannot be read, also those that say nothing of this entry.
+    pub fn check(&self) -> Result<()> {
+        for key in ["size", "uid", "gid"] {
+            self.number(key)?;
+        }
+        for key in ["mtime", "atime", "ctime"] {
+            self.time(key)?;
+        }
+        Ok(())
+    }
+
+    pub fn number(&self, key: &str) -> Result<Option<i64>> {
         let Some(value) = self.get(key.as_bytes()) else {
             return Ok(None);
         };
-        let number = std::str::from_utf8(value).ok().and_then(|t| t.parse().ok());
+        // As GNU tar reads it, whose texts end there.
+        let digits = until_nul(value);
+        let number = std::str::from_utf8(digits).ok().and_then(|t| t.parse().ok());
+        let number = number.filter(|_| digits.len() == value.len() || !digits.starts_with(b"+"));
         number.map(Some).ok_or_else(|| invalid_value(key, value))
     }
 
@@ -102,15 +160,13 @@ impl Extended {
         let mut out = Xattrs::new();
         for (key, value) in &self.records {
             if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
-                let value = base64::engine::general_purpose::STANDARD_NO_PAD
-                    .decode(
-                        value
-                            .strip_suffix(b"==")
-                            .or(value.strip_suffix(b"="))
-                            .unwrap_or(value),
-                    )
-                    .map_err(|_| bad("invalid LIBARCHIVE.xattr: not base64"))?;
-                out.entry(percent_decoded(name)).or_insert(value);
+                let digits = value.strip_suffix(b"==").or(value.strip_suffix(b"="));
+                let decoded =
+                    base64::engine::general_purpose::STANDARD_NO_PAD.decode(digits.unwrap_or(value));
+                // Others do not look at these, so one that is broken is no reason to refuse.
+                if let Ok(value) = decoded {
+                    out.insert(percent_decoded(name), value);
+                }
             }
         }
         for (key, value) in &self.records {
@@ -129,21 +185,23 @@ fn invalid_value(key: &str, value: &[u8]) -> Error {
     bad(format!("invalid PAX {key}: {:?}", String::from_utf8_lossy(value)))
 }
 
-/// `[-]seconds[.fraction]`; a fraction counts away from zero, so a negative one borrows a second.
+/// `[-]seconds[.fraction]`; a fraction counts away from zero, so a negative one borrows a second. GNU tar reads as much as is a
+/// number, and so do we.
 fn time(key: &str, text: &[u8]) -> Result<Time> {
     let invalid = || invalid_value(key, text);
-    let text = std::str::from_utf8(text).map_err(|_| invalid())?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let negative = whole.starts_with('-');
-    let sec: i64 = if whole == "-" || whole.is_empty() {
-        0
-    } else {
-        whole.parse().map_err(|_| invalid())?
-    };
-    if !fraction.bytes().all(|c| c.is_ascii_digit()) {
+    let signs = usize::from(matches!(text.first(), Some(b'-' | b'+')));
+    let (whole, rest) = text.split_at(signs + count_digits(&text[signs..]));
+    let fraction = rest.strip_prefix(b".").unwrap_or_default();
+    let (fraction, behind) = fraction.split_at(count_digits(fraction));
+    let is_all = rest.is_empty() || (rest[0] == b'.' && behind.is_empty());
+    if !is_all && whole.starts_with(b"+") {
         return Err(invalid());
     }
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let negative = whole.starts_with(b"-");
+    let sec: Option<i64> = std::str::from_utf8(whole).ok().and_then(|t| t.parse().ok());
+    let sec = sec.ok_or_else(invalid)?;
+    let fraction = fraction.iter().map(|&c| char::from(c));
+    let digits: String = fraction.chain("000000000".chars()).take(9).collect();
     let nsec: u32 = digits.parse().map_err(|_| invalid())?;
     if negative && nsec > 0 {
         let sec = sec.checked_sub(1).ok_or_else(invalid)?;
@@ -153,6 +211,10 @@ fn time(key: &str, text: &[u8]) -> Result<Time> {
         });
     }
     Ok(Time { sec, nsec })
+}
+
+fn count_digits(text: &[u8]) -> usize {
+    text.iter().take_while(|c| c.is_ascii_digit()).count()
 }
 
 fn percent_decoded(text: &[u8]) -> Vec<u8> {

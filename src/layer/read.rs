@@ -2,11 +2,13 @@
 //! From tar bytes to entries, in all dialects that occur: v7, ustar, GNU and PAX, sparse files included.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
-use tar::{EntryType, GnuExtSparseHeader, Header};
+use tar::{GnuExtSparseHeader, Header};
 
+use super::header::Format;
 use super::pax::{self, Extended, Records};
-use super::sparse::{self, Pieces, Sparse};
+use super::sparse::{self, MapPlace, Pieces, Sparse};
 use super::{BLOCK, Entry, EntryBody, Limits, OPAQUE, WHITEOUT_PREFIX, bad, header};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::{Node, NodeKind, Time, TreePath};
@@ -26,6 +28,8 @@ pub struct LayerReader<R> {
     /// Bytes of holes of sparse files so far.
     holes: u64,
     ended: bool,
+    /// What the last global header says.
+    global: Arc<Records>,
     head: Option<Head>,
 }
 
@@ -34,6 +38,8 @@ pub struct LayerReader<R> {
 pub(super) struct Head {
     /// All its blocks but global headers, which speak of other entries too.
     pub blocks: Vec<u8>,
+    /// Whether a global header speaks of this entry: then its blocks do not say all.
+    pub has_global: bool,
     /// Where in `blocks` the header proper begins; extended headers stand before it.
     pub main: usize,
     /// What the extended headers say, in the words of PAX.
@@ -52,6 +58,7 @@ impl<R: Read> LayerReader<R> {
             read: 0,
             holes: 0,
             ended: false,
+            global: Arc::default(),
             head: None,
         }
     }
@@ -73,12 +80,11 @@ impl<R: Read> LayerReader<R> {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] for a broken or truncated archive, [`ErrorKind::Limit`] for one that asks for too much,
-    /// [`ErrorKind::UnsafePath`] for a whiteout of `.` or `..`, [`ErrorKind::Unsupported`] for an unknown type.
+    /// [`ErrorKind::UnsafePath`] for a whiteout of `.` or `..`, [`ErrorKind::Unsupported`] for a file that begins in
+    /// another archive.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
-        let mut extended = Extended::default();
-        if let Some(head) = &mut self.head {
-            *head = Head::default();
-        }
+        let mut extended = self.begin_entry();
+        let mut last_header = Vec::new();
         loop {
             self.skip_rest()?;
             if let Some(head) = &mut self.head {
@@ -90,39 +96,43 @@ impl<R: Read> LayerReader<R> {
                 self.ended = true;
                 return Ok(None);
             };
-            let size = header::number(&header.as_old().size, "size")?;
-            let size =
-                u64::try_from(size).map_err(|_| bad(format!("negative size in a tar header: {size}")))?;
-            match header.entry_type() {
-                EntryType::XHeader => {
-                    let data = self.header_data(size, &mut extended)?;
-                    extended.records.extend(pax::parse(&data)?);
-                }
-                EntryType::GNULongName => extended.long_name = Some(self.long(size, &mut extended)?),
-                EntryType::GNULongLink => extended.long_link = Some(self.long(size, &mut extended)?),
-                // A global header speaks of all entries; nothing that it may say matters for an image.
-                EntryType::XGlobalHeader => {
-                    self.expect(size);
+            match header.as_old().linkflag[0] {
+                // Solaris had a letter of its own for it.
+                b'x' | b'X' => last_header = self.header_data(&header, &mut extended)?,
+                b'g' => {
+                    let data = self.header_data(&header, &mut extended)?;
+                    self.global = Arc::new(pax::parse(&data)?);
+                    extended.global = Arc::clone(&self.global);
                     if let Some(head) = &mut self.head {
                         head.blocks.truncate(head.main);
                     }
                 }
+                b'L' => extended.long_name = self.long(&header, &mut extended)?,
+                b'K' => extended.long_link = self.long(&header, &mut extended)?,
                 _ => {
-                    let entry = self.entry(&header, size, &extended)?;
+                    extended.records = pax::parse(&std::mem::take(&mut last_header))?;
+                    let Some(entry) = self.entry(&header, &extended)? else {
+                        extended = self.begin_entry();
+                        continue;
+                    };
                     if let Some(head) = &mut self.head {
-                        let long = [
-                            (&b"path"[..], extended.long_name),
-                            (b"linkpath", extended.long_link),
-                        ];
-                        head.records = long
-                            .into_iter()
-                            .filter_map(|(key, value)| Some((key.to_vec(), value?)))
-                            .chain(extended.records)
-                            .collect();
+                        head.has_global = extended.has_global();
+                        head.records = extended.into_records();
                     }
                     return Ok(Some(entry));
                 }
             }
+        }
+    }
+
+    /// Forgets what was said of the entry before.
+    fn begin_entry(&mut self) -> Extended {
+        if let Some(head) = &mut self.head {
+            *head = Head::default();
+        }
+        Extended {
+            global: Arc::clone(&self.global),
+            ..Extended::default()
         }
     }
 
@@ -255,7 +265,8 @@ impl<R: Read> LayerReader<R> {
     }
 
     /// Content of an extended header.
-    fn header_data(&mut self, size: u64, extended: &mut Extended) -> Result<Vec<u8>> {
+    fn header_data(&mut self, header: &Header, extended: &mut Extended) -> Result<Vec<u8>> {
+        let size = header::unsigned(&header.as_old().size, "size")?;
         extended.bytes = extended.bytes.saturating_add(size);
         Limits::check(
             "header",
@@ -276,135 +287,110 @@ impl<R: Read> LayerReader<R> {
         Ok(data)
     }
 
-    fn long(&mut self, size: u64, extended: &mut Extended) -> Result<Vec<u8>> {
-        let mut data = self.header_data(size, extended)?;
-        let end = data.iter().position(|&c| c == 0).unwrap_or(data.len());
-        data.truncate(end);
+    fn long(&mut self, header: &Header, extended: &mut Extended) -> Result<Vec<u8>> {
+        let mut data = self.header_data(header, extended)?;
+        data.truncate(header::until_nul(&data).len());
         Ok(data)
     }
 
-    fn entry(&mut self, header: &Header, size: u64, extended: &Extended) -> Result<Entry> {
-        let sparse_name = extended.get(b"GNU.sparse.name");
-        let name = match sparse_name
-            .or_else(|| extended.get(b"path"))
-            .or(extended.long_name.as_deref())
-        {
-            Some(name) => name.to_vec(),
-            None => header::name(header),
-        };
+    /// What a header proper says; `None` for one that makes no file.
+    fn entry(&mut self, header: &Header, extended: &Extended) -> Result<Option<Entry>> {
+        extended.check()?;
+        sparse::check(extended)?;
+        let name = name(header, extended);
         Limits::check("path", "path", name.len() as u64, self.limits.path_bytes)?;
         let path = TreePath::clean(&name).map_err(|e| bad(e.to_string()))?;
-        if let Some(hidden) = path.name().strip_prefix(WHITEOUT_PREFIX) {
+        self.entry_at(&path, &name, header, extended)
+            .context(|| path.to_string())
+    }
+
+    fn entry_at(
+        &mut self,
+        path: &TreePath,
+        name: &[u8],
+        header: &Header,
+        extended: &Extended,
+    ) -> Result<Option<Entry>> {
+        let fields = Fields::read(header, extended)?;
+        let hidden = path.name().strip_prefix(WHITEOUT_PREFIX);
+        let entry_type = EntryType::of(header, name, hidden.is_some());
+        let (major, minor) = match entry_type {
+            EntryType::Char | EntryType::Block => header::device(header)?,
+            _ => (0, 0),
+        };
+        let size = self.content(header, entry_type, extended)?;
+        if let Some(hidden) = hidden {
             // A whiteout is one whatever its type, and only its name counts.
-            if !matches!(header.entry_type().as_byte(), b'1'..=b'6') {
-                self.expect(extended.number("size")?.unwrap_or(size));
-            }
-            return whiteout(&path, hidden);
+            return whiteout(path, hidden).map(Some);
         }
-        let body = self.body(header, size, extended, &name);
-        body.context(|| path.to_string()).map(|body| Entry { path, body })
-    }
-
-    fn body(&mut self, header: &Header, size: u64, extended: &Extended, name: &[u8]) -> Result<EntryBody> {
-        let old = header.as_old();
-        let link = match extended.get(b"linkpath").or(extended.long_link.as_deref()) {
-            Some(link) => link.to_vec(),
-            None => header::until_nul(&old.linkname).to_vec(),
-        };
+        let link = link(header, extended);
         Limits::check("path", "link target", link.len() as u64, self.limits.path_bytes)?;
-        // `EntryType` takes NUL for `0`.
-        let flag = old.linkflag[0];
-        let device = || -> Result<(u32, u32)> {
-            let block = header.as_bytes();
-            if !block[257..].starts_with(b"ustar") {
-                return Err(bad("device without numbers"));
+        let kind = match entry_type {
+            EntryType::File | EntryType::OldSparse => NodeKind::File { size },
+            EntryType::Dir | EntryType::DirWithList => NodeKind::Dir,
+            EntryType::Label => return Ok(None),
+            EntryType::Continued => {
+                let text = "the file begins in another archive, of which this one is the next volume";
+                return Err(Error::new(ErrorKind::Unsupported, text));
             }
-            let id = |field, what| {
-                u32::try_from(header::number(field, what)?).map_err(|_| bad(format!("{what} out of range")))
-            };
-            Ok((
-                id(&block[329..337], "device major")?,
-                id(&block[337..345], "device minor")?,
-            ))
-        };
-        let kind = match flag {
-            // The old way to say directory; unlike a real one it may have content, which is skipped.
-            0 if name.ends_with(b"/") => {
-                self.expect(extended.number("size")?.unwrap_or(size));
-                NodeKind::Dir
+            EntryType::HardLink => {
+                let target = TreePath::clean(&link)?;
+                let (path, body) = (path.clone(), EntryBody::HardLink { target });
+                return Ok(Some(Entry { path, body }));
             }
-            b'0' | 0 | b'7' | b'S' => NodeKind::File {
-                size: self.content(header, size, extended)?,
-            },
-            b'5' => NodeKind::Dir,
-            b'1' => {
-                return Ok(EntryBody::HardLink {
-                    target: TreePath::clean(&link)?,
-                });
-            }
-            b'2' if link.contains(&0) => return Err(bad("link target contains a NUL byte")),
-            b'2' => NodeKind::Symlink { target: link },
-            b'3' => device().map(|(major, minor)| NodeKind::Char { major, minor })?,
-            b'4' => device().map(|(major, minor)| NodeKind::Block { major, minor })?,
-            b'6' => NodeKind::Fifo,
-            _ => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("unknown typeflag '\\x{flag:02x}'"),
-                ));
-            }
+            EntryType::Symlink if link.contains(&0) => return Err(bad("link target contains a NUL byte")),
+            EntryType::Symlink => NodeKind::Symlink { target: link },
+            EntryType::Char => NodeKind::Char { major, minor },
+            EntryType::Block => NodeKind::Block { major, minor },
+            EntryType::Fifo => NodeKind::Fifo,
         };
-        let id = |field: &[u8], key: &str| -> Result<u32> {
-            let id = match extended.number(key)? {
-                Some(id) => id as i128,
-                None => i128::from(header::number(field, key)?),
-            };
-            u32::try_from(id).map_err(|_| bad(format!("{key} out of range: {id}")))
-        };
-        let whole = |sec| Time { sec, nsec: 0 };
-        let mtime = match extended.time("mtime")? {
-            Some(time) => time,
-            None => whole(header::number(&old.mtime, "mtime")?),
-        };
-        // Where the header has one, some writers left something else there.
-        let atime = match (extended.time("atime")?, header::atime(header)) {
-            (Some(time), _) => Some(time),
-            (None, Some(field)) => header::number(field, "atime").ok().map(whole),
-            (None, None) => None,
-        };
-        Ok(EntryBody::Node(Node {
-            kind,
-            mode: header::number(&old.mode, "mode")? as u32 & 0o7777,
-            uid: id(&old.uid, "uid")?,
-            gid: id(&old.gid, "gid")?,
-            mtime,
-            atime,
-            xattrs: extended.xattrs()?,
-        }))
+        let body = EntryBody::Node(fields.node(kind, extended)?);
+        let path = path.clone();
+        Ok(Some(Entry { path, body }))
     }
 
-    /// Prepares for the content of a regular file; returns the size of the file.
-    fn content(&mut self, header: &Header, size: u64, extended: &Extended) -> Result<u64> {
-        let stored = extended.number("size")?.unwrap_or(size);
-        self.expect(stored);
-        let (pieces, size) = if header.as_old().linkflag[0] == b'S' {
-            self.old_sparse_map(header)?
-        } else {
-            let real = extended
-                .number("GNU.sparse.realsize")?
-                .or(extended.number("GNU.sparse.size")?);
-            let Some(real) = real else { return Ok(stored) };
-            let pieces = if extended.get(b"GNU.sparse.major") == Some(b"1") {
-                self.sparse_map_in_content()?
-            } else {
-                sparse::records(extended)?
-            };
-            (pieces, real)
+    /// Prepares for the content of an entry; returns the size of the file, which is 0 for what is none.
+    fn content(&mut self, header: &Header, entry_type: EntryType, extended: &Extended) -> Result<u64> {
+        match entry_type {
+            EntryType::File
+            | EntryType::OldSparse
+            | EntryType::DirWithList
+            | EntryType::Label
+            | EntryType::Continued => {}
+            // GNU tar does not look at its size, and the Go tool does not use it.
+            EntryType::HardLink => {
+                self.expect(0);
+                return Ok(0);
+            }
+            _ => {
+                self.expect(0);
+                return header::count(&header.as_old().size, "size").map(|_| 0);
+            }
+        }
+        let stored = self.expect_content(header, extended)?;
+        let (pieces, size) = match (entry_type, sparse::map_place(extended)) {
+            (EntryType::OldSparse, _) => self.old_sparse_map(header)?,
+            (EntryType::File, Some(MapPlace::Records)) => {
+                (sparse::records(extended)?, sparse::size(extended, stored)?)
+            }
+            (EntryType::File, Some(MapPlace::Content)) => {
+                (self.sparse_map_in_content()?, sparse::size(extended, stored)?)
+            }
+            _ => return Ok(stored),
         };
         let file = Sparse::new(pieces, size, self.left)?;
-        self.holes = self.holes.saturating_add(size - self.left);
+        self.holes = self.holes.saturating_add(file.holes());
         Limits::check("sparse", "holes", self.holes, self.limits.sparse_bytes)?;
         self.sparse = Some(file);
+        Ok(size)
+    }
+
+    /// Expects as many bytes of content as the headers say; returns how many.
+    fn expect_content(&mut self, header: &Header, extended: &Extended) -> Result<u64> {
+        let own = header::number(&header.as_old().size, "size")?;
+        let size = extended.number("size")?.unwrap_or(own);
+        let size = u64::try_from(size).map_err(|_| bad(format!("negative size in a tar header: {size}")))?;
+        self.expect(size);
         Ok(size)
     }
 
@@ -416,14 +402,14 @@ impl<R: Read> LayerReader<R> {
         let size = header::unsigned(&gnu.realsize, "real size")?;
         let mut pieces = Pieces::new();
         sparse::old_fields(&gnu.sparse, &mut pieces)?;
-        let mut more = gnu.isextended[0] == 1;
+        let mut more = gnu.isextended[0] != 0;
         let mut bytes = 0;
         while more {
             bytes += BLOCK;
             let mut block = GnuExtSparseHeader::new();
             block.as_mut_bytes().copy_from_slice(&self.map_block(bytes)?);
             sparse::old_fields(&block.sparse, &mut pieces)?;
-            more = block.isextended[0] == 1;
+            more = block.isextended[0] != 0;
         }
         Ok((pieces, size))
     }
@@ -477,6 +463,111 @@ impl<R: Read> Read for LayerReader<R> {
         let n = sparse.read(buf, |part| self.read_stored(part));
         self.sparse = Some(sparse);
         n
+    }
+}
+
+/// What an entry is, by its type and name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum EntryType {
+    File,
+    /// A file whose map stands in the header, and in blocks behind it.
+    OldSparse,
+    Dir,
+    /// A directory whose content lists what was in it.
+    DirWithList,
+    /// The name of a volume.
+    Label,
+    /// The rest of a file that begins in another archive.
+    Continued,
+    HardLink,
+    Symlink,
+    Char,
+    Block,
+    Fifo,
+}
+
+impl EntryType {
+    fn of(header: &Header, name: &[u8], is_whiteout: bool) -> Self {
+        match header.as_old().linkflag[0] {
+            b'1' => Self::HardLink,
+            b'2' => Self::Symlink,
+            b'3' => Self::Char,
+            b'4' => Self::Block,
+            b'5' => Self::Dir,
+            b'6' => Self::Fifo,
+            // The old way to say directory.
+            0 if name.ends_with(b"/") => Self::Dir,
+            b'S' if Format::of(header) == Format::Gnu => Self::OldSparse,
+            // The Go tool knows no more types, and takes whiteouts of all others.
+            _ if is_whiteout => Self::File,
+            b'7' if name.ends_with(b"/") => Self::Dir,
+            b'D' => Self::DirWithList,
+            b'V' => Self::Label,
+            b'M' => Self::Continued,
+            // Types of other makers are to be read as files, POSIX says.
+            _ => Self::File,
+        }
+    }
+}
+
+/// What the headers say of any entry, whatever its type.
+#[derive(Debug)]
+struct Fields {
+    mode: u32,
+    uid: i64,
+    gid: i64,
+    mtime: Time,
+    atime: Option<Time>,
+}
+
+impl Fields {
+    fn read(header: &Header, extended: &Extended) -> Result<Self> {
+        let old = header.as_old();
+        let id = |field: &[u8], key: &str| -> Result<i64> {
+            let own = header::count(field, key)?;
+            Ok(extended.number(key)?.unwrap_or(own))
+        };
+        let whole = |sec| Time { sec, nsec: 0 };
+        let mtime = whole(header::number(&old.mtime, "mtime")?);
+        Ok(Self {
+            mode: header::number(&old.mode, "mode")? as u32 & 0o7777,
+            uid: id(&old.uid, "uid")?,
+            gid: id(&old.gid, "gid")?,
+            mtime: extended.time("mtime")?.unwrap_or(mtime),
+            atime: extended.time("atime")?.or(header::atime(header).map(whole)),
+        })
+    }
+
+    fn node(self, kind: NodeKind, extended: &Extended) -> Result<Node> {
+        let id = |id: i64, key| u32::try_from(id).map_err(|_| bad(format!("{key} out of range: {id}")));
+        Ok(Node {
+            kind,
+            mode: self.mode,
+            uid: id(self.uid, "uid")?,
+            gid: id(self.gid, "gid")?,
+            mtime: self.mtime,
+            atime: self.atime,
+            xattrs: extended.xattrs()?,
+        })
+    }
+}
+
+/// The name of an entry: what is nearest to how GNU tar says it comes first.
+fn name(header: &Header, extended: &Extended) -> Vec<u8> {
+    let sparse = sparse::map_place(extended).and_then(|_| extended.get(b"GNU.sparse.name"));
+    let long = Some(extended.long_name.as_slice()).filter(|name| !name.is_empty());
+    match sparse.or(long).or(extended.get(b"path")) {
+        Some(name) => name.to_vec(),
+        None => header::name(header),
+    }
+}
+
+/// The target of a link.
+fn link(header: &Header, extended: &Extended) -> Vec<u8> {
+    let long = Some(extended.long_link.as_slice()).filter(|link| !link.is_empty());
+    match long.or(extended.get(b"linkpath")) {
+        Some(link) => link.to_vec(),
+        None => header::until_nul(&header.as_old().linkname).to_vec(),
     }
 }
 
@@ -594,6 +685,7 @@ mod tests {
         let size = "1027";
         let map01 = [
             ("GNU.sparse.size", size),
+            ("GNU.sparse.numblocks", "2"),
             ("GNU.sparse.map", "512,4,1024,3"),
             ("GNU.sparse.name", "f"),
         ];
@@ -674,7 +766,12 @@ mod tests {
             ),
             (
                 "global header",
-                [block("g", b'g', "00000000003", |_| ()), padded(b"6 a=b"), file()].concat(),
+                [
+                    block("g", b'g', "00000000006", |_| ()),
+                    padded(b"6 a=b\n"),
+                    file(),
+                ]
+                .concat(),
                 Some(1),
             ),
             (
@@ -684,7 +781,8 @@ mod tests {
             ),
             ("cut in a header", file()[..700].to_vec()[..300].to_vec(), None),
             ("cut in content", file()[..512].to_vec(), None),
-            ("unknown type", block("u", b'Q', "00000000000", |_| ()), None),
+            ("unknown type", block("u", b'Q', "00000000000", |_| ()), Some(1)),
+            ("another volume", block("u", b'M', "00000000000", |_| ()), None),
             (
                 "wrong checksum",
                 [b"x".to_vec(), file()[1..].to_vec()].concat(),
@@ -702,25 +800,43 @@ mod tests {
     }
 
     #[test]
-    fn content_of_what_is_no_file_is_skipped() {
-        for (name, flag) in [("d/", 0), (".wh.x", b'0'), (".wh.x", b'Q'), (".wh..wh..opq", 0)] {
-            let first = [block(name, flag, "00000000700", |_| ()), padded(&[1; 448])].concat();
-            let got = read(&[first, block("f", b'0', "0", |_| ())].concat()).expect(name);
+    fn content_is_skipped_where_an_entry_has_one() {
+        // A type that says what it is has no content, whatever size it states; nor has a directory of the old kind.
+        for (name, flag) in [
+            ("d/", 0),
+            ("d/", b'7'),
+            ("d", b'5'),
+            ("l", b'2'),
+            ("p", b'6'),
+            (".wh.x", b'5'),
+            (".wh.x/", 0),
+        ] {
+            let tar = [
+                block(name, flag, "00000000700", |_| ()),
+                block("f", b'0', "0", |_| ()),
+            ]
+            .concat();
+            let got = read(&tar).expect(name);
             assert_eq!(got[1].0.path.as_bytes(), b"f", "{name} {flag}");
         }
-        let links = [
-            block("l", b'2', "00000000700", |_| ()),
-            block("f", b'0', "0", |_| ()),
-        ]
-        .concat();
-        assert_eq!(read(&links).expect("a link has none").len(), 2);
+        for (name, flag) in [
+            ("f", 0),
+            ("d", b'D'),
+            (".wh.x", b'0'),
+            (".wh.x", b'Q'),
+            (".wh..wh..opq", 0),
+        ] {
+            let first = [block(name, flag, "00000000700", |_| ()), padded(&[1; 448])].concat();
+            let got = read(&[first, block("g", b'0', "0", |_| ())].concat()).expect(name);
+            assert_eq!(got[1].0.path.as_bytes(), b"g", "{name} {flag}");
+        }
     }
 
     #[test]
     fn only_the_name_of_a_whiteout_counts() {
         for flag in [b'1', b'2', b'3', b'5', b'x' + 1] {
             let tar = block("d/.wh.f", flag, "0", |b| {
-                b[108..116].fill(b'?');
+                b[108..116].copy_from_slice(&[0xff; 8]);
                 b[257..265].fill(0);
             });
             assert_eq!(

@@ -31,7 +31,7 @@ enum Next {
 }
 
 impl Sparse {
-    /// A file of `size` bytes, of which the entry has `stored`.
+    /// A file of `size` bytes, of which the entry has `stored`; what it has beyond the pieces is left out, as GNU tar does.
     pub fn new(pieces: Pieces, size: u64, stored: u64) -> Result<Self> {
         let mut end = 0;
         let mut total: u64 = 0;
@@ -40,7 +40,7 @@ impl Sparse {
             end = next.ok_or_else(|| bad("sparse map is out of order or beyond the end"))?;
             total = total.saturating_add(length);
         }
-        if total != stored {
+        if total > stored {
             return Err(bad(format!(
                 "sparse map speaks of {total} bytes, the entry has {stored}"
             )));
@@ -51,6 +51,11 @@ impl Sparse {
             at: 0,
             size,
         })
+    }
+
+    /// How many bytes are in no piece.
+    pub fn holes(&self) -> u64 {
+        self.size - self.pieces.iter().map(|(_, length)| length).sum::<u64>()
     }
 
     /// Count of the pieces.
@@ -113,30 +118,95 @@ impl Sparse {
     }
 }
 
-/// The pieces in the fields of a header of the old GNU format, or of a block behind it.
+/// Adds the pieces in the fields of a header of the old GNU format, or of a block behind it.
 pub(super) fn old_fields(fields: &[tar::GnuSparseHeader], pieces: &mut Pieces) -> Result<()> {
-    for field in fields {
-        if field.offset[0] != 0 && field.numbytes[0] != 0 {
-            pieces.push((
-                unsigned(&field.offset, "sparse offset")?,
-                unsigned(&field.numbytes, "sparse length")?,
-            ));
-        }
+    // The first that is empty ends them.
+    for field in fields
+        .iter()
+        .take_while(|field| field.offset[0] != 0 && field.numbytes[0] != 0)
+    {
+        pieces.push((
+            unsigned(&field.offset, "sparse offset")?,
+            unsigned(&field.numbytes, "sparse length")?,
+        ));
     }
     Ok(())
 }
 
-/// The pieces in the records of an extended header: versions 0.0 and 0.1.
-pub(super) fn records(extended: &Extended) -> Result<Pieces> {
-    if let Some(map) = extended.get(b"GNU.sparse.map") {
-        return pairs(map.split(|&c| c == b','));
+/// Where the map of a sparse file of PAX stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum MapPlace {
+    /// In the records: versions 0.0 and 0.1.
+    Records,
+    /// At the beginning of the content: version 1.0.
+    Content,
+}
+
+const MAP: &[u8] = b"GNU.sparse.map";
+const OFFSET: &[u8] = b"GNU.sparse.offset";
+const NUMBYTES: &[u8] = b"GNU.sparse.numbytes";
+
+/// Whether the records make a file sparse. Those of an unknown version do not.
+pub(super) fn map_place(extended: &Extended) -> Option<MapPlace> {
+    let version = |key| extended.get(key).unwrap_or_default();
+    match (version(b"GNU.sparse.major"), version(b"GNU.sparse.minor")) {
+        (b"0", b"0" | b"1") => Some(MapPlace::Records),
+        (b"1", b"0") => Some(MapPlace::Content),
+        (b"", b"") => {
+            let has_map = extended.get(MAP).is_some() || numbers(extended).next().is_some();
+            has_map.then_some(MapPlace::Records)
+        }
+        _ => None,
     }
-    let keys = [&b"GNU.sparse.offset"[..], b"GNU.sparse.numbytes"];
-    let numbers = extended
+}
+
+/// The records of version 0.0, of which each is one number of the map.
+fn numbers(extended: &Extended) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let records = extended
         .records
         .iter()
-        .filter(|(k, _)| keys.contains(&k.as_slice()));
-    pairs(numbers.map(|(_, v)| v.as_slice()))
+        .map(|(key, value)| (key.as_slice(), value.as_slice()));
+    records.filter(|(key, _)| [OFFSET, NUMBYTES].contains(key))
+}
+
+/// Refuses a map in the records that cannot be read, whatever the entry is.
+pub(super) fn check(extended: &Extended) -> Result<()> {
+    let in_order = |(at, (key, _)): (usize, (&[u8], _))| (key == OFFSET) == at.is_multiple_of(2);
+    if !numbers(extended).enumerate().all(in_order) {
+        return Err(bad("sparse map with an offset or length out of order"));
+    }
+    match map_place(extended) {
+        Some(MapPlace::Records) => records(extended).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// The pieces in the records of an extended header: versions 0.0 and 0.1.
+pub(super) fn records(extended: &Extended) -> Result<Pieces> {
+    let pieces = match extended.get(MAP) {
+        Some(map) if numbers(extended).next().is_none() => pairs(map.split(|&c| c == b','))?,
+        _ => pairs(numbers(extended).map(|(_, value)| value))?,
+    };
+    // Some writers leave the count out.
+    match extended.number("GNU.sparse.numblocks")? {
+        Some(count) if count != pieces.len() as i64 => Err(bad(format!(
+            "sparse map of {} pieces, the header speaks of {count}",
+            pieces.len()
+        ))),
+        _ => Ok(pieces),
+    }
+}
+
+/// The size of the file with its holes; that of what is `stored`, if the records do not say.
+pub(super) fn size(extended: &Extended, stored: u64) -> Result<u64> {
+    let said = match extended.number("GNU.sparse.size")? {
+        Some(size) => Some(size),
+        None => extended.number("GNU.sparse.realsize")?,
+    };
+    match said.map(u64::try_from) {
+        None => Ok(stored),
+        Some(size) => size.map_err(|_| bad("negative size of a sparse file")),
+    }
 }
 
 /// The map at the beginning of the content, version 1.0: a count of pieces, then their numbers, each on a line of its own,
@@ -179,7 +249,7 @@ impl Lines {
 }
 
 fn decimal(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.trim().parse().ok()
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn no_number() -> Error {
@@ -187,7 +257,7 @@ fn no_number() -> Error {
 }
 
 fn pairs<'a>(numbers: impl Iterator<Item = &'a [u8]>) -> Result<Pieces> {
-    let numbers: Option<Vec<u64>> = numbers.filter(|t| !t.is_empty()).map(decimal).collect();
+    let numbers: Option<Vec<u64>> = numbers.map(decimal).collect();
     in_pairs(&numbers.ok_or_else(no_number)?)
 }
 

@@ -320,6 +320,6 @@ impl Source for DockerArchive {
         let Some(path) = seen.blobs.get(digest) else {
             return Ok(None);
         };
-        Ok(Some(self.archive.section(path)?.left()))
+        Ok(Some(self.archive.member(path)?.left()))
     }
 }

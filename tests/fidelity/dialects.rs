@@ -81,7 +81,7 @@ fn fields_of_every_header_format() {
         (b"f", b'7', NodeKind::File { size: 1 }),
         (b"d/", b'\0', NodeKind::Dir),
         (b"d/", b'0', NodeKind::File { size: 1 }),
-        (b"d/", b'7', NodeKind::File { size: 1 }),
+        (b"d/", b'7', NodeKind::Dir),
         (b"d", b'5', NodeKind::Dir),
         (b"p", b'6', NodeKind::Fifo),
     ] {
@@ -90,12 +90,9 @@ fn fields_of_every_header_format() {
                 put(b, 257, magic);
                 // Old writers store the type of the file in the mode.
                 put(b, 100, b"0100644");
-                if kind == NodeKind::Fifo || flag == b'5' {
-                    put(b, 124, b"00000000000");
-                }
             });
-            let content = matches!(kind, NodeKind::File { .. } | NodeKind::Dir) && flag != b'5';
-            let tar = if content {
+            // What is no file has no content, whatever size it states.
+            let tar = if matches!(kind, NodeKind::File { .. }) {
                 tar
             } else {
                 Tar::new().raw(&tar.end()[..512])
@@ -244,8 +241,12 @@ fn every_pax_record() {
         ("1.1234567899999", Some(at(1, 123_456_789))),
         ("99999999999999999999", None),
         ("x", None),
-        ("1.x", None),
-        ("1.-5", None),
+        ("1.x", Some(at(1, 0))),
+        ("1.-5", Some(at(1, 0))),
+        ("1 ", Some(at(1, 0))),
+        (".5", None),
+        ("+1", Some(at(1, 0))),
+        ("+1x", None),
     ] {
         let tar = Tar::new()
             .pax(&[("mtime", text.as_bytes())])
@@ -272,7 +273,7 @@ fn every_pax_record() {
     assert!(
         matches!(&read(&tar).expect("hard link")[0].0.body, EntryBody::HardLink { target } if target.as_bytes() == b"d/target")
     );
-    // Two headers for one entry count as one; those of one entry say nothing of the next.
+    // Of two headers for one entry the last counts; those of one entry say nothing of the next.
     let tar = Tar::new()
         .pax(&[("uid", b"5"), ("path", b"one")])
         .pax(&[("gid", b"6"), ("path", b"two")])
@@ -283,7 +284,7 @@ fn every_pax_record() {
         EntryBody::Node(node) => (all[at].0.path.as_bytes(), node.uid, node.gid),
         other => panic!("{other:?}"),
     };
-    assert_eq!((owner(0), owner(1)), ((&b"two"[..], 5, 6), (&b"g"[..], 0, 0)));
+    assert_eq!((owner(0), owner(1)), ((&b"two"[..], 0, 6), (&b"g"[..], 0, 0)));
 }
 
 #[test]
@@ -330,6 +331,10 @@ fn sparse_files_of_every_version() {
         (
             "old with more blocks",
             old(&[(0, 1), (1, 1), (2, 1), (3, 1)], &[&tail], 2000, packed),
+        ),
+        (
+            "old, with more content than the map speaks of",
+            old(&[(0, 4), (1024, 3), (2000, 0)], &[], 2000, b"DATAEND and more"),
         ),
         (
             "0.0",
@@ -385,8 +390,11 @@ fn sparse_files_of_every_version() {
             "0.1, no pieces",
             pax(
                 &[
+                    ("GNU.sparse.major", b"0"),
+                    ("GNU.sparse.minor", b"1"),
                     ("GNU.sparse.size", b"3000"),
                     ("GNU.sparse.name", b"f"),
+                    ("GNU.sparse.numblocks", b"0"),
                     ("GNU.sparse.map", b""),
                 ],
                 b"",
@@ -411,7 +419,6 @@ fn sparse_files_of_every_version() {
         ("beyond the end", old(&[(0, 4), (1999, 3)], &[], 2000, packed)),
         ("out of order", old(&[(1024, 4), (0, 3)], &[], 2000, packed)),
         ("overlapping", old(&[(0, 4), (3, 3)], &[], 2000, packed)),
-        ("less data than said", old(&[(0, 4)], &[], 2000, packed)),
         (
             "more data than said",
             old(&[(0, 4), (1024, 300)], &[], 2000, packed),
@@ -449,6 +456,23 @@ fn headers_for_all_and_what_stands_behind_the_end() {
         all.iter().map(|(e, _)| e.path.as_bytes()).collect::<Vec<_>>(),
         [&b"p"[..], b"p/a"]
     );
+    // A global header speaks of all entries behind it, until the next one.
+    let global = |records: &[u8]| Tar::new().entry(b"g", b'g', records, |_| ());
+    let tar = global(b"8 uid=5\n")
+        .list(&["f a=1"])
+        .pax(&[("uid", b"6")])
+        .list(&["f b=2"])
+        .raw(&global(b"8 gid=7\n").plain())
+        .list(&["f c=3"]);
+    let owners: Vec<(u32, u32)> = read(&tar.end())
+        .expect("global headers")
+        .into_iter()
+        .map(|(entry, _)| match entry.body {
+            EntryBody::Node(node) => (node.uid, node.gid),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(owners, [(5, 0), (6, 0), (0, 7)]);
     for (what, tar, want) in [
         ("one zero block and the end", file().raw(&[0; 512]), 1),
         (

@@ -6,4 +6,5 @@ mod faults;
 mod layers;
 mod merge;
 mod model;
+mod odd;
 mod trees;

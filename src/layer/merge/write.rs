@@ -254,7 +254,7 @@ struct Fate {
 
 impl Fate {
     fn write<W: Write>(&self, head: &Head, out: &mut LayerWriter<W>) -> Result<()> {
-        if self.is_same {
+        if self.is_same && !head.has_global {
             return out.copy_head(head);
         }
         let target = self.target.as_ref().map(|(_, name)| name);
