@@ -22,10 +22,10 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Records> {
     let mut out = Records::new();
     // Some writers pad with NUL bytes.
     while data.first().is_some_and(|&c| c != 0) {
-        let begin = data.iter().position(|c| !is_blank(c)).unwrap_or(0);
+        let begin = data.iter().position(|&c| !is_blank(c)).unwrap_or(0);
         let space = data[begin..]
             .iter()
-            .position(is_blank)
+            .position(|&c| is_blank(c))
             .ok_or_else(|| invalid("no length"))?
             + begin;
         let length = std::str::from_utf8(&data[begin..space])
@@ -51,7 +51,7 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Records> {
     Ok(out)
 }
 
-fn is_blank(c: &u8) -> bool {
+fn is_blank(c: u8) -> bool {
     matches!(c, b' ' | b'\t')
 }
 

@@ -2,6 +2,9 @@
 //! What can be odd about an entry of an archive, or about its end: each has a subject and a value, and is made alone or with
 //! others.
 
+/// Makes a checksum field of the sums of the bytes as unsigned and as signed numbers.
+type Sum = fn(u32, i32) -> Vec<u8>;
+
 /// An entry, as its header will be.
 #[derive(Clone)]
 pub struct Entry {
@@ -16,7 +19,7 @@ pub struct Entry {
     /// Bytes written over the header, by offset.
     pub fields: Vec<(usize, Vec<u8>)>,
     /// The checksum field, made of the sums of the bytes as unsigned and as signed numbers.
-    pub sum: fn(u32, i32) -> Vec<u8>,
+    pub sum: Sum,
     /// Blocks behind the header that its size does not count.
     pub map: Vec<u8>,
     pub content: Vec<u8>,
@@ -473,7 +476,7 @@ fn names(out: &mut Vec<Oddity>) {
 }
 
 fn sums(out: &mut Vec<Oddity>) {
-    let sums: [(&str, fn(u32, i32) -> Vec<u8>); 13] = [
+    let sums: [(&str, Sum); 13] = [
         ("eight digits", |n, _| format!("{n:08o}").into_bytes()),
         ("spaces before", |n, _| format!("{n:6o}\0 ").into_bytes()),
         ("spaces behind", |n, _| format!("{n:06o}  ").into_bytes()),

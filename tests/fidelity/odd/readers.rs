@@ -2,6 +2,7 @@
 //! One archive as four programs read it: the packaged Go tool, GNU tar, bsdtar, and this library.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -226,11 +227,8 @@ fn xattrs(path: &Path) -> String {
     for name in names[..n].split(|&c| c == 0).filter(|name| !name.is_empty()) {
         let mut value = [0; 4096];
         let n = rustix::fs::lgetxattr(path, name, &mut value[..]).expect("value");
-        out += &format!(
-            ", {}={:?}",
-            name.escape_ascii(),
-            value[..n].escape_ascii().to_string()
-        );
+        let value = value[..n].escape_ascii().to_string();
+        write!(out, ", {}={value:?}", name.escape_ascii()).expect("text");
     }
     out
 }
