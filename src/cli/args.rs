@@ -12,6 +12,7 @@ use umoci::spec::{Annotations, Platform, RefName};
 use umoci::store::{Store, StoreOptions, parse_duration};
 
 use super::failure::{Failure, Outcome};
+use super::table::Table;
 use super::ui::Ui;
 
 /// An image in a layout: `PATH`, `PATH:TAG` or `PATH@DIGEST`.
@@ -357,6 +358,35 @@ impl AlgorithmArg {
             ))
         })
     }
+}
+
+/// `--no-trunc`
+#[derive(Args, Debug)]
+pub struct WholeArg {
+    /// print digests and texts whole on a terminal too
+    #[arg(long = "no-trunc")]
+    no_trunc: bool,
+}
+
+impl WholeArg {
+    /// Whether there is a terminal, and nobody asked for all.
+    pub fn is_cut(&self, ui: &Ui) -> bool {
+        !self.no_trunc && ui.width().is_some()
+    }
+
+    /// The table as the place has room for it: cut on a terminal, whole elsewhere.
+    pub fn fit(&self, table: Table, ui: &Ui) -> Table {
+        match ui.width().filter(|_| !self.no_trunc) {
+            Some(width) => table.fit(width),
+            None => table,
+        }
+    }
+}
+
+/// A pattern of names as typed; `what` names the option in messages.
+pub fn pattern(text: &str, what: &str) -> Outcome<glob::Pattern> {
+    glob::Pattern::new(text)
+        .map_err(|e| Failure::Arguments(format!("invalid {what}: no pattern: {text:?}: {}", e.msg)))
 }
 
 /// A duration as typed; `what` names the option in messages.

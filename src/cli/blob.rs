@@ -10,9 +10,9 @@ use umoci::error::{Error, ErrorKind, ResultExt};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, MediaType};
 
-use super::args::{AlgorithmArg, LayoutArg, blob, duration, positionals};
+use super::args::{AlgorithmArg, LayoutArg, WholeArg, blob, duration, positionals};
 use super::failure::{Failure, Outcome, one_line};
-use super::table::human_size;
+use super::table::{human_size, short};
 use super::ui::Ui;
 
 /// lists, shows and adds single blobs
@@ -48,6 +48,8 @@ pub struct List {
     /// print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    whole: WholeArg,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -57,19 +59,25 @@ impl List {
         self.layout.get()?;
         let [] = positionals(&self.rest, [])?;
         let store = self.layout.open()?;
-        // Row by row: there may be millions.
+        // Row by row: there may be millions. So each is a table by itself, with columns as wide as any row needs.
         let mut stopped = Ok(());
+        let is_cut = self.whole.is_cut(ui);
+        let width = if is_cut { 12 } else { 71 };
         if !self.json {
-            ui.print(format!("{:71} {:8} {:6} MEDIA TYPE\n", "DIGEST", "SIZE", "NEEDED").as_bytes())?;
+            ui.print(format!("{:width$} {:8} {:6} MEDIA TYPE\n", "DIGEST", "SIZE", "NEEDED").as_bytes())?;
         }
         let listed = store.each_blob(ui, |entry| {
             let printed = if self.json {
                 ui.print_json(&entry)
             } else {
                 let media_type = entry.media_type.as_ref().map_or("-", |t| t.as_str());
+                let digest = if is_cut {
+                    short(&entry.digest)
+                } else {
+                    entry.digest.to_string()
+                };
                 let line = format!(
-                    "{:71} {:8} {:6} {}\n",
-                    entry.digest.to_string(),
+                    "{digest:width$} {:8} {:6} {}\n",
                     human_size(entry.size),
                     entry.references,
                     one_line(media_type)

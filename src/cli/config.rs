@@ -12,6 +12,7 @@ use umoci::spec::{ImageConfig, MediaType, json};
 
 use super::args::{AlgorithmArg, HistoryArgs, ImageArg, PlatformArg, TagArg, positionals};
 use super::failure::{Failure, Outcome};
+use super::result::{Made, ResultArgs};
 use super::ui::{Ui, harmless};
 
 /// Word of --clear for the annotations of a layer.
@@ -128,6 +129,8 @@ pub struct Config {
     /// print the new configuration and write nothing
     #[arg(long = "dry-run")]
     dry_run: bool,
+    #[command(flatten)]
+    result: ResultArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -140,6 +143,7 @@ impl Config {
         self.history.check()?;
         let tag = self.tag.get(&image)?;
         let [] = positionals(&self.rest, [])?;
+        self.result.check()?;
         let template = self.from_file.as_deref().map(template).transpose()?;
         let created = match &self.created {
             Some(text) => Some(time::parse(text).map_err(|e| e.context("parse --created"))?),
@@ -176,7 +180,7 @@ impl Config {
             ));
             ui.info(format_args!("created new tag for image manifest: {tag}"));
         }
-        Ok(())
+        self.result.say("changed", &Made::by_walk(&tag, &walk), ui)
     }
 
     /// Where the layer is that --layer names, else the topmost; `None` if there is no layer.

@@ -3,7 +3,7 @@
 
 use umoci::store::Usage;
 
-use super::args::{LayoutArg, positionals};
+use super::args::{LayoutArg, WholeArg, positionals};
 use super::failure::{Outcome, one_line};
 use super::table::{Table, human_size};
 use super::ui::Ui;
@@ -21,6 +21,8 @@ pub struct Du {
     /// print bytes as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    whole: WholeArg,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -51,6 +53,7 @@ impl Du {
         ] {
             totals.row([name.to_owned(), human_size(bytes)]);
         }
+        let table = self.whole.fit(table, ui);
         ui.print(format!("{table}\n{totals}").as_bytes())
     }
 }

@@ -14,13 +14,15 @@ use umoci::progress::Monitor;
 use umoci::spec::{Compression, RefName};
 use umoci::store::{Store, StoreOptions};
 use umoci::transfer::{
-    DockerImage, DockerName, OciArchiveSink, Request, Source, StoreSink, ToOci, copy, write_docker_archive,
+    CopyReport, DockerImage, DockerName, OciArchiveSink, Request, Source, StoreSink, ToOci, copy,
+    write_docker_archive,
 };
 
 use super::args::{FormatArg, LayoutArg, PlatformArg, ReferrersArg, positionals};
 use super::choice::{Choice, Words};
 use super::failure::{Failure, Outcome};
 use super::place::{Archived, Place};
+use super::result::{Copied, Made, ResultArgs, report_text};
 use super::ui::Ui;
 
 /// copies images from this layout to another OCI layout or an archive
@@ -52,6 +54,8 @@ pub struct Export {
     /// compression of an archive: none, gzip or zstd
     #[arg(long, value_name = "value", default_value = "none")]
     compress: String,
+    #[command(flatten)]
+    result: ResultArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -71,6 +75,11 @@ impl Export {
         let referrers = self.referrers.get()?;
         let compression = self.compression(&place)?;
         let name = Name::of(&place)?;
+        self.result.check()?;
+        if self.result.is_on_stdout() && matches!(&place, Place::Archive(archive) if archive.is_stdout()) {
+            let text = "the archive and the result both go to stdout: write one of them to a file".to_owned();
+            return Err(Failure::Arguments(text));
+        }
         let from = self.layout.open()?;
         let _reading = from.reading();
         let choice = self.choice(&from, &name, to, ui)?;
@@ -86,26 +95,32 @@ impl Export {
             images: &images,
             along: &along,
         };
-        match &place {
-            Place::Layout(path, _) => to_layout(&what, path, ui),
+        let (made, report) = match &place {
+            Place::Layout(path, _) => (Made::by_requests(&images), Some(to_layout(&what, path, ui)?)),
             Place::Archive(archive) if archive.docker => {
                 let images = self.for_docker(&what, name, archive, from.layout().path())?;
-                to_archive(archive, compression, images.len(), ui, |out| {
-                    Ok(write_docker_archive(
-                        source,
-                        &images,
-                        &Limits::default(),
-                        out,
-                        ui,
-                    )?)
-                })
+                to_archive(archive, compression, |out| {
+                    let limits = Limits::default();
+                    Ok(write_docker_archive(source, &images, &limits, out, ui)?)
+                })?;
+                (Made::by_docker(&images), None)
             }
-            Place::Archive(archive) => to_archive(archive, compression, images.len(), ui, |out| {
-                let sink = OciArchiveSink::new(out)?;
-                copy(source, &sink, &images, &along, ui)?;
-                Ok(sink.finish()?)
-            }),
-        }
+            Place::Archive(archive) => {
+                let mut report = None;
+                to_archive(archive, compression, |out| {
+                    let sink = OciArchiveSink::new(out)?;
+                    report = Some(copy(source, &sink, &images, &along, ui)?);
+                    Ok(sink.finish()?)
+                })?;
+                (Made::by_requests(&images), report)
+            }
+        };
+        ui.done(format_args!(
+            "exported {}",
+            report_text(made.len(), report.as_ref())
+        ));
+        let json = Copied::new(&made, report.as_ref(), Vec::new());
+        self.result.write(&made, &json, ui)
     }
 
     /// Says how much is attached to the images, for which a Docker archive has no place.
@@ -274,7 +289,7 @@ struct What<'a> {
     along: &'a [Request],
 }
 
-fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome {
+fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome<CopyReport> {
     let keep_dir = umoci::fs::exists(path)?;
     let (into, made) = match Store::create_in(path, StoreOptions::without_index()) {
         Err(err) if err.kind() == ErrorKind::Exists => (Store::open(path, StoreOptions::default()), false),
@@ -287,31 +302,22 @@ fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome {
         sink.commit(ui)?;
         Ok::<_, Error>(report)
     })();
-    let report = match copied {
-        Ok(report) if made => into.remove_private().map(|()| report)?,
-        Ok(report) => report,
+    match copied {
+        Ok(report) if made => Ok(into.remove_private().map(|()| report)?),
+        Ok(report) => Ok(report),
         Err(err) => {
             if made && let Err(err) = into.discard(keep_dir) {
                 ui.warn(format_args!("cannot remove what was written: {err}"));
             }
-            return Err(err.into());
+            Err(err.into())
         }
-    };
-    ui.info(format_args!(
-        "exported {} images: {} blobs copied, {} were there",
-        what.images.len(),
-        report.copied,
-        report.present
-    ));
-    Ok(())
+    }
 }
 
-/// Writes `count` images by `write` to where the archive is to be.
+/// Writes by `write` to where the archive is to be.
 fn to_archive(
     archive: &Archived,
     compression: Compression,
-    count: usize,
-    ui: &Ui,
     write: impl FnOnce(Encoder<Out>) -> Outcome<Encoder<Out>>,
 ) -> Outcome {
     let out = if archive.is_stdout() {
@@ -328,7 +334,6 @@ fn to_archive(
         Out::Stdout(mut out) => out.flush().map_err(unwritten).map_err(Error::from)?,
         Out::File(file) => file.commit()?,
     }
-    ui.info(format_args!("exported {count} images"));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use super::args::{FormatArg, LayoutArg, LimitArgs, PlatformArg, ReferrersArg, po
 use super::choice::{Choice, Words};
 use super::failure::{Failure, Outcome};
 use super::place::{Archived, Place};
+use super::result::{Copied, Made, ResultArgs, report_text};
 use super::ui::Ui;
 
 /// copies images from another OCI layout or an archive into this one
@@ -40,6 +41,11 @@ pub struct Import {
     referrers: ReferrersArg,
     #[command(flatten)]
     limits: LimitArgs,
+    /// change no tag that exists: nothing is imported if any would be replaced by another image
+    #[arg(long = "no-clobber")]
+    no_clobber: bool,
+    #[command(flatten)]
+    result: ResultArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -60,6 +66,7 @@ impl Import {
         let limits = self.limits.get()?;
         self.format.is_oci()?;
         self.referrers.get()?;
+        self.result.check()?;
         match place {
             Place::Layout(path, what) => {
                 super::place::check_layout(&path)?;
@@ -142,16 +149,23 @@ impl Import {
         let to_oci = self.format.is_oci()?;
         let (images, along) = choice.settled(source, to_oci.then_some(&mut converted), referrers, ui)?;
         let source = if to_oci { &converted } else { source };
-        let sink = StoreSink::new(into, "import")?;
+        let mut sink = StoreSink::new(into, "import")?;
+        if self.no_clobber {
+            sink.keep_names(&images)?;
+        }
         let report = copy(source, &sink, &images, &along, ui)?;
-        sink.commit(ui)?;
-        ui.info(format_args!(
-            "imported {} images: {} blobs copied, {} were there",
-            images.len(),
-            report.copied,
-            report.present
+        let replaced = sink.commit(ui)?;
+        let replaced: Vec<&str> = replaced.iter().map(RefName::as_str).collect();
+        if !replaced.is_empty() {
+            ui.warn(format_args!("replaced what was there as {}", replaced.join(", ")));
+        }
+        ui.done(format_args!(
+            "imported {}",
+            report_text(images.len(), Some(&report))
         ));
-        Ok(())
+        let made = Made::by_requests(&images);
+        let json = Copied::new(&made, Some(&report), replaced);
+        self.result.write(&made, &json, ui)
     }
 }
 

@@ -9,6 +9,7 @@ use umoci::rootfs::PackOptions;
 
 use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, PlatformArg, TagArg};
 use super::failure::{Failure, Outcome};
+use super::result::{Made, ResultArgs};
 use super::ui::Ui;
 
 /// insert content into an OCI image
@@ -41,6 +42,8 @@ pub struct Insert {
     /// remove what the image has at the target
     #[arg(long)]
     whiteout: bool,
+    #[command(flatten)]
+    result: ResultArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -52,6 +55,7 @@ impl Insert {
         let platform = self.platform.get()?;
         let compression = self.compress.get()?;
         self.history.check()?;
+        self.result.check()?;
         let tag = self.tag.get(&image)?;
         let what = self.what()?;
         let options = PackOptions {
@@ -61,7 +65,7 @@ impl Insert {
         let store = self.image.open_with(&image, &self.algorithm)?;
         let history = self.history.get("umoci insert", "")?;
         let mut txn = store.begin("insert")?;
-        add_layer(
+        let walk = add_layer(
             &mut txn,
             (&image.target, platform.as_ref()),
             &tag,
@@ -71,7 +75,7 @@ impl Insert {
         )?;
         self.history.warn_if_none(ui);
         ui.info(format_args!("updated tag for image manifest: {tag}"));
-        Ok(())
+        self.result.say("changed", &Made::by_walk(&tag, &walk), ui)
     }
 
     fn what(&self) -> Outcome<Insertion> {

@@ -11,7 +11,7 @@ use umoci::image::{Image, Layer as ImageLayer, LayerName};
 use umoci::progress::{Monitor, Task};
 use umoci::spec::{Descriptor, History};
 
-use super::args::{ImageWord, LimitArgs, LockArg, PlatformArg};
+use super::args::{ImageWord, LimitArgs, LockArg, PlatformArg, WholeArg};
 use super::failure::{Outcome, one_line};
 use super::table::{Table, human_size};
 use super::ui::Ui;
@@ -48,6 +48,8 @@ pub struct List {
     /// print a JSON array
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    whole: WholeArg,
     #[command(flatten)]
     lock: LockArg,
     #[arg(hide = true)]
@@ -90,7 +92,7 @@ impl List {
                 one_line(row.history.map_or("-", |step| step.created_by.as_str())),
             ]);
         }
-        ui.print(table.to_string().as_bytes())
+        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
     }
 }
 

@@ -4,7 +4,7 @@
 use umoci::error::{Error, ErrorKind};
 use umoci::progress::Monitor;
 
-use super::args::{LayoutArg, blob, duration, positionals};
+use super::args::{LayoutArg, WholeArg, blob, duration, positionals};
 use super::failure::{Failure, Outcome};
 use super::table::Table;
 use super::ui::Ui;
@@ -85,6 +85,8 @@ pub struct List {
     /// print a JSON array
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    whole: WholeArg,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -108,7 +110,7 @@ impl List {
                 table.row([lease.name.clone(), expires.clone(), digest.to_string()]);
             }
         }
-        ui.print(table.to_string().as_bytes())
+        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
     }
 }
 

@@ -8,8 +8,9 @@ use umoci::spec::{Descriptor, ImageIndex, MediaClass, json};
 use umoci::store::{Store, StoreOptions, Summaries, Txn};
 use umoci::transfer::{Request, StoreSink, fetch};
 
-use super::args::{ImageRef, LockArg, Near, PlatformArg, annotations};
+use super::args::{ImageRef, LockArg, Near, PlatformArg, WholeArg, annotations};
 use super::failure::{Failure, Outcome, one_line};
+use super::result::{Made, ResultArgs};
 use super::table::{Table, human_size};
 use super::ui::Ui;
 
@@ -230,6 +231,8 @@ pub struct Create {
     force: bool,
     #[command(flatten)]
     index: IndexArg,
+    #[command(flatten)]
+    result: ResultArgs,
 }
 
 impl Create {
@@ -252,7 +255,7 @@ impl Create {
         check()?;
         let sink = StoreSink::new(&store, "manifest create")?;
         let entries = entries(&store, &sink, words, &part, None, ui)?;
-        change(sink, &name, ui, |txn| {
+        change(sink, &name, (&self.result, ui), |txn| {
             let exists = check()?;
             let mut edit = if exists && self.amend {
                 IndexEdit::load(&store, tag)?
@@ -273,10 +276,11 @@ impl Create {
 fn change(
     sink: StoreSink<'_>,
     name: &ImageRef,
-    ui: &Ui,
+    (result, ui): (&ResultArgs, &Ui),
     mut edit: impl FnMut(&mut Txn<'_>) -> Outcome<IndexEdit>,
 ) -> Outcome {
     let tag = name.tag()?;
+    result.check()?;
     let mut entries = 0;
     let written = change_index(&mut sink.into_txn(), tag, |txn| -> Outcome<IndexEdit> {
         let edit = edit(txn)?;
@@ -287,7 +291,7 @@ fn change(
         "new image index created: {} with {entries} entries, tagged {tag}",
         written.digest
     ));
-    Ok(())
+    result.say("changed", &Made::by_walk(tag, std::slice::from_ref(&written)), ui)
 }
 
 /// adds images to an image index
@@ -303,6 +307,8 @@ pub struct Add {
     entry: EntryArgs,
     #[command(flatten)]
     index: IndexArg,
+    #[command(flatten)]
+    result: ResultArgs,
 }
 
 impl Add {
@@ -319,7 +325,7 @@ impl Add {
         // What is no index is said before anything is copied.
         IndexEdit::load(&store, name.tag()?)?;
         let entries = entries(&store, &sink, words, &part, Some(&self.entry), ui)?;
-        change(sink, &name, ui, |_| {
+        change(sink, &name, (&self.result, ui), |_| {
             let mut edit = IndexEdit::load(&store, name.tag()?)?;
             add(&mut edit, &entries, ui);
             Ok(edit)
@@ -336,6 +342,8 @@ impl Add {
 pub struct Remove {
     #[command(flatten)]
     index: IndexArg,
+    #[command(flatten)]
+    result: ResultArgs,
 }
 
 impl Remove {
@@ -352,7 +360,7 @@ impl Remove {
             .collect::<Result<_, Error>>()?;
         let store = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest remove")?;
-        change(sink, &name, ui, |_| {
+        change(sink, &name, (&self.result, ui), |_| {
             let mut edit = IndexEdit::load(&store, name.tag()?)?;
             for which in &entries {
                 edit.remove(which)?;
@@ -376,6 +384,8 @@ pub struct Annotate {
     remove_annotation: Vec<String>,
     #[command(flatten)]
     index: IndexArg,
+    #[command(flatten)]
+    result: ResultArgs,
 }
 
 impl Annotate {
@@ -397,7 +407,7 @@ impl Annotate {
         let own = annotations(&self.entry.annotation)?;
         let store = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest annotate")?;
-        change(sink, &name, ui, |_| {
+        change(sink, &name, (&self.result, ui), |_| {
             let mut edit = IndexEdit::load(&store, name.tag()?)?;
             let Some(which) = &which else {
                 edit.index.annotations.extend(own.clone());
@@ -427,6 +437,8 @@ pub struct Show {
     /// print the index as it is stored
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    whole: WholeArg,
     #[command(flatten)]
     index: IndexArg,
 }
@@ -472,6 +484,6 @@ impl Show {
                 one_line(&said.join(" ")),
             ]);
         }
-        ui.print(table.to_string().as_bytes())
+        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
     }
 }

@@ -15,6 +15,7 @@ use umoci::store::Txn;
 
 use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, PlatformArg, positionals};
 use super::failure::{Failure, Outcome};
+use super::result::{Made, ResultArgs};
 use super::ui::Ui;
 
 /// creates a blank tagged OCI image
@@ -53,6 +54,8 @@ pub struct New {
     id_map: IdMapArgs,
     #[command(flatten)]
     history: HistoryArgs,
+    #[command(flatten)]
+    result: ResultArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -68,6 +71,7 @@ impl New {
         self.history.check()?;
         let [] = positionals(&self.rest, [])?;
         let content = self.content()?;
+        self.result.check()?;
         let created = super::now()?;
         let history = self.history.get("umoci new", "")?;
         let store = self.image.open_with(&image, &self.algorithm)?;
@@ -79,10 +83,10 @@ impl New {
             self.history.warn_if_none(ui);
             edit.add_layer(layer, history);
         }
-        edit.apply(&mut txn, tag)?;
+        let walk = edit.apply(&mut txn, tag)?;
         txn.commit()?;
         ui.info(format_args!("created new tag for image manifest: {tag}"));
-        Ok(())
+        self.result.say("created", &Made::by_walk(tag, &walk), ui)
     }
 
     fn content(&self) -> Outcome<Option<Content>> {

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use umoci::spec::{Descriptor, MediaType};
 
-use super::args::{ImageRef, LayoutArg, PlatformArg, blob, positionals};
+use super::args::{ImageRef, LayoutArg, PlatformArg, WholeArg, blob, positionals};
 use super::attach::subject;
 use super::failure::{Outcome, one_line};
 use super::table::{Table, human_size};
@@ -30,6 +30,8 @@ pub struct Referrers {
     /// print an image index
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    whole: WholeArg,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -80,6 +82,6 @@ impl Referrers {
                 one_line(descriptor.artifact_type.as_deref().unwrap_or("-")),
             ]);
         }
-        ui.print(table.to_string().as_bytes())
+        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
     }
 }

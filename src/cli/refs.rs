@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci ref`: names of a layout, by digest where wanted.
 
-use serde::Serialize;
-use umoci::digest::{Digest, DigestPrefix};
+use std::collections::HashSet;
+
+use umoci::digest::DigestPrefix;
 use umoci::error::{Error, ErrorKind};
 use umoci::image::{Target, resolve_roots};
 use umoci::progress::Monitor;
-use umoci::spec::{MediaType, Platform, RefName, RefValue};
-use umoci::store::Summaries;
+use umoci::spec::{MediaType, RefName, RefValue};
+use umoci::store::Store;
 
-use super::args::{LayoutArg, positionals};
+use super::args::{LayoutArg, WholeArg, pattern, positionals};
 use super::failure::{Failure, Outcome, one_line};
-use super::table::{Table, human_size};
+use super::result::{Made, ResultArgs};
+use super::table::Table;
 use super::ui::Ui;
 
 /// creates, lists and removes names in an OCI layout
@@ -21,7 +23,7 @@ pub enum Ref {
     #[command(visible_alias = "rm")]
     Remove(Remove),
     #[command(visible_alias = "ls")]
-    List(List),
+    List(super::ref_list::List),
     Log(Log),
     Restore(Restore),
 }
@@ -61,6 +63,8 @@ pub struct Create {
     /// replace the name if it exists
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    result: ResultArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -70,6 +74,7 @@ impl Create {
         self.layout.get()?;
         let [name] = positionals(&self.rest, ["name"])?;
         let name = RefName::parse_new(name)?;
+        self.result.check()?;
         let store = self.layout.open()?;
         let (target, why) = match (&self.digest, &self.from) {
             (Some(text), None) => {
@@ -95,13 +100,14 @@ impl Create {
             .map(|entry| entry.media_type.to_string())
             .collect();
         let said = format!("{name} -> {} ({}, {why})", digests(&target), types.join(","));
+        let made = Made::by_value(&name, &target);
         if self.force {
             store.set_ref(&name, target)?
         } else {
             store.create_ref(&name, target)?
         }
         ui.info(format_args!("created ref: {said}"));
-        Ok(())
+        self.result.say("created", &made, ui)
     }
 }
 
@@ -114,14 +120,18 @@ fn digests(value: &RefValue) -> String {
     digests.join(",")
 }
 
-/// removes a name
+/// removes names
 ///
-/// Removes a name, which must exist. The blobs stay until umoci gc is run.
+/// Removes names, which must exist, all of them in one step or none. A word with *, ? or [ is a pattern of names. The blobs stay until
+/// umoci gc is run.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path> <name>")]
+#[command(override_usage = "--layout <image-path> <name|pattern>...")]
 pub struct Remove {
     #[command(flatten)]
     layout: LayoutArg,
+    /// print what would be removed, and remove nothing
+    #[arg(long = "dry-run")]
+    dry_run: bool,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -129,80 +139,51 @@ pub struct Remove {
 impl Remove {
     fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
-        let [name] = positionals(&self.rest, ["name"])?;
-        let name: RefName = name.parse()?;
-        if !self.layout.open()?.remove_ref(&name)? {
-            return Err(Error::new(ErrorKind::NotFound, format!("tag not found: {name}")).into());
+        if self.rest.is_empty() || self.rest.iter().any(String::is_empty) {
+            let text = "invalid number of positional arguments: expected <name>...".to_owned();
+            return Err(Failure::Arguments(text));
         }
-        ui.info(format_args!("removed ref: {name}"));
+        let store = self.layout.open()?;
+        let names = self.names(&store)?;
+        if self.dry_run {
+            let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+            return ui.print(lines.as_bytes());
+        }
+        store.remove_refs(&names)?;
+        for name in names {
+            ui.done(format_args!("removed ref: {name}"));
+        }
         Ok(())
     }
-}
 
-/// lists names with what they point at
-///
-/// Prints every entry of index.json: name, digest, media type, platform, and the size of the manifest or index.
-#[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
-pub struct List {
-    #[command(flatten)]
-    layout: LayoutArg,
-    /// print a JSON array
-    #[arg(long)]
-    json: bool,
-    #[arg(hide = true)]
-    rest: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Row {
-    name: Option<String>,
-    digest: Digest,
-    #[serde(rename = "mediaType")]
-    media_type: MediaType,
-    platform: Option<Platform>,
-    size: u64,
-}
-
-impl List {
-    fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
-        let store = self.layout.open()?;
-        let mut rows = Vec::new();
-        let mut summaries = Summaries::in_store(&store);
-        for entry in store.refs()? {
-            // A name that no tag may have is none.
-            let name = entry.name.filter(|name| name.parse::<RefName>().is_ok());
-            match entry.descriptor {
-                Ok(descriptor) => rows.push(Row {
-                    name,
-                    digest: descriptor.digest,
-                    platform: summaries.platform(&descriptor),
-                    media_type: descriptor.media_type,
-                    size: descriptor.size,
-                }),
-                Err(err) => ui.warn(format_args!(
-                    "entry {:?} of index.json: {err}",
-                    name.unwrap_or_default()
-                )),
+    /// The names that the words stand for, each once.
+    fn names(&self, store: &Store) -> Outcome<Vec<RefName>> {
+        let there = store.names()?;
+        let mut out: Vec<RefName> = Vec::new();
+        for word in &self.rest {
+            let missing = || Error::new(ErrorKind::NotFound, format!("tag not found: {word}"));
+            let found: Vec<RefName> = if word.contains(['*', '?', '[']) {
+                let pattern = pattern(word, "pattern")?;
+                // One that no command can name is left alone.
+                let matching = there.iter().filter(|name| pattern.matches(name));
+                matching.filter_map(|name| name.parse().ok()).collect()
+            } else {
+                let name: RefName = word.parse()?;
+                there
+                    .iter()
+                    .any(|known| *known == *word)
+                    .then_some(name)
+                    .into_iter()
+                    .collect()
+            };
+            if found.is_empty() {
+                return Err(missing().into());
             }
+            out.extend(found);
         }
-        if self.json {
-            return ui.print_json(&rows);
-        }
-        let mut table = Table::new(&["NAME", "DIGEST", "MEDIA TYPE", "PLATFORM", "SIZE"]);
-        for row in rows {
-            table.row([
-                row.name.map_or_else(|| "<none>".to_owned(), |n| one_line(&n)),
-                row.digest.to_string(),
-                one_line(row.media_type.as_str()),
-                row.platform
-                    .map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
-                human_size(row.size),
-            ]);
-        }
-        ui.print(table.to_string().as_bytes())
+        let mut met = HashSet::new();
+        out.retain(|name| met.insert(name.clone()));
+        Ok(out)
     }
 }
 
@@ -219,6 +200,8 @@ pub struct Log {
     /// print a JSON array
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    whole: WholeArg,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -249,7 +232,7 @@ impl Log {
                 digests(&change.new),
             ]);
         }
-        ui.print(table.to_string().as_bytes())
+        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
     }
 }
 
@@ -262,6 +245,8 @@ impl Log {
 pub struct Restore {
     #[command(flatten)]
     layout: LayoutArg,
+    #[command(flatten)]
+    result: ResultArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -270,6 +255,7 @@ impl Restore {
     fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
         let [name] = positionals(&self.rest, ["name"])?;
+        self.result.check()?;
         let target: Target = name.parse()?;
         let steps = match target {
             Target::Past(_, steps) => steps,
@@ -281,6 +267,6 @@ impl Restore {
         })?;
         let restored = self.layout.open()?.restore_ref(name, steps)?;
         ui.info(format_args!("restored ref: {name} -> {}", digests(&restored)));
-        Ok(())
+        self.result.say("restored", &Made::by_value(name, &restored), ui)
     }
 }

@@ -6,6 +6,7 @@ use umoci::node::Time;
 
 use super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg, positionals};
 use super::failure::{Failure, Outcome};
+use super::result::{Made, ResultArgs};
 use super::ui::Ui;
 
 /// repacks an OCI runtime bundle into a reference
@@ -37,6 +38,8 @@ pub struct Repack {
     /// replace the tag also if it points at another image than when the bundle was unpacked from it
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    result: ResultArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -48,6 +51,7 @@ impl Repack {
         let tag = image.tag()?;
         let compression = self.compress.get()?;
         self.history.check()?;
+        self.result.check()?;
         let [bundle] = positionals(&self.rest, ["bundle"])?;
         let options = RepackOptions {
             masks: self.mask_path.iter().map(|m| m.clone().into_bytes()).collect(),
@@ -68,7 +72,12 @@ impl Repack {
                 other.message().unwrap_or_default(),
             )),
         };
-        repack(&store, &Bundle::at(bundle), tag, history, &options, ui)?;
-        Ok(())
+        let done = repack(&store, &Bundle::at(bundle), tag, history, &options, ui)?;
+        let verb = if done.changed {
+            "repacked"
+        } else {
+            "nothing changed in the tree: repacked"
+        };
+        self.result.say(verb, &Made::by_walk(tag, &done.walk), ui)
     }
 }

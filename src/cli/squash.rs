@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci squash` and `umoci rebase`: other layers below or instead of those of an image.
 
+use serde::Serialize;
 use umoci::error::{Error, ErrorKind};
 use umoci::image::{Edit, Image, LayerName, Target, change, squash};
 use umoci::progress::Monitor;
@@ -12,6 +13,7 @@ use super::args::{
     TagArg,
 };
 use super::failure::{Failure, Outcome};
+use super::result::{Made, ResultArgs};
 use super::ui::Ui;
 
 /// The image that is changed, and what of it.
@@ -27,6 +29,8 @@ struct Changed {
     #[arg(long = "dry-run")]
     dry_run: bool,
     #[command(flatten)]
+    result: ResultArgs,
+    #[command(flatten)]
     algorithm: AlgorithmArg,
     #[command(flatten)]
     lock: LockArg,
@@ -34,8 +38,17 @@ struct Changed {
     rest: Vec<String>,
 }
 
+/// The JSON of a rehearsal.
+#[derive(Serialize)]
+struct Rehearsed<'a> {
+    images: &'a [Made],
+    /// What would be written.
+    blobs: &'a [Descriptor],
+}
+
 impl Changed {
     fn image(&self) -> Outcome<(ImageRef, RefName)> {
+        self.result.check()?;
         let (image, []) = self.image.get(&self.rest, [])?;
         let tag = self.tag.get(&image)?;
         Ok((image, tag))
@@ -64,11 +77,19 @@ impl Changed {
             store.begin(verb)?
         };
         let walk = change(&mut txn, &image.target, platform, tag, edit)?;
+        let made = Made::by_walk(tag, &walk);
         if !self.dry_run {
             ui.info(format_args!("updated tag for image manifest: {tag}"));
-            return Ok(());
+            return self.result.say("changed", &made, ui);
         }
         let blobs = txn.rehearsed();
+        if self.result.is_on_stdout() {
+            let json = Rehearsed {
+                images: &made,
+                blobs: &blobs,
+            };
+            return self.result.write(&made, &json, ui);
+        }
         let row = |blob: &Descriptor| format!("write {} {} {}\n", blob.digest, blob.size, blob.media_type);
         let mut lines: Vec<String> = blobs.iter().map(row).collect();
         lines.extend(walk.first().map(|first| format!("tag {tag} {}\n", first.digest)));
@@ -114,7 +135,7 @@ impl Squash {
             let mut edit = Edit::new(base)?;
             let count = edit.manifest.layers.len();
             if count < from + 2 {
-                ui.info(format_args!(
+                ui.done(format_args!(
                     "there is nothing to merge: the image has {count} layers"
                 ));
                 return Ok(edit);
@@ -174,7 +195,9 @@ impl Rebase {
                     .map_err(|e| e.context(option.to_owned()))?)
             };
             if !edit.rebase(&find(old, "--old")?, &find(new, "--new")?)? {
-                ui.info(format_args!("the image stands on the new base already"));
+                ui.done(format_args!(
+                    "the image stands on the new base already: nothing to do"
+                ));
             }
             Ok(edit)
         };

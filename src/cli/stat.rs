@@ -7,7 +7,7 @@ use base64::Engine as _;
 use umoci::image::{ImageStat, IndexStat, Stat as Found, stat};
 use umoci::spec::{Annotations, Descriptor, ImageConfig, Manifest, Platform};
 
-use super::args::{ImageArg, PlatformArg, positionals};
+use super::args::{ImageArg, PlatformArg, WholeArg, positionals};
 use super::failure::{Outcome, one_line};
 use super::table::{Table, human_size};
 use super::ui::Ui;
@@ -29,6 +29,8 @@ pub struct Stat {
     /// output the stat information as a JSON encoded blob
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    whole: WholeArg,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -45,8 +47,8 @@ impl Stat {
             return ui.print_json(&found);
         }
         let text = match &found {
-            Found::Image(image) => image_text(image),
-            Found::Index(index) => index_text(index),
+            Found::Image(image) => image_text(image, &|table| self.whole.fit(table, ui)),
+            Found::Index(index) => index_text(index, &|table| self.whole.fit(table, ui)),
         };
         ui.print(text.as_bytes())
     }
@@ -137,7 +139,10 @@ fn quoted(text: &str) -> String {
     out
 }
 
-fn image_text(stat: &ImageStat) -> String {
+/// Makes a table fit.
+type Fit<'a> = dyn Fn(Table) -> Table + 'a;
+
+fn image_text(stat: &ImageStat, fit: &Fit<'_>) -> String {
     let mut page = Page::default();
     page.line("== MANIFEST ==");
     manifest_text(&mut page, &stat.parsed_manifest);
@@ -171,7 +176,7 @@ fn image_text(stat: &ImageStat) -> String {
                 cell(&step.entry.comment),
             ]);
         }
-        page.text.push_str(&table.to_string());
+        page.text.push_str(&fit(table).to_string());
     }
     page.text
 }
@@ -318,7 +323,7 @@ fn config_text(page: &mut Page, image: &ImageConfig) {
     });
 }
 
-fn index_text(stat: &IndexStat) -> String {
+fn index_text(stat: &IndexStat, fit: &Fit<'_>) -> String {
     let mut page = Page::default();
     if let Some(index) = &stat.index {
         page.line("== INDEX ==");
@@ -338,7 +343,7 @@ fn index_text(stat: &IndexStat) -> String {
             entry.size.map_or_else(|| "<missing>".to_owned(), human_size),
         ]);
     }
-    page.text.push_str(&table.to_string());
+    page.text.push_str(&fit(table).to_string());
     page.text
 }
 

@@ -3,6 +3,11 @@
 
 use std::fmt;
 
+use umoci::digest::Digest;
+
+/// Columns are not cut to fewer characters than this, the space behind them included.
+const MIN_WIDTH: usize = 8;
+
 /// Rows of cells under a head; each column as wide as its widest cell, and one space between.
 #[derive(Debug)]
 pub struct Table {
@@ -21,21 +26,56 @@ impl Table {
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
+
+    /// The same in lines of at most `width` characters: digests are cut to as many digits as tell blobs apart, and of the widest columns
+    /// what there is no room for.
+    pub fn fit(mut self, width: usize) -> Self {
+        for cell in self.rows.iter_mut().skip(1).flatten() {
+            if let Ok(digest) = cell.parse::<Digest>() {
+                *cell = short(&digest);
+            } else if let Some(rest) = cell.strip_prefix("application/vnd.") {
+                *cell = rest.to_owned();
+            }
+        }
+        let mut widths: Vec<usize> = self.widths();
+        // The last one is not padded.
+        while widths.iter().sum::<usize>() > width + 1 {
+            match widths.iter_mut().max() {
+                Some(widest) if *widest > MIN_WIDTH => *widest -= 1,
+                _ => break,
+            }
+        }
+        for row in &mut self.rows {
+            for (cell, width) in row.iter_mut().zip(&widths) {
+                if cell.chars().count() + 1 > *width {
+                    *cell = cell.chars().take(width.saturating_sub(2)).chain(['…']).collect();
+                }
+            }
+        }
+        self
+    }
+
+    /// The columns' widths with the space behind them.
+    fn widths(&self) -> Vec<usize> {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        // A column is at least four wide with its space, as tables of this tool always were.
+        let width = |c: usize| {
+            let cells = self.rows.iter().map(|r| r[c].chars().count() + 1);
+            cells.max().unwrap_or(0).max(4)
+        };
+        (0..columns).map(width).collect()
+    }
+}
+
+/// The first digits of a digest, by which commands find it.
+pub fn short(digest: &Digest) -> String {
+    digest.encoded().chars().take(12).collect()
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.rows.first().map_or(0, Vec::len);
-        // A column is at least four wide with its space, as tables of this tool always were.
-        let width = |c: usize| {
-            self.rows
-                .iter()
-                .map(|r| r[c].chars().count() + 1)
-                .max()
-                .unwrap_or(0)
-                .max(4)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let widths = self.widths();
+        let columns = widths.len();
         for row in &self.rows {
             for (at, cell) in row.iter().enumerate() {
                 if at + 1 == columns {
@@ -52,6 +92,26 @@ impl fmt::Display for Table {
 /// A count with its noun, such as `1 blob` and `2 blobs`.
 pub fn counted(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// A time in its largest whole unit, such as `5m` and `3d`.
+pub fn human_age(seconds: i64) -> String {
+    const UNITS: [(i64, &str); 5] = [
+        (365 * 86_400, "y"),
+        (7 * 86_400, "w"),
+        (86_400, "d"),
+        (3600, "h"),
+        (60, "m"),
+    ];
+    let seconds = seconds.max(0);
+    // Two weeks are still days that one counts.
+    let unit = UNITS
+        .iter()
+        .find(|(size, name)| seconds >= *size * if *name == "w" { 2 } else { 1 });
+    match unit {
+        Some((size, name)) => format!("{}{name}", seconds / size),
+        None => format!("{seconds}s"),
+    }
 }
 
 /// A size with a decimal unit and four significant digits, such as `38.82MB`.
@@ -98,6 +158,37 @@ mod tests {
         ] {
             assert_eq!(human_size(bytes), want);
         }
+    }
+
+    #[test]
+    fn an_age_has_one_unit() {
+        for (seconds, want) in [
+            (-5, "0s"),
+            (59, "59s"),
+            (3599, "59m"),
+            (86_399, "23h"),
+            (13 * 86_400, "13d"),
+            (15 * 86_400, "2w"),
+            (800 * 86_400, "2y"),
+        ] {
+            assert_eq!(human_age(seconds), want);
+        }
+    }
+
+    #[test]
+    fn a_table_fits_where_it_can() {
+        let mut table = Table::new(&["NAME", "DIGEST", "TEXT"]);
+        let digest = Digest::sha256(b"");
+        table.row(["a".to_owned(), digest.to_string(), "é".repeat(100)]);
+        let text = table.fit(40).to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(
+            text.contains(" e3b0c44298fc éé") && text.ends_with("…\n"),
+            "{text}"
+        );
+        let mut narrow = Table::new(&["A"]);
+        narrow.row(["long and longer".to_owned()]);
+        assert_eq!(narrow.fit(1).to_string(), "A\nlong a…\n");
     }
 
     #[test]

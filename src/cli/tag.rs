@@ -8,6 +8,7 @@ use umoci::spec::{RefName, RefValue};
 
 use super::args::{ImageArg, PlatformArg, positionals};
 use super::failure::{Failure, Outcome};
+use super::result::{Made, ResultArgs};
 use super::ui::Ui;
 
 /// creates a new tag in an OCI image
@@ -24,6 +25,8 @@ pub struct Tag {
     image: ImageArg,
     #[command(flatten)]
     platform: PlatformArg,
+    #[command(flatten)]
+    result: ResultArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -36,6 +39,7 @@ impl Tag {
         let [new] = positionals(&self.rest, ["new tag"])?;
         let new = RefName::parse_new(new)
             .map_err(|e: Error| Failure::Arguments(format!("new tag is an invalid reference: {e}")))?;
+        self.result.check()?;
         let store = self.image.open(&image)?;
         // One image is named itself, also behind an index; several are named by their indexes, or entries.
         let value: RefValue = if platform.is_some() {
@@ -48,12 +52,13 @@ impl Tag {
                 _ => found.roots,
             }
         };
+        let made = Made::by_value(&new, &value);
         store.set_ref(&new, value)?;
         ui.info(format_args!(
             "created new tag: {:?} -> {:?}",
             new.as_str(),
             image.target.to_string()
         ));
-        Ok(())
+        self.result.say("tagged", &made, ui)
     }
 }

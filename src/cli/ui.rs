@@ -113,12 +113,28 @@ impl Ui {
 
     /// Says in one line what was done to a person at a terminal; elsewhere it is a step like others.
     pub fn done(&self, message: fmt::Arguments<'_>) {
-        let level = if self.level == Level::Warn && io::stderr().is_terminal() {
+        let level = if self.has_person() {
             Level::Warn
         } else {
             Level::Info
         };
         self.log(level, &message.to_string());
+    }
+
+    /// Whether a person at a terminal wants to hear what was done, and not each step.
+    pub fn has_person(&self) -> bool {
+        self.level == Level::Warn && io::stderr().is_terminal()
+    }
+
+    /// The columns of the terminal that stdout is; `None` if it is none.
+    #[allow(clippy::unused_self, reason = "whoever prints has a way to the person")]
+    pub fn width(&self) -> Option<usize> {
+        let out = io::stdout();
+        let columns = || rustix::termios::tcgetwinsize(&out).map_or(0, |size| size.ws_col);
+        out.is_terminal().then(|| match columns() {
+            0 => 80,
+            columns => columns.into(),
+        })
     }
 
     /// Writes data to stdout.

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub use crate::index::{IndexStatus, PanicFate};
 pub use fsck::{CheckOptions, CheckReport, Finding, Problem, Severity};
-pub use gc::{GcOptions, GcPlan, GcReport, Keep};
+pub use gc::{GcOptions, GcPlan, GcReport, Keep, TagTimes};
 pub use graph::{BlobEntry, BlobInfo, ImageUsage, Usage};
 pub use identify::{Evidence, Verdict};
 pub use lease::Lease;

@@ -41,7 +41,7 @@ pub struct RefChange {
 }
 
 /// What each of `names` points at, as far as that can be told; those that are there.
-fn values(index: &IndexJson, names: &[&RefName]) -> HashMap<String, RefValue> {
+pub(super) fn values(index: &IndexJson, names: &[&RefName]) -> HashMap<String, RefValue> {
     let wanted: HashSet<&str> = names.iter().map(|name| name.as_str()).collect();
     let mut found: HashMap<&str, Vec<Descriptor>> = HashMap::new();
     for entry in index.entries() {
@@ -72,6 +72,11 @@ impl Store {
         // Blobs that were found may have been named by a process that died before it synced the name.
         self.layout.sync_blob_names()?;
         self.drop_refs(command, names, edit)
+    }
+
+    /// What each of `names` points at, as far as that can be told; those that are there.
+    pub(crate) fn lookup_all(&self, names: &[&RefName]) -> Result<HashMap<String, RefValue>> {
+        Ok(values(&self.layout.read_index()?, names))
     }
 
     /// As [`Store::change_refs`], for an `edit` that gives no name to anything.

@@ -101,6 +101,25 @@ impl Store {
         self.drop_refs("remove", &[name], |index| index.remove_ref(name))
     }
 
+    /// Removes several names in one step, all or none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if one of them is not there.
+    pub fn remove_refs(&self, names: &[RefName]) -> Result<()> {
+        let all: Vec<&RefName> = names.iter().collect();
+        self.drop_refs("ref remove", &all, |index| {
+            if let Some(missing) = names.iter().find(|name| !index.has_ref(name)) {
+                let text = format!("tag not found: {missing}");
+                return Err(Error::new(ErrorKind::NotFound, text));
+            }
+            let removed: Vec<_> = names
+                .iter()
+                .map(|name| (name.clone(), RefValue::default()))
+                .collect();
+            index.set_refs(&removed).map(|_| ())
+        })
+    }
+
     /// The blob whose digest begins so.
     ///
     /// # Errors

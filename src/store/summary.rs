@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What there is to say of images in a list: platform and size. However often an image is named, its documents are read once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
@@ -13,6 +13,9 @@ use crate::spec::{Descriptor, MediaClass, Platform, json};
 
 /// The name of a platform that a config gives may be so long, in bytes; a longer one is none.
 const MAX_NAME: usize = 200;
+
+/// More blobs than this are not counted for one image or index.
+const MAX_NEEDED: usize = 1 << 18;
 
 /// Platform and size of an image, as far as its documents can be read.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -61,6 +64,14 @@ struct Named {
 #[derive(Deserialize)]
 struct Sized {
     size: u64,
+}
+
+/// What a manifest or index needs.
+#[derive(Deserialize)]
+struct Needs {
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
 }
 
 /// As much of a config.
@@ -134,6 +145,33 @@ impl<'a> Summaries<'a> {
     pub fn platform(&mut self, descriptor: &Descriptor) -> Option<Platform> {
         let said = descriptor.platform.clone();
         said.or_else(|| self.manifest(descriptor).platform)
+    }
+
+    /// Bytes of all that `descriptor` needs as its documents say, each blob once: of an image its manifest, config and layers, of
+    /// an index the images in it. What cannot be read needs nothing else. `None` if it is more than [`MAX_NEEDED`] blobs.
+    pub fn total(&self, descriptor: &Descriptor) -> Option<u64> {
+        let (mut met, mut total) = (HashSet::new(), 0_u64);
+        let mut stack = vec![(descriptor.clone(), true)];
+        while let Some((next, is_document)) = stack.pop() {
+            if !met.insert(next.digest) {
+                continue;
+            }
+            if met.len() > MAX_NEEDED {
+                return None;
+            }
+            total = total.saturating_add(next.size);
+            if !is_document || !matches!(next.media_type.class(), MediaClass::Manifest | MediaClass::Index) {
+                continue;
+            }
+            let bytes = (self.read)(&next).ok();
+            let Some(needs) = bytes.and_then(|bytes| json::parse::<Needs>(&bytes).ok()) else {
+                continue;
+            };
+            let blobs = needs.config.into_iter().chain(needs.layers.into_iter().flatten());
+            stack.extend(blobs.map(|blob| (blob, false)));
+            stack.extend(needs.manifests.into_iter().flatten().map(|below| (below, true)));
+        }
+        Some(total)
     }
 
     fn manifest(&mut self, descriptor: &Descriptor) -> Known {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use super::Store;
+use super::reflog::values;
 use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, Tables};
@@ -357,9 +358,11 @@ impl<'a> Txn<'a> {
         let set = refs.iter().map(|(name, _)| name);
         let names: Vec<&RefName> = set.chain(replaced.iter().map(|(name, ..)| name)).collect();
         self.store.change_refs(&self.verb, &names, |index| {
+            let wanted: Vec<&RefName> = expected.iter().map(|(name, _)| name).collect();
+            let found = values(index, &wanted);
             expected
                 .iter()
-                .try_for_each(|(name, digests)| check_ref(name, digests, &index.value(name)?))?;
+                .try_for_each(|(name, digests)| check_ref(name, digests, found.get(name.as_str())))?;
             index.drop_entries(|entry| {
                 entry.is_untagged()
                     && !unlisted.is_empty()
@@ -390,8 +393,9 @@ impl<'a> Txn<'a> {
     }
 }
 
-fn check_ref(name: &RefName, expected: &[Digest], found: &RefValue) -> Result<()> {
-    if found.is_empty() || found.digests().any(|found| expected.contains(&found)) {
+fn check_ref(name: &RefName, expected: &[Digest], found: Option<&RefValue>) -> Result<()> {
+    let Some(found) = found else { return Ok(()) };
+    if found.digests().any(|found| expected.contains(&found)) {
         return Ok(());
     }
     let found: Vec<String> = found.digests().map(|found| found.to_string()).collect();

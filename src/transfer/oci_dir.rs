@@ -2,14 +2,14 @@
 //! An OCI layout directory as source and as sink.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Listed, Sink, Source};
+use super::{Listed, Request, Sink, Source, by_name};
 use crate::digest::Digest;
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::until_settled;
 use crate::progress::Monitor;
 use crate::spec::{Descriptor, ImageIndex, MediaClass, RefName, RefValue, json};
@@ -47,6 +47,7 @@ impl Source for Store {
 pub struct StoreSink<'a> {
     txn: Mutex<Txn<'a>>,
     names: Mutex<Names>,
+    keeps_names: bool,
 }
 
 /// What is to be named.
@@ -63,12 +64,32 @@ impl<'a> StoreSink<'a> {
         Ok(Self {
             txn: Mutex::new(store.begin(verb)?),
             names: Mutex::default(),
+            keeps_names: false,
         })
     }
 
+    /// Lets [`StoreSink::commit`] fail if a name that is asked for points at something else by then; so does this.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`], with the names.
+    pub fn keep_names(&mut self, what: &[Request]) -> Result<()> {
+        self.keeps_names = true;
+        let tags: Vec<(RefName, RefValue)> = by_name(what)
+            .into_iter()
+            .filter_map(|(name, value)| Some((name?, value)))
+            .collect();
+        let store = self.with(|txn| txn.store());
+        refuse_replaced(&replaced(&tags, &there(store, &tags)?))
+    }
+
     /// Makes the names that were set visible, all at once. Of what came along an index joins the one of its name: what that
-    /// lists stays. Anything else gives way to what has its name already, with a warning.
-    pub fn commit(self, monitor: &dyn Monitor) -> Result<()> {
+    /// lists stays. Anything else gives way to what has its name already, with a warning. Returns the names that pointed at something
+    /// else before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] after [`StoreSink::keep_names`] if there are such; no name is set then.
+    pub fn commit(self, monitor: &dyn Monitor) -> Result<Vec<RefName>> {
+        let keeps_names = self.keeps_names;
         let names = self.names.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut txn = self.txn.into_inner().unwrap_or_else(PoisonError::into_inner);
         if names
@@ -80,7 +101,18 @@ impl<'a> StoreSink<'a> {
             txn.attempt()?;
         }
         until_settled(&mut txn, |txn| {
+            let there = there(txn.store(), &names.tags)?;
+            let replaced = replaced(&names.tags, &there);
+            if keeps_names {
+                refuse_replaced(&replaced)?;
+            }
             for (name, value) in &names.tags {
+                // What is said of it is so, or it is looked at again.
+                let known = there.get(name.as_str());
+                txn.expect_ref(
+                    name,
+                    known.map(|known| known.digests().collect()).unwrap_or_default(),
+                );
                 txn.set_ref(name, value.clone());
             }
             for descriptor in &names.unnamed {
@@ -89,7 +121,8 @@ impl<'a> StoreSink<'a> {
             names
                 .along
                 .iter()
-                .try_for_each(|(name, value)| join(txn, name, value, monitor))
+                .try_for_each(|(name, value)| join(txn, name, value, monitor))?;
+            Ok(replaced)
         })
     }
 
@@ -150,6 +183,37 @@ impl Sink for StoreSink<'_> {
         self.names().along.push((name.clone(), value.clone()));
         Ok(())
     }
+}
+
+/// What the names of `tags` point at in `store`.
+fn there(store: &Store, tags: &[(RefName, RefValue)]) -> Result<HashMap<String, RefValue>> {
+    let names: Vec<&RefName> = tags.iter().map(|(name, _)| name).collect();
+    store.lookup_all(&names)
+}
+
+/// The names that point at something else.
+fn replaced(tags: &[(RefName, RefValue)], there: &HashMap<String, RefValue>) -> Vec<RefName> {
+    let is_other = |(name, value): &&(RefName, RefValue)| {
+        let known = there.get(name.as_str());
+        known.is_some_and(|known| !known.digests().eq(value.digests()))
+    };
+    tags.iter()
+        .filter(is_other)
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+fn refuse_replaced(names: &[RefName]) -> Result<()> {
+    let shown: Vec<&str> = names.iter().take(8).map(RefName::as_str).collect();
+    let more = match names.len() - shown.len() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    if shown.is_empty() {
+        return Ok(());
+    }
+    let text = format!("tag exists: {}{more}; no tag is changed", shown.join(", "));
+    Err(Error::new(ErrorKind::Exists, text))
 }
 
 /// Whether an index that came along joins another one.

@@ -30,6 +30,7 @@ mod raw_unpack;
 mod refs;
 mod remove;
 mod repack;
+mod results;
 mod retention;
 mod rootless;
 mod runtime_config;

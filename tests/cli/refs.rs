@@ -236,3 +236,133 @@ fn what_a_name_was_before_can_be_seen_used_and_restored() {
         assert!(why.contains(want), "{words:?}: {why}");
     }
 }
+
+#[test]
+fn names_are_listed_by_pattern_and_in_order_with_age_and_size() {
+    let image = Image::new();
+    let env = &image.env;
+    env.write("file", "x".repeat(50_000));
+    for (tag, compress) in [("r-2", "none"), ("r-1", "gzip")] {
+        let words = [
+            "insert",
+            "--image",
+            "img",
+            "--tag",
+            tag,
+            "--compress",
+            compress,
+            "file",
+            "/f",
+        ];
+        env.umoci(words).ok();
+    }
+    env.umoci(["manifest", "create", "img:all", "latest", "r-2"]).ok();
+    let changed = |tag: &str, year: u32| {
+        env.sh(&format!(
+            r#"jq -c 'if .ref == "{tag}" then .time = "{year}-01-01T00:00:00Z" else . end' img/.umoci/reflog >r && mv r img/.umoci/reflog"#
+        ));
+    };
+    for (tag, year) in [("r-2", 2003), ("r-1", 2001), ("latest", 2002), ("all", 2004)] {
+        changed(tag, year);
+    }
+    env.sh("rm -r img/.umoci/used");
+    env.umoci(["stat", "--image", "img:r-1"]).ok();
+    let list = |words: &[&str]| -> Vec<serde_json::Value> {
+        let words = [&["ref", "list", "--layout", "img", "--json"], words].concat();
+        serde_json::from_str(&env.umoci(words).ok()).expect("JSON")
+    };
+    let names = |words: &[&str]| -> String {
+        let names: Vec<String> = list(words)
+            .iter()
+            .map(|row| row["name"].as_str().expect("name").to_owned())
+            .collect();
+        names.join(" ")
+    };
+    for (words, want) in [
+        (&[][..], "latest r-2 r-1 all"),
+        (&["--filter", "r-*"], "r-2 r-1"),
+        (&["--filter", "r-1", "--filter", "l*"], "latest r-1"),
+        (&["--filter", "none"], ""),
+        (&["--sort", "name"], "all latest r-1 r-2"),
+        (&["--sort", "age"], "all r-2 latest r-1"),
+        (&["--sort", "size"], "all r-2 r-1 latest"),
+        (&["--sort", "used"], "r-1 all r-2 latest"),
+    ] {
+        assert_eq!(names(words), want, "{words:?}");
+    }
+    // The size is that of all blobs, each once.
+    let sum = |tag: &str| -> u64 {
+        let [entry, manifest, _] = image.of(tag);
+        let layers = manifest["layers"].as_array().expect("layers").iter();
+        let size = |d: &serde_json::Value| d["size"].as_u64().expect("size");
+        size(&entry) + size(&manifest["config"]) + layers.map(size).sum::<u64>()
+    };
+    let rows = list(&[]);
+    assert_eq!(rows[0]["size"], sum("latest"));
+    assert_eq!(rows[1]["size"], sum("r-2"));
+    let [_, manifest, _] = image.of("latest");
+    let shared: u64 = manifest["layers"]
+        .as_array()
+        .expect("layers")
+        .iter()
+        .map(|l| l["size"].as_u64().expect("size"))
+        .sum();
+    assert_eq!(
+        rows[3]["size"],
+        image.of_size("all") + sum("latest") + sum("r-2") - shared
+    );
+    assert_eq!(
+        (&rows[0]["changed"], &rows[0]["used"]),
+        (&"2002-01-01T00:00:00Z".into(), &serde_json::Value::Null)
+    );
+    assert!(rows[2]["used"].is_string());
+    let table = env.umoci(["ref", "list", "--layout", "img"]).ok();
+    assert!(
+        table.starts_with("NAME   DIGEST ") && table.contains(" AGE "),
+        "{table}"
+    );
+    let why = env
+        .umoci(["ref", "list", "--layout", "img", "--sort", "x"])
+        .fails();
+    assert_eq!(why, "invalid --sort: \"x\" (want name, age, size or used)");
+    let why = env
+        .umoci(["ref", "list", "--layout", "img", "--filter", "a["])
+        .fails();
+    assert!(why.starts_with("invalid --filter: no pattern: \"a[\""), "{why}");
+}
+
+#[test]
+fn several_names_and_patterns_are_removed_at_once_or_none() {
+    let image = Image::new();
+    let env = &image.env;
+    for tag in ["n-1", "n-2", "n-3", "other"] {
+        env.umoci(["tag", "--image", "img", tag]).ok();
+    }
+    let remove = |words: &[&str]| env.umoci([&["ref", "remove", "--layout", "img"], words].concat());
+    let names = || env.umoci(["ls", "--layout", "img"]).ok();
+    let all = names();
+    assert_eq!(
+        remove(&["n-*", "other", "n-1", "--dry-run"]).ok(),
+        "n-1\nn-2\nn-3\nother\n"
+    );
+    for (words, want) in [
+        (&["n-1", "gone"][..], "tag not found: gone"),
+        (&["n-1", "x-*"], "tag not found: x-*"),
+        (&["n-1", "n-["], "invalid pattern: no pattern: \"n-[\": "),
+        (
+            &["n-1", ""],
+            "invalid number of positional arguments: expected <name>...",
+        ),
+        (&[], "invalid number of positional arguments: expected <name>..."),
+    ] {
+        let why = remove(words).fails();
+        assert!(why.starts_with(want), "{words:?}: {why}");
+    }
+    assert_eq!(names(), all);
+    // Twice in index.json is one name.
+    env.list("img", image.entry(), Some("n-2"));
+    assert_eq!(remove(&["n-[12]", "other"]).ok(), "");
+    assert_eq!(names(), "latest\nn-3\n");
+    env.umoci(["ref", "restore", "--layout", "img", "other"]).ok();
+    assert_eq!(names(), "latest\nn-3\nother\n");
+}

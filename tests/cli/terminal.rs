@@ -44,3 +44,121 @@ fn what_is_no_text_is_not_for_a_terminal() {
         env.sh(&line.replace("umoci ", &format!("{} ", env!("CARGO_BIN_EXE_umoci"))));
     }
 }
+
+/// A layout with long names, and what stands about its images.
+fn crowded() -> Image {
+    let image = Image::new();
+    let env = &image.env;
+    let long = "a-rather-long-name/of-an-image-".repeat(3);
+    env.umoci(["tag", "--image", "img", &format!("{long}1")]).ok();
+    env.umoci(["manifest", "create", "img:index", "latest"]).ok();
+    let comment = "words ".repeat(50);
+    env.umoci(["config", "--image", "img", "--history.created_by", &comment])
+        .ok();
+    env.umoci([
+        "attach",
+        "--to",
+        "img",
+        "--artifact-type",
+        "application/vnd.example.long+json",
+    ])
+    .ok();
+    let digest = image.entry()["digest"].as_str().expect("digest").to_owned();
+    env.umoci(["lease", "create", "--layout", "img", "l", &digest])
+        .ok();
+    image
+}
+
+#[test]
+fn tables_fit_and_are_whole_elsewhere_or_when_asked() {
+    let image = crowded();
+    let env = &image.env;
+    for line in [
+        "umoci ref list --layout img",
+        "umoci ref log --layout img latest",
+        "umoci layer list img",
+        "umoci blob list --layout img",
+        "umoci referrers img",
+        "umoci lease list --layout img",
+        "umoci manifest show img:index",
+        "umoci du --layout img",
+    ] {
+        let whole = env.sh(&line.replace("umoci ", &format!("{} ", env!("CARGO_BIN_EXE_umoci"))));
+        assert!(!whole.contains('…'), "{line}: {whole}");
+        let (code, shown) = env.on_terminal(line);
+        assert_eq!(code, 0, "{line}: {shown}");
+        let longest = shown.lines().map(|text| text.trim_end().chars().count()).max();
+        assert!(longest.is_some_and(|n| n <= 80 && n > 10), "{line}:\n{shown}");
+        assert!(!shown.contains("sha256:"), "{line}:\n{shown}");
+        assert_eq!(shown.lines().count(), whole.lines().count(), "{line}");
+        let (_, asked) = env.on_terminal(&format!("{line} --no-trunc"));
+        let trimmed = |text: &str| -> Vec<String> { text.lines().map(|l| l.trim_end().to_owned()).collect() };
+        assert_eq!(trimmed(&asked), trimmed(&whole), "{line}");
+    }
+    // The cut digest is one that commands take.
+    let (_, shown) = env.on_terminal("umoci layer list img");
+    let digest = shown
+        .lines()
+        .nth(1)
+        .and_then(|row| row.split_whitespace().nth(1))
+        .expect("digest");
+    env.umoci(["blob", "show", "--layout", "img", digest]).ok();
+}
+
+#[test]
+fn what_was_done_is_told_in_one_line() {
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["init", "--layout", "in"]).ok();
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    env.umoci(["tag", "--image", "img", "base"]).ok();
+    env.umoci(["tag", "--image", "img", "base2"]).ok();
+    for (line, want) in [
+        (
+            "umoci import --layout in img:latest",
+            "• imported 1 image: 4 blobs copied (",
+        ),
+        (
+            "umoci export --layout img out",
+            "• exported 3 images: 4 blobs copied (",
+        ),
+        (
+            "umoci export --layout img oci-archive:a.tar",
+            "• exported 3 images: 4 blobs copied (",
+        ),
+        (
+            "umoci export --layout img docker-archive:d.tar --tag latest",
+            "• exported 1 image",
+        ),
+        (
+            "umoci repack --image img b",
+            "• nothing changed in the tree: repacked latest: sha256:",
+        ),
+        ("umoci squash img --tag s", "• changed s: sha256:"),
+        (
+            "umoci insert --image img b/config.json /x",
+            "• changed latest: sha256:",
+        ),
+        ("umoci ref remove --layout img s", "• removed ref: s"),
+        ("umoci gc --layout img", "• removed "),
+    ] {
+        let (code, shown) = env.on_terminal(line);
+        assert_eq!(code, 0, "{line}: {shown}");
+        assert!(
+            shown.trim().starts_with(want) && shown.lines().count() == 1,
+            "{line}: {shown}"
+        );
+        let (_, quiet) = env.on_terminal(
+            &line
+                .replace("umoci ", "umoci -q ")
+                .replace("remove --layout img s", "remove --layout img base2"),
+        );
+        assert_eq!(quiet, "", "{line}");
+    }
+    // A rebase that is done already says so.
+    let (code, shown) = env.on_terminal("umoci rebase img --old base --new base --tag x; umoci new --image img:empty >/dev/null 2>&1; umoci rebase img --old empty --new base");
+    assert!(
+        code == 0 && shown.contains("the image stands on the new base already: nothing to do"),
+        "{shown}"
+    );
+}

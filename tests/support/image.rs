@@ -51,6 +51,14 @@ impl Image {
         [entry.clone(), manifest, config]
     }
 
+    /// The size in the entry of a tag.
+    pub fn of_size(&self, tag: &str) -> u64 {
+        let index: Value = serde_json::from_str(&self.env.read("img/index.json")).expect("index.json");
+        let is = |entry: &&Value| entry["annotations"]["org.opencontainers.image.ref.name"] == tag;
+        let entry = index["manifests"].as_array().expect("entries").iter().find(is);
+        entry.expect("tag")["size"].as_u64().expect("size")
+    }
+
     fn path(&self, digest: &str) -> PathBuf {
         self.env
             .path("img/blobs/sha256")

@@ -7,6 +7,7 @@ use umoci::progress::Monitor;
 
 use super::super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg, TagArg};
 use super::super::failure::{Failure, Outcome};
+use super::super::result::{Made, ResultArgs};
 use super::super::source_date_epoch;
 use super::super::ui::Ui;
 
@@ -28,6 +29,8 @@ pub struct AddLayer {
     compress: CompressArg,
     #[command(flatten)]
     history: HistoryArgs,
+    #[command(flatten)]
+    result: ResultArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -39,6 +42,7 @@ impl AddLayer {
         let platform = self.platform.get()?;
         let compression = self.compress.get()?;
         self.history.check()?;
+        self.result.check()?;
         let tag = self.tag.get(&image)?;
         let [archive] = self.rest.as_slice() else {
             let text = "invalid number of positional arguments: expected <newlayer.tar>";
@@ -52,7 +56,7 @@ impl AddLayer {
         source_date_epoch()?;
         let store = self.image.open_with(&image, &self.algorithm)?;
         let mut txn = store.begin("add-layer")?;
-        add_layer(
+        let walk = add_layer(
             &mut txn,
             (&image.target, platform.as_ref()),
             &tag,
@@ -65,6 +69,6 @@ impl AddLayer {
             |author| -> Outcome<_> { self.history.get("umoci raw add-layer", author) },
         )?;
         ui.info(format_args!("created new tag for image manifest: {tag}"));
-        Ok(())
+        self.result.say("changed", &Made::by_walk(&tag, &walk), ui)
     }
 }

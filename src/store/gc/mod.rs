@@ -20,7 +20,7 @@ use crate::progress::{Monitor, Silent};
 use crate::spec::RefName;
 pub(super) use reach::{Doomed, parents_first};
 use retention::DropRefs;
-pub use retention::Keep;
+pub use retention::{Keep, TagTimes};
 
 /// So many rows are read at once.
 const BATCH: usize = 8192;

@@ -126,6 +126,15 @@ struct Tag {
     changed: i64,
 }
 
+/// Times of a tag, in seconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TagTimes {
+    /// When it was last changed, as far as the reflog tells; else when the newest of what it points at came.
+    pub changed: i64,
+    /// When it was last used to read what it points at, if that is known.
+    pub used: Option<i64>,
+}
+
 /// What the rules make of the entries of `index.json`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Retention {
@@ -215,6 +224,19 @@ impl Store {
             }
         }
         Ok((tags, untagged))
+    }
+
+    /// When each tag was last changed and used.
+    pub fn tag_times(&self) -> Result<HashMap<String, TagTimes>> {
+        let (tags, _) = self.entries_by_tag(true)?;
+        let times = |tag: Tag| {
+            let times = TagTimes {
+                changed: tag.changed,
+                used: self.last_use(&tag.name),
+            };
+            (tag.name.as_str().to_owned(), times)
+        };
+        Ok(tags.into_iter().map(times).collect())
     }
 
     /// When the last of these blobs came, in seconds since 1970; 0 if none is there.

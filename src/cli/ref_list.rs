@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci ref list`
+
+use std::cmp::Reverse;
+
+use serde::Serialize;
+use umoci::digest::Digest;
+use umoci::image::time;
+use umoci::progress::Monitor;
+use umoci::spec::{MediaType, Platform, RefName};
+use umoci::store::Summaries;
+
+use super::args::{LayoutArg, WholeArg, pattern, positionals};
+use super::failure::{Failure, Outcome, one_line};
+use super::table::{Table, human_age, human_size};
+use super::ui::Ui;
+
+/// lists names with what they point at
+///
+/// Prints every entry of index.json: name, digest, media type, platform, the time since the name was last changed, and the size of the
+/// image: all that it needs, each blob once. On a terminal digests and texts are cut to its width.
+#[derive(clap::Args, Debug)]
+#[command(override_usage = "--layout <image-path>")]
+pub struct List {
+    #[command(flatten)]
+    layout: LayoutArg,
+    /// print only names that match a pattern such as 'release-*'; may be given more than once
+    #[arg(long, value_name = "pattern")]
+    filter: Vec<String>,
+    /// order: name, age (the newest first), size (the largest first) or used (the last used first); default: that of index.json
+    #[arg(long, value_name = "name|age|size|used")]
+    sort: Option<String>,
+    #[command(flatten)]
+    whole: WholeArg,
+    /// print a JSON array
+    #[arg(long)]
+    json: bool,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: Option<String>,
+    digest: Digest,
+    #[serde(rename = "mediaType")]
+    media_type: MediaType,
+    platform: Option<Platform>,
+    /// Bytes of all that it needs; null if that is too much to count.
+    size: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(serialize_with = "as_time")]
+    changed: Option<i64>,
+    #[serde(serialize_with = "as_time")]
+    used: Option<i64>,
+}
+
+#[allow(clippy::ref_option, reason = "the form that serde calls")]
+fn as_time<S: serde::Serializer>(seconds: &Option<i64>, s: S) -> Result<S::Ok, S::Error> {
+    seconds
+        .and_then(|seconds| time::from_seconds(seconds).ok())
+        .serialize(s)
+}
+
+/// The order of rows.
+#[derive(Clone, Copy)]
+enum Order {
+    AsTheyStand,
+    Name,
+    Age,
+    Size,
+    Used,
+}
+
+impl List {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        self.layout.get()?;
+        let [] = positionals(&self.rest, [])?;
+        let order = self.order()?;
+        let mut rows = self.rows(ui)?;
+        match order {
+            Order::AsTheyStand => {}
+            Order::Name => rows.sort_by(|a, b| a.name.cmp(&b.name)),
+            Order::Age => rows.sort_by_key(|row| Reverse(row.changed)),
+            Order::Size => rows.sort_by_key(|row| Reverse(row.size)),
+            Order::Used => rows.sort_by_key(|row| Reverse(row.used.max(row.changed))),
+        }
+        if self.json {
+            return ui.print_json(&rows);
+        }
+        let mut table = Table::new(&["NAME", "DIGEST", "MEDIA TYPE", "PLATFORM", "AGE", "SIZE"]);
+        let now = i64::try_from(super::clock() / 1_000_000_000).unwrap_or_default();
+        for row in rows {
+            table.row([
+                row.name.map_or_else(|| "<none>".to_owned(), |n| one_line(&n)),
+                row.digest.to_string(),
+                one_line(row.media_type.as_str()),
+                row.platform
+                    .map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
+                row.changed
+                    .map_or_else(|| "-".to_owned(), |time| human_age(now.saturating_sub(time))),
+                row.size.map_or_else(|| "-".to_owned(), human_size),
+            ]);
+        }
+        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
+    }
+
+    fn order(&self) -> Outcome<Order> {
+        Ok(match self.sort.as_deref() {
+            None => Order::AsTheyStand,
+            Some("name") => Order::Name,
+            Some("age") => Order::Age,
+            Some("size") => Order::Size,
+            Some("used") => Order::Used,
+            Some(other) => {
+                let text = format!("invalid --sort: {other:?} (want name, age, size or used)");
+                return Err(Failure::Arguments(text));
+            }
+        })
+    }
+
+    fn rows(&self, ui: &Ui) -> Outcome<Vec<Row>> {
+        let filter = self.filter.iter().map(|text| pattern(text, "--filter"));
+        let filter = filter.collect::<Outcome<Vec<_>>>()?;
+        let is_wanted = |name: Option<&str>| {
+            filter.is_empty() || name.is_some_and(|name| filter.iter().any(|pattern| pattern.matches(name)))
+        };
+        let store = self.layout.open()?;
+        let times = store.tag_times()?;
+        let mut summaries = Summaries::in_store(&store);
+        let mut rows = Vec::new();
+        for entry in store.refs()? {
+            // A name that no tag may have is none.
+            let name = entry.name.filter(|name| name.parse::<RefName>().is_ok());
+            if !is_wanted(name.as_deref()) {
+                continue;
+            }
+            let times = name.as_ref().and_then(|name| times.get(name));
+            match entry.descriptor {
+                Ok(descriptor) => rows.push(Row {
+                    digest: descriptor.digest,
+                    platform: summaries.platform(&descriptor),
+                    size: summaries.total(&descriptor),
+                    changed: times.map(|times| times.changed),
+                    used: times.and_then(|times| times.used),
+                    media_type: descriptor.media_type,
+                    name,
+                }),
+                Err(err) => ui.warn(format_args!(
+                    "entry {:?} of index.json: {err}",
+                    name.unwrap_or_default()
+                )),
+            }
+        }
+        Ok(rows)
+    }
+}

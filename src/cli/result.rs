@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a command says of the images that it made or moved: `--json`, `--digestfile`, and a line on a terminal.
+
+use serde::Serialize;
+use umoci::digest::Digest;
+use umoci::spec::{Descriptor, MediaType, RefName, RefValue};
+use umoci::transfer::{CopyReport, DockerImage, LeftOut, Request};
+
+use super::failure::{Failure, Outcome};
+use super::table::{counted, human_size};
+use super::ui::Ui;
+
+/// `--json` and `--digestfile` of commands that make or move images.
+#[derive(clap::Args, Debug)]
+pub struct ResultArgs {
+    /// print name, digest and size of what was made as JSON
+    #[arg(long)]
+    json: bool,
+    /// write the digest of what was made to a file, '-' for stdout; one a line if there are several
+    #[arg(long, value_name = "file")]
+    digestfile: Option<String>,
+}
+
+/// An image or index, and its name if it has one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Made {
+    name: Option<String>,
+    digest: Digest,
+    #[serde(rename = "mediaType")]
+    media_type: MediaType,
+    size: u64,
+    /// The image manifest, where the name leads to it by way of an index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<Digest>,
+}
+
+impl Made {
+    fn new(name: Option<&RefName>, descriptor: &Descriptor) -> Self {
+        Self {
+            name: name.map(|name| name.as_str().to_owned()),
+            digest: descriptor.digest,
+            media_type: descriptor.media_type.clone(),
+            size: descriptor.size,
+            manifest: None,
+        }
+    }
+
+    /// What `name` points at by now, from there to the manifest.
+    pub fn by_walk(name: &RefName, walk: &[Descriptor]) -> Vec<Self> {
+        let made = walk.first().map(|first| Self {
+            manifest: walk[1..].last().map(|last| last.digest),
+            ..Self::new(Some(name), first)
+        });
+        made.into_iter().collect()
+    }
+
+    /// Every entry of a name.
+    pub fn by_value(name: &RefName, value: &RefValue) -> Vec<Self> {
+        let entries = value.entries().iter();
+        entries.map(|entry| Self::new(Some(name), entry)).collect()
+    }
+
+    /// What was written to a Docker archive.
+    pub fn by_docker(images: &[DockerImage]) -> Vec<Self> {
+        let made = |image: &DockerImage| Self {
+            name: Some(image.name.to_string()),
+            ..Self::new(None, &image.descriptor)
+        };
+        images.iter().map(made).collect()
+    }
+
+    /// What was copied.
+    pub fn by_requests(requests: &[Request]) -> Vec<Self> {
+        let made = |request: &Request| Self::new(request.name.as_ref(), &request.descriptor);
+        requests.iter().map(made).collect()
+    }
+
+    /// The digest of the image or index.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
+/// The JSON of a command that has no more to say.
+#[derive(Serialize)]
+struct Images<'a> {
+    images: &'a [Made],
+}
+
+impl ResultArgs {
+    /// Refuses what contradicts itself, before anything is done.
+    pub fn check(&self) -> Outcome {
+        if self.json && self.digestfile.as_deref() == Some("-") {
+            let text = "--json and --digestfile - both write to stdout: give one of them".to_owned();
+            return Err(Failure::Arguments(text));
+        }
+        Ok(())
+    }
+
+    /// Whether anything is written to stdout.
+    pub fn is_on_stdout(&self) -> bool {
+        self.json || self.digestfile.as_deref() == Some("-")
+    }
+
+    /// Says what was made, and to a person what `verb` did.
+    pub fn say(&self, verb: &str, made: &[Made], ui: &Ui) -> Outcome {
+        // Elsewhere the steps have told it.
+        for one in made.iter().filter(|_| ui.has_person()) {
+            let name = one.name.as_deref().unwrap_or("<none>");
+            ui.done(format_args!("{verb} {name}: {}", one.digest));
+        }
+        self.write(made, &Images { images: made }, ui)
+    }
+
+    /// Writes the digests to their file, and `json` if that is asked for.
+    pub fn write(&self, made: &[Made], json: &impl Serialize, ui: &Ui) -> Outcome {
+        let digests: String = made.iter().map(|made| format!("{}\n", made.digest())).collect();
+        match self.digestfile.as_deref() {
+            None => {}
+            Some("-") => ui.print(digests.as_bytes())?,
+            Some(file) => umoci::fs::write_file(file.as_ref(), digests.as_bytes())?,
+        }
+        if self.json {
+            ui.print_json(json)?;
+        }
+        Ok(())
+    }
+}
+
+/// The JSON of a copy.
+#[derive(Serialize)]
+pub struct Copied<'a> {
+    images: &'a [Made],
+    #[serde(flatten)]
+    blobs: Option<Blobs<'a>>,
+    /// Names that pointed at something else before.
+    replaced: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Blobs<'a> {
+    /// Blobs that were copied or shared, and their bytes.
+    copied: u64,
+    bytes: u64,
+    /// Blobs that were there.
+    present: u64,
+    /// Blobs that nobody has.
+    #[serde(rename = "leftOut")]
+    left_out: &'a [LeftOut],
+}
+
+impl<'a> Copied<'a> {
+    /// What a copy did; a Docker archive has no blobs of its own.
+    pub fn new(images: &'a [Made], report: Option<&'a CopyReport>, replaced: Vec<&'a str>) -> Self {
+        let blobs = report.map(|report| Blobs {
+            copied: report.copied,
+            bytes: report.bytes,
+            present: report.present,
+            left_out: &report.left_out.named,
+        });
+        Self {
+            images,
+            blobs,
+            replaced,
+        }
+    }
+}
+
+/// A copy in words.
+pub fn report_text(images: usize, report: Option<&CopyReport>) -> String {
+    let images = counted(images, "image");
+    let Some(report) = report else { return images };
+    format!(
+        "{images}: {} copied ({}), {} there before",
+        counted(usize::try_from(report.copied).unwrap_or(usize::MAX), "blob"),
+        human_size(report.bytes),
+        report.present
+    )
+}
