@@ -146,7 +146,7 @@ impl Remove {
         let store = self.layout.open()?;
         let names = self.names(&store)?;
         if self.dry_run {
-            let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+            let lines: String = names.iter().map(|name| name.to_string() + "\n").collect();
             return ui.print(lines.as_bytes());
         }
         store.remove_refs(&names)?;
@@ -169,12 +169,7 @@ impl Remove {
                 matching.filter_map(|name| name.parse().ok()).collect()
             } else {
                 let name: RefName = word.parse()?;
-                there
-                    .iter()
-                    .any(|known| *known == *word)
-                    .then_some(name)
-                    .into_iter()
-                    .collect()
+                there.contains(word).then_some(name).into_iter().collect()
             };
             if found.is_empty() {
                 return Err(missing().into());

@@ -114,7 +114,7 @@ impl ResultArgs {
 
     /// Writes the digests to their file, and `json` if that is asked for.
     pub fn write(&self, made: &[Made], json: &impl Serialize, ui: &Ui) -> Outcome {
-        let digests: String = made.iter().map(|made| format!("{}\n", made.digest())).collect();
+        let digests: String = made.iter().map(|made| made.digest().to_string() + "\n").collect();
         match self.digestfile.as_deref() {
             None => {}
             Some("-") => ui.print(digests.as_bytes())?,

@@ -91,8 +91,8 @@ fn tables_fit_and_are_whole_elsewhere_or_when_asked() {
         assert!(longest.is_some_and(|n| n <= 80 && n > 10), "{line}:\n{shown}");
         assert!(!shown.contains("sha256:"), "{line}:\n{shown}");
         assert_eq!(shown.lines().count(), whole.lines().count(), "{line}");
-        let whole = "--no-trunc";
-        let (_, asked) = env.on_terminal(&format!("{line} {whole}"));
+        let option = "--no-trunc";
+        let (_, asked) = env.on_terminal(&format!("{line} {option}"));
         let trimmed = |text: &str| -> Vec<String> { text.lines().map(|l| l.trim_end().to_owned()).collect() };
         assert_eq!(trimmed(&asked), trimmed(&whole), "{line}");
     }
