@@ -107,7 +107,11 @@ impl Edit {
         if history.is_some() {
             self.settle_history();
         }
-        self.config.rootfs.diff_ids.push(layer.diff_id);
+        let rootfs = &mut self.config.rootfs;
+        if rootfs.kind.is_empty() {
+            "layers".clone_into(&mut rootfs.kind);
+        }
+        rootfs.diff_ids.push(layer.diff_id);
         self.manifest.layers.push(layer.descriptor);
         self.config.history.extend(history.map(|h| History {
             empty_layer: false,

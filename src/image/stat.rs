@@ -107,10 +107,14 @@ pub fn stat(store: &Store, target: &Target, platform: Option<&Platform>) -> Resu
 /// Those of reading the index, if there is just one. An image that cannot be read has no size.
 pub fn stat_index(store: &Store, roots: &RefValue, walks: &[Walk]) -> Result<IndexStat> {
     let index = match roots.only() {
-        Some(root) => Some(Part {
-            descriptor: root.clone(),
-            blob: json::parse(&store.read(root)?)?,
-        }),
+        Some(root) => {
+            let named = || format!("read image index {}", root.digest);
+            let bytes = store.read(root).context(named)?;
+            Some(Part {
+                descriptor: root.clone(),
+                blob: json::parse(&bytes).context(named)?,
+            })
+        }
         None => None,
     };
     let mut summaries = Summaries::in_store(store);
@@ -150,25 +154,22 @@ fn stat_image(store: &Store, descriptor: &Descriptor) -> Result<ImageStat> {
             config.media_type.class(),
             MediaClass::Other | MediaClass::Layer(_) | MediaClass::UnknownLayer
         );
+    let named = || format!("read config {}", config.digest);
     let bytes = if readable {
-        Some(
-            store
-                .read(config)
-                .context(|| format!("read config {}", config.digest))?,
-        )
+        Some(store.read(config).context(named)?)
     } else {
         None
     };
     let is_config = config.media_type.class() == MediaClass::Config;
     let parsed = match &bytes {
-        Some(bytes) if is_config => Some(json::parse::<ImageConfig>(bytes)?),
+        Some(bytes) if is_config => Some(json::parse::<ImageConfig>(bytes).context(named)?),
         _ => None,
     };
     let history = parsed.as_ref().map(|c| history(&manifest.value, c));
     let config = match bytes {
         Some(bytes) => Some(Part {
             descriptor: config.clone(),
-            blob: json::parse(&bytes)?,
+            blob: json::parse(&bytes).context(named)?,
         }),
         None => None,
     };

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::Platform;
-use super::json::null_as_default;
 use crate::digest::Digest;
 
 /// The config of an image.
@@ -17,52 +16,31 @@ pub struct ImageConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// Who made it.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
     /// Processor, in Go's names.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub architecture: String,
     /// Operating system, in Go's names.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub os: String,
     /// Version of the operating system.
-    #[serde(
-        rename = "os.version",
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(rename = "os.version", default, skip_serializing_if = "String::is_empty")]
     pub os_version: String,
     /// Features of the operating system that the image needs.
-    #[serde(
-        rename = "os.features",
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty")]
     pub os_features: Vec<String>,
     /// Variant of the processor.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
     /// How to run a container of it.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub config: ContainerConfig,
     /// The layers by their uncompressed digests.
+    #[serde(default = "RootFs::unsaid")]
     pub rootfs: RootFs,
     /// How each layer came about, and changes that made no layer.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<History>,
     /// Fields that we do not know.
     #[serde(flatten)]
@@ -74,88 +52,62 @@ pub struct ImageConfig {
 #[serde(rename_all = "PascalCase")]
 pub struct ContainerConfig {
     /// `user[:group]`, each a name or a number.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// Ports such as `80/tcp`; the values are empty objects.
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "null_as_default"
+        deserialize_with = "objects"
     )]
     pub exposed_ports: BTreeMap<String, Value>,
     /// `NAME=VALUE`.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// First words of the command.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entrypoint: Vec<String>,
     /// Last words of the command.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cmd: Vec<String>,
     /// Paths that should be volumes; the values are empty objects.
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "null_as_default"
+        deserialize_with = "objects"
     )]
     pub volumes: BTreeMap<String, Value>,
     /// Where the command starts.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// Labels.
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Signal that stops the container.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
     /// Windows: the command is escaped already.
-    #[serde(
-        default,
-        skip_serializing_if = "std::ops::Not::not",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub args_escaped: bool,
     /// Fields that we do not know (Docker's `Healthcheck`, `OnBuild`, `Shell` and others).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
+/// Reads a set that is spelled as an object of objects, of which `null` is an empty one.
+fn objects<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, Value>, D::Error> {
+    let read = BTreeMap::<String, Map<String, Value>>::deserialize(d)?;
+    Ok(read.into_iter().map(|(key, value)| (key, value.into())).collect())
+}
+
 /// The layers of an image by their uncompressed digests.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct RootFs {
-    /// Always `layers`.
-    #[serde(rename = "type", default, deserialize_with = "null_as_default")]
+    /// `layers`; empty in a document that does not say it, as the `{}` of an artifact.
+    #[serde(rename = "type", default)]
     pub kind: String,
     /// Digest of each uncompressed layer, the lowest first.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub diff_ids: Vec<Digest>,
     /// Fields that we do not know.
     #[serde(flatten)]
@@ -172,6 +124,21 @@ impl Default for RootFs {
     }
 }
 
+impl RootFs {
+    /// What a config that has none says of layers.
+    fn unsaid() -> Self {
+        Self {
+            kind: String::new(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it says nothing: its config may be that of an artifact.
+    pub fn is_unsaid(&self) -> bool {
+        self.kind.is_empty() && self.diff_ids.is_empty()
+    }
+}
+
 /// One step in the making of an image.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct History {
@@ -179,32 +146,16 @@ pub struct History {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// By what command.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub created_by: String,
     /// By whom.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
     /// Free text.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub comment: String,
     /// Whether this step made no layer.
-    #[serde(
-        default,
-        skip_serializing_if = "std::ops::Not::not",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub empty_layer: bool,
     /// Fields that we do not know.
     #[serde(flatten)]

@@ -7,7 +7,6 @@ use base64::Engine as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::json::null_as_default;
 use super::{MediaType, Platform, REF_NAME};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,26 +18,18 @@ pub type Annotations = BTreeMap<String, String>;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Descriptor {
     /// Media type of the blob.
-    #[serde(rename = "mediaType", default, deserialize_with = "null_as_default")]
+    #[serde(rename = "mediaType", default)]
     pub media_type: MediaType,
     /// Digest of the blob.
     pub digest: Digest,
     /// Size of the blob in bytes.
-    #[serde(deserialize_with = "size")]
+    #[serde(default, deserialize_with = "size")]
     pub size: u64,
     /// Where else the blob may be had; never fetched.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
     /// Annotations of this mention of the blob.
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Annotations,
     /// The blob itself, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]

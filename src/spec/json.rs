@@ -8,19 +8,23 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 use serde_json::value::RawValue;
 
+use super::lenient::{Lenient, Path};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A document of more JSON values than this is refused: a value takes a byte or two, and a hundred times that in memory. A list of
 /// images as large as a document may be, 4 MiB, has fewer.
 pub const MAX_VALUES: usize = 300_000;
 
-/// Parses the first JSON value of `bytes`, a document; what follows it is left alone, as other tools do.
+/// Parses the first JSON value of `bytes`, a document, as Go's reader takes it: `null` is the empty value of any field. What
+/// follows the value is left alone, as other tools do.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`], with the place in the text; [`ErrorKind::Limit`] for more than [`MAX_VALUES`].
+/// [`ErrorKind::Corrupt`], with the field, as `rootfs.diff_ids[0]`, and the place in the text; [`ErrorKind::Limit`] for more
+/// than [`MAX_VALUES`].
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     if values(bytes) > MAX_VALUES {
         let text = format!("JSON of more than {MAX_VALUES} values");
@@ -31,8 +35,21 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
 
 /// As [`parse`], for what holds its parts as text and may have any number of them.
 pub(crate) fn parse_large<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
-    let mut de = serde_json::Deserializer::from_slice(bytes);
-    T::deserialize(&mut de).map_err(|e| Error::new(ErrorKind::Corrupt, format!("invalid JSON: {e}")))
+    let path = Path::default();
+    let mut inner = serde_json::Deserializer::from_slice(bytes);
+    let read = Lenient {
+        inner: &mut inner,
+        path: &path,
+    };
+    T::deserialize(read).map_err(|err| {
+        let field = path.to_string();
+        let text = if err.classify() == Category::Data && !field.is_empty() {
+            format!("field {field:?}: {err}")
+        } else {
+            format!("invalid JSON: {err}")
+        };
+        Error::new(ErrorKind::Corrupt, text)
+    })
 }
 
 /// The members of a JSON object, each as text.
@@ -128,15 +145,6 @@ impl<F: Formatter> Formatter for Escaping<F> {
         }
         w.write_all(rest.as_bytes())
     }
-}
-
-/// For `#[serde(deserialize_with)]`: reads `null` as the default value.
-pub(crate) fn null_as_default<'de, D, T>(d: D) -> std::result::Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Default + serde::Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::json::{self, null_as_default};
+use super::json;
 use super::{Annotations, Descriptor, MediaClass, MediaType};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -14,15 +14,10 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Manifest {
     /// Always 2.
-    #[serde(rename = "schemaVersion", default, deserialize_with = "null_as_default")]
+    #[serde(rename = "schemaVersion", default)]
     pub schema_version: u32,
     /// Own media type; empty if not written.
-    #[serde(
-        rename = "mediaType",
-        default,
-        skip_serializing_if = "MediaType::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(rename = "mediaType", default, skip_serializing_if = "MediaType::is_empty")]
     pub media_type: MediaType,
     /// Type of an artifact.
     #[serde(rename = "artifactType", default, skip_serializing_if = "Option::is_none")]
@@ -30,17 +25,13 @@ pub struct Manifest {
     /// The config.
     pub config: Descriptor,
     /// The layers, the lowest first.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub layers: Vec<Descriptor>,
     /// What this manifest is about, if it is a referrer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Annotations of the image.
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Annotations,
     /// Fields that we do not know.
     #[serde(flatten)]
@@ -51,31 +42,22 @@ pub struct Manifest {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ImageIndex {
     /// Always 2.
-    #[serde(rename = "schemaVersion", default, deserialize_with = "null_as_default")]
+    #[serde(rename = "schemaVersion", default)]
     pub schema_version: u32,
     /// Own media type; empty if not written.
-    #[serde(
-        rename = "mediaType",
-        default,
-        skip_serializing_if = "MediaType::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(rename = "mediaType", default, skip_serializing_if = "MediaType::is_empty")]
     pub media_type: MediaType,
     /// Type of an artifact.
     #[serde(rename = "artifactType", default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The entries, in order of preference.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub manifests: Vec<Descriptor>,
     /// What this index is about, if it is a referrer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Annotations of the index.
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Annotations,
     /// Fields that we do not know.
     #[serde(flatten)]

@@ -9,6 +9,7 @@ pub mod json;
 mod config;
 mod descriptor;
 mod document;
+mod lenient;
 mod manifest;
 mod media_type;
 mod platform;

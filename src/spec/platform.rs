@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::json::{self, null_as_default};
+use super::json;
 use super::{Descriptor, ImageConfig, Manifest, MediaClass};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -15,33 +15,19 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Platform {
     /// Processor.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub architecture: String,
     /// Operating system.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub os: String,
     /// Version of the operating system.
-    #[serde(
-        rename = "os.version",
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(rename = "os.version", default, skip_serializing_if = "String::is_empty")]
     pub os_version: String,
     /// Features of the operating system that the image needs.
-    #[serde(
-        rename = "os.features",
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty")]
     pub os_features: Vec<String>,
     /// Variant of the processor, such as `v7`.
-    #[serde(
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
     /// Fields that we do not know.
     #[serde(flatten)]

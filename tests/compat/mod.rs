@@ -6,3 +6,4 @@ mod platforms;
 mod real_image;
 pub mod schema;
 mod sequence;
+mod values;
