@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers without a bundle: from a directory, a whiteout, or a finished tar.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::digest::Algorithm;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Root;
 use crate::image::NewLayer;
-use crate::layer::LayerWriter;
+use crate::layer::{HEAD, LayerReader, LayerStream, LayerWriter, Limits, Sniffed, check_entries};
 use crate::node::TreePath;
 use crate::progress::{Counted, Monitor, Task};
 use crate::rootfs::{PackOptions, pack_tree};
@@ -129,17 +130,42 @@ fn check_root(root: &Root, name: &TreePath, source: &Path) -> Result<()> {
     }
 }
 
-/// Makes a layer of the tar archive in the file at `path`, byte for byte. It must not be compressed, which is not checked.
+/// Makes a layer of the tar archive in the file or pipe at `path`. One that is compressed with gzip or zstd stays as it is, byte
+/// for byte; a plain one gets `compression`.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] for a directory.
+/// [`ErrorKind::Invalid`] for a directory, [`ErrorKind::Corrupt`] for what is no tar archive, or a broken one,
+/// [`ErrorKind::Unsupported`] for one that is compressed in another way. An empty file is an empty archive.
 pub fn add_archive(
     txn: &mut Txn<'_>,
     path: &Path,
     compression: Compression,
     monitor: &dyn Monitor,
 ) -> Result<NewLayer> {
-    let file = crate::fs::open_file(path).context(|| "open new layer archive")?;
+    archive(txn, path, compression, false, monitor)
+}
+
+/// As [`add_archive`], but an archive that is compressed already is compressed anew.
+///
+/// # Errors
+/// Those of [`add_archive`].
+pub fn recompress_archive(
+    txn: &mut Txn<'_>,
+    path: &Path,
+    compression: Compression,
+    monitor: &dyn Monitor,
+) -> Result<NewLayer> {
+    archive(txn, path, compression, true, monitor)
+}
+
+fn archive(
+    txn: &mut Txn<'_>,
+    path: &Path,
+    compression: Compression,
+    anew: bool,
+    monitor: &dyn Monitor,
+) -> Result<NewLayer> {
+    let mut file = crate::fs::open_file(path).context(|| "open new layer archive")?;
     let meta = file.metadata().context(|| format!("stat {}", path.display()))?;
     if meta.is_dir() {
         return Err(Error::new(
@@ -147,12 +173,64 @@ pub fn add_archive(
             format!("new layer archive is a directory: {}", path.display()),
         ));
     }
-    // Of a pipe nobody knows the size.
+    // Of a pipe nobody knows the size, and it can be read once.
     let total = meta.is_file().then_some(meta.len());
     let task: Arc<dyn Task> = Arc::from(monitor.task("packing", total));
-    let mut file = Counted::new(file, &task);
-    NewLayer::write(txn, compression, |mut out| {
-        io::copy(&mut file, &mut out).context(|| format!("read {}", path.display()))?;
-        Ok(out.flush()?)
+    let mut head = Vec::new();
+    let read = (&mut file).take(HEAD).read_to_end(&mut head);
+    read.context(|| format!("read {}", path.display()))?;
+    let found = Sniffed::of(&head);
+    let whole = Counted::new(io::Cursor::new(head).chain(file), &task);
+    let layer = match found {
+        Sniffed::Foreign(name) => {
+            let text = format!("it is compressed with {name}, which is not handled: decompress it first");
+            Err(Error::new(ErrorKind::Unsupported, text))
+        }
+        Sniffed::Compressed(found) if anew => NewLayer::write(txn, compression, |out| {
+            let tar = LayerStream::open(whole, found, Algorithm::Sha256, &Limits::default())?;
+            match copy_checked(tar, out) {
+                (tar, Ok(())) => tar.finish().map(|_| ()),
+                (tar, Err(err)) => Err(tar.blame(err)),
+            }
+        }),
+        Sniffed::Compressed(found) => NewLayer::keep(txn, found, whole),
+        Sniffed::Tar | Sniffed::Other => NewLayer::write(txn, compression, |out| copy_checked(whole, out).1),
+    };
+    layer.map_err(|err| {
+        let is_wrong = err.kind() == ErrorKind::Corrupt;
+        let what = if is_wrong {
+            " is no tar archive, or a broken one"
+        } else {
+            ""
+        };
+        err.context(format!("new layer archive {}{what}", path.display()))
     })
+}
+
+/// Copies an archive byte for byte while its entries are read; gives the archive back.
+fn copy_checked<R: Read>(from: R, to: &mut dyn Write) -> (R, Result<()>) {
+    let mut reader = LayerReader::new(Copied { from, to }, Limits::default());
+    let mut read = check_entries(&mut reader);
+    let mut copied = reader.into_inner();
+    // What asks for much, or is of a kind that only others know, is no fault of the archive.
+    if matches!(&read, Err(err) if matches!(err.kind(), ErrorKind::Limit | ErrorKind::Unsupported)) {
+        read = io::copy(&mut copied, &mut io::sink())
+            .map(|_| ())
+            .map_err(Error::from);
+    }
+    (copied.from, read.and_then(|()| Ok(copied.to.flush()?)))
+}
+
+/// Writes to `to` what is read from `from`.
+struct Copied<'a, R> {
+    from: R,
+    to: &'a mut dyn Write,
+}
+
+impl<R: Read> Read for Copied<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buf)?;
+        self.to.write_all(&buf[..n])?;
+        Ok(n)
+    }
 }

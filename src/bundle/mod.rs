@@ -47,7 +47,7 @@ mod validate;
 
 use std::path::{Path, PathBuf};
 
-pub use insert::{Insertion, add_archive, insert};
+pub use insert::{Insertion, add_archive, insert, recompress_archive};
 pub use meta::Meta;
 #[doc(hidden)]
 pub use passwd::look_up;

@@ -30,7 +30,7 @@ pub struct Fsck {
     /// believe files that did not change since they were verified, and do not recount
     #[arg(long)]
     fast: bool,
-    /// also decompress layers and compare their diff_ids
+    /// also read the entries of layers and compare their diff_ids
     #[arg(long)]
     deep: bool,
     /// mend what can be mended

@@ -5,10 +5,11 @@
 //! decoded and compared while the tar is written, and nothing is compressed as long as both are the same.
 
 use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::layer::{Encoder, LayerStream, Limits};
+use crate::layer::{Encoder, LayerReader, LayerStream, Limits, check_entries};
 use crate::layout::BlobWriter;
 use crate::spec::{Compression, Descriptor, MediaType, UNCOMPRESSED_SIZE};
 use crate::store::Txn;
@@ -37,6 +38,43 @@ pub struct NewLayer {
 }
 
 impl NewLayer {
+    /// Stores a layer that is compressed already, byte for byte, once its tar was read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is not what `compression` says, or holds no tar archive; those of reading `blob`, and a
+    /// failure to store. Nothing is left behind then.
+    pub fn keep(
+        txn: &mut Txn<'_>,
+        compression: Compression,
+        blob: impl Read + Send + 'static,
+    ) -> Result<Self> {
+        let writer = Arc::new(Mutex::new(txn.write_blob()?));
+        let copied = Copied {
+            from: blob,
+            to: Arc::clone(&writer),
+        };
+        let limits = Limits::default();
+        let stream = LayerStream::open(copied, compression, Algorithm::Sha256, &limits)?;
+        let mut reader = LayerReader::new(stream, limits);
+        let (diff_id, uncompressed) = match check_entries(&mut reader) {
+            // What asks for much, or is of a kind that only others know, is no fault of the archive.
+            Err(err) if !matches!(err.kind(), ErrorKind::Limit | ErrorKind::Unsupported) => {
+                return Err(reader.into_inner().blame(err));
+            }
+            _ => reader.into_inner().finish()?,
+        };
+        let gone = || Error::new(ErrorKind::Io, "a thread that reads a layer goes on");
+        let writer = Arc::into_inner(writer).ok_or_else(gone)?;
+        let writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let stored = txn.finish_blob(writer, MediaType::layer(compression))?;
+        txn.note_diff_id(&stored.digest, &diff_id, None);
+        Ok(Self {
+            descriptor: annotated(stored, uncompressed),
+            diff_id,
+            compressed: false,
+        })
+    }
+
     /// Compresses and stores what `tar` writes, which must be an uncompressed tar archive; that is not checked.
     ///
     /// One of which the store has a layer already is not compressed again, if the index knows that layer.
@@ -68,18 +106,37 @@ impl NewLayer {
         let start = sink.start;
         let (stored, compressed) = sink.finish(&diff_id)?;
         let media_type = MediaType::layer(compression);
-        let mut descriptor = Descriptor::new(media_type, stored.digest, stored.size);
-        if stored.size != uncompressed {
-            descriptor
-                .annotations
-                .insert(UNCOMPRESSED_SIZE.to_owned(), uncompressed.to_string());
-        }
+        let descriptor = Descriptor::new(media_type, stored.digest, stored.size);
         txn.note_diff_id(&stored.digest, &diff_id, start.as_ref());
         Ok(Self {
-            descriptor,
+            descriptor: annotated(descriptor, uncompressed),
             diff_id,
             compressed,
         })
+    }
+}
+
+/// The descriptor of a layer with the size of its tar, where that is another.
+fn annotated(mut descriptor: Descriptor, uncompressed: u64) -> Descriptor {
+    if descriptor.size != uncompressed {
+        let size = uncompressed.to_string();
+        descriptor.annotations.insert(UNCOMPRESSED_SIZE.to_owned(), size);
+    }
+    descriptor
+}
+
+/// Writes to a blob what is read, on whatever thread.
+struct Copied<R> {
+    from: R,
+    to: Arc<Mutex<BlobWriter>>,
+}
+
+impl<R: Read> Read for Copied<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buf)?;
+        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        to.write_all(&buf[..n])?;
+        Ok(n)
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use super::Limits;
+use super::sniff::Labelled;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::spec::Compression;
@@ -141,7 +142,7 @@ impl fmt::Debug for LayerStream {
 
 impl LayerStream {
     /// Begins to decode `blob`, whose last read must fail if it is not what its descriptor says. Up to 24 MiB are
-    /// decoded before somebody reads.
+    /// decoded before somebody reads. Bytes that are something else than `compression` says are an error that names them.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if there is no memory or thread to be had.
@@ -154,7 +155,7 @@ impl LayerStream {
         let (to_reader, chunks) = sync_channel::<Arc<Chunk>>(WAITING);
         let (to_hash, hashed) = sync_channel::<Arc<Chunk>>(WAITING_FOR_HASH);
         let verify = Arc::new(AtomicBool::new(false));
-        let decoder = Decoder::new(compression, blob, limits)?;
+        let decoder = Decoder::new(compression, Labelled::new(blob, compression), limits)?;
         let flag = Arc::clone(&verify);
         let decode = Builder::new()
             .name("umoci-decode".to_owned())

@@ -11,6 +11,7 @@ mod limits;
 mod merge;
 mod pax;
 mod read;
+mod sniff;
 mod sparse;
 mod write;
 
@@ -19,8 +20,9 @@ pub use decode::LayerStream;
 pub use limits::Limits;
 pub use merge::Merge;
 pub use read::LayerReader;
+pub use sniff::{HEAD, Sniffed, check_entries};
 pub(crate) use sparse::Sparse;
-pub use write::LayerWriter;
+pub use write::{LayerWriter, can_hold_xattr};
 
 use crate::error::{Error, ErrorKind};
 use crate::node::{Node, TreePath};

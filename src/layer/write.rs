@@ -302,12 +302,17 @@ impl<W: Write> LayerWriter<W> {
     }
 }
 
+/// Whether a layer can hold an extended attribute of this name: the record of an extended header ends its key with the first `=`.
+pub fn can_hold_xattr(name: &[u8]) -> bool {
+    !name.is_empty() && !name.contains(&b'=') && !name.contains(&0)
+}
+
 /// The PAX records of what does not fit into a header, sorted by key.
 fn pax_records(fields: &Fields<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut out: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut add = |key: &[u8], value: &[u8]| out.push((key.to_vec(), value.to_vec()));
     for (name, value) in &fields.xattrs {
-        if name.contains(&b'=') || name.contains(&0) {
+        if !can_hold_xattr(name) {
             let text = format!(
                 "extended attribute {:?} cannot be stored",
                 String::from_utf8_lossy(name)

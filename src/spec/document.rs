@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::json::{self, null_as_default};
+use super::json;
 use super::{Descriptor, ImageIndex, Manifest, MediaType};
 use crate::error::Result;
 
@@ -25,7 +25,7 @@ pub(crate) enum Document {
 /// An artifact manifest: blobs, without a config.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Artifact {
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default)]
     pub blobs: Vec<Descriptor>,
 }
 

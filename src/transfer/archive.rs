@@ -18,7 +18,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use crate::digest::Algorithm;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::fs::{Section, open_file};
-use crate::layer::{EntryBody, LayerReader, LayerStream, Limits, Sparse};
+use crate::layer::{EntryBody, LayerReader, LayerStream, Limits, Sniffed, Sparse};
 use crate::layout::Layout;
 use crate::node::{NodeKind, TreePath};
 use crate::spec::Compression;
@@ -100,17 +100,14 @@ enum Place {
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a compression that is known but not handled.
 pub(super) fn compression(magic: &[u8]) -> Result<Compression> {
-    for (begin, name) in [
-        (&b"BZh"[..], "bzip2"),
-        (b"\xfd7zXZ\0", "xz"),
-        (b"\x04\x22\x4d\x18", "lz4"),
-    ] {
-        if magic.starts_with(begin) {
+    match Sniffed::of(magic) {
+        Sniffed::Foreign(name) => {
             let text = format!("compressed with {name}, which is not handled: decompress it first");
-            return Err(Error::new(ErrorKind::Unsupported, text));
+            Err(Error::new(ErrorKind::Unsupported, text))
         }
+        Sniffed::Compressed(compression) => Ok(compression),
+        Sniffed::Tar | Sniffed::Other => Ok(Compression::None),
     }
-    Ok(Compression::of_magic(magic))
 }
 
 /// The count of a JSON array's elements, which take no memory.

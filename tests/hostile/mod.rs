@@ -6,6 +6,7 @@ mod archives;
 mod bombs;
 mod catalogs;
 mod documents;
+mod labels;
 mod races;
 mod repeats;
 mod trees;

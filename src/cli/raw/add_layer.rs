@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci raw add-layer`
 
-use umoci::bundle::add_archive;
+use umoci::bundle::{add_archive, recompress_archive};
 use umoci::image::add_layer;
 use umoci::progress::Monitor;
 
@@ -13,7 +13,8 @@ use super::super::ui::Ui;
 
 /// add a layer archive verbatim to an image
 ///
-/// Adds an uncompressed tar archive, byte for byte, as the topmost layer of an image. The archive is not looked into.
+/// Adds a tar archive, byte for byte, as the topmost layer of an image. One that is compressed with gzip or zstd is stored as it
+/// is, unless --compress says how to compress it anew. What is no archive is refused.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--image <image-path>[:<tag>] [--tag <new-tag>] <newlayer.tar>")]
 pub struct AddLayer {
@@ -41,6 +42,7 @@ impl AddLayer {
         let image = self.image.get()?;
         let platform = self.platform.get()?;
         let compression = self.compress.get()?;
+        let is_wanted = compression.is_some();
         self.history.check()?;
         self.result.check()?;
         let tag = self.tag.get(&image)?;
@@ -62,7 +64,12 @@ impl AddLayer {
             &tag,
             compression,
             |txn, compression| {
-                let layer = add_archive(txn, archive.as_ref(), compression, ui)?;
+                let add = if is_wanted {
+                    recompress_archive
+                } else {
+                    add_archive
+                };
+                let layer = add(txn, archive.as_ref(), compression, ui)?;
                 self.history.warn_if_none(ui);
                 Ok(layer)
             },

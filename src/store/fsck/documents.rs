@@ -10,10 +10,12 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rayon::prelude::*;
+
 use super::finding::{Finding, Problem, Severity};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{ErrorKind, Result};
-use crate::layer::{LayerStream, Limits};
+use crate::layer::{LayerReader, LayerStream, Limits, check_entries};
 use crate::layout::Layout;
 use crate::spec::{
     Compression, Descriptor, Document, ImageConfig, ImageIndex, Manifest, MediaClass, Platform, json,
@@ -65,19 +67,23 @@ enum Config {
         /// Steps of the history that made one; `None` without a history.
         steps: Option<usize>,
     },
+    /// Nothing at all, as the `{}` of an artifact.
+    Nothing,
     /// Why it cannot be understood.
     Wrong(String),
     /// It cannot be read, which is told of it as a blob.
     Unread,
 }
 
-/// What became of a layer that was decompressed.
+/// What became of a layer that was read.
 #[derive(Clone, Debug)]
 enum Decoded {
     /// The digest of its tar.
     Is(Digest),
-    /// Why it cannot be decompressed.
+    /// Why it cannot be read.
     Wrong(String),
+    /// Which limit it is over, or what of it only others know.
+    Beyond(String),
     /// It is not there, which is told elsewhere.
     Missing,
 }
@@ -101,7 +107,7 @@ fn remembered<K: Eq + Hash, V: Clone>(
 }
 
 impl<'a> Documents<'a> {
-    /// Those of `layout`; with `deep`, layers are decompressed too.
+    /// Those of `layout`; with `deep`, layers are read too.
     pub(super) fn new(layout: &'a Layout, deep: bool) -> Self {
         Self {
             layout,
@@ -181,26 +187,43 @@ impl<'a> Documents<'a> {
                 self.tell(out, Finding::of(digest, Problem::Document, text));
                 return Ok(());
             }
-            Config::Unread => return Ok(()),
+            Config::Nothing | Config::Unread => return Ok(()),
         };
         let count = layers.len();
         if count != diff_ids {
             let text = format!("{count} layers, but its config has {diff_ids} diff_ids");
             self.tell(out, Finding::of(digest, Problem::DiffId, text));
-            return Ok(());
-        }
-        if let Some(steps) = steps.filter(|steps| *steps != count) {
+        } else if let Some(steps) = steps.filter(|steps| *steps != count) {
             let text = format!("{count} layers, but its history speaks of {steps}");
             self.tell(out, Finding::of(digest, Problem::History, text).warning());
         }
-        if self.deep
-            && let Ok(bytes) = self.layout.read_blob(config, MAX_DOCUMENT)
-        {
-            let parsed: ImageConfig = json::parse(&bytes)?;
-            for (layer, want) in layers.iter().zip(&parsed.rootfs.diff_ids) {
-                self.check_diff_id(digest, layer, want, out)?;
-            }
+        if self.deep {
+            self.check_layers(digest, manifest, out)?;
         }
+        Ok(())
+    }
+
+    /// Reads all layers of an image, some at a time.
+    fn check_layers(&self, digest: &Digest, manifest: &Manifest, out: &mut Vec<Finding>) -> Result<()> {
+        let Ok(bytes) = self.layout.read_blob(&manifest.config, MAX_DOCUMENT) else {
+            return Ok(());
+        };
+        let diff_ids = json::parse::<ImageConfig>(&bytes)?.rootfs.diff_ids;
+        // Which layer a diff_id is of is not known where their counts differ.
+        let wanted = |at: usize| {
+            diff_ids
+                .get(at)
+                .filter(|_| diff_ids.len() == manifest.layers.len())
+        };
+        let layers: Vec<_> = manifest.layers.iter().enumerate().collect();
+        let found: Result<Vec<Option<Finding>>> = layers
+            .into_par_iter()
+            .map(|(at, layer)| self.check_layer(digest, layer, wanted(at)))
+            .collect();
+        found?
+            .into_iter()
+            .flatten()
+            .for_each(|finding| self.tell(out, finding));
         Ok(())
     }
 
@@ -215,6 +238,7 @@ impl<'a> Documents<'a> {
                 return Ok(Config::Unread);
             };
             Ok(match json::parse::<ImageConfig>(&bytes) {
+                Ok(config) if config.rootfs.is_unsaid() => Config::Nothing,
                 Ok(config) => Config::Layers {
                     diff_ids: config.rootfs.diff_ids.len(),
                     steps: (!config.history.is_empty())
@@ -229,44 +253,66 @@ impl<'a> Documents<'a> {
         remembered(&self.configs, (descriptor.digest, descriptor.size), read)
     }
 
-    fn check_diff_id(
+    /// Reads the entries of a layer of the image `digest`, and compares the digest of its tar. Layers of types that we do not
+    /// know, as those that are encrypted, are data.
+    fn check_layer(
         &self,
         digest: &Digest,
         layer: &Descriptor,
-        want: &Digest,
-        out: &mut Vec<Finding>,
-    ) -> Result<()> {
+        want: Option<&Digest>,
+    ) -> Result<Option<Finding>> {
         let MediaClass::Layer(compression) = layer.media_type.class() else {
-            return Ok(());
+            return Ok(None);
         };
-        let algorithm = want.algorithm();
+        let algorithm = want.map_or(Algorithm::Sha256, Digest::algorithm);
         let key = ((layer.digest, layer.size), compression, algorithm);
-        let decode = || {
-            let decoded = self.layout.open_blob(layer).and_then(|blob| {
-                LayerStream::open(blob, compression, algorithm, &Limits::default())?.finish()
-            });
-            match decoded {
-                Ok((found, _)) => Ok(Decoded::Is(found)),
-                Err(err) if err.kind() == ErrorKind::NotFound => Ok(Decoded::Missing),
-                Err(err) if matches!(err.kind(), ErrorKind::Corrupt | ErrorKind::Limit) => {
-                    Ok(Decoded::Wrong(short(err.to_string())))
-                }
-                Err(err) => Err(err),
-            }
-        };
-        let text = match remembered(&self.layers, key, decode)? {
-            Decoded::Is(found) if found == *want => return Ok(()),
-            Decoded::Missing => return Ok(()),
-            Decoded::Is(found) => {
-                format!(
+        let read = || self.read_layer(layer, compression, algorithm);
+        Ok(match (remembered(&self.layers, key, read)?, want) {
+            (Decoded::Missing, _) | (Decoded::Is(_), None) => None,
+            (Decoded::Is(found), Some(want)) if found == *want => None,
+            (Decoded::Is(found), Some(want)) => {
+                let text = format!(
                     "layer {} has diff_id {found}, its config says {want}",
                     layer.digest
-                )
+                );
+                Some(Finding::of(digest, Problem::DiffId, text))
             }
-            Decoded::Wrong(why) => format!("layer {} cannot be decompressed: {why}", layer.digest),
+            (Decoded::Wrong(why), _) => {
+                let text = format!("cannot be unpacked as {}: {why}", layer.media_type);
+                Some(Finding::of(&layer.digest, Problem::Layer, text))
+            }
+            (Decoded::Beyond(why), _) => {
+                let text = format!("is beyond what can be unpacked: {why}");
+                Some(Finding::of(&layer.digest, Problem::Layer, text).warning())
+            }
+        })
+    }
+
+    fn read_layer(
+        &self,
+        layer: &Descriptor,
+        compression: Compression,
+        algorithm: Algorithm,
+    ) -> Result<Decoded> {
+        let limits = Limits::default();
+        let read = || {
+            let blob = self.layout.open_blob(layer)?;
+            let stream = LayerStream::open(blob, compression, algorithm, &limits)?;
+            let mut reader = LayerReader::new(stream, limits.clone());
+            match check_entries(&mut reader) {
+                Ok(()) => reader.into_inner().finish(),
+                Err(err) => Err(reader.into_inner().blame(err)),
+            }
         };
-        self.tell(out, Finding::of(digest, Problem::DiffId, text));
-        Ok(())
+        match read() {
+            Ok((found, _)) => Ok(Decoded::Is(found)),
+            Err(err) => match err.kind() {
+                ErrorKind::NotFound => Ok(Decoded::Missing),
+                ErrorKind::Corrupt | ErrorKind::UnsafePath => Ok(Decoded::Wrong(short(err.to_string()))),
+                ErrorKind::Limit | ErrorKind::Unsupported => Ok(Decoded::Beyond(short(err.to_string()))),
+                _ => Err(err),
+            },
+        }
     }
 
     fn check_index(&self, digest: &Digest, index: &ImageIndex, out: &mut Vec<Finding>) -> Result<()> {

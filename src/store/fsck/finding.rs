@@ -55,6 +55,8 @@ pub enum Problem {
     History,
     /// Layers and diff_ids do not fit.
     DiffId,
+    /// A layer is not what its media type says, or no archive that can be unpacked.
+    Layer,
     /// An entry of `index.json` is no descriptor, or its name no tag.
     Ref,
     /// Something under `blobs/` is no blob.

@@ -48,7 +48,7 @@ pub struct CheckOptions<'a> {
     /// Believe files that did not change since they were verified, and of others compare a faster checksum if one was
     /// recorded. Counts of the index are not compared.
     pub fast: bool,
-    /// Also decompress layers and compare their diff_ids.
+    /// Also read the entries of layers, and compare their diff_ids.
     pub deep: bool,
     /// Mend what can be mended.
     pub repair: bool,

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What bytes are, whatever their label says.
+
+use std::io::{self, Read};
+
+use tar::Header;
+
+use super::{BLOCK, LayerReader, bad, header};
+use crate::error::Result;
+use crate::spec::Compression;
+
+/// So many bytes of a stream tell all that can be told, in bytes.
+pub const HEAD: u64 = BLOCK;
+
+/// Compressions that no layer can have, by their first bytes.
+const FOREIGN: [(&[u8], &str); 3] = [
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+];
+
+/// What the first bytes of a stream say that it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sniffed {
+    /// A tar archive: it begins with a header, or with the zeros of an end.
+    Tar,
+    /// Compressed, and never [`Compression::None`].
+    Compressed(Compression),
+    /// Compressed in a way of this name that is not handled.
+    Foreign(&'static str),
+    /// Anything else, or nothing.
+    Other,
+}
+
+impl Sniffed {
+    /// Looks at the first bytes of a stream, [`HEAD`] of them if there are as many; with fewer no archive is known.
+    pub fn of(head: &[u8]) -> Self {
+        // A name may begin like anything, but only a header has its checksum.
+        if let Some(block) = head.get(..BLOCK as usize)
+            && (block.iter().all(|&c| c == 0) || header::check_sum(Header::from_byte_slice(block)).is_ok())
+        {
+            return Sniffed::Tar;
+        }
+        if let Some((_, name)) = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
+            return Sniffed::Foreign(name);
+        }
+        match Compression::of_magic(head) {
+            Compression::None => Sniffed::Other,
+            found => Sniffed::Compressed(found),
+        }
+    }
+
+    /// What it is, if that is certain and a layer of this media type cannot be it.
+    fn against(self, label: Compression) -> Option<String> {
+        match self {
+            Sniffed::Tar if label != Compression::None => Some("a plain tar archive".to_owned()),
+            Sniffed::Compressed(found) if label != found => Some(format!("compressed with {}", found.name())),
+            Sniffed::Foreign(name) => Some(format!("compressed with {name}")),
+            _ => None,
+        }
+    }
+}
+
+/// The bytes of a layer, which fail once at their beginning if they are not what they are said to be.
+pub(super) struct Labelled<R> {
+    inner: R,
+    label: Compression,
+    /// The first bytes once they are read, and how many of them were given on.
+    head: Option<(Vec<u8>, usize)>,
+}
+
+impl<R: Read> Labelled<R> {
+    pub(super) fn new(inner: R, label: Compression) -> Self {
+        let head = None;
+        Self { inner, label, head }
+    }
+}
+
+impl<R: Read> Read for Labelled<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let Some((head, given)) = &mut self.head else {
+            let mut head = Vec::new();
+            let read = (&mut self.inner).take(HEAD).read_to_end(&mut head);
+            let found = Sniffed::of(&head).against(self.label);
+            self.head = Some((head, 0));
+            read?;
+            if let Some(found) = found {
+                let said = match self.label {
+                    Compression::None => "a plain tar archive".to_owned(),
+                    label => format!("compressed with {}", label.name()),
+                };
+                return Err(bad(format!("it is {found}, but its media type says {said}")).into());
+            }
+            return self.read(buf);
+        };
+        let n = (&head[*given..]).read(buf)?;
+        *given += n;
+        if n > 0 || buf.is_empty() {
+            return Ok(n);
+        }
+        self.inner.read(buf)
+    }
+}
+
+/// Reads all entries of an archive, and what is behind its end.
+///
+/// # Errors
+/// Those of [`LayerReader::next_entry`].
+pub fn check_entries(tar: &mut LayerReader<impl Read>) -> Result<()> {
+    while tar.next_entry()?.is_some() {}
+    tar.drain()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LayerWriter;
+    use super::super::compress::tests::encode;
+    use super::*;
+    use crate::node::{Node, TreePath};
+
+    fn tar(name: &[u8]) -> Vec<u8> {
+        let mut out = LayerWriter::new(Vec::new(), b"");
+        let path = TreePath::clean(name).expect("path");
+        out.node(&path, &Node::dir(0o755), &mut io::empty())
+            .expect("entry");
+        out.finish().expect("end")
+    }
+
+    #[test]
+    fn bytes_are_told_by_what_they_begin_with() {
+        let gzip = encode(Compression::Gzip, b"x");
+        for (head, want) in [
+            (tar(b"a"), Sniffed::Tar),
+            (tar(b"\x1f\x8b\x08"), Sniffed::Tar),
+            (tar(b"BZh9"), Sniffed::Tar),
+            (vec![0; 512], Sniffed::Tar),
+            (vec![0; 511], Sniffed::Other),
+            (Vec::new(), Sniffed::Other),
+            (vec![b'x'; 600], Sniffed::Other),
+            (gzip, Sniffed::Compressed(Compression::Gzip)),
+            (
+                encode(Compression::Zstd, b"x"),
+                Sniffed::Compressed(Compression::Zstd),
+            ),
+            (b"BZh91AY".to_vec(), Sniffed::Foreign("bzip2")),
+            (b"\xfd7zXZ\0\0".to_vec(), Sniffed::Foreign("xz")),
+            (b"\x04\x22\x4d\x18d".to_vec(), Sniffed::Foreign("lz4")),
+        ] {
+            assert_eq!(Sniffed::of(&head), want, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn the_bytes_behind_a_wrong_label_can_still_be_read() {
+        let gzip = encode(Compression::Gzip, &[7; 3000]);
+        let mut labelled = Labelled::new(&gzip[..], Compression::None);
+        let err = labelled.read(&mut [0; 9]).expect_err("label").to_string();
+        assert_eq!(
+            err,
+            "it is compressed with gzip, but its media type says a plain tar archive"
+        );
+        let mut rest = Vec::new();
+        labelled.read_to_end(&mut rest).expect("rest");
+        assert_eq!(rest, gzip);
+    }
+}
