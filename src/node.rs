@@ -327,6 +327,16 @@ pub enum NodeKind {
     Socket,
 }
 
+impl NodeKind {
+    /// Major and minor number, if it is a device.
+    pub fn device_number(&self) -> Option<(u32, u32)> {
+        match *self {
+            NodeKind::Char { major, minor } | NodeKind::Block { major, minor } => Some((major, minor)),
+            _ => None,
+        }
+    }
+}
+
 /// A file's metadata. `uid` and `gid` are those of wherever the node was read (host or container).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Node {

@@ -14,7 +14,7 @@ use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{PendingFile, Root};
 use crate::mtree::{Header, Keyword, Keywords, Mtree, MtreeWriter, line};
-use crate::node::{ChangeKind, Inode, NodeKind, PathHash, TreePath};
+use crate::node::{ChangeKind, Inode, NodeKind, PathHash, Time, TreePath};
 use crate::progress::{Counter, Monitor, Task};
 use crate::rootfs::{Changes, FileDigests, Seen, survey};
 
@@ -94,6 +94,7 @@ pub(super) fn changes(
     let stat_cache = bundle.stat_cache(manifest);
     let cache = StatCache::begin(Some(&stat_cache), &stat_cache, Some(&sum));
     let recorded = OnceLock::new();
+    let written = crate::fs::modified(&path)?;
     let keywords = Keywords::umoci();
     let task = monitor.task("comparing", None);
     let visit = |mut seen: Seen<'_>| {
@@ -115,8 +116,12 @@ pub(super) fn changes(
             Ok(crate::digest::hex(digest.as_bytes()))
         };
         let found = recorded.compare(&seen.path, &seen.inode, &keywords, &value)?;
-        cache.put(&seen.path, &seen.inode, digest.get(), found.is_none());
-        Ok(found.map(|found| (seen.path, found.kind, linked_file(&seen.inode))))
+        let kind = match found {
+            None if is_another_device(&cache, &seen, written) => Some(ChangeKind::Modified),
+            found => found.map(|found| found.kind),
+        };
+        cache.put(&seen.path, &seen.inode, digest.get(), kind.is_none());
+        Ok(kind.map(|kind| (seen.path, kind, linked_file(&seen.inode))))
     };
     // Files that differ and have other names.
     let mut split = HashSet::new();
@@ -141,6 +146,16 @@ pub(super) fn changes(
         return Ok(());
     }
     all_names(root, &split, out)
+}
+
+/// Whether a device may have another number than when the manifest, which has none, was `written`. Where nothing else knows
+/// the number (another program made the bundle), a device that was made or changed later counts as another one.
+fn is_another_device(cache: &StatCache, seen: &Seen<'_>, written: Time) -> bool {
+    let number = seen.inode.node.kind.device_number();
+    number.is_some_and(|number| match cache.device_number(&seen.path) {
+        Some(known) => known != number,
+        None => seen.inode.ctime > written,
+    })
 }
 
 /// Adds all names of `files`. A layer that has one name of a file has all of them, else they would be two files when it

@@ -4,7 +4,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::runtime::User;
 
-/// Largest id that a user may be named by.
+/// Maximum id of a user or group.
 const MAX_ID: u32 = 2_147_483_647;
 
 /// What `user[:group]` means in an image.
@@ -45,6 +45,10 @@ pub fn look_up(spec: &str, passwd: &str, group: &str) -> Result<Login> {
         None if user.is_empty() => line.uid == 0,
         None => line.name == user,
     });
+    if let Some(line) = &entry {
+        in_range(line.uid, "user").map_err(context)?;
+        in_range(line.gid, "group").map_err(context)?;
+    }
     let mut login = match (&entry, number) {
         (Some(line), _) => Login {
             user: User {
@@ -71,13 +75,15 @@ pub fn look_up(spec: &str, passwd: &str, group: &str) -> Result<Login> {
             None => line.name == wanted_group,
         });
         login.user.gid = match (entry, number) {
-            (Some(line), _) => line.gid,
+            (Some(line), _) => in_range(line.gid, "group").map_err(context)?,
             (None, Some(gid)) => gid,
             (None, None) => return Err(context(unknown("group", wanted_group, "group"))),
         };
     } else if let Some(entry) = entry {
         let of_user = group_lines(group).filter(|line| line.members.split(',').any(|m| m == entry.name));
-        login.user.additional_gids = of_user.map(|line| line.gid).collect();
+        // No process can have a group beyond.
+        let gids = of_user.map(|line| line.gid).filter(|gid| *gid <= MAX_ID);
+        login.user.additional_gids = gids.collect();
     }
     Ok(login)
 }
@@ -93,12 +99,21 @@ fn id(text: &str, what: &str) -> Result<Option<u32>> {
         return Ok(None);
     }
     match text.parse() {
-        Ok(id) if id <= MAX_ID => Ok(Some(id)),
-        _ => Err(Error::new(
-            ErrorKind::Invalid,
-            format!("{what} id is out of range: {text}"),
-        )),
+        Ok(id) => in_range(id, what).map(Some),
+        Err(_) => Err(out_of_range(what, text)),
     }
+}
+
+/// Refuses an id that runtimes give to no process.
+fn in_range(id: u32, what: &str) -> Result<u32> {
+    if id > MAX_ID {
+        return Err(out_of_range(what, &id.to_string()));
+    }
+    Ok(id)
+}
+
+fn out_of_range(what: &str, id: &str) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{what} id is out of range: {id}"))
 }
 
 fn passwd_lines(text: &str) -> impl Iterator<Item = PasswdLine<'_>> {

@@ -2,7 +2,7 @@
 //! From an image config to a runtime configuration. Spec: image-spec, conversion; runtime-spec, config.
 
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::passwd::{Login, look_up};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -38,7 +38,7 @@ pub struct RuntimeOptions<'a> {
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for another operating system than Linux, [`ErrorKind::Invalid`] for a broken
-/// environment, [`ErrorKind::NotFound`] for a user that the tree does not know.
+/// environment and for what no process can have (NUL bytes), [`ErrorKind::NotFound`] for a user that the tree does not know.
 pub fn runtime_config(
     image: &ImageConfig,
     opts: &RuntimeOptions<'_>,
@@ -53,6 +53,10 @@ pub fn runtime_config(
     let config = &image.config;
     let login = login(&config.user, opts, monitor)?;
     let args: Vec<String> = config.entrypoint.iter().chain(&config.cmd).cloned().collect();
+    if let Some(word) = args.iter().find(|word| word.contains('\0')) {
+        let text = format!("the command of the image has a NUL byte: {word:?}");
+        return Err(Error::new(ErrorKind::Invalid, text));
+    }
     let set = CAPABILITIES.map(str::to_owned).to_vec();
     let mut out = RuntimeConfig {
         oci_version: VERSION.to_owned(),
@@ -65,11 +69,7 @@ pub fn runtime_config(
             } else {
                 args
             },
-            cwd: if config.working_dir.is_empty() {
-                "/".to_owned()
-            } else {
-                config.working_dir.clone()
-            },
+            cwd: absolute(&config.working_dir).context(|| "image.Config.WorkingDir")?,
             capabilities: Some(Capabilities {
                 bounding: set.clone(),
                 effective: set.clone(),
@@ -92,15 +92,7 @@ pub fn runtime_config(
         annotations: annotations(image),
         linux: default_linux(),
     };
-    let volume = |path: &String| {
-        mount(
-            path,
-            "tmpfs",
-            "none",
-            &["rw", "nosuid", "nodev", "noexec", "relatime"],
-        )
-    };
-    out.mounts.extend(config.volumes.keys().map(volume));
+    out.mounts.extend(volumes(config.volumes.keys(), monitor)?);
     apply_id_map(&mut out, opts, monitor);
     Ok(out)
 }
@@ -141,6 +133,9 @@ fn environment(image: &[String], home: Option<&str>) -> Result<Vec<String>> {
         let (name, _) = entry.split_once('=').ok_or_else(|| invalid("must contain '='"))?;
         if name.is_empty() {
             return Err(invalid("must have non-empty name"));
+        }
+        if entry.contains('\0') {
+            return Err(invalid("must not contain a NUL byte"));
         }
         match at.entry(name) {
             Slot::Occupied(old) => env[*old.get()].clone_from(entry),
@@ -189,6 +184,36 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
         source: source.to_owned(),
         options: options.iter().map(|&o| o.to_owned()).collect(),
     }
+}
+
+/// A path of the image as runtimes take it: absolute and clean.
+fn absolute(path: &str) -> Result<String> {
+    let clean = TreePath::clean(path.as_bytes())?;
+    Ok(format!("/{}", String::from_utf8_lossy(clean.as_bytes())))
+}
+
+/// An empty file system at each volume, sorted by path. No container starts with one in the place of the root or of what the
+/// default mounts hold.
+fn volumes<'a>(paths: impl Iterator<Item = &'a String>, monitor: &dyn Monitor) -> Result<Vec<Mount>> {
+    let mut clean = BTreeSet::new();
+    for path in paths {
+        let volume = absolute(path).context(|| "image.Config.Volumes")?;
+        let is_below = |above: &str| {
+            volume
+                .strip_prefix(above)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        if matches!(volume.as_str(), "/" | "/proc" | "/dev") || is_below("/proc") || is_below("/sys") {
+            monitor.warn(format_args!(
+                "volume {path:?} left out: nothing can be mounted there"
+            ));
+        } else {
+            clean.insert(volume);
+        }
+    }
+    let options = ["rw", "nosuid", "nodev", "noexec", "relatime"];
+    let volume = |path: String| mount(&path, "tmpfs", "none", &options);
+    Ok(clean.into_iter().map(volume).collect())
 }
 
 fn default_mounts() -> Vec<Mount> {

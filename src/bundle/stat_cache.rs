@@ -3,7 +3,7 @@
 //!
 //! A file beside the manifest of the bundle, as git's index is. For each path it has a hash of device, inode, type,
 //! owner, mode, size, mtime and ctime, whether the manifest said the same of the path then, and the digest that the
-//! content had. A file that changed in the same tick of the clock in which it was looked at could look the same
+//! content had, or the number of the device that it is, which no manifest has. A file that changed in the same tick of the clock in which it was looked at could look the same
 //! afterwards; so only those are noted whose ctime is older than the walk that found them. It may be deleted at any
 //! time, and whatever is odd about it only means that more is read.
 
@@ -20,12 +20,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::PendingFile;
 use crate::node::{Inode, NodeKind, PathHash, Time, TreePath, hash_path};
 
-const MAGIC: &[u8] = b"umoci-stat-3\n";
+const MAGIC: &[u8] = b"umoci-stat-4\n";
 const HASH: usize = 16;
 const SUM: usize = 32;
 const COUNT: usize = 8;
 
-/// A hash of the path, one of the metadata, flags, the digest of the content.
+/// A hash of the path, one of the metadata, flags, the digest of the content or the number of the device.
 const ROW: usize = HASH + HASH + 1 + SUM;
 const DIGEST_AT: usize = HASH + HASH + 1;
 
@@ -35,6 +35,7 @@ const TAIL: usize = SUM + COUNT + SUM;
 /// The manifest says the same; the digest is that of the content.
 const SAME: u8 = 1;
 const HAS_DIGEST: u8 = 2;
+const HAS_NUMBER: u8 = 4;
 
 /// The clock behind the times of files goes on every 10 ms or more often, where these are kept to the nanosecond.
 const TICK: Duration = Duration::from_millis(20);
@@ -227,6 +228,17 @@ impl StatCache {
         Digest::from_bytes(Algorithm::Sha256, &row[DIGEST_AT..])
     }
 
+    /// The number that a device had when the manifest was written, whatever became of it since.
+    pub(super) fn device_number(&self, path: &TreePath) -> Option<(u32, u32)> {
+        let (row, at) = &self.known.rows[self.known.find(&hash_path(path))?];
+        if !self.of_manifest || row[2 * HASH] & (SAME | HAS_NUMBER) != SAME | HAS_NUMBER {
+            return None;
+        }
+        let row = self.known.whole(*at)?;
+        let word = |at: usize| u32::from_le_bytes(array(&row[DIGEST_AT + at..]));
+        Some((word(0), word(4)))
+    }
+
     /// Notes a path as it was found on this walk, with the digest of its content if that is known, and whether the
     /// manifest says the same.
     pub(super) fn put(&self, path: &TreePath, inode: &Inode, digest: Option<&Digest>, same: bool) {
@@ -243,6 +255,11 @@ impl StatCache {
         if let Some(digest) = digest {
             row[2 * HASH] |= HAS_DIGEST;
             row[DIGEST_AT..].copy_from_slice(digest.as_bytes());
+        }
+        if let Some((major, minor)) = inode.node.kind.device_number() {
+            row[2 * HASH] |= HAS_NUMBER;
+            row[DIGEST_AT..DIGEST_AT + 4].copy_from_slice(&major.to_le_bytes());
+            row[DIGEST_AT + 4..DIGEST_AT + 8].copy_from_slice(&minor.to_le_bytes());
         }
         // What looks the same has the same content.
         let known = self.known.find(&hash_path(path)).map(|at| self.known.rows[at].0);

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::{PendingFile, Root};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::node::Time;
 
 pub(super) fn doing<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<T> {
     result.context(|| format!("{verb} {}", path.display()))
@@ -120,6 +121,15 @@ pub fn lock_file(path: &Path) -> Result<fs::File> {
         Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => Ok(file),
         _ => Err(busy()),
     }
+}
+
+/// When the content of a file last changed.
+pub fn modified(path: &Path) -> Result<Time> {
+    let meta = doing(fs::metadata(path), "stat", path)?;
+    Ok(Time {
+        sec: meta.mtime(),
+        nsec: u32::try_from(meta.mtime_nsec()).unwrap_or_default(),
+    })
 }
 
 /// Writes a new file, which must not exist.

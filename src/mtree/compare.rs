@@ -162,16 +162,24 @@ fn xattrs_differ(
     let recorded: Vec<(&[u8], &[u8])> = pairs(line)
         .filter(|(name, _)| name.starts_with(b"xattr.") && !is_host_xattr(name))
         .collect();
-    let actual = xattr_words(inode);
-    let names = recorded
+    // A name with `=` in it is spelled as it is, and what is read of it is another word: of both sides the same is read.
+    let spelled: Vec<Vec<u8>> = xattr_words(inode)
         .iter()
-        .map(|(name, _)| *name)
-        .chain(actual.iter().map(|(name, _)| name.as_slice()));
-    let names: BTreeSet<&[u8]> = names.collect();
+        .map(|(name, value)| [name, &b"="[..], value].concat())
+        .collect();
+    let actual: Vec<(&[u8], &[u8])> = spelled.iter().flat_map(|word| pairs(word)).collect();
+    let names: BTreeSet<&[u8]> = recorded.iter().chain(&actual).map(|(name, _)| *name).collect();
+    let values = |words: &[(&[u8], &[u8])], name: &[u8]| -> Vec<Vec<u8>> {
+        let of_name = words.iter().filter(|(n, _)| *n == name);
+        of_name.map(|(_, value)| value.to_vec()).collect()
+    };
     names.into_iter().find_map(|name| {
-        let expected = recorded.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
-        let got = actual.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_slice());
-        check(&String::from_utf8_lossy(name), expected, got)
+        let (expected, got) = (values(&recorded, name), values(&actual, name));
+        let at = |values: &[Vec<u8>], at: usize| values.get(at).cloned();
+        (0..expected.len().max(got.len())).find_map(|n| {
+            let name = String::from_utf8_lossy(name);
+            check(&name, at(&expected, n).as_deref(), at(&got, n).as_deref())
+        })
     })
 }
 

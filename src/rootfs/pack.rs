@@ -8,7 +8,7 @@ use std::io::Write;
 use super::scan::scan_from;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{IdMap, ROOTLESS_XATTR, Root, decode_rootless, is_forbidden};
-use crate::layer::LayerWriter;
+use crate::layer::{LayerWriter, can_hold_xattr};
 use crate::node::{Change, ChangeKind, Inode, Node, NodeKind, Time, TreePath};
 use crate::progress::{Counter, Monitor};
 
@@ -182,13 +182,20 @@ impl<W: Write> Packer<'_, W> {
                 .context(|| path.to_string())?;
         }
         node.xattrs.retain(|name, value| {
-            if value.is_empty() && !is_forbidden(name) {
-                let name = String::from_utf8_lossy(name);
-                self.monitor.warn(format_args!(
-                    "xattr{{{path}}} a layer cannot hold the empty value of {name:?}"
-                ));
-            }
-            !is_forbidden(name) && !value.is_empty()
+            let what = if is_forbidden(name) {
+                return false;
+            } else if !can_hold_xattr(name) {
+                "name"
+            } else if value.is_empty() {
+                "empty value"
+            } else {
+                return true;
+            };
+            let name = String::from_utf8_lossy(name);
+            self.monitor.warn(format_args!(
+                "xattr{{{path}}} a layer cannot hold the {what} of {name:?}"
+            ));
+            false
         });
         for (name, value) in &mut node.xattrs {
             let inside = self.opts.id_map.xattr_to_container(name, value);

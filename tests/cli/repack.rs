@@ -218,3 +218,175 @@ fn sockets_are_left_out() {
     env.umoci(["raw", "unpack", "--image", "img", "r"]).ok();
     assert_eq!(env.sh("ls r"), "file\n");
 }
+
+/// Entries of the layer that a repack to `img:n` makes, as `tar -tv` shows them; none if it makes no layer.
+fn repacked(image: &Image) -> String {
+    let env = &image.env;
+    env.umoci(["repack", "--image", "img:n", "--compress", "none", "b"])
+        .ok();
+    let [_, manifest, _] = image.of("n");
+    let layers = manifest["layers"].as_array().expect("layers");
+    if layers.len() == layers_of(image) {
+        return String::new();
+    }
+    let digest = layers[layers.len() - 1]["digest"].as_str().expect("digest");
+    env.sh(&format!("tar -tvf img/blobs/sha256/{}", &digest[7..]))
+}
+
+fn layers_of(image: &Image) -> usize {
+    let [_, manifest, _] = image.of("latest");
+    manifest["layers"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn another_device_number_is_a_change() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // A node that looks the same but for its number, and what is done to it.
+    const TIMES: &str = "touch -d @1000000000 b/rootfs/dev b/rootfs/dev/* && touch -d @1000000000 b/rootfs";
+    let again = |node: &str| format!("rm b/rootfs/dev/x && mknod b/rootfs/dev/x {node} && {TIMES}");
+    for (peer, change, want) in [
+        (false, "true".to_owned(), ""),
+        (false, again("c 1 3"), ""),
+        (false, again("c 1 5"), "1,5"),
+        (false, again("c 5 3"), "5,3"),
+        (false, again("b 1 3"), "1,3"),
+        (false, format!("rm b/.*.stat; {}", again("c 1 5")), "1,5"),
+        (false, "cp -a b c; rm -r b; mv c b".to_owned(), ""),
+        (true, "true".to_owned(), ""),
+        (true, again("c 1 5"), "1,5"),
+    ] {
+        let image = Image::with_second_layer("gzip");
+        let env = &image.env;
+        env.sh(&format!(
+            "mkdir -p b/rootfs/dev && mknod b/rootfs/dev/x c 1 3 && {TIMES} && tar --owner=0 --group=0 -C b/rootfs -cf l ./dev && rm -r b"
+        ));
+        env.umoci(["raw", "add-layer", "--image", "img", "l"]).ok();
+        if peer {
+            env.peer(["unpack", "--image", "img", "b"]).ok();
+        } else {
+            env.umoci(["unpack", "--image", "img", "b"]).ok();
+        }
+        env.sh(&format!("touch -r b/rootfs t; ({change}); touch -r t b/rootfs"));
+        let told = repacked(&image);
+        // A directory that was copied may be of another size.
+        let told: Vec<&str> = told.lines().filter(|line| line.contains(" dev/x")).collect();
+        assert_eq!(told.is_empty(), want.is_empty(), "{peer} {change}: {told:?}");
+        assert!(
+            told.iter().all(|line| line.contains(want)),
+            "{peer} {change}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn a_changed_device_is_known_after_a_refresh() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    for node in ["c 1 3", "c 1 5", "b 7 0", "b 7 1"] {
+        env.sh(&format!(
+            "rm -f b/rootfs/x; mknod b/rootfs/x {node}; touch -d @1000000000 b/rootfs b/rootfs/x"
+        ));
+        let before = layers(&image);
+        for more in [1, 1] {
+            env.umoci(["repack", "--refresh-bundle", "--image", "img", "b"])
+                .ok();
+            assert_eq!(layers(&image), before + more, "{node}");
+        }
+    }
+}
+
+#[test]
+fn attributes_that_a_layer_cannot_hold_are_warned_of_and_stop_nothing() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["unpack", "--image", "img", "b"]).ok();
+    let file = env.path("b/rootfs/etc/file");
+    let set = |name: &[u8], value: &[u8]| {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&file, std::ffi::OsStr::from_bytes(name), value, flags)
+    };
+    if set(b"user.plain", b"v").is_err() {
+        return;
+    }
+    let kept: [&[u8]; 6] = [
+        b"user.a b",
+        b"user.n\nl",
+        b"user.\xff\xfe",
+        b"user.50%",
+        b"user.a",
+        b"user.#*?\\",
+    ];
+    for name in kept {
+        set(name, b"v\0=\n").expect("set");
+    }
+    for name in [&b"user.a=b"[..], b"user.=", b"user.a="] {
+        set(name, b"w").expect("set");
+    }
+    set(b"user.empty", b"").expect("set");
+    for insert in [false, true] {
+        let out = if insert {
+            env.umoci([
+                "insert",
+                "--image",
+                "img:latest",
+                "--tag",
+                "n",
+                "b/rootfs/etc/file",
+                "/etc/file",
+            ])
+        } else {
+            env.umoci(["repack", "--image", "img:n", "b"])
+        };
+        for what in [
+            "the name of \"user.a=b\"",
+            "the name of \"user.=\"",
+            "the name of \"user.a=\"",
+            "the empty value of \"user.empty\"",
+        ] {
+            assert!(
+                out.stderr.contains(&format!("a layer cannot hold {what}")),
+                "{out:?}"
+            );
+        }
+        assert_eq!(out.stderr.lines().count(), 4, "{out:?}");
+        out.ok();
+        env.umoci(["fsck", "--deep", "--layout", "img"]).ok();
+        env.sh("rm -rf r");
+        env.umoci(["raw", "unpack", "--image", "img:n", "r"]).ok();
+        let file = env.path("r/etc/file");
+        let mut names = vec![0; 4096];
+        let count = rustix::fs::listxattr(&file, &mut names[..]).expect("list");
+        let mut names: Vec<&[u8]> = names[..count]
+            .split(|&c| c == 0)
+            .filter(|n| n.starts_with(b"user."))
+            .collect();
+        names.sort_unstable();
+        let mut want = [&kept[..], &[b"user.plain"]].concat();
+        want.sort_unstable();
+        assert_eq!(names, want);
+        let mut value = [0; 9];
+        let count = rustix::fs::getxattr(&file, "user.a b", &mut value[..]).expect("get");
+        assert_eq!(&value[..count], b"v\0=\n");
+    }
+    // What cannot be held is no change that comes again and again.
+    let before = layers(&image);
+    for more in [1, 1] {
+        env.umoci([
+            "repack",
+            "--refresh-bundle",
+            "--no-history",
+            "--image",
+            "img",
+            "b",
+        ])
+        .ok();
+        assert_eq!(layers(&image), before + more);
+    }
+}
