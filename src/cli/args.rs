@@ -602,8 +602,8 @@ impl CompressArg {
 /// `--limit`
 #[derive(Args, Debug)]
 pub struct LimitArgs {
-    /// change what a layer may ask for: header, path, sparse, directories or layer=BYTES, entries=COUNT,
-    /// zstd-window=LOG2
+    /// change what a layer may ask for: header, path, sparse (8 GiB of holes unless changed), directories or
+    /// layer=BYTES, entries=COUNT, zstd-window=LOG2
     #[arg(long = "limit", value_name = "name=number")]
     limit: Vec<String>,
 }

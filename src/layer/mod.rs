@@ -6,6 +6,7 @@
 
 mod compress;
 mod decode;
+mod entry;
 mod header;
 mod limits;
 mod merge;

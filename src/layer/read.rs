@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use tar::{GnuExtSparseHeader, Header};
 
-use super::header::Format;
+use super::entry::{EntryType, Fields, link, name, whiteout};
 use super::pax::{self, Extended, Records};
 use super::sparse::{self, MapPlace, Pieces, Sparse};
-use super::{BLOCK, Entry, EntryBody, Limits, OPAQUE, WHITEOUT_PREFIX, bad, header};
+use super::{BLOCK, Entry, EntryBody, Limits, WHITEOUT_PREFIX, bad, header};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::node::{Node, NodeKind, Time, TreePath};
+use crate::node::{NodeKind, TreePath};
 
 /// Reads the entries of a layer one by one; as a [`Read`] it gives the content of the entry last returned.
 #[derive(Debug)]
@@ -387,8 +387,12 @@ impl<R: Read> LayerReader<R> {
 
     /// Expects as many bytes of content as the headers say; returns how many.
     fn expect_content(&mut self, header: &Header, extended: &Extended) -> Result<u64> {
-        let own = header::number(&header.as_old().size, "size")?;
-        let size = extended.number("size")?.unwrap_or(own);
+        // One below zero is refused even where another replaces it, as all others do.
+        let own = header::unsigned(&header.as_old().size, "size")?;
+        let Some(size) = extended.number("size")? else {
+            self.expect(own);
+            return Ok(own);
+        };
         let size = u64::try_from(size).map_err(|_| bad(format!("negative size in a tar header: {size}")))?;
         self.expect(size);
         Ok(size)
@@ -466,136 +470,10 @@ impl<R: Read> Read for LayerReader<R> {
     }
 }
 
-/// What an entry is, by its type and name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum EntryType {
-    File,
-    /// A file whose map stands in the header, and in blocks behind it.
-    OldSparse,
-    Dir,
-    /// A directory whose content lists what was in it.
-    DirWithList,
-    /// The name of a volume.
-    Label,
-    /// The rest of a file that begins in another archive.
-    Continued,
-    HardLink,
-    Symlink,
-    Char,
-    Block,
-    Fifo,
-}
-
-impl EntryType {
-    fn of(header: &Header, name: &[u8], is_whiteout: bool) -> Self {
-        match header.as_old().linkflag[0] {
-            b'1' => Self::HardLink,
-            b'2' => Self::Symlink,
-            b'3' => Self::Char,
-            b'4' => Self::Block,
-            b'5' => Self::Dir,
-            b'6' => Self::Fifo,
-            // The old way to say directory.
-            0 if name.ends_with(b"/") => Self::Dir,
-            b'S' if Format::of(header) == Format::Gnu => Self::OldSparse,
-            // The Go tool knows no more types, and takes whiteouts of all others.
-            _ if is_whiteout => Self::File,
-            b'7' if name.ends_with(b"/") => Self::Dir,
-            b'D' => Self::DirWithList,
-            b'V' => Self::Label,
-            b'M' => Self::Continued,
-            // Types of other makers are to be read as files, POSIX says.
-            _ => Self::File,
-        }
-    }
-}
-
-/// What the headers say of any entry, whatever its type.
-#[derive(Debug)]
-struct Fields {
-    mode: u32,
-    uid: i64,
-    gid: i64,
-    mtime: Time,
-    atime: Option<Time>,
-}
-
-impl Fields {
-    fn read(header: &Header, extended: &Extended) -> Result<Self> {
-        let old = header.as_old();
-        let id = |field: &[u8], key: &str| -> Result<i64> {
-            let own = header::count(field, key)?;
-            Ok(extended.number(key)?.unwrap_or(own))
-        };
-        let whole = |sec| Time { sec, nsec: 0 };
-        let mtime = whole(header::number(&old.mtime, "mtime")?);
-        Ok(Self {
-            mode: header::number(&old.mode, "mode")? as u32 & 0o7777,
-            uid: id(&old.uid, "uid")?,
-            gid: id(&old.gid, "gid")?,
-            mtime: extended.time("mtime")?.unwrap_or(mtime),
-            atime: extended.time("atime")?.or(header::atime(header).map(whole)),
-        })
-    }
-
-    fn node(self, kind: NodeKind, extended: &Extended) -> Result<Node> {
-        let id = |id: i64, key| u32::try_from(id).map_err(|_| bad(format!("{key} out of range: {id}")));
-        Ok(Node {
-            kind,
-            mode: self.mode,
-            uid: id(self.uid, "uid")?,
-            gid: id(self.gid, "gid")?,
-            mtime: self.mtime,
-            atime: self.atime,
-            xattrs: extended.xattrs()?,
-        })
-    }
-}
-
-/// The name of an entry: what is nearest to how GNU tar says it comes first.
-fn name(header: &Header, extended: &Extended) -> Vec<u8> {
-    let sparse = sparse::map_place(extended).and_then(|_| extended.get(b"GNU.sparse.name"));
-    let long = Some(extended.long_name.as_slice()).filter(|name| !name.is_empty());
-    match sparse.or(long).or(extended.get(b"path")) {
-        Some(name) => name.to_vec(),
-        None => header::name(header),
-    }
-}
-
-/// The target of a link.
-fn link(header: &Header, extended: &Extended) -> Vec<u8> {
-    let long = Some(extended.long_link.as_slice()).filter(|link| !link.is_empty());
-    match long.or(extended.get(b"linkpath")) {
-        Some(link) => link.to_vec(),
-        None => header::until_nul(&header.as_old().linkname).to_vec(),
-    }
-}
-
-/// What `name`, that of a whiteout of `hidden`, says.
-fn whiteout(name: &TreePath, hidden: &[u8]) -> Result<Entry> {
-    let dir = name.parent().unwrap_or_default();
-    if name.name() == OPAQUE {
-        return Ok(Entry {
-            path: dir,
-            body: EntryBody::Opaque,
-        });
-    }
-    if hidden.is_empty() {
-        return Err(bad(format!("invalid whiteout with empty name: {name}")));
-    }
-    if matches!(hidden, b"." | b"..") {
-        let text = format!("whiteout of a directory itself: {name}");
-        return Err(Error::new(ErrorKind::UnsafePath, text));
-    }
-    Ok(Entry {
-        path: dir.join(hidden)?,
-        body: EntryBody::Whiteout,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Time;
 
     fn block(name: &str, flag: u8, size: &str, edit: impl FnOnce(&mut [u8])) -> Vec<u8> {
         let mut b = vec![0; 512];

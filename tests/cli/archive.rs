@@ -36,7 +36,7 @@ fn sparse_members_of_an_archive_of_images_are_read() {
     .ok();
     env.umoci(["export", "--layout", "img", "docker-archive:docker.tar"])
         .ok();
-    env.sh("fallocate -d img/blobs/sha256/*; mkdir d; tar xf docker.tar -C d; find d -type f -exec fallocate -d {} ';'");
+    env.sh("for f in img/blobs/sha256/*; do fallocate -d $f; done; mkdir d; tar xf docker.tar -C d; find d -type f -exec fallocate -d {} ';'");
     let archivers = [
         ("old GNU", "tar --format=gnu -S"),
         ("0.0", "tar --format=pax --sparse-version=0.0 -S"),
