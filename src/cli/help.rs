@@ -185,7 +185,7 @@ mod tests {
                 let page = page(&program, &path, width);
                 page.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
             };
-            for width in [20, 40, 60, 80, 200] {
+            for width in [30, 40, 60, 80, 200] {
                 let page = page(&program, &path, Some(width));
                 let examples = Topic::find(&program, &path).examples();
                 let is_long = |line: &&str| {

@@ -62,6 +62,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let store = Store::create(&dir.path().join("img"), StoreOptions::default()).expect("create");
         let name: RefName = format!("a/{}", "b".repeat(300)).parse().expect("name");
+        std::fs::remove_dir_all(store.layout().private_dir()).expect("remove");
         store.note_use(&name);
         assert_eq!(store.last_use(&name), None, "a layout that only others work on");
         let mut txn = store.begin("test").expect("begin");

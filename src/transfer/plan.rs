@@ -276,7 +276,10 @@ impl Plan {
                 if is_absent && (below.rule == Rule::Present || is_elsewhere(&child)) {
                     self.left_out.add(&image, &document.digest, &child);
                 } else {
+                    // What can be opened all the same (bytes of another size) is read by the copy, which says what is wrong.
                     source.open(&child).context(blob).context(context)?;
+                    self.need(&child, of, depth, below.place, level)
+                        .context(context)?;
                 }
             }
         }

@@ -148,6 +148,10 @@ impl<'a> Line<'a> {
         if self.topic.command.has_subcommands() {
             return self.commands();
         }
+        // Help takes names of commands alone.
+        if self.is_help {
+            return Vec::new();
+        }
         let kind = Kind::of_operand(&self.topic, self.operands.len());
         let found = self.values(&kind, typed);
         if found.is_empty() && typed.is_empty() {

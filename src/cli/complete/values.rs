@@ -137,7 +137,9 @@ impl Kind {
             "<source>" | "<config>" | "<newlayer.tar>" => Self::File,
             "<bundle>" | "<rootfs>" | "<directory>" => Self::Directory,
             name if name.starts_with("<name>") && of_leases => Self::Lease,
-            name if name.starts_with("<name>") || name == "<new-tag>" => Self::Tag,
+            name if name.starts_with("<name>") || name.starts_with("<name|") || name == "<new-tag>" => {
+                Self::Tag
+            }
             name if name.starts_with("<image-path>") => Self::Image,
             name if name.starts_with("<image>") => Self::TagOrImage,
             name if name.starts_with("<file>") => Self::File,
