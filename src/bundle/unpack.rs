@@ -67,12 +67,15 @@ pub fn unpack(
     let made = crate::fs::make_dirs(path)?;
     let context = || "create runtime bundle".to_owned();
     let manifest = image.descriptor().digest;
-    let mark = begin(&bundle, &manifest, opts.id_map.rootless, monitor).context(context)?;
-    let result = crate::fs::set_mode(path, 0o700).and_then(|()| fill(store, image, &bundle, opts, monitor));
-    if result.is_err() {
-        clean(&bundle, &manifest, opts.id_map.rootless, monitor);
-    }
-    mark.remove();
+    let result = begin(&bundle, &manifest, opts.id_map.rootless, monitor).and_then(|mark| {
+        let result =
+            crate::fs::set_mode(path, 0o700).and_then(|()| fill(store, image, &bundle, opts, monitor));
+        if result.is_err() {
+            clean(&bundle, &manifest, opts.id_map.rootless, monitor);
+        }
+        mark.remove();
+        result
+    });
     if let Err(err) = result {
         if made {
             crate::fs::remove_empty_dir(path);

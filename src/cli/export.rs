@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci export`
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, IsTerminal as _, Stdout, Write};
 use std::path::Path;
 
 use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind};
 use umoci::fs::PendingFile;
-use umoci::image::Target;
+use umoci::image::{Target, Walk, resolve};
 use umoci::layer::{Encoder, Limits};
 use umoci::progress::Monitor;
-use umoci::spec::{Compression, RefName};
+use umoci::spec::{Compression, Platform, RefName};
 use umoci::store::{Store, StoreOptions};
 use umoci::transfer::{
     CopyReport, DockerImage, DockerName, OciArchiveSink, Request, Source, StoreSink, ToOci, copy,
@@ -22,7 +22,7 @@ use super::args::{FormatArg, LayoutArg, PlatformArg, ReferrersArg, positionals};
 use super::choice::{Choice, Words};
 use super::failure::{Failure, Outcome};
 use super::place::{Archived, Place};
-use super::result::{Copied, Made, ResultArgs, report_text};
+use super::result::{Copied, Made, ResultArgs, report_text, warn_replaced};
 use super::ui::Ui;
 
 /// copies images from this layout to another OCI layout or an archive
@@ -86,6 +86,9 @@ impl Export {
         if docker && referrers {
             self.warn_left_out(&from, &choice, ui)?;
         }
+        if docker {
+            warn_platforms(&from, &choice, ui)?;
+        }
         let mut converted = ToOci::new(&from);
         let referrers = referrers && !docker;
         let (images, along) = choice.settled(&from, to_oci.then_some(&mut converted), referrers, ui)?;
@@ -95,8 +98,13 @@ impl Export {
             images: &images,
             along: &along,
         };
+        let mut replaced = Vec::new();
         let (made, report) = match &place {
-            Place::Layout(path, _) => (Made::by_requests(&images), Some(to_layout(&what, path, ui)?)),
+            Place::Layout(path, _) => {
+                let (report, names) = to_layout(&what, path, ui)?;
+                replaced = names;
+                (Made::by_requests(&images), Some(report))
+            }
             Place::Archive(archive) if archive.docker => {
                 let images = self.for_docker(&what, name, archive, from.layout().path())?;
                 to_archive(archive, compression, |out| {
@@ -119,7 +127,8 @@ impl Export {
             "exported {}",
             report_text(made.len(), report.as_ref())
         ));
-        let json = Copied::new(&made, report.as_ref(), Vec::new());
+        warn_replaced(&replaced, ui);
+        let json = Copied::new(&made, report.as_ref(), &replaced, ui);
         self.result.write(&made, &json, ui)
     }
 
@@ -289,7 +298,28 @@ struct What<'a> {
     along: &'a [Request],
 }
 
-fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome<CopyReport> {
+/// Says of which images a Docker archive gets one platform of several.
+fn warn_platforms(from: &Store, choice: &Choice, ui: &Ui) -> Outcome {
+    let mut images: BTreeMap<String, usize> = BTreeMap::new();
+    for request in &choice.images {
+        let digest = request.descriptor.digest;
+        let name = request.name.as_ref();
+        let name = name.map_or_else(|| digest.to_string(), |name| name.as_str().to_owned());
+        let is_image = |walk: &Walk| !walk.last().platform.as_ref().is_some_and(Platform::is_unknown);
+        let walks = resolve(from, &Target::Digest(digest))?.walks;
+        *images.entry(name).or_default() += walks.iter().filter(|walk| is_image(walk)).count();
+    }
+    for (name, count) in images.into_iter().filter(|(_, count)| *count > 1) {
+        let others = count - 1;
+        ui.left_out(format_args!(
+            "left out of {name}: {others} of its {count} images, for other platforms; a Docker archive holds one"
+        ));
+    }
+    Ok(())
+}
+
+/// Copies to a layout, which is made if it is not there. Returns the names that pointed elsewhere before as well.
+fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome<(CopyReport, Vec<RefName>)> {
     let keep_dir = umoci::fs::exists(path)?;
     let (into, made) = match Store::create_in(path, StoreOptions::without_index()) {
         Err(err) if err.kind() == ErrorKind::Exists => (Store::open(path, StoreOptions::default()), false),
@@ -299,12 +329,11 @@ fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome<CopyReport> {
     let copied = (|| {
         let sink = StoreSink::new(&into, "export")?;
         let report = copy(what.source, &sink, what.images, what.along, ui)?;
-        sink.commit(ui)?;
-        Ok::<_, Error>(report)
+        Ok::<_, Error>((report, sink.commit(ui)?))
     })();
     match copied {
-        Ok(report) if made => Ok(into.remove_private().map(|()| report)?),
-        Ok(report) => Ok(report),
+        Ok(copied) if made => Ok(into.remove_private().map(|()| copied)?),
+        Ok(copied) => Ok(copied),
         Err(err) => {
             if made && let Err(err) = into.discard(keep_dir) {
                 ui.warn(format_args!("cannot remove what was written: {err}"));

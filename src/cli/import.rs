@@ -2,7 +2,6 @@
 //! `umoci import`
 
 use umoci::error::Error;
-use umoci::progress::Monitor;
 use umoci::spec::{Platform, RefName};
 use umoci::store::{Store, StoreOptions};
 use umoci::transfer::{Archive, DockerArchive, OciArchive, Request, Source, StoreSink, ToOci, copy};
@@ -11,7 +10,7 @@ use super::args::{FormatArg, LayoutArg, LimitArgs, PlatformArg, ReferrersArg, po
 use super::choice::{Choice, Words};
 use super::failure::{Failure, Outcome};
 use super::place::{Archived, Place};
-use super::result::{Copied, Made, ResultArgs, report_text};
+use super::result::{Copied, Made, ResultArgs, report_text, warn_replaced};
 use super::ui::Ui;
 
 /// copies images from another OCI layout or an archive into this one
@@ -155,16 +154,13 @@ impl Import {
         }
         let report = copy(source, &sink, &images, &along, ui)?;
         let replaced = sink.commit(ui)?;
-        let replaced: Vec<&str> = replaced.iter().map(RefName::as_str).collect();
-        if !replaced.is_empty() {
-            ui.warn(format_args!("replaced what was there as {}", replaced.join(", ")));
-        }
+        warn_replaced(&replaced, ui);
         ui.done(format_args!(
             "imported {}",
             report_text(images.len(), Some(&report))
         ));
         let made = Made::by_requests(&images);
-        let json = Copied::new(&made, Some(&report), replaced);
+        let json = Copied::new(&made, Some(&report), &replaced, ui);
         self.result.write(&made, &json, ui)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use umoci::bundle::{Insertion, add_archive, insert};
+use umoci::bundle::{Insertion, add_archive, insert, recompress_archive};
 use umoci::error::{Error, ErrorKind};
 use umoci::fs::IdMap;
 use umoci::image::{Edit, NewLayer};
@@ -78,8 +78,8 @@ impl New {
         let mut txn = store.begin("new")?;
         let mut edit = Edit::blank_for(platform, created);
         if let Some(content) = content {
-            let compression = compression.unwrap_or_else(|| edit.auto_compression());
-            let layer = content.write(&mut txn, compression, ui)?;
+            let automatic = edit.auto_compression();
+            let layer = content.write(&mut txn, compression, automatic, ui)?;
             self.history.warn_if_none(ui);
             edit.add_layer(layer, history);
         }
@@ -125,8 +125,20 @@ enum Content {
 }
 
 impl Content {
-    fn write(self, txn: &mut Txn<'_>, compression: Compression, ui: &Ui) -> Outcome<NewLayer> {
+    /// Writes the layer, compressed as `wanted`. Without a wish, a compressed archive keeps its bytes, and all else is compressed
+    /// in the `automatic` way.
+    fn write(
+        self,
+        txn: &mut Txn<'_>,
+        wanted: Option<Compression>,
+        automatic: Compression,
+        ui: &Ui,
+    ) -> Outcome<NewLayer> {
+        let compression = wanted.unwrap_or(automatic);
         let (source, id_map) = match self {
+            Content::Archive(path) if wanted.is_some() => {
+                return Ok(recompress_archive(txn, &path, compression, ui)?);
+            }
             Content::Archive(path) => return Ok(add_archive(txn, &path, compression, ui)?),
             Content::Tree(source, id_map) => (source, id_map),
         };

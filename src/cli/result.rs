@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use umoci::digest::Digest;
+use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, MediaType, RefName, RefValue};
 use umoci::transfer::{CopyReport, DockerImage, LeftOut, Request};
 
@@ -135,6 +136,9 @@ pub struct Copied<'a> {
     blobs: Option<Blobs<'a>>,
     /// Names that pointed at something else before.
     replaced: Vec<&'a str>,
+    /// All that the copy does not have of what was asked for, in words.
+    #[serde(rename = "leftOutMessages")]
+    messages: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -151,7 +155,7 @@ struct Blobs<'a> {
 
 impl<'a> Copied<'a> {
     /// What a copy did; a Docker archive has no blobs of its own.
-    pub fn new(images: &'a [Made], report: Option<&'a CopyReport>, replaced: Vec<&'a str>) -> Self {
+    pub fn new(images: &'a [Made], report: Option<&'a CopyReport>, replaced: &'a [RefName], ui: &Ui) -> Self {
         let blobs = report.map(|report| Blobs {
             copied: report.copied,
             bytes: report.bytes,
@@ -161,8 +165,17 @@ impl<'a> Copied<'a> {
         Self {
             images,
             blobs,
-            replaced,
+            replaced: replaced.iter().map(RefName::as_str).collect(),
+            messages: ui.left_out_lines(),
         }
+    }
+}
+
+/// Says which names a copy took from other images.
+pub fn warn_replaced(names: &[RefName], ui: &Ui) {
+    if !names.is_empty() {
+        let names: Vec<&str> = names.iter().map(RefName::as_str).collect();
+        ui.warn(format_args!("replaced what was there as {}", names.join(", ")));
     }
 }
 

@@ -59,6 +59,7 @@ pub struct Ui {
     bars: bool,
     line: Mutex<()>,
     step: Step,
+    left_out: Mutex<Vec<String>>,
 }
 
 impl Ui {
@@ -73,7 +74,14 @@ impl Ui {
             bars,
             line: Mutex::new(()),
             step: Step::default(),
+            left_out: Mutex::default(),
         }
+    }
+
+    /// Returns all that a copy has said it left out, a line each, for a result that a program reads.
+    pub fn left_out_lines(&self) -> Vec<String> {
+        let lines = self.left_out.lock();
+        lines.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the job is at.
@@ -257,6 +265,8 @@ impl Monitor for Ui {
         if self.level >= Level::Error {
             self.line(Level::Warn, &message.to_string());
         }
+        let mut lines = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push(message.to_string());
     }
 
     fn info(&self, message: fmt::Arguments<'_>) {

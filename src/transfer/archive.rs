@@ -314,12 +314,20 @@ impl Archive {
     /// As [`Archive::read`], of the file that tells an archive of images from another.
     ///
     /// # Errors
-    /// As [`Archive::read`]; with [`Fact::NoImages`] if there is no such file.
+    /// As [`Archive::read`]; with [`Fact::NoImages`] if there is no such file, nor that of another kind of archive.
     pub(super) fn read_list(&self, path: &TreePath, limit: u64) -> Result<Vec<u8>> {
         self.read(path, limit).map_err(|err| match err.kind() {
-            ErrorKind::NotFound => err.with_fact(Fact::NoImages),
+            ErrorKind::NotFound if !self.has_list() => err.with_fact(Fact::NoImages),
             _ => err,
         })
+    }
+
+    /// Returns whether any file is there that lists images, in whatever kind of archive.
+    fn has_list(&self) -> bool {
+        ["oci-layout", "index.json", "manifest.json"]
+            .iter()
+            .filter_map(|name| TreePath::clean(name.as_bytes()).ok())
+            .any(|path| self.places.contains_key(&path))
     }
 }
 

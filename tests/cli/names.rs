@@ -312,6 +312,18 @@ fn one_platform_of_a_name_is_one_image() {
             "{config}"
         );
     }
+    let export = [
+        "export",
+        "--layout",
+        "img",
+        "docker-archive:one.tar",
+        "--tag",
+        "app",
+        "--json",
+    ];
+    let said: Value = serde_json::from_str(&env.umoci(export).ok()).expect("JSON");
+    let left_out = "left out of app: 1 of its 2 images, for other platforms; a Docker archive holds one";
+    assert_eq!(said["leftOutMessages"], json!([left_out]));
     let stat = env.umoci(["stat", "--image", "img:app"]).ok();
     assert!(
         stat.contains("linux/amd64") && stat.contains("linux/arm64"),

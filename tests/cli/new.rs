@@ -130,6 +130,39 @@ fn an_archive_becomes_an_image_byte_for_byte() {
 }
 
 #[test]
+fn a_compressed_archive_keeps_its_bytes_unless_compression_is_asked_for() {
+    let env = room();
+    env.sh("gzip -k -9 tree.tar; zstd -q -k tree.tar");
+    let sum = |file: &str| {
+        env.sh(&format!("sha256sum <{file} | cut -d' ' -f1"))
+            .trim_end()
+            .to_owned()
+    };
+    for (file, more, kept) in [
+        ("tree.tar.gz", &[][..], true),
+        ("tree.tar.zst", &[], true),
+        ("tree.tar.gz", &["--compress", "none"], false),
+        ("tree.tar.zst", &["--compress", "gzip"], false),
+    ] {
+        env.umoci([&["new", "--image", "img:c", "--from", file], more].concat())
+            .ok();
+        let shown = manifest(&env, "c");
+        assert_eq!(
+            shown["config"]["blob"]["rootfs"]["diff_ids"][0],
+            format!("sha256:{}", sum("tree.tar")),
+            "{file} {more:?}"
+        );
+        let index = env.sh("jq -r '.manifests[] | select(.annotations[\"org.opencontainers.image.ref.name\"] == \"c\") | .digest' img/index.json");
+        let text = env.read(&format!(
+            "img/blobs/sha256/{}",
+            index.trim_end().trim_start_matches("sha256:")
+        ));
+        let layer = format!("sha256:{}", sum(file));
+        assert_eq!(text.contains(&layer), kept, "{file} {more:?}: {text}");
+    }
+}
+
+#[test]
 fn the_platform_is_spelled_as_images_spell_it() {
     let env = room();
     for (platform, want) in [

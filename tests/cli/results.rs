@@ -127,6 +127,18 @@ fn a_copy_tells_blobs_and_what_it_replaced_and_no_clobber_keeps_all() {
     let quiet = env.umoci(["-q", "import", "--layout", "in", "img"]);
     assert_eq!(quiet.stderr, "");
     quiet.ok();
+    let export: &[&str] = &[
+        "export",
+        "--layout",
+        "img",
+        "--tag",
+        "latest",
+        "in:latest",
+        "--json",
+    ];
+    env.umoci(["config", "--image", "img", "--author", "she"]).ok();
+    let said: Value = serde_json::from_str(&env.umoci(export).ok()).expect("JSON");
+    assert_eq!(said["replaced"], serde_json::json!(["latest"]));
     // Archives as well.
     env.umoci(["export", "--layout", "img", "oci-archive:a.tar", "--tag", "a-new"])
         .ok();

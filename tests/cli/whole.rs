@@ -466,6 +466,57 @@ fn a_copy_that_lacks_a_part_of_an_image_fails_and_names_the_part() {
     }
 }
 
+/// A blob of another size than its descriptor gives is damage, wherever it stands, and never something to leave out.
+#[test]
+fn a_copy_with_a_part_of_another_size_fails_and_moves_no_name() {
+    const LIST: &str = ".annotations[\"org.opencontainers.image.ref.name\"] == \"t\"";
+    let entry = format!(".manifests[] | select({LIST}) | .digest[7:]");
+    let blob = |env: &Env, of: &str, query: &str| {
+        let found = env.sh(&format!("jq -r '{query}' img/blobs/sha256/{of}"));
+        found.trim_end().to_owned()
+    };
+    for (what, query, below) in [
+        ("a layer", ".layers[0].digest[7:]", false),
+        ("a config", ".config.digest[7:]", false),
+        ("an image of an index", ".manifests[1].digest[7:]", true),
+    ] {
+        for damage in ["truncate -s -1 FILE", "echo >>FILE", "truncate -s 0 FILE"] {
+            let env = room();
+            let entry_of = oci(&env, "amd64");
+            let root = if below {
+                index(&env, INDEX, &[entry_of, oci(&env, "arm64")])
+            } else {
+                entry_of
+            };
+            env.list("img", root, Some("t"));
+            let root = env
+                .sh(&format!("jq -r '{entry}' img/index.json"))
+                .trim_end()
+                .to_owned();
+            let part = blob(&env, &root, query);
+            env.sh(&damage.replace("FILE", &format!("img/blobs/sha256/{part}")));
+            env.sh("tar -cf in.tar -C img oci-layout index.json blobs");
+            env.umoci(["init", "--layout", "in"]).ok();
+            env.umoci(["new", "--image", "in:t"]).ok();
+            let before = env.read("in/index.json");
+            for words in [
+                &["import", "--layout", "in", "img:t"][..],
+                &["import", "--layout", "in", "oci-archive:in.tar:t"],
+                &["export", "--layout", "img", "out"],
+                &["export", "--layout", "img", "oci-archive:out.tar"],
+            ] {
+                let why = env.umoci(words).fails();
+                assert!(why.contains(&part), "{what}, {damage}: {words:?}: {why}");
+                assert!(
+                    !env.path("out").exists() && !env.path("out.tar").exists(),
+                    "{what}, {damage}"
+                );
+            }
+            assert_eq!(env.read("in/index.json"), before, "{what}, {damage}");
+        }
+    }
+}
+
 /// A layer that must not be given on may be missing, and the result says so.
 #[test]
 fn a_layer_that_is_to_be_had_elsewhere_is_named() {
@@ -558,6 +609,11 @@ fn entries_that_are_left_out_of_a_copy_of_everything_are_named() {
                 let ran = env.umoci(quiet.then_some(&"-q").into_iter().chain(words));
                 assert!(ran.stderr.contains(says), "{what}: {words:?}: {}", ran.stderr);
                 ran.ok();
+                env.sh("rm -rf out");
+                let json = env.umoci(words.iter().chain(&["--json"])).ok();
+                let json: Value = serde_json::from_str(&json).expect("JSON");
+                let told = json["leftOutMessages"][0].as_str().unwrap_or_default();
+                assert!(told.contains(says), "{what}: {words:?}: {json}");
             }
             // By name nothing is missed.
             let ran = env.umoci(["import", "--layout", "in", "img:t"]);

@@ -713,7 +713,11 @@ fn a_file_of_more_than_eight_gibibytes_keeps_its_size_and_its_holes() {
     env.sh("cd r; tar --format=gnu --sparse -cf ../sparse.tar huge");
     env.umoci(["raw", "add-layer", "--image", "img", "sparse.tar"])
         .ok();
-    env.umoci(["raw", "unpack", "--image", "img", "s"]).ok();
+    let why = env.umoci(["-q", "raw", "unpack", "--image", "img", "s"]).fails();
+    assert!(why.ends_with("--limit sparse=BYTES raises it"), "{why}");
+    let limit = format!("sparse={}", 10_u64 << 30);
+    env.umoci(["raw", "unpack", "--image", "img", "--limit", &limit, "s"])
+        .ok();
     env.sh("cmp r/huge s/huge");
     let meta = std::fs::metadata(env.path("s/huge")).expect("huge");
     assert_eq!((meta.len(), meta.mtime()), ((9 << 30) + 4, 5));
