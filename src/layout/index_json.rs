@@ -222,7 +222,7 @@ impl IndexJson {
     /// What `name` points at.
     ///
     /// # Errors
-    /// As [`Entry::value_of`].
+    /// [`ErrorKind::Corrupt`] if the name has entries, and none of them is a descriptor.
     pub fn value(&self, name: &RefName) -> Result<RefValue> {
         let named = self.entries.iter();
         Entry::value_of(named.filter(|entry| entry.ref_name.as_deref() == Some(name.as_str())))

@@ -148,7 +148,7 @@ impl<'a> Summaries<'a> {
     }
 
     /// Bytes of all that `descriptor` needs as its documents say, each blob once: of an image its manifest, config and layers, of
-    /// an index the images in it. What cannot be read needs nothing else. `None` if it is more than [`MAX_NEEDED`] blobs.
+    /// an index the images in it. What cannot be read needs nothing else. `None` if there are too many blobs to count.
     pub fn total(&self, descriptor: &Descriptor) -> Option<u64> {
         let (mut met, mut total) = (HashSet::new(), 0_u64);
         let mut stack = vec![(descriptor.clone(), true)];

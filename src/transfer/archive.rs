@@ -296,7 +296,7 @@ impl Archive {
     /// The bytes of the file at `path`, of which there may be `limit`.
     ///
     /// # Errors
-    /// As [`Archive::member`]; [`ErrorKind::Limit`] if it is larger.
+    /// [`ErrorKind::NotFound`] if the archive has no such file, [`ErrorKind::Limit`] if it is larger than `limit`.
     pub fn read(&self, path: &TreePath, limit: u64) -> Result<Vec<u8>> {
         let mut member = self.member(path)?;
         let size = member.left();
