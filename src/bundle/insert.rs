@@ -212,7 +212,7 @@ fn copy_checked<R: Read>(from: R, to: &mut dyn Write) -> (R, Result<()>) {
     let mut reader = LayerReader::new(Copied { from, to }, Limits::default());
     let mut read = check_entries(&mut reader);
     let mut copied = reader.into_inner();
-    // What asks for much, or is of a kind that only others know, is no fault of the archive.
+    // An entry over a limit, or of a type unknown here, is no fault of the archive.
     if matches!(&read, Err(err) if matches!(err.kind(), ErrorKind::Limit | ErrorKind::Unsupported)) {
         read = io::copy(&mut copied, &mut io::sink())
             .map(|_| ())

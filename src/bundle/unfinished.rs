@@ -23,7 +23,7 @@ impl Bundle {
         self.path.join(".umoci-unfinished")
     }
 
-    /// Whether the bundle is marked as one that an unpack did not finish, or has not yet.
+    /// Returns whether the bundle has the mark of an unpack that was interrupted or still runs.
     pub(super) fn is_unfinished(&self) -> Result<bool> {
         Ok(crate::fs::exists(&self.mark())? && !crate::fs::exists(&self.meta())?)
     }
@@ -45,7 +45,7 @@ impl Mark {
         let mut text = String::new();
         let read = (&mut self.file).take(1024).read_to_string(&mut text);
         read.context(|| format!("read {}", self.path.display()))?;
-        // One that is cut off was written when nothing else was there.
+        // A mark that is cut off dates from before any other file of the bundle.
         Ok(text.trim_end().parse().ok())
     }
 

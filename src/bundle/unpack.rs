@@ -110,7 +110,7 @@ fn begin(bundle: &Bundle, manifest: &Digest, rootless: bool, monitor: &dyn Monit
     match begun {
         Ok(()) => Ok(mark),
         Err(err) => {
-            // One that was there is of use to somebody who can remove what is left.
+            // An older mark stays: the next unpack needs it to remove the files beside it.
             if left.is_none() {
                 mark.remove();
             }

@@ -369,7 +369,7 @@ pub struct WholeArg {
 }
 
 impl WholeArg {
-    /// Whether there is a terminal, and nobody asked for all.
+    /// Returns whether tables are cut to a terminal: there is one, and `--no-trunc` was not given.
     pub fn is_cut(&self, ui: &Ui) -> bool {
         !self.no_trunc && ui.width().is_some()
     }

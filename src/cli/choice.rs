@@ -19,7 +19,7 @@ pub struct Choice {
     pub images: Vec<Request>,
     /// What has the name of something about an image.
     pub about: Vec<Request>,
-    /// What has no name and is about an image, if all of a source is copied.
+    /// Untagged referrers, if all of a source is copied.
     pub attached: Vec<Digest>,
 }
 

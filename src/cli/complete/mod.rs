@@ -47,7 +47,7 @@ impl Candidate {
 
 /// Returns the candidates for the last of `words`, one a line.
 ///
-/// What cannot be read (a layout that is none, a directory without permission) has no candidates.
+/// A place that cannot be read (no layout, a directory without permission) has no candidates.
 pub fn answer(program: &Command, words: &[String]) -> String {
     let Some((typed, before)) = words.split_last() else {
         return String::new();
@@ -69,7 +69,7 @@ pub fn answer(program: &Command, words: &[String]) -> String {
     lines.map(line).collect()
 }
 
-/// What stands before the cursor.
+/// The words before the cursor.
 struct Line<'a> {
     topic: Topic<'a>,
     /// Options and their values, by long name.
@@ -77,9 +77,9 @@ struct Line<'a> {
     operands: Vec<String>,
     /// The option whose value comes next.
     waiting: Option<&'a Arg>,
-    /// Whether `--` was there.
+    /// `--` was among the words.
     is_rest: bool,
-    /// Whether `help` was there: names of commands follow.
+    /// `help` was among the words: names of commands follow.
     is_help: bool,
 }
 
