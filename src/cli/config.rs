@@ -143,7 +143,6 @@ impl Config {
         self.history.check()?;
         let tag = self.tag.get(&image)?;
         let [] = positionals(&self.rest, [])?;
-        self.result.check()?;
         let template = self.from_file.as_deref().map(template).transpose()?;
         let created = match &self.created {
             Some(text) => Some(time::parse(text).map_err(|e| e.context("parse --created"))?),
@@ -169,6 +168,7 @@ impl Config {
             let base = Image::find(&store, &image.target, platform.as_ref())?;
             return ui.print(&harmless(json::to_pretty(&edit(&base)?.config)?));
         }
+        let result = self.result.open_for(&store, &tag)?;
         let mut txn = store.begin("config")?;
         let walk = change(&mut txn, &image.target, platform.as_ref(), &tag, |_, base| {
             edit(base)
@@ -180,7 +180,7 @@ impl Config {
             ));
             ui.info(format_args!("created new tag for image manifest: {tag}"));
         }
-        self.result.say("changed", &Made::by_walk(&tag, &walk), ui)
+        result.say(&Made::by_walk(&tag, &walk), ui)
     }
 
     /// Where the layer is that --layer names, else the topmost; `None` if there is no layer.

@@ -75,8 +75,8 @@ impl Export {
         let referrers = self.referrers.get()?;
         let compression = self.compression(&place)?;
         let name = Name::of(&place)?;
-        self.result.check()?;
-        if self.result.is_on_stdout() && matches!(&place, Place::Archive(archive) if archive.is_stdout()) {
+        let result = self.result.open()?;
+        if result.is_on_stdout() && matches!(&place, Place::Archive(archive) if archive.is_stdout()) {
             let text = "the archive and the result both go to stdout: write one of them to a file".to_owned();
             return Err(Failure::Arguments(text));
         }
@@ -129,7 +129,7 @@ impl Export {
         ));
         warn_replaced(&replaced, ui);
         let json = Copied::new(&made, report.as_ref(), &replaced, ui);
-        self.result.write(&made, &json, ui)
+        result.write(&made, &json, ui)
     }
 
     /// Says how much is attached to the images, for which a Docker archive has no place.

@@ -10,7 +10,7 @@ use super::args::{FormatArg, LayoutArg, LimitArgs, PlatformArg, ReferrersArg, po
 use super::choice::{Choice, Words};
 use super::failure::{Failure, Outcome};
 use super::place::{Archived, Place};
-use super::result::{Copied, Made, ResultArgs, report_text, warn_replaced};
+use super::result::{Copied, Made, ResultArgs, Results, report_text, warn_replaced};
 use super::ui::Ui;
 
 /// copies images from another OCI layout or an archive into this one
@@ -65,7 +65,7 @@ impl Import {
         let limits = self.limits.get()?;
         self.format.is_oci()?;
         self.referrers.get()?;
-        self.result.check()?;
+        let result = self.result.open()?;
         match place {
             Place::Layout(path, what) => {
                 super::place::check_layout(&path)?;
@@ -89,7 +89,13 @@ impl Import {
                         }
                     }
                 };
-                self.copy(&from, choice, self.referrers.get()?, &self.layout.open()?, ui)
+                self.copy(
+                    &from,
+                    choice,
+                    self.referrers.get()?,
+                    &self.layout.open()?,
+                    (result, ui),
+                )
             }
             Place::Archive(archive) => {
                 let into = self.layout.open()?;
@@ -113,7 +119,7 @@ impl Import {
                 };
                 // A Docker archive has no place for them.
                 let referrers = self.referrers.get()? && !archive.docker;
-                self.copy(&*source, choice, referrers, &into, ui)
+                self.copy(&*source, choice, referrers, &into, (result, ui))
             }
         }
     }
@@ -143,7 +149,14 @@ impl Import {
         Ok(choice)
     }
 
-    fn copy(&self, source: &dyn Source, choice: Choice, referrers: bool, into: &Store, ui: &Ui) -> Outcome {
+    fn copy(
+        &self,
+        source: &dyn Source,
+        choice: Choice,
+        referrers: bool,
+        into: &Store,
+        (result, ui): (Results, &Ui),
+    ) -> Outcome {
         let mut converted = ToOci::new(source);
         let to_oci = self.format.is_oci()?;
         let (images, along) = choice.settled(source, to_oci.then_some(&mut converted), referrers, ui)?;
@@ -161,7 +174,7 @@ impl Import {
         ));
         let made = Made::by_requests(&images);
         let json = Copied::new(&made, Some(&report), &replaced, ui);
-        self.result.write(&made, &json, ui)
+        result.write(&made, &json, ui)
     }
 }
 

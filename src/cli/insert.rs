@@ -55,7 +55,6 @@ impl Insert {
         let platform = self.platform.get()?;
         let compression = self.compress.get()?;
         self.history.check()?;
-        self.result.check()?;
         let tag = self.tag.get(&image)?;
         let what = self.what()?;
         let options = PackOptions {
@@ -64,6 +63,7 @@ impl Insert {
         };
         let store = self.image.open_with(&image, &self.algorithm)?;
         let history = self.history.get("umoci insert", "")?;
+        let result = self.result.open_for(&store, &tag)?;
         let mut txn = store.begin("insert")?;
         let walk = add_layer(
             &mut txn,
@@ -75,7 +75,7 @@ impl Insert {
         )?;
         self.history.warn_if_none(ui);
         ui.info(format_args!("updated tag for image manifest: {tag}"));
-        self.result.say("changed", &Made::by_walk(&tag, &walk), ui)
+        result.say(&Made::by_walk(&tag, &walk), ui)
     }
 
     fn what(&self) -> Outcome<Insertion> {

@@ -10,7 +10,7 @@ use umoci::transfer::{Request, StoreSink, fetch};
 
 use super::args::{ImageRef, LockArg, Near, PlatformArg, WholeArg, annotations};
 use super::failure::{Failure, Outcome, one_line};
-use super::result::{Made, ResultArgs};
+use super::result::{Made, ResultArgs, Results};
 use super::table::{Table, human_size};
 use super::ui::Ui;
 
@@ -127,6 +127,8 @@ impl EntryArgs {
 struct IndexArg {
     #[command(flatten)]
     lock: LockArg,
+    #[command(flatten)]
+    result: ResultArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -143,8 +145,11 @@ impl IndexArg {
         Ok((name, rest))
     }
 
-    fn open(&self, name: &ImageRef) -> Outcome<Store> {
-        self.lock.open(&name.layout)
+    /// Opens the layout, and what the result goes to.
+    fn open(&self, name: &ImageRef) -> Outcome<(Store, Results)> {
+        let store = self.lock.open(&name.layout)?;
+        let result = self.result.open_for(&store, name.tag()?)?;
+        Ok((store, result))
     }
 }
 
@@ -231,8 +236,6 @@ pub struct Create {
     force: bool,
     #[command(flatten)]
     index: IndexArg,
-    #[command(flatten)]
-    result: ResultArgs,
 }
 
 impl Create {
@@ -243,7 +246,7 @@ impl Create {
         let tag = name.tag()?;
         let part = self.part.get()?;
         let annotations = annotations(&self.annotation)?;
-        let store = self.index.open(&name)?;
+        let (store, result) = self.index.open(&name)?;
         let check = || -> Outcome<bool> {
             let exists = !store.lookup(tag)?.is_empty();
             if exists && !self.amend && !self.force {
@@ -255,7 +258,7 @@ impl Create {
         check()?;
         let sink = StoreSink::new(&store, "manifest create")?;
         let entries = entries(&store, &sink, words, &part, None, ui)?;
-        change(sink, &name, (&self.result, ui), |txn| {
+        change(sink, &name, (result, ui), |txn| {
             let exists = check()?;
             let mut edit = if exists && self.amend {
                 IndexEdit::load(&store, tag)?
@@ -276,11 +279,10 @@ impl Create {
 fn change(
     sink: StoreSink<'_>,
     name: &ImageRef,
-    (result, ui): (&ResultArgs, &Ui),
+    (result, ui): (Results, &Ui),
     mut edit: impl FnMut(&mut Txn<'_>) -> Outcome<IndexEdit>,
 ) -> Outcome {
     let tag = name.tag()?;
-    result.check()?;
     let mut entries = 0;
     let written = change_index(&mut sink.into_txn(), tag, |txn| -> Outcome<IndexEdit> {
         let edit = edit(txn)?;
@@ -291,7 +293,7 @@ fn change(
         "new image index created: {} with {entries} entries, tagged {tag}",
         written.digest
     ));
-    result.say("changed", &Made::by_walk(tag, std::slice::from_ref(&written)), ui)
+    result.say(&Made::by_walk(tag, std::slice::from_ref(&written)), ui)
 }
 
 /// adds images to an image index
@@ -307,8 +309,6 @@ pub struct Add {
     entry: EntryArgs,
     #[command(flatten)]
     index: IndexArg,
-    #[command(flatten)]
-    result: ResultArgs,
 }
 
 impl Add {
@@ -320,12 +320,12 @@ impl Add {
         if words.is_empty() {
             return Err(expected(Self::USAGE));
         }
-        let store = self.index.open(&name)?;
+        let (store, result) = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest add")?;
         // What is no index is said before anything is copied.
         IndexEdit::load(&store, name.tag()?)?;
         let entries = entries(&store, &sink, words, &part, Some(&self.entry), ui)?;
-        change(sink, &name, (&self.result, ui), |_| {
+        change(sink, &name, (result, ui), |_| {
             let mut edit = IndexEdit::load(&store, name.tag()?)?;
             add(&mut edit, &entries, ui);
             Ok(edit)
@@ -342,8 +342,6 @@ impl Add {
 pub struct Remove {
     #[command(flatten)]
     index: IndexArg,
-    #[command(flatten)]
-    result: ResultArgs,
 }
 
 impl Remove {
@@ -358,9 +356,9 @@ impl Remove {
             .iter()
             .map(|word| word.parse())
             .collect::<Result<_, Error>>()?;
-        let store = self.index.open(&name)?;
+        let (store, result) = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest remove")?;
-        change(sink, &name, (&self.result, ui), |_| {
+        change(sink, &name, (result, ui), |_| {
             let mut edit = IndexEdit::load(&store, name.tag()?)?;
             for which in &entries {
                 edit.remove(which)?;
@@ -384,8 +382,6 @@ pub struct Annotate {
     remove_annotation: Vec<String>,
     #[command(flatten)]
     index: IndexArg,
-    #[command(flatten)]
-    result: ResultArgs,
 }
 
 impl Annotate {
@@ -405,9 +401,9 @@ impl Annotate {
             }
         };
         let own = annotations(&self.entry.annotation)?;
-        let store = self.index.open(&name)?;
+        let (store, result) = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest annotate")?;
-        change(sink, &name, (&self.result, ui), |_| {
+        change(sink, &name, (result, ui), |_| {
             let mut edit = IndexEdit::load(&store, name.tag()?)?;
             let Some(which) = &which else {
                 edit.index.annotations.extend(own.clone());
@@ -440,18 +436,20 @@ pub struct Show {
     #[command(flatten)]
     whole: WholeArg,
     #[command(flatten)]
-    index: IndexArg,
+    lock: LockArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
 }
 
 impl Show {
     const USAGE: &str = "<image-path>:<name>";
 
     fn run(self, ui: &Ui) -> Outcome {
-        let [name] = self.index.rest.as_slice() else {
+        let [name] = self.rest.as_slice() else {
             return Err(expected(Self::USAGE));
         };
         let name = ImageRef::parse(name, "name")?;
-        let store = self.index.open(&name)?;
+        let store = self.lock.open(&name.layout)?;
         let root = resolve_index(&store, &name.target)?;
         if self.json {
             return ui.print(&store.read(&root)?);

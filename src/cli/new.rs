@@ -18,7 +18,7 @@ use super::failure::{Failure, Outcome};
 use super::result::{Made, ResultArgs};
 use super::ui::Ui;
 
-/// creates a blank tagged OCI image
+/// creates a tagged OCI image, blank or of a directory or archive
 ///
 /// Creates a new image and tags it. The layout must exist (see umoci init); an existing tag is replaced.
 ///
@@ -71,10 +71,10 @@ impl New {
         self.history.check()?;
         let [] = positionals(&self.rest, [])?;
         let content = self.content()?;
-        self.result.check()?;
         let created = super::now()?;
         let history = self.history.get("umoci new", "")?;
         let store = self.image.open_with(&image, &self.algorithm)?;
+        let result = self.result.open_for(&store, tag)?;
         let mut txn = store.begin("new")?;
         let mut edit = Edit::blank_for(platform, created);
         if let Some(content) = content {
@@ -86,7 +86,7 @@ impl New {
         let walk = edit.apply(&mut txn, tag)?;
         txn.commit()?;
         ui.info(format_args!("created new tag for image manifest: {tag}"));
-        self.result.say("created", &Made::by_walk(tag, &walk), ui)
+        result.say(&Made::by_walk(tag, &walk), ui)
     }
 
     fn content(&self) -> Outcome<Option<Content>> {

@@ -74,8 +74,8 @@ impl Create {
         self.layout.get()?;
         let [name] = positionals(&self.rest, ["name"])?;
         let name = RefName::parse_new(name)?;
-        self.result.check()?;
         let store = self.layout.open()?;
+        let result = self.result.open_for(&store, &name)?;
         let (target, why) = match (&self.digest, &self.from) {
             (Some(text), None) => {
                 let prefix: DigestPrefix = text.parse().map_err(|e: Error| e.context("--digest"))?;
@@ -107,7 +107,7 @@ impl Create {
             store.create_ref(&name, target)?
         }
         ui.info(format_args!("created ref: {said}"));
-        self.result.say("created", &made, ui)
+        result.say(&made, ui)
     }
 }
 
@@ -250,7 +250,6 @@ impl Restore {
     fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
         let [name] = positionals(&self.rest, ["name"])?;
-        self.result.check()?;
         let target: Target = name.parse()?;
         let steps = match target {
             Target::Past(_, steps) => steps,
@@ -260,8 +259,10 @@ impl Restore {
             let text = format!("{target} is a digest; umoci ref create --digest names it");
             Failure::Arguments(text)
         })?;
-        let restored = self.layout.open()?.restore_ref(name, steps)?;
+        let store = self.layout.open()?;
+        let result = self.result.open_for(&store, name)?;
+        let restored = store.restore_ref(name, steps)?;
         ui.info(format_args!("restored ref: {name} -> {}", digests(&restored)));
-        self.result.say("restored", &Made::by_value(name, &restored), ui)
+        result.say(&Made::by_value(name, &restored), ui)
     }
 }

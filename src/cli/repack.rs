@@ -51,7 +51,6 @@ impl Repack {
         let tag = image.tag()?;
         let compression = self.compress.get()?;
         self.history.check()?;
-        self.result.check()?;
         let [bundle] = positionals(&self.rest, ["bundle"])?;
         let options = RepackOptions {
             masks: self.mask_path.iter().map(|m| m.clone().into_bytes()).collect(),
@@ -64,6 +63,7 @@ impl Repack {
             header: super::mtree_header(),
         };
         let store = self.image.open_with(&image, &self.algorithm)?;
+        let result = self.result.open_for(&store, tag)?;
         let history = |author: &str| match self.history.get("umoci repack", author) {
             Ok(history) => Ok(history),
             Err(Failure::Error(err)) => Err(err),
@@ -73,11 +73,11 @@ impl Repack {
             )),
         };
         let done = repack(&store, &Bundle::at(bundle), tag, history, &options, ui)?;
-        let verb = if done.changed {
-            "repacked"
+        let note = if done.changed {
+            ""
         } else {
-            "nothing changed in the tree: repacked"
+            "no new layer, since nothing changed in the tree; "
         };
-        self.result.say(verb, &Made::by_walk(tag, &done.walk), ui)
+        result.say_after(note, &Made::by_walk(tag, &done.walk), ui)
     }
 }

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a command says of the images that it made or moved: `--json`, `--digestfile`, and a line on a terminal.
 
+use std::io::Write as _;
+use std::path::Path;
+
 use serde::Serialize;
 use umoci::digest::Digest;
+use umoci::error::Error;
+use umoci::fs::PendingFile;
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, MediaType, RefName, RefValue};
+use umoci::store::Store;
 use umoci::transfer::{CopyReport, DockerImage, LeftOut, Request};
 
 use super::failure::{Failure, Outcome};
@@ -75,11 +81,6 @@ impl Made {
         let made = |request: &Request| Self::new(request.name.as_ref(), &request.descriptor);
         requests.iter().map(made).collect()
     }
-
-    /// The digest of the image or index.
-    pub fn digest(&self) -> &Digest {
-        &self.digest
-    }
 }
 
 /// The JSON of a command that has no more to say.
@@ -89,37 +90,87 @@ struct Images<'a> {
 }
 
 impl ResultArgs {
-    /// Refuses what contradicts itself, before anything is done.
-    pub fn check(&self) -> Outcome {
+    /// Opens what the results go to. What cannot be written is known before any work is done.
+    pub fn open(&self) -> Outcome<Results> {
         if self.json && self.digestfile.as_deref() == Some("-") {
             let text = "--json and --digestfile - both write to stdout: give one of them".to_owned();
             return Err(Failure::Arguments(text));
         }
-        Ok(())
+        let digests = match self.digestfile.as_deref() {
+            None => Digests::Nowhere,
+            Some("-") => Digests::Stdout,
+            Some(file) => {
+                let out = PendingFile::output(Path::new(file)).map_err(|e| e.context("--digestfile"))?;
+                Digests::File(out)
+            }
+        };
+        Ok(Results {
+            json: self.json,
+            digests,
+            before: None,
+        })
     }
 
+    /// As [`ResultArgs::open`], for a command that sets `tag`.
+    pub fn open_for(&self, store: &Store, tag: &RefName) -> Outcome<Results> {
+        Ok(Results {
+            before: Some(store.lookup(tag)),
+            ..self.open()?
+        })
+    }
+}
+
+/// Where the digests go.
+enum Digests {
+    Nowhere,
+    Stdout,
+    File(PendingFile),
+}
+
+/// The places that results go to, open.
+pub struct Results {
+    json: bool,
+    digests: Digests,
+    /// The value of the tag before the command, if it sets one.
+    before: Option<Result<RefValue, Error>>,
+}
+
+impl Results {
     /// Whether anything is written to stdout.
     pub fn is_on_stdout(&self) -> bool {
-        self.json || self.digestfile.as_deref() == Some("-")
+        self.json || matches!(self.digests, Digests::Stdout)
     }
 
-    /// Says what was made, and to a person what `verb` did.
-    pub fn say(&self, verb: &str, made: &[Made], ui: &Ui) -> Outcome {
+    /// Says what became of the tag.
+    pub fn say(self, made: &[Made], ui: &Ui) -> Outcome {
+        self.say_after("", made, ui)
+    }
+
+    /// As [`Results::say`], behind a `note` for a person.
+    pub fn say_after(self, note: &str, made: &[Made], ui: &Ui) -> Outcome {
+        let done = match &self.before {
+            Some(Ok(before)) if before.is_empty() => "created",
+            Some(Ok(before)) if before.digests().eq(made.iter().map(|one| one.digest)) => "kept",
+            _ => "replaced",
+        };
         // Elsewhere the steps have told it.
         for one in made.iter().filter(|_| ui.has_person()) {
             let name = one.name.as_deref().unwrap_or("<none>");
-            ui.done(format_args!("{verb} {name}: {}", one.digest));
+            ui.done(format_args!("{note}{done} tag {name}: {}", one.digest));
         }
         self.write(made, &Images { images: made }, ui)
     }
 
     /// Writes the digests to their file, and `json` if that is asked for.
-    pub fn write(&self, made: &[Made], json: &impl Serialize, ui: &Ui) -> Outcome {
-        let digests: String = made.iter().map(|made| made.digest().to_string() + "\n").collect();
-        match self.digestfile.as_deref() {
-            None => {}
-            Some("-") => ui.print(digests.as_bytes())?,
-            Some(file) => umoci::fs::write_file(file.as_ref(), digests.as_bytes())?,
+    pub fn write(self, made: &[Made], json: &impl Serialize, ui: &Ui) -> Outcome {
+        let digests: String = made.iter().map(|made| made.digest.to_string() + "\n").collect();
+        match self.digests {
+            Digests::Nowhere => {}
+            Digests::Stdout => ui.print(digests.as_bytes())?,
+            Digests::File(mut file) => {
+                file.write_all(digests.as_bytes()).map_err(Error::from)?;
+                file.commit()?;
+            }
         }
         if self.json {
             ui.print_json(json)?;
@@ -175,7 +226,11 @@ impl<'a> Copied<'a> {
 pub fn warn_replaced(names: &[RefName], ui: &Ui) {
     if !names.is_empty() {
         let names: Vec<&str> = names.iter().map(RefName::as_str).collect();
-        ui.warn(format_args!("replaced what was there as {}", names.join(", ")));
+        ui.warn(format_args!(
+            "replaced {} {}",
+            if names.len() == 1 { "tag" } else { "tags" },
+            names.join(", ")
+        ));
     }
 }
 

@@ -48,7 +48,6 @@ struct Rehearsed<'a> {
 
 impl Changed {
     fn image(&self) -> Outcome<(ImageRef, RefName)> {
-        self.result.check()?;
         let (image, []) = self.image.get(&self.rest, [])?;
         let tag = self.tag.get(&image)?;
         Ok((image, tag))
@@ -71,6 +70,7 @@ impl Changed {
         ui: &Ui,
         edit: impl FnMut(&mut Txn<'_>, &Image) -> Outcome<Edit>,
     ) -> Outcome {
+        let result = self.result.open_for(store, tag)?;
         let mut txn = if self.dry_run {
             store.rehearse(verb)
         } else {
@@ -80,15 +80,15 @@ impl Changed {
         let made = Made::by_walk(tag, &walk);
         if !self.dry_run {
             ui.info(format_args!("updated tag for image manifest: {tag}"));
-            return self.result.say("changed", &made, ui);
+            return result.say(&made, ui);
         }
         let blobs = txn.rehearsed();
-        if self.result.is_on_stdout() {
+        if result.is_on_stdout() {
             let json = Rehearsed {
                 images: &made,
                 blobs: &blobs,
             };
-            return self.result.write(&made, &json, ui);
+            return result.write(&made, &json, ui);
         }
         let row = |blob: &Descriptor| format!("write {} {} {}\n", blob.digest, blob.size, blob.media_type);
         let mut lines: Vec<String> = blobs.iter().map(row).collect();

@@ -39,8 +39,8 @@ impl Tag {
         let [new] = positionals(&self.rest, ["new tag"])?;
         let new = RefName::parse_new(new)
             .map_err(|e: Error| Failure::Arguments(format!("new tag is an invalid reference: {e}")))?;
-        self.result.check()?;
         let store = self.image.open(&image)?;
+        let result = self.result.open_for(&store, &new)?;
         // One image is named itself, also behind an index; several are named by their indexes, or entries.
         let value: RefValue = if platform.is_some() {
             let walk = resolve_one(&store, &image.target, platform.as_ref())?;
@@ -59,6 +59,6 @@ impl Tag {
             new.as_str(),
             image.target.to_string()
         ));
-        self.result.say("tagged", &made, ui)
+        result.say(&made, ui)
     }
 }

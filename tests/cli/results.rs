@@ -39,6 +39,28 @@ fn check(env: &Env, line: &str, layout: &str, tag: &str) {
     );
 }
 
+/// Commands that make or move an image, with the layout that they change and a tag that they set there.
+const LINES: [(&str, &str, &str); 14] = [
+    ("new --image img:new", "img", "new"),
+    ("config --image img --tag c --author me", "img", "c"),
+    ("insert --image img --tag i file /file", "img", "i"),
+    ("raw add-layer --image img --tag l layer.tar", "img", "l"),
+    ("repack --image img:r b", "img", "r"),
+    ("squash img --tag s", "img", "s"),
+    ("rebase img --old base --new new --tag m", "img", "m"),
+    ("tag --image img t", "img", "t"),
+    ("ref create --layout img f --from latest --force", "img", "f"),
+    ("manifest create img:index latest --force", "img", "index"),
+    (
+        "manifest annotate img:both linux/amd64 --annotation a=b",
+        "img",
+        "both",
+    ),
+    ("import --layout in img:latest", "in", "latest"),
+    ("import --layout in img", "in", "c"),
+    ("export --layout img out --tag latest", "out", "latest"),
+];
+
 #[test]
 fn every_command_that_makes_or_moves_an_image_tells_its_digest() {
     let image = Image::new();
@@ -48,29 +70,24 @@ fn every_command_that_makes_or_moves_an_image_tells_its_digest() {
     env.umoci(["init", "--layout", "in"]).ok();
     env.umoci(["tag", "--image", "img", "base"]).ok();
     env.umoci(["manifest", "create", "img:both", "latest"]).ok();
-    for (line, layout, tag) in [
-        ("new --image img:new", "img", "new"),
-        ("config --image img --tag c --author me", "img", "c"),
-        ("insert --image img --tag i file /file", "img", "i"),
-        ("raw add-layer --image img --tag l layer.tar", "img", "l"),
-        ("repack --image img:r b", "img", "r"),
-        ("squash img --tag s", "img", "s"),
-        ("rebase img --old base --new new --tag m", "img", "m"),
-        ("tag --image img t", "img", "t"),
-        ("ref create --layout img f --from latest --force", "img", "f"),
-        ("manifest create img:index latest --force", "img", "index"),
-        (
-            "manifest annotate img:both linux/amd64 --annotation a=b",
-            "img",
-            "both",
-        ),
-        ("import --layout in img:latest", "in", "latest"),
-        ("import --layout in img", "in", "c"),
-        ("export --layout img out --tag latest", "out", "latest"),
-    ] {
+    for (line, layout, tag) in LINES {
         check(env, line, layout, tag);
     }
     env.umoci(["config", "--image", "img", "--author", "other"]).ok();
+    for (line, _, _) in LINES {
+        let before = env.sh("sha256sum img/index.json; ls img/blobs/sha256");
+        let words = line.split(' ').chain(["--digestfile", "none/digest"]);
+        assert_eq!(
+            env.umoci(words).fails(),
+            "--digestfile: create none/digest: no such file or directory",
+            "{line}"
+        );
+        assert_eq!(
+            env.sh("sha256sum img/index.json; ls img/blobs/sha256"),
+            before,
+            "{line}"
+        );
+    }
     let before = env.umoci(["ref", "restore", "--layout", "img", "latest", "--digestfile", "-"]);
     assert_eq!(before.ok().trim(), digest(env, "img", "latest"));
 }
@@ -120,7 +137,7 @@ fn a_copy_tells_blobs_and_what_it_replaced_and_no_clobber_keeps_all() {
     );
     assert_eq!(env.read("in/index.json"), before, "all or nothing");
     let replacing = import(&["--json"]);
-    assert_eq!(replacing.stderr.trim(), "• replaced what was there as latest");
+    assert_eq!(replacing.stderr.trim(), "• replaced tag latest");
     let said: Value = serde_json::from_str(&replacing.ok()).expect("JSON");
     assert_eq!(said["replaced"], serde_json::json!(["latest"]));
     env.umoci(["config", "--image", "img", "--author", "you"]).ok();

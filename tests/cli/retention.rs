@@ -72,11 +72,21 @@ fn rules_keep_and_the_rest_of_what_they_speak_of_goes() {
     ] {
         assert_eq!(would_go(&env, words), goes, "{words:?}");
     }
-    for wrong in ["", "0", "n-*=0", "n-*=", "=3", "x", "a[=1", "-1"] {
+    let shape = "neither a count";
+    for (wrong, says) in [
+        ("", shape),
+        ("0", "\"0\" keeps nothing: the count is 1 or more"),
+        ("n-*=0", "\"n-*=0\" keeps nothing"),
+        ("n-*=", shape),
+        ("=3", shape),
+        ("x", shape),
+        ("a[=1", shape),
+        ("-1", shape),
+    ] {
         let why = env
             .umoci(["gc", "--layout", "img", &format!("--keep-last={wrong}")])
             .fails();
-        assert!(why.starts_with("invalid --keep-last: neither a count"), "{why}");
+        assert!(why.starts_with(&format!("invalid --keep-last: {says}")), "{why}");
     }
     gc(&env, &["--keep-last", "n-*=1"]);
     assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "r-1\nn-3\nother\n");

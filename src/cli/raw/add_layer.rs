@@ -44,7 +44,6 @@ impl AddLayer {
         let compression = self.compress.get()?;
         let is_wanted = compression.is_some();
         self.history.check()?;
-        self.result.check()?;
         let tag = self.tag.get(&image)?;
         let [archive] = self.rest.as_slice() else {
             let text = "invalid number of positional arguments: expected <newlayer.tar>";
@@ -57,6 +56,7 @@ impl AddLayer {
         }
         source_date_epoch()?;
         let store = self.image.open_with(&image, &self.algorithm)?;
+        let result = self.result.open_for(&store, &tag)?;
         let mut txn = store.begin("add-layer")?;
         let walk = add_layer(
             &mut txn,
@@ -76,6 +76,6 @@ impl AddLayer {
             |author| -> Outcome<_> { self.history.get("umoci raw add-layer", author) },
         )?;
         ui.info(format_args!("created new tag for image manifest: {tag}"));
-        self.result.say("changed", &Made::by_walk(&tag, &walk), ui)
+        result.say(&Made::by_walk(&tag, &walk), ui)
     }
 }

@@ -54,7 +54,11 @@ impl Keep {
         let pattern = glob::Pattern::new(pattern)
             .ok()
             .filter(|p| !p.as_str().is_empty());
-        let count = count.parse().ok().filter(|count| *count > 0);
+        let count: Option<usize> = count.parse().ok();
+        if count == Some(0) {
+            let text = format!("{text:?} keeps nothing: the count is 1 or more");
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
         pattern
             .zip(count)
             .map(|(pattern, count)| Keep::Last(pattern, count))
