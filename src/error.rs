@@ -50,6 +50,8 @@ pub enum Fact {
     IndexDatabase,
     /// The input exceeds the limit of this name, one of `layer::Limits::NAMES`.
     Limit(&'static str),
+    /// There is no image layout at the path.
+    NoLayout,
     /// Another process held a lock for as long as the caller was ready to wait.
     LockTimeout,
     /// A name leads to several images, and nothing says which of them is meant.

@@ -181,6 +181,7 @@ fn archive(
     read.context(|| format!("read {}", path.display()))?;
     let found = Sniffed::of(&head);
     let whole = Counted::new(io::Cursor::new(head).chain(file), &task);
+    let mut holds_images = false;
     let layer = match found {
         Sniffed::Foreign(name) => {
             let text = format!("it is compressed with {name}, which is not handled: decompress it first");
@@ -189,14 +190,20 @@ fn archive(
         Sniffed::Compressed(found) if anew => NewLayer::write(txn, compression, |out| {
             let tar = LayerStream::open(whole, found, Algorithm::Sha256, &Limits::default())?;
             match copy_checked(tar, out) {
-                (tar, Ok(())) => tar.finish().map(|_| ()),
+                (tar, Ok(found)) => {
+                    holds_images = found;
+                    tar.finish().map(|_| ())
+                }
                 (tar, Err(err)) => Err(tar.blame(err)),
             }
         }),
         Sniffed::Compressed(found) => NewLayer::keep(txn, found, whole),
-        Sniffed::Tar | Sniffed::Other => NewLayer::write(txn, compression, |out| copy_checked(whole, out).1),
+        Sniffed::Tar | Sniffed::Other => NewLayer::write(txn, compression, |out| {
+            holds_images = copy_checked(whole, out).1?;
+            Ok(())
+        }),
     };
-    layer.map_err(|err| {
+    let mut layer = layer.map_err(|err| {
         let is_wrong = err.kind() == ErrorKind::Corrupt;
         let what = if is_wrong {
             " is no tar archive, or a broken one"
@@ -204,21 +211,24 @@ fn archive(
             ""
         };
         err.context(format!("new layer archive {}{what}", path.display()))
-    })
+    })?;
+    layer.holds_images |= holds_images;
+    Ok(layer)
 }
 
-/// Copies an archive byte for byte while its entries are read; gives the archive back.
-fn copy_checked<R: Read>(from: R, to: &mut dyn Write) -> (R, Result<()>) {
+/// Copies an archive byte for byte while its entries are read; gives the archive back, and whether it is one of images.
+fn copy_checked<R: Read>(from: R, to: &mut dyn Write) -> (R, Result<bool>) {
     let mut reader = LayerReader::new(Copied { from, to }, Limits::default());
     let mut read = check_entries(&mut reader);
     let mut copied = reader.into_inner();
     // An entry over a limit, or of a type unknown here, is no fault of the archive.
     if matches!(&read, Err(err) if matches!(err.kind(), ErrorKind::Limit | ErrorKind::Unsupported)) {
         read = io::copy(&mut copied, &mut io::sink())
-            .map(|_| ())
+            .map(|_| false)
             .map_err(Error::from);
     }
-    (copied.from, read.and_then(|()| Ok(copied.to.flush()?)))
+    let flushed = copied.to.flush().map_err(Error::from);
+    (copied.from, flushed.and(read))
 }
 
 /// Writes to `to` what is read from `from`.

@@ -151,9 +151,7 @@ pub struct ImageArg {
 impl ImageArg {
     /// The image.
     pub fn get(&self) -> Outcome<ImageRef> {
-        let text = self.image.as_deref();
-        let text =
-            text.ok_or_else(|| Failure::Arguments("missing mandatory argument: --image".to_owned()))?;
+        let text = self.image.as_deref().ok_or(Failure::Missing("--image"))?;
         ImageRef::parse(text, "--image")
     }
 
@@ -187,8 +185,7 @@ impl ImageWord {
             return Ok((ImageRef::parse(image, "--image")?, positionals(words, names)?));
         }
         let Some((image, rest)) = words.split_first().filter(|(image, _)| !image.is_empty()) else {
-            let text = "missing mandatory argument: the image".to_owned();
-            return Err(Failure::Arguments(text));
+            return Err(Failure::Missing("the image"));
         };
         Ok((ImageRef::parse(image, "image")?, positionals(rest, names)?))
     }
@@ -297,9 +294,7 @@ pub struct LayoutArg {
 impl LayoutArg {
     /// The path.
     pub fn get(&self) -> Outcome<PathBuf> {
-        let text = self.layout.as_deref();
-        let text =
-            text.ok_or_else(|| Failure::Arguments("missing mandatory argument: --layout".to_owned()))?;
+        let text = self.layout.as_deref().ok_or(Failure::Missing("--layout"))?;
         if text.contains(':') {
             return Err(Failure::Arguments(format!(
                 "invalid --layout: path contains ':' character: {text:?}"

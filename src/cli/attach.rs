@@ -69,13 +69,12 @@ pub struct Attach {
 impl Attach {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let missing = |option: &str| Failure::Arguments(format!("missing mandatory argument: {option}"));
-        let to = self.to.as_deref().ok_or_else(|| missing("--to"))?;
+        let to = self.to.as_deref().ok_or(Failure::Missing("--to"))?;
         let image = ImageRef::parse(to, "--to")?;
         let artifact_type = self
             .artifact_type
             .clone()
-            .ok_or_else(|| missing("--artifact-type"))?;
+            .ok_or(Failure::Missing("--artifact-type"))?;
         MediaType::parse(&artifact_type).map_err(|e| e.context("invalid --artifact-type"))?;
         let files: Vec<Content<'_>> = self
             .rest

@@ -3,12 +3,22 @@
 
 use std::io;
 use std::panic;
+use std::path::Path;
 
 use umoci::error::{Error, ErrorKind, Fact};
 use umoci::layer::Limits;
 use umoci::store::PanicFate;
 
 use super::ui::{Level, Progress, Ui};
+
+/// The call of a command, as far as hints depend on it.
+#[derive(Debug, Default)]
+pub struct Call {
+    /// Whether the command has the option `--rootless`.
+    pub has_rootless: bool,
+    /// Its operands.
+    pub words: Vec<String>,
+}
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -17,6 +27,8 @@ pub enum Failure {
     Error(Error),
     /// The arguments are wrong in a way that clap cannot see; nothing is printed on stdout.
     Arguments(String),
+    /// A mandatory option or operand of this name is missing.
+    Missing(&'static str),
     /// The words do not fit; the help of the command, which the words lead to, is printed as well.
     Usage(&'static [&'static str], String),
     /// A check found something, which was printed; the code says what.
@@ -45,25 +57,30 @@ impl Failure {
     }
 
     /// The one line on stderr, if any.
-    pub fn message(&self) -> Option<String> {
+    pub fn message(&self, call: &Call) -> Option<String> {
         match self {
             Failure::Error(err) => {
                 let remedy = err.fact().and_then(remedy);
                 let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
                 Some(one_line(&format!("{err}{remedy}")))
             }
+            Failure::Missing(name) => {
+                let hint = misplaced(name, call).unwrap_or_default();
+                Some(one_line(&format!("missing mandatory argument: {name}{hint}")))
+            }
             Failure::Arguments(text) | Failure::Usage(_, text) => Some(one_line(text)),
             Failure::Found(_) | Failure::BrokenPipe => None,
         }
     }
 
-    /// What to try, where that is known; `rootless` says whether the command has that option.
-    pub fn hint(&self, rootless: bool) -> Option<&'static str> {
+    /// What to try, where that is known.
+    pub fn hint(&self, call: &Call) -> Option<&'static str> {
         let Failure::Error(err) = self else { return None };
         match err.kind() {
             // Root of a user namespace may do less than root.
             ErrorKind::Denied
-                if rootless && (!rustix::process::geteuid().is_root() || umoci::fs::in_user_namespace()) =>
+                if call.has_rootless
+                    && (!rustix::process::geteuid().is_root() || umoci::fs::in_user_namespace()) =>
             {
                 Some("umoci encountered a permission error: maybe --rootless will help?")
             }
@@ -81,6 +98,18 @@ impl Failure {
     }
 }
 
+/// Returns the option before the operand that was meant as its value.
+fn misplaced(option: &str, call: &Call) -> Option<String> {
+    let word = call.words.first()?;
+    let (path, tag) = word.split_once(':').unwrap_or((word, ""));
+    let is_meant = match option {
+        "--image" => !tag.is_empty() || Path::new(path).join("oci-layout").exists(),
+        "--layout" => Path::new(word).join("oci-layout").exists(),
+        _ => false,
+    };
+    is_meant.then(|| format!("; write {option} {word}"))
+}
+
 /// Returns the option or command that helps against a failure, as the end of its message.
 fn remedy(fact: Fact) -> Option<String> {
     let text = match fact {
@@ -88,6 +117,7 @@ fn remedy(fact: Fact) -> Option<String> {
             let (name, unit) = Limits::NAMES.iter().find(|(known, _)| *known == name)?;
             return Some(format!("--limit {name}={unit} raises it"));
         }
+        Fact::NoLayout => "umoci init --layout DIR makes a layout",
         Fact::SeveralImages => "--platform takes one of them, and so does the path with @DIGEST",
         Fact::LockTimeout => "--lock-timeout waits longer",
         Fact::MediaTypeUnclear => "--media-type says what it is",

@@ -70,8 +70,7 @@ impl Fsck {
         }
         let mut from = Vec::new();
         for path in &self.from {
-            let store = Store::open(path, StoreOptions::default());
-            from.push(store.map_err(|e| e.context(format!("open {}", path.display())))?);
+            from.push(super::place::open_other(path)?);
         }
         let mut findings = Store::check_frame(&path, StoreOptions::default(), self.repair, ui)?;
         if findings

@@ -3,13 +3,13 @@
 
 use umoci::error::Error;
 use umoci::spec::{Platform, RefName};
-use umoci::store::{Store, StoreOptions};
+use umoci::store::Store;
 use umoci::transfer::{Archive, DockerArchive, OciArchive, Request, Source, StoreSink, ToOci, copy};
 
 use super::args::{FormatArg, LayoutArg, LimitArgs, PlatformArg, ReferrersArg, positionals};
 use super::choice::{Choice, Words};
 use super::failure::{Failure, Outcome};
-use super::place::{Archived, Place};
+use super::place::{Archived, Place, check_layout, open_other};
 use super::result::{Copied, Made, ResultArgs, Results, report_text, warn_replaced};
 use super::ui::Ui;
 
@@ -68,9 +68,8 @@ impl Import {
         let result = self.result.open()?;
         match place {
             Place::Layout(path, what) => {
-                super::place::check_layout(&path)?;
-                let from = Store::open(&path, StoreOptions::default())
-                    .map_err(|e| e.context(format!("open {}", path.display())))?;
+                check_layout(&path)?;
+                let from = open_other(&path)?;
                 let _reading = from.reading();
                 let choice = match what {
                     None => self.all(&from, &path.display().to_string(), "@DIGEST", tag, ui)?,

@@ -5,11 +5,12 @@ use umoci::error::{Error, ErrorKind};
 use umoci::image::{IndexEdit, IndexPart, Which, change_index, resolve_index};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, ImageIndex, MediaClass, json};
-use umoci::store::{Store, StoreOptions, Summaries, Txn};
+use umoci::store::{Store, Summaries, Txn};
 use umoci::transfer::{Request, StoreSink, fetch};
 
 use super::args::{ImageRef, LockArg, Near, PlatformArg, WholeArg, annotations};
 use super::failure::{Failure, Outcome, one_line};
+use super::place::open_other;
 use super::result::{Made, ResultArgs, Results};
 use super::table::{Table, human_size};
 use super::ui::Ui;
@@ -202,8 +203,7 @@ fn add(edit: &mut IndexEdit, entries: &[Descriptor], ui: &Ui) {
 }
 
 fn from_other(sink: &StoreSink<'_>, image: &ImageRef, part: &IndexPart, ui: &Ui) -> Outcome<Vec<Descriptor>> {
-    let from = Store::open(&image.layout, StoreOptions::default())
-        .map_err(|e| e.context(format!("open {}", image.layout.display())))?;
+    let from = open_other(&image.layout)?;
     let _reading = from.reading();
     let found = IndexEdit::entries(&from, &image.target, part)?;
     let request = |descriptor: &Descriptor| Request {

@@ -51,7 +51,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use umoci::error::{Error, ErrorKind};
 
-use failure::{Failure, Outcome};
+use failure::{Call, Failure, Outcome};
 use ui::{Level, Progress, Ui};
 
 /// umoci modifies Open Container images
@@ -159,15 +159,15 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
         let answer = complete::answer(&program, &typed);
-        return finish(&quiet, quiet.print(answer.as_bytes()), false);
+        return finish(&quiet, quiet.print(answer.as_bytes()), &Call::default());
     }
     let request = argv::read(&program, words);
     match request {
         argv::Request::Help(path) => {
             let page = help::page(&program, &path, ui::terminal_width());
-            finish(&quiet, quiet.print(page.as_bytes()), false)
+            finish(&quiet, quiet.print(page.as_bytes()), &Call::default())
         }
-        argv::Request::Version => finish(&quiet, quiet.print(version().as_bytes()), false),
+        argv::Request::Version => finish(&quiet, quiet.print(version().as_bytes()), &Call::default()),
         argv::Request::UnknownTopic(name) => {
             eprintln!("No help topic for '{}'", failure::one_line(&name));
             ExitCode::from(failure::UNKNOWN_TOPIC)
@@ -176,13 +176,13 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         argv::Request::Run { path, words } => {
             let matches = program.clone().try_get_matches_from(words);
             let cli = matches.and_then(|matches| {
-                let rootless = has_option(&program, &matches, "rootless");
-                Ok((Cli::from_arg_matches(&matches)?, rootless))
+                let call = call(&program, &matches);
+                Ok((Cli::from_arg_matches(&matches)?, call))
             });
             match cli {
-                Ok((cli, rootless)) => cli.run(rootless),
+                Ok((cli, call)) => cli.run(&call),
                 Err(err) => match misuse(&err) {
-                    Misuse::Missing(text) => finish(&quiet, Err(Failure::Arguments(text)), false),
+                    Misuse::Missing(text) => finish(&quiet, Err(Failure::Arguments(text)), &Call::default()),
                     Misuse::Wrong(text) => usage(&quiet, &program, &path, &text),
                 },
             }
@@ -242,8 +242,8 @@ fn usage(ui: &Ui, program: &clap::Command, path: &[String], error: &str) -> Exit
     ExitCode::from(1)
 }
 
-/// Whether the command that was called has an option.
-fn has_option(program: &clap::Command, matches: &clap::ArgMatches, name: &str) -> bool {
+/// Returns what hints need to know of the command that was called.
+fn call(program: &clap::Command, matches: &clap::ArgMatches) -> Call {
     let (mut command, mut matches) = (program, matches);
     while let Some((called, below)) = matches.subcommand() {
         let Some(next) = command.find_subcommand(called) else {
@@ -251,17 +251,23 @@ fn has_option(program: &clap::Command, matches: &clap::ArgMatches, name: &str) -
         };
         (command, matches) = (next, below);
     }
-    command.get_arguments().any(|arg| arg.get_long() == Some(name))
+    let words = matches.try_get_many("rest").ok().flatten();
+    Call {
+        has_rootless: command
+            .get_arguments()
+            .any(|arg| arg.get_long() == Some("rootless")),
+        words: words.map(|words| words.cloned().collect()).unwrap_or_default(),
+    }
 }
 
-fn finish(ui: &Ui, outcome: Outcome, rootless: bool) -> ExitCode {
+fn finish(ui: &Ui, outcome: Outcome, call: &Call) -> ExitCode {
     let Err(failure) = outcome else {
         return ExitCode::SUCCESS;
     };
-    if let Some(hint) = failure.hint(rootless) {
+    if let Some(hint) = failure.hint(call) {
         ui.log(Level::Warn, hint);
     }
-    if let Some(message) = failure.message() {
+    if let Some(message) = failure.message(call) {
         ui.log(Level::Fatal, &message);
     }
     ExitCode::from(failure.code())
@@ -278,18 +284,18 @@ fn version() -> String {
 }
 
 impl Cli {
-    /// Runs the command; `rootless` says whether it has that option.
-    fn run(self, rootless: bool) -> ExitCode {
+    /// Runs the command.
+    fn run(self, call: &Call) -> ExitCode {
         let fallback = Ui::new(Level::Warn, Progress::Never);
         let (level, progress) = match self.settings() {
             Ok(settings) => settings,
-            Err(failure) => return finish(&fallback, Err(failure), rootless),
+            Err(failure) => return finish(&fallback, Err(failure), call),
         };
         let ui = Ui::new(level, progress);
         let profile = match &self.cpu_profile {
             Some(path) if !path.is_empty() => match profile::Profile::start(path, ui.step()) {
                 Ok(profile) => Some(profile),
-                Err(failure) => return finish(&ui, Err(failure), rootless),
+                Err(failure) => return finish(&ui, Err(failure), call),
             },
             _ => None,
         };
@@ -332,7 +338,7 @@ impl Cli {
                 let path: Vec<String> = path.iter().map(|&p| p.to_owned()).collect();
                 usage(&ui, &definition(), &path, &text)
             }
-            outcome => finish(&ui, outcome, rootless),
+            outcome => finish(&ui, outcome, call),
         }
     }
 

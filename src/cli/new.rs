@@ -80,6 +80,13 @@ impl New {
         if let Some(content) = content {
             let automatic = edit.auto_compression();
             let layer = content.write(&mut txn, compression, automatic, ui)?;
+            if layer.holds_images {
+                let from = self.from.as_deref().unwrap_or_default();
+                let text = format!(
+                    "{from} is an archive of images: umoci import takes it as oci-archive:{from} or docker-archive:{from}"
+                );
+                return Err(Failure::Arguments(text));
+            }
             self.history.warn_if_none(ui);
             edit.add_layer(layer, history);
         }
@@ -99,6 +106,10 @@ impl New {
             "-" => "/dev/stdin",
             path => path,
         });
+        if path.join("oci-layout").exists() {
+            let text = format!("{from} is an OCI layout: umoci import {from} copies the images in it");
+            return Err(Failure::Arguments(text));
+        }
         if path.is_dir() {
             // The directory behind a link is what is wanted, and not the link.
             let path = path.canonicalize().map_err(|e| Error::from(e).context(from))?;

@@ -8,6 +8,7 @@ use umoci::digest::Digest;
 use umoci::error::{Error, ErrorKind};
 use umoci::image::Target;
 use umoci::spec::{Descriptor, RefValue};
+use umoci::store::{Store, StoreOptions};
 use umoci::transfer::{DockerName, Listed, Source};
 
 use super::args::source;
@@ -59,6 +60,9 @@ impl Place {
             return archive(rest, true);
         }
         elsewhere(text, what)?;
+        if what == "destination" {
+            check_archive(text)?;
+        }
         let (path, target) = source(text.strip_prefix("oci:").unwrap_or(text), what)?;
         Ok(Place::Layout(path, target))
     }
@@ -93,6 +97,31 @@ fn elsewhere(text: &str, what: &str) -> Outcome {
     let text =
         format!("invalid {what}: {text:?} is no layout or archive, and umoci knows no other place: {way}");
     Err(Failure::Arguments(text))
+}
+
+/// Refuses a destination without a transport that is called as an archive is, unless a directory is there.
+fn check_archive(text: &str) -> Outcome {
+    let path = text.split(':').next().unwrap_or_default();
+    let is_archive = [".tar", ".tar.gz", ".tgz", ".tar.zst"]
+        .iter()
+        .any(|end| path.ends_with(end));
+    if !is_archive || Path::new(path).is_dir() {
+        return Ok(());
+    }
+    let text = format!(
+        "invalid destination: {text:?} is called as an archive is: write oci-archive:{text} or docker-archive:{text} for one, oci:{text} for a directory"
+    );
+    Err(Failure::Arguments(text))
+}
+
+/// Opens a layout beside that which the command works on.
+pub fn open_other(path: &Path) -> Outcome<Store> {
+    let shown = path.display();
+    if !umoci::fs::exists(path)? {
+        let text = format!("open {shown}: no such file or directory");
+        return Err(Error::new(ErrorKind::NotFound, text).into());
+    }
+    Ok(Store::open(path, StoreOptions::default()).map_err(|e| e.context(format!("open {shown}")))?)
 }
 
 /// Refuses what is there and holds no images, with the way to make an image of it.

@@ -5,7 +5,7 @@ use umoci::bundle::{Bundle, RepackOptions, repack};
 use umoci::node::Time;
 
 use super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg, positionals};
-use super::failure::{Failure, Outcome};
+use super::failure::{Call, Failure, Outcome};
 use super::result::{Made, ResultArgs};
 use super::ui::Ui;
 
@@ -69,7 +69,7 @@ impl Repack {
             Err(Failure::Error(err)) => Err(err),
             Err(other) => Err(umoci::error::Error::new(
                 umoci::error::ErrorKind::Invalid,
-                other.message().unwrap_or_default(),
+                other.message(&Call::default()).unwrap_or_default(),
             )),
         };
         let done = repack(&store, &Bundle::at(bundle), tag, history, &options, ui)?;

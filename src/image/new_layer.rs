@@ -35,6 +35,8 @@ pub struct NewLayer {
     pub diff_id: Digest,
     /// Whether it was compressed for this, and not taken from the store, which had one of the same tar.
     pub compressed: bool,
+    /// Whether it was made of an archive of images, which is hardly what was meant.
+    pub holds_images: bool,
 }
 
 impl NewLayer {
@@ -56,7 +58,9 @@ impl NewLayer {
         let limits = Limits::default();
         let stream = LayerStream::open(copied, compression, Algorithm::Sha256, &limits)?;
         let mut reader = LayerReader::new(stream, limits);
-        let (diff_id, uncompressed) = match check_entries(&mut reader) {
+        let checked = check_entries(&mut reader);
+        let holds_images = matches!(checked, Ok(true));
+        let (diff_id, uncompressed) = match checked {
             // What asks for much, or is of a kind that only others know, is no fault of the archive.
             Err(err) if !matches!(err.kind(), ErrorKind::Limit | ErrorKind::Unsupported) => {
                 return Err(reader.into_inner().blame(err));
@@ -72,6 +76,7 @@ impl NewLayer {
             descriptor: annotated(stored, uncompressed),
             diff_id,
             compressed: false,
+            holds_images,
         })
     }
 
@@ -112,6 +117,7 @@ impl NewLayer {
             descriptor: annotated(descriptor, uncompressed),
             diff_id,
             compressed,
+            holds_images: false,
         })
     }
 }

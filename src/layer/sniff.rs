@@ -12,6 +12,9 @@ use crate::spec::Compression;
 /// So many bytes of a stream tell all that can be told, in bytes.
 pub const HEAD: u64 = BLOCK;
 
+/// Bytes of a list of images that are looked at.
+const MAX_LIST: u64 = 4 << 20;
+
 /// Compressions that no layer can have, by their first bytes.
 const FOREIGN: [(&[u8], &str); 3] = [
     (b"BZh", "bzip2"),
@@ -102,13 +105,35 @@ impl<R: Read> Read for Labelled<R> {
     }
 }
 
-/// Reads all entries of an archive, and what is behind its end.
+/// Reads all entries of an archive, and what is behind its end. Returns whether it is one of images, OCI's or Docker's.
 ///
 /// # Errors
 /// Those of [`LayerReader::next_entry`].
-pub fn check_entries(tar: &mut LayerReader<impl Read>) -> Result<()> {
-    while tar.next_entry()?.is_some() {}
-    tar.drain()
+pub fn check_entries(tar: &mut LayerReader<impl Read>) -> Result<bool> {
+    let mut holds_images = false;
+    while let Some(entry) = tar.next_entry()? {
+        holds_images |= match entry.path.as_bytes() {
+            b"oci-layout" => true,
+            b"manifest.json" => is_docker_list(tar)?,
+            _ => false,
+        };
+    }
+    tar.drain()?;
+    Ok(holds_images)
+}
+
+/// Whether a file is the list of images of a Docker archive.
+fn is_docker_list(file: &mut impl Read) -> Result<bool> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    #[allow(dead_code, reason = "that the fields are there is all that counts")]
+    struct Image {
+        config: String,
+        layers: Vec<String>,
+    }
+    let mut text = Vec::new();
+    file.take(MAX_LIST).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice::<Vec<Image>>(&text).is_ok_and(|images| !images.is_empty()))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::disk::{self, Disk, OsDisk};
 use super::{Entry, IndexJson, Layout, LockMode, MAX_INDEX, state_of};
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fact, Result};
 
 /// An `index.json` without entries.
 const EMPTY_INDEX: &[u8] =
@@ -200,10 +200,8 @@ impl Layout {
         let version = match disk::read(&file, 1 << 20) {
             Ok((bytes, _)) => bytes,
             Err(err) if err.kind() == ErrorKind::NotFound => {
-                return invalid(
-                    ErrorKind::NotFound,
-                    format!("read oci-layout: {} does not exist", file.display()),
-                );
+                let why = format!("read oci-layout: {} does not exist", file.display());
+                return invalid(ErrorKind::NotFound, why).map_err(|err| err.with_fact(Fact::NoLayout));
             }
             Err(err) => return Err(err.context("validate: read oci-layout")),
         };

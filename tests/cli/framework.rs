@@ -419,6 +419,28 @@ fn what_does_not_fit_ends_with_code_1_and_the_help() {
 }
 
 #[test]
+fn an_operand_in_place_of_a_missing_option_is_told_its_place() {
+    let image = Image::new();
+    for (line, hint) in [
+        ("stat img", "--image; write --image img"),
+        ("unpack img:app b", "--image; write --image img:app"),
+        ("unpack none:app b", "--image; write --image none:app"),
+        ("unpack b", "--image"),
+        ("stat", "--image"),
+        ("gc img", "--layout; write --layout img"),
+        ("ref log img latest", "--layout; write --layout img"),
+        ("ref log latest", "--layout"),
+        ("attach img", "--to"),
+    ] {
+        assert_eq!(
+            image.env.umoci(line.split(' ')).fails(),
+            format!("missing mandatory argument: {hint}"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn options_are_read_in_every_spelling() {
     let image = Image::new();
     let want = image.env.umoci(["stat", "--image", "img:latest", "--json"]).ok();

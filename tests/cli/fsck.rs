@@ -479,11 +479,11 @@ fn wrong_arguments_are_named() {
         ),
         (
             &["fsck", "--layout", "img", "--repair", "--from", "none"],
-            "open none: validate: read oci-layout: none/oci-layout does not exist: invalid image detected",
+            "open none: no such file or directory",
         ),
         (
             &["fsck", "--layout", "none"],
-            "validate: read oci-layout: none/oci-layout does not exist: invalid image detected",
+            "validate: read oci-layout: none/oci-layout does not exist: invalid image detected; umoci init --layout DIR makes a layout",
         ),
     ] {
         assert_eq!(image.env.umoci(words).fails(), want, "{words:?}");

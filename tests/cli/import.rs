@@ -46,7 +46,11 @@ fn images_travel_between_layouts() {
         ),
         (
             &["import", "none", "--layout", "into"],
-            "open none: validate: read oci-layout: none/oci-layout does not exist: invalid image detected",
+            "open none: no such file or directory",
+        ),
+        (
+            &["export", "app.tar:v1", "--layout", "into"],
+            "invalid destination: \"app.tar:v1\" is called as an archive is: write oci-archive:app.tar:v1 or docker-archive:app.tar:v1 for one, oci:app.tar:v1 for a directory",
         ),
         (
             &["export", "new:x", "--layout", "into"],
@@ -55,7 +59,11 @@ fn images_travel_between_layouts() {
     ] {
         assert_eq!(env.umoci(words).fails(), want, "{words:?}");
     }
-    assert!(!env.path("new").exists());
+    assert!(!env.path("new").exists() && !env.path("app.tar").exists());
+    env.sh("mkdir app.tar");
+    for to in ["app.tar", "oci:other.tar"] {
+        env.umoci(["export", "--layout", "into", to]).ok();
+    }
 }
 
 #[test]

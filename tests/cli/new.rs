@@ -18,7 +18,7 @@ fn the_layout_must_exist_and_the_time_be_one() {
     let why = env.umoci(["new", "--image", "none"]).fails();
     assert_eq!(
         why,
-        "open CAS: validate: read oci-layout: none/oci-layout does not exist: invalid image detected"
+        "open CAS: validate: read oci-layout: none/oci-layout does not exist: invalid image detected; umoci init --layout DIR makes a layout"
     );
     assert_eq!(env.umoci(["new"]).fails(), "missing mandatory argument: --image");
     assert_eq!(
@@ -218,4 +218,37 @@ fn what_makes_no_image_leaves_none() {
         );
     }
     assert_eq!(env.read("img/index.json"), before);
+}
+
+#[test]
+fn images_are_not_taken_for_the_files_of_one() {
+    let env = room();
+    env.umoci(["new", "--image", "img:app", "--from", "tree"]).ok();
+    for to in ["oci-archive:oci.tar", "docker-archive:docker.tar", "oci:copy"] {
+        env.umoci(["export", "--layout", "img", "--tag", "app", to]).ok();
+    }
+    env.sh("gzip -k docker.tar; printf '[{}]' >manifest.json; tar -cf files.tar manifest.json");
+    let before = env.read("img/index.json");
+    let archive = |file: &str| {
+        format!(
+            "{file} is an archive of images: umoci import takes it as oci-archive:{file} or docker-archive:{file}"
+        )
+    };
+    for (words, want) in [
+        (&["oci.tar"][..], archive("oci.tar")),
+        (&["docker.tar"], archive("docker.tar")),
+        (&["docker.tar.gz"], archive("docker.tar.gz")),
+        (&["docker.tar.gz", "--compress", "zstd"], archive("docker.tar.gz")),
+        (
+            &["copy"],
+            "copy is an OCI layout: umoci import copy copies the images in it".to_owned(),
+        ),
+    ] {
+        let words = [&["new", "--image", "img:x", "--from"], words].concat();
+        assert_eq!(env.umoci(&words).fails(), want, "{words:?}");
+    }
+    assert_eq!(env.read("img/index.json"), before);
+    env.umoci(["new", "--image", "img:x", "--from", "files.tar"]).ok();
+    env.umoci(["raw", "add-layer", "--image", "img:x", "oci.tar"])
+        .ok();
 }

@@ -246,7 +246,7 @@ fn wrong_arguments_are_named() {
         ),
         (
             &["unpack", "--image", "nowhere", "b"],
-            "open CAS: validate: read oci-layout: nowhere/oci-layout does not exist: invalid image detected",
+            "open CAS: validate: read oci-layout: nowhere/oci-layout does not exist: invalid image detected; umoci init --layout DIR makes a layout",
         ),
         (
             &["unpack", "--image", "img", "--uid-map", "1", "b"],

@@ -300,7 +300,7 @@ impl<'a> Documents<'a> {
             let stream = LayerStream::open(blob, compression, algorithm, &limits)?;
             let mut reader = LayerReader::new(stream, limits.clone());
             match check_entries(&mut reader) {
-                Ok(()) => reader.into_inner().finish(),
+                Ok(_) => reader.into_inner().finish(),
                 Err(err) => Err(reader.into_inner().blame(err)),
             }
         };
