@@ -357,6 +357,9 @@ impl<R: Read> LayerReader<R> {
             | EntryType::DirWithList
             | EntryType::Label
             | EntryType::Continued => {}
+            _ if sparse::map_place(extended).is_some() => {
+                return Err(bad("sparse map of an entry without content"));
+            }
             // GNU tar does not look at its size, and the Go tool does not use it.
             EntryType::HardLink => {
                 self.expect(0);
@@ -364,7 +367,12 @@ impl<R: Read> LayerReader<R> {
             }
             _ => {
                 self.expect(0);
-                return header::count(&header.as_old().size, "size").map(|_| 0);
+                let old = header.as_old();
+                return match old.linkflag[0] {
+                    b'1'..=b'6' => header::count(&old.size, "size").map(|_| 0),
+                    // A directory only by the slash behind its name, to which the Go tool applies the rule of files.
+                    _ => header::unsigned(&old.size, "size").map(|_| 0),
+                };
             }
         }
         let stored = self.expect_content(header, extended)?;
@@ -669,6 +677,25 @@ mod tests {
             (
                 "negative size",
                 block("n", b'0', "", |b| b[124..136].fill(0xff)),
+                None,
+            ),
+            (
+                "negative size of a directory",
+                block("d", b'5', "", |b| b[124..136].fill(0xff)),
+                Some(1),
+            ),
+            (
+                "negative size of a directory by its slash",
+                block("d/", 0, "", |b| b[124..136].fill(0xff)),
+                None,
+            ),
+            (
+                "sparse map of a directory",
+                [
+                    &with_pax(&[("GNU.sparse.map", "0,1")], "", b"")[..1024],
+                    &block("d", b'5', "0", |_| ()),
+                ]
+                .concat(),
                 None,
             ),
             ("huge header", block("x", b'x', "77777777777", |_| ()), None),
