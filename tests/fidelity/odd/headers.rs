@@ -145,6 +145,7 @@ fn numbers(out: &mut Vec<Oddity>) {
         ("size of a symlink", 124, 12, b'2'),
         ("size of a directory", 124, 12, b'5'),
         ("size of a fifo", 124, 12, b'6'),
+        ("size of an empty file", 124, 12, 0),
     ] {
         for (value, field) in spellings(width) {
             out.push(odd(subject, value, move |e| {

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ends::End;
 use entry::Entry;
 use oddities::Oddity;
-use readers::Readings;
+use readers::{Reading, Readings};
 use table::Row;
 
 /// A generator of numbers that are the same on every machine.
@@ -41,10 +41,13 @@ impl Random {
     }
 }
 
-/// An archive, and what is odd about it: subjects and values.
+/// Something odd: its subject and value.
+type Odd = (String, String);
+
+/// An archive, and what is odd about it.
 struct Archive {
     bytes: Vec<u8>,
-    odd: Vec<(String, String)>,
+    odd: Vec<Odd>,
 }
 
 impl Archive {
@@ -61,7 +64,8 @@ impl Archive {
     }
 
     /// What is odd about an entry with this value of a subject, some of which depend on what the entry is.
-    fn chosen(entry: &Entry, subject: &str, value: &str) -> Vec<(String, String)> {
+    fn chosen(entry: &Entry, subject: &str, value: &str) -> Vec<Odd> {
+        let has_no_owner = entry.flag == b'1' || entry.name.starts_with(b".wh.");
         let also = match (subject, entry.flag) {
             // A header before it may give it another name.
             ("type of a whiteout", _) => Some("type"),
@@ -69,6 +73,12 @@ impl Archive {
             ("size", b'2') => Some("size of a symlink"),
             ("size", b'5') => Some("size of a directory"),
             ("size", b'6') => Some("size of a fifo"),
+            ("size", _) if entry.content.is_empty() => Some("size of an empty file"),
+            ("uid" | "gid", _) if has_no_owner => Some("uid of a link"),
+            ("PAX uid" | "PAX gid", _) if has_no_owner => Some("PAX uid of a link"),
+            ("major of a file", b'3' | b'4') => Some("major"),
+            ("major" | "minor", b'3' | b'4') => None,
+            ("major" | "minor", _) => Some("major of a file"),
             _ => None,
         };
         let subjects = std::iter::once(subject).chain(also);
@@ -90,10 +100,11 @@ impl Archive {
                 odd,
             };
         }
-        let mut odd: Vec<(String, String)> = Vec::new();
+        let mut odd: Vec<Odd> = Vec::new();
         let mut entries = Vec::new();
         for name in [b"a", b"b"].into_iter().take(1 + random.below(2)) {
             let mut entry = Entry::new(name);
+            let mut all_chosen = Vec::new();
             for _ in 0..=random.below(2) {
                 // By subject first: some have very many values.
                 let subject = oddities[random.below(oddities.len())].subject;
@@ -104,7 +115,10 @@ impl Archive {
                     continue;
                 }
                 (chosen.apply)(&mut entry);
-                odd.extend(Self::chosen(&entry, subject, &chosen.value));
+                all_chosen.push(chosen);
+            }
+            for chosen in all_chosen {
+                odd.extend(Self::chosen(&entry, chosen.subject, &chosen.value));
             }
             entries.push(entry);
         }
@@ -154,9 +168,9 @@ fn each(count: usize, job: impl Fn(usize, &Path) + Sync) {
 }
 
 /// Rows that speak of something odd about an archive.
-fn rows(odd: &[(String, String)]) -> impl Iterator<Item = &'static Row> + '_ {
+fn rows(odd: &[Odd]) -> impl Iterator<Item = &'static Row> + '_ {
     table::rows().filter(|row| {
-        let speaks = |(subject, value): &(String, String)| {
+        let speaks = |(subject, value): &Odd| {
             row.speaks_of(subject, value)
                 || (value == "another byte" && row.subjects.contains(&subject.as_str()))
         };
@@ -164,35 +178,23 @@ fn rows(odd: &[(String, String)]) -> impl Iterator<Item = &'static Row> + '_ {
     })
 }
 
-/// Whether the Go tool refuses one thing in an archive, and another is read otherwise by GNU tar: then neither says how to read the
-/// whole, since each thing has its own rule.
-fn has_two_masters(odd: &[(String, String)]) -> bool {
-    let rows: Vec<&[u8]> = rows(odd).map(|row| row.signs.as_bytes()).collect();
-    rows.iter().any(|signs| signs[0] == b'-')
-        && rows.iter().any(|signs| signs[0] != b'-' && signs[0] != signs[1])
-}
-
-/// Whether we refuse one thing in an archive, and read another otherwise than GNU tar: then the archive is refused, whatever that
-/// makes of it.
-fn is_refused_for_one_of_two(readings: &Readings, odd: &[(String, String)]) -> bool {
-    let refuses = |row: &Row| row.signs.ends_with('-');
-    let is_exception = |row: &Row| row.is_exception(true) || row.is_exception(false);
-    readings.ours.is_none() && rows(odd).any(refuses) && rows(odd).any(is_exception)
-}
-
 /// What is wrong with how an archive is read: a difference that no row speaks of.
-fn wrong(readings: &Readings, odd: &[(String, String)]) -> Option<&'static str> {
+fn wrong(readings: &Readings, odd: &[Odd]) -> Option<&'static str> {
     let signs = readings.signs();
     let others_agree = signs[..3].chars().all(|c| signs.starts_with(c));
     if !others_agree && rows(odd).next().is_none() {
         return Some("others disagree, and no row says so");
     }
-    let is_exception = || rows(odd).any(|row| row.is_exception(readings.ours.is_none()));
-    let is_told = || is_exception() || has_two_masters(odd) || is_refused_for_one_of_two(readings, odd);
-    if !readings.ours_is_right() && !is_told() {
-        return Some("not as Go, or GNU tar where Go refuses");
+    if readings.ours_is_right() {
+        return None;
     }
-    None
+    // Each oddity has its own rule, so the whole may be read as neither does; then a row says so of the Go tool, and where that
+    // refuses, another of GNU tar.
+    let is_told = |reading: &Reading, program| {
+        *reading == readings.ours || rows(odd).any(|row| row.parts_us_from(program, readings.ours.is_none()))
+    };
+    let all_told = is_told(&readings.go, 0) && (readings.go.is_some() || is_told(&readings.gnu, 1));
+    (!all_told).then_some("not as Go, or GNU tar where Go refuses")
 }
 
 /// All that is odd in one way alone.

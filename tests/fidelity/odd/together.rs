@@ -2,13 +2,11 @@
 //! What is odd about several things taken together, of which none need be odd alone: an archive of the generator may have
 //! them without their being chosen.
 
-use super::entry::{Entry, meta, pax, record};
+use super::Odd;
+use super::entry::{Entry, GNU, meta, pax, record};
 use super::headers::MAGICS;
 use super::oddities::{Oddity, odd};
 use super::sparse::packed;
-
-/// A subject and a value.
-type Odd = (String, String);
 
 /// Adds those that are not made otherwise, each in an archive of its own.
 pub fn add(out: &mut Vec<Oddity>) {
@@ -25,6 +23,11 @@ pub fn add(out: &mut Vec<Oddity>) {
         ("GNU.sparse.size", b"2000"),
         ("GNU.sparse.numblocks", b"1"),
         ("GNU.sparse.map", b"0,512"),
+    ];
+    let whole_map: [(&str, &[u8]); 3] = [
+        ("GNU.sparse.size", b"2000"),
+        ("GNU.sparse.numblocks", b"3"),
+        ("GNU.sparse.map", b"0,512,1024,3,2000,0"),
     ];
     out.push(odd("headers", "sparse map, volume", move |e| {
         e.before.extend(pax(b'x', &map));
@@ -72,15 +75,92 @@ pub fn add(out: &mut Vec<Oddity>) {
             }));
         }
     }
-    out.push(odd("sparse map", "of a header without magic", |e| {
-        let map: [(&str, &[u8]); 3] = [
-            ("GNU.sparse.size", b"2000"),
-            ("GNU.sparse.numblocks", b"3"),
-            ("GNU.sparse.map", b"0,512,1024,3,2000,0"),
-        ];
-        e.before.extend(pax(b'x', &map));
+    out.push(odd("sparse map", "of a header without magic", move |e| {
+        e.before.extend(pax(b'x', &whole_map));
         e.magic = [0; 8];
         e.content = packed();
+    }));
+    out.push(odd(
+        "sparse map",
+        "of a header without magic, before garbage",
+        move |e| {
+            e.before.extend(pax(b'x', &whole_map));
+            e.magic = [0; 8];
+            e.content = packed();
+            e.size = Some(e.content.len() as u64);
+            e.content.resize(1024, 0);
+            e.content.extend([b'g'; 1024]);
+        },
+    ));
+    for flag in b"123456" {
+        let value = format!("of type {}", char::from(*flag));
+        out.push(odd("sparse map", value, move |e| {
+            e.before.extend(pax(b'x', &map));
+            e.flag = *flag;
+            e.link = b"first".to_vec();
+            e.content.clear();
+        }));
+    }
+    for (subject, value, flag, key) in [
+        ("long target", "and linkpath with a NUL", b'K', "linkpath"),
+        ("headers", "long name, path with a NUL", b'L', "path"),
+    ] {
+        out.push(odd(subject, value, move |e| {
+            e.before.extend(meta(flag, b"long\0"));
+            e.before.extend(pax(b'x', &[(key, b"5\0")]));
+            e.flag = if flag == b'K' { b'2' } else { b'0' };
+            e.content.clear();
+        }));
+    }
+    for (value, key, text) in [
+        ("empty", "SCHILY.xattr.user.a", &b""[..]),
+        ("of libarchive", "LIBARCHIVE.xattr.user.a", b"MQ=="),
+    ] {
+        out.push(odd("xattr of a fifo", value, move |e| {
+            e.before.extend(pax(b'x', &[(key, text)]));
+            e.flag = b'6';
+            e.content.clear();
+        }));
+    }
+    for (value, uid) in [
+        ("-5", "-5"),
+        ("2^32", "4294967296"),
+        ("2^63-1", "9223372036854775807"),
+    ] {
+        out.push(odd("PAX uid of a link", value, move |e| {
+            e.before.extend(pax(b'x', &[("uid", uid.as_bytes())]));
+            (e.flag, e.link) = (b'1', b"first".to_vec());
+            e.content.clear();
+        }));
+    }
+    out.push(odd("type of a whiteout", "S with a broken map", |e| {
+        e.name = [b".wh.", e.name.as_slice()].concat();
+        (e.flag, e.magic) = (b'S', GNU);
+        e.content.clear();
+        e.before.extend(pax(b'x', &[("GNU.sparse.map", b"5")]));
+    }));
+    out.push(odd("type of a whiteout", "0 with a prefix", |e| {
+        e.name = [b".wh.", e.name.as_slice()].concat();
+        e.fields.push((345, b"pre".to_vec()));
+    }));
+    out.push(odd("size without content", "with a slash", |e| {
+        e.name.push(b'/');
+        e.content.clear();
+        e.size = Some(5);
+    }));
+    out.push(odd("long name", "slash at the end, no content", |e| {
+        e.before.extend(meta(b'L', b"d/\0"));
+        e.content.clear();
+    }));
+    out.push(odd("size of a directory", "below zero, type NUL", |e| {
+        e.name.push(b'/');
+        e.flag = 0;
+        e.content.clear();
+        e.fields.push((124, vec![0xff; 12]));
+    }));
+    out.push(odd("PAX size", "over spaces", |e| {
+        e.fields.push((124, vec![b' '; 12]));
+        e.before.extend(pax(b'x', &[("size", b"5")]));
     }));
     out.push(odd("mode", "below zero, of a device", |e| {
         e.flag = b'3';
@@ -130,7 +210,8 @@ impl Part<'_> {
                 .and_then(|r| r.split(|&c| c == b'=').next());
             let is_key =
                 key.is_some_and(|key| !key.is_empty() && !key.contains(&0) && key.len() < record.len() - 1);
-            if !is_key || !record.ends_with(b"\n") {
+            let is_text = matches!(key, Some(b"path" | b"linkpath" | b"uname"));
+            if !is_key || !record.ends_with(b"\n") || (is_text && record.contains(&0)) {
                 return true;
             }
             rest = &rest[digits + record.len()..];
@@ -172,6 +253,9 @@ pub fn found(entries: &[Entry], chosen: &[Odd]) -> Vec<Odd> {
     if entries.len() > 1 && chosen.iter().any(is_more) {
         out.push(said("sparse map", "of the next entry too"));
     }
+    if entries.len() > 1 && out.contains(&said("sparse map", "of a header without magic")) {
+        out.push(said("sparse map", "of a header without magic, before garbage"));
+    }
     if parts.iter().any(Part::is_extended) && entries.iter().any(|e| e.flag == b'1' && states_size(e)) {
         out.push(said("size of a link", "behind an extended header"));
     }
@@ -197,8 +281,18 @@ fn of_headers(parts: &[Part<'_>]) -> Vec<Odd> {
         if first.is_long() && behind.iter().any(|p| p.is_extended() && p.is_broken()) {
             out.push(said("headers", "long target, broken"));
         }
-        if first.flag == b'L' && behind.iter().any(|p| p.is_extended() && p.has(" path=")) {
-            out.push(said("headers", "long name, path"));
+        for (flag, key, subject, value) in [
+            (b'K', " linkpath=", "long target", "and linkpath"),
+            (b'L', " path=", "headers", "long name, path"),
+        ] {
+            let is_of_key = |p: &&Part<'_>| p.is_extended() && p.has(key);
+            let Some(other) = behind.iter().find(is_of_key).filter(|_| first.flag == flag) else {
+                continue;
+            };
+            out.push(said(subject, value));
+            if other.data.contains(&0) {
+                out.push(said(subject, &format!("{value} with a NUL")));
+            }
         }
         if first.is_extended() && first.has(" path=") && behind.iter().any(|p| p.flag == b'L') {
             out.push(said("headers", "path, long name"));
@@ -239,6 +333,45 @@ fn of_entry(entry: &Entry) -> Vec<Odd> {
         "xattr",
         "of a fifo",
     );
+    let has_map = parts.iter().any(|p| p.has("GNU.sparse."));
+    let is_of_libarchive = parts.iter().any(|p| p.has("LIBARCHIVE.xattr."));
+    let is_empty = parts.iter().any(|p| p.has(".xattr.user.a=\n"));
+    add(is_special && is_of_libarchive, "xattr of a fifo", "of libarchive");
+    add(is_special && is_empty, "xattr of a fifo", "empty");
+    let of_type = format!("of type {}", char::from(entry.flag));
+    add(has_map, "sparse map", &of_type);
+    add(true, "type", &entry.flag.escape_ascii().to_string());
+    let is_whiteout = entry.name.starts_with(b".wh.");
+    let is_sparse = has_map && entry.flag == b'S';
+    add(
+        is_whiteout && is_sparse,
+        "type of a whiteout",
+        "S with a broken map",
+    );
+    let has_prefix = entry.header()[345..348] == *b"pre";
+    add(is_whiteout && has_prefix, "type of a whiteout", "0 with a prefix");
+    let is_file = !matches!(entry.flag, b'1'..=b'6' | 0);
+    let is_named_dir = parts.iter().any(|p| p.flag == b'L' && p.data.ends_with(b"/\0"));
+    let value = if entry.content.is_empty() {
+        "slash at the end, no content"
+    } else {
+        "slash at the end"
+    };
+    add(is_file && is_named_dir, "long name", value);
+    let states_spaces = entry.header()[124..136] == [b' '; 12];
+    add(
+        states_spaces && parts.iter().any(|p| p.has(" size=")),
+        "PAX size",
+        "over spaces",
+    );
+    let has_slash = entry.name.ends_with(b"/");
+    add(
+        entry.content.is_empty() && states_size(entry) && has_slash,
+        "size without content",
+        "with a slash",
+    );
+    let is_cut = entry.fields.iter().any(|(at, _)| *at == 124);
+    add(has_map && is_cut, "sparse map", "of the padding too");
     add(
         is_device && entry.header()[100] == 0xff,
         "mode",
@@ -268,13 +401,12 @@ fn of_entry(entry: &Entry) -> Vec<Odd> {
         let value = format!("less than the content, {key}");
         add(has_size && entry.content.len() > 5, "GNU.sparse.size", &value);
     }
-    let has_map = parts.iter().any(|p| p.has("GNU.sparse."));
     let has_magic = entry.magic.starts_with(b"ustar\0");
     add(has_map && !has_magic, "sparse map", "of a header without magic");
     let magic = MAGICS.iter().find(|(_, magic)| *magic == entry.magic);
     if let Some((magic, _)) = magic {
         add(is_device, "magic of a device", magic);
-        add(entry.header()[345..348] == *b"pre", "magic and prefix", magic);
+        add(has_prefix, "magic and prefix", magic);
     }
     out
 }

@@ -86,6 +86,12 @@ pub const ROWS: &[Row] = &[
         why: "Others cut an owner that is out of range, 2^32 to 0: no file of somebody may become one of root.",
     },
     Row {
+        subjects: &["PAX uid of a link"],
+        values: &["-5", "2^32", "2^63-1"],
+        signs: "A-AA",
+        why: "An owner out of range; a link has none of its own, and the Go tool does not look.",
+    },
+    Row {
         subjects: &["PAX uid", "PAX gid"],
         values: &[
             "space before",
@@ -657,6 +663,12 @@ pub const ROWS: &[Row] = &[
         why: "The name of a file may end with a slash, or with two; GNU tar takes it for a directory.",
     },
     Row {
+        subjects: &["long name"],
+        values: &["slash at the end, no content"],
+        signs: "ABBA",
+        why: "A: a file, whose name may end with a slash; B: a directory.",
+    },
+    Row {
         subjects: &["long name", "long name of type NUL"],
         values: &["nothing"],
         signs: "A--A",
@@ -673,6 +685,18 @@ pub const ROWS: &[Row] = &[
         values: &["and linkpath"],
         signs: "ABCA",
         why: "GNU's own header counts before that of PAX, whatever their order; for GNU tar the other way round.",
+    },
+    Row {
+        subjects: &["long target"],
+        values: &["and linkpath with a NUL"],
+        signs: "-ABC",
+        why: "GNU's own header counts before that of PAX (C) as for the Go tool, whatever else makes that refuse; bsdtar makes a file.",
+    },
+    Row {
+        subjects: &["headers"],
+        values: &["long name, path with a NUL"],
+        signs: "-ABB",
+        why: "GNU's own header counts before that of PAX (B) as for the Go tool, whatever else makes that refuse.",
     },
     Row {
         subjects: &["global"],

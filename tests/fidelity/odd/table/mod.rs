@@ -24,13 +24,10 @@ impl Row {
         self.subjects.contains(&subject) && self.values.contains(&value)
     }
 
-    /// Whether we read it otherwise than the Go tool, or than GNU tar where that refuses; by refusing it, or by reading it.
-    pub fn is_exception(&self, refuses: bool) -> bool {
-        let [go, gnu, _, ours] = self.signs.as_bytes() else {
-            return false;
-        };
-        let right = if *go == b'-' { gnu } else { go };
-        ours != right && refuses == (*ours == b'-')
+    /// Whether we refuse it, or read it, otherwise than a program: 0 is the Go tool, 1 GNU tar.
+    pub fn parts_us_from(&self, program: usize, refuses: bool) -> bool {
+        let signs = self.signs.as_bytes();
+        signs[program] != signs[3] && refuses == (signs[3] == b'-')
     }
 }
 
