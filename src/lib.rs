@@ -62,4 +62,4 @@ pub mod transfer;
 
 #[cfg(debug_assertions)]
 #[doc(hidden)]
-pub use index::{read_any_links, read_any_row};
+pub use index::{edges_of, read_any_row};

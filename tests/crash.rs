@@ -65,8 +65,16 @@ const OLD_LAYOUT: &str = concat!(
     "/tests/fixtures/layout-schema-1.tar.gz'; mv layout img"
 );
 
+/// A layout whose index has the schema of version 0.1.0, and of which another program took a tag away since.
+const LAYOUT_OF_0_1_0: &str = concat!(
+    "rm -r img; tar -xzf '",
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/fixtures/layout-schema-4.tar.gz'; mv layout img; ",
+    "jq -c '.manifests |= .[:1]' img/index.json >less; mv less img/index.json"
+);
+
 /// Commands on `img`, and before each a script that makes the room for it.
-const JOBS: [(&str, &str, &str); 23] = [
+const JOBS: [(&str, &str, &str); 24] = [
     ("import", "", "import --layout img other"),
     (
         "import into a new layout",
@@ -92,6 +100,11 @@ const JOBS: [(&str, &str, &str); 23] = [
     (
         "gc with an index of the first schema",
         OLD_LAYOUT,
+        "gc --layout img",
+    ),
+    (
+        "gc with an index of version 0.1.0",
+        LAYOUT_OF_0_1_0,
         "gc --layout img",
     ),
     (

@@ -2,10 +2,14 @@
 //! The targets of the fuzzer on stored inputs, and on the same few changes of each: quick, and the same everywhere.
 //! `tests/fuzz/run.sh` searches for new ones.
 
+use std::collections::{HashMap, HashSet};
 use std::panic::catch_unwind;
 use std::path::Path;
 
 use umoci::digest::Digest;
+use umoci::progress::Silent;
+use umoci::spec::{Descriptor, MediaType};
+use umoci::store::{GcOptions, Store, StoreOptions};
 
 #[path = "fuzz/targets.rs"]
 mod targets;
@@ -89,8 +93,72 @@ fn documents_of_every_make_keep_what_they_declare() {
     }
 }
 
+/// Layouts of documents that name one another at random: `gc` removes nothing that version 0.1.0 kept.
+#[test]
+fn a_collection_keeps_what_0_1_0_kept() {
+    let mut options = GcOptions::default();
+    options.grace = Some(std::time::Duration::ZERO);
+    let mut removed = 0;
+    for seed in 0..150 {
+        let dir = tempfile::tempdir().expect("dir");
+        let store = Store::create(&dir.path().join("img"), StoreOptions::default()).expect("create");
+        let mut made = Made::new(seed);
+        made.names = vec![Digest::sha256(b"layer")];
+        std::fs::write(store.layout().blob_path(&made.names[0]), "layer").expect("write");
+        let mut edges = HashMap::new();
+        let mut roots = Vec::new();
+        for number in 0..14 {
+            let text = made.document();
+            let digest = Digest::sha256(text.as_bytes());
+            std::fs::write(store.layout().blob_path(&digest), &text).expect("write");
+            edges.insert(digest, targets::edges::edges_of_0_1_0(text.as_bytes()));
+            made.names.push(digest);
+            if made.below(5) == 0 {
+                let descriptor = Descriptor::new(MediaType::MANIFEST, digest, text.len() as u64);
+                let name = format!("t{number}").parse().expect("name");
+                store.create_ref(&name, descriptor).expect("ref");
+                roots.push(digest);
+            }
+        }
+        let kept = reachable(&edges, roots);
+        let plan = store.plan_gc(&options, &Silent).expect("plan");
+        for digest in plan.remove().keys() {
+            assert!(!kept.contains(digest), "layout {seed}: {digest}");
+        }
+        removed += plan.remove().len();
+    }
+    assert!(removed > 300, "only {removed} blobs were garbage");
+}
+
+/// Returns the blobs that are needed by roots, and those that are about one of them, with all that they need.
+fn reachable(edges: &HashMap<Digest, Vec<(bool, Digest)>>, roots: Vec<Digest>) -> HashSet<Digest> {
+    let mut kept = HashSet::new();
+    let mut stack = roots;
+    while let Some(digest) = stack.pop() {
+        if !kept.insert(digest) {
+            continue;
+        }
+        let needed = edges.get(&digest).into_iter().flatten();
+        stack.extend(
+            needed
+                .filter(|(is_subject, _)| !is_subject)
+                .map(|(_, needed)| *needed),
+        );
+        let is_about = |found: &&(bool, Digest)| **found == (true, digest);
+        let about = edges
+            .iter()
+            .filter(|(_, named)| named.iter().any(|named| is_about(&named)));
+        stack.extend(about.map(|(referrer, _)| *referrer));
+    }
+    kept
+}
+
 /// Makes JSON at random.
-struct Made(u64);
+struct Made {
+    state: u64,
+    /// The digests that stand in it.
+    names: Vec<Digest>,
+}
 
 impl Made {
     const NAMES: [&'static str; 22] = [
@@ -119,14 +187,17 @@ impl Made {
     ];
 
     fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Self {
+            state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            names: (0..64).map(|byte| Digest::sha256(&[byte])).collect(),
+        }
     }
 
     fn below(&mut self, count: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 11) % count as u64) as usize
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        ((self.state >> 11) % count as u64) as usize
     }
 
     fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
@@ -134,7 +205,8 @@ impl Made {
     }
 
     fn digest(&mut self) -> String {
-        let digest = Digest::sha256(&[self.below(64) as u8]).to_string();
+        let at = self.below(self.names.len());
+        let digest = self.names[at].to_string();
         match self.below(12) {
             0 => digest.replace(':', "\\u003a"),
             1 => digest.to_uppercase(),

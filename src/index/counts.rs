@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use redb::ReadableMultimapTable;
 
+use super::edges::Link;
 use super::guard::damage;
-use super::links::Link;
 use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, split_key};
 use super::tables::{Tables, failed};
 use crate::digest::Digest;
@@ -21,16 +21,6 @@ pub(super) struct Change {
     pub seen: Option<(Kind, u64)>,
     /// So many more refs and documents need it.
     pub count: i64,
-    /// One of them names it as a manifest or index.
-    pub as_document: bool,
-}
-
-impl Change {
-    /// One more ref or document needs the blob.
-    pub(super) fn named(&mut self, link: &Link) {
-        self.count += 1;
-        self.as_document |= link.is_to_document();
-    }
 }
 
 impl Tables<'_> {
@@ -52,7 +42,6 @@ impl Tables<'_> {
             .count
             .checked_add_signed(change.count)
             .ok_or_else(|| damage(format_args!("the count of {digest} fell below zero")))?;
-        row.as_document |= change.as_document;
         if row == old {
             return Ok(());
         }
@@ -114,7 +103,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Records what a document names; `changes` collects how many more need each blob.
+    /// Records the edges of a document; `changes` collects how many more need each blob.
     pub(super) fn add_links(
         &mut self,
         parent: &Digest,
@@ -122,7 +111,10 @@ impl Tables<'_> {
         changes: &mut BTreeMap<Digest, Change>,
     ) -> Result<()> {
         let from = key(parent);
+        // A document that names a blob as several media types holds it once.
+        let mut named: BTreeMap<(Edge, Digest), bool> = BTreeMap::new();
         for link in links {
+            *named.entry((link.edge, link.digest)).or_default() |= link.is_to_document();
             let child = Child {
                 edge: link.edge,
                 digest: link.digest,
@@ -131,16 +123,19 @@ impl Tables<'_> {
             self.children
                 .insert(from.as_slice(), child.to_bytes().as_slice())
                 .map_err(failed)?;
-            let mention = Mention::Document(link.edge, *parent).to_bytes();
+        }
+        for ((edge, digest), is_document) in named {
+            let mention = if is_document {
+                Mention::as_document(parent)
+            } else {
+                Mention::Document(edge, *parent).to_bytes()
+            };
             let known = self
                 .mentions
-                .insert(key(&link.digest).as_slice(), mention.as_slice())
+                .insert(key(&digest).as_slice(), mention.as_slice())
                 .map_err(failed)?;
-            // A document that names a blob twice holds it once.
-            if link.edge == Edge::Strong && !known {
-                changes.entry(link.digest).or_default().named(link);
-            } else if link.edge == Edge::Strong && link.is_to_document() {
-                changes.entry(link.digest).or_default().as_document = true;
+            if edge.holds() && !known {
+                changes.entry(digest).or_default().count += 1;
             }
         }
         Ok(())
@@ -203,13 +198,17 @@ impl Tables<'_> {
                     .remove(k.as_slice(), row.as_slice())
                     .map_err(failed)?;
                 let child = Child::from_bytes(&row)?;
-                let mention = Mention::Document(child.edge, *digest).to_bytes();
-                let known = self
-                    .mentions
-                    .remove(key(&child.digest).as_slice(), mention.as_slice())
-                    .map_err(failed)?;
-                // One that stands there as two media types counted once.
-                if child.edge == Edge::Strong && known {
+                // A blob that stands there as several media types counted once.
+                let mut known = false;
+                let as_document = (child.edge == Edge::Declared).then(|| Mention::as_document(digest));
+                let as_other = Mention::Document(child.edge, *digest).to_bytes();
+                for mention in as_document.into_iter().chain([as_other]) {
+                    known |= self
+                        .mentions
+                        .remove(key(&child.digest).as_slice(), mention.as_slice())
+                        .map_err(failed)?;
+                }
+                if child.edge.holds() && known {
                     self.add_count(&child.digest, -1)?;
                 }
             }

@@ -2,25 +2,23 @@
 //! How the database catches up with the layout: refs by the stamp of `index.json`, blobs by those of their
 //! directories. Only what is not known yet is read.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
-use redb::ReadableTable;
+use redb::{ReadableMultimapTable, ReadableTable};
 
 use super::counts::Change;
-use super::links::{self, Content, Link, Shape};
+use super::edges::{self, Content, Link};
 use super::rows::{BlobRow, Edge, Kind, Mention, Verified, key, ref_key, split_key, stamp_to_bytes};
 use super::tables::{Tables, failed};
 use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{BlobName, Entry, Layout, REFLOG, Stamp};
 use crate::progress::Monitor;
-use crate::spec::{MediaClass, MediaType};
 
 /// So many blobs are looked at together: in parallel, and in the order of their rows.
 const BATCH: usize = 2048;
@@ -60,18 +58,6 @@ fn settled(stamp: &Stamp) -> bool {
         > RACY.as_secs() as i64
 }
 
-/// How closely to look at a blob.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Depth {
-    /// Anything: a document if it begins like one.
-    Content,
-    /// What is named as a manifest or index: if it is no document, its digest must say that it never was one.
-    Document,
-}
-
-/// A blob to look at.
-type Look = (Digest, Depth);
-
 /// What a look at a blob showed.
 enum Seen {
     Nothing,
@@ -79,7 +65,7 @@ enum Seen {
     Later,
     Blob(Kind, u64),
     Document(u64, Vec<Link>),
-    LargeDocument(u64, Shape),
+    LargeDocument(u64),
     Damaged(String),
 }
 
@@ -161,7 +147,7 @@ impl Tables<'_> {
         }
         // A document that could not be read is looked at again, though the entry that leads to it is an old one.
         let again = self.meta.remove("damaged").map_err(failed)?.is_some();
-        let mut look: Vec<Look> = Vec::new();
+        let mut look: Vec<Digest> = Vec::new();
         let mut gone: Vec<(Vec<u8>, String)> = Vec::new();
         for item in self.refs.iter().map_err(failed)? {
             let (k, old) = item.map_err(failed)?;
@@ -169,7 +155,7 @@ impl Tables<'_> {
                 Some(entries) if Entry::list_to_text(entries) == old.value() => {
                     if again {
                         let links = entries.iter().flat_map(|entry| entry_links(entry));
-                        look.extend(links.map(|link| to_look(&link)));
+                        look.extend(links.map(|link| link.digest));
                     }
                     new.remove(k.value());
                 }
@@ -196,11 +182,11 @@ impl Tables<'_> {
                 .map_err(failed)?;
             for entry in entries {
                 for link in entry_links(entry) {
-                    changes.entry(link.digest).or_default().named(&link);
+                    changes.entry(link.digest).or_default().count += 1;
                     self.mentions
                         .insert(key(&link.digest).as_slice(), mention(entry, &link).as_slice())
                         .map_err(failed)?;
-                    look.push(to_look(&link));
+                    look.push(link.digest);
                 }
             }
         }
@@ -266,7 +252,7 @@ impl Tables<'_> {
             let (news, gone) = self.compare(algorithm, &found)?;
             drop(found);
             for batch in news.chunks(BATCH) {
-                let mut looks: Vec<Look> = batch.iter().map(|&digest| (digest, Depth::Content)).collect();
+                let mut looks = batch.to_vec();
                 while !looks.is_empty() {
                     (_, looks) = self.learn(layout, looks, &mut damaged)?;
                 }
@@ -315,15 +301,14 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Learns blobs, each with whether to look inside, and all documents below them.
-    fn learn_deep(&mut self, layout: &Layout, looks: Vec<Look>) -> Result<Vec<Damaged>> {
+    /// Learns blobs, and all documents below them.
+    fn learn_deep(&mut self, layout: &Layout, mut queue: Vec<Digest>) -> Result<Vec<Damaged>> {
         let mut damaged = Vec::new();
-        let mut queue = looks;
         while !queue.is_empty() {
             let batch = queue.split_off(queue.len().saturating_sub(BATCH));
-            let (links, later) = self.learn(layout, batch, &mut damaged)?;
+            let (below, later) = self.learn(layout, batch, &mut damaged)?;
             queue.extend(later);
-            queue.extend(links.iter().map(to_look));
+            queue.extend(below);
         }
         Ok(damaged)
     }
@@ -338,7 +323,7 @@ impl Tables<'_> {
     ) -> Result<()> {
         // It may have been damaged, or another file, when it was seen last.
         self.unsee(digest)?;
-        let (mut looks, mut damaged) = (vec![(*digest, Depth::Content)], Vec::new());
+        let (mut looks, mut damaged) = (vec![*digest], Vec::new());
         while !looks.is_empty() {
             (_, looks) = self.learn(layout, looks, &mut damaged)?;
         }
@@ -352,52 +337,43 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Looks at blobs, unless they are known; returns what the new ones name, and which are left for
-    /// another time.
+    /// Looks at blobs, unless they are known; returns those that the new ones name, and those that are left for another time.
     fn learn(
         &mut self,
         layout: &Layout,
-        mut looks: Vec<Look>,
+        mut looks: Vec<Digest>,
         damaged: &mut Vec<Damaged>,
-    ) -> Result<(Vec<Link>, Vec<Look>)> {
-        // A blob that is to be opened for one reason is opened.
-        looks.sort_unstable_by_key(|&(digest, depth)| (digest, Reverse(depth)));
-        looks.dedup_by_key(|&mut (digest, _)| digest);
+    ) -> Result<(Vec<Digest>, Vec<Digest>)> {
+        looks.sort_unstable();
+        looks.dedup();
         let mut news = Vec::new();
-        for (digest, depth) in looks {
-            let is_news = match self.row(&digest)?.map_or(Kind::Absent, |row| row.kind) {
-                Kind::Absent => true,
-                Kind::Opaque => depth == Depth::Document,
-                Kind::Plain | Kind::Document => false,
-            };
-            if is_news {
-                news.push((digest, depth));
+        for digest in looks {
+            let kind = self.row(&digest)?.map_or(Kind::Absent, |row| row.kind);
+            if !matches!(kind, Kind::Absent | Kind::Opaque) {
+                continue;
+            }
+            let is_named = self.is_named_as_document(&digest)?;
+            if kind == Kind::Absent || is_named {
+                news.push((digest, is_named));
             }
         }
         let held = AtomicU64::new(0);
         let seen: Vec<Result<Seen>> = news
             .par_iter()
-            .map(|(digest, depth)| look(layout, digest, *depth, &held))
+            .map(|(digest, is_named)| look(layout, digest, *is_named, &held))
             .collect();
         let mut changes: BTreeMap<Digest, Change> = BTreeMap::new();
         let (mut below, mut later) = (Vec::new(), Vec::new());
-        for ((digest, depth), seen) in news.into_iter().zip(seen) {
-            let mut seen = seen?;
-            if depth < Depth::Document
-                && matches!(seen, Seen::Blob(Kind::Opaque, _))
-                && self.row(&digest)?.is_some_and(|row| row.as_document)
-            {
-                seen = look(layout, &digest, Depth::Document, &held)?;
-            }
-            let (kind, size) = match seen {
+        for ((digest, _), seen) in news.into_iter().zip(seen) {
+            let (kind, size) = match seen? {
                 Seen::Nothing => continue,
                 Seen::Later => {
-                    later.push((digest, depth));
+                    later.push(digest);
                     continue;
                 }
                 Seen::Damaged(error) => {
                     damaged.push(Damaged { digest, error });
-                    // Whoever lists the blobs meets it again.
+                    // The next listing finds the blob again.
                     changes.entry(digest).or_default().seen = Some((Kind::Absent, 0));
                     self.meta.remove(dir_stamp(digest.algorithm())).map_err(failed)?;
                     continue;
@@ -405,11 +381,11 @@ impl Tables<'_> {
                 Seen::Blob(kind, size) => (kind, size),
                 Seen::Document(size, links) => {
                     self.add_links(&digest, &links, &mut changes)?;
-                    below.extend(links);
+                    below.extend(links.iter().map(|link| link.digest));
                     (Kind::Document, size)
                 }
-                Seen::LargeDocument(size, shape) => {
-                    below.extend(self.add_many_links(layout, &digest, size, shape)?);
+                Seen::LargeDocument(size) => {
+                    below.extend(self.add_many_links(layout, &digest, size)?);
                     (Kind::Document, size)
                 }
             };
@@ -418,76 +394,66 @@ impl Tables<'_> {
         for (digest, change) in changes {
             self.change(&digest, change)?;
         }
-        for link in &below {
-            // What was seen as something else before it was named as a document.
-            let look = to_look(link);
-            if look.1 == Depth::Document && self.row(&look.0)?.is_some_and(|row| row.kind == Kind::Opaque) {
-                later.push(look);
+        // A blob may have been seen as something else before it was named as a document.
+        for digest in &below {
+            let is_opaque = self.row(digest)?.is_some_and(|row| row.kind == Kind::Opaque);
+            if is_opaque && self.is_named_as_document(digest)? {
+                later.push(*digest);
             }
         }
         Ok((below, later))
     }
 
-    /// The same for a document that names very many, read again; returns those links that lead to a blob, each once.
-    fn add_many_links(
-        &mut self,
-        layout: &Layout,
-        parent: &Digest,
-        size: u64,
-        shape: Shape,
-    ) -> Result<Vec<Link>> {
+    /// Returns whether an entry of `index.json` or a document says that a blob is a manifest or index.
+    fn is_named_as_document(&self, digest: &Digest) -> Result<bool> {
+        for mention in self.mentions.get(key(digest).as_slice()).map_err(failed)? {
+            match Mention::says_document(mention.map_err(failed)?.value())? {
+                Some(false) => {}
+                said => return Ok(said.is_some()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Records the edges of a document that has very many, read again; returns the blobs among them that are there.
+    fn add_many_links(&mut self, layout: &Layout, parent: &Digest, size: u64) -> Result<Vec<Digest>> {
         let gone = || Error::new(ErrorKind::NotFound, format!("{parent} is gone"));
         let (file, _) = layout.open_unverified(parent)?.ok_or_else(gone)?;
-        let mut below = BTreeMap::new();
-        links::each_link(file, parent, size, shape, |links| {
+        let mut below = BTreeSet::new();
+        edges::each_link(file, parent, size, |links| {
             let mut changes = BTreeMap::new();
             self.add_links(parent, &links, &mut changes)?;
             for (digest, change) in changes {
                 self.change(&digest, change)?;
             }
             for link in links {
-                match below.get_mut(&link.digest) {
-                    Some(known) if link.is_to_document() => *known = link,
-                    None if layout.blob_size(&link.digest)?.is_some() => {
-                        below.insert(link.digest, link);
-                    }
-                    Some(_) | None => {}
+                if layout.blob_size(&link.digest)?.is_some() {
+                    below.insert(link.digest);
                 }
             }
             Ok(())
         })?;
-        Ok(below.into_values().collect())
+        Ok(below.into_iter().collect())
     }
 }
 
-/// The blob that a link names, and how closely to look at it.
-fn to_look(link: &Link) -> Look {
-    (link.digest, depth_of(&link.media_type))
-}
-
-fn depth_of(media_type: &str) -> Depth {
-    match MediaType::new(media_type.to_owned()).class() {
-        MediaClass::Manifest | MediaClass::Index => Depth::Document,
-        _ => Depth::Content,
-    }
-}
-
-/// Looks at one blob, unless so many bytes of documents are `held` already that it has to wait.
-fn look(layout: &Layout, digest: &Digest, depth: Depth, held: &AtomicU64) -> Result<Seen> {
+/// Looks at one blob, unless so many bytes of documents are `held` already that it has to wait. The content of one that is named as
+/// a document must be one, or what its digest says.
+fn look(layout: &Layout, digest: &Digest, is_named: bool, held: &AtomicU64) -> Result<Seen> {
     let read = match layout.open_unverified(digest) {
         Ok(None) => return Ok(Seen::Nothing),
         Ok(Some(_)) if held.load(Ordering::Relaxed) > BATCH_BYTES => return Ok(Seen::Later),
-        Ok(Some((file, size))) => read(file, digest, size, depth).map(|content| (content, size)),
+        Ok(Some((file, size))) => read(file, digest, size, is_named).map(|content| (content, size)),
         Err(err) => Err(err),
     };
     match read {
         Ok((None, size)) => Ok(Seen::Blob(Kind::Plain, size)),
         Ok((Some(Content::Opaque), size)) => Ok(Seen::Blob(Kind::Opaque, size)),
-        Ok((Some(Content::Document { links }), size)) => {
+        Ok((Some(Content::Document(links)), size)) => {
             held.fetch_add(size, Ordering::Relaxed);
             Ok(Seen::Document(size, links))
         }
-        Ok((Some(Content::Large(shape)), size)) => Ok(Seen::LargeDocument(size, shape)),
+        Ok((Some(Content::Large), size)) => Ok(Seen::LargeDocument(size)),
         Err(err)
             if matches!(
                 err.kind(),
@@ -500,17 +466,17 @@ fn look(layout: &Layout, digest: &Digest, depth: Depth, held: &AtomicU64) -> Res
     }
 }
 
-/// Reads a blob; `None` for one that is no document and is what its digest says. That is found out of what somebody names as a
-/// document, and of what may be the rest of one: after a loss of power a file may be empty, or all zeros.
-fn read(mut file: File, digest: &Digest, size: u64, depth: Depth) -> Result<Option<Content>> {
-    let content = links::read(&file, digest, size)?;
+/// Reads a blob; `None` for one that is no document and is what its digest says. That is checked for a blob that is named as a
+/// document, and for the rest of one: after a loss of power a file may be empty, or all zeros.
+fn read(mut file: File, digest: &Digest, size: u64, is_named: bool) -> Result<Option<Content>> {
+    let content = edges::read(&file, digest, size)?;
     if content != Content::Opaque {
         return Ok(Some(content));
     }
     let mut first = [0];
     file.rewind()?;
     let is_rest = file.read(&mut first)? == 0 || first == [0];
-    if depth < Depth::Document && !is_rest {
+    if !is_named && !is_rest {
         return Ok(Some(content));
     }
     file.rewind()?;
@@ -527,21 +493,19 @@ fn mention(entry: &Entry, link: &Link) -> Vec<u8> {
     mention.to_bytes()
 }
 
-/// What an entry of `index.json` names. One that is no descriptor, or not to all readers, keeps all digests that stand in it.
+/// Returns the edges of an entry of `index.json`. One that is no descriptor, or not to all readers, keeps every digest in its text.
 fn entry_links(entry: &Entry) -> Vec<Link> {
     let text = entry.raw();
     let Ok(descriptor) = entry.descriptor() else {
-        return links::of_unclear(text);
+        return edges::of_unclear(text);
     };
     let mut out = vec![Link {
-        edge: Edge::Strong,
+        edge: Edge::Declared,
         digest: descriptor.digest,
         media_type: descriptor.media_type.as_str().to_owned(),
-        size: Some(descriptor.size),
-        in_descriptor: true,
     }];
     if entry.is_unclear() {
-        let others = links::of_unclear(text).into_iter();
+        let others = edges::of_unclear(text).into_iter();
         out.extend(others.filter(|link| link.digest != descriptor.digest));
     }
     out

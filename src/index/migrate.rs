@@ -14,15 +14,18 @@ mod m0002_mentions;
 mod m0003_starts;
 #[path = "../../migrations/0004_read_again.rs"]
 mod m0004_read_again;
+#[path = "../../migrations/0005_one_rule.rs"]
+mod m0005_one_rule;
 
 type Step = fn(&WriteTransaction) -> Result<()>;
 
 /// The steps, in order: step N leads to schema N.
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     m0001_initial::up,
     m0002_mentions::up,
     m0003_starts::up,
     m0004_read_again::up,
+    m0005_one_rule::up,
 ];
 
 /// The schema of this program.

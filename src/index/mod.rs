@@ -9,31 +9,27 @@
 mod backend;
 mod compare;
 mod counts;
+mod edges;
 mod guard;
 mod learn;
-mod links;
 mod migrate;
 mod peek;
 mod queries;
 mod rows;
-mod shortened;
 mod status;
 pub(crate) mod tables;
-mod words;
 
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, WriteTransaction, backends::InMemoryBackend};
 
-pub(crate) use learn::{Damaged, Orphan, end_of_reflog};
-pub(crate) use links::each_mention;
 #[cfg(debug_assertions)]
-pub use links::read_any_links;
+pub use edges::edges_of;
+pub(crate) use learn::{Damaged, Orphan, end_of_reflog};
 #[cfg(debug_assertions)]
 pub use rows::read_any_row;
 pub use status::IndexStatus;
-pub(crate) use words::each_digest;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -287,7 +283,7 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use redb::ReadableTable as _;
+    use redb::{ReadableMultimapTable as _, ReadableTable as _};
 
     use super::rows::key;
     use super::*;
@@ -400,8 +396,10 @@ mod tests {
         let path = layout.blob_path(&large);
         std::fs::write(&path, &text).expect("write");
         let counts = || {
-            let read =
-                |tables: &mut Tables<'_>| Ok((tables.count(&there)?, tables.strong_children(&large)?.len()));
+            let read = |tables: &mut Tables<'_>| {
+                let children = tables.children.get(key(&large).as_slice()).map_err(failed)?;
+                Ok((tables.count(&there)?, children.len()))
+            };
             index.write(|tables| read(tables)).expect("read")
         };
         let (count, _) = counts();

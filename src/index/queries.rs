@@ -27,39 +27,39 @@ impl Tables<'_> {
         Ok(found.map(|v| Child::from_bytes(v.map_err(failed)?.value())))
     }
 
-    fn children_by(&self, parent: &Digest, edge: Edge) -> Result<Vec<Digest>> {
+    /// Returns the blobs that a document names by the edges that `is_wanted` picks, each once.
+    fn children_by(&self, parent: &Digest, is_wanted: impl Fn(Edge) -> bool) -> Result<Vec<Digest>> {
         let mut out = Vec::new();
         for child in self.children(parent)? {
             let child = child?;
-            if child.edge == edge {
+            // A blob that is named as two media types stands there twice.
+            if is_wanted(child.edge) && out.last() != Some(&child.digest) {
                 out.push(child.digest);
             }
         }
-        // A blob that is named as two media types stands there twice.
-        out.dedup();
         Ok(out)
     }
 
-    /// What a document needs, each blob once.
-    pub(crate) fn strong_children(&self, parent: &Digest) -> Result<Vec<Digest>> {
-        self.children_by(parent, Edge::Strong)
+    /// Returns the blobs that a document declares, each once.
+    pub(crate) fn declared_children(&self, parent: &Digest) -> Result<Vec<Digest>> {
+        self.children_by(parent, |edge| edge == Edge::Declared)
     }
 
-    /// Those of [`Tables::strong_children`] that are there: of others a document may name any number.
+    /// Returns the blobs that a document holds and that are here: it may mention any number of others.
     pub(crate) fn present_children(&self, parent: &Digest) -> Result<Vec<Digest>> {
-        let mut out = Vec::new();
+        let mut out: Vec<Digest> = Vec::new();
         for child in self.children(parent)? {
             let Child { edge, digest, .. } = child?;
-            if edge == Edge::Strong && out.last() != Some(&digest) && self.is_present(&digest)? {
+            if edge.holds() && out.last() != Some(&digest) && self.is_present(&digest)? {
                 out.push(digest);
             }
         }
         Ok(out)
     }
 
-    /// What a document is about.
+    /// Returns the blobs that a document is about.
     pub(crate) fn subjects(&self, referrer: &Digest) -> Result<Vec<Digest>> {
-        self.children_by(referrer, Edge::Subject)
+        self.children_by(referrer, |edge| edge == Edge::Subject)
     }
 
     /// Size of a blob that was seen.

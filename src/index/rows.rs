@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rows of the database as values, and their bytes.
 
+use super::edges::names_document;
 use super::guard::damage;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -61,25 +62,19 @@ pub(crate) struct BlobRow {
     pub size: u64,
     /// Refs and strong edges that lead to it.
     pub count: u64,
-    /// One that led to it named it as a manifest or index.
-    pub as_document: bool,
 }
-
-/// Beside the kind of a blob: it was named as a document.
-const AS_DOCUMENT: u8 = 0x80;
 
 impl BlobRow {
     pub(crate) const ABSENT: BlobRow = BlobRow {
         kind: Kind::Absent,
         size: 0,
         count: 0,
-        as_document: false,
     };
 
     pub(crate) fn to_bytes(self) -> [u8; 18] {
         let mut out = [0; 18];
         out[0] = 1;
-        out[1] = self.kind as u8 | if self.as_document { AS_DOCUMENT } else { 0 };
+        out[1] = self.kind as u8;
         out[2..10].copy_from_slice(&self.size.to_le_bytes());
         out[10..18].copy_from_slice(&self.count.to_le_bytes());
         out
@@ -96,7 +91,7 @@ impl BlobRow {
         let Some(&[1, what]) = bytes.get(..2) else {
             return Err(damaged("blob"));
         };
-        let kind = match what & !AS_DOCUMENT {
+        let kind = match what {
             0 => Kind::Absent,
             1 => Kind::Plain,
             2 => Kind::Opaque,
@@ -107,19 +102,52 @@ impl BlobRow {
             kind,
             size: number(2)?,
             count: number(10)?,
-            as_document: what & AS_DOCUMENT != 0,
         })
     }
 }
 
-/// How one blob names another.
+/// How a document names a blob.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Edge {
-    /// It needs it.
-    Strong,
-    /// It is about it (`subject`).
+    /// By a descriptor of what it needs.
+    Declared,
+    /// As what it is about (`subject`).
     Subject,
+    /// By a digest in the text of a document that may be understood in several ways.
+    Mentioned,
 }
+
+impl Edge {
+    /// Returns whether the document keeps the blob.
+    pub(crate) fn holds(self) -> bool {
+        self != Edge::Subject
+    }
+
+    fn to_byte(self) -> u8 {
+        match self {
+            Edge::Declared => DECLARED,
+            Edge::Subject => SUBJECT,
+            Edge::Mentioned => MENTIONED,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            DECLARED_DOCUMENT | DECLARED => Some(Edge::Declared),
+            SUBJECT => Some(Edge::Subject),
+            MENTIONED => Some(Edge::Mentioned),
+            _ => None,
+        }
+    }
+}
+
+/// First bytes of the rows of edges and mentions. The mentions from which it follows that a blob is a manifest or index come first.
+const DECLARED_DOCUMENT: u8 = 0;
+const REF: u8 = 1;
+const UNTAGGED: u8 = 2;
+const DECLARED: u8 = 3;
+const SUBJECT: u8 = 4;
+const MENTIONED: u8 = 5;
 
 /// Media types that are stored as one byte, their place here counted from 1.
 const COMMON: [&str; 8] = [
@@ -161,7 +189,7 @@ pub(crate) struct Child {
 
 impl Child {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = [&[self.edge as u8][..], &key(&self.digest)].concat();
+        let mut out = [&[self.edge.to_byte()][..], &key(&self.digest)].concat();
         put_media_type(&mut out, &self.media_type);
         out
     }
@@ -178,19 +206,17 @@ impl Child {
 }
 
 fn split_edge(bytes: &[u8]) -> Result<(Edge, &[u8])> {
-    match bytes.split_first() {
-        Some((0, rest)) => Ok((Edge::Strong, rest)),
-        Some((1, rest)) => Ok((Edge::Subject, rest)),
-        _ => Err(damaged("edge")),
-    }
+    let (first, rest) = bytes.split_first().ok_or_else(|| damaged("edge"))?;
+    let edge = Edge::from_byte(*first).ok_or_else(|| damaged("edge"))?;
+    Ok((edge, rest))
 }
 
-/// Who names a blob.
+/// A mention of a blob.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Mention {
-    /// A document; as which media type stands in its own rows.
+    /// In a document; the media type stands in the rows of that.
     Document(Edge, Digest),
-    /// An entry of `index.json`, with its tag if it has one.
+    /// By an entry of `index.json`, with its tag if it has one.
     Ref {
         name: Option<String>,
         /// Empty if the entry says none.
@@ -198,13 +224,27 @@ pub(crate) enum Mention {
     },
 }
 
-const REF: u8 = 2;
-const UNTAGGED: u8 = 3;
-
 impl Mention {
+    /// Returns the row of a document that declares a blob to be a manifest or index. It reads as that of any other blob declared.
+    pub(crate) fn as_document(parent: &Digest) -> Vec<u8> {
+        [&[DECLARED_DOCUMENT][..], &key(parent)].concat()
+    }
+
+    /// Returns whether a row says that a blob is a manifest or index; `None` if no row after it does.
+    pub(crate) fn says_document(bytes: &[u8]) -> Result<Option<bool>> {
+        Ok(match bytes.first() {
+            Some(&DECLARED_DOCUMENT) => Some(true),
+            Some(&(REF | UNTAGGED)) => match Self::from_bytes(bytes)? {
+                Mention::Ref { media_type, .. } => Some(names_document(&media_type)),
+                Mention::Document(..) => Some(false),
+            },
+            _ => None,
+        })
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         match self {
-            Mention::Document(edge, digest) => [&[*edge as u8][..], &key(digest)].concat(),
+            Mention::Document(edge, digest) => [&[edge.to_byte()][..], &key(digest)].concat(),
             Mention::Ref { name, media_type } => {
                 let mut out = match name {
                     None => vec![UNTAGGED],
@@ -344,7 +384,7 @@ mod tests {
                 let row = Verified { stamp, blake3 };
                 assert_eq!(Verified::from_bytes(&row.to_bytes()).expect("row"), row);
             }
-            for edge in [Edge::Strong, Edge::Subject] {
+            for edge in [Edge::Declared, Edge::Subject, Edge::Mentioned] {
                 let mention = Mention::Document(edge, digest);
                 assert_eq!(Mention::from_bytes(&mention.to_bytes()).expect("row"), mention);
                 for media_type in ["", "a/b", MediaType::MANIFEST, MediaType::DOCKER_CONFIG] {
@@ -364,17 +404,14 @@ mod tests {
             }
         }
         for kind in [Kind::Absent, Kind::Plain, Kind::Opaque, Kind::Document] {
-            for as_document in [false, true] {
-                let row = BlobRow {
-                    kind,
-                    size: 7,
-                    count: u64::MAX,
-                    as_document,
-                };
-                assert_eq!(BlobRow::from_bytes(&row.to_bytes()).expect("row"), row);
-            }
+            let row = BlobRow {
+                kind,
+                size: 7,
+                count: u64::MAX,
+            };
+            assert_eq!(BlobRow::from_bytes(&row.to_bytes()).expect("row"), row);
         }
-        for bytes in [&b""[..], &[1, 9], &[2, 0], &[1; 17]] {
+        for bytes in [&b""[..], &[1, 9], &[2, 99], &[1; 17]] {
             assert!(BlobRow::from_bytes(bytes).is_err() && split_key(bytes).is_err() | (bytes.len() > 32));
             assert!(Mention::from_bytes(bytes).is_err() && Verified::from_bytes(bytes).is_err());
         }

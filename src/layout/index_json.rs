@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::spec::json::Object;
 use crate::spec::{Descriptor, MediaType, REF_NAME, RefName, RefValue, json};
 
 /// The document, in pieces.
@@ -91,8 +92,8 @@ impl Entry {
         };
         // Few have such letters at all.
         let may_be = text.contains(['\\', 'ſ']) || text.match_indices('"').any(begins_odd);
-        let is_odd = |name: &String| json::is_odd(name, &NAMES);
-        may_be && json::members(text.as_bytes()).map_or(true, |members| members.keys().any(is_odd))
+        let is_odd = |object: Object<'_>| object.members().any(|(name, _)| json::is_odd(name, &NAMES));
+        may_be && Object::parse(text.as_bytes()).map_or(true, is_odd)
     }
 
     /// Whether it has no tag, to any reader.

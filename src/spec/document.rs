@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The kind of a document, told from its own members, and what it declares.
+//! The kind of a document, told from its own members, and the blobs it names.
+//!
+//! A document names blobs with two strengths. A *declared* blob stands in a descriptor that its kind has a place for; it belongs
+//! to the document. A *mentioned* blob is a digest in the text of a document that another reader may understand in another way, or
+//! of which no reader knows the kind. [`Edges`] is the one rule for both, and takes nothing but the bytes of the document.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use super::json;
+use super::json::{self, Object};
 use super::{Descriptor, ImageIndex, Manifest, MediaType};
+use crate::digest::Digest;
 use crate::error::Result;
+use crate::spec::mentions::each_digest;
+
+/// Maximum size in bytes of a document that is read as one of a kind: what registries take as a manifest.
+pub const MAX_DOCUMENT: u64 = 4 << 20;
 
 /// Media types of the manifests that artifacts had before image manifests carried them. Specs: image-spec 1.1.0-rc2 and ORAS,
 /// artifact manifest.
@@ -14,7 +24,23 @@ const ARTIFACTS: [&str; 2] = [
     "application/vnd.cncf.oras.artifact.manifest.v1+json",
 ];
 
-/// A document that declares by descriptors what it needs. Its own members tell its kind, whatever its descriptor says.
+/// Members that tell the kind of a document.
+const OF_KINDS: [&str; 9] = [
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "rootfs",
+    "architecture",
+    "os",
+    "blobs",
+    "fsLayers",
+];
+
+/// Members that make an object a descriptor.
+const OF_DESCRIPTORS: [&str; 2] = ["digest", "mediaType"];
+
+/// A document that declares by descriptors which blobs it needs. Its own members tell its kind, whatever its descriptor says.
 #[derive(Debug)]
 pub(crate) enum Document {
     Manifest(Box<Manifest>),
@@ -36,23 +62,26 @@ impl Document {
     /// [`crate::error::ErrorKind::Corrupt`] if it has the members of a kind and cannot be read as that, or may be read as
     /// another one as well.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
-        let Ok(members) = json::members(bytes) else {
-            return Ok(None);
-        };
-        let has = |name: &str| members.get(name).is_some_and(|value| value.get() != "null");
+        match Object::parse(bytes) {
+            Ok(object) => Self::of(bytes, &object),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn of(bytes: &[u8], object: &Object<'_>) -> Result<Option<Self>> {
+        let has = |name: &str| object.has(name);
         // Lists of nothing may be written as null.
-        if has("config") && members.contains_key("layers") {
+        if has("config") && object.get("layers").is_some() {
             let manifest: Box<Manifest> = json::parse(bytes)?;
             manifest.check()?;
             return Ok(Some(Self::Manifest(manifest)));
         }
-        if has("manifests") || members.contains_key("manifests") && !has("blobs") {
+        if has("manifests") || object.get("manifests").is_some() && !has("blobs") {
             let index: Box<ImageIndex> = json::parse(bytes)?;
             index.check()?;
             return Ok(Some(Self::Index(index)));
         }
-        let media_type = members.get("mediaType").map(|value| value.get());
-        let media_type: Option<MediaType> = media_type.and_then(|text| serde_json::from_str(text).ok());
+        let media_type: Option<MediaType> = object.read("mediaType");
         let is_labelled = media_type.is_some_and(|own| ARTIFACTS.contains(&own.as_str()));
         let is_other = ["config", "layers", "fsLayers"].into_iter().any(has);
         if !is_other && (is_labelled || has("blobs") && has("artifactType")) {
@@ -69,6 +98,145 @@ impl Document {
             Self::Artifact(artifact) => artifact.blobs,
         }
     }
+
+    /// Returns whether every reader finds the same blobs in the document: those in its descriptors.
+    fn is_plain(&self) -> bool {
+        match self {
+            Self::Manifest(manifest) => {
+                let config = std::iter::once(&manifest.config);
+                let mut named = config.chain(&manifest.layers).chain(&manifest.subject);
+                named.all(is_plain_descriptor) && is_plain_rest(&manifest.extra)
+            }
+            Self::Index(index) => {
+                let mut named = index.manifests.iter().chain(&index.subject);
+                named.all(is_plain_descriptor) && is_plain_rest(&index.extra)
+            }
+            // Few readers know this kind.
+            Self::Artifact(_) => false,
+        }
+    }
+
+    fn subject(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Manifest(manifest) => manifest.subject.as_ref(),
+            Self::Index(index) => index.subject.as_ref(),
+            Self::Artifact(_) => None,
+        }
+    }
+}
+
+/// The blobs that a document names.
+#[derive(Debug, Default)]
+pub(crate) struct Edges {
+    /// Descriptors of what it needs.
+    pub declared: Vec<Descriptor>,
+    /// What it is about: one blob, but for odd documents.
+    pub subjects: Vec<Digest>,
+    /// Whether every other digest in its text is a mention.
+    pub has_mentions: bool,
+    /// Whether it is a JSON object.
+    pub is_object: bool,
+}
+
+impl Edges {
+    /// Returns the blobs that a document names. A manifest, an index or a config that is written plainly names those in its
+    /// descriptors alone; any other document mentions every digest in its text besides.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let Ok(object) = Object::parse(bytes) else {
+            return Self {
+                has_mentions: true,
+                ..Self::default()
+            };
+        };
+        let document = if bytes.len() as u64 <= MAX_DOCUMENT {
+            Document::of(bytes, &object).ok().flatten()
+        } else {
+            None
+        };
+        let is_clear = object.is_whole && object.doubled.is_none();
+        let is_plain = is_clear
+            && document
+                .as_ref()
+                .map_or_else(|| is_plain_config(&object), Document::is_plain);
+        let subjects = match &document {
+            Some(document) if is_plain => document
+                .subject()
+                .map(|subject| subject.digest)
+                .into_iter()
+                .collect(),
+            _ => subjects(&object),
+        };
+        Self {
+            declared: document.map(Document::into_declared).unwrap_or_default(),
+            subjects,
+            has_mentions: !is_plain,
+            is_object: true,
+        }
+    }
+}
+
+/// Returns every digest in the member `subject`, however that is written.
+fn subjects(object: &Object<'_>) -> Vec<Digest> {
+    let mut out = Vec::new();
+    for (name, value) in object.members() {
+        if name == "subject" {
+            // Bytes in memory can always be read.
+            let _ = each_digest(value.get().as_bytes(), |digest| {
+                out.push(digest);
+                Ok(())
+            });
+        }
+    }
+    out
+}
+
+/// Returns whether an object is an image config to every reader, and names no blob: the digests in it are those of tars.
+fn is_plain_config(object: &Object<'_>) -> bool {
+    const OWN: [&str; 4] = ["config", "rootfs", "architecture", "os"];
+    let has = |name: &str| object.get(name).is_some();
+    let is_config = has("rootfs") && (has("architecture") || has("os"));
+    let is_own = |name: &str| OWN.contains(&name) || !is_any(name, &OF_KINDS);
+    let runtime: Option<Map<String, Value>> = object.read("config");
+    is_config
+        && object.members().all(|(name, _)| is_own(name))
+        && (!object.has("config") || runtime.is_some_and(|config| !names_blob(&config)))
+}
+
+fn is_plain_descriptor(descriptor: &Descriptor) -> bool {
+    let Descriptor {
+        annotations,
+        platform,
+        extra,
+        ..
+    } = descriptor;
+    !annotations.keys().any(|name| is_any(name, &OF_DESCRIPTORS))
+        && !names_blob(extra)
+        && platform
+            .as_ref()
+            .is_none_or(|platform| !names_blob(&platform.extra))
+}
+
+fn is_plain_rest(extra: &Map<String, Value>) -> bool {
+    !extra.keys().any(|name| is_any(name, &OF_KINDS))
+}
+
+/// Returns whether an object has a descriptor somewhere in it, in the eyes of any reader.
+fn names_blob(object: &Map<String, Value>) -> bool {
+    object
+        .iter()
+        .any(|(name, value)| is_any(name, &OF_DESCRIPTORS) || value_names_blob(value))
+}
+
+fn value_names_blob(value: &Value) -> bool {
+    match value {
+        Value::Object(object) => names_blob(object),
+        Value::Array(list) => list.iter().any(value_names_blob),
+        _ => false,
+    }
+}
+
+fn is_any(name: &str, members: &[&str]) -> bool {
+    members.iter().any(|member| json::is_like(name, member))
 }
 
 #[cfg(test)]

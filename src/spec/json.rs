@@ -4,9 +4,11 @@
 //! The written form is compact, in field order, with `<`, `>`, `&`, U+2028 and U+2029 escaped, and a newline at the
 //! end, since digests of existing tools depend on it.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::fmt;
 use std::io::{self, Write};
 
+use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
@@ -52,12 +54,87 @@ pub(crate) fn parse_large<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> 
     })
 }
 
-/// The members of a JSON object, each as text.
-///
-/// # Errors
-/// As [`parse`].
-pub(crate) fn members(bytes: &[u8]) -> Result<HashMap<String, &RawValue>> {
-    parse(bytes)
+/// Maximum number of members that are held of an object; no document of a known kind has as many.
+const MAX_MEMBERS: usize = 10_000;
+
+/// A JSON object with its members as text.
+pub(crate) struct Object<'a> {
+    members: Vec<(String, &'a RawValue)>,
+    /// A member that stands twice, of which some readers take the first and others the last.
+    pub doubled: Option<String>,
+    /// Whether all members are held, and only white space follows the object.
+    pub is_whole: bool,
+}
+
+impl<'a> Object<'a> {
+    /// Reads the object that `bytes` begin with.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if they do not begin with a JSON object.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self> {
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let parsed = reader.deserialize_map(Members);
+        let mut object =
+            parsed.map_err(|err| Error::new(ErrorKind::Corrupt, format!("invalid JSON: {err}")))?;
+        object.is_whole &= reader.end().is_ok();
+        let mut names = HashSet::new();
+        let doubled = object
+            .members
+            .iter()
+            .find(|(name, _)| !names.insert(name.as_str()));
+        object.doubled = doubled.map(|(name, _)| name.clone());
+        Ok(object)
+    }
+
+    /// Returns the members in the order of the text.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.members.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+
+    /// Returns the value of a member as text.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+        let found = self.members().find(|(member, _)| *member == name);
+        found.map(|(_, value)| value.get())
+    }
+
+    /// Returns whether a member stands here and is not null.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value != "null")
+    }
+
+    /// Returns the value of a member, unless that is null or not of the wanted type.
+    pub(crate) fn read<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
+        let value = self.get(name).filter(|value| *value != "null")?;
+        parse(value.as_bytes()).ok()
+    }
+}
+
+/// Reads the members of an [`Object`].
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Object<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        let mut is_whole = true;
+        while let Some(member) = map.next_entry()? {
+            if members.len() < MAX_MEMBERS {
+                members.push(member);
+            } else {
+                is_whole = false;
+            }
+        }
+        Ok(Object {
+            members,
+            doubled: None,
+            is_whole,
+        })
+    }
 }
 
 /// Whether a reader that does not care for case, as that of Go, takes `name` for the member `plain`; two letters beyond ASCII are

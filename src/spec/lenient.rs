@@ -488,8 +488,11 @@ mod tests {
             why.starts_with("field \"config\": invalid type: sequence"),
             "{why}"
         );
-        let members = spec::members(br#"{"a": null, "b": [ null ]}"#).expect("members");
-        assert_eq!((members["a"].get(), members["b"].get()), ("null", "[ null ]"));
+        let object = spec::Object::parse(br#"{"a": null, "b": [ null ]}"#).expect("object");
+        assert_eq!(
+            (object.get("a").expect("a"), object.get("b").expect("b")),
+            ("null", "[ null ]")
+        );
         let value: Value = spec::parse(br#"{"a":[null,{"b":null}]}"#).expect("value");
         assert_eq!(value, json!({"a": [null, {"b": null}]}));
     }

@@ -12,6 +12,7 @@ mod document;
 mod lenient;
 mod manifest;
 mod media_type;
+pub(crate) mod mentions;
 mod platform;
 mod ref_value;
 mod refname;
@@ -19,7 +20,7 @@ pub mod runtime;
 
 pub use config::{ContainerConfig, History, ImageConfig, RootFs};
 pub use descriptor::{Annotations, Descriptor};
-pub(crate) use document::Document;
+pub(crate) use document::{Document, Edges};
 pub use manifest::{ImageIndex, Manifest};
 pub use media_type::{Compression, MediaClass, MediaType};
 pub use platform::Platform;

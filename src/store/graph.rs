@@ -251,7 +251,7 @@ impl Store {
             let (mut needed_by, mut referrers, mut refs) = (Vec::new(), Vec::new(), BTreeSet::new());
             for mention in tables.mentions(digest)? {
                 match mention {
-                    Mention::Document(Edge::Strong, parent) => needed_by.push(parent),
+                    Mention::Document(Edge::Declared | Edge::Mentioned, parent) => needed_by.push(parent),
                     Mention::Document(Edge::Subject, parent) => referrers.push(parent),
                     Mention::Ref { name, .. } => {
                         refs.insert(name.unwrap_or_else(|| UNTAGGED.to_owned()));
@@ -399,7 +399,7 @@ fn holders(tables: &Tables<'_>, digest: &Digest) -> Result<(Vec<String>, HashSet
                 Mention::Ref { name, .. } => {
                     names.insert(name.unwrap_or_else(|| UNTAGGED.to_owned()));
                 }
-                Mention::Document(Edge::Strong, parent) => {
+                Mention::Document(Edge::Declared | Edge::Mentioned, parent) => {
                     if met.insert(parent) {
                         stack.push(parent);
                     }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::index::each_digest;
 use crate::layout::MAX_OWN;
+use crate::spec::mentions::each_digest;
 use crate::spec::{RefName, json};
 
 const DIR: &str = "leases";

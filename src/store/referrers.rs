@@ -18,7 +18,8 @@ use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::index::{Edge, Index, Mention, Tables};
 use crate::layout::{Entry, LockMode};
 use crate::progress::{Monitor, Silent};
-use crate::spec::{Annotations, Descriptor, MediaClass, MediaType, RefName, json};
+use crate::spec::json::{self, Object};
+use crate::spec::{Descriptor, MediaClass, MediaType, RefName};
 
 /// What cosign puts behind the name of an image that is about another one.
 const COSIGN: [&str; 3] = [".sig", ".att", ".sbom"];
@@ -222,7 +223,7 @@ fn subject_of(tables: &Tables<'_>, digest: &Digest) -> Result<Vec<Digest>> {
 /// Whether all that a document names is here; the empty document may stand in its descriptor alone.
 fn is_complete(tables: &Tables<'_>, document: &Digest) -> Result<bool> {
     let empty = Digest::sha256(b"{}");
-    for child in tables.strong_children(document)? {
+    for child in tables.declared_children(document)? {
         if child != empty && !tables.is_present(&child)? {
             return Ok(false);
         }
@@ -274,7 +275,7 @@ fn needed_by(
     for mention in tables.mentions(digest)? {
         match mention {
             Mention::Ref { name: Some(name), .. } => return Ok(Some(needed_by_tag(digest, &name))),
-            Mention::Document(Edge::Strong, parent) if !gone.contains(&parent) => {
+            Mention::Document(edge, parent) if edge.holds() && !gone.contains(&parent) => {
                 return Ok(Some(needed(digest, format_args!("the index {parent}"))));
             }
             _ => {}
@@ -290,14 +291,10 @@ fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
         #[serde(rename = "mediaType")]
         media_type: String,
     }
-    let members = json::members(bytes).ok()?;
-    let text = |name: &str| members.get(name).map(|value| value.get());
+    let object = Object::parse(bytes).ok()?;
     let is_type = |text: &String| (1..=MAX_TYPE).contains(&text.len());
-    let named = |name: &str| {
-        let named: Option<String> = serde_json::from_str(text(name)?).ok();
-        named.filter(is_type)
-    };
-    let default = if members.contains_key("manifests") {
+    let named = |name: &str| object.read::<String>(name).filter(is_type);
+    let default = if object.get("manifests").is_some() {
         MediaType::INDEX
     } else {
         MediaType::MANIFEST
@@ -309,11 +306,10 @@ fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
     );
     // An artifact without a type of its own is of the type of its config.
     out.artifact_type = named("artifactType").or_else(|| {
-        let config: Config = serde_json::from_str(text("config")?).ok()?;
+        let config: Config = object.read("config")?;
         Some(config.media_type).filter(is_type)
     });
-    let annotations = text("annotations").and_then(|text| json::parse::<Annotations>(text.as_bytes()).ok());
-    out.annotations = annotations.unwrap_or_default();
+    out.annotations = object.read("annotations").unwrap_or_default();
     Some(out)
 }
 

@@ -18,7 +18,7 @@ use super::left_out::LeftOuts;
 use super::{MAX_DEPTH, Request, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::index::each_mention;
+use crate::spec::mentions::each_mention;
 use crate::spec::{Descriptor, Document, MediaClass, MediaType};
 use crate::store::MAX_DOCUMENT;
 

@@ -4,6 +4,8 @@
 
 #![allow(missing_docs, reason = "the names say it")]
 
+pub mod edges;
+
 use std::io::Read;
 use std::path::Path;
 
@@ -252,7 +254,7 @@ pub fn documents(data: &[u8]) {
         )*};
     }
     survives!(Manifest, ImageIndex, ImageConfig, Descriptor);
-    umoci::read_any_links(data);
+    edges::keep_what_is_named(data);
     if let Ok(index) = IndexJson::parse(data) {
         let written = index.to_bytes();
         let again = IndexJson::parse(&written).expect("what was written can be read");

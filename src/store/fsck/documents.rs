@@ -17,6 +17,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{ErrorKind, Result};
 use crate::layer::{LayerReader, LayerStream, Limits, check_entries};
 use crate::layout::Layout;
+use crate::spec::json::Object;
 use crate::spec::{
     Compression, Descriptor, Document, ImageConfig, ImageIndex, Manifest, MediaClass, Platform, json,
 };
@@ -371,10 +372,9 @@ impl<'a> Documents<'a> {
             let Ok(bytes) = self.layout.read_blob(&plain, MAX_DOCUMENT) else {
                 return Ok(OwnType::Unread);
             };
-            Ok(match json::members(&bytes) {
-                Ok(members) => {
-                    let own = members.get("mediaType").map(|value| value.get());
-                    let own = own.and_then(|text| serde_json::from_str::<String>(text).ok());
+            Ok(match Object::parse(&bytes) {
+                Ok(object) => {
+                    let own: Option<String> = object.read("mediaType");
                     OwnType::Said(own.map(|own| own.chars().take(MAX_TYPE).collect()))
                 }
                 Err(err) if err.kind() == ErrorKind::Limit => OwnType::Wrong(err.to_string()),

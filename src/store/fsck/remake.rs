@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::index::{Index, Remembered, Tables};
 use crate::layout::{Entry, IndexJson};
 use crate::progress::{Monitor, Silent};
-use crate::spec::{Descriptor, MediaClass, MediaType, REF_NAME, RefName, json};
+use crate::spec::json::Object;
+use crate::spec::{Descriptor, MediaClass, MediaType, REF_NAME, RefName};
 use crate::store::replay::Replayed;
 use crate::store::{MAX_DOCUMENT, Store};
 
@@ -215,28 +216,24 @@ impl Store {
         let Some(bytes) = self.layout.read_document(digest, MAX_DOCUMENT)? else {
             return Ok(None);
         };
-        let Ok(members) = json::members(&bytes) else {
+        let Ok(object) = Object::parse(&bytes) else {
             return Ok(None);
         };
-        let has = |name: &str| members.get(name).is_some_and(|value| value.get() != "null");
-        let text = |name: &str| {
-            let value = members.get(name)?;
-            serde_json::from_str::<String>(value.get()).ok()
-        };
-        let own = text("mediaType").filter(|own| {
+        let own = object.read::<String>("mediaType").filter(|own| {
             let class = MediaType::new(own.clone()).class();
             matches!(class, MediaClass::Manifest | MediaClass::Index)
         });
         let media_type = match own {
             Some(own) => own,
-            None if has("manifests") => MediaType::INDEX.to_owned(),
-            None if has("config") && has("layers") => MediaType::MANIFEST.to_owned(),
+            None if object.has("manifests") => MediaType::INDEX.to_owned(),
+            None if object.has("config") && object.has("layers") => MediaType::MANIFEST.to_owned(),
             None => return Ok(None),
         };
         let mut descriptor = Descriptor::new(media_type, *digest, bytes.len() as u64);
-        descriptor.artifact_type = text("artifactType").filter(|text| !text.is_empty());
-        let annotations = members.get("annotations");
-        let annotations = annotations.and_then(|text| serde_json::from_str::<Value>(text.get()).ok());
+        descriptor.artifact_type = object
+            .read("artifactType")
+            .filter(|text: &String| !text.is_empty());
+        let annotations: Option<Value> = object.read("annotations");
         let name = annotations.and_then(|found| Some(found.get(REF_NAME)?.as_str()?.to_owned()));
         Ok(Some((
             descriptor,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::index::{Edge, Mention, Tables, damage};
+use crate::index::{Mention, Tables, damage};
 
 /// Blobs that go with the orphans.
 #[derive(Default)]
@@ -58,7 +58,9 @@ impl Doomed {
         for digest in self.doomed() {
             for mention in tables.mentions(digest)? {
                 let who = match mention {
-                    Mention::Document(Edge::Strong, parent) if !self.is_doomed(&parent) => parent.to_string(),
+                    Mention::Document(edge, parent) if edge.holds() && !self.is_doomed(&parent) => {
+                        parent.to_string()
+                    }
                     Mention::Ref { name, .. } => name.unwrap_or_else(|| "index.json".to_owned()),
                     Mention::Document(..) => continue,
                 };

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Digests in what begins like a JSON document and cannot be parsed.
+//! Digests in the text of a document of which the kind is not known.
 
 use std::io::{BufRead, BufReader, Read};
 
 use crate::digest::Digest;
 use crate::error::Result;
 
-/// No digest is longer.
+/// Maximum length of a digest as text, in bytes.
 const MAX_WORD: usize = 160;
 
-/// Gives each digest that stands by itself in a text, its characters escaped as JSON has it or not.
+/// Calls `each` for every digest that stands by itself in a text, its characters escaped as in JSON or not.
 ///
 /// # Errors
 /// Those of reading, and those of `each`.
@@ -51,6 +51,38 @@ pub(crate) fn each_digest(file: impl Read, mut each: impl FnMut(Digest) -> Resul
             }
         }
         file.consume(length);
+    }
+}
+
+/// As [`each_digest`], for a blob that begins like JSON; of any other blob only the beginning is read.
+///
+/// # Errors
+/// Those of reading, and those of `each`.
+pub(crate) fn each_mention(blob: impl Read, each: impl FnMut(Digest) -> Result<()>) -> Result<()> {
+    let mut reader = BufReader::with_capacity(512, blob);
+    if begins_like_json(&mut reader)? {
+        each_digest(reader, each)?;
+    }
+    Ok(())
+}
+
+/// Returns whether a text begins like a JSON object or list, and passes over the white space before it. A byte order mark may stand
+/// before it as well: some readers leave that out of account.
+pub(crate) fn begins_like_json(reader: &mut impl BufRead) -> Result<bool> {
+    loop {
+        let piece = reader.fill_buf()?;
+        let length = piece.len();
+        let spaces = piece.iter().take_while(|c| c.is_ascii_whitespace()).count();
+        return Ok(match piece.get(spaces..) {
+            None | Some([]) if length > 0 => {
+                reader.consume(length);
+                continue;
+            }
+            Some([b'{', ..]) => true,
+            // The name at the start of a tar archive may begin so, and ends with a zero.
+            Some([b'[', ..] | [0xef, 0xbb, 0xbf, ..]) => !piece.contains(&0),
+            _ => false,
+        });
     }
 }
 
