@@ -123,6 +123,23 @@ fn few_blocks_are_not_run_and_all_are_of_a_known_language() {
     }
 }
 
+#[test]
+fn the_manual_names_the_files_of_a_layout_that_outlive_a_command() {
+    let format = page("docs/format.md");
+    let rows = format.lines().filter_map(|line| line.strip_prefix("| `.umoci/"));
+    let names: Vec<&str> = rows
+        .filter_map(|row| row.split(['/', '`']).next())
+        .filter(|name| !name.ends_with("lock") && !name.ends_with("damaged"))
+        .collect();
+    assert!(names.contains(&"used") && names.len() > 5, "{names:?}");
+    let env = Env::new();
+    env.umoci(["man", "."]).ok();
+    let manual = env.read("umoci.1");
+    for name in names {
+        assert!(manual.contains(&format!("/.umoci/{name}")), "{name}");
+    }
+}
+
 /// Commands in running text, from `umoci` to the closing backtick.
 fn inline_commands(page: &str) -> Vec<String> {
     let outside: String = page.split("```").step_by(2).collect();

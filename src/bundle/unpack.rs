@@ -160,6 +160,7 @@ fn fill(
         },
         monitor,
     )
+    .context(|| format!("config {}", image.manifest.value.config.digest))
     .context(|| "unpack config.json: generate config.json")?;
     crate::fs::write_new(&bundle.config(), &json::to_pretty(&config)?)?;
 

@@ -154,6 +154,14 @@ pub const EXAMPLES: &[(&str, &[Example])] = &[
                 "Keep releases and what changed within a month, and remove all other tags",
                 "umoci gc --layout store --keep 'release-*' --keep 30d",
             ),
+            (
+                "Keep the five nightly builds that were tagged last, and no other nightly build",
+                "umoci gc --layout store --keep-last 'nightly-*=5'",
+            ),
+            (
+                "Remove the tags used least recently until all blobs fit into 20 GB",
+                "umoci gc --layout store --max-size 20GB",
+            ),
         ],
     ),
     (
@@ -171,14 +179,27 @@ pub const EXAMPLES: &[(&str, &[Example])] = &[
     ),
     (
         "ref remove",
-        &[("Remove a name", "umoci ref remove --layout store build-7")],
+        &[
+            ("Remove a name", "umoci ref remove --layout store build-7"),
+            (
+                "Show which names a pattern removes, and remove them",
+                "umoci ref remove --layout store --dry-run 'build-*'",
+            ),
+            ("", "umoci ref remove --layout store 'build-*'"),
+        ],
     ),
     (
         "ref list",
-        &[(
-            "List names and what they point at",
-            "umoci ref list --layout store",
-        )],
+        &[
+            (
+                "List names and what they point at",
+                "umoci ref list --layout store",
+            ),
+            (
+                "List the builds, the largest first",
+                "umoci ref list --layout store --filter 'build-*' --sort size",
+            ),
+        ],
     ),
     (
         "ref log",
@@ -243,6 +264,10 @@ pub const EXAMPLES: &[(&str, &[Example])] = &[
             (
                 "Copy an image that another program pipes",
                 "docker save app | umoci import docker-archive:- --layout store",
+            ),
+            (
+                "Copy the second image of an archive, unless the tag exists, and note its digest",
+                "umoci import oci-archive:images.tar:@1 --layout store --tag app --no-clobber --digestfile app.digest",
             ),
         ],
     ),

@@ -66,6 +66,7 @@ struct Removed {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Report {
     dry_run: bool,
     tags: Vec<String>,

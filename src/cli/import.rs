@@ -19,8 +19,8 @@ use super::ui::Ui;
 /// have. Every digest is verified. Tags that exist are replaced. An import that was interrupted leaves no tag, and its
 /// rerun goes on where it stopped.
 ///
-/// The source is a layout, <dir>[:<tag>] or oci:<dir>[:<tag>], or an archive, compressed or not:
-/// oci-archive:<file>[:<tag>] or docker-archive:<file>[:<name>|:@<number>]. Stdin is the file -.
+/// The source is a layout, <dir>[:<tag>|@<digest>] or oci:<dir>[:<tag>|@<digest>], or an archive, compressed or not:
+/// oci-archive:<file>[:<tag>|:@<number>] or docker-archive:<file>[:<name>|:@<number>]; @0 is the first image. Stdin is the file -.
 #[derive(clap::Args, Debug)]
 #[command(
     override_usage = "--layout <image-path> <source>",

@@ -149,7 +149,7 @@ fn see_also(topic: &Topic<'_>) -> Vec<String> {
     let texts: Vec<String> = topic.paragraphs().into_iter().chain(rows).collect();
     let words: Vec<&str> = texts
         .iter()
-        .flat_map(|text| text.split(|c: char| !c.is_alphanumeric()))
+        .flat_map(|text| text.split(|c: char| !c.is_alphanumeric() && c != '-'))
         .collect();
     let named = words.windows(3).filter(|words| words[0] == "umoci");
     out.extend(named.filter_map(|words| topic.page_of(&words[1..])));
@@ -234,7 +234,16 @@ mod tests {
     fn a_page_names_the_pages_that_its_text_speaks_of() {
         let program = super::super::definition();
         for (path, want) in [
-            (&["new"][..], &["umoci", "umoci-init", "umoci-insert"][..]),
+            (
+                &["new"][..],
+                &[
+                    "umoci",
+                    "umoci-import",
+                    "umoci-init",
+                    "umoci-insert",
+                    "umoci-raw-add-layer",
+                ][..],
+            ),
             (&["lease", "list"], &["umoci", "umoci-gc", "umoci-lease"]),
             (
                 &["ref", "log"],

@@ -22,8 +22,8 @@ use super::ui::Ui;
 ///
 /// Creates a new image and tags it. The layout must exist (see umoci init); an existing tag is replaced.
 ///
-/// The image has no layers, or with --from one: the content of a directory, as umoci insert packs it, or a tar archive,
-/// compressed or not, whose bytes stay as they are.
+/// The image has no layers, or with --from one: the content of a directory, as umoci insert packs it, or a tar archive, which is
+/// stored as umoci raw add-layer stores it. For images in an archive or another layout see umoci import.
 #[derive(clap::Args, Debug)]
 #[command(
     override_usage = "--image <image-path>[:<new-tag>] [--from <directory>|<file>]",

@@ -59,7 +59,7 @@ const EXIT_CODES_OF_FSCK: [(&str, &str); 2] = [
 ];
 
 /// Files of a layout.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     (
         "<layout>/oci-layout, <layout>/index.json, <layout>/blobs/",
         "the image layout itself",
@@ -74,6 +74,10 @@ const FILES: [(&str, &str); 7] = [
     ),
     ("<layout>/.umoci/leases/", "leases, see umoci lease"),
     ("<layout>/.umoci/settings.json", "settings, see umoci settings"),
+    (
+        "<layout>/.umoci/used/",
+        "when names were last used, for umoci gc --max-size and umoci ref list --sort used",
+    ),
     (
         "<layout>/.umoci/quarantine/",
         "what umoci fsck --repair found damaged",

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use umoci::digest::DigestPrefix;
+use umoci::digest::{Digest, DigestPrefix};
 use umoci::error::{Error, ErrorKind};
 use umoci::image::{Target, resolve_roots};
 use umoci::progress::Monitor;
@@ -120,6 +120,25 @@ fn digests(value: &RefValue) -> String {
     digests.join(",")
 }
 
+/// The entries of `value` whose digests `other` does not have.
+fn only_in(value: &RefValue, other: &RefValue) -> RefValue {
+    let there: HashSet<Digest> = other.digests().collect();
+    let entries = value.entries().iter();
+    entries
+        .filter(|entry| !there.contains(&entry.digest))
+        .cloned()
+        .collect()
+}
+
+/// The digests that a change took and those that it brought; all of them where they stayed, and something else changed.
+fn changed(old: &RefValue, new: &RefValue) -> [String; 2] {
+    let changed = [only_in(old, new), only_in(new, old)];
+    if changed.iter().all(RefValue::is_empty) {
+        return [digests(old), digests(new)];
+    }
+    changed.map(|value| digests(&value))
+}
+
 /// removes names
 ///
 /// Removes names, which must exist, all of them in one step or none. A word with *, ? or [ is a pattern of names. The blobs stay until
@@ -184,7 +203,8 @@ impl Remove {
 
 /// shows what a name pointed at before
 ///
-/// Prints the changes of a name, the newest first: <name>@{N} is what it was before the change in line N. Changes by
+/// Prints the changes of a name, the newest first: <name>@{N} is what it was before the change in line N. Of a name with several
+/// entries only those that changed are printed. Changes by
 /// other programs show as (another program), without a time. Set reflog.keep with umoci settings, or the blobs of earlier values go
 /// with the next umoci gc.
 #[derive(clap::Args, Debug)]
@@ -215,6 +235,7 @@ impl Log {
         }
         let mut table = Table::new(&["BEFORE", "TIME", "COMMAND", "FROM", "TO"]);
         for (at, change) in log.iter().enumerate() {
+            let [from, to] = changed(&change.old, &change.new);
             table.row([
                 format!("{name}@{{{}}}", at + 1),
                 change.time.map_or_else(|| "-".to_owned(), |t| format!("{t:.0}")),
@@ -223,8 +244,8 @@ impl Log {
                 } else {
                     one_line(&change.command)
                 },
-                digests(&change.old),
-                digests(&change.new),
+                from,
+                to,
             ]);
         }
         ui.print(self.whole.fit(table, ui).to_string().as_bytes())

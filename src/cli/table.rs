@@ -8,6 +8,12 @@ use umoci::digest::Digest;
 /// Columns are not cut to fewer characters than this, the space behind them included.
 const MIN_WIDTH: usize = 8;
 
+/// Heads of the columns that tell least, and are cut before others.
+const LEAST: [&str; 2] = ["MEDIA TYPE", "COMMAND"];
+
+/// Beginnings of media types that a table leaves out where it is cut.
+const MEDIA_TYPES: [&str; 2] = ["application/vnd.oci.image.", "application/vnd."];
+
 /// Rows of cells under a head; each column as wide as its widest cell, and one space between.
 #[derive(Debug)]
 pub struct Table {
@@ -27,22 +33,27 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The same in lines of at most `width` characters: digests are cut to as many digits as tell blobs apart, and of the widest columns
-    /// what there is no room for.
+    /// The same in lines of at most `width` characters: digests are cut to as many digits as tell blobs apart. What there is no room
+    /// for is cut of the columns [`LEAST`] first, then of the widest.
     pub fn fit(mut self, width: usize) -> Self {
         for cell in self.rows.iter_mut().skip(1).flatten() {
-            if let Ok(digest) = cell.parse::<Digest>() {
-                *cell = short(&digest);
-            } else if let Some(rest) = cell.strip_prefix("application/vnd.") {
+            let digests: Result<Vec<Digest>, _> = cell.split(',').map(str::parse).collect();
+            if let Ok(digests) = digests {
+                *cell = digests.iter().map(short).collect::<Vec<_>>().join(",");
+            } else if let Some(rest) = MEDIA_TYPES.iter().find_map(|prefix| cell.strip_prefix(prefix)) {
                 *cell = rest.to_owned();
             }
         }
         let mut widths: Vec<usize> = self.widths();
+        let heads = self.rows[0].iter();
+        let is_least: Vec<bool> = heads.map(|head| LEAST.contains(&head.as_str())).collect();
         // The last one is not padded.
         while widths.iter().sum::<usize>() > width + 1 {
-            match widths.iter_mut().max() {
-                Some(widest) if *widest > MIN_WIDTH => *widest -= 1,
-                _ => break,
+            let columns = widths.iter_mut().zip(&is_least);
+            let long = columns.filter(|(column, _)| **column > MIN_WIDTH);
+            match long.max_by_key(|(column, is_least)| (**is_least, **column)) {
+                Some((column, _)) => *column -= 1,
+                None => break,
             }
         }
         for row in &mut self.rows {
@@ -186,6 +197,19 @@ mod tests {
             text.contains(" e3b0c44298fc éé") && text.ends_with("…\n"),
             "{text}"
         );
+        let mut several = Table::new(&["NAME", "MEDIA TYPE", "FROM"]);
+        let oci = "application/vnd.oci.image.manifest.v1+json";
+        several.row(["n".repeat(20), oci.to_owned(), format!("{digest},{digest}")]);
+        for (width, want) in [
+            (80, "manifest.v1+json e3b0c44298fc,e3b0c44298fc"),
+            (54, "nnn manife… e3b0c44298fc,e3b0c44298fc"),
+            (50, "nnn manife… e3b0c44298fc,e3b0c44…"),
+        ] {
+            let mut table = Table::new(&[]);
+            table.rows.clone_from(&several.rows);
+            let text = table.fit(width).to_string();
+            assert!(text.ends_with(&format!("{want}\n")), "{width}: {text}");
+        }
         let mut narrow = Table::new(&["A"]);
         narrow.row(["long and longer".to_owned()]);
         assert_eq!(narrow.fit(1).to_string(), "A\nlong a…\n");

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Image, NewLayer};
+use super::{Image, NewLayer, check_count};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::{
@@ -180,14 +180,7 @@ impl Edit {
         let own = &self.config.rootfs.diff_ids;
         let count = old.layers().context(|| "old base")?.len();
         let layers = new.layers().context(|| "new base")?;
-        if own.len() != self.manifest.layers.len() {
-            let text = format!(
-                "the image has {} layers, but its config has {} diff_ids",
-                self.manifest.layers.len(),
-                own.len()
-            );
-            return Err(Error::new(ErrorKind::Corrupt, text));
-        }
+        check_count(&self.manifest, &self.config.rootfs)?;
         // A base that the image stands on already, also if it is no longer on the old one, has nothing to replace.
         let is_on_old = own.starts_with(&before.rootfs.diff_ids[..count]);
         let is_on_new = own.starts_with(&after.rootfs.diff_ids);

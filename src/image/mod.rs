@@ -67,7 +67,7 @@ use crate::digest::DigestPrefix;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::{LayerStream, Limits};
 use crate::progress::{Counted, Task};
-use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaClass, Platform, Raw};
+use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaClass, Platform, Raw, RootFs};
 use crate::store::Store;
 
 /// An image manifest with its config, and the descriptors that lead to it.
@@ -195,25 +195,32 @@ impl Image {
         if rootfs.kind != "layers" {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("unsupported rootfs.type: {}", rootfs.kind),
+                format!(
+                    "config {}: unsupported rootfs.type: {}",
+                    self.manifest.value.config.digest, rootfs.kind
+                ),
             ));
         }
         let layers = &self.manifest.value.layers;
-        if layers.len() != rootfs.diff_ids.len() {
-            let text = format!(
-                "manifest {} has {} layers, but its config has {} diff_ids",
-                self.descriptor().digest,
-                layers.len(),
-                rootfs.diff_ids.len()
-            );
-            return Err(Error::new(ErrorKind::Corrupt, text));
-        }
+        check_count(&self.manifest.value, rootfs)?;
         layers
             .iter()
             .zip(&rootfs.diff_ids)
             .map(|(descriptor, diff_id)| layer(descriptor, *diff_id))
             .collect()
     }
+}
+
+/// Refuses a config that does not speak of the layers of its manifest, one by one.
+fn check_count(manifest: &Manifest, rootfs: &RootFs) -> Result<()> {
+    let (layers, diff_ids) = (manifest.layers.len(), rootfs.diff_ids.len());
+    if layers == diff_ids {
+        return Ok(());
+    }
+    let digest = &manifest.config.digest;
+    let text =
+        format!("config {digest}: rootfs.diff_ids has {diff_ids} members, and its manifest {layers} layers");
+    Err(Error::new(ErrorKind::Corrupt, text))
 }
 
 impl Layer<'_> {

@@ -27,7 +27,7 @@ fn gc_tells_what_it_would_do_and_does_it() {
         serde_json::from_str(&env.umoci(["gc", "--layout", "img", "--json"]).ok()).expect("JSON");
     assert_eq!(
         (
-            report["dry_run"].as_bool(),
+            report["dryRun"].as_bool(),
             report["blobs"].as_array().map(Vec::len)
         ),
         (Some(false), Some(4))

@@ -90,6 +90,7 @@ fn completion_offers_what_there_is() {
         (&["unpack", "--image", "img", "rootfs/e"], &["rootfs/etc/"]),
         (&["repack", "--compress", "gz"], &["gzip"]),
         (&["--log=in"], &["--log=info"]),
+        (&["ref", "list", "--sort", ""], &["age", "name", "size", "used"]),
         (&["raw", "m"], &[]),
     ] {
         assert_eq!(candidates(env, words), want, "{words:?}");

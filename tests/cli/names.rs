@@ -191,6 +191,48 @@ fn what_writes_a_name_replaces_or_removes_all_of_it() {
 }
 
 #[test]
+fn the_log_of_a_name_tells_which_entries_changed() {
+    let env = flat();
+    let arm = ["--image", "img:app", "--platform", "linux/arm64"];
+    let digests = || {
+        entries(&env, "img", "app")
+            .iter()
+            .map(digest_of)
+            .collect::<Vec<_>>()
+    };
+    let before = digests();
+    env.umoci([&["config", "--author", "me"], &arm[..]].concat()).ok();
+    let between = digests();
+    env.umoci(["tag", "--image", "img:other", "app"]).ok();
+    let after = digests();
+    let log = env.umoci(["ref", "log", "--layout", "img", "app"]).ok();
+    let rows: Vec<Vec<&str>> = log
+        .lines()
+        .skip(1)
+        .map(|row| row.split_whitespace().collect())
+        .collect();
+    for (row, from, to) in [
+        (&rows[0], between.join(","), after.join(",")),
+        (&rows[1], before[1].clone(), between[1].clone()),
+    ] {
+        assert_eq!(row[row.len() - 2..], [from, to], "{log}");
+    }
+    assert_eq!(before[0], between[0]);
+    let (_, shown) = env.on_terminal("umoci ref log --layout img app");
+    for digest in [&before[1], &between[1]] {
+        let short = &digest["sha256:".len()..][..12];
+        assert!(
+            shown.lines().nth(2).is_some_and(|row| row.contains(short)),
+            "{shown}"
+        );
+    }
+    assert!(
+        !shown.contains("Z…") && shown.lines().nth(1).is_some_and(|row| row.contains("Z ")),
+        "{shown}"
+    );
+}
+
+#[test]
 fn the_past_of_a_name_is_chosen_from_by_platform() {
     let env = flat();
     let was = entries(&env, "img", "app");

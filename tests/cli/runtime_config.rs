@@ -175,7 +175,7 @@ fn what_no_process_can_have_is_refused() {
     ] {
         let (_env, found) = config(&members);
         let why = found.expect_err(want);
-        assert!(why.contains(want), "{why}");
+        assert!(why.contains(want) && why.contains("config sha256:"), "{why}");
     }
 }
 

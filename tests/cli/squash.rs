@@ -361,8 +361,11 @@ fn steps_of_a_base_without_history_go_with_its_layers() {
 #[test]
 fn layers_that_the_config_does_not_know_are_an_error() {
     for (of, want) in [
-        ("latest", "the image has 1 layers, but its config has 2 diff_ids"),
-        ("old", "old base: manifest sha256:"),
+        (
+            "latest",
+            ": rootfs.diff_ids has 2 members, and its manifest 1 layers",
+        ),
+        ("old", "old base: config sha256:"),
     ] {
         let image = Image::new();
         let env = &image.env;

@@ -96,6 +96,13 @@ fn tables_fit_and_are_whole_elsewhere_or_when_asked() {
         let trimmed = |text: &str| -> Vec<String> { text.lines().map(|l| l.trim_end().to_owned()).collect() };
         assert_eq!(trimmed(&asked), trimmed(&whole), "{line}");
     }
+    // Media types give way to all else.
+    let (_, shown) = env.on_terminal("umoci ref list --layout img");
+    let row = shown.lines().nth(1).expect("long name");
+    assert!(
+        row.starts_with("a-rather-long-name/of-an-image") && row.contains(" manife… "),
+        "{shown}"
+    );
     // The cut digest is one that commands take.
     let (_, shown) = env.on_terminal("umoci layer list img");
     let digest = shown

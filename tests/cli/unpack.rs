@@ -48,7 +48,7 @@ fn a_bundle_has_the_files_that_runtimes_and_repack_need() {
 #[test]
 fn bad_input_is_named_and_nothing_is_half_written() {
     type Harm = fn(&Image);
-    let cases: [(&str, Harm, &str); 17] = [
+    let cases: [(&str, Harm, &str); 19] = [
         (
             "altered layer",
             |i| flip(i, "layer0"),
@@ -112,7 +112,17 @@ fn bad_input_is_named_and_nothing_is_half_written() {
         (
             "fewer diff_ids",
             |i| i.edit_config(|c| drop(c["rootfs"]["diff_ids"].as_array_mut().expect("ids").pop())),
-            "has 2 layers, but its config has 1 diff_ids",
+            ": rootfs.diff_ids has 1 members, and its manifest 2 layers",
+        ),
+        (
+            "other rootfs",
+            |i| i.edit_config(|c| c["rootfs"]["type"] = "x".into()),
+            ": unsupported rootfs.type: x",
+        ),
+        (
+            "null for a diff_id",
+            |i| i.edit_config(|c| c["rootfs"]["diff_ids"][0] = serde_json::Value::Null),
+            "field \"rootfs.diff_ids[0]\": invalid digest: \"\"",
         ),
         (
             "unknown compression",

@@ -115,6 +115,7 @@ impl Kind {
             ("format", _) => Self::Words(&["keep", "oci"]),
             ("log", _) => Self::Words(&["debug", "error", "fatal", "info", "warn"]),
             ("progress", _) => Self::Words(&["auto", "never"]),
+            ("sort", _) => Self::Words(&["age", "name", "size", "used"]),
             ("referrers", _) => Self::Words(&["no", "yes"]),
             _ => Self::Unknown,
         }

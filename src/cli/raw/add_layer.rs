@@ -13,8 +13,9 @@ use super::super::ui::Ui;
 
 /// add a layer archive verbatim to an image
 ///
-/// Adds a tar archive, byte for byte, as the topmost layer of an image. One that is compressed with gzip or zstd is stored as it
-/// is, unless --compress says how to compress it anew. What is no archive is refused.
+/// Adds a tar archive as the topmost layer of an image. The bytes of the archive itself never change: a plain one is compressed
+/// as a whole (--compress none stores it as it is), and one that is compressed with gzip or zstd is stored as it is, unless
+/// --compress says how to compress it anew. What is no archive is refused.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--image <image-path>[:<tag>] [--tag <new-tag>] <newlayer.tar>")]
 pub struct AddLayer {

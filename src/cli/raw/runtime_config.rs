@@ -55,8 +55,9 @@ impl RuntimeConfig {
             id_map: &id_map,
             resolv_conf: if id_map.rootless { resolv_conf()? } else { None },
         };
-        let config =
-            runtime_config(&loaded.config.value, &options, ui).map_err(|e| e.context("generate config"))?;
+        let digest = &loaded.manifest.value.config.digest;
+        let config = runtime_config(&loaded.config.value, &options, ui)
+            .map_err(|e| e.context(format!("generate config: config {digest}")))?;
         umoci::fs::write_file(file.as_ref(), &json::to_pretty(&config)?)?;
         Ok(())
     }
