@@ -88,7 +88,7 @@ impl Attach {
         let platform = self.platform.get()?;
         let mut annotations = annotations(&self.annotation)?;
         annotations.entry(CREATED.to_owned()).or_insert(super::now()?);
-        let store = self.lock.open_with(&image.layout, self.algorithm.get()?)?;
+        let store = self.lock.open_with(&image.layout, self.algorithm.get())?;
         let mut txn = store.begin("attach")?;
         let subject = subject(&store, &image, platform.as_ref())?;
         let artifact = Artifact {

@@ -18,12 +18,15 @@ use umoci::transfer::{
     write_docker_archive,
 };
 
-use super::args::{FormatArg, LayoutArg, PlatformArg, ReferrersArg, positionals};
+use super::args::{FormatArg, LayoutArg, PlatformArg, ReferrersArg, one_of, positionals};
 use super::choice::{Choice, Words};
 use super::failure::{Failure, Outcome};
 use super::place::{Archived, Place};
 use super::result::{Copied, Made, ResultArgs, report_text, warn_replaced};
 use super::ui::Ui;
+
+/// Compressions of an archive.
+const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
 
 /// copies images from this layout to another OCI layout or an archive
 ///
@@ -52,8 +55,8 @@ pub struct Export {
     #[command(flatten)]
     referrers: ReferrersArg,
     /// compression of an archive: none, gzip or zstd
-    #[arg(long, value_name = "value", default_value = "none")]
-    compress: String,
+    #[arg(long, value_name = "value", default_value = "none", value_parser = one_of(COMPRESSIONS, Compression::name))]
+    compress: Compression,
     #[command(flatten)]
     result: ResultArgs,
     #[arg(hide = true)]
@@ -66,14 +69,18 @@ impl Export {
         self.layout.get()?;
         let [to] = positionals(&self.rest, ["destination"])?;
         let place = Place::parse(to, "destination")?;
-        let to_oci = self.format.is_oci()?;
+        let to_oci = self.format.is_oci();
         let docker = matches!(&place, Place::Archive(archive) if archive.docker);
         if docker && self.referrers.is_asked_for() {
             let text = "a Docker archive holds no referrers: use oci-archive:, or --referrers no".to_owned();
             return Err(Failure::Arguments(text));
         }
-        let referrers = self.referrers.get()?;
-        let compression = self.compression(&place)?;
+        let referrers = self.referrers.get();
+        let compression = self.compress;
+        if matches!(place, Place::Layout(..)) && compression != Compression::None {
+            let text = "--compress is for an archive, and the destination is a layout".to_owned();
+            return Err(Failure::Arguments(text));
+        }
         let name = Name::of(&place)?;
         let result = self.result.open()?;
         if result.is_on_stdout() && matches!(&place, Place::Archive(archive) if archive.is_stdout()) {
@@ -158,22 +165,6 @@ impl Export {
             ));
         }
         Ok(())
-    }
-
-    fn compression(&self, place: &Place) -> Outcome<Compression> {
-        match (self.compress.as_str(), place) {
-            ("none", _) => Ok(Compression::None),
-            ("gzip", Place::Archive(_)) => Ok(Compression::Gzip),
-            ("zstd", Place::Archive(_)) => Ok(Compression::Zstd),
-            ("gzip" | "zstd", Place::Layout(..)) => {
-                let text = "--compress is for an archive, and the destination is a layout".to_owned();
-                Err(Failure::Arguments(text))
-            }
-            (other, _) => {
-                let text = format!("invalid --compress: {other:?} (want none, gzip or zstd)");
-                Err(Failure::Arguments(text))
-            }
-        }
     }
 
     /// One image each, by names that Docker takes.

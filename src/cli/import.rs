@@ -63,8 +63,6 @@ impl Import {
             .map_err(|e: Error| e.context("invalid --tag"))?;
         let platform = self.platform.get()?;
         let limits = self.limits.get()?;
-        self.format.is_oci()?;
-        self.referrers.get()?;
         let result = self.result.open()?;
         match place {
             Place::Layout(path, what) => {
@@ -91,7 +89,7 @@ impl Import {
                 self.copy(
                     &from,
                     choice,
-                    self.referrers.get()?,
+                    self.referrers.get(),
                     &self.layout.open()?,
                     (result, ui),
                 )
@@ -117,7 +115,7 @@ impl Import {
                     },
                 };
                 // A Docker archive has no place for them.
-                let referrers = self.referrers.get()? && !archive.docker;
+                let referrers = self.referrers.get() && !archive.docker;
                 self.copy(&*source, choice, referrers, &into, (result, ui))
             }
         }
@@ -157,7 +155,7 @@ impl Import {
         (result, ui): (Results, &Ui),
     ) -> Outcome {
         let mut converted = ToOci::new(source);
-        let to_oci = self.format.is_oci()?;
+        let to_oci = self.format.is_oci();
         let (images, along) = choice.settled(source, to_oci.then_some(&mut converted), referrers, ui)?;
         let source = if to_oci { &converted } else { source };
         let mut sink = StoreSink::new(into, "import")?;

@@ -75,7 +75,7 @@ struct Cli {
     quiet: bool,
     /// when to draw progress bars (auto, never)
     #[arg(long, value_name = "value", default_value = "auto")]
-    progress: String,
+    progress: Progress,
     /// write where CPU time went to a file that 'go tool pprof' reads
     #[arg(long, value_name = "file", hide = true)]
     cpu_profile: Option<String>,
@@ -182,7 +182,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
             match cli {
                 Ok((cli, call)) => cli.run(&call),
                 Err(err) => match misuse(&err) {
-                    Misuse::Missing(text) => finish(&quiet, Err(Failure::Arguments(text)), &Call::default()),
+                    Misuse::Plain(text) => finish(&quiet, Err(Failure::Arguments(text)), &Call::default()),
                     Misuse::Wrong(text) => usage(&quiet, &program, &path, &text),
                 },
             }
@@ -192,8 +192,8 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 
 /// What clap finds wrong.
 enum Misuse {
-    /// An option is missing.
-    Missing(String),
+    /// An option is missing, or has none of the words that it may have; one line tells all.
+    Plain(String),
     /// An option has a value that it cannot have, or another mistake.
     Wrong(String),
 }
@@ -211,9 +211,15 @@ fn misuse(err: &clap::Error) -> Misuse {
     let option = named(ContextKind::InvalidArg).and_then(|text| text.split(' ').next());
     match (err.kind(), option, named(ContextKind::InvalidValue)) {
         (ErrorKind::MissingRequiredArgument, Some(option), _) => {
-            Misuse::Missing(format!("missing mandatory argument: {option}"))
+            Misuse::Plain(format!("missing mandatory argument: {option}"))
         }
         (_, Some(option), Some(value)) => {
+            if let Some(ContextValue::Strings(words)) = err.get(ContextKind::ValidValue)
+                && let Some((last, others)) = words.split_last()
+            {
+                let others = others.join(", ");
+                return Misuse::Plain(format!("invalid {option}: {value:?} (want {others} or {last})"));
+            }
             let why = err.source().map(|why| format!(": {why}")).unwrap_or_default();
             Misuse::Wrong(format!("invalid {option}: {value:?}{why}"))
         }
@@ -355,14 +361,10 @@ impl Cli {
             (None, false, true) => Level::Error,
             (None, false, false) => Level::Warn,
         };
-        let progress = match self.progress.as_str() {
-            "auto" if !self.quiet => Progress::Auto,
-            "auto" | "never" => Progress::Never,
-            other => {
-                return Err(Failure::Arguments(format!(
-                    "invalid --progress: {other:?} (want auto or never)"
-                )));
-            }
+        let progress = if self.quiet {
+            Progress::Never
+        } else {
+            self.progress
         };
         Ok((level, progress))
     }

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 
+use clap::ValueEnum;
 use serde::Serialize;
 use umoci::digest::Digest;
 use umoci::image::time;
@@ -11,7 +12,7 @@ use umoci::spec::{MediaType, Platform, RefName};
 use umoci::store::Summaries;
 
 use super::args::{LayoutArg, WholeArg, pattern, positionals};
-use super::failure::{Failure, Outcome, one_line};
+use super::failure::{Outcome, one_line};
 use super::table::{Table, human_age, human_size};
 use super::ui::Ui;
 
@@ -29,7 +30,7 @@ pub struct List {
     filter: Vec<String>,
     /// order: name, age (the newest first), size (the largest first) or used (the last used first); default: that of index.json
     #[arg(long, value_name = "name|age|size|used")]
-    sort: Option<String>,
+    sort: Option<Order>,
     #[command(flatten)]
     whole: WholeArg,
     /// print a JSON array
@@ -63,9 +64,8 @@ fn as_time<S: serde::Serializer>(seconds: &Option<i64>, s: S) -> Result<S::Ok, S
 }
 
 /// The order of rows.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, ValueEnum, Debug)]
 enum Order {
-    AsTheyStand,
     Name,
     Age,
     Size,
@@ -77,14 +77,13 @@ impl List {
     pub fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
         let [] = positionals(&self.rest, [])?;
-        let order = self.order()?;
         let mut rows = self.rows(ui)?;
-        match order {
-            Order::AsTheyStand => {}
-            Order::Name => rows.sort_by(|a, b| a.name.cmp(&b.name)),
-            Order::Age => rows.sort_by_key(|row| Reverse(row.changed)),
-            Order::Size => rows.sort_by_key(|row| Reverse(row.size)),
-            Order::Used => rows.sort_by_key(|row| Reverse(row.used.max(row.changed))),
+        match self.sort {
+            None => {}
+            Some(Order::Name) => rows.sort_by(|a, b| a.name.cmp(&b.name)),
+            Some(Order::Age) => rows.sort_by_key(|row| Reverse(row.changed)),
+            Some(Order::Size) => rows.sort_by_key(|row| Reverse(row.size)),
+            Some(Order::Used) => rows.sort_by_key(|row| Reverse(row.used.max(row.changed))),
         }
         if self.json {
             return ui.print_json(&rows);
@@ -104,20 +103,6 @@ impl List {
             ]);
         }
         ui.print(self.whole.fit(table, ui).to_string().as_bytes())
-    }
-
-    fn order(&self) -> Outcome<Order> {
-        Ok(match self.sort.as_deref() {
-            None => Order::AsTheyStand,
-            Some("name") => Order::Name,
-            Some("age") => Order::Age,
-            Some("size") => Order::Size,
-            Some("used") => Order::Used,
-            Some(other) => {
-                let text = format!("invalid --sort: {other:?} (want name, age, size or used)");
-                return Err(Failure::Arguments(text));
-            }
-        })
     }
 
     fn rows(&self, ui: &Ui) -> Outcome<Vec<Row>> {

@@ -56,7 +56,7 @@ impl Changed {
     fn open(&self, image: &ImageRef) -> Outcome<(Store, Option<Platform>)> {
         let platform = self.platform.get()?;
         Ok((
-            self.lock.open_with(&image.layout, self.algorithm.get()?)?,
+            self.lock.open_with(&image.layout, self.algorithm.get())?,
             platform,
         ))
     }

@@ -137,7 +137,7 @@ impl<'a> Line<'a> {
 
     fn candidates(&self, typed: &str) -> Vec<Candidate> {
         if let Some(arg) = self.waiting {
-            return self.values(&Kind::of_option(&self.topic, arg), typed);
+            return self.values(&Kind::of_option(arg), typed);
         }
         if !self.is_rest && (is_option(typed) || typed == "-") {
             return match typed.split_once('=') {
@@ -166,7 +166,7 @@ impl<'a> Line<'a> {
         let Some(arg) = argv::find(self.topic.command, name.trim_start_matches('-')) else {
             return Vec::new();
         };
-        let mut found = self.values(&Kind::of_option(&self.topic, arg), value);
+        let mut found = self.values(&Kind::of_option(arg), value);
         for candidate in &mut found {
             candidate.word = format!("{name}={}", candidate.word);
         }

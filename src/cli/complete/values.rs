@@ -17,12 +17,12 @@ use super::super::reference::{Topic, value_name};
 use super::{Candidate, Line, SCRIPTS};
 
 /// What is wanted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// Nobody can know.
     Unknown,
     /// One of these words.
-    Words(&'static [&'static str]),
+    Words(Vec<String>),
     /// `DIR:TAG`.
     Image,
     /// A place of images: [`Kind::Image`] or an archive.
@@ -92,7 +92,16 @@ const ARTIFACT_TYPES: &[&str] = &[
 
 impl Kind {
     /// What an option of the command takes.
-    pub fn of_option(topic: &Topic<'_>, arg: &Arg) -> Self {
+    pub fn of_option(arg: &Arg) -> Self {
+        let mut words: Vec<String> = arg
+            .get_possible_values()
+            .iter()
+            .map(|word| word.get_name().to_owned())
+            .collect();
+        if !words.is_empty() {
+            words.sort_unstable();
+            return Self::Words(words);
+        }
         match (arg.get_long().unwrap_or_default(), value_name(arg)) {
             ("image" | "to", _) => Self::Image,
             ("layout", _) | ("from", "path") => Self::Layout,
@@ -102,23 +111,21 @@ impl Kind {
             (_, "number|digest") => Self::Layer,
             (_, "file" | "directory|file") | ("manifest", _) => Self::File,
             ("rootfs" | "path", _) => Self::Directory,
-            ("compress", _) if topic.path == ["export"] => Self::Words(&["gzip", "none", "zstd"]),
-            ("compress", _) => Self::Words(&["auto", "gzip", "none", "zstd"]),
-            ("clear", _) => Self::Words(&CLEARABLE),
-            ("platform", _) => Self::Words(PLATFORMS),
-            ("arch" | "platform.arch", _) => Self::Words(PROCESSORS),
-            ("os" | "platform.os", _) => Self::Words(&["darwin", "freebsd", "linux", "windows"]),
-            ("config.stopsignal", _) => Self::Words(SIGNALS),
-            ("media-type", _) => Self::Words(MEDIA_TYPES),
-            ("artifact-type", _) => Self::Words(ARTIFACT_TYPES),
-            ("digest-algorithm", _) => Self::Words(&["blake3", "sha256", "sha512"]),
-            ("format", _) => Self::Words(&["keep", "oci"]),
-            ("log", _) => Self::Words(&["debug", "error", "fatal", "info", "warn"]),
-            ("progress", _) => Self::Words(&["auto", "never"]),
-            ("sort", _) => Self::Words(&["age", "name", "size", "used"]),
-            ("referrers", _) => Self::Words(&["no", "yes"]),
+            ("compress", _) => Self::words(&["auto", "gzip", "none", "zstd"]),
+            ("clear", _) => Self::words(&CLEARABLE),
+            ("platform", _) => Self::words(PLATFORMS),
+            ("arch" | "platform.arch", _) => Self::words(PROCESSORS),
+            ("os" | "platform.os", _) => Self::words(&["darwin", "freebsd", "linux", "windows"]),
+            ("config.stopsignal", _) => Self::words(SIGNALS),
+            ("media-type", _) => Self::words(MEDIA_TYPES),
+            ("artifact-type", _) => Self::words(ARTIFACT_TYPES),
+            ("log", _) => Self::words(&["debug", "error", "fatal", "info", "warn"]),
             _ => Self::Unknown,
         }
+    }
+
+    fn words(words: &[&str]) -> Self {
+        Self::Words(words.iter().map(|&word| word.to_owned()).collect())
     }
 
     /// What the operand at this position of the command is, by the name that its usage has for it.
@@ -144,7 +151,7 @@ impl Kind {
             name if name.starts_with("<image-path>") => Self::Image,
             name if name.starts_with("<image>") => Self::TagOrImage,
             name if name.starts_with("<file>") => Self::File,
-            name if name.contains("<os>/<arch>") => Self::Words(PLATFORMS),
+            name if name.contains("<os>/<arch>") => Self::words(PLATFORMS),
             _ => Self::Unknown,
         }
     }
@@ -171,7 +178,7 @@ impl Line<'_> {
     pub fn values(&self, kind: &Kind, typed: &str) -> Vec<Candidate> {
         match kind {
             Kind::Unknown => Vec::new(),
-            Kind::Words(words) => plain(words.iter().copied()),
+            Kind::Words(words) => plain(words.iter().cloned()),
             Kind::Shell => plain(SCRIPTS.iter().map(|(shell, _)| *shell)),
             Kind::Limit => {
                 let limits = Limits::NAMES.iter();

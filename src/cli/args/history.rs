@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The step of the history that a change makes.
+
+use clap::Args;
+use umoci::progress::Monitor as _;
+use umoci::spec::History;
+
+use super::super::failure::{Failure, Outcome};
+use super::super::ui::Ui;
+
+/// Time and history of a change: `--history.*` and `--no-history`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "history")]
+pub struct HistoryArgs {
+    /// do not create a history entry
+    #[arg(long = "no-history")]
+    no_history: bool,
+    /// author value for the history entry
+    #[arg(id = "history.author", long = "history.author", value_name = "value")]
+    author: Option<String>,
+    /// comment for the history entry
+    #[arg(id = "history.comment", long = "history.comment", value_name = "value")]
+    comment: Option<String>,
+    /// created time for the history entry (RFC 3339, default: now)
+    #[arg(id = "history.created", long = "history.created", value_name = "value")]
+    created: Option<String>,
+    /// created_by value for the history entry
+    #[arg(id = "history.created_by", long = "history.created_by", value_name = "value")]
+    created_by: Option<String>,
+}
+
+impl HistoryArgs {
+    /// The history entry that is asked for; `None` with `--no-history`.
+    pub fn get(&self, created_by: &str, author: &str) -> Outcome<Option<History>> {
+        self.get_at(created_by, author, None)
+    }
+
+    /// As [`HistoryArgs::get`], with this time if no other is asked for, and not the present one.
+    pub fn get_at(&self, created_by: &str, author: &str, time: Option<String>) -> Outcome<Option<History>> {
+        if self.no_history {
+            return Ok(None);
+        }
+        let created = match (&self.created, time) {
+            (Some(text), _) => {
+                umoci::image::time::parse(text).map_err(|e| e.context("parsing --history.created"))?
+            }
+            (None, Some(time)) => time,
+            (None, None) => super::super::now()?,
+        };
+        Ok(Some(History {
+            created: Some(created),
+            created_by: self.created_by.clone().unwrap_or_else(|| created_by.to_owned()),
+            author: self.author.clone().unwrap_or_else(|| author.to_owned()),
+            comment: self.comment.clone().unwrap_or_default(),
+            ..Default::default()
+        }))
+    }
+
+    /// A layer that no history speaks of is worth a word.
+    pub fn warn_if_none(&self, ui: &Ui) {
+        if self.no_history {
+            ui.warn(format_args!(
+                "new layer has no history entry -- this will confuse many tools!"
+            ));
+        }
+    }
+
+    /// Refuses options that contradict each other, before any file is looked at.
+    pub fn check(&self) -> Outcome {
+        for (name, value) in [
+            ("author", &self.author),
+            ("comment", &self.comment),
+            ("created", &self.created),
+            ("created_by", &self.created_by),
+        ] {
+            if self.no_history && value.is_some() {
+                let text = format!("--no-history and --history.{name} may not be specified together");
+                return Err(Failure::Arguments(text));
+            }
+        }
+        Ok(())
+    }
+}

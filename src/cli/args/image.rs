@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Images as words: in a layout, beside it, for a platform, by a new tag.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use umoci::digest::{Algorithm, Digest, DigestPrefix};
+use umoci::error::Error;
+use umoci::image::Target;
+use umoci::spec::{Platform, RefName};
+use umoci::store::Store;
+
+use super::super::failure::{Failure, Outcome};
+use super::layout::{AlgorithmArg, LockArg};
+use super::values::positionals;
+
+/// An image in a layout: `PATH`, `PATH:TAG` or `PATH@DIGEST`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageRef {
+    /// The layout.
+    pub layout: PathBuf,
+    /// What in it.
+    pub target: Target,
+}
+
+impl ImageRef {
+    /// Reads the words behind `--image`; `what` names the option in messages.
+    pub fn parse(text: &str, what: &str) -> Outcome<Self> {
+        let invalid = |why: String| Failure::Arguments(format!("invalid {what}: {why}"));
+        // Behind a colon all is the tag, which may have a digest in it.
+        let behind = text.rsplit_once('@').filter(|(path, _)| !path.contains(':'));
+        let digest = behind.and_then(|(path, digest)| Some((path, digest.parse::<Digest>().ok()?)));
+        let (path, target) = if let Some((path, digest)) = digest {
+            (path, Target::Digest(digest))
+        } else {
+            if let Some(digest) = behind.and_then(|_| cut_digest(text)) {
+                let text = format!("{digest:?} is no whole digest (sha256: and 64 hex digits)");
+                return Err(invalid(text));
+            }
+            let (path, tag) = text.split_once(':').unwrap_or((text, "latest"));
+            if path.is_empty() {
+                return Err(invalid("path is empty".to_owned()));
+            }
+            (path, tag.parse().map_err(|e: Error| invalid(e.to_string()))?)
+        };
+        if path.is_empty() {
+            return Err(invalid("path is empty".to_owned()));
+        }
+        Ok(Self {
+            layout: path.into(),
+            target,
+        })
+    }
+
+    /// The tag, for commands that write one.
+    pub fn tag(&self) -> Outcome<&RefName> {
+        let name = self.old_tag()?;
+        if name.as_digest().is_some() {
+            return Err(Failure::Arguments(format!(
+                "invalid --image: {name} is a digest, and this command changes a tag"
+            )));
+        }
+        Ok(name)
+    }
+
+    /// The tag, also one that may be there and must not be written.
+    pub fn old_tag(&self) -> Outcome<&RefName> {
+        match &self.target {
+            Target::Name(name) => Ok(name),
+            Target::Digest(digest) => Err(Failure::Arguments(format!(
+                "invalid --image: {digest} is a digest, and this command changes a tag"
+            ))),
+            past @ Target::Past(..) => Err(Failure::Arguments(format!(
+                "invalid --image: {past} is of the past, and this command changes a tag"
+            ))),
+        }
+    }
+}
+
+/// What stands behind an `@` and was meant as a digest, but is none; a layout that is called so is not meant.
+fn cut_digest(text: &str) -> Option<&str> {
+    let (path, digest) = text.rsplit_once('@')?;
+    let named = digest.split_once(':').map(|(name, _)| name);
+    let meant = match named {
+        Some(name) => Algorithm::from_name(name).is_some(),
+        None => digest.parse::<DigestPrefix>().is_ok() && Path::new(path).is_dir(),
+    };
+    let layout = text.len() - named.map_or(0, |name| digest.len() - name.len());
+    (meant && !Path::new(&text[..layout]).exists()).then_some(digest)
+}
+
+/// An image that a word means, beside the layout of a command.
+#[derive(Debug)]
+pub enum Near {
+    /// One of that layout.
+    Own(Target),
+    /// One of another layout.
+    Other(ImageRef),
+}
+
+impl Near {
+    /// Reads a tag or digest of `store`, or an image with its layout, which may be the same.
+    pub fn parse(word: &str, store: &Store) -> Outcome<Self> {
+        let target: Result<Target, _> = word.parse();
+        let is_own = match &target {
+            // A tag may have colons, and so has a digest; any other word with one names a layout.
+            Ok(Target::Name(name)) => {
+                !word.contains(':') || name.as_digest().is_some() || !store.lookup(name)?.is_empty()
+            }
+            _ => !word.contains(':'),
+        };
+        if is_own {
+            return Ok(Self::Own(target?));
+        }
+        let image = ImageRef::parse(word.strip_prefix("oci:").unwrap_or(word), "image")?;
+        let same = |path: &Path| path.canonicalize().ok();
+        let there = same(&image.layout);
+        Ok(if there.is_some() && there == same(store.layout().path()) {
+            Self::Own(image.target)
+        } else {
+            Self::Other(image)
+        })
+    }
+}
+
+/// The other side of a copy: a layout, and what in it if anything is named.
+pub fn source(text: &str, what: &str) -> Outcome<(PathBuf, Option<Target>)> {
+    if text.contains([':', '@']) && !Path::new(text).is_dir() {
+        let image = ImageRef::parse(text, what)?;
+        let named = text.len() > image.layout.as_os_str().len();
+        return Ok((image.layout, named.then_some(image.target)));
+    }
+    Ok((text.into(), None))
+}
+
+/// `--image PATH[:TAG]`
+#[derive(Args, Debug)]
+pub struct ImageArg {
+    /// OCI image URI of the form 'path[:tag]' or 'path@digest'
+    #[arg(long = "image", value_name = "value")]
+    image: Option<String>,
+    #[command(flatten)]
+    lock: LockArg,
+}
+
+impl ImageArg {
+    /// The image.
+    pub fn get(&self) -> Outcome<ImageRef> {
+        let text = self.image.as_deref().ok_or(Failure::Missing("--image"))?;
+        ImageRef::parse(text, "--image")
+    }
+
+    /// Opens the layout of the image.
+    pub fn open(&self, image: &ImageRef) -> Outcome<Store> {
+        self.lock.open(&image.layout)
+    }
+
+    /// As [`ImageArg::open`], to write blobs.
+    pub fn open_with(&self, image: &ImageRef, algorithm: &AlgorithmArg) -> Outcome<Store> {
+        self.lock.open_with(&image.layout, algorithm.get())
+    }
+}
+
+/// An image as the first word, or behind `--image`.
+#[derive(Args, Debug)]
+pub struct ImageWord {
+    /// OCI image URI of the form 'path[:tag]' or 'path@digest', in place of the first word
+    #[arg(long = "image", value_name = "value")]
+    image: Option<String>,
+}
+
+impl ImageWord {
+    /// The image, and the words behind it, as many as `names`.
+    pub fn get<'a, const N: usize>(
+        &self,
+        words: &'a [String],
+        names: [&str; N],
+    ) -> Outcome<(ImageRef, [&'a str; N])> {
+        if let Some(image) = &self.image {
+            return Ok((ImageRef::parse(image, "--image")?, positionals(words, names)?));
+        }
+        let Some((image, rest)) = words.split_first().filter(|(image, _)| !image.is_empty()) else {
+            return Err(Failure::Missing("the image"));
+        };
+        Ok((ImageRef::parse(image, "image")?, positionals(rest, names)?))
+    }
+}
+
+/// `--platform OS/ARCH[/VARIANT]`
+#[derive(Args, Debug)]
+pub struct PlatformArg {
+    /// which image to take if the name leads to several, such as linux/arm64 (default: the first for this machine)
+    #[arg(long = "platform", value_name = "os/arch[/variant]")]
+    platform: Option<String>,
+}
+
+impl PlatformArg {
+    /// The platform, if one is named.
+    pub fn get(&self) -> Outcome<Option<Platform>> {
+        let invalid = |e: Error| Failure::Arguments(format!("invalid --platform: {e}"));
+        self.platform
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(invalid)
+    }
+}
+
+/// `--tag NEW`
+#[derive(Args, Debug)]
+pub struct TagArg {
+    /// tag of the new image (default: the tag of the image, which is replaced)
+    #[arg(long = "tag", value_name = "value")]
+    tag: Option<String>,
+}
+
+impl TagArg {
+    /// The destination of a change to `image`.
+    pub fn get(&self, image: &ImageRef) -> Outcome<RefName> {
+        match &self.tag {
+            Some(text) => {
+                let invalid = |e: Error| Failure::Arguments(format!("invalid --tag: {e}"));
+                RefName::parse_new(text).map_err(invalid)
+            }
+            None => image.tag().cloned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_digest_of_a_known_algorithm_at_the_end_is_one() {
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let image = ImageRef::parse(&format!("dir@sha256:{hex}"), "--image").expect("digest");
+        assert!(matches!(image.target, Target::Digest(_)) && image.layout.as_os_str() == "dir");
+        for (text, path, tag) in [
+            ("dir", "dir", "latest"),
+            ("dir:v1", "dir", "v1"),
+            ("dir:a:b", "dir", "a:b"),
+            ("dir:x@md5:00", "dir", "x@md5:00"),
+            ("dir:x@sha256:00", "dir", "x@sha256:00"),
+            (
+                &format!("dir:h/x:v1@sha256:{hex}"),
+                "dir",
+                &format!("h/x:v1@sha256:{hex}"),
+            ),
+            ("a@b:v1", "a@b", "v1"),
+        ] {
+            let image = ImageRef::parse(text, "--image").expect(text);
+            assert_eq!(
+                (image.layout.to_str(), image.tag().expect("tag").as_str()),
+                (Some(path), tag)
+            );
+        }
+        for bad in [
+            "",
+            ":x",
+            "dir:",
+            &format!("@sha256:{hex}"),
+            "dir:a b",
+            "dir:a@{x}",
+            "dir:@{1}",
+        ] {
+            assert!(ImageRef::parse(bad, "--image").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_shortened_digest_is_told_from_a_tag() {
+        let dir = tempfile::tempdir().expect("dir");
+        let dir = dir.path().to_str().expect("utf-8");
+        for digest in ["sha256:f0bad32eb0509", "sha512:xyz", "f0bad32eb050"] {
+            let Err(Failure::Arguments(why)) = ImageRef::parse(&format!("{dir}@{digest}"), "--image") else {
+                panic!("{digest} is taken");
+            };
+            assert_eq!(
+                why,
+                format!("invalid --image: {digest:?} is no whole digest (sha256: and 64 hex digits)")
+            );
+        }
+        // A directory may be called so.
+        let odd = format!("{dir}/a@f0bad32eb050");
+        std::fs::create_dir_all(&odd).expect("dir");
+        std::fs::create_dir_all(format!("{dir}/a")).expect("dir");
+        let odd_image = ImageRef::parse(&odd, "--image").expect("directory");
+        assert_eq!(odd_image.layout.to_str(), Some(odd.as_str()));
+    }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Layers: how a new one is compressed, the limits of those that are read, and the owners of their files.
+
+use clap::Args;
+use umoci::error::{Result, ResultExt as _};
+use umoci::fs::IdMap;
+use umoci::layer::Limits;
+use umoci::spec::Compression;
+
+use super::super::failure::{Failure, Outcome};
+
+/// `--compress ALGO`
+#[derive(Args, Debug)]
+pub struct CompressArg {
+    /// compression of the new layer: none, gzip, zstd or auto (as the image's topmost layer)
+    #[arg(long = "compress", value_name = "value", default_value = "auto")]
+    compress: String,
+}
+
+impl CompressArg {
+    /// The algorithm; `None` for `auto`.
+    pub fn get(&self) -> Outcome<Option<Compression>> {
+        match self.compress.as_str() {
+            "auto" => Ok(None),
+            "none" | "" => Ok(Some(Compression::None)),
+            "gzip" => Ok(Some(Compression::Gzip)),
+            "zstd" => Ok(Some(Compression::Zstd)),
+            other => Err(Failure::Arguments(format!(
+                "invalid --compress: unknown layer compression type {other:?}"
+            ))),
+        }
+    }
+}
+
+/// `--limit`
+#[derive(Args, Debug)]
+pub struct LimitArgs {
+    /// change what a layer may ask for: header, path, sparse (8 GiB of holes unless changed), directories or
+    /// layer=BYTES, entries=COUNT, zstd-window=LOG2
+    #[arg(long = "limit", value_name = "name=number")]
+    limit: Vec<String>,
+}
+
+impl LimitArgs {
+    /// The limits.
+    pub fn get(&self) -> Outcome<Limits> {
+        let mut out = Limits::default();
+        for word in &self.limit {
+            let number = word
+                .split_once('=')
+                .and_then(|(name, n)| Some((name, n.parse().ok()?)));
+            let Some((name, number)) = number else {
+                let text =
+                    format!("--limit {word}: a name, = and a number are wanted, as in layer=1000000000");
+                return Err(Failure::Arguments(text));
+            };
+            out.set(name, number).map_err(|e| e.context("--limit"))?;
+        }
+        Ok(out)
+    }
+}
+
+/// `--uid-map`, `--gid-map`, `--rootless`
+#[derive(Args, Debug)]
+#[command(next_help_heading = "owners")]
+pub struct IdMapArgs {
+    /// map of user ids, container:host[:size]; may be given more than once
+    #[arg(long = "uid-map", value_name = "value")]
+    uid_map: Vec<String>,
+    /// map of group ids, container:host[:size]; may be given more than once
+    #[arg(long = "gid-map", value_name = "value")]
+    gid_map: Vec<String>,
+    /// work without privileges: owners are kept in an extended attribute
+    #[arg(long = "rootless")]
+    rootless: bool,
+}
+
+impl IdMapArgs {
+    /// The maps.
+    pub fn get(&self) -> Outcome<IdMap> {
+        let mut map = if self.rootless {
+            IdMap::of_this_user()
+        } else {
+            IdMap::default()
+        };
+        for (option, given, ids) in [
+            ("--uid-map", &self.uid_map, &mut map.uids),
+            ("--gid-map", &self.gid_map, &mut map.gids),
+        ] {
+            if !given.is_empty() {
+                let parse = |word: &String| {
+                    IdMap::parse_mapping(word).context(|| format!("failure parsing {option} {word}"))
+                };
+                *ids = given.iter().map(parse).collect::<Result<_>>()?;
+            }
+        }
+        Ok(map)
+    }
+}
