@@ -77,6 +77,11 @@ impl Entry {
             || self.name.starts_with(b".wh.")
     }
 
+    /// Whether its size field was written over.
+    pub fn has_own_size(&self) -> bool {
+        self.fields.iter().any(|(at, _)| *at == 124)
+    }
+
     /// Appends the entry to an archive.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.before);

@@ -65,15 +65,17 @@ impl Archive {
 
     /// What is odd about an entry with this value of a subject, some of which depend on what the entry is.
     fn chosen(entry: &Entry, subject: &str, value: &str) -> Vec<Odd> {
-        let has_no_owner = entry.flag == b'1' || entry.name.starts_with(b".wh.");
+        let has_no_owner = matches!(entry.flag, b'1' | b'V') || entry.name.starts_with(b".wh.");
+        let is_size = subject.starts_with("size") && subject != "size without content";
         let also = match (subject, entry.flag) {
             // A header before it may give it another name.
             ("type of a whiteout", _) => Some("type"),
-            ("size", b'1') => Some("size of a link"),
-            ("size", b'2') => Some("size of a symlink"),
-            ("size", b'5') => Some("size of a directory"),
-            ("size", b'6') => Some("size of a fifo"),
-            ("size", _) if entry.content.is_empty() => Some("size of an empty file"),
+            (_, b'1') if is_size => Some("size of a link"),
+            (_, b'2') if is_size => Some("size of a symlink"),
+            (_, b'5') if is_size => Some("size of a directory"),
+            (_, b'6') if is_size => Some("size of a fifo"),
+            ("size of an empty file", _) => Some("size"),
+            _ if is_size && entry.content.is_empty() => Some("size of an empty file"),
             ("uid" | "gid", _) if has_no_owner => Some("uid of a link"),
             ("PAX uid" | "PAX gid", _) if has_no_owner => Some("PAX uid of a link"),
             ("major of a file", b'3' | b'4') => Some("major"),

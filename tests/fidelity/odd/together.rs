@@ -158,6 +158,10 @@ pub fn add(out: &mut Vec<Oddity>) {
         e.content.clear();
         e.fields.push((124, vec![0xff; 12]));
     }));
+    out.push(odd("PAX uid", "over one out of range", |e| {
+        e.fields.push((108, vec![0xff; 8]));
+        e.before.extend(pax(b'x', &[("uid", b"5")]));
+    }));
     out.push(odd("PAX size", "over spaces", |e| {
         e.fields.push((124, vec![b' '; 12]));
         e.before.extend(pax(b'x', &[("size", b"5")]));
@@ -249,8 +253,17 @@ pub fn found(entries: &[Entry], chosen: &[Odd]) -> Vec<Odd> {
     }
     out.extend(entries.iter().flat_map(of_entry));
     out.extend(of_all(&parts));
-    let is_more = |(_, value): &Odd| value.ends_with("more than the content");
-    if entries.len() > 1 && chosen.iter().any(is_more) {
+    let is_more =
+        |(subject, value): &Odd| subject == "old sparse map" || value.ends_with("more than the content");
+    let has_map = |part: &Part<'_>| part.flag == b'S' || part.has("GNU.sparse.");
+    let is_cut = parts.iter().any(|part| part.has(" size=")) || entries.iter().any(Entry::has_own_size);
+    if is_cut && parts.iter().any(has_map) {
+        out.push(said("sparse map", "of the padding too"));
+    }
+    if entries.iter().any(|e| e.header()[108] >= 0x80) && parts.iter().any(|p| p.has(" uid=")) {
+        out.push(said("PAX uid", "over one out of range"));
+    }
+    if chosen.iter().any(is_more) {
         out.push(said("sparse map", "of the next entry too"));
     }
     if entries.len() > 1 && out.contains(&said("sparse map", "of a header without magic")) {
@@ -286,7 +299,9 @@ fn of_headers(parts: &[Part<'_>]) -> Vec<Odd> {
             (b'L', " path=", "headers", "long name, path"),
         ] {
             let is_of_key = |p: &&Part<'_>| p.is_extended() && p.has(key);
-            let Some(other) = behind.iter().find(is_of_key).filter(|_| first.flag == flag) else {
+            // For a path its place matters.
+            let others = if flag == b'K' { parts } else { behind };
+            let Some(other) = others.iter().find(is_of_key).filter(|_| first.flag == flag) else {
                 continue;
             };
             out.push(said(subject, value));
@@ -300,7 +315,10 @@ fn of_headers(parts: &[Part<'_>]) -> Vec<Odd> {
     }
     let has_map = parts.iter().any(|p| p.is_extended() && p.has("GNU.sparse."));
     match parts.last() {
-        Some(last) if has_map && last.flag == b'V' => out.push(said("headers", "sparse map, volume")),
+        Some(last) if has_map && last.flag == b'V' => {
+            out.push(said("headers", "sparse map, volume"));
+            out.push(said("sparse map", "of the next entry too"));
+        }
         Some(last) if has_map && last.data.len() < 512 => out.push(said("sparse map", "of the padding too")),
         _ => (),
     }
@@ -342,14 +360,17 @@ fn of_entry(entry: &Entry) -> Vec<Odd> {
     add(has_map, "sparse map", &of_type);
     add(true, "type", &entry.flag.escape_ascii().to_string());
     let is_whiteout = entry.name.starts_with(b".wh.");
-    let is_sparse = has_map && entry.flag == b'S';
     add(
-        is_whiteout && is_sparse,
+        is_whiteout && has_map,
         "type of a whiteout",
         "S with a broken map",
     );
     let has_prefix = entry.header()[345..348] == *b"pre";
-    add(is_whiteout && has_prefix, "type of a whiteout", "0 with a prefix");
+    add(
+        is_whiteout && entry.header()[345] != 0,
+        "type of a whiteout",
+        "0 with a prefix",
+    );
     let is_file = !matches!(entry.flag, b'1'..=b'6' | 0);
     let is_named_dir = parts.iter().any(|p| p.flag == b'L' && p.data.ends_with(b"/\0"));
     let value = if entry.content.is_empty() {
@@ -366,14 +387,26 @@ fn of_entry(entry: &Entry) -> Vec<Odd> {
     );
     let has_slash = entry.name.ends_with(b"/");
     add(
+        has_slash && entry.flag == b'0',
+        "name",
+        "slash at the end, type 0",
+    );
+    add(
         entry.content.is_empty() && states_size(entry) && has_slash,
         "size without content",
         "with a slash",
     );
-    let is_cut = entry.fields.iter().any(|(at, _)| *at == 124);
-    add(has_map && is_cut, "sparse map", "of the padding too");
+    let is_below_zero = entry.header()[124] == 0xff;
     add(
-        is_device && entry.header()[100] == 0xff,
+        matches!(entry.flag, b'1'..=b'6') && is_below_zero,
+        "size of a fifo",
+        "all bits",
+    );
+    let is_star = entry.header()[508..511] == *b"tar";
+    add(entry.flag == b'S' && is_star, "sparse map", "of the padding too");
+    let mode = &entry.header()[100..107];
+    add(
+        is_device && (mode[0] == 0xff || mode == b"7777777"),
         "mode",
         "below zero, of a device",
     );

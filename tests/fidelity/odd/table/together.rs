@@ -114,6 +114,12 @@ pub const ROWS: &[Row] = &[
         why: "A file may end with a slash, and takes what follows for its content; to others it is a directory, which has none.",
     },
     Row {
+        subjects: &["PAX uid"],
+        values: &["over one out of range"],
+        signs: "A-AA",
+        why: "GNU tar wants an owner in range in the field even where it does not count.",
+    },
+    Row {
         subjects: &["PAX size"],
         values: &["over spaces"],
         signs: "A-AA",
