@@ -248,7 +248,12 @@ fn every_name_is_where_the_last_command_put_it_or_is_named_as_lost() {
             );
             let found = Store::check_frame(&path, StoreOptions::default(), true, &Silent);
             let found = found.unwrap_or_else(|err| panic!("{what}: {err}"));
-            if judge(&what, &before[case.after], &refs(&path), &lost(&found)) {
+            let mut lost = lost(&found);
+            // One so old may have seen a line that the reflog has dropped since, and then nobody knows which of them is newer.
+            if case.evidence > 1 {
+                lost.remove(".umoci/reflog");
+            }
+            if judge(&what, &before[case.after], &refs(&path), &lost) {
                 let mut losses = losses.lock().expect("losses");
                 *losses.entry((case.after, case.evidence)).or_default() += 1;
             }

@@ -69,7 +69,8 @@ enum Seen {
     Damaged(String),
 }
 
-/// The row of `meta` with where the reflog ended when `index.json` was read last; absent if there was none.
+/// The row of `meta` with where the reflog ended when `index.json` was read last, or before if it had no lines then; absent if it
+/// never had any.
 pub(super) const REFLOG_END: &str = "reflog";
 
 /// Tells the ends of reflogs apart, by their last line.
@@ -124,9 +125,10 @@ impl Tables<'_> {
         let last = layout.last_private_line(REFLOG)?;
         let (index, stamp) = layout.read_index_stamped()?;
         let damaged = self.take_entries(layout, index.entries())?;
-        match last.map(|line| key(&end_of_reflog(&line))) {
-            Some(end) => drop(self.meta.insert(REFLOG_END, end.as_slice()).map_err(failed)?),
-            None => drop(self.meta.remove(REFLOG_END).map_err(failed)?),
+        // Lines that are lost by now were there.
+        if let Some(line) = last {
+            let end = key(&end_of_reflog(&line));
+            self.meta.insert(REFLOG_END, end.as_slice()).map_err(failed)?;
         }
         if damaged.is_empty() {
             self.set_stamp("index_json", &stamp)?;

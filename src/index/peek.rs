@@ -93,7 +93,7 @@ impl Index {
 #[derive(Debug)]
 pub(crate) struct Remembered {
     pub entries: Vec<Entry>,
-    /// Where the reflog ended then, as [`super::end_of_reflog`] says it; `None` if there was none.
+    /// Where the reflog ended then, as [`super::end_of_reflog`] says it; `None` if it never had a line.
     pub end: Option<Digest>,
 }
 

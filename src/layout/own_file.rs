@@ -10,7 +10,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Layout, disk};
+use super::{Layout, Stamp, disk};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// A file of our own, open to read and write.
@@ -195,10 +195,10 @@ impl Layout {
         }
     }
 
-    /// When a file in our own directory was last changed, in seconds since 1970; `None` if that cannot be had.
-    pub(crate) fn private_time(&self, name: &str) -> Option<i64> {
+    /// The stamp of a file in our own directory; `None` if that cannot be had.
+    pub(crate) fn private_stamp(&self, name: &str) -> Option<Stamp> {
         let found = disk::lstat(&self.private_dir().join(name)).ok()??;
-        found.is_file.then_some(found.stamp.mtime.0)
+        found.is_file.then_some(found.stamp)
     }
 
     /// Removes a file in our own directory if it can be had, not durably.

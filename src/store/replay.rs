@@ -17,7 +17,7 @@ use super::reflog::{is_older, is_same};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::end_of_reflog;
-use crate::layout::{IndexJson, REFLOG};
+use crate::layout::{IndexJson, Layout, REFLOG};
 use crate::spec::{Descriptor, RefValue, json};
 
 /// A reflog that is larger loses its oldest entries, in bytes.
@@ -107,7 +107,7 @@ pub(super) struct Replayed {
     pub spoken: HashSet<Digest>,
     /// Whether all that stood in `index.json` at the last line is known.
     pub is_whole: bool,
-    /// Lines that cannot be read, after the last comparison with `index.json`.
+    /// Lines that cannot be read, also one that is cut off, after the last comparison with `index.json`.
     pub damaged: u64,
     /// Ends that the reflog had, one for each line.
     pub ends: HashSet<Digest>,
@@ -116,13 +116,17 @@ pub(super) struct Replayed {
 }
 
 impl Replayed {
+    /// The last state that is recorded, and the one before.
+    state: Option<Digest>,
+    before: Option<Digest>,
     fn add(&mut self, record: Record) {
         self.spoken.extend(record.digests());
-        if record.index.is_some() {
+        if let Some(state) = record.index {
             self.is_whole = true;
             if record.is_mark() {
                 self.damaged = 0;
             }
+            self.before = self.state.replace(state);
         }
         let Some(name) = record.name else {
             for digest in record.old.digests() {

@@ -25,8 +25,10 @@ impl Store {
 
     /// When `name` was last used, in seconds since 1970; `None` if that is not known.
     pub fn last_use(&self, name: &RefName) -> Option<i64> {
-        self.layout
-            .private_time(&format!("{DIR}/{}", file(name.as_str())))
+        let stamp = self
+            .layout
+            .private_stamp(&format!("{DIR}/{}", file(name.as_str())));
+        stamp.map(|stamp| stamp.mtime.0)
     }
 
     /// Forgets the use of names that are gone.

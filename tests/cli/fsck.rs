@@ -50,7 +50,7 @@ fn a_whole_layout_is_clean_in_every_mode() {
 #[test]
 fn every_kind_of_damage_is_found_with_the_tag_that_it_concerns() {
     type Damage = fn(&Image);
-    let cases: [(Damage, &str, i32, &[&str]); 21] = [
+    let cases: [(Damage, &str, i32, &[&str]); 22] = [
         (
             |i| std::fs::write(i.blob("layer0"), "other bytes").expect("write"),
             "",
@@ -206,6 +206,12 @@ fn every_kind_of_damage_is_found_with_the_tag_that_it_concerns() {
                 "info permissions latest",
             ],
         ),
+        (
+            |i| i.env.sh(">img/.umoci/reflog").clear(),
+            "",
+            2,
+            &["error own-file"],
+        ),
         (|i| i.env.sh("rm img/oci-layout").clear(), "", 2, &["error frame"]),
         (
             |i| i.env.write("img/index.json", "{\"manif"),
@@ -348,7 +354,13 @@ fn our_own_files_are_checked_and_mended_without_loss() {
             "info own-file",
             Some("{\"ref\":\"a\"}\n"),
         ),
-        ("reflog", "\0\0\0", "error own-file", None),
+        // What stands in index.json is recorded then.
+        (
+            "reflog",
+            "\0\0\0",
+            "error own-file",
+            Some(r#""ref":"latest","old":null"#),
+        ),
     ];
     for (name, text, finding, mended) in cases {
         let image = Image::new();
@@ -487,5 +499,23 @@ fn wrong_arguments_are_named() {
         ),
     ] {
         assert_eq!(image.env.umoci(words).fails(), want, "{words:?}");
+    }
+}
+
+#[test]
+fn a_reflog_that_was_lost_is_begun_anew() {
+    for damage in [">img/.umoci/reflog", "rm img/.umoci/reflog"] {
+        let image = Image::new();
+        let env = &image.env;
+        env.umoci(["gc", "--layout", "img"]).ok();
+        env.sh(damage);
+        let (code, result, findings) = fsck(env, "--repair");
+        assert_eq!((code, result.as_str()), (4, "repaired"), "{damage}: {findings:?}");
+        assert_eq!(findings, ["error own-file mended"], "{damage}");
+        assert_eq!(fsck(env, "").0, 0, "{damage}");
+        // What stands there is known again.
+        env.sh("rm img/.umoci/index.redb; >img/index.json");
+        assert_eq!(fsck(env, "--repair").0, 4, "{damage}");
+        assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "latest\n", "{damage}");
     }
 }

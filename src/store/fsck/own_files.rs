@@ -3,6 +3,7 @@
 
 use super::{Finding, Problem, Severity};
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::Index;
 use crate::layout::REFLOG;
 use crate::store::Store;
 use crate::store::replay::{Record, is_cut_off};
@@ -56,10 +57,11 @@ impl Store {
         Ok(())
     }
 
-    /// Lines that cannot be read are dropped, and the others kept as they are.
+    /// Lines that cannot be read are dropped, and the others kept as they are; what stands in `index.json` is recorded then.
     fn check_reflog(&self, repair: bool, out: &mut Vec<Finding>) -> Result<()> {
-        let (mut good, mut bad, mut cut) = (Vec::new(), 0_u64, 0_u64);
+        let (mut good, mut bad, mut cut, mut is_empty) = (Vec::new(), 0_u64, 0_u64, true);
         let read = self.layout.read_private_lines(REFLOG, |line, _| {
+            is_empty = false;
             if Record::parse(line).is_some() {
                 if repair {
                     good.extend_from_slice(line);
@@ -75,7 +77,13 @@ impl Store {
         let mut found = Vec::new();
         match read {
             Err(err) if is_damage(&err) => found.push(own_file(REFLOG, err.to_string())),
-            read => read?,
+            read => {
+                read?;
+                if is_empty && self.is_reflog_lost()? {
+                    let text = "has no lines, but the index database has seen some: what refs were before is not known";
+                    found.push(own_file(REFLOG, text.to_owned()));
+                }
+            }
         }
         if bad > 0 {
             found.push(own_file(REFLOG, format!("{bad} lines cannot be read")));
@@ -90,12 +98,19 @@ impl Store {
                     .mend_private(REFLOG, (!good.is_empty()).then_some(good.as_slice()))
             };
             self.layout.with_refs_locked(self.opts.lock_timeout, mend)?;
+            self.record_others()?;
             for finding in &mut found {
                 finding.repaired = true;
             }
         }
         out.extend(found);
         Ok(())
+    }
+
+    /// Whether a reflog without lines must have had some. Without entries in `index.json` none is missed.
+    fn is_reflog_lost(&self) -> Result<bool> {
+        Ok(!self.layout.read_index()?.entries().is_empty()
+            && Index::remembered(&self.layout).is_some_and(|known| known.end.is_some()))
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Finding, Problem, Severity};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::index::{Index, Remembered, Tables};
-use crate::layout::{Entry, IndexJson};
+use crate::layout::{Entry, IndexJson, REFLOG};
 use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
 use crate::spec::{Descriptor, MediaClass, MediaType, REF_NAME, RefName};
@@ -39,21 +39,26 @@ impl Gathered {
             is_whole: replayed.is_whole,
             ..Self::default()
         };
+        let end = remembered.as_ref().and_then(|remembered| remembered.end);
+        let is_last_seen = end.is_some() && end == replayed.end;
+        // Lines that were damaged or are lost may have told of that look, and of more.
+        let is_lost = end.is_some_and(|end| !replayed.ends.contains(&end));
         let (known, is_newer) = match remembered {
             None => (Self::default(), false),
             Some(remembered) => {
-                let end = remembered.end;
-                // Lines that were damaged may have told of that look, and of more.
-                let is_lost = replayed.damaged > 0 && end.is_some_and(|end| !replayed.ends.contains(&end));
-                let is_newer = is_lost || end == replayed.end || replayed.end.is_none();
+                let is_newer = is_last_seen || replayed.end.is_none() || is_lost && replayed.damaged > 0;
                 (Self::of_entries(replayed, remembered.entries), is_newer)
             }
         };
-        if replayed.damaged > 0 {
+        if replayed.damaged > 0 && !is_last_seen {
             out.doubt = Some(format!(
                 "{} lines of the reflog cannot be read, so a ref may be older than it was",
                 replayed.damaged
             ));
+        } else if is_lost {
+            let text =
+                "lacks the last line that the index database has seen, so a ref may be older than it was";
+            out.doubt = Some(text.to_owned());
         }
         if is_newer {
             return Ok(Self {
@@ -259,7 +264,8 @@ impl Store {
         let mut out = Vec::new();
         for found in unnamed {
             let digest = found.descriptor.digest;
-            if replayed.spoken.contains(&digest) || leased.contains(&digest) {
+            let is_told = replayed.spoken.contains(&digest) && !self.is_written_since(&digest)?;
+            if is_told || leased.contains(&digest) {
                 continue;
             }
             let is_free = |name: &String| {
@@ -293,6 +299,15 @@ fn is_about_needed(tables: &Tables<'_>, digest: &Digest, met: &mut HashSet<Diges
     let mut stack = tables.subjects(digest)?;
     while let Some(subject) = stack.pop() {
         if !met.insert(subject) || !tables.is_present(&subject)? {
+
+    /// Whether another program wrote a blob after the last line of the reflog, as it does to give it a name.
+    fn is_written_since(&self, digest: &Digest) -> Result<bool> {
+        let recorded = self.layout.private_stamp(REFLOG);
+        let written = self.layout.blob_stamp(digest)?;
+        Ok(written
+            .zip(recorded)
+            .is_some_and(|(written, recorded)| written.mtime > recorded.mtime))
+    }
             continue;
         }
         if tables.count(&subject)? > 0 {
