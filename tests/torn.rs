@@ -363,6 +363,104 @@ fn commands_remove_nothing_while_it_is_torn_and_tell_what_helps() {
 }
 
 #[test]
+fn an_emptied_index_json_is_as_a_torn_one_while_images_of_the_reflog_are_there() {
+    for damage in [
+        "{}",
+        "null",
+        "{\"manifests\":null}",
+        "{\"schemaVersion\":2,\"manifests\":[]}",
+    ] {
+        let image = Image::new();
+        let env = &image.env;
+        env.umoci(["tag", "--image", "img:latest", "copy"]).ok();
+        let (blobs, refs_before) = (env.sh("ls img/blobs/sha256"), refs(&env.path("img")));
+        env.write("img/index.json", damage);
+        for words in [
+            "gc --layout img",
+            "gc --layout img --dry-run",
+            "gc --layout img --full",
+            "gc --layout img --untagged",
+            "rm --image img:latest",
+            "ref restore --layout img latest",
+        ] {
+            let err = env.umoci(words.split(' ')).fails();
+            assert!(
+                err.contains("img/index.json has no entries")
+                    && err.contains("copy, latest; umoci fsck --repair"),
+                "{words}: {err}"
+            );
+        }
+        assert_eq!(env.sh("ls img/blobs/sha256"), blobs);
+        // The database has looked, and saw nothing.
+        env.umoci(["du", "--layout", "img"]).ok();
+        let out = env.umoci(["fsck", "--layout", "img"]);
+        assert_eq!(out.code, Some(2), "{damage}: {out:?}");
+        assert!(
+            out.stdout.contains("error: index.json cannot be used"),
+            "{damage}: {out:?}"
+        );
+        let out = env.umoci(["fsck", "--layout", "img", "--repair"]);
+        assert_eq!(out.code, Some(4), "{damage}: {out:?}");
+        assert_eq!(refs(&env.path("img")), refs_before, "{damage}");
+        // Tags that umoci removes are gone, and so are those whose images another program removed with them.
+        env.umoci(["ref", "rm", "--layout", "img", "*"]).ok();
+        assert_eq!(env.umoci(["fsck", "--layout", "img"]).code, Some(0), "{damage}");
+        env.umoci(["ref", "restore", "--layout", "img", "latest"]).ok();
+        env.write("img/index.json", damage);
+        env.sh("rm img/blobs/sha256/*");
+        env.umoci(["gc", "--layout", "img"]).ok();
+        assert_eq!(env.umoci(["fsck", "--layout", "img"]).code, Some(0), "{damage}");
+    }
+}
+
+#[test]
+fn what_the_witnesses_of_a_torn_file_lack_is_named_as_uncertain() {
+    let moved_back = "digest=$(jq -r '.manifests[0].digest' old.json); \
+        touch -d '1 minute' img/blobs/sha256/${digest#sha256:}; cp old.json img/index.json; $umoci ls --layout img";
+    for (damage, want) in [
+        // The line that names `copy` is cut off, or gone.
+        (
+            "truncate -s -20 img/.umoci/reflog",
+            "1 lines of the reflog cannot be read",
+        ),
+        (
+            "sed -i '$d' img/.umoci/reflog",
+            "lacks the last line that the index database has seen",
+        ),
+        (
+            "rm img/.umoci/reflog",
+            "lacks the last line that the index database has seen",
+        ),
+        (
+            ">img/.umoci/reflog",
+            "lacks the last line that the index database has seen",
+        ),
+        // Another program gave a tag the image that it had before, which nothing else names.
+        (moved_back, "lost its name"),
+    ] {
+        let image = Image::new();
+        let env = &image.env;
+        env.sh("cp img/index.json old.json");
+        env.umoci(["config", "--image", "img", "--config.user", "five"])
+            .ok();
+        env.umoci(["tag", "--image", "img:latest", "copy"]).ok();
+        if damage.contains("reflog") {
+            env.umoci(["du", "--layout", "img"]).ok();
+        }
+        if damage.starts_with("truncate") {
+            env.sh("rm img/.umoci/index.redb");
+        }
+        env.sh(&format!(
+            "umoci={}; {damage}; >img/index.json",
+            env!("CARGO_BIN_EXE_umoci")
+        ));
+        let out = env.umoci(["fsck", "--repair", "--layout", "img"]);
+        assert_eq!(out.code, Some(2), "{damage}: {out:?}");
+        assert!(out.stdout.contains(want), "{damage}: {out:?}");
+    }
+}
+
+#[test]
 fn what_only_the_blobs_tell_is_found() {
     let image = Image::new();
     let env = &image.env;

@@ -73,6 +73,11 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Returns the state of the `index.json` of a new layout; see [`Layout::update_index_logged`].
+    pub(crate) fn state_when_new() -> Digest {
+        state_of(EMPTY_INDEX)
+    }
+
     /// Writes what the spec wants in an empty layout.
     fn fill(&self) -> Result<()> {
         self.mend_part("blobs")?;
@@ -94,7 +99,7 @@ impl Layout {
         Self::at(path, Box::new(OsDisk)).map(Some)
     }
 
-    /// The parts of a layout that are missing or cannot be understood, each with what is wrong.
+    /// The parts of a layout, but for `index.json`, that are missing or cannot be understood, each with what is wrong.
     pub(crate) fn broken_parts(&self) -> Vec<(&'static str, String)> {
         let mut out = Vec::new();
         if !disk::stat(&self.blobs_dir()).is_ok_and(|found| found.is_some_and(|f| f.is_dir)) {
@@ -106,9 +111,6 @@ impl Layout {
             Ok(true) => {}
             Ok(false) => out.push(("oci-layout", "does not say version 1.0.0".to_owned())),
             Err(err) => out.push(("oci-layout", format!("cannot be read: {err}"))),
-        }
-        if let Err(err) = self.read_index() {
-            out.push(("index.json", format!("cannot be read: {err}")));
         }
         out
     }
@@ -123,9 +125,9 @@ impl Layout {
         self.disk().sync_dir(&self.blobs_dir())
     }
 
-    /// Makes `index.json` anew where it cannot be read, and keeps what stands there aside. `make` gives the entries, from the bytes
-    /// that are there; `log` is told what comes, and its
-    /// state, right before that takes effect. `None` if the file can be read by now.
+    /// Makes `index.json` anew where it cannot be read or has no entries, and keeps what stands there aside. `make` gives the
+    /// entries, from the bytes that are there; `log` is told what comes, and its state, right before that takes effect. Returns
+    /// `None` if the file has entries by now.
     ///
     /// # Errors
     /// Those of `make` and `log`, and [`ErrorKind::Busy`] if a lock is not had within `timeout`.
@@ -139,7 +141,7 @@ impl Layout {
             let path = self.index_path();
             // What cannot be read at all tells nothing, and is kept as well.
             let torn = disk::read(&path, MAX_INDEX).map_or_else(|_| Vec::new(), |(bytes, _)| bytes);
-            if IndexJson::parse(&torn).is_ok() {
+            if IndexJson::parse(&torn).is_ok_and(|index| !index.entries().is_empty()) {
                 return Ok(None);
             }
             let (entries, out) = make(&torn)?;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use super::reflog::{is_older, is_same};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::index::end_of_reflog;
 use crate::layout::{IndexJson, Layout, REFLOG};
 use crate::spec::{Descriptor, RefValue, json};
@@ -25,6 +25,9 @@ const MAX_BYTES: u64 = 64 << 20;
 
 /// Maximum size of a reflog that is replayed, in bytes: all names and what they point at are held.
 const MAX_REPLAY: u64 = 256 << 20;
+
+/// Maximum number of names that an error lists.
+const MAX_NAMED: usize = 4;
 
 /// The command that put entries without a name in the place of names that are lost.
 const LOST: &str = "fsck";
@@ -113,20 +116,20 @@ pub(super) struct Replayed {
     pub ends: HashSet<Digest>,
     pub end: Option<Digest>,
     lines: u64,
-}
-
-impl Replayed {
     /// The last state that is recorded, and the one before.
     state: Option<Digest>,
     before: Option<Digest>,
+}
+
+impl Replayed {
     fn add(&mut self, record: Record) {
         self.spoken.extend(record.digests());
         if let Some(state) = record.index {
             self.is_whole = true;
+            self.before = self.state.replace(state);
             if record.is_mark() {
                 self.damaged = 0;
             }
-            self.before = self.state.replace(state);
         }
         let Some(name) = record.name else {
             for digest in record.old.digests() {
@@ -217,8 +220,7 @@ impl Store {
             out.end = Some(end_of_reflog(line));
             match Record::parse(line) {
                 Some(record) => out.add(record),
-                None if line.is_empty() || is_cut_off(line) => {}
-                None => out.damaged += 1,
+                None => out.damaged += u64::from(!line.is_empty()),
             }
             Ok(true)
         })?;
@@ -232,7 +234,8 @@ impl Store {
             .as_deref()
             .and_then(Record::parse)
             .and_then(|last| last.index);
-        if known == Some(*state) || (last.is_none() && index.entries().is_empty()) {
+        let is_empty = index.entries().is_empty();
+        if known == Some(*state) || (last.is_none() && is_empty) {
             return Ok(Vec::new());
         }
         let replayed = match self.replay() {
@@ -240,11 +243,66 @@ impl Store {
             Err(err) if err.kind() == ErrorKind::Limit => return Ok(Vec::new()),
             replayed => replayed?,
         };
+        if is_empty {
+            self.refuse_emptied(&replayed, state)?;
+        }
         let mut out = replayed.differences(index, command);
         let mut mark = Record::now(command, None, RefValue::default(), RefValue::default());
         mark.index = Some(*state);
         out.push(mark);
         Ok(out)
+    }
+
+    /// Returns the names of the reflog whose images are here, and the digests of its entries without a name that are.
+    pub(super) fn names_here(&self, replayed: &Replayed) -> Result<Vec<String>> {
+        let mut out = Vec::new();
+        for (name, (_, value)) in &replayed.names {
+            for digest in value.digests() {
+                if self.layout.blob_size(&digest)?.is_some() {
+                    out.push(name.clone());
+                    break;
+                }
+            }
+        }
+        out.sort_unstable();
+        for digest in replayed.unnamed.keys() {
+            if self.layout.blob_size(digest)?.is_some() {
+                out.push(digest.to_string());
+            }
+        }
+        Ok(out)
+    }
+
+    /// Refuses an `index.json` without entries while images of the reflog are here: a program that writes the file in place was
+    /// interrupted, and everything would be garbage. A file that is as it was before the last record was not emptied: a command
+    /// of ours died before its change took effect.
+    fn refuse_emptied(&self, replayed: &Replayed, state: &Digest) -> Result<()> {
+        let names = self.names_here(replayed)?;
+        if names.is_empty() || replayed.before.unwrap_or_else(Layout::state_when_new) == *state {
+            return Ok(());
+        }
+        let more = match names.len().saturating_sub(MAX_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let text = format!(
+            "{} has no entries, but images that the reflog has a name for are here: {}{more}",
+            self.layout.path().join("index.json").display(),
+            names[..names.len().min(MAX_NAMED)].join(", ")
+        );
+        Err(Error::new(ErrorKind::Corrupt, text).with_fact(Fact::TornIndex))
+    }
+
+    /// Fails if `index.json` is torn or was emptied.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] with [`Fact::TornIndex`].
+    pub(super) fn check_entries(&self) -> Result<()> {
+        let (index, state) = self.layout.read_index_state()?;
+        if index.entries().is_empty() {
+            self.catch_up(&index, &state, "")?;
+        }
+        Ok(())
     }
 
     /// Records what other programs did to `index.json` since our last change.

@@ -11,9 +11,9 @@ use crate::store::{Store, StoreOptions};
 
 impl Store {
     /// Looks at what makes a directory a layout, without which [`Store::open`] refuses it: `oci-layout`, `index.json`
-    /// and `blobs/`. With `repair` it writes them anew: `index.json` is made of what the reflog, the index database, the rest of
-    /// the file and the blobs tell, and the broken one kept aside. A manifest whose name nothing tells gets an entry without
-    /// one, and is an error that was not mended.
+    /// and `blobs/`, and whether `index.json` was emptied. With `repair` it writes them anew: `index.json` is made of what the
+    /// reflog, the index database, the rest of the file and the blobs tell, and the broken one kept aside. A manifest whose name
+    /// nothing tells gets an entry without one, and is an error that was not mended.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if nothing there looks like a layout.
@@ -32,16 +32,23 @@ impl Store {
                 None => return Err(err),
             },
         };
-        let broken = layout.broken_parts();
+        let store = Store { layout, opts };
+        let mut broken = store.layout.broken_parts();
+        if let Err(err) = store.check_entries() {
+            broken.push(("index.json", format!("cannot be used: {err}")));
+        }
         if broken.is_empty() {
             return Ok(Vec::new());
         }
         let _lock = if repair {
-            Some(layout.lock(LockMode::Exclusive, opts.lock_timeout, "fsck")?)
+            Some(
+                store
+                    .layout
+                    .lock(LockMode::Exclusive, store.opts.lock_timeout, "fsck")?,
+            )
         } else {
             None
         };
-        let store = Store { layout, opts };
         let (mut out, mut more) = (Vec::new(), Vec::new());
         // `index.json` is last: to make it, the blobs are looked at.
         for (name, message) in broken {

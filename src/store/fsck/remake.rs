@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Makes `index.json` anew when it was torn: from the newest of the reflog and the index database, what still stands in the file,
-//! and what the blobs tell. What had a name that nothing tells keeps an entry without one, and is reported.
+//! Makes `index.json` anew when it was torn or emptied: from the newest of the reflog and the index database, what still stands in
+//! the file, and what the blobs tell. A manifest whose name nothing tells gets an entry without one, and is reported.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -163,7 +163,14 @@ impl Store {
     pub(super) fn remake_refs(&self, monitor: &dyn Monitor) -> Result<Vec<Finding>> {
         let make = |torn: &[u8]| {
             let replayed = self.replay()?;
-            let mut gathered = Gathered::of(&replayed, Index::remembered(&self.layout))?;
+            let mut remembered = Index::remembered(&self.layout);
+            // One that has looked at a file without entries, which is what is wrong, is no witness.
+            if remembered.as_ref().is_some_and(|known| known.entries.is_empty())
+                && !self.names_here(&replayed)?.is_empty()
+            {
+                remembered = None;
+            }
+            let mut gathered = Gathered::of(&replayed, remembered)?;
             gathered.correct(&replayed, IndexJson::salvage(torn));
             let mut findings = Vec::new();
             if let Some(doubt) = gathered.doubt.take() {
@@ -292,13 +299,6 @@ impl Store {
         }
         Ok(out)
     }
-}
-
-/// Whether a document is about something that something needs, or that is about such in turn.
-fn is_about_needed(tables: &Tables<'_>, digest: &Digest, met: &mut HashSet<Digest>) -> Result<bool> {
-    let mut stack = tables.subjects(digest)?;
-    while let Some(subject) = stack.pop() {
-        if !met.insert(subject) || !tables.is_present(&subject)? {
 
     /// Whether another program wrote a blob after the last line of the reflog, as it does to give it a name.
     fn is_written_since(&self, digest: &Digest) -> Result<bool> {
@@ -308,6 +308,13 @@ fn is_about_needed(tables: &Tables<'_>, digest: &Digest, met: &mut HashSet<Diges
             .zip(recorded)
             .is_some_and(|(written, recorded)| written.mtime > recorded.mtime))
     }
+}
+
+/// Whether a document is about something that something needs, or that is about such in turn.
+fn is_about_needed(tables: &Tables<'_>, digest: &Digest, met: &mut HashSet<Digest>) -> Result<bool> {
+    let mut stack = tables.subjects(digest)?;
+    while let Some(subject) = stack.pop() {
+        if !met.insert(subject) || !tables.is_present(&subject)? {
             continue;
         }
         if tables.count(&subject)? > 0 {

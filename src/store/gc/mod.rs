@@ -97,7 +97,8 @@ impl Store {
     /// Finds out what is garbage. Nothing is removed.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if a document that refs lead to is damaged, since what it needs is not known;
+    /// [`ErrorKind::Corrupt`] if a document that refs lead to is damaged, since what it needs is not known, and if `index.json` has
+    /// no entries while images of the reflog are here;
     /// [`ErrorKind::Busy`] if others use the layout for longer than the time to wait.
     pub fn plan_gc(&self, opts: &GcOptions, monitor: &dyn Monitor) -> Result<GcPlan> {
         let lock = match self
@@ -109,6 +110,7 @@ impl Store {
             Err(err) if matches!(err.kind(), ErrorKind::ReadOnly | ErrorKind::Denied) => None,
             Err(err) => return Err(err),
         };
+        self.check_entries()?;
         for path in self.layout.foreign_entries()? {
             monitor.warn(format_args!(
                 "{} belongs to no digest algorithm that is known, left alone",
