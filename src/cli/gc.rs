@@ -145,8 +145,8 @@ impl Gc {
             ));
         }
         match report.excess {
-            Some(bytes) if !self.dry_run => Err(excess(bytes)),
-            _ => Ok(()),
+            Some(bytes) => Err(excess(bytes)),
+            None => Ok(()),
         }
     }
 }
@@ -179,9 +179,6 @@ impl Report {
             self.blobs.len(),
             human_size(self.bytes)
         );
-        if let Some(bytes) = self.excess {
-            let _ = writeln!(text, "{} would stay, more than --max-size", human_size(bytes));
-        }
         text
     }
 }
