@@ -37,7 +37,7 @@ const MAX_MEMBERS: usize = 1000;
 /// One entry of `manifests`.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its tag, if it has one.
+    /// Its tag; `None` also for a name that no tag may have.
     pub ref_name: Option<String>,
     raw: Box<RawValue>,
 }
@@ -75,6 +75,11 @@ impl Entry {
         }
     }
 
+    /// Its name as it stands there, if it has one, also one that no tag may have.
+    pub(crate) fn written_name(&self) -> Option<String> {
+        self.ref_name.clone().or_else(|| written_name(&self.raw))
+    }
+
     /// The entry as it stands in the file.
     pub fn raw(&self) -> &str {
         self.raw.get()
@@ -96,7 +101,7 @@ impl Entry {
         may_be && Object::parse(text.as_bytes()).map_or(true, is_odd)
     }
 
-    /// Whether it has no tag, to any reader.
+    /// Whether it has no tag that a reader may mean.
     pub(crate) fn is_untagged(&self) -> bool {
         self.ref_name.is_none() && !self.is_unclear()
     }
@@ -113,16 +118,13 @@ impl Entry {
         Ok(raw.into_iter().map(Entry::new).collect())
     }
 
-    /// The entry of a descriptor under a name, or without one.
+    /// The entry of a descriptor under a name, or of one that has no tag.
     pub(crate) fn of(name: Option<&str>, descriptor: &Descriptor) -> Result<Self> {
         let mut descriptor = descriptor.clone();
-        match name {
-            Some(name) => drop(
-                descriptor
-                    .annotations
-                    .insert(REF_NAME.to_owned(), name.to_owned()),
-            ),
-            None => drop(descriptor.annotations.remove(REF_NAME)),
+        if let Some(name) = name {
+            descriptor
+                .annotations
+                .insert(REF_NAME.to_owned(), name.to_owned());
         }
         Ok(Self {
             ref_name: name.map(str::to_owned),
@@ -132,19 +134,22 @@ impl Entry {
 
     /// An entry as it stands in a file.
     pub(crate) fn new(raw: Box<RawValue>) -> Self {
-        #[derive(Deserialize)]
-        struct Named {
-            #[serde(default)]
-            annotations: Option<serde_json::Map<String, serde_json::Value>>,
-        }
-        // What has too many values for a descriptor is none.
-        let named: Option<Named> = json::parse(raw.get().as_bytes()).ok();
-        let name = named
-            .and_then(|n| n.annotations)
-            .and_then(|mut a| a.remove(REF_NAME));
-        let ref_name = name.and_then(|v| v.as_str().map(str::to_owned));
+        let ref_name = written_name(&raw).filter(|name| name.parse::<RefName>().is_ok());
         Self { ref_name, raw }
     }
+}
+
+/// The name that stands in an entry, whatever it is.
+fn written_name(raw: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(default)]
+        annotations: Option<serde_json::Map<String, serde_json::Value>>,
+    }
+    // What has too many values for a descriptor is none.
+    let named: Option<Named> = json::parse(raw.get().as_bytes()).ok();
+    let name = named?.annotations?.remove(REF_NAME)?;
+    name.as_str().map(str::to_owned)
 }
 
 /// An entry called `name`.

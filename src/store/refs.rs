@@ -22,7 +22,7 @@ impl Store {
     pub fn refs(&self) -> Result<Vec<RefEntry>> {
         let index = self.layout.read_index()?;
         let entry = |e: &Entry| RefEntry {
-            name: e.ref_name.clone(),
+            name: e.written_name(),
             descriptor: e.descriptor(),
         };
         Ok(index.entries().iter().map(entry).collect())
@@ -35,7 +35,7 @@ impl Store {
             .read_index()?
             .entries()
             .iter()
-            .filter_map(|e| e.ref_name.clone())
+            .filter_map(Entry::written_name)
             .collect())
     }
 

@@ -17,26 +17,28 @@ use crate::spec::{Descriptor, MediaClass, RefName, json};
 pub struct Listed {
     /// Which one it is, from 0: the place in `index.json`, or the image of a Docker archive, which may have several names.
     pub number: usize,
-    what: What,
-}
-
-#[derive(Clone, Debug)]
-enum What {
-    Entry(Entry),
-    Image(Option<String>),
+    name: Option<String>,
+    /// What stands in `index.json`; an image of an archive says what it is when it is asked.
+    entry: Option<Entry>,
 }
 
 impl Listed {
     /// An entry of `index.json`.
     pub(super) fn entry(number: usize, entry: Entry) -> Self {
-        let what = What::Entry(entry);
-        Self { number, what }
+        Self {
+            number,
+            name: entry.written_name(),
+            entry: Some(entry),
+        }
     }
 
     /// An image of an archive that says what it is when it is asked.
     pub(super) fn image(number: usize, name: Option<String>) -> Self {
-        let what = What::Image(name);
-        Self { number, what }
+        Self {
+            number,
+            name,
+            entry: None,
+        }
     }
 
     /// Its name there, if it is one that a layout may have; an entry without such a name is one without a name.
@@ -46,10 +48,7 @@ impl Listed {
 
     /// Its name there as it stands, whatever it is.
     pub fn name(&self) -> Option<&str> {
-        match &self.what {
-            What::Entry(entry) => entry.ref_name.as_deref(),
-            What::Image(name) => name.as_deref(),
-        }
+        self.name.as_deref()
     }
 
     /// What an entry of `index.json` says that it is; `None` if the source is to be asked.
@@ -57,10 +56,7 @@ impl Listed {
     /// # Errors
     /// [`crate::error::ErrorKind::Corrupt`] if it is no descriptor.
     pub(super) fn own(&self) -> Option<Result<Descriptor>> {
-        match &self.what {
-            What::Entry(entry) => Some(entry.descriptor()),
-            What::Image(_) => None,
-        }
+        self.entry.as_ref().map(Entry::descriptor)
     }
 }
 

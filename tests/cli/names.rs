@@ -848,3 +848,13 @@ fn a_docker_archive_may_have_names_that_no_tag_may_have() {
         assert_eq!(env.umoci(["ls", "--layout", "in"]).ok(), "x\ny\n");
     }
 }
+        // Nobody can remove it by its name; one that is a digest is a tag that can be.
+        let is_tag = name.starts_with("sha256:");
+        let found = env.umoci(["fsck", "--layout", "img"]).ok();
+        let told = format!("entry 0 ({digest}) has the name {name:?}, which no tag may have");
+        assert_eq!(found.contains(&told), !is_tag, "{found}");
+        env.umoci(["gc", "--layout", "img", "--untagged"]).ok();
+        assert_eq!(entries(&env, "img", &name).len(), usize::from(is_tag), "{name:?}");
+        env.umoci(["gc", "--layout", "img", "--keep", "plain"]).ok();
+        assert!(entries(&env, "img", &name).is_empty(), "{name:?}");
+        assert_eq!(entries(&env, "img", "plain").len(), 1, "{name:?}");

@@ -27,7 +27,7 @@ use crate::error::{ErrorKind, Result};
 use crate::index::{Damaged, Index, KnownBlob, Mention, Tables};
 use crate::layout::{BlobName, LockMode};
 use crate::progress::{Monitor, Silent};
-use crate::spec::{RefName, json};
+use crate::spec::json;
 
 /// So many blobs are looked at between two looks at the index.
 const BATCH: usize = 8192;
@@ -193,17 +193,20 @@ impl Store {
         let root = "index.json";
         let mut seen: HashMap<(String, Option<Vec<u8>>), Digest> = HashMap::new();
         for (at, entry) in self.layout.read_index()?.entries().iter().enumerate() {
-            let name = entry.ref_name.as_deref().unwrap_or("<none>");
+            let descriptor = entry.descriptor();
+            let name = match (&entry.ref_name, &descriptor) {
+                (Some(name), _) => name.clone(),
+                (None, Ok(descriptor)) => descriptor.digest.to_string(),
+                (None, Err(_)) => "<none>".to_owned(),
+            };
             let subject = format!("{root}: entry {at} ({name})");
-            if entry
-                .ref_name
-                .as_ref()
-                .is_some_and(|name| name.parse::<RefName>().is_err())
-            {
-                let text = "has a name that is no tag";
+            if let (None, Some(written)) = (&entry.ref_name, entry.written_name()) {
+                let text = format!(
+                    "has the name {written:?}, which no tag may have, and counts as one without a name"
+                );
                 out.push(Finding::new(Severity::Info, Problem::Ref, &subject, text));
             }
-            let descriptor = match entry.descriptor() {
+            let descriptor = match descriptor {
                 Ok(descriptor) => descriptor,
                 Err(err) => {
                     let text = format!("is no descriptor: {err}");

@@ -201,11 +201,8 @@ impl Store {
             let Ok(descriptor) = entry.descriptor else {
                 continue;
             };
-            let Some(name) = entry.name else {
+            let Some(name) = entry.name.and_then(|name| name.parse::<RefName>().ok()) else {
                 untagged.push(descriptor.digest);
-                continue;
-            };
-            let Ok(name) = name.parse::<RefName>() else {
                 continue;
             };
             let at = *places.entry(name.clone()).or_insert(tags.len());
