@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use umoci::digest::{Digest, DigestPrefix};
 use umoci::error::{Error, ErrorKind};
-use umoci::image::{Target, resolve_roots};
+use umoci::image::{Target, resolve_whole};
 use umoci::progress::Monitor;
 use umoci::spec::{MediaType, RefName, RefValue};
 use umoci::store::Store;
@@ -90,7 +90,7 @@ impl Create {
                     ));
                 }
                 let other: Target = other.parse().map_err(|e: Error| e.context("--from"))?;
-                (resolve_roots(&store, &other)?, format!("as {other}"))
+                (resolve_whole(&store, &other)?, format!("as {other}"))
             }
             _ => return Err(Failure::Arguments("give either --digest or --from".to_owned())),
         };

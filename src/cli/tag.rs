@@ -2,9 +2,10 @@
 //! `umoci tag`
 
 use umoci::error::Error;
-use umoci::image::{resolve, resolve_one};
+use umoci::image::{Target, resolve, resolve_one, resolve_whole};
 use umoci::progress::Monitor;
-use umoci::spec::{RefName, RefValue};
+use umoci::spec::{Descriptor, RefName, RefValue};
+use umoci::store::Store;
 
 use super::args::{ImageArg, PlatformArg, positionals};
 use super::failure::{Failure, Outcome};
@@ -14,7 +15,7 @@ use super::ui::Ui;
 /// creates a new tag in an OCI image
 ///
 /// Creates a new tag that points at what the tag (or digest) of --image points at, all of it where that has an entry for each
-/// platform. An existing tag is replaced.
+/// platform. An existing tag is replaced, all of it: with --platform a tag that is given its own name has that platform alone then.
 #[derive(clap::Args, Debug)]
 #[command(
     override_usage = "--image <image-path>[:<tag>] <new-tag>",
@@ -42,10 +43,16 @@ impl Tag {
         let store = self.image.open(&image)?;
         let result = self.result.open_for(&store, &new)?;
         // One image is named itself, also behind an index; several are named by their indexes, or entries.
+        let mut dropped = Vec::new();
         let value: RefValue = if platform.is_some() {
-            let walk = resolve_one(&store, &image.target, platform.as_ref())?;
-            walk.into_iter().next_back().into_iter().collect()
+            let mut walk = resolve_one(&store, &image.target, platform.as_ref())?;
+            let chosen = walk.pop();
+            if let (Some(chosen), true) = (&chosen, image.target == Target::Name(new.clone())) {
+                dropped = other_platforms(&store, &image.target, chosen)?;
+            }
+            chosen.into_iter().collect()
         } else {
+            resolve_whole(&store, &image.target)?;
             let mut found = resolve(&store, &image.target)?;
             match (found.walks.pop(), found.walks.is_empty()) {
                 (Some(only), true) => only.into_last().into(),
@@ -54,6 +61,9 @@ impl Tag {
         };
         let made = Made::by_value(&new, &value);
         store.set_ref(&new, value)?;
+        if !dropped.is_empty() {
+            ui.warn(format_args!("{new} has {} no more", dropped.join(", ")));
+        }
         ui.info(format_args!(
             "created new tag: {:?} -> {:?}",
             new.as_str(),
@@ -61,4 +71,19 @@ impl Tag {
         ));
         result.say(&made, ui)
     }
+}
+
+/// Returns the platforms of the images of `target` other than `chosen`.
+fn other_platforms(store: &Store, target: &Target, chosen: &Descriptor) -> Outcome<Vec<String>> {
+    let mut out = Vec::new();
+    for walk in resolve(store, target)?.walks {
+        let image = walk.last();
+        if let Some(platform) = store.platform(image)
+            && image.digest != chosen.digest
+            && !platform.is_unknown()
+        {
+            out.push(platform.to_string());
+        }
+    }
+    Ok(out)
 }

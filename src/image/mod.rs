@@ -56,7 +56,7 @@ pub use index_edit::{IndexEdit, IndexPart, Which};
 pub use new_layer::NewLayer;
 pub use select::{
     ReadDocument, Resolved, Target, Walk, pick, resolve, resolve_index, resolve_one, resolve_root,
-    resolve_roots,
+    resolve_roots, resolve_whole,
 };
 pub use squash::squash;
 pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat, stat_index};

@@ -129,6 +129,19 @@ pub fn resolve_roots(store: &Store, target: &Target) -> Result<RefValue> {
     Ok(roots)
 }
 
+/// As [`resolve_roots`], for a copy of all that a name has.
+///
+/// # Errors
+/// Also [`ErrorKind::Corrupt`] if an entry of the name is no descriptor: the copy would not be whole.
+pub fn resolve_whole(store: &Store, target: &Target) -> Result<RefValue> {
+    if let Target::Name(own) = target {
+        let named = store.refs()?.into_iter();
+        let mut named = named.filter(|entry| entry.name.as_deref() == Some(own.as_str()));
+        named.try_for_each(|entry| entry.descriptor.map(|_| ()))?;
+    }
+    resolve_roots(store, target)
+}
+
 /// As [`resolve_roots`], where one is wanted.
 ///
 /// # Errors

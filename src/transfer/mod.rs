@@ -42,7 +42,7 @@ use plan::{Blob, Plan};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::{Target, pick, resolve_one, resolve_roots};
+use crate::image::{Target, pick, resolve_one, resolve_whole};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::spec::{Descriptor, Platform, RefName, RefValue};
 use crate::store::Store;
@@ -142,13 +142,8 @@ impl Request {
     ) -> Result<Vec<Self>> {
         let found = match platform {
             Some(_) => last(resolve_one(store, target, platform)?)?.into(),
-            None => resolve_roots(store, target)?,
+            None => resolve_whole(store, target)?,
         };
-        if let (Target::Name(own), None) = (target, platform) {
-            let named = store.refs()?.into_iter();
-            let mut named = named.filter(|entry| entry.name.as_deref() == Some(own.as_str()));
-            named.try_for_each(|entry| entry.descriptor.map(|_| ()))?;
-        }
         let name = name.into();
         let request = |descriptor| Self {
             name: name.clone(),

@@ -356,6 +356,8 @@ fn one_platform_of_a_name_is_one_image() {
     }
     let export = [
         "export",
+        let drops = ran.stderr.contains("app has linux/amd64 no more");
+        assert_eq!(drops, words[0] == "tag", "{words:?}: {}", ran.stderr);
         "--layout",
         "img",
         "docker-archive:one.tar",
@@ -506,8 +508,16 @@ fn an_entry_that_is_no_descriptor_hides_no_other_and_stays() {
     assert_eq!(entries(&env, "img", "other").len(), 2);
     // A copy by that name would not be whole.
     env.umoci(["init", "--layout", "w"]).ok();
-    let said = env.umoci(["import", "--layout", "w", "img:app"]).fails();
-    assert!(said.contains("entry \"app\""), "{said}");
+    for words in [
+        &["import", "--layout", "w", "img:app"][..],
+        &["tag", "--image", "img:app", "copy"],
+        &["tag", "--image", "img:app", "app"],
+        &["ref", "create", "--layout", "img", "--from", "app", "copy"],
+    ] {
+        let said = env.umoci(words).fails();
+        assert!(said.contains("entry \"app\""), "{words:?}: {said}");
+    }
+    assert_eq!(platforms(&env, "img", "app"), ["amd64", "arm64", "-"]);
 }
 
 #[test]
