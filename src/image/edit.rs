@@ -9,9 +9,10 @@ use super::{Image, NewLayer, check_count};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::{
-    Compression, Descriptor, History, ImageConfig, Manifest, MediaClass, MediaType, Platform, RefName, json,
+    Compression, Descriptor, History, ImageConfig, ImageIndex, Manifest, MediaClass, MediaType, Platform,
+    RefName, json,
 };
-use crate::store::Txn;
+use crate::store::{Store, Txn};
 
 /// Annotations for the manifest that an image was built on. Spec: image-spec, annotations.
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
@@ -269,8 +270,8 @@ impl Edit {
     /// with [`ErrorKind::Conflict`] if that entry is not there any more, and another one is.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] or [`ErrorKind::Corrupt`] if an index above the manifest is gone or damaged, and what keeps
-    /// blobs from being written.
+    /// [`ErrorKind::NotFound`] or [`ErrorKind::Corrupt`] if an index above the manifest is gone or damaged,
+    /// [`ErrorKind::Exists`] if the platform is another now, and one beside it has it, and what keeps blobs from being written.
     pub fn apply(self, txn: &mut Txn<'_>, tag: &RefName) -> Result<Vec<Descriptor>> {
         let Edit {
             mut walk,
@@ -285,6 +286,9 @@ impl Edit {
             .filter(|root| root.ref_name() == Some(tag.as_str()))
             .cloned();
         let mut changed = (platform.as_ref() != Some(&now)).then_some(&now);
+        if changed.is_some() {
+            refuse_second(txn.store(), &walk, own.is_some().then_some(tag), &now)?;
+        }
         let config_type = manifest.config.media_type.clone();
         manifest.config = txn.put(&json::to_bytes(&config)?, config_type)?;
         let last = walk
@@ -329,6 +333,36 @@ impl Edit {
         }
         Ok(walk)
     }
+}
+
+/// Refuses a new platform of the last of `walk` if another image has it: of the index above, or of the name `own`.
+fn refuse_second(
+    store: &Store,
+    walk: &[Descriptor],
+    own: Option<&RefName>,
+    platform: &Platform,
+) -> Result<()> {
+    let (beside, last, label) = match (walk, own) {
+        ([only], Some(own)) => (store.lookup(own)?.into_iter().collect(), only, own.to_string()),
+        ([.., parent, last], _) => {
+            let context = || format!("read image index {}", parent.digest);
+            let index: ImageIndex = json::parse(&store.read(parent)?).context(context)?;
+            (index.manifests, last, format!("image index {}", parent.digest))
+        }
+        _ => return Ok(()),
+    };
+    let platform = platform.to_string();
+    let is_second = |other: &&Descriptor| {
+        !other.is_same_entry(last)
+            && store
+                .platform(other)
+                .is_some_and(|known| known.to_string() == platform)
+    };
+    let Some(other) = beside.iter().find(is_second) else {
+        return Ok(());
+    };
+    let text = format!("{label} has an image for {platform} already: {}", other.digest);
+    Err(Error::new(ErrorKind::Exists, text))
 }
 
 /// Makes a history agree with the count of layers; see [`Edit::add_empty_history`].

@@ -145,6 +145,31 @@ fn a_changed_platform_changes_its_entry() {
     env.umoci(words).ok();
     assert_eq!(platforms(&env, "img", "app"), ["amd64", "riscv64"]);
     assert_eq!(entries(&env, "img", "app")[1]["platform"]["x.own"], 1);
+    // One that another image beside it has would make them one to every reader.
+    let both = entries(&env, "img", "app");
+    let both = [digest_of(&both[0]), digest_of(&both[1])];
+    env.umoci(["manifest", "create", "img:all", &both[0], &both[1]])
+        .ok();
+    for (image, label) in [("img:app", "app"), ("img:all", "image index sha256:")] {
+        let words = [
+            "config",
+            "--image",
+            image,
+            "--platform",
+            "linux/riscv64",
+            "--architecture",
+            "amd64",
+        ];
+        let said = env.umoci(words).fails();
+        assert!(
+            said.contains(label) && said.contains("has an image for linux/amd64 already: sha256:"),
+            "{said}"
+        );
+        // Another name gets one image of a name, and all of an index.
+        let ran = env.umoci([&words[..], &["--tag", "moved"]].concat());
+        assert_eq!(ran.code, Some(i32::from(image == "img:all")), "{}", ran.stderr);
+    }
+    assert_eq!(platforms(&env, "img", "app"), ["amd64", "riscv64"]);
 }
 
 #[test]
@@ -328,8 +353,11 @@ fn one_platform_of_a_name_is_one_image() {
         &["export", "--layout", "img", "--tag", "app", "w:app"],
         &["tag", "--image", "img:app", "app"],
     ] {
-        env.umoci([words, &["--platform", "linux/arm64"]].concat()).ok();
+        let ran = env.umoci([words, &["--platform", "linux/arm64"]].concat());
+        assert_eq!(ran.code, Some(0), "{words:?}: {}", ran.stderr);
         let layout = if words[0] == "tag" { "img" } else { "w" };
+        let drops = ran.stderr.contains("app has linux/amd64 no more");
+        assert_eq!(drops, words[0] == "tag", "{words:?}: {}", ran.stderr);
         let found = entries(&env, layout, "app");
         assert_eq!((found.len(), digest_of(&found[0])), (1, arm.clone()), "{words:?}");
     }
@@ -356,8 +384,6 @@ fn one_platform_of_a_name_is_one_image() {
     }
     let export = [
         "export",
-        let drops = ran.stderr.contains("app has linux/amd64 no more");
-        assert_eq!(drops, words[0] == "tag", "{words:?}: {}", ran.stderr);
         "--layout",
         "img",
         "docker-archive:one.tar",
@@ -827,6 +853,16 @@ fn a_name_that_no_tag_may_have_is_none() {
         assert_eq!(entries(&env, "in", "plain").len(), 1);
         env.umoci(["gc", "--layout", "img"]).ok();
         env.umoci(["stat", "--image", &format!("img@{digest}")]).ok();
+        // Nobody can remove it by its name; one that is a digest is a tag that can be.
+        let is_tag = name.starts_with("sha256:");
+        let found = env.umoci(["fsck", "--layout", "img"]).ok();
+        let told = format!("entry 0 ({digest}) has the name {name:?}, which no tag may have");
+        assert_eq!(found.contains(&told), !is_tag, "{found}");
+        env.umoci(["gc", "--layout", "img", "--untagged"]).ok();
+        assert_eq!(entries(&env, "img", &name).len(), usize::from(is_tag), "{name:?}");
+        env.umoci(["gc", "--layout", "img", "--keep", "plain"]).ok();
+        assert!(entries(&env, "img", &name).is_empty(), "{name:?}");
+        assert_eq!(entries(&env, "img", "plain").len(), 1, "{name:?}");
     }
 }
 
@@ -858,13 +894,3 @@ fn a_docker_archive_may_have_names_that_no_tag_may_have() {
         assert_eq!(env.umoci(["ls", "--layout", "in"]).ok(), "x\ny\n");
     }
 }
-        // Nobody can remove it by its name; one that is a digest is a tag that can be.
-        let is_tag = name.starts_with("sha256:");
-        let found = env.umoci(["fsck", "--layout", "img"]).ok();
-        let told = format!("entry 0 ({digest}) has the name {name:?}, which no tag may have");
-        assert_eq!(found.contains(&told), !is_tag, "{found}");
-        env.umoci(["gc", "--layout", "img", "--untagged"]).ok();
-        assert_eq!(entries(&env, "img", &name).len(), usize::from(is_tag), "{name:?}");
-        env.umoci(["gc", "--layout", "img", "--keep", "plain"]).ok();
-        assert!(entries(&env, "img", &name).is_empty(), "{name:?}");
-        assert_eq!(entries(&env, "img", "plain").len(), 1, "{name:?}");
