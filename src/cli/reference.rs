@@ -353,6 +353,17 @@ mod tests {
     }
 
     #[test]
+    fn a_group_has_its_own_options_alone() {
+        let program = definition();
+        let groups = Topic::find(&program, &["insert"]).options();
+        let count = |name: &str| {
+            let is = |group: &&Group| group.0.as_deref() == Some(name);
+            groups.iter().find(is).map(|(_, rows)| rows.len())
+        };
+        assert_eq!((count("owners"), count("history")), (Some(3), Some(5)));
+    }
+
+    #[test]
     fn examples_fit_the_definition() {
         let program = definition();
         for line in EXAMPLES

@@ -10,22 +10,41 @@ use super::super::ui::Ui;
 
 /// Time and history of a change: `--history.*` and `--no-history`.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "history")]
 pub struct HistoryArgs {
     /// do not create a history entry
-    #[arg(long = "no-history")]
+    #[arg(long = "no-history", help_heading = "history")]
     no_history: bool,
     /// author value for the history entry
-    #[arg(id = "history.author", long = "history.author", value_name = "value")]
+    #[arg(
+        id = "history.author",
+        long = "history.author",
+        value_name = "value",
+        help_heading = "history"
+    )]
     author: Option<String>,
     /// comment for the history entry
-    #[arg(id = "history.comment", long = "history.comment", value_name = "value")]
+    #[arg(
+        id = "history.comment",
+        long = "history.comment",
+        value_name = "value",
+        help_heading = "history"
+    )]
     comment: Option<String>,
     /// created time for the history entry (RFC 3339, default: now)
-    #[arg(id = "history.created", long = "history.created", value_name = "value")]
+    #[arg(
+        id = "history.created",
+        long = "history.created",
+        value_name = "value",
+        help_heading = "history"
+    )]
     created: Option<String>,
     /// created_by value for the history entry
-    #[arg(id = "history.created_by", long = "history.created_by", value_name = "value")]
+    #[arg(
+        id = "history.created_by",
+        long = "history.created_by",
+        value_name = "value",
+        help_heading = "history"
+    )]
     created_by: Option<String>,
 }
 

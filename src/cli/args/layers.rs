@@ -62,16 +62,15 @@ impl LimitArgs {
 
 /// `--uid-map`, `--gid-map`, `--rootless`
 #[derive(Args, Debug)]
-#[command(next_help_heading = "owners")]
 pub struct IdMapArgs {
     /// map of user ids, container:host[:size]; may be given more than once
-    #[arg(long = "uid-map", value_name = "value")]
+    #[arg(long = "uid-map", value_name = "value", help_heading = "owners")]
     uid_map: Vec<String>,
     /// map of group ids, container:host[:size]; may be given more than once
-    #[arg(long = "gid-map", value_name = "value")]
+    #[arg(long = "gid-map", value_name = "value", help_heading = "owners")]
     gid_map: Vec<String>,
     /// work without privileges: owners are kept in an extended attribute
-    #[arg(long = "rootless")]
+    #[arg(long = "rootless", help_heading = "owners")]
     rootless: bool,
 }
 
