@@ -30,8 +30,8 @@ pub struct Gc {
     /// print what would be removed, and remove nothing
     #[arg(long = "dry-run")]
     dry_run: bool,
-    /// also drop entries of index.json that have no tag, as skopeo leaves them when it replaces one, or a name that no tag may have;
-    /// those of what is attached to an image that stays are kept
+    /// also drop entries of index.json that have no tag, as skopeo leaves them when it replaces one; those of what is attached
+    /// to an image that stays are kept
     #[arg(long)]
     untagged: bool,
     /// spare blobs that came within this time, such as 24h (default: as the layout is set)

@@ -8,7 +8,7 @@ use serde::Serialize;
 use umoci::digest::Digest;
 use umoci::image::time;
 use umoci::progress::Monitor;
-use umoci::spec::{MediaType, Platform, RefName};
+use umoci::spec::{MediaType, Platform};
 use umoci::store::Summaries;
 
 use super::args::{LayoutArg, WholeArg, pattern, positionals};
@@ -116,12 +116,10 @@ impl List {
         let mut summaries = Summaries::in_store(&store);
         let mut rows = Vec::new();
         for entry in store.refs()? {
-            // A name that no tag may have is none.
-            let name = entry.name.filter(|name| name.parse::<RefName>().is_ok());
-            if !is_wanted(name.as_deref()) {
+            if !is_wanted(entry.name.as_deref()) {
                 continue;
             }
-            let times = name.as_ref().and_then(|name| times.get(name));
+            let times = entry.name.as_ref().and_then(|name| times.get(name));
             match entry.descriptor {
                 Ok(descriptor) => rows.push(Row {
                     digest: descriptor.digest,
@@ -130,11 +128,11 @@ impl List {
                     changed: times.map(|times| times.changed),
                     used: times.and_then(|times| times.used),
                     media_type: descriptor.media_type,
-                    name,
+                    name: entry.name,
                 }),
                 Err(err) => ui.warn(format_args!(
                     "entry {:?} of index.json: {err}",
-                    name.unwrap_or_default()
+                    entry.name.unwrap_or_default()
                 )),
             }
         }

@@ -141,8 +141,8 @@ fn changed(old: &RefValue, new: &RefValue) -> [String; 2] {
 
 /// removes names
 ///
-/// Removes names, which must exist, all of them in one step or none. A word with *, ? or [ is a pattern of names. The blobs stay until
-/// umoci gc is run.
+/// Removes names, which must exist, all of them in one step or none. A word with *, ? or [ is a pattern of names. A name that no tag may
+/// have is removed as well, by its text as it stands in index.json. The blobs stay until umoci gc is run.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--layout <image-path> <name|pattern>...")]
 pub struct Remove {
@@ -165,10 +165,10 @@ impl Remove {
         let store = self.layout.open()?;
         let names = self.names(&store)?;
         if self.dry_run {
-            let lines: String = names.iter().map(|name| name.to_string() + "\n").collect();
+            let lines: String = names.iter().map(|name| one_line(name) + "\n").collect();
             return ui.print(lines.as_bytes());
         }
-        store.remove_refs(&names)?;
+        store.remove_refs(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         for name in names {
             ui.done(format_args!("removed ref: {name}"));
         }
@@ -176,24 +176,25 @@ impl Remove {
     }
 
     /// The names that the words stand for, each once.
-    fn names(&self, store: &Store) -> Outcome<Vec<RefName>> {
+    fn names(&self, store: &Store) -> Outcome<Vec<String>> {
         let there = store.names()?;
-        let mut out: Vec<RefName> = Vec::new();
+        let mut out: Vec<String> = Vec::new();
         for word in &self.rest {
-            let missing = || Error::new(ErrorKind::NotFound, format!("tag not found: {word}"));
-            let found: Vec<RefName> = if word.contains(['*', '?', '[']) {
-                let pattern = pattern(word, "pattern")?;
-                // One that no command can name is left alone.
-                let matching = there.iter().filter(|name| pattern.matches(name));
-                matching.filter_map(|name| name.parse().ok()).collect()
-            } else {
-                let name: RefName = word.parse()?;
-                there.contains(word).then_some(name).into_iter().collect()
-            };
-            if found.is_empty() {
-                return Err(missing().into());
+            // A name that no tag may have may look like a pattern.
+            if there.contains(word) {
+                out.push(word.clone());
+                continue;
             }
-            out.extend(found);
+            let before = out.len();
+            if word.contains(['*', '?', '[']) {
+                let pattern = pattern(word, "pattern")?;
+                out.extend(there.iter().filter(|name| pattern.matches(name)).cloned());
+            } else {
+                word.parse::<RefName>()?;
+            }
+            if out.len() == before {
+                return Err(Error::new(ErrorKind::NotFound, format!("tag not found: {word}")).into());
+            }
         }
         let mut met = HashSet::new();
         out.retain(|name| met.insert(name.clone()));

@@ -9,7 +9,8 @@ use super::ui::Ui;
 
 /// removes a tag from an OCI image
 ///
-/// Removes a tag. It is no error if there is no such tag. The blobs stay until umoci gc is run.
+/// Removes a tag, or a name of index.json that no tag may have. It is no error if there is no such tag. The blobs stay until umoci gc
+/// is run.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--image <image-path>[:<tag>]")]
 pub struct Remove {
@@ -22,10 +23,9 @@ pub struct Remove {
 impl Remove {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let image = self.image.get()?;
-        let tag = image.old_tag()?;
         let [] = positionals(&self.rest, [])?;
-        self.image.open(&image)?.remove_ref(tag)?;
+        let (store, tag) = self.image.open_name()?;
+        store.remove_ref(&tag)?;
         ui.info(format_args!("removed tag: {tag}"));
         Ok(())
     }

@@ -37,7 +37,7 @@ const MAX_MEMBERS: usize = 1000;
 /// One entry of `manifests`.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its tag; `None` also for a name that no tag may have.
+    /// Its name, also one that no tag may have; an empty one is none.
     pub ref_name: Option<String>,
     raw: Box<RawValue>,
 }
@@ -75,11 +75,6 @@ impl Entry {
         }
     }
 
-    /// Its name as it stands there, if it has one, also one that no tag may have.
-    pub(crate) fn written_name(&self) -> Option<String> {
-        self.ref_name.clone().or_else(|| written_name(&self.raw))
-    }
-
     /// The entry as it stands in the file.
     pub fn raw(&self) -> &str {
         self.raw.get()
@@ -101,7 +96,7 @@ impl Entry {
         may_be && Object::parse(text.as_bytes()).map_or(true, is_odd)
     }
 
-    /// Whether it has no tag that a reader may mean.
+    /// Whether it has no name, to any reader.
     pub(crate) fn is_untagged(&self) -> bool {
         self.ref_name.is_none() && !self.is_unclear()
     }
@@ -134,22 +129,20 @@ impl Entry {
 
     /// An entry as it stands in a file.
     pub(crate) fn new(raw: Box<RawValue>) -> Self {
-        let ref_name = written_name(&raw).filter(|name| name.parse::<RefName>().is_ok());
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(default)]
+            annotations: Option<serde_json::Map<String, serde_json::Value>>,
+        }
+        // What has too many values for a descriptor is none.
+        let named: Option<Named> = json::parse(raw.get().as_bytes()).ok();
+        let name = named
+            .and_then(|n| n.annotations)
+            .and_then(|mut a| a.remove(REF_NAME));
+        let name = name.and_then(|v| v.as_str().map(str::to_owned));
+        let ref_name = name.filter(|name| !name.is_empty());
         Self { ref_name, raw }
     }
-}
-
-/// The name that stands in an entry, whatever it is.
-fn written_name(raw: &RawValue) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        #[serde(default)]
-        annotations: Option<serde_json::Map<String, serde_json::Value>>,
-    }
-    // What has too many values for a descriptor is none.
-    let named: Option<Named> = json::parse(raw.get().as_bytes()).ok();
-    let name = named?.annotations?.remove(REF_NAME)?;
-    name.as_str().map(str::to_owned)
 }
 
 /// An entry called `name`.
@@ -236,30 +229,29 @@ impl IndexJson {
 
     /// Points `name` at `value`: every entry of that name goes, the new ones come last.
     pub fn set_ref(&mut self, name: &RefName, value: impl Into<RefValue>) -> Result<()> {
-        self.set_refs(&[(name.clone(), value.into())]).map(|_| ())
+        self.set_refs(&[(name.clone(), value.into())])
     }
 
-    /// Drops every entry of this name; `false` if there was none.
-    pub fn remove_ref(&mut self, name: &RefName) -> Result<bool> {
-        Ok(self.set_refs(&[(name.clone(), RefValue::default())])? > 0)
+    /// Drops every entry of these names, also of names that no tag may have; returns how many went.
+    pub fn remove_refs(&mut self, names: &[&str]) -> Result<usize> {
+        self.settle()?;
+        let names: HashSet<&str> = names.iter().copied().collect();
+        let is_gone = |entry: &Entry| entry.ref_name.as_deref().is_some_and(|name| names.contains(name));
+        Ok(self.drop_entries(is_gone))
     }
 
-    /// Points each name at its value, or drops it for an empty one, in this order; says how many entries went.
+    /// Points each name at its value, or drops it for an empty one, in this order.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a new name that is a digest.
-    pub fn set_refs(&mut self, changes: &[(RefName, RefValue)]) -> Result<usize> {
-        self.settle()?;
+    pub fn set_refs(&mut self, changes: &[(RefName, RefValue)]) -> Result<()> {
         // The last word on each name counts.
         let last: HashMap<&str, usize> = changes
             .iter()
             .enumerate()
             .map(|(at, (name, _))| (name.as_str(), at))
             .collect();
-        let gone = self.drop_entries(|entry| {
-            let name = entry.ref_name.as_deref();
-            name.is_some_and(|name| last.contains_key(name))
-        });
+        self.remove_refs(&last.keys().copied().collect::<Vec<_>>())?;
         for (at, (name, value)) in changes.iter().enumerate() {
             if last.get(name.as_str()) == Some(&at) {
                 for descriptor in value.entries() {
@@ -268,7 +260,7 @@ impl IndexJson {
                 }
             }
         }
-        Ok(gone)
+        Ok(())
     }
 
     /// Lets the entry `old` of `name` be `new`. Where the name has others it keeps its place, and they are not touched; else
@@ -355,10 +347,8 @@ impl IndexJson {
     }
 
     /// Whether an entry has this name.
-    pub fn has_ref(&self, name: &RefName) -> bool {
-        self.entries
-            .iter()
-            .any(|e| e.ref_name.as_deref() == Some(name.as_str()))
+    pub fn has_ref(&self, name: &str) -> bool {
+        self.entries.iter().any(|e| e.ref_name.as_deref() == Some(name))
     }
 
     /// Sets the members that every index we write has.
@@ -526,8 +516,8 @@ mod tests {
                 Descriptor::new(MediaType::MANIFEST, Digest::sha256(b""), 0),
             )
             .expect("set");
-        assert!(index.remove_ref(&name("new")).expect("remove"));
-        assert!(!index.remove_ref(&name("new")).expect("remove"));
+        assert_eq!(index.remove_refs(&["new"]).expect("remove"), 1);
+        assert_eq!(index.remove_refs(&["new"]).expect("remove"), 0);
         let want = foreign
             .replace("{ \"x\": [1,  2], ", "{\"x\":[1,  2],")
             .replace("}, {", "},{")
@@ -582,7 +572,7 @@ mod tests {
             ),
         ] {
             let mut index = IndexJson::parse(before.as_bytes()).expect(before);
-            index.remove_ref(&name("none")).expect("remove");
+            index.remove_refs(&["none"]).expect("remove");
             assert_eq!(String::from_utf8(index.to_bytes()).expect("utf-8"), after, "{before}");
         }
     }

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A reference name that follows the grammar of the spec. Names outside of it may stand in a foreign `index.json`,
-/// are listed, and cannot be addressed: their entries are to be had as those without a name.
+/// A reference name that follows the grammar of the spec. Names outside of it may stand in a foreign `index.json`: they are
+/// listed and can be removed, and their entries are read by digest.
 ///
 /// A digest follows the grammar as well. Such a name is read where it stands, and never given, lest it stand in for the digest
 /// that somebody means.

@@ -41,8 +41,8 @@ pub struct RefChange {
 }
 
 /// What each of `names` points at, as far as that can be told; those that are there.
-pub(super) fn values(index: &IndexJson, names: &[&RefName]) -> HashMap<String, RefValue> {
-    let wanted: HashSet<&str> = names.iter().map(|name| name.as_str()).collect();
+pub(super) fn values(index: &IndexJson, names: &[&str]) -> HashMap<String, RefValue> {
+    let wanted: HashSet<&str> = names.iter().copied().collect();
     let mut found: HashMap<&str, Vec<Descriptor>> = HashMap::new();
     for entry in index.entries() {
         if let Some(name) = entry.ref_name.as_deref().and_then(|name| wanted.get(name))
@@ -66,7 +66,7 @@ impl Store {
     pub(super) fn change_refs<T>(
         &self,
         command: &str,
-        names: &[&RefName],
+        names: &[&str],
         edit: impl Fn(&mut IndexJson) -> Result<T>,
     ) -> Result<T> {
         // Blobs that were found may have been named by a process that died before it synced the name.
@@ -75,7 +75,7 @@ impl Store {
     }
 
     /// What each of `names` points at, as far as that can be told; those that are there.
-    pub(crate) fn lookup_all(&self, names: &[&RefName]) -> Result<HashMap<String, RefValue>> {
+    pub(crate) fn lookup_all(&self, names: &[&str]) -> Result<HashMap<String, RefValue>> {
         Ok(values(&self.layout.read_index()?, names))
     }
 
@@ -83,7 +83,7 @@ impl Store {
     pub(super) fn drop_refs<T>(
         &self,
         command: &str,
-        names: &[&RefName],
+        names: &[&str],
         edit: impl Fn(&mut IndexJson) -> Result<T>,
     ) -> Result<T> {
         let edit = |index: &mut IndexJson, state: &Digest| {
@@ -94,22 +94,20 @@ impl Store {
             let mut new = values(index, names);
             let mut gone = Vec::new();
             for name in names {
-                let [old, new] =
-                    [&mut old, &mut new].map(|values| values.remove(name.as_str()).unwrap_or_default());
+                let [old, new] = [&mut old, &mut new].map(|values| values.remove(*name).unwrap_or_default());
                 if new.is_empty() {
                     gone.push(*name);
                 }
                 if !is_same(&old, &new) {
-                    records.push(Record::now(command, Some(name.as_str()), old, new));
+                    records.push(Record::now(command, Some(name), old, new));
                 }
             }
             let unnamed = of_unnamed(before, unnamed(index));
             records.extend(unnamed.map(|(old, new)| Record::now(command, None, old, new)));
             Ok((out, records, gone))
         };
-        let log = |(_, records, _): &mut (T, Vec<Record>, Vec<&RefName>), state: &Digest| {
-            self.record(records, state)
-        };
+        let log =
+            |(_, records, _): &mut (T, Vec<Record>, Vec<&str>), state: &Digest| self.record(records, state);
         let (out, _, gone) = self
             .layout
             .update_index_logged(self.opts.lock_timeout, edit, log)?;
@@ -133,7 +131,12 @@ impl Store {
     pub fn reflog(&self, name: &RefName) -> Result<Vec<RefChange>> {
         // Of a file that is torn it tells what stood there.
         let now = match self.layout.read_index() {
-            Ok(index) => Some(values(&index, &[name]).into_values().next().unwrap_or_default()),
+            Ok(index) => Some(
+                values(&index, &[name.as_str()])
+                    .into_values()
+                    .next()
+                    .unwrap_or_default(),
+            ),
             Err(err) if err.fact() == Some(Fact::TornIndex) => None,
             Err(err) => return Err(err),
         };
@@ -291,7 +294,7 @@ mod tests {
                 .to_string()
                 .contains("knows 2 changes")
         );
-        f.store.remove_ref(&f.name).expect("remove");
+        f.store.remove_ref(f.name.as_str()).expect("remove");
         assert!(f.past(0).is_err());
         assert_eq!(f.past(1).expect("before the removal"), two);
         let commands: Vec<_> = f
@@ -309,9 +312,7 @@ mod tests {
         let f = fixture();
         f.point("{\"n\":1}");
         f.point("{\"n\":1}");
-        f.store
-            .remove_ref(&"other".parse().expect("name"))
-            .expect("remove");
+        f.store.remove_ref("other").expect("remove");
         assert_eq!(f.store.reflog(&f.name).expect("log").len(), 1);
         assert!(
             f.store
@@ -357,7 +358,7 @@ mod tests {
         txn.set_ref(&f.name, value.clone());
         txn.commit().expect("commit");
         f.point("{\"n\":1}");
-        f.store.remove_ref(&f.name).expect("remove");
+        f.store.remove_ref(f.name.as_str()).expect("remove");
         let log = f.store.reflog(&f.name).expect("log");
         assert_eq!(
             log.iter().map(|c| c.new.entries().len()).collect::<Vec<_>>(),

@@ -11,7 +11,7 @@ use crate::spec::{Descriptor, Platform, RefName, RefValue};
 /// An entry of `index.json`.
 #[derive(Debug)]
 pub struct RefEntry {
-    /// Its tag, as written, whether it follows the grammar or not; `None` for an entry without one.
+    /// Its name, also one that no tag may have.
     pub name: Option<String>,
     /// What it points at; an error for an entry that is no descriptor, which does not concern the others.
     pub descriptor: Result<Descriptor>,
@@ -22,20 +22,20 @@ impl Store {
     pub fn refs(&self) -> Result<Vec<RefEntry>> {
         let index = self.layout.read_index()?;
         let entry = |e: &Entry| RefEntry {
-            name: e.written_name(),
+            name: e.ref_name.clone(),
             descriptor: e.descriptor(),
         };
         Ok(index.entries().iter().map(entry).collect())
     }
 
-    /// All tags, in order, as often as they stand there.
+    /// All names, in order, as often as they stand there.
     pub fn names(&self) -> Result<Vec<String>> {
         Ok(self
             .layout
             .read_index()?
             .entries()
             .iter()
-            .filter_map(Entry::written_name)
+            .filter_map(|e| e.ref_name.clone())
             .collect())
     }
 
@@ -77,8 +77,8 @@ impl Store {
                 return Err(Error::new(ErrorKind::NotFound, text));
             }
         }
-        self.change_refs(verb, &[name], |index| {
-            if !replace && index.has_ref(name) {
+        self.change_refs(verb, &[name.as_str()], |index| {
+            if !replace && index.has_ref(name.as_str()) {
                 let err = Error::new(ErrorKind::Exists, format!("tag exists: {name}"));
                 return Err(err.with_fact(Fact::TagExists));
             }
@@ -96,27 +96,22 @@ impl Store {
         Ok(value)
     }
 
-    /// Removes `name`, all that it has; `false` if there was no such ref.
-    pub fn remove_ref(&self, name: &RefName) -> Result<bool> {
-        self.drop_refs("remove", &[name], |index| index.remove_ref(name))
+    /// Removes `name`, all that it has, also one that no tag may have; `false` if there was no such name.
+    pub fn remove_ref(&self, name: &str) -> Result<bool> {
+        self.drop_refs("remove", &[name], |index| Ok(index.remove_refs(&[name])? > 0))
     }
 
     /// Removes several names in one step, all or none.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if one of them is not there.
-    pub fn remove_refs(&self, names: &[RefName]) -> Result<()> {
-        let all: Vec<&RefName> = names.iter().collect();
-        self.drop_refs("ref remove", &all, |index| {
+    pub fn remove_refs(&self, names: &[&str]) -> Result<()> {
+        self.drop_refs("ref remove", names, |index| {
             if let Some(missing) = names.iter().find(|name| !index.has_ref(name)) {
                 let text = format!("tag not found: {missing}");
                 return Err(Error::new(ErrorKind::NotFound, text));
             }
-            let removed: Vec<_> = names
-                .iter()
-                .map(|name| (name.clone(), RefValue::default()))
-                .collect();
-            index.set_refs(&removed).map(|_| ())
+            index.remove_refs(names).map(|_| ())
         })
     }
 

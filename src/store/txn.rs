@@ -356,9 +356,10 @@ impl<'a> Txn<'a> {
             return Ok(());
         }
         let set = refs.iter().map(|(name, _)| name);
-        let names: Vec<&RefName> = set.chain(replaced.iter().map(|(name, ..)| name)).collect();
+        let names = set.chain(replaced.iter().map(|(name, ..)| name));
+        let names: Vec<&str> = names.map(RefName::as_str).collect();
         self.store.change_refs(&self.verb, &names, |index| {
-            let wanted: Vec<&RefName> = expected.iter().map(|(name, _)| name).collect();
+            let wanted: Vec<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
             let found = values(index, &wanted);
             expected
                 .iter()

@@ -46,9 +46,8 @@ impl Store {
     }
 
     /// As [`Store::forget_uses`], of one name.
-    pub(super) fn forget_use(&self, name: &RefName) {
-        self.layout
-            .drop_private(&format!("{DIR}/{}", file(name.as_str())));
+    pub(super) fn forget_use(&self, name: &str) {
+        self.layout.drop_private(&format!("{DIR}/{}", file(name)));
     }
 }
 
@@ -81,7 +80,7 @@ mod tests {
         assert!(store.last_use(&name).expect("known") >= before + 3600);
         store.forget_uses();
         assert!(store.last_use(&name).is_some(), "it is there");
-        store.remove_ref(&name).expect("remove");
+        store.remove_ref(name.as_str()).expect("remove");
         assert!(!path.exists());
         // One that another program removed.
         store.note_use(&name);

@@ -187,7 +187,7 @@ impl Sink for StoreSink<'_> {
 
 /// What the names of `tags` point at in `store`.
 fn there(store: &Store, tags: &[(RefName, RefValue)]) -> Result<HashMap<String, RefValue>> {
-    let names: Vec<&RefName> = tags.iter().map(|(name, _)| name).collect();
+    let names: Vec<&str> = tags.iter().map(|(name, _)| name.as_str()).collect();
     store.lookup_all(&names)
 }
 

@@ -27,7 +27,7 @@ impl Listed {
     pub(super) fn entry(number: usize, entry: Entry) -> Self {
         Self {
             number,
-            name: entry.written_name(),
+            name: entry.ref_name.clone(),
             entry: Some(entry),
         }
     }

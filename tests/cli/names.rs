@@ -813,6 +813,9 @@ fn a_name_that_no_tag_may_have_is_none() {
         "a b".to_owned(),
         ".hidden".to_owned(),
         "a\nb".to_owned(),
+        "a__b".to_owned(),
+        "x@{1}".to_owned(),
+        "[x]".to_owned(),
     ] {
         let (env, digest) = called(&name);
         for from in [
@@ -834,8 +837,13 @@ fn a_name_that_no_tag_may_have_is_none() {
         let said = env
             .umoci(["export", "--layout", "img", "oci-archive:o.tar"])
             .fails();
+        let why = if name.is_empty() {
+            "has no name"
+        } else {
+            "which no tag may have"
+        };
         assert!(
-            said.contains("which no tag may have: give it one, as oci-archive:o.tar:NAME"),
+            said.contains(&format!("{why}: give it one, as oci-archive:o.tar:NAME")),
             "{said}"
         );
         env.umoci(["export", "--layout", "img", "oci-archive:o.tar:x"])
@@ -853,17 +861,59 @@ fn a_name_that_no_tag_may_have_is_none() {
         assert_eq!(entries(&env, "in", "plain").len(), 1);
         env.umoci(["gc", "--layout", "img"]).ok();
         env.umoci(["stat", "--image", &format!("img@{digest}")]).ok();
-        // Nobody can remove it by its name; one that is a digest is a tag that can be.
-        let is_tag = name.starts_with("sha256:");
-        let found = env.umoci(["fsck", "--layout", "img"]).ok();
-        let told = format!("entry 0 ({digest}) has the name {name:?}, which no tag may have");
-        assert_eq!(found.contains(&told), !is_tag, "{found}");
-        env.umoci(["gc", "--layout", "img", "--untagged"]).ok();
-        assert_eq!(entries(&env, "img", &name).len(), usize::from(is_tag), "{name:?}");
-        env.umoci(["gc", "--layout", "img", "--keep", "plain"]).ok();
-        assert!(entries(&env, "img", &name).is_empty(), "{name:?}");
-        assert_eq!(entries(&env, "img", "plain").len(), 1, "{name:?}");
     }
+}
+
+#[test]
+fn a_name_that_no_tag_may_have_stays_until_it_is_removed_by_its_text() {
+    for name in [
+        "a__b",
+        "<none>:<none>",
+        "a b",
+        ".hidden",
+        "a\nb",
+        "x@{1}",
+        "[x]",
+        "*",
+        "é",
+        "img:a/",
+    ] {
+        let image = format!("img:{name}");
+        for remove in [
+            &["ref", "remove", "--layout", "img", name][..],
+            &["ref", "remove", "--layout", "img", "[!p]*"],
+            &["remove", "--image", &image],
+            &["rm", "--image", &image],
+        ] {
+            let (env, digest) = called(name);
+            env.umoci(["tag", "--image", &format!("img@{digest}"), "plain"])
+                .ok();
+            let found = env.umoci(["fsck", "--layout", "img"]).ok();
+            let told = format!("has the name {name:?}, which no tag may have: it is removed by that");
+            assert!(found.contains(&told), "{found}");
+            let listed = env.umoci(["ref", "list", "--layout", "img", "--json"]).ok();
+            let listed: Value = serde_json::from_str(&listed).expect("JSON");
+            assert_eq!(listed[0]["name"], name);
+            for gc in [&["--untagged"][..], &["--keep", "plain"], &["--max-size", "1M"]] {
+                env.umoci([&["gc", "--layout", "img"], gc].concat()).ok();
+                assert_eq!(entries(&env, "img", name).len(), 1, "{name:?}, {gc:?}");
+            }
+            env.umoci(remove).ok();
+            assert!(entries(&env, "img", name).is_empty(), "{remove:?}");
+            assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "plain\n");
+        }
+    }
+}
+
+#[test]
+fn an_empty_name_is_none() {
+    let (env, digest) = called("");
+    assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "");
+    env.umoci(["ref", "remove", "--layout", "img", "*"]).fails();
+    env.umoci(["remove", "--image", "img:"]).fails();
+    env.umoci(["gc", "--layout", "img", "--untagged"]).ok();
+    assert!(entries(&env, "img", "").is_empty());
+    env.umoci(["stat", "--image", &format!("img@{digest}")]).fails();
 }
 
 #[test]

@@ -155,6 +155,21 @@ impl ImageArg {
         self.lock.open(&image.layout)
     }
 
+    /// Opens the layout; returns it with the tag, or with the name in it that stands behind the colon and that no tag may have.
+    pub fn open_name(&self) -> Outcome<(Store, String)> {
+        let behind = self.image.as_deref().and_then(|text| text.split_once(':'));
+        let odd = behind.filter(|(path, name)| !path.is_empty() && name.parse::<RefName>().is_err());
+        if let Some((path, name)) = odd
+            && let Ok(store) = self.lock.open(Path::new(path))
+            && store.names()?.iter().any(|known| known == name)
+        {
+            return Ok((store, name.to_owned()));
+        }
+        let image = self.get()?;
+        let name = image.old_tag()?.as_str().to_owned();
+        Ok((self.open(&image)?, name))
+    }
+
     /// As [`ImageArg::open`], to write blobs.
     pub fn open_with(&self, image: &ImageRef, algorithm: &AlgorithmArg) -> Outcome<Store> {
         self.lock.open_with(&image.layout, algorithm.get())

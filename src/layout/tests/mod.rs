@@ -121,7 +121,7 @@ fn what_is_made_belongs_to_the_owner_of_the_layout_and_is_as_open_as_it_is() {
             .lock(LockMode::Shared, Duration::ZERO, "test")
             .expect("lock");
         layout
-            .update_index(Duration::ZERO, |index| index.remove_ref(&name("a")))
+            .update_index(Duration::ZERO, |index| index.remove_refs(&["a"]))
             .expect("remove");
         write(&layout).expect("write");
         let blob = layout.write_blob(Algorithm::Sha512).expect("writer");
@@ -250,7 +250,7 @@ fn a_change_by_a_program_without_locks_is_merged() {
     layout.update_index(Duration::ZERO, edit).expect("update");
     assert_eq!(runs, 2);
     let index = layout.read_index().expect("index");
-    assert!(index.has_ref(&name("ours")) && index.has_ref(&name("theirs")));
+    assert!(index.has_ref("ours") && index.has_ref("theirs"));
 }
 
 #[test]

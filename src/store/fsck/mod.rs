@@ -27,7 +27,7 @@ use crate::error::{ErrorKind, Result};
 use crate::index::{Damaged, Index, KnownBlob, Mention, Tables};
 use crate::layout::{BlobName, LockMode};
 use crate::progress::{Monitor, Silent};
-use crate::spec::json;
+use crate::spec::{RefName, json};
 
 /// So many blobs are looked at between two looks at the index.
 const BATCH: usize = 8192;
@@ -200,9 +200,11 @@ impl Store {
                 (None, Err(_)) => "<none>".to_owned(),
             };
             let subject = format!("{root}: entry {at} ({name})");
-            if let (None, Some(written)) = (&entry.ref_name, entry.written_name()) {
+            if let Some(name) = &entry.ref_name
+                && name.parse::<RefName>().is_err()
+            {
                 let text = format!(
-                    "has the name {written:?}, which no tag may have, and counts as one without a name"
+                    "has the name {name:?}, which no tag may have: it is removed by that, and read by its digest alone"
                 );
                 out.push(Finding::new(Severity::Info, Problem::Ref, &subject, text));
             }

@@ -184,7 +184,7 @@ impl Store {
             return Err(Error::new(ErrorKind::ReadOnly, text));
         }
         if !plan.refs.is_empty() {
-            let tags: Vec<&RefName> = plan.refs.tags.iter().collect();
+            let tags: Vec<&str> = plan.refs.tags.iter().map(RefName::as_str).collect();
             let drops = plan.refs.drops();
             self.drop_refs("gc", &tags, |index| Ok(index.drop_entries(&drops)))?;
         }
@@ -497,18 +497,14 @@ mod tests {
             step();
             assert_eq!(f.gc().expect("gc"), 0);
             step();
-            f.store
-                .remove_ref(&"drop".parse().expect("name"))
-                .expect("remove");
+            f.store.remove_ref("drop").expect("remove");
             f.blob("a stray blob of another program");
             step();
             assert_eq!(f.gc().expect("gc"), 4);
             step();
             assert!(f.there(&[keep]) && f.there(&kept) && !f.there(&[drop]) && !f.there(&dropped[..1]));
             assert_eq!(f.gc().expect("second"), 0);
-            f.store
-                .remove_ref(&"keep".parse().expect("name"))
-                .expect("remove");
+            f.store.remove_ref("keep").expect("remove");
             assert_eq!(f.gc().expect("last"), 3);
             assert_eq!(f.count(), 0);
         }
@@ -547,9 +543,7 @@ mod tests {
         f.tag("image", MediaType::MANIFEST, image);
         assert_eq!(f.gc().expect("gc"), 0);
         assert!(f.there(&[about, again, cycle]) && f.there(&parts));
-        f.store
-            .remove_ref(&"image".parse().expect("name"))
-            .expect("remove");
+        f.store.remove_ref("image").expect("remove");
         f.gc().expect("gc");
         assert_eq!(f.count(), 0, "nothing refers to any of them");
     }
@@ -714,7 +708,7 @@ mod tests {
             let (referrer, more) = f.manifest(2, &about);
             f.tag("t", MediaType::MANIFEST, image);
             protect(&f, image);
-            f.store.remove_ref(&"t".parse().expect("name")).expect("remove");
+            f.store.remove_ref("t").expect("remove");
             assert_eq!(f.gc().expect("gc"), 0);
             assert!(f.there(&[image, referrer]) && f.there(&parts) && f.there(&more));
             end(&f);

@@ -201,8 +201,12 @@ impl Store {
             let Ok(descriptor) = entry.descriptor else {
                 continue;
             };
-            let Some(name) = entry.name.and_then(|name| name.parse::<RefName>().ok()) else {
+            let Some(name) = entry.name else {
                 untagged.push(descriptor.digest);
+                continue;
+            };
+            // Somebody may mean it, though no rule can name it.
+            let Ok(name) = name.parse::<RefName>() else {
                 continue;
             };
             let at = *places.entry(name.clone()).or_insert(tags.len());

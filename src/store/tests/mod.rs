@@ -59,7 +59,7 @@ fn a_death_between_any_two_steps_leaves_at_worst_garbage() {
         let store = Store::create(&path, StoreOptions::default()).expect("create");
         write(&store, "old").expect("old");
         write(&store, "gone").expect("gone");
-        store.remove_ref(&"gone".parse().expect("name")).expect("remove");
+        store.remove_ref("gone").expect("remove");
         drop(store);
 
         let (dying, _) = cut(&path, steps);

@@ -233,7 +233,7 @@ impl Model {
             }
             4 => {
                 let there = self.refs.remove(&tag).is_some();
-                assert_eq!(self.store.remove_ref(&parsed).expect("remove"), there);
+                assert_eq!(self.store.remove_ref(&tag).expect("remove"), there);
             }
             5 if self.has(object) => {
                 let digest = self.objects[object].digest();

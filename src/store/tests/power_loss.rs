@@ -29,7 +29,7 @@ fn run(store: &Store, job: Job) -> Result<()> {
         Job::Write(tag, content) => write(store, Algorithm::Sha256, tag, content),
         Job::WriteAs(algorithm, tag, content) => write(store, algorithm, tag, content),
         Job::Stage(tag, content) => stage(store, tag, content),
-        Job::Remove(tag) => store.remove_ref(&tag.parse()?).map(|_| ()),
+        Job::Remove(tag) => store.remove_ref(tag).map(|_| ()),
         Job::Gc => gc(store).map(|_| ()),
     }
 }
