@@ -4,15 +4,15 @@
 use redb::WriteTransaction;
 
 use crate::error::Result;
-use crate::index::tables::{Tables, failed};
+use crate::index::tables::Tables;
 
 /// Drops every table, and makes those of the second schema.
 pub fn up(tx: &WriteTransaction) -> Result<()> {
-    for table in tx.list_tables().map_err(failed)?.collect::<Vec<_>>() {
-        tx.delete_table(table).map_err(failed)?;
+    for table in tx.list_tables()?.collect::<Vec<_>>() {
+        tx.delete_table(table)?;
     }
-    for table in tx.list_multimap_tables().map_err(failed)?.collect::<Vec<_>>() {
-        tx.delete_multimap_table(table).map_err(failed)?;
+    for table in tx.list_multimap_tables()?.collect::<Vec<_>>() {
+        tx.delete_multimap_table(table)?;
     }
     Tables::open(tx).map(|_| ())
 }

@@ -5,7 +5,7 @@
 use redb::{MultimapTableHandle as _, TableHandle as _, WriteTransaction};
 
 use crate::error::Result;
-use crate::index::tables::{Tables, failed};
+use crate::index::tables::Tables;
 
 /// Tables of which no row comes from a document.
 const KEPT: [&str; 5] = [
@@ -18,15 +18,15 @@ const KEPT: [&str; 5] = [
 
 /// Drops every other table, and what says that they are of this moment.
 pub fn up(tx: &WriteTransaction) -> Result<()> {
-    for table in tx.list_tables().map_err(failed)?.collect::<Vec<_>>() {
+    for table in tx.list_tables()?.collect::<Vec<_>>() {
         if !KEPT.contains(&table.name()) {
-            tx.delete_table(table).map_err(failed)?;
+            tx.delete_table(table)?;
         }
     }
-    for table in tx.list_multimap_tables().map_err(failed)?.collect::<Vec<_>>() {
+    for table in tx.list_multimap_tables()?.collect::<Vec<_>>() {
         if !KEPT.contains(&table.name()) {
-            tx.delete_multimap_table(table).map_err(failed)?;
+            tx.delete_multimap_table(table)?;
         }
     }
-    Tables::open(tx)?.meta.retain(|_, _| false).map_err(failed)
+    Ok(Tables::open(tx)?.meta.retain(|_, _| false)?)
 }

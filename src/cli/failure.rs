@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a run ends when it does not succeed: exit codes, wording and hints, all in one place.
 
+use std::cell::Cell;
 use std::io;
 use std::panic;
 use std::path::Path;
 
 use umoci::error::{Error, ErrorKind, Fact};
 use umoci::layer::Limits;
-use umoci::store::PanicFate;
 
 use super::ui::{Level, Progress, Ui};
 
@@ -131,21 +131,21 @@ fn remedy(fact: Fact) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// From now on a panic over a damaged index database, which the library catches and reports, is not printed as well.
+thread_local! {
+    static HAS_PANICKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on a panic of the index database is not printed: the library catches it, and says what became of the file. A second one of
+/// the same thread may have met the first, which ends the process.
 pub fn hook_panics() {
-    // Where the compiler found our own code.
-    let own = file!().trim_end_matches("cli/failure.rs");
     let default = panic::take_hook();
-    panic::set_hook(Box::new(move |info| match PanicFate::of_this_panic() {
-        // A mistake of our own is not passed over.
-        PanicFate::Caught if !info.location().is_some_and(|at| at.file().starts_with(own)) => {}
-        PanicFate::DamagedIndex => {
-            let text =
-                "the index database is damaged: remove .umoci/index.redb of the layout, it is made anew";
+    panic::set_hook(Box::new(move |info| {
+        if !info.location().is_some_and(|at| at.file().contains("/redb-")) {
+            default(info);
+        } else if HAS_PANICKED.replace(true) {
+            let text = "the index database is damaged: if this command ends here, run it again";
             Ui::new(Level::Fatal, Progress::Never).log(Level::Fatal, text);
-            std::process::exit(1);
         }
-        PanicFate::Caught | PanicFate::Bug => default(info),
     }));
 }
 

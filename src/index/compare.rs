@@ -2,18 +2,17 @@
 //! Makes a database anew from the layout, and says where the old one was wrong.
 
 use std::cmp::Ordering;
-use std::time::Duration;
 
 use redb::{Database, ReadableDatabase};
 
-use super::Index;
-use super::guard::is_damage;
+use super::guard::{guarded, is_damage};
 use super::rows::{BlobRow, Kind, split_key};
-use super::tables::{DIGEST_TO_BLOB, PARENT_TO_CHILD, failed};
+use super::tables::{DIGEST_TO_BLOB, PARENT_TO_CHILD, Tables, View};
+use super::{Index, Opened, in_memory};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::layout::Layout;
-use crate::progress::Monitor;
+use crate::progress::Silent;
 
 /// No more differences than this are told one by one.
 const MOST: usize = 100;
@@ -40,38 +39,54 @@ impl std::fmt::Display for Said {
     }
 }
 
-impl Index {
-    /// A database that was filled from the layout just now: beside this one if this one is a file, else in memory.
+/// A database that was filled from the layout just now.
+pub(crate) struct Fresh {
+    database: Database,
+    is_file: bool,
+}
+
+impl Fresh {
+    fn fill(database: Database, is_file: bool, layout: &Layout) -> Result<Self> {
+        let fresh = Self { database, is_file };
+        fresh.write(|tables| tables.sync(layout, &Silent).map(|_| ()))?;
+        Ok(fresh)
+    }
+
+    fn write(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<()>) -> Result<()> {
+        let mut tx = self.database.begin_write()?;
+        work(&mut Tables::open(&tx)?)?;
+        tx.set_quick_repair(true);
+        Ok(tx.commit()?)
+    }
+}
+
+impl Index<'_> {
+    /// Fills a database from the layout: beside this one if this one is a file, else in memory.
     ///
     /// # Errors
     /// If the file cannot be written; nothing of it is left then.
-    pub(crate) fn rebuilt(&self, layout: &Layout, monitor: &dyn Monitor) -> Result<Index> {
-        if !self.is_file() {
-            return Self::rebuilt_in_memory(layout, monitor);
+    pub(crate) fn rebuilt(&mut self) -> Result<Fresh> {
+        if !self.is_file()? {
+            return self.rebuilt_in_memory();
         }
+        let layout = self.layout;
         layout.remove_private_file(NEW)?;
-        let fresh = Self::open_own(layout, NEW);
-        fresh
-            .and_then(|fresh| fresh.filled(layout, monitor))
-            .or_else(|err| {
-                layout.remove_private_file(NEW)?;
-                Err(err)
-            })
+        let fresh = guarded(|| Fresh::fill(Self::open_own(layout, NEW)?, true, layout));
+        fresh.or_else(|err| {
+            layout.remove_private_file(NEW)?;
+            Err(err)
+        })
     }
 
     /// As [`Index::rebuilt`], not to replace anything.
-    pub(crate) fn rebuilt_in_memory(layout: &Layout, monitor: &dyn Monitor) -> Result<Index> {
-        Self::in_memory()?.filled(layout, monitor)
-    }
-
-    fn filled(self, layout: &Layout, monitor: &dyn Monitor) -> Result<Self> {
-        self.write(|tables| tables.sync(layout, monitor))?;
-        Ok(self)
+    pub(crate) fn rebuilt_in_memory(&self) -> Result<Fresh> {
+        Fresh::fill(in_memory()?, false, self.layout)
     }
 
     /// Puts `fresh` in the place of this database, and keeps what was verified.
-    pub(crate) fn replaced_by(self, fresh: Index, layout: &Layout, monitor: &dyn Monitor) -> Result<Index> {
-        let verified = match self.suppose(|tables| tables.all_verified()) {
+    pub(crate) fn replace_with(&mut self, fresh: Fresh) -> Result<()> {
+        let all = guarded(|| View::open(&self.writer()?.begin_read()?)?.all_verified());
+        let verified = match all {
             // It goes anyway, and what was verified can be verified again.
             Err(err) if is_damage(&err) => Vec::new(),
             verified => verified?,
@@ -84,31 +99,40 @@ impl Index {
             }
             Ok(())
         })?;
-        if !self.is_file() {
-            return Ok(fresh);
+        if !fresh.is_file {
+            self.opened = Opened::Memory(fresh.database);
+            return Ok(());
         }
-        let Index { database, lock } = self;
-        drop(database);
-        drop(fresh);
-        let dir = layout.private_dir();
-        layout.set_aside(&dir.join(NEW), &dir.join(super::FILE))?;
-        drop(lock);
-        Self::open_file(layout, Duration::from_secs(60), monitor)
-    }
-
-    /// Gives up a database that [`Index::rebuilt`] made.
-    pub(crate) fn discard(self, layout: &Layout) -> Result<()> {
-        drop(self);
-        if Layout::has_file(&layout.private_dir().join(NEW)) {
-            layout.remove_private_file(NEW)?;
+        let opened = std::mem::replace(&mut self.opened, Opened::Closed);
+        if let Opened::Writer {
+            database,
+            _mark,
+            _lock,
+        } = opened
+        {
+            guarded(|| {
+                drop((database, fresh));
+                Ok(())
+            })?;
+            let dir = self.layout.private_dir();
+            self.layout.set_aside(&dir.join(NEW), &dir.join(super::FILE))?;
         }
         Ok(())
     }
 
-    /// Where this database differs from `truth`, one line each; the last line counts those that are left out.
-    pub(crate) fn differences(&self, truth: &Index) -> Result<Vec<String>> {
-        let compare = |ours: &Database| truth.database.on(|theirs| Self::compare(ours, theirs));
-        self.database.on(compare)
+    /// Gives up a database that [`Index::rebuilt`] made.
+    pub(crate) fn discard(&self, fresh: Fresh) -> Result<()> {
+        let is_file = fresh.is_file;
+        drop(fresh);
+        if is_file {
+            self.layout.remove_private_file(NEW)?;
+        }
+        Ok(())
+    }
+
+    /// Returns where this database differs from `truth`, one line each; the last line counts those that are left out.
+    pub(crate) fn differences(&mut self, truth: &Fresh) -> Result<Vec<String>> {
+        self.mending(|index| Self::compare(index.writer()?, &truth.database))
     }
 
     fn compare(ours: &Database, theirs: &Database) -> Result<Vec<String>> {
@@ -151,18 +175,18 @@ impl Index {
 
     /// What is said of each blob, in the order of digests.
     fn said(database: &Database) -> Result<impl Iterator<Item = Result<(Digest, Said)>> + use<>> {
-        let tx = database.begin_read().map_err(failed)?;
-        let blobs = tx.open_table(DIGEST_TO_BLOB).map_err(failed)?;
-        let children = tx.open_multimap_table(PARENT_TO_CHILD).map_err(failed)?;
-        let rows = blobs.range::<&[u8]>(..).map_err(failed)?;
+        let tx = database.begin_read()?;
+        let blobs = tx.open_table(DIGEST_TO_BLOB)?;
+        let children = tx.open_multimap_table(PARENT_TO_CHILD)?;
+        let rows = blobs.range::<&[u8]>(..)?;
         Ok(rows.map(move |item| {
-            let (k, row) = item.map_err(failed)?;
+            let (k, row) = item?;
             let row = BlobRow::from_bytes(row.value())?;
             let said = Said {
                 present: row.kind != Kind::Absent,
                 size: row.size,
                 count: row.count,
-                children: children.get(k.value()).map_err(failed)?.len(),
+                children: children.get(k.value())?.len(),
             };
             Ok((split_key(k.value())?.0, said))
         }))

@@ -8,7 +8,7 @@ use redb::ReadableMultimapTable;
 use super::edges::Link;
 use super::guard::damage;
 use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, split_key};
-use super::tables::{Tables, failed};
+use super::tables::Tables;
 use crate::digest::Digest;
 use crate::error::Result;
 
@@ -26,8 +26,7 @@ pub(super) struct Change {
 impl Tables<'_> {
     fn set_row(&mut self, digest: &Digest, row: BlobRow) -> Result<()> {
         self.blobs
-            .insert(key(digest).as_slice(), row.to_bytes().as_slice())
-            .map_err(failed)?;
+            .insert(key(digest).as_slice(), row.to_bytes().as_slice())?;
         Ok(())
     }
 
@@ -47,14 +46,14 @@ impl Tables<'_> {
         }
         let k = key(digest);
         if row.kind == Kind::Absent && row.count == 0 {
-            self.blobs.remove(k.as_slice()).map_err(failed)?;
+            self.blobs.remove(k.as_slice())?;
         } else {
             self.set_row(digest, row)?;
         }
         let is_orphan = |row: &BlobRow| row.count == 0 && row.kind != Kind::Absent;
         match (is_orphan(&old), is_orphan(&row)) {
-            (false, true) => drop(self.orphans.insert(k.as_slice(), ()).map_err(failed)?),
-            (true, false) => drop(self.orphans.remove(k.as_slice()).map_err(failed)?),
+            (false, true) => drop(self.orphans.insert(k.as_slice(), ())?),
+            (true, false) => drop(self.orphans.remove(k.as_slice())?),
             _ => {}
         }
         Ok(())
@@ -85,7 +84,7 @@ impl Tables<'_> {
     #[cfg(test)]
     pub(crate) fn lose_row(&mut self, digest: &Digest) -> Result<()> {
         self.unlist_blobs()?;
-        self.blobs.remove(key(digest).as_slice()).map_err(failed)?;
+        self.blobs.remove(key(digest).as_slice())?;
         Ok(())
     }
 
@@ -98,8 +97,7 @@ impl Tables<'_> {
     /// Notes that the content of a blob is what its digest says, as the file was then.
     pub(crate) fn set_verified(&mut self, digest: &Digest, row: Verified) -> Result<()> {
         self.verified
-            .insert(key(digest).as_slice(), row.to_bytes().as_slice())
-            .map_err(failed)?;
+            .insert(key(digest).as_slice(), row.to_bytes().as_slice())?;
         Ok(())
     }
 
@@ -121,8 +119,7 @@ impl Tables<'_> {
                 media_type: link.media_type.clone(),
             };
             self.children
-                .insert(from.as_slice(), child.to_bytes().as_slice())
-                .map_err(failed)?;
+                .insert(from.as_slice(), child.to_bytes().as_slice())?;
         }
         for ((edge, digest), is_document) in named {
             let mention = if is_document {
@@ -132,8 +129,7 @@ impl Tables<'_> {
             };
             let known = self
                 .mentions
-                .insert(key(&digest).as_slice(), mention.as_slice())
-                .map_err(failed)?;
+                .insert(key(&digest).as_slice(), mention.as_slice())?;
             if edge.holds() && !known {
                 changes.entry(digest).or_default().count += 1;
             }
@@ -151,32 +147,24 @@ impl Tables<'_> {
         self.forget_diff_id(layer)?;
         let (layer, diff_id, start) = (key(layer), key(diff_id), start.map(key));
         let row = [&diff_id[..], start.as_deref().unwrap_or_default()].concat();
-        self.diff_ids
-            .insert(layer.as_slice(), row.as_slice())
-            .map_err(failed)?;
-        self.layers
-            .insert(diff_id.as_slice(), layer.as_slice())
-            .map_err(failed)?;
+        self.diff_ids.insert(layer.as_slice(), row.as_slice())?;
+        self.layers.insert(diff_id.as_slice(), layer.as_slice())?;
         if let Some(start) = start {
-            self.starts
-                .insert(start.as_slice(), layer.as_slice())
-                .map_err(failed)?;
+            self.starts.insert(start.as_slice(), layer.as_slice())?;
         }
         Ok(())
     }
 
     fn forget_diff_id(&mut self, layer: &Digest) -> Result<()> {
         let layer = key(layer);
-        let row = self.diff_ids.remove(layer.as_slice()).map_err(failed)?;
+        let row = self.diff_ids.remove(layer.as_slice())?;
         let Some(row) = row.map(|row| row.value().to_vec()) else {
             return Ok(());
         };
         let (diff_id, start) = split_key(&row)?;
-        self.layers
-            .remove(key(&diff_id).as_slice(), layer.as_slice())
-            .map_err(failed)?;
+        self.layers.remove(key(&diff_id).as_slice(), layer.as_slice())?;
         if !start.is_empty() {
-            self.starts.remove(start, layer.as_slice()).map_err(failed)?;
+            self.starts.remove(start, layer.as_slice())?;
         }
         Ok(())
     }
@@ -185,18 +173,16 @@ impl Tables<'_> {
     pub(crate) fn forget(&mut self, digest: &Digest) -> Result<()> {
         let k = key(digest);
         loop {
-            let children = self.children.get(k.as_slice()).map_err(failed)?;
+            let children = self.children.get(k.as_slice())?;
             let some: Vec<Vec<u8>> = children
                 .take(BATCH)
-                .map(|v| v.map(|v| v.value().to_vec()).map_err(failed))
+                .map(|v| Ok(v?.value().to_vec()))
                 .collect::<Result<_>>()?;
             if some.is_empty() {
                 break;
             }
             for row in some {
-                self.children
-                    .remove(k.as_slice(), row.as_slice())
-                    .map_err(failed)?;
+                self.children.remove(k.as_slice(), row.as_slice())?;
                 let child = Child::from_bytes(&row)?;
                 // A blob that stands there as several media types counted once.
                 let mut known = false;
@@ -205,15 +191,14 @@ impl Tables<'_> {
                 for mention in as_document.into_iter().chain([as_other]) {
                     known |= self
                         .mentions
-                        .remove(key(&child.digest).as_slice(), mention.as_slice())
-                        .map_err(failed)?;
+                        .remove(key(&child.digest).as_slice(), mention.as_slice())?;
                 }
                 if child.edge.holds() && known {
                     self.add_count(&child.digest, -1)?;
                 }
             }
         }
-        self.verified.remove(k.as_slice()).map_err(failed)?;
+        self.verified.remove(k.as_slice())?;
         self.change(
             digest,
             Change {

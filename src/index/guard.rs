@@ -1,53 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Keeps the panics of a database that was altered behind its back from the rest of the program.
+//! Keeps the damage of a database that was altered behind its back from the rest of the program.
 //!
-//! A panic while another one unwinds ends the process, so what may panic when it is dropped is left behind.
+//! redb panics over such a file. A panic is caught in one place and made an error. A panic that meets another one ends the process;
+//! a mark beside the file tells the next process, so that the file is set aside before it ends a third one.
 
-use std::cell::Cell;
-use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use redb::Database;
 
 use crate::error::{Error, ErrorKind, Fact, Result};
+use crate::layout::Layout;
 
-thread_local! {
-    static FATE: Cell<PanicFate> = const { Cell::new(PanicFate::Bug) };
-}
-
-/// What comes of a panic of the thread at hand: for the panic hook of a program.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum PanicFate {
-    /// The index database is damaged; the library catches the panic and says so.
-    Caught,
-    /// The index database is damaged, and the panic met another one, so that the process ends: the next one does too,
-    /// until the file `.umoci/index.redb` is removed, which is made anew from the layout.
-    DamagedIndex,
-    /// A mistake in the program.
-    Bug,
-}
-
-impl PanicFate {
-    /// For the panic that the hook was called for; to be asked once for each.
-    #[must_use]
-    pub fn of_this_panic() -> Self {
-        FATE.with(|fate| {
-            let this = fate.get();
-            if this == Self::Caught {
-                fate.set(Self::DamagedIndex);
-            }
-            this
-        })
-    }
-}
+/// The file that is there while a process has the database open to write: one byte for each process that died over it.
+const MARK: &str = "index.open";
 
 /// Runs `work` on a file that may have been altered behind the database's back, of which it may panic.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = FATE.replace(PanicFate::Caught);
-    let done = catch_unwind(AssertUnwindSafe(work));
-    FATE.set(before);
-    done.map_err(|_| damage("damaged file"))?
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(damage("damaged file")))
 }
 
 /// Returns the error of a damaged database: [`ErrorKind::Corrupt`] with [`Fact::IndexDatabase`].
@@ -65,55 +32,40 @@ pub(super) fn is_of_database(err: &Error) -> bool {
     err.fact() == Some(Fact::IndexDatabase)
 }
 
-/// Whether the database is damaged.
+/// Returns whether the database is damaged.
 pub(super) fn is_damage(err: &Error) -> bool {
     err.kind() == ErrorKind::Corrupt && is_of_database(err)
 }
 
-/// Runs `work` on `value`, which is left behind if it panics.
-pub(super) fn keep<T, R>(value: T, work: impl FnOnce(&mut T) -> R) -> (T, R) {
-    let mut value = ManuallyDrop::new(value);
-    let out = work(&mut value);
-    (ManuallyDrop::into_inner(value), out)
-}
+/// Says that this process has the database open to write, until it is dropped.
+pub(super) struct Mark(Layout);
 
-/// An open database. Once it is known to be damaged it is not closed, since that would read and write it again.
-pub(super) struct Held {
-    /// `None` only while it is dropped.
-    database: Option<Database>,
-    damaged: AtomicBool,
-}
-
-impl Held {
-    pub(super) fn new(database: Database) -> Self {
-        Self {
-            database: Some(database),
-            damaged: AtomicBool::new(false),
+impl Mark {
+    /// Sets the mark, for a process that holds the lock of the database. If the two processes before this one died with it set, the
+    /// file is set aside first: one death alone, as by `kill -9`, costs nothing.
+    /// Without a place to write the mark to, there is none.
+    ///
+    /// # Errors
+    /// Those of `set_aside`.
+    pub(super) fn set(layout: &Layout, set_aside: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let mark = Self(layout.clone());
+        let Ok(file) = layout.open_own(MARK) else {
+            return Ok(mark);
+        };
+        let mut deaths = file.file().metadata()?.len();
+        if deaths >= 2 {
+            set_aside()?;
+            file.set_len(0)?;
+            deaths = 0;
         }
-    }
-
-    /// Runs `work` on the database.
-    pub(super) fn on<T>(&self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
-        let closed = || damage("closed");
-        let out = guarded(|| work(self.database.as_ref().ok_or_else(closed)?));
-        if out.as_ref().is_err_and(is_damage) {
-            self.damaged.store(true, Ordering::Relaxed);
-        }
-        out
+        let _ = file.write_at(deaths, b".");
+        Ok(mark)
     }
 }
 
-impl Drop for Held {
+impl Drop for Mark {
     fn drop(&mut self) {
-        let database = self.database.take();
-        if *self.damaged.get_mut() {
-            std::mem::forget(database);
-        } else {
-            // What goes wrong here is met by the next command.
-            let _ = guarded(|| {
-                drop(database);
-                Ok(())
-            });
-        }
+        // A mark that stays is that of a death, and two of them cost no more than time.
+        self.0.drop_private(MARK);
     }
 }

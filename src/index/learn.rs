@@ -14,7 +14,7 @@ use redb::{ReadableMultimapTable, ReadableTable};
 use super::counts::Change;
 use super::edges::{self, Content, Link};
 use super::rows::{BlobRow, Edge, Kind, Mention, Verified, key, ref_key, split_key, stamp_to_bytes};
-use super::tables::{Tables, failed};
+use super::tables::Tables;
 use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{BlobName, Entry, Layout, REFLOG, Stamp};
@@ -91,8 +91,7 @@ impl Tables<'_> {
     fn has_stamp(&self, name: &str, stamp: &Stamp) -> Result<bool> {
         Ok(self
             .meta
-            .get(name)
-            .map_err(failed)?
+            .get(name)?
             .is_some_and(|v| v.value() == stamp_to_bytes(stamp)))
     }
 
@@ -102,7 +101,7 @@ impl Tables<'_> {
             // Not equal to any stamp, so that all is read again; the status sees what was read last.
             value.push(YOUNG);
         }
-        self.meta.insert(name, value.as_slice()).map_err(failed)?;
+        self.meta.insert(name, value.as_slice())?;
         Ok(())
     }
 
@@ -128,7 +127,7 @@ impl Tables<'_> {
         // Lines that are lost by now were there.
         if let Some(line) = last {
             let end = key(&end_of_reflog(&line));
-            self.meta.insert(REFLOG_END, end.as_slice()).map_err(failed)?;
+            self.meta.insert(REFLOG_END, end.as_slice())?;
         }
         if damaged.is_empty() {
             self.set_stamp("index_json", &stamp)?;
@@ -148,11 +147,11 @@ impl Tables<'_> {
                 .push(entry);
         }
         // A document that could not be read is looked at again, though the entry that leads to it is an old one.
-        let again = self.meta.remove("damaged").map_err(failed)?.is_some();
+        let again = self.meta.remove("damaged")?.is_some();
         let mut look: Vec<Digest> = Vec::new();
         let mut gone: Vec<(Vec<u8>, String)> = Vec::new();
-        for item in self.refs.iter().map_err(failed)? {
-            let (k, old) = item.map_err(failed)?;
+        for item in self.refs.iter()? {
+            let (k, old) = item?;
             match new.get(k.value()) {
                 Some(entries) if Entry::list_to_text(entries) == old.value() => {
                     if again {
@@ -166,13 +165,12 @@ impl Tables<'_> {
         }
         let mut changes: BTreeMap<Digest, Change> = BTreeMap::new();
         for (k, old) in gone {
-            self.refs.remove(k.as_slice()).map_err(failed)?;
+            self.refs.remove(k.as_slice())?;
             for entry in super::rows::entries(&old)? {
                 for link in entry_links(&entry) {
                     changes.entry(link.digest).or_default().count -= 1;
                     self.mentions
-                        .remove(key(&link.digest).as_slice(), mention(&entry, &link).as_slice())
-                        .map_err(failed)?;
+                        .remove(key(&link.digest).as_slice(), mention(&entry, &link).as_slice())?;
                 }
             }
         }
@@ -180,14 +178,12 @@ impl Tables<'_> {
         new.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         for (k, entries) in new {
             self.refs
-                .insert(k.as_slice(), Entry::list_to_text(&entries).as_str())
-                .map_err(failed)?;
+                .insert(k.as_slice(), Entry::list_to_text(&entries).as_str())?;
             for entry in entries {
                 for link in entry_links(entry) {
                     changes.entry(link.digest).or_default().count += 1;
                     self.mentions
-                        .insert(key(&link.digest).as_slice(), mention(entry, &link).as_slice())
-                        .map_err(failed)?;
+                        .insert(key(&link.digest).as_slice(), mention(entry, &link).as_slice())?;
                     look.push(link.digest);
                 }
             }
@@ -203,14 +199,13 @@ impl Tables<'_> {
     /// Takes away the entries of `index.json` that `drops` picks, as if they did not stand there.
     pub(crate) fn drop_entries(&mut self, drops: impl Fn(&Entry) -> bool) -> Result<()> {
         let mut counts: BTreeMap<Digest, i64> = BTreeMap::new();
-        for item in self.refs.iter().map_err(failed)? {
-            let (_, entries) = item.map_err(failed)?;
+        for item in self.refs.iter()? {
+            let (_, entries) = item?;
             for entry in super::rows::entries(entries.value())?.iter().filter(|e| drops(e)) {
                 for link in entry_links(entry) {
                     *counts.entry(link.digest).or_default() -= 1;
                     self.mentions
-                        .remove(key(&link.digest).as_slice(), mention(entry, &link).as_slice())
-                        .map_err(failed)?;
+                        .remove(key(&link.digest).as_slice(), mention(entry, &link).as_slice())?;
                 }
             }
         }
@@ -222,8 +217,8 @@ impl Tables<'_> {
 
     fn note_damaged(&mut self, damaged: &[Damaged]) -> Result<()> {
         if !damaged.is_empty() {
-            self.meta.insert("damaged", &[1][..]).map_err(failed)?;
-            self.meta.remove("index_json").map_err(failed)?;
+            self.meta.insert("damaged", &[1][..])?;
+            self.meta.remove("index_json")?;
         }
         Ok(())
     }
@@ -278,8 +273,8 @@ impl Tables<'_> {
     fn compare(&self, algorithm: Algorithm, found: &[Digest]) -> Result<(Vec<Digest>, Vec<Digest>)> {
         let (mut news, mut gone) = (Vec::new(), Vec::new());
         let mut found = found.iter().copied().peekable();
-        for item in self.blobs.iter().map_err(failed)? {
-            let (k, row) = item.map_err(failed)?;
+        for item in self.blobs.iter()? {
+            let (k, row) = item?;
             let (digest, _) = split_key(k.value())?;
             if digest.algorithm() != algorithm || BlobRow::from_bytes(row.value())?.kind == Kind::Absent {
                 continue;
@@ -298,7 +293,7 @@ impl Tables<'_> {
     /// Forgets that the blob directories were listed.
     pub(crate) fn unlist_blobs(&mut self) -> Result<()> {
         for algorithm in Algorithm::ALL {
-            self.meta.remove(dir_stamp(algorithm)).map_err(failed)?;
+            self.meta.remove(dir_stamp(algorithm))?;
         }
         Ok(())
     }
@@ -377,7 +372,7 @@ impl Tables<'_> {
                     damaged.push(Damaged { digest, error });
                     // The next listing finds the blob again.
                     changes.entry(digest).or_default().seen = Some((Kind::Absent, 0));
-                    self.meta.remove(dir_stamp(digest.algorithm())).map_err(failed)?;
+                    self.meta.remove(dir_stamp(digest.algorithm()))?;
                     continue;
                 }
                 Seen::Blob(kind, size) => (kind, size),
@@ -408,8 +403,8 @@ impl Tables<'_> {
 
     /// Returns whether an entry of `index.json` or a document says that a blob is a manifest or index.
     fn is_named_as_document(&self, digest: &Digest) -> Result<bool> {
-        for mention in self.mentions.get(key(digest).as_slice()).map_err(failed)? {
-            match Mention::says_document(mention.map_err(failed)?.value())? {
+        for mention in self.mentions.get(key(digest).as_slice())? {
+            match Mention::says_document(mention?.value())? {
                 Some(false) => {}
                 said => return Ok(said.is_some()),
             }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Brings a database to the schema of this program, one step a version.
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::{Database, ReadableTable, WriteTransaction};
 
-use super::tables::{META, failed};
+use super::tables::META;
 use crate::error::{Error, ErrorKind, Fact, Result};
 
 #[path = "../../migrations/0001_initial.rs"]
@@ -37,8 +37,7 @@ pub(super) const SCHEMA: u32 = STEPS.len() as u32;
 /// [`ErrorKind::Unsupported`] for one of a newer program.
 pub(super) fn check(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u32> {
     let stored = meta
-        .get("schema")
-        .map_err(failed)?
+        .get("schema")?
         .and_then(|v| v.value().try_into().ok().map(u32::from_le_bytes));
     let stored = stored.unwrap_or(0);
     if stored > SCHEMA {
@@ -48,22 +47,21 @@ pub(super) fn check(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> R
     Ok(stored)
 }
 
-/// Runs the steps that the database has not seen; `false` if it has seen all.
+/// Runs the steps that the database has not seen.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a database of a newer program, which is left alone.
-pub(super) fn migrate(tx: &WriteTransaction) -> Result<bool> {
-    let mut meta = tx.open_table(META).map_err(failed)?;
-    let stored = check(&meta)?;
+pub(super) fn migrate(database: &Database) -> Result<()> {
+    let mut tx = database.begin_write()?;
+    let stored = check(&tx.open_table(META)?)?;
     if stored == SCHEMA {
-        return Ok(false);
+        return Ok(tx.abort()?);
     }
-    drop(meta);
     for step in STEPS.iter().skip(stored as usize) {
-        step(tx)?;
+        step(&tx)?;
     }
-    meta = tx.open_table(META).map_err(failed)?;
-    meta.insert("schema", SCHEMA.to_le_bytes().as_slice())
-        .map_err(failed)?;
-    Ok(true)
+    tx.open_table(META)?
+        .insert("schema", SCHEMA.to_le_bytes().as_slice())?;
+    tx.set_quick_repair(true);
+    Ok(tx.commit()?)
 }

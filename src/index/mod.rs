@@ -22,7 +22,7 @@ pub(crate) mod tables;
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
-use redb::{Database, ReadableDatabase, WriteTransaction, backends::InMemoryBackend};
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase, backends::InMemoryBackend};
 
 #[cfg(debug_assertions)]
 pub use edges::edges_of;
@@ -34,23 +34,21 @@ pub use status::IndexStatus;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, LayoutLock, Stamp};
-use crate::progress::{Monitor, Silent};
+use crate::progress::Monitor;
 use backend::Backend;
-pub use guard::PanicFate;
 pub(crate) use guard::damage;
-use guard::{Held, guarded, is_damage, is_of_database, keep};
+use guard::{Mark, guarded, is_damage, is_of_database};
 pub(crate) use peek::Remembered;
 use peek::is_meta;
 pub(crate) use rows::{Edge, Mention, Verified};
-pub(crate) use tables::Tables;
-use tables::failed;
+pub(crate) use tables::{Access, Rows, Tables, View};
 
 const FILE: &str = "index.redb";
 
-/// Bytes of pages that the database may keep in memory.
+/// Maximum size of the pages that the database keeps in memory, in bytes.
 const CACHE: usize = 12 << 20;
 
-/// How long a command waits for another one that has the database open, before it goes on without.
+/// Maximum time that a command waits for another one that has the database open, before it goes on without.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// A blob that is there, as the database knows it.
@@ -66,134 +64,243 @@ pub(crate) struct KnownBlob {
     pub verified: Option<Verified>,
 }
 
-/// An open database, for one transaction.
-pub(crate) struct Index {
-    database: Held,
-    /// `None` if the database is in memory.
-    lock: Option<LayoutLock>,
+/// Where the database is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// In its file, which is made if there is none; in memory where that cannot be had.
+    File,
+    /// In its file if there is one, else in memory.
+    FileIfThere,
+    /// In its file; without it there is no index.
+    FileOnly,
+    Memory,
 }
 
-impl std::fmt::Debug for Index {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Index")
-    }
+/// The index of a layout. The database is opened by the first question, and again after a damaged one was set aside.
+pub(crate) struct Index<'a> {
+    layout: &'a Layout,
+    monitor: &'a dyn Monitor,
+    place: Place,
+    wait: Duration,
+    opened: Opened,
+    was_damaged: Option<String>,
 }
 
-impl Index {
-    /// Opens the database of the layout, or one in memory where that cannot be had. A damaged one is set aside.
-    pub(crate) fn open(layout: &Layout, monitor: &dyn Monitor) -> Result<Self> {
-        match Self::open_file(layout, WAIT, monitor) {
-            Ok(index) => Ok(index),
-            Err(err) => {
-                match err.kind() {
-                    ErrorKind::ReadOnly | ErrorKind::Denied => {}
-                    _ => monitor.info(format_args!("going on without the index database: {err}")),
-                }
-                Self::in_memory()
-            }
+/// An open database. Where it is a file, the lock keeps other processes out.
+enum Opened {
+    Closed,
+    Reader {
+        database: ReadOnlyDatabase,
+        _lock: LayoutLock,
+    },
+    Writer {
+        database: Database,
+        _mark: Mark,
+        _lock: LayoutLock,
+    },
+    Memory(Database),
+}
+
+impl<'a> Index<'a> {
+    /// Returns the index of `layout`, unopened; `monitor` is told why a file cannot be used.
+    pub(crate) fn new(layout: &'a Layout, place: Place, monitor: &'a dyn Monitor) -> Self {
+        Self {
+            layout,
+            monitor,
+            place,
+            wait: WAIT,
+            opened: Opened::Closed,
+            was_damaged: None,
         }
     }
 
-    /// As [`Index::open`], without making a database that is not there.
-    pub(crate) fn open_if_there(layout: &Layout) -> Result<Self> {
-        if Layout::has_file(&layout.private_dir().join(FILE)) {
-            Self::open(layout, &Silent)
-        } else {
-            Self::in_memory()
-        }
+    /// Sets how long to wait for another process that has the database open.
+    pub(crate) fn waiting(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
     }
 
-    /// Opens the database of the layout; it is no error worth a word if that cannot be had.
-    pub(crate) fn open_file(layout: &Layout, wait: Duration, monitor: &dyn Monitor) -> Result<Self> {
-        let lock = layout.lock_database(wait)?;
-        let path = layout.private_file(FILE)?;
-        let existed = Layout::has_file(&path);
-        // Opening to write changes the file, so what must be left alone is found out by reading.
-        let newer = || -> Result<u32> {
-            let tx = Self::open_to_read(layout)?.begin_read().map_err(failed)?;
-            migrate::check(&tx.open_table(tables::META).map_err(failed)?)
+    /// Runs `work` on an index that has caught up with the layout.
+    ///
+    /// # Errors
+    /// Those of `work`, which runs again if they are of a damaged database.
+    pub(crate) fn read<T>(&mut self, mut work: impl FnMut(&View) -> Result<T>) -> Result<T> {
+        self.mending(|index| {
+            index.catch_up()?;
+            index.view(&mut work)
+        })
+    }
+
+    /// Runs `work` on the index as it is, which may know less than there is in the layout.
+    ///
+    /// # Errors
+    /// As [`Index::read`].
+    pub(crate) fn read_as_is<T>(&mut self, mut work: impl FnMut(&View) -> Result<T>) -> Result<T> {
+        self.mending(|index| {
+            index.is_current()?;
+            index.view(&mut work)
+        })
+    }
+
+    fn view<T>(&self, work: &mut dyn FnMut(&View) -> Result<T>) -> Result<T> {
+        let tx = match &self.opened {
+            Opened::Closed => return Err(damage("closed")),
+            Opened::Reader { database, .. } => database.begin_read()?,
+            Opened::Writer { database, .. } | Opened::Memory(database) => database.begin_read()?,
         };
-        if existed
-            && let Err(err) = guarded(newer)
-            && err.kind() == ErrorKind::Unsupported
-        {
-            return Err(err);
-        }
-        let mut index = match Self::open_own(layout, FILE) {
-            Err(err) if err.kind() == ErrorKind::Corrupt && existed => {
-                Self::set_aside(layout, &err, monitor)?;
-                Self::open_own(layout, FILE)?
-            }
-            index => index?,
-        };
-        index.lock = Some(lock);
-        Ok(index)
+        work(&View::open(&tx)?)
     }
 
-    /// Opens the database in a file of our own, by a caller that holds the lock of the database.
-    fn open_own(layout: &Layout, name: &str) -> Result<Self> {
-        let mut file = layout.open_own(name)?;
-        // Its first bytes are written last: one that was being made when a process died or the disk was full.
-        let mut first = [0; 9];
-        if file.file().read_at(&mut first, 0)? > 0 && first == [0; 9] {
-            drop(file);
-            layout.remove_private_file(name)?;
-            file = layout.open_own(name)?;
-        }
-        let open = || -> Result<Database> {
-            let backend = Backend::new(file).map_err(failed)?;
-            Database::builder()
-                .set_cache_size(CACHE)
-                .create_with_backend(backend)
-                .map_err(failed)
-        };
-        let database = Held::new(guarded(open)?);
-        database.on(Self::migrate)?;
-        layout.give(&layout.private_dir().join(name))?;
-        Ok(Self { database, lock: None })
+    /// Runs `work` in one transaction, which is durable when this returns, or never was.
+    ///
+    /// # Errors
+    /// As [`Index::read`].
+    pub(crate) fn write<T>(&mut self, mut work: impl FnMut(&mut Tables<'_>) -> Result<T>) -> Result<T> {
+        self.mending(|index| index.transact(&mut work))
     }
 
-    /// Whether the database is a file of the layout.
-    pub(crate) fn is_file(&self) -> bool {
-        self.lock.is_some()
-    }
-
-    /// A database in memory, which knows nothing yet.
-    pub(crate) fn in_memory() -> Result<Self> {
-        let builder = Database::builder();
-        let database = builder
-            .create_with_backend(InMemoryBackend::new())
-            .map_err(failed)?;
-        let database = Held::new(database);
-        database.on(Self::migrate)?;
-        Ok(Self { database, lock: None })
-    }
-
-    fn migrate(database: &Database) -> Result<()> {
-        let tx = database.begin_write().map_err(failed)?;
-        let (mut tx, out) = keep(tx, |tx| migrate::migrate(tx));
-        if !out? {
-            return tx.abort().map_err(failed);
-        }
-        tx.set_quick_repair(true);
-        tx.commit().map_err(failed)
+    /// Runs `work` on what the tables would be if it had changed them; nothing is.
+    ///
+    /// # Errors
+    /// As [`Index::read`].
+    pub(crate) fn suppose<T>(&mut self, mut work: impl FnMut(&mut Tables<'_>) -> Result<T>) -> Result<T> {
+        self.mending(|index| {
+            let tx = index.writer()?.begin_write()?;
+            let out = work(&mut Tables::open(&tx)?);
+            tx.abort()?;
+            out
+        })
     }
 
     /// Catches up with the layout; see [`Tables::sync`]. Nothing is written if it is of this moment already.
-    pub(crate) fn sync(&self, layout: &Layout, monitor: &dyn Monitor) -> Result<Vec<Damaged>> {
-        if self.is_current(layout)? {
+    ///
+    /// # Errors
+    /// Those of the database and of the layout.
+    pub(crate) fn sync(&mut self) -> Result<Vec<Damaged>> {
+        self.mending(Self::catch_up)
+    }
+
+    /// Returns whether the database is a file of the layout.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub(crate) fn is_file(&mut self) -> Result<bool> {
+        self.mending(|index| index.writer().map(|_| ()))?;
+        Ok(!matches!(self.opened, Opened::Memory(_)))
+    }
+
+    /// Lets other processes use the database. One in memory is kept.
+    pub(crate) fn close(&mut self) {
+        if !matches!(self.opened, Opened::Memory(_)) {
+            let opened = std::mem::replace(&mut self.opened, Opened::Closed);
+            // The next opening meets the damage that ends this one.
+            let _ = guarded(|| {
+                drop(opened);
+                Ok(())
+            });
+        }
+    }
+
+    /// Runs `work`; if the database proves to be damaged or cannot be used, once more on another one.
+    fn mending<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        let err = match guarded(|| work(self)) {
+            Err(err) if is_of_database(&err) && !matches!(self.opened, Opened::Memory(_)) => err,
+            done => return done,
+        };
+        self.close();
+        let text = err.to_string();
+        let renewed = if is_damage(&err) {
+            let lock = self.layout.lock_database(self.wait);
+            lock.and_then(|_lock| self.set_aside(&err))
+        } else {
+            Err(err)
+        };
+        match renewed {
+            Ok(()) => self.was_damaged = Some(text),
+            Err(err) if self.place == Place::FileOnly => return Err(err),
+            Err(err) => {
+                self.monitor
+                    .warn(format_args!("{err}; going on with a new one in memory"));
+                self.opened = Opened::Memory(in_memory()?);
+            }
+        }
+        guarded(|| {
+            self.catch_up()?;
+            work(self)
+        })
+    }
+
+    /// Returns what was wrong with a database that was set aside.
+    pub(crate) fn was_damaged(&self) -> Option<&str> {
+        self.was_damaged.as_deref()
+    }
+
+    /// Moves a damaged file out of the way, for a person to look at.
+    fn set_aside(&self, why: &Error) -> Result<()> {
+        let aside = self.layout.private_dir().join("index.redb.damaged");
+        self.monitor.warn(format_args!(
+            "{why}; set aside as {} and made anew",
+            aside.display()
+        ));
+        self.layout.set_aside(&self.layout.private_file(FILE)?, &aside)
+    }
+
+    fn catch_up(&mut self) -> Result<Vec<Damaged>> {
+        if self.is_current()? {
             return Ok(Vec::new());
         }
-        self.write(|tables| tables.sync(layout, monitor))
+        let (layout, monitor) = (self.layout, self.monitor);
+        self.transact(&mut |tables| tables.sync(layout, monitor))
     }
 
-    fn is_current(&self, layout: &Layout) -> Result<bool> {
-        self.database.on(|database| Self::has_stamps(database, layout))
+    fn transact<T>(&mut self, work: &mut dyn FnMut(&mut Tables<'_>) -> Result<T>) -> Result<T> {
+        let mut tx = self.writer()?.begin_write()?;
+        let out = work(&mut Tables::open(&tx)?)?;
+        tx.set_quick_repair(true);
+        tx.commit()?;
+        Ok(out)
     }
 
-    fn has_stamps(database: &Database, layout: &Layout) -> Result<bool> {
-        let tx = database.begin_read().map_err(failed)?;
-        let meta = tx.open_table(tables::META).map_err(failed)?;
+    /// Returns whether the database knows the layout as it is now. A file is opened to read alone as long as it does.
+    fn is_current(&mut self) -> Result<bool> {
+        if matches!(self.opened, Opened::Closed) && self.wants_file() {
+            match self.layout.lock_database(self.wait) {
+                Err(err) => self.opened = self.without_file(err)?,
+                // A file that cannot be read as it is may be mended by opening it to write.
+                Ok(lock) => {
+                    if let Ok(database) = Self::open_to_read(self.layout)
+                        && Self::is_of_this_schema(&database).unwrap_or_default()
+                    {
+                        self.opened = Opened::Reader {
+                            database,
+                            _lock: lock,
+                        };
+                    }
+                }
+            }
+        }
+        match &self.opened {
+            Opened::Closed => {}
+            Opened::Reader { database, .. } => {
+                if Self::has_stamps(database, self.layout)? {
+                    return Ok(true);
+                }
+            }
+            Opened::Writer { database, .. } | Opened::Memory(database) => {
+                return Self::has_stamps(database, self.layout);
+            }
+        }
+        let layout = self.layout;
+        Self::has_stamps(self.writer()?, layout)
+    }
+
+    /// Returns whether the database is a file that is there.
+    fn wants_file(&self) -> bool {
+        self.place != Place::Memory && Layout::has_file(&self.layout.private_dir().join(FILE))
+    }
+
+    fn has_stamps(database: &impl ReadableDatabase, layout: &Layout) -> Result<bool> {
+        let meta = database.begin_read()?.open_table(tables::META)?;
         let has = |name: &str, stamp: &Stamp| is_meta(&meta, name, &rows::stamp_to_bytes(stamp));
         if !has("index_json", &layout.index_stamp()?)? {
             return Ok(false);
@@ -206,285 +313,98 @@ impl Index {
         Ok(true)
     }
 
-    /// Runs `work` on what the tables would be if it had changed them; nothing is.
-    pub(crate) fn suppose<T>(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
-        self.in_transaction(work, |tx, out| {
-            tx.abort().map_err(failed)?;
-            out
-        })
+    /// Returns the database open to write.
+    fn writer(&mut self) -> Result<&Database> {
+        if matches!(self.opened, Opened::Closed | Opened::Reader { .. }) {
+            self.close();
+            self.opened = self.open()?;
+        }
+        match &self.opened {
+            Opened::Writer { database, .. } | Opened::Memory(database) => Ok(database),
+            Opened::Closed | Opened::Reader { .. } => Err(damage("closed")),
+        }
     }
 
-    /// Runs `work` in one transaction, which is durable when this returns, or never was.
-    pub(crate) fn write<T>(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
-        self.in_transaction(work, |mut tx, out| {
-            let out = out?;
-            tx.set_quick_repair(true);
-            tx.commit().map_err(failed)?;
-            Ok(out)
-        })
+    fn open(&self) -> Result<Opened> {
+        let is_wanted = match self.place {
+            Place::File | Place::FileOnly => true,
+            Place::FileIfThere => self.wants_file(),
+            Place::Memory => false,
+        };
+        if !is_wanted {
+            return in_memory().map(Opened::Memory);
+        }
+        self.open_file().or_else(|err| self.without_file(err))
     }
 
-    fn in_transaction<T>(
-        &self,
-        work: impl FnOnce(&mut Tables<'_>) -> Result<T>,
-        end: impl FnOnce(WriteTransaction, Result<T>) -> Result<T>,
-    ) -> Result<T> {
-        self.database.on(|database| {
-            let tx = database.begin_write().map_err(failed)?;
-            let (tx, out) = keep(tx, |tx| keep(Tables::open(tx)?, work).1);
-            if out.as_ref().is_err_and(is_damage) {
-                // To end it would be to write to a damaged file.
-                std::mem::forget(tx);
-                return out;
-            }
-            end(tx, out)
-        })
-    }
-
-    /// After `err` of this database: sets its file aside and goes on with a new one, or with one in memory where that
-    /// cannot be had. Whether there is a new file.
-    ///
-    /// # Errors
-    /// `err`, if it is not of the database, or of one in memory.
-    pub(crate) fn renew(&mut self, err: Error, layout: &Layout, monitor: &dyn Monitor) -> Result<bool> {
-        if !is_of_database(&err) || !self.is_file() {
+    /// Returns a database in memory after `err` of the file, unless there must be a file or that is damaged.
+    fn without_file(&self, err: Error) -> Result<Opened> {
+        if self.place == Place::FileOnly || is_damage(&err) {
             return Err(err);
         }
-        let mut new = Err(err);
-        if let Err(err) = &new
-            && is_damage(err)
-        {
-            let set_aside = Self::set_aside(layout, err, monitor);
-            new = set_aside.and_then(|()| Self::open_own(layout, FILE));
+        if !matches!(err.kind(), ErrorKind::ReadOnly | ErrorKind::Denied) {
+            self.monitor
+                .info(format_args!("going on without the index database: {err}"));
         }
-        match new {
-            Ok(index) => {
-                self.database = index.database;
-                Ok(true)
-            }
-            Err(err) => {
-                monitor.warn(format_args!("{err}; going on with a new one in memory"));
-                *self = Self::in_memory()?;
-                Ok(false)
-            }
-        }
+        in_memory().map(Opened::Memory)
     }
 
-    /// Moves a damaged file out of the way, for a person to look at.
-    fn set_aside(layout: &Layout, err: &Error, monitor: &dyn Monitor) -> Result<()> {
-        let aside = layout.private_dir().join("index.redb.damaged");
-        monitor.warn(format_args!(
-            "{err}; set aside as {} and made anew",
-            aside.display()
-        ));
-        layout.set_aside(&layout.private_file(FILE)?, &aside)
+    fn open_file(&self) -> Result<Opened> {
+        let lock = self.layout.lock_database(self.wait)?;
+        if Layout::has_file(&self.layout.private_file(FILE)?) {
+            // Opening to write changes the file, so what must be left alone is found out by reading.
+            let newer = || -> Result<u32> {
+                let tx = Self::open_to_read(self.layout)?.begin_read()?;
+                migrate::check(&tx.open_table(tables::META)?)
+            };
+            if let Err(err) = guarded(newer)
+                && err.kind() == ErrorKind::Unsupported
+            {
+                return Err(err);
+            }
+        }
+        let mark = Mark::set(self.layout, || {
+            self.set_aside(&damage("two processes died over it"))
+        })?;
+        let database = Self::open_own(self.layout, FILE)?;
+        Ok(Opened::Writer {
+            database,
+            _mark: mark,
+            _lock: lock,
+        })
     }
+
+    /// Opens the database in a file of our own, by a caller that holds the lock of the database.
+    fn open_own(layout: &Layout, name: &str) -> Result<Database> {
+        let mut file = layout.open_own(name)?;
+        // Its first bytes are written last: one that was being made when a process died or the disk was full.
+        let mut first = [0; 9];
+        if file.file().read_at(&mut first, 0)? > 0 && first == [0; 9] {
+            drop(file);
+            layout.remove_private_file(name)?;
+            file = layout.open_own(name)?;
+        }
+        let database = Database::builder()
+            .set_cache_size(CACHE)
+            .create_with_backend(Backend::new(file)?)?;
+        migrate::migrate(&database)?;
+        layout.give(&layout.private_dir().join(name))?;
+        Ok(database)
+    }
+}
+
+impl Drop for Index<'_> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Returns a database in memory, which knows nothing yet.
+fn in_memory() -> Result<Database> {
+    let database = Database::builder().create_with_backend(InMemoryBackend::new())?;
+    migrate::migrate(&database)?;
+    Ok(database)
 }
 
 #[cfg(test)]
-mod tests {
-    use redb::{ReadableMultimapTable as _, ReadableTable as _};
-
-    use super::rows::key;
-    use super::*;
-    use crate::progress::Recorder;
-
-    /// A layout whose database a program of schema 1 has written.
-    fn stored() -> (tempfile::TempDir, Layout) {
-        stored_by(1)
-    }
-
-    fn stored_by(schema: u32) -> (tempfile::TempDir, Layout) {
-        let dir = tempfile::tempdir().expect("dir");
-        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
-        let archive = format!("{fixtures}/layout-schema-{schema}.tar.gz");
-        let tar = std::process::Command::new("tar")
-            .args(["-xzf", &archive, "-C"])
-            .arg(dir.path())
-            .status();
-        assert!(tar.expect("tar").success());
-        let layout = Layout::open(&dir.path().join("layout")).expect("open");
-        (dir, layout)
-    }
-
-    fn dump(index: &Index, layout: &Layout) -> Vec<(Digest, u64, bool)> {
-        let all = index.write(|tables| {
-            tables.sync(layout, &Silent)?;
-            tables.dump()
-        });
-        all.expect("dump")
-    }
-
-    #[test]
-    fn a_database_of_every_older_schema_is_brought_up_to_date() {
-        for schema in 1..migrate::SCHEMA {
-            let (_dir, layout) = stored_by(schema);
-            let monitor = Recorder::default();
-            let index = Index::open_file(&layout, Duration::ZERO, &monitor).expect("open");
-            let fresh = Index::in_memory().expect("index");
-            assert_eq!(dump(&index, &layout), dump(&fresh, &layout), "schema {schema}");
-            assert_eq!(dump(&index, &layout).len(), 5);
-            assert!(monitor.warnings().is_empty(), "{:?}", monitor.warnings());
-        }
-    }
-
-    #[test]
-    fn what_schema_3_overlooked_in_documents_is_found() {
-        let (_dir, layout) = stored_by(3);
-        let fresh = Index::in_memory().expect("index");
-        let all = dump(&fresh, &layout);
-        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
-        dump(&index, &layout);
-        let overlook = index.write(|tables| {
-            for (digest, _, _) in &all {
-                tables
-                    .children
-                    .remove_all(key(digest).as_slice())
-                    .map_err(failed)?;
-            }
-            let schema = 3_u32.to_le_bytes();
-            tables.meta.insert("schema", schema.as_slice()).map_err(failed)?;
-            Ok(())
-        });
-        overlook.expect("write");
-        assert!(!index.differences(&fresh).expect("compare").is_empty());
-        drop(index);
-        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
-        assert_eq!(dump(&index, &layout), all);
-        assert_eq!(index.differences(&fresh).expect("compare"), Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_schema_2_knew_of_tars_is_known_and_forgotten_with_the_layer() {
-        let (_dir, layout) = stored_by(2);
-        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
-        let layer: Digest = "sha256:20311cb3e6d95c5658d39d6c6a0e7f135560437b9b863fb7886c7ccc7bafeca2"
-            .parse()
-            .expect("digest");
-        let write =
-            |run: &dyn Fn(&mut Tables<'_>) -> Result<Vec<Digest>>| index.write(|t| run(t)).expect("index");
-        let tar = write(&|tables| {
-            let row = tables.diff_ids.get(key(&layer).as_slice()).map_err(failed)?;
-            Ok(vec![rows::split_key(row.expect("row").value())?.0])
-        })[0];
-        assert_eq!(write(&|tables| tables.layers_of(&tar)), [layer]);
-        let start = Digest::of(crate::digest::Algorithm::Blake3, b"");
-        let noted = write(&|tables| {
-            tables.note_diff_id(&layer, &tar, Some(&start))?;
-            tables.layers_of_start(&start)
-        });
-        assert_eq!(noted, [layer]);
-        let left = write(&|tables| {
-            tables.forget(&layer)?;
-            Ok([tables.layers_of_start(&start)?, tables.layers_of(&tar)?].concat())
-        });
-        assert_eq!(left, []);
-    }
-
-    #[test]
-    fn a_document_that_names_more_than_is_held_is_learned_and_forgotten_as_any_other() {
-        let (_dir, layout) = stored();
-        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
-        let before = dump(&index, &layout);
-        let (there, _, _) = before[0];
-        let many = (0..150_000_u32).map(|n| format!(r#""{}","#, Digest::sha256(&n.to_le_bytes())));
-        let text = format!(
-            r#"{{"first":["{there}","{there}"],"many":[{}{{"mediaType":"x/y","digest":"{there}"}}]}}"#,
-            many.collect::<String>()
-        );
-        let large = Digest::sha256(text.as_bytes());
-        let path = layout.blob_path(&large);
-        std::fs::write(&path, &text).expect("write");
-        let counts = || {
-            let read = |tables: &mut Tables<'_>| {
-                let children = tables.children.get(key(&large).as_slice()).map_err(failed)?;
-                Ok((tables.count(&there)?, children.len()))
-            };
-            index.write(|tables| read(tables)).expect("read")
-        };
-        let (count, _) = counts();
-        dump(&index, &layout);
-        assert_eq!(counts(), (count + 1, 150_001), "named thrice, counted once");
-        let fresh = Index::in_memory().expect("index");
-        dump(&fresh, &layout);
-        assert_eq!(index.differences(&fresh).expect("compare"), Vec::<String>::new());
-        std::fs::remove_file(path).expect("remove");
-        assert_eq!(dump(&index, &layout), before);
-        assert_eq!(counts(), (count, 0));
-    }
-
-    #[test]
-    fn a_database_that_was_not_made_to_the_end_is_made_without_a_word() {
-        let (_dir, layout) = stored();
-        let path = layout.private_dir().join(FILE);
-        for len in [1, 4096, 70_000] {
-            std::fs::write(&path, vec![0; len]).expect("write");
-            let monitor = Recorder::default();
-            let index = Index::open_file(&layout, Duration::ZERO, &monitor).expect("open");
-            assert_eq!(dump(&index, &layout).len(), 5);
-            assert!(monitor.warnings().is_empty(), "{:?}", monitor.warnings());
-        }
-    }
-
-    #[test]
-    fn a_database_of_a_newer_program_is_left_alone() {
-        let (_dir, layout) = stored();
-        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
-        let newer = (migrate::SCHEMA + 1).to_le_bytes();
-        let set = index.write(|tables| {
-            let inserted = tables.meta.insert("schema", newer.as_slice());
-            inserted.map(|_| ()).map_err(failed)
-        });
-        set.expect("set");
-        drop(index);
-        let path = layout.private_dir().join(FILE);
-        let before = std::fs::read(&path).expect("read");
-        let err = Index::open_file(&layout, Duration::ZERO, &Silent).expect_err("newer");
-        assert_eq!(err.kind(), ErrorKind::Unsupported, "{err}");
-        assert!(Index::peek(&layout, "a").is_none());
-        let index = Index::open(&layout, &Silent).expect("in memory");
-        assert_eq!(dump(&index, &layout).len(), 5);
-        assert!(
-            std::fs::read(&path).expect("read") == before,
-            "not a byte was written"
-        );
-    }
-
-    #[test]
-    fn a_name_is_looked_up_without_reading_index_json() {
-        let (_dir, layout) = stored();
-        assert!(Index::peek(&layout, "a").is_none(), "an older schema");
-        let index = Index::open_file(&layout, Duration::ZERO, &Silent).expect("open");
-        // As long ago as it takes for a stamp to be trusted.
-        let old = std::time::SystemTime::now() - Duration::from_secs(3600);
-        let file = std::fs::File::options()
-            .append(true)
-            .open(layout.path().join("index.json"))
-            .expect("open");
-        file.set_modified(old).expect("touch");
-        let known = |index: &Index| {
-            let stamp = rows::stamp_to_bytes(&layout.index_stamp().expect("stamp"));
-            let set = index.write(|tables| {
-                tables.sync_refs(&layout)?;
-                tables
-                    .meta
-                    .insert("index_json", stamp.as_slice())
-                    .map_err(failed)?;
-                Ok(())
-            });
-            set.expect("sync");
-        };
-        known(&index);
-        assert!(Index::peek(&layout, "a").is_none(), "held by a writer");
-        drop(index);
-        let found = Index::peek(&layout, "a").expect("known");
-        assert_eq!(found.len(), 1);
-        assert_eq!(
-            found[0].raw(),
-            layout.read_index().expect("index").entries()[0].raw()
-        );
-        assert!(Index::peek(&layout, "none").expect("known").is_empty());
-        file.set_modified(old - Duration::from_secs(1)).expect("touch");
-        assert!(Index::peek(&layout, "a").is_none(), "another state of the file");
-    }
-}
+mod tests;

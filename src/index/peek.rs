@@ -2,83 +2,79 @@
 //! Looks into the database without the right to change it, and without waiting: what cannot be had is done without.
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable};
 
 use super::learn::REFLOG_END;
-use super::rows::{self, Verified, key};
-use super::tables::{self, failed};
+use super::rows::{self, Verified};
+use super::tables::{self, View};
 use super::{FILE, Index, guarded, migrate};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::layout::{Entry, Layout};
 
-/// As [`super::CACHE`], for a single lookup.
+/// As [`super::CACHE`], for a database that is opened to read.
 const PEEK_CACHE: usize = 1 << 20;
 
-impl Index {
+impl Index<'_> {
     /// Opens the database to read, if a file is what stands there: redb would wait for the writer of a fifo.
     pub(super) fn open_to_read(layout: &Layout) -> Result<ReadOnlyDatabase> {
-        let file = layout.open_private(FILE)?;
-        let backend = FileBackend::new(file).map_err(failed)?;
-        Database::builder()
+        let backend = FileBackend::new(layout.open_private(FILE)?)?;
+        let mut builder = Database::builder();
+        Ok(builder
             .set_cache_size(PEEK_CACHE)
-            .open_read_only_with_backend(backend)
-            .map_err(failed)
+            .open_read_only_with_backend(backend)?)
     }
 
-    /// The entries of `index.json` under a name, as the database has them; `None` if it cannot be had at once or is not
+    /// Returns whether the database is of the schema of this program.
+    pub(super) fn is_of_this_schema(database: &impl ReadableDatabase) -> Result<bool> {
+        let meta = database.begin_read()?.open_table(tables::META)?;
+        is_meta(&meta, "schema", &migrate::SCHEMA.to_le_bytes())
+    }
+
+    /// Returns the entries of `index.json` under a name, as the database has them; `None` if it cannot be had at once or is not
     /// of this moment, and the caller reads the file. Creates nothing and waits for nobody.
     pub(crate) fn peek(layout: &Layout, name: &str) -> Option<Vec<Entry>> {
-        Self::peek_into(layout, |tx, meta| {
+        Self::peek_into(layout, |view| {
             let stamp = rows::stamp_to_bytes(&layout.index_stamp()?);
-            if !is_meta(meta, "index_json", &stamp)? {
+            if !is_meta(&view.meta, "index_json", &stamp)? {
                 return Ok(None);
             }
-            let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
-            let found = refs.get([&[1][..], name.as_bytes()].concat().as_slice());
-            let entries = found.map_err(failed)?.map(|v| rows::entries(v.value()));
+            let found = view.refs.get([&[1][..], name.as_bytes()].concat().as_slice())?;
+            let entries = found.map(|v| rows::entries(v.value()));
             Ok(Some(entries.transpose()?.unwrap_or_default()))
         })
     }
 
-    /// What was verified of a blob; `None` also if the database cannot be had at once. Creates nothing and waits for nobody.
+    /// Returns what was verified of a blob; `None` also if the database cannot be had at once. Creates nothing and waits for nobody.
     pub(crate) fn peek_verified(layout: &Layout, digest: &Digest) -> Option<Verified> {
-        Self::peek_into(layout, |tx, _| {
-            let rows = tx.open_table(tables::DIGEST_TO_VERIFIED).map_err(failed)?;
-            let found = rows.get(key(digest).as_slice()).map_err(failed)?;
-            found.map(|v| Verified::from_bytes(v.value())).transpose()
-        })
+        Self::peek_into(layout, |view| view.verified(digest))
     }
 
     /// Reads from the database if it is there, free, and of our schema.
-    fn peek_into<T>(
-        layout: &Layout,
-        read: impl FnOnce(&ReadTransaction, &Meta) -> Result<Option<T>>,
-    ) -> Option<T> {
+    fn peek_into<T>(layout: &Layout, read: impl FnOnce(&View) -> Result<Option<T>>) -> Option<T> {
         let _lock = layout.lock_database_if_free().ok()??;
         let read = || -> Result<Option<T>> {
-            let tx = Self::open_to_read(layout)?.begin_read().map_err(failed)?;
-            let meta = tx.open_table(tables::META).map_err(failed)?;
-            if !is_meta(&meta, "schema", &migrate::SCHEMA.to_le_bytes())? {
+            let database = Self::open_to_read(layout)?;
+            if !Self::is_of_this_schema(&database)? {
                 return Ok(None);
             }
-            read(&tx, &meta)
+            read(&View::open(&database.begin_read()?)?)
         };
         guarded(read).ok()?
     }
 
-    /// What the database remembers of `index.json`; `None` if it cannot be had.
+    /// Returns what the database remembers of `index.json`; `None` if it cannot be had.
     pub(crate) fn remembered(layout: &Layout) -> Option<Remembered> {
         let _lock = layout.lock_database(super::WAIT).ok()?;
         let read = || -> Result<Remembered> {
-            let tx = Self::open_to_read(layout)?.begin_read().map_err(failed)?;
-            let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
+            let tx = Self::open_to_read(layout)?.begin_read()?;
+            let refs = tx.open_table(tables::REF_TO_ENTRIES)?;
             let mut entries = Vec::new();
-            for item in refs.iter().map_err(failed)? {
-                entries.extend(rows::entries(item.map_err(failed)?.1.value())?);
+            for item in refs.iter()? {
+                entries.extend(rows::entries(item?.1.value())?);
             }
-            let meta = tx.open_table(tables::META).map_err(failed)?;
-            let end = meta.get(REFLOG_END).map_err(failed)?;
+            let meta = tx.open_table(tables::META)?;
+            let end = meta.get(REFLOG_END)?;
             let end = end.map(|row| rows::split_key(row.value()).map(|(end, _)| end));
             Ok(Remembered {
                 entries,
@@ -97,11 +93,13 @@ pub(crate) struct Remembered {
     pub end: Option<Digest>,
 }
 
-pub(super) type Meta = ReadOnlyTable<&'static str, &'static [u8]>;
-
-/// Whether a row of `meta` is so.
-pub(super) fn is_meta(meta: &Meta, name: &str, value: &[u8]) -> Result<bool> {
-    let found = meta.get(name).map_err(failed)?;
+/// Returns whether a row of `meta` has this value.
+pub(super) fn is_meta(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    name: &str,
+    value: &[u8],
+) -> Result<bool> {
+    let found = meta.get(name)?;
     Ok(found.is_some_and(|v| v.value() == value))
 }
 
@@ -111,6 +109,7 @@ mod tests {
 
     use super::*;
     use crate::digest::Algorithm;
+    use crate::index::Place;
     use crate::layout::LockMode;
     use crate::progress::Silent;
 
@@ -118,7 +117,9 @@ mod tests {
     fn what_is_no_regular_file_is_no_database_and_no_lock_to_wait_for() {
         let dir = tempfile::tempdir().expect("dir");
         let layout = Layout::create(&dir.path().join("img")).expect("create");
-        drop(Index::open_file(&layout, Duration::ZERO, &Silent).expect("open"));
+        Index::new(&layout, Place::FileOnly, &Silent)
+            .sync()
+            .expect("made");
         let private = layout.private_dir();
         let mkfifo = |name: &str| {
             let _ = std::fs::remove_file(private.join(name));
@@ -141,14 +142,10 @@ mod tests {
             assert!(Index::remembered(&layout).is_none(), "{kind}");
             let err = Index::status(&layout).expect_err(kind).to_string();
             assert!(err.contains("index.redb is not a regular file"), "{err}");
-            assert!(
-                !Index::open(&layout, &Silent).expect("in memory").is_file(),
-                "{kind}"
-            );
-            assert!(
-                !Index::open_if_there(&layout).expect("in memory").is_file(),
-                "{kind}"
-            );
+            for place in [Place::File, Place::FileIfThere] {
+                let mut index = Index::new(&layout, place, &Silent);
+                assert!(!index.is_file().expect("in memory"), "{kind}");
+            }
         }
         for name in ["lock", "index.lock", "refs.lock"] {
             mkfifo(name);

@@ -6,25 +6,24 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use redb::{ReadableMultimapTable, ReadableTable};
 
 use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, split_key};
-use super::tables::{Tables, failed};
+use super::tables::{Access, Rows};
 use super::{KnownBlob, Orphan};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::layout::Entry;
 
-impl Tables<'_> {
+impl<A: Access> Rows<A> {
     pub(super) fn row(&self, digest: &Digest) -> Result<Option<BlobRow>> {
         self.blobs
-            .get(key(digest).as_slice())
-            .map_err(failed)?
+            .get(key(digest).as_slice())?
             .map(|v| BlobRow::from_bytes(v.value()))
             .transpose()
     }
 
     /// What a document names.
     fn children(&self, parent: &Digest) -> Result<impl Iterator<Item = Result<Child>>> {
-        let found = self.children.get(key(parent).as_slice()).map_err(failed)?;
-        Ok(found.map(|v| Child::from_bytes(v.map_err(failed)?.value())))
+        let found = self.children.get(key(parent).as_slice())?;
+        Ok(found.map(|v| Child::from_bytes(v?.value())))
     }
 
     /// Returns the blobs that a document names by the edges that `is_wanted` picks, each once.
@@ -72,17 +71,15 @@ impl Tables<'_> {
 
     /// Who names a blob.
     pub(crate) fn mentions(&self, child: &Digest) -> Result<Vec<Mention>> {
-        let found = self.mentions.get(key(child).as_slice()).map_err(failed)?;
-        found
-            .map(|v| Mention::from_bytes(v.map_err(failed)?.value()))
-            .collect()
+        let found = self.mentions.get(key(child).as_slice())?;
+        found.map(|v| Mention::from_bytes(v?.value())).collect()
     }
 
     /// The entries of `index.json` that lead to what is not there, each by its name.
     pub(crate) fn missing_roots(&self) -> Result<Vec<(String, Digest)>> {
         let mut out = Vec::new();
-        for item in self.refs.iter().map_err(failed)? {
-            for entry in Entry::list_from_text(item.map_err(failed)?.1.value())? {
+        for item in self.refs.iter()? {
+            for entry in Entry::list_from_text(item?.1.value())? {
                 if let Ok(descriptor) = entry.descriptor()
                     && !self.is_present(&descriptor.digest)?
                 {
@@ -114,10 +111,10 @@ impl Tables<'_> {
 
     /// A media type that a document or ref gives to a blob.
     pub(crate) fn media_type(&self, digest: &Digest) -> Result<Option<String>> {
-        let found = self.mentions.get(key(digest).as_slice()).map_err(failed)?;
+        let found = self.mentions.get(key(digest).as_slice())?;
         for mention in found {
             let mut media_type = String::new();
-            match Mention::from_bytes(mention.map_err(failed)?.value())? {
+            match Mention::from_bytes(mention?.value())? {
                 Mention::Ref {
                     media_type: found, ..
                 } => media_type = found,
@@ -138,11 +135,11 @@ impl Tables<'_> {
         let mut first: BTreeMap<Digest, HashSet<Digest>> = BTreeMap::new();
         let mut others = Vec::new();
         for digest in blobs {
-            let mut mentions = self.mentions.get(key(digest).as_slice()).map_err(failed)?;
+            let mut mentions = self.mentions.get(key(digest).as_slice())?;
             let Some(mention) = mentions.next() else {
                 continue;
             };
-            let in_document = match Mention::from_bytes(mention.map_err(failed)?.value())? {
+            let in_document = match Mention::from_bytes(mention?.value())? {
                 Mention::Document(_, parent) => first.entry(parent).or_default().insert(*digest),
                 Mention::Ref { .. } => false,
             };
@@ -204,7 +201,7 @@ impl Tables<'_> {
 
     /// What was verified of a blob.
     pub(crate) fn verified(&self, digest: &Digest) -> Result<Option<Verified>> {
-        let found = self.verified.get(key(digest).as_slice()).map_err(failed)?;
+        let found = self.verified.get(key(digest).as_slice())?;
         found.map(|v| Verified::from_bytes(v.value())).transpose()
     }
 
@@ -215,8 +212,8 @@ impl Tables<'_> {
         let start = start.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let rows = self.blobs.range::<&[u8]>((start, Bound::Unbounded));
         let mut out = Vec::new();
-        for item in rows.map_err(failed)? {
-            let (k, row) = item.map_err(failed)?;
+        for item in rows? {
+            let (k, row) = item?;
             let row = BlobRow::from_bytes(row.value())?;
             if row.kind == Kind::Absent {
                 continue;
@@ -239,8 +236,8 @@ impl Tables<'_> {
     /// All that was verified.
     pub(crate) fn all_verified(&self) -> Result<Vec<(Digest, Verified)>> {
         let mut out = Vec::new();
-        for item in self.verified.iter().map_err(failed)? {
-            let (k, v) = item.map_err(failed)?;
+        for item in self.verified.iter()? {
+            let (k, v) = item?;
             out.push((split_key(k.value())?.0, Verified::from_bytes(v.value())?));
         }
         Ok(out)
@@ -259,8 +256,8 @@ impl Tables<'_> {
     /// The blobs that nobody is known to need, with their sizes.
     pub(crate) fn orphans(&self) -> Result<Vec<Orphan>> {
         let mut out = Vec::new();
-        for item in self.orphans.iter().map_err(failed)? {
-            let (digest, _) = split_key(item.map_err(failed)?.0.value())?;
+        for item in self.orphans.iter()? {
+            let (digest, _) = split_key(item?.0.value())?;
             let size = self.row(&digest)?.map_or(0, |row| row.size);
             out.push(Orphan { digest, size });
         }
@@ -271,9 +268,9 @@ impl Tables<'_> {
     #[cfg(test)]
     pub(crate) fn dump(&self) -> Result<Vec<(Digest, u64, bool)>> {
         let mut out = Vec::new();
-        for item in self.blobs.iter().map_err(failed)? {
-            let (k, v) = item.map_err(failed)?;
-            let orphan = self.orphans.get(k.value()).map_err(failed)?.is_some();
+        for item in self.blobs.iter()? {
+            let (k, v) = item?;
+            let orphan = self.orphans.get(k.value())?.is_some();
             out.push((
                 split_key(k.value())?.0,
                 BlobRow::from_bytes(v.value())?.count,
@@ -289,7 +286,7 @@ fn digests(
     found: std::result::Result<redb::MultimapValue<'_, &'static [u8]>, redb::StorageError>,
 ) -> Result<Vec<Digest>> {
     let digest = |value: std::result::Result<redb::AccessGuard<'_, &'static [u8]>, redb::StorageError>| {
-        Ok(split_key(value.map_err(failed)?.value())?.0)
+        Ok(split_key(value?.value())?.0)
     };
-    found.map_err(failed)?.map(digest).collect()
+    found?.map(digest).collect()
 }

@@ -5,7 +5,7 @@ use redb::{ReadableDatabase, ReadableTableMetadata};
 
 use super::guard::is_damage;
 use super::rows::stamp_to_bytes;
-use super::tables::{self, failed};
+use super::tables::{self};
 use super::{FILE, Index, guarded, learn, migrate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
@@ -37,7 +37,7 @@ pub struct IndexStatus {
     pub blobs_current: bool,
 }
 
-impl Index {
+impl Index<'_> {
     /// What the database is and knows.
     ///
     /// # Errors
@@ -56,8 +56,8 @@ impl Index {
         };
         let _lock = layout.lock_database_if_free()?.ok_or_else(busy)?;
         let read = || -> Result<IndexStatus> {
-            let tx = Self::open_to_read(layout)?.begin_read().map_err(failed)?;
-            let meta = tx.open_table(tables::META).map_err(failed)?;
+            let tx = Self::open_to_read(layout)?.begin_read()?;
+            let meta = tx.open_table(tables::META)?;
             let schema = migrate::check(&meta)?;
             let mut out = IndexStatus {
                 schema,
@@ -71,10 +71,7 @@ impl Index {
             let stamp = stamp_to_bytes(&layout.index_stamp()?);
             // Also a stamp that is too young to be trusted is that of what was read last.
             let has = |name: &str, stamp: &[u8]| -> Result<bool> {
-                Ok(meta
-                    .get(name)
-                    .map_err(failed)?
-                    .is_some_and(|v| v.value().starts_with(stamp)))
+                Ok(meta.get(name)?.is_some_and(|v| v.value().starts_with(stamp)))
             };
             out.refs_current = has("index_json", &stamp)?;
             out.blobs_current = true;
@@ -82,16 +79,16 @@ impl Index {
                 out.blobs_current &= has(learn::dir_stamp(algorithm), &stamp_to_bytes(&stamp))?;
             }
             let count = |table: redb::TableDefinition<'static, &'static [u8], &'static [u8]>| {
-                tx.open_table(table).and_then(|t| Ok(t.len()?)).map_err(failed)
+                Ok::<u64, Error>(tx.open_table(table)?.len()?)
             };
             out.blobs = count(tables::DIGEST_TO_BLOB)?;
             out.verified = count(tables::DIGEST_TO_VERIFIED)?;
-            let refs = tx.open_table(tables::REF_TO_ENTRIES).map_err(failed)?;
-            out.refs = refs.len().map_err(failed)?;
-            let orphans = tx.open_table(tables::ORPHAN).map_err(failed)?;
-            out.orphans = orphans.len().map_err(failed)?;
-            let edges = tx.open_multimap_table(tables::PARENT_TO_CHILD).map_err(failed)?;
-            out.edges = edges.len().map_err(failed)?;
+            let refs = tx.open_table(tables::REF_TO_ENTRIES)?;
+            out.refs = refs.len()?;
+            let orphans = tx.open_table(tables::ORPHAN)?;
+            out.orphans = orphans.len()?;
+            let edges = tx.open_multimap_table(tables::PARENT_TO_CHILD)?;
+            out.edges = edges.len()?;
             Ok(out)
         };
         guarded(read).map_err(|err| {

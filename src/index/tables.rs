@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! All tables of the database. See `migrations/README.md` for what is in them.
 
-use std::mem::ManuallyDrop;
+use std::marker::PhantomData;
 
-use redb::{MultimapTable, MultimapTableDefinition, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Key, MultimapTable, MultimapTableDefinition, ReadOnlyMultimapTable, ReadOnlyTable, ReadTransaction,
+    ReadableMultimapTable, ReadableTable, Table, TableDefinition, Value, WriteTransaction,
+};
 
 use super::guard::of_database;
 use crate::error::{Error, ErrorKind, Fact, Result};
@@ -27,52 +30,105 @@ const START_TO_LAYER: MultimapTableDefinition<'_, Bytes, Bytes> =
     MultimapTableDefinition::new("start_to_layer");
 pub(crate) const ORPHAN: TableDefinition<'_, Bytes, ()> = TableDefinition::new("orphan");
 
-/// The tables, open in one write transaction.
-pub(crate) struct Tables<'tx> {
-    pub meta: Table<'tx, &'static str, Bytes>,
-    pub blobs: Table<'tx, Bytes, Bytes>,
-    pub verified: Table<'tx, Bytes, Bytes>,
-    pub children: MultimapTable<'tx, Bytes, Bytes>,
-    pub mentions: MultimapTable<'tx, Bytes, Bytes>,
-    pub refs: Table<'tx, Bytes, &'static str>,
-    pub diff_ids: Table<'tx, Bytes, Bytes>,
-    pub layers: MultimapTable<'tx, Bytes, Bytes>,
-    pub starts: MultimapTable<'tx, Bytes, Bytes>,
-    pub orphans: Table<'tx, Bytes, ()>,
+/// What a transaction gives of a table: the right to write, or to read alone.
+pub(crate) trait Access {
+    type Table<K: Key + 'static, V: Value + 'static>: ReadableTable<K, V>;
+    type Multimap<K: Key + 'static, V: Key + 'static>: ReadableMultimapTable<K, V>;
 }
 
+/// The right of a write transaction.
+pub(crate) struct Write<'tx>(PhantomData<&'tx ()>);
+
+impl<'tx> Access for Write<'tx> {
+    type Table<K: Key + 'static, V: Value + 'static> = Table<'tx, K, V>;
+    type Multimap<K: Key + 'static, V: Key + 'static> = MultimapTable<'tx, K, V>;
+}
+
+/// The right of a read transaction.
+pub(crate) struct Read;
+
+impl Access for Read {
+    type Table<K: Key + 'static, V: Value + 'static> = ReadOnlyTable<K, V>;
+    type Multimap<K: Key + 'static, V: Key + 'static> = ReadOnlyMultimapTable<K, V>;
+}
+
+/// The tables of one transaction.
+pub(crate) struct Rows<A: Access> {
+    pub meta: A::Table<&'static str, Bytes>,
+    pub blobs: A::Table<Bytes, Bytes>,
+    pub verified: A::Table<Bytes, Bytes>,
+    pub children: A::Multimap<Bytes, Bytes>,
+    pub mentions: A::Multimap<Bytes, Bytes>,
+    pub refs: A::Table<Bytes, &'static str>,
+    pub diff_ids: A::Table<Bytes, Bytes>,
+    pub layers: A::Multimap<Bytes, Bytes>,
+    pub starts: A::Multimap<Bytes, Bytes>,
+    pub orphans: A::Table<Bytes, ()>,
+}
+
+/// The tables of a write transaction.
+pub(crate) type Tables<'tx> = Rows<Write<'tx>>;
+
+/// The tables of a read transaction.
+pub(crate) type View = Rows<Read>;
+
 impl<'tx> Tables<'tx> {
-    /// Opens all tables, and makes those that do not exist. Those opened are left behind if a later one makes the
-    /// database panic.
+    /// Opens all tables, and makes those that do not exist.
     pub(crate) fn open(tx: &'tx WriteTransaction) -> Result<Self> {
-        let meta = ManuallyDrop::new(tx.open_table(META).map_err(failed)?);
-        let blobs = ManuallyDrop::new(tx.open_table(DIGEST_TO_BLOB).map_err(failed)?);
-        let verified = ManuallyDrop::new(tx.open_table(DIGEST_TO_VERIFIED).map_err(failed)?);
-        let children = ManuallyDrop::new(tx.open_multimap_table(PARENT_TO_CHILD).map_err(failed)?);
-        let mentions = ManuallyDrop::new(tx.open_multimap_table(CHILD_TO_MENTION).map_err(failed)?);
-        let refs = ManuallyDrop::new(tx.open_table(REF_TO_ENTRIES).map_err(failed)?);
-        let diff_ids = ManuallyDrop::new(tx.open_table(LAYER_TO_DIFF_ID).map_err(failed)?);
-        let layers = ManuallyDrop::new(tx.open_multimap_table(DIFF_ID_TO_LAYER).map_err(failed)?);
-        let starts = ManuallyDrop::new(tx.open_multimap_table(START_TO_LAYER).map_err(failed)?);
-        let orphans = ManuallyDrop::new(tx.open_table(ORPHAN).map_err(failed)?);
         Ok(Self {
-            meta: ManuallyDrop::into_inner(meta),
-            blobs: ManuallyDrop::into_inner(blobs),
-            verified: ManuallyDrop::into_inner(verified),
-            children: ManuallyDrop::into_inner(children),
-            mentions: ManuallyDrop::into_inner(mentions),
-            refs: ManuallyDrop::into_inner(refs),
-            diff_ids: ManuallyDrop::into_inner(diff_ids),
-            layers: ManuallyDrop::into_inner(layers),
-            starts: ManuallyDrop::into_inner(starts),
-            orphans: ManuallyDrop::into_inner(orphans),
+            meta: tx.open_table(META)?,
+            blobs: tx.open_table(DIGEST_TO_BLOB)?,
+            verified: tx.open_table(DIGEST_TO_VERIFIED)?,
+            children: tx.open_multimap_table(PARENT_TO_CHILD)?,
+            mentions: tx.open_multimap_table(CHILD_TO_MENTION)?,
+            refs: tx.open_table(REF_TO_ENTRIES)?,
+            diff_ids: tx.open_table(LAYER_TO_DIFF_ID)?,
+            layers: tx.open_multimap_table(DIFF_ID_TO_LAYER)?,
+            starts: tx.open_multimap_table(START_TO_LAYER)?,
+            orphans: tx.open_table(ORPHAN)?,
         })
     }
 }
 
-/// An error of the database as ours.
-pub(crate) fn failed(err: impl Into<redb::Error>) -> Error {
-    let err = match err.into() {
+impl View {
+    /// Opens all tables of a database of the schema of this program.
+    pub(crate) fn open(tx: &ReadTransaction) -> Result<Self> {
+        Ok(Self {
+            meta: tx.open_table(META)?,
+            blobs: tx.open_table(DIGEST_TO_BLOB)?,
+            verified: tx.open_table(DIGEST_TO_VERIFIED)?,
+            children: tx.open_multimap_table(PARENT_TO_CHILD)?,
+            mentions: tx.open_multimap_table(CHILD_TO_MENTION)?,
+            refs: tx.open_table(REF_TO_ENTRIES)?,
+            diff_ids: tx.open_table(LAYER_TO_DIFF_ID)?,
+            layers: tx.open_multimap_table(DIFF_ID_TO_LAYER)?,
+            starts: tx.open_multimap_table(START_TO_LAYER)?,
+            orphans: tx.open_table(ORPHAN)?,
+        })
+    }
+}
+
+macro_rules! errors_of_the_database {
+    ($($kind:ident),*) => {$(
+        impl From<redb::$kind> for Error {
+            fn from(err: redb::$kind) -> Self {
+                failed(err.into())
+            }
+        }
+    )*};
+}
+
+errors_of_the_database!(
+    StorageError,
+    TableError,
+    TransactionError,
+    CommitError,
+    DatabaseError
+);
+
+/// Returns an error of the database as one of this crate.
+fn failed(err: redb::Error) -> Error {
+    let err = match err {
         redb::Error::Io(io) if io.kind() != std::io::ErrorKind::InvalidData => {
             let err = Error::from(io).context("index database");
             return err.with_fact(Fact::IndexDatabase);

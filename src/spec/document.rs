@@ -62,7 +62,7 @@ impl Document {
     /// [`crate::error::ErrorKind::Corrupt`] if it has the members of a kind and cannot be read as that, or may be read as
     /// another one as well.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
-        match Object::parse(bytes) {
+        match json::check_values(bytes).and_then(|()| Object::parse(bytes)) {
             Ok(object) => Self::of(bytes, &object),
             Err(_) => Ok(None),
         }

@@ -28,11 +28,20 @@ pub const MAX_VALUES: usize = 300_000;
 /// [`ErrorKind::Corrupt`], with the field, as `rootfs.diff_ids[0]`, and the place in the text; [`ErrorKind::Limit`] for more
 /// than [`MAX_VALUES`].
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
+    check_values(bytes)?;
+    parse_large(bytes)
+}
+
+/// Refuses a document of more than [`MAX_VALUES`] values.
+///
+/// # Errors
+/// [`ErrorKind::Limit`].
+pub(crate) fn check_values(bytes: &[u8]) -> Result<()> {
     if values(bytes) > MAX_VALUES {
         let text = format!("JSON of more than {MAX_VALUES} values");
         return Err(Error::new(ErrorKind::Limit, text));
     }
-    parse_large(bytes)
+    Ok(())
 }
 
 /// As [`parse`], for what holds its parts as text and may have any number of them.

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{GcOptions, Lease, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Edge, Index, IndexStatus, KnownBlob, Mention, Tables};
-use crate::progress::{Monitor, Silent};
+use crate::index::{Access, Edge, Index, IndexStatus, KnownBlob, Mention, Place, Rows};
+use crate::progress::Monitor;
 use crate::spec::MediaType;
 
 /// So many blobs are asked for at a time.
@@ -124,7 +124,7 @@ struct Living {
 
 impl Living {
     /// The number of a blob, after all that lives with it was taken in; `None` if it is not there.
-    fn take(&mut self, tables: &Tables<'_>, root: &Digest) -> Result<Option<u32>> {
+    fn take(&mut self, tables: &Rows<impl Access>, root: &Digest) -> Result<Option<u32>> {
         let mut stack = Vec::new();
         let root = self.number(tables, root, &mut stack)?;
         while let Some((number, digest)) = stack.pop() {
@@ -148,7 +148,7 @@ impl Living {
 
     fn number(
         &mut self,
-        tables: &Tables<'_>,
+        tables: &Rows<impl Access>,
         digest: &Digest,
         new: &mut Vec<(u32, Digest)>,
     ) -> Result<Option<u32>> {
@@ -185,19 +185,6 @@ impl Living {
 }
 
 impl Store {
-    /// Runs `work` on an index that has caught up with the layout.
-    pub(super) fn with_index<T>(
-        &self,
-        monitor: &dyn Monitor,
-        mut work: impl FnMut(&mut Tables<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let mut index = self.index_or_memory(monitor)?;
-        self.mending(&mut index, monitor, |index| {
-            index.sync(&self.layout, monitor)?;
-            index.suppose(&mut work)
-        })
-    }
-
     /// Calls `each` for every blob of the layout, in the order of digests. The database is closed meanwhile, so `each` may
     /// take its time.
     pub fn each_blob(
@@ -205,11 +192,10 @@ impl Store {
         monitor: &dyn Monitor,
         mut each: impl FnMut(BlobEntry) -> Result<()>,
     ) -> Result<()> {
-        let mut index = self.index_or_memory(monitor)?;
-        self.mending(&mut index, monitor, |index| index.sync(&self.layout, monitor))?;
+        let mut index = self.index(monitor);
         let mut after = None;
         loop {
-            let read = |tables: &mut Tables<'_>| {
+            let batch = index.read(|tables| {
                 let blobs = tables.blobs_after(after.as_ref(), BATCH)?;
                 let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
                 let mut media_types = tables.media_type_of_each(&digests)?;
@@ -220,19 +206,13 @@ impl Store {
                     references: blob.count,
                 };
                 Ok(blobs.into_iter().map(entry).collect::<Vec<_>>())
-            };
-            let batch = self.mending(&mut index, monitor, |index| index.suppose(read))?;
+            })?;
             let Some(last) = batch.last() else {
                 return Ok(());
             };
             after = Some(last.digest);
-            let reopen = index.is_file();
-            let memory = (!reopen).then_some(index);
+            index.close();
             batch.into_iter().try_for_each(&mut each)?;
-            index = match memory {
-                Some(index) => index,
-                None => self.index_or_memory(&Silent)?,
-            };
         }
     }
 
@@ -247,7 +227,7 @@ impl Store {
         };
         let stamp = self.layout.blob_stamp(digest)?.ok_or_else(missing)?;
         let leases = self.leases()?;
-        self.with_index(&Silent, |tables| {
+        self.read_index(|tables| {
             let (mut needed_by, mut referrers, mut refs) = (Vec::new(), Vec::new(), BTreeSet::new());
             for mention in tables.mentions(digest)? {
                 match mention {
@@ -262,7 +242,7 @@ impl Store {
             let (images, documents) = holders(tables, digest)?;
             let holds =
                 |lease: &&Lease| lease.is_valid() && lease.digests.iter().any(|d| documents.contains(d));
-            let leases = leases.iter().filter(holds).map(|lease| lease.name.clone());
+            let leases = leases.iter().filter(&holds).map(|lease| lease.name.clone());
             Ok(BlobInfo {
                 digest: *digest,
                 size: stamp.size,
@@ -292,7 +272,7 @@ impl Store {
                 roots.push((name.to_owned(), descriptor.digest));
             }
         }
-        self.with_index(monitor, |tables| {
+        self.index(monitor).read(|tables| {
             let mut out = Usage::default();
             let mut living = Living::default();
             let taken: Vec<Option<u32>> = roots
@@ -368,29 +348,22 @@ impl Store {
         let is_first = self
             .index_status()
             .is_err_and(|err| err.kind() == ErrorKind::NotFound);
-        let mut index = Index::open_file(&self.layout, self.opts.lock_timeout, monitor)?;
+        let index = Index::new(&self.layout, Place::FileOnly, monitor);
+        let mut index = index.waiting(self.opts.lock_timeout);
         // What the old one did not know yet is not what it was wrong about.
-        self.mending(&mut index, monitor, |index| index.sync(&self.layout, monitor))?;
-        let not_made = || Error::new(ErrorKind::Io, "the index database is not made anew");
-        if !index.is_file() {
-            return Err(not_made());
-        }
+        index.sync()?;
         if is_first {
             return Ok(Vec::new());
         }
-        let fresh = index.rebuilt(&self.layout, &Silent)?;
-        let differences = self.mending(&mut index, monitor, |index| index.differences(&fresh))?;
-        if !index.is_file() {
-            fresh.discard(&self.layout)?;
-            return Err(not_made());
-        }
-        index.replaced_by(fresh, &self.layout, monitor)?;
+        let fresh = index.rebuilt()?;
+        let differences = index.differences(&fresh)?;
+        index.replace_with(fresh)?;
         Ok(differences)
     }
 }
 
 /// Tags of the images that hold a blob; it, and all documents that hold it.
-fn holders(tables: &Tables<'_>, digest: &Digest) -> Result<(Vec<String>, HashSet<Digest>)> {
+fn holders(tables: &Rows<impl Access>, digest: &Digest) -> Result<(Vec<String>, HashSet<Digest>)> {
     let mut names = BTreeSet::new();
     let (mut stack, mut met) = (vec![*digest], HashSet::from([*digest]));
     while let Some(digest) = stack.pop() {

@@ -10,8 +10,7 @@ use serde_json::{Map, Value};
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
-use crate::index::{Index, Mention};
-use crate::progress::{Monitor, Silent};
+use crate::index::Mention;
 use crate::spec::{Compression, Descriptor, MediaClass, MediaType, json};
 
 /// What was found out about a blob.
@@ -253,20 +252,12 @@ impl Store {
 
     /// The media types that documents of the layout give to a blob.
     fn recorded_types(&self, digest: &Digest) -> Result<Vec<String>> {
-        self.with_index(&Silent, |tables| tables.media_types(digest))
+        self.read_index(|view| view.media_types(digest))
     }
 
     /// The refusal of what is no manifest or index, with the manifests that have it.
     fn not_an_image(&self, digest: &Digest, what: &str) -> Error {
-        let parents = self
-            .index()
-            .and_then(|index| {
-                index.write(|tables| {
-                    tables.sync_refs(&self.layout)?;
-                    tables.mentions(digest)
-                })
-            })
-            .unwrap_or_default();
+        let parents = self.read_index(|view| view.mentions(digest)).unwrap_or_default();
         let names: Vec<String> = parents
             .iter()
             .filter_map(|mention| match mention {
@@ -284,34 +275,6 @@ impl Store {
             digest,
             format!("it is {what}, not an image manifest or index{hint}"),
         )
-    }
-
-    /// The index, on disk where that can be had.
-    pub(super) fn index(&self) -> Result<Index> {
-        self.index_or_memory(&Silent)
-    }
-
-    /// Runs `work` on an index. If that proves to be damaged, it is made anew from the layout, and `work` runs again.
-    pub(super) fn mending<T>(
-        &self,
-        index: &mut Index,
-        monitor: &dyn Monitor,
-        mut work: impl FnMut(&Index) -> Result<T>,
-    ) -> Result<T> {
-        work(index).or_else(|err| {
-            index.renew(err, &self.layout, monitor)?;
-            index.sync(&self.layout, &Silent)?;
-            work(index)
-        })
-    }
-
-    /// As [`Store::index`], saying why if it is not on disk.
-    pub(super) fn index_or_memory(&self, monitor: &dyn Monitor) -> Result<Index> {
-        if self.opts.index {
-            Index::open(&self.layout, monitor)
-        } else {
-            Index::in_memory()
-        }
     }
 }
 

@@ -24,7 +24,7 @@ mod used;
 use std::path::Path;
 use std::time::Duration;
 
-pub use crate::index::{IndexStatus, PanicFate};
+pub use crate::index::IndexStatus;
 pub use fsck::{CheckOptions, CheckReport, Finding, Problem, Severity};
 pub use gc::{GcOptions, GcPlan, GcReport, Keep, TagTimes};
 pub use graph::{BlobEntry, BlobInfo, ImageUsage, Usage};
@@ -39,7 +39,9 @@ pub use txn::Txn;
 
 use crate::digest::Algorithm;
 use crate::error::Result;
+use crate::index::{Index, Place, View};
 use crate::layout::{BlobReader, Layout, LayoutLock};
+use crate::progress::{Monitor, Silent};
 use crate::spec::Descriptor;
 
 /// Manifests, indexes and configs larger than this are not read, in bytes.
@@ -106,6 +108,21 @@ impl Store {
             layout: Layout::open(path)?,
             opts,
         })
+    }
+
+    /// Returns the index, which is opened by the first question to it; `monitor` is told why it is not on disk.
+    fn index<'a>(&'a self, monitor: &'a dyn Monitor) -> Index<'a> {
+        let place = if self.opts.index {
+            Place::File
+        } else {
+            Place::Memory
+        };
+        Index::new(&self.layout, place, monitor)
+    }
+
+    /// Runs `work` on an index that has caught up with the layout.
+    fn read_index<T>(&self, work: impl FnMut(&View) -> Result<T>) -> Result<T> {
+        self.index(&Silent).read(work)
     }
 
     /// The layout.

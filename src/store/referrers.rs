@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
-use crate::index::{Edge, Index, Mention, Tables};
+use crate::index::{Access, Edge, Index, Mention, Place, Rows, Tables};
 use crate::layout::{Entry, LockMode};
 use crate::progress::{Monitor, Silent};
 use crate::spec::json::{self, Object};
@@ -46,7 +46,7 @@ impl Store {
     /// [`ErrorKind::Corrupt`] if an index of referrers is damaged.
     pub fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
         let mut found: BTreeSet<Digest> = self
-            .with_index(&Silent, |tables| subject_of(tables, digest))?
+            .read_index(|view| subject_of(view, digest))?
             .into_iter()
             .collect();
         for entry in self.lookup(&referrers_tag(digest, "")?)? {
@@ -68,12 +68,12 @@ impl Store {
     /// # Errors
     /// Those of the index.
     pub fn unlisted_referrers(&self, subjects: &[Digest]) -> Result<Vec<Descriptor>> {
-        let mut index = if self.opts.index {
-            Index::open_if_there(&self.layout)?
+        let place = if self.opts.index {
+            Place::FileIfThere
         } else {
-            Index::in_memory()?
+            Place::Memory
         };
-        let find = |tables: &mut Tables<'_>| {
+        let found = Index::new(&self.layout, place, &Silent).read(|tables| {
             let mut out = BTreeSet::new();
             for subject in subjects {
                 for referrer in subject_of(tables, subject)? {
@@ -83,10 +83,6 @@ impl Store {
                 }
             }
             Ok(out)
-        };
-        let found = self.mending(&mut index, &Silent, |index| {
-            index.sync(&self.layout, &Silent)?;
-            index.suppose(find)
         })?;
         self.describe(found)
     }
@@ -170,11 +166,11 @@ impl Store {
             // Those that go themselves may be damaged.
             let mut damaged = tables.sync(&self.layout, &Silent)?;
             damaged.retain(|one| !referrers.contains(&one.digest));
-            self.refuse_damage(tables, damaged, monitor)?;
+            self.refuse_damage(tables, &damaged, monitor)?;
             detachable(tables, referrers, &leases)
         };
-        let mut index = self.index_or_memory(monitor)?;
-        let gone = self.mending(&mut index, monitor, |index| index.write(attempt))?;
+        let mut index = self.index(monitor);
+        let gone = index.write(attempt)?;
         self.change_refs("detach", &[], |index| {
             let is_gone = |entry: &Entry| entry.descriptor().is_ok_and(|known| gone.contains(&known.digest));
             // Another program may have given it a tag meanwhile.
@@ -194,7 +190,7 @@ impl Store {
             still.iter().try_for_each(|digest| tables.forget(digest))?;
             Ok(still)
         };
-        let still = self.mending(&mut index, monitor, |index| index.write(remove))?;
+        let still = index.write(remove)?;
         // What is about others goes first: at no moment is it there without them.
         for digest in still.iter().rev() {
             self.layout.remove_blob(digest)?;
@@ -208,7 +204,7 @@ impl Store {
 }
 
 /// The manifests and indexes that are about `digest` by their subject, and are here.
-fn subject_of(tables: &Tables<'_>, digest: &Digest) -> Result<Vec<Digest>> {
+fn subject_of(tables: &Rows<impl Access>, digest: &Digest) -> Result<Vec<Digest>> {
     let mut out = Vec::new();
     for mention in tables.mentions(digest)? {
         if let Mention::Document(Edge::Subject, referrer) = mention
@@ -221,7 +217,7 @@ fn subject_of(tables: &Tables<'_>, digest: &Digest) -> Result<Vec<Digest>> {
 }
 
 /// Whether all that a document names is here; the empty document may stand in its descriptor alone.
-fn is_complete(tables: &Tables<'_>, document: &Digest) -> Result<bool> {
+fn is_complete(tables: &Rows<impl Access>, document: &Digest) -> Result<bool> {
     let empty = Digest::sha256(b"{}");
     for child in tables.declared_children(document)? {
         if child != empty && !tables.is_present(&child)? {
@@ -240,7 +236,11 @@ fn needed_by_tag(digest: &Digest, name: &str) -> Error {
 }
 
 /// `referrers`, and of what is about them in turn all that nothing else needs, each after what it is about.
-fn detachable(tables: &Tables<'_>, referrers: &[Digest], leases: &[(Digest, String)]) -> Result<Vec<Digest>> {
+fn detachable(
+    tables: &Rows<impl Access>,
+    referrers: &[Digest],
+    leases: &[(Digest, String)],
+) -> Result<Vec<Digest>> {
     let mut gone: HashSet<Digest> = referrers.iter().copied().collect();
     for referrer in referrers {
         if let Some(err) = needed_by(tables, referrer, &gone, leases)? {
@@ -264,7 +264,7 @@ fn detachable(tables: &Tables<'_>, referrers: &[Digest], leases: &[(Digest, Stri
 /// Returns the refusal to remove a blob that something needs, other than documents that are `gone` and untagged entries of
 /// `index.json`; `None` if nothing does.
 fn needed_by(
-    tables: &Tables<'_>,
+    tables: &Rows<impl Access>,
     digest: &Digest,
     gone: &HashSet<Digest>,
     leases: &[(Digest, String)],

@@ -8,7 +8,7 @@ use super::Store;
 use super::reflog::values;
 use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Index, Tables};
+use crate::index::{Index, Place, Tables, View};
 use crate::layout::{BlobWriter, LayoutLock, LockMode, Staged, Stamp, Stored};
 use crate::progress::Silent;
 use crate::spec::{Compression, Descriptor, MediaType, RefName, RefValue};
@@ -258,15 +258,14 @@ impl<'a> Txn<'a> {
     fn known_layers(
         &self,
         compression: Compression,
-        find: impl FnOnce(&Tables<'_>) -> Result<Vec<Digest>>,
+        find: impl Fn(&View) -> Result<Vec<Digest>>,
     ) -> Vec<Descriptor> {
         if !self.store.opts.index {
             return Vec::new();
         }
         let wanted = MediaType::layer(compression);
         let known = || -> Result<Vec<Digest>> {
-            let index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
-            index.write(|tables| {
+            self.index().read_as_is(|tables| {
                 let mut out = Vec::new();
                 for layer in find(tables)? {
                     let is_wanted = tables
@@ -380,7 +379,6 @@ impl<'a> Txn<'a> {
     }
 
     fn tell_index(&self) -> Result<()> {
-        let mut index = Index::open_file(&self.store.layout, Duration::from_secs(2), &Silent)?;
         let tell = |tables: &mut Tables<'_>| {
             for part in &self.blobs {
                 tables.learn_part(&self.store.layout, &part.digest, part.verified)?;
@@ -390,7 +388,13 @@ impl<'a> Txn<'a> {
             }
             Ok(())
         };
-        self.store.mending(&mut index, &Silent, |index| index.write(tell))
+        self.index().write(tell)
+    }
+
+    /// Returns the index in its file, for what is not worth waiting for.
+    fn index(&self) -> Index<'a> {
+        let index = Index::new(&self.store.layout, Place::FileOnly, &Silent);
+        index.waiting(Duration::from_secs(2))
     }
 }
 

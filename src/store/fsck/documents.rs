@@ -372,14 +372,16 @@ impl<'a> Documents<'a> {
             let Ok(bytes) = self.layout.read_blob(&plain, MAX_DOCUMENT) else {
                 return Ok(OwnType::Unread);
             };
-            Ok(match Object::parse(&bytes) {
-                Ok(object) => {
-                    let own: Option<String> = object.read("mediaType");
-                    OwnType::Said(own.map(|own| own.chars().take(MAX_TYPE).collect()))
-                }
-                Err(err) if err.kind() == ErrorKind::Limit => OwnType::Wrong(err.to_string()),
-                Err(_) => OwnType::Wrong("no JSON object".to_owned()),
-            })
+            Ok(
+                match json::check_values(&bytes).and_then(|()| Object::parse(&bytes)) {
+                    Ok(object) => {
+                        let own: Option<String> = object.read("mediaType");
+                        OwnType::Said(own.map(|own| own.chars().take(MAX_TYPE).collect()))
+                    }
+                    Err(err) if err.kind() == ErrorKind::Limit => OwnType::Wrong(err.to_string()),
+                    Err(_) => OwnType::Wrong("no JSON object".to_owned()),
+                },
+            )
         };
         let text = match remembered(&self.types, digest, read)? {
             OwnType::Wrong(why) => format!("is {why}, but {parent} names it as {media_type}"),

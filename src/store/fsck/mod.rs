@@ -101,26 +101,20 @@ impl Store {
         let documents = Documents::new(&self.layout, opts.deep);
         self.check_names(&mut report.findings)?;
         self.check_refs(&documents, &mut report.findings)?;
-        // One that is in memory is kept: to fill it again for each batch would cost more than all else.
-        let mut memory = self.synced(&documents, monitor, &mut report.findings)?;
+        let mut index = self.index(&Silent);
+        self.synced(&mut index, &documents, &mut report.findings)?;
         let task = monitor.task("checking blobs", None);
         let (mut after, mut done) = (None, Vec::new());
         loop {
-            let mut index = match memory.take() {
-                Some(index) => index,
-                None => self.index_or_memory(&Silent)?,
-            };
             let next = |tables: &mut Tables<'_>| {
                 for (digest, row) in &done {
                     tables.set_verified(digest, *row)?;
                 }
                 tables.blobs_after(after.as_ref(), BATCH)
             };
-            let batch = self.mending(&mut index, monitor, |index| index.write(next))?;
+            let batch = index.write(next)?;
             done.clear();
-            if !index.is_file() {
-                memory = Some(index);
-            }
+            index.close();
             let Some(last) = batch.last() else { break };
             after = Some(last.digest);
             let looked: Vec<Result<Looked>> = batch
@@ -150,11 +144,13 @@ impl Store {
         // What a damaged document names is not known, so a recount would only find the same damage again.
         let is_damage = |f: &Finding| matches!(f.problem, Problem::Damaged | Problem::Unreadable);
         if !opts.fast && !report.findings.iter().any(is_damage) {
-            self.check_index(opts, monitor, &mut report.findings)?;
+            check_index(&mut index, opts, &mut report.findings)?;
         }
+        index.close();
         self.check_own_files(opts.repair, &mut report.findings)?;
         self.check_temporary(opts, monitor, &mut report.findings)?;
-        self.name_refs(memory, &mut report.findings)?;
+        name_refs(&mut index, &mut report.findings)?;
+        drop(index);
         if opts.repair {
             self.repair(opts, &mut report.findings, monitor)?;
         }
@@ -237,28 +233,19 @@ impl Store {
         Ok(())
     }
 
-    /// Brings the index up to the layout; returns it if it is one in memory.
-    fn synced(
-        &self,
-        documents: &Documents<'_>,
-        monitor: &dyn Monitor,
-        out: &mut Vec<Finding>,
-    ) -> Result<Option<Index>> {
-        let mut index = self.index_or_memory(monitor)?;
-        // Strays were reported.
-        let damaged = match index.sync(&self.layout, &Silent) {
-            Err(err) => {
-                let text = err.to_string();
-                if index.renew(err, &self.layout, monitor)? {
-                    let mut finding =
-                        Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
-                    finding.repaired = true;
-                    out.push(finding);
-                }
-                index.sync(&self.layout, &Silent)?
-            }
-            Ok(damaged) => damaged,
-        };
+    /// Brings the index up to the layout.
+    fn synced(&self, index: &mut Index<'_>, documents: &Documents<'_>, out: &mut Vec<Finding>) -> Result<()> {
+        let damaged = index.sync()?;
+        if let Some(text) = index.was_damaged() {
+            let mut finding = Finding::new(
+                Severity::Error,
+                Problem::Index,
+                ".umoci/index.redb",
+                text.to_owned(),
+            );
+            finding.repaired = true;
+            out.push(finding);
+        }
         // Documents that are not what they should be are no blobs to the index, and would not be met again.
         for Damaged { digest, error } in damaged {
             let blob = KnownBlob {
@@ -273,39 +260,6 @@ impl Store {
                 out.push(Finding::of(&digest, Problem::Document, error));
             }
             out.extend(looked.findings);
-        }
-        Ok((!index.is_file()).then_some(index))
-    }
-
-    /// Counts everything anew and compares.
-    fn check_index(
-        &self,
-        opts: &CheckOptions<'_>,
-        monitor: &dyn Monitor,
-        out: &mut Vec<Finding>,
-    ) -> Result<()> {
-        let mut index = self.index()?;
-        if !index.is_file() {
-            return Ok(());
-        }
-        let fresh = match index.rebuilt(&self.layout, &Silent) {
-            // To look there need not be room on the disk.
-            Err(err) if err.kind() == ErrorKind::NoSpace && !opts.repair => {
-                Index::rebuilt_in_memory(&self.layout, &Silent)
-            }
-            fresh => fresh,
-        }?;
-        let differences = self.mending(&mut index, monitor, |index| index.differences(&fresh))?;
-        let repaired = opts.repair && !differences.is_empty();
-        for text in differences {
-            let mut finding = Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
-            finding.repaired = repaired;
-            out.push(finding);
-        }
-        if repaired {
-            index.replaced_by(fresh, &self.layout, monitor)?;
-        } else {
-            fresh.discard(&self.layout)?;
         }
         Ok(())
     }
@@ -338,48 +292,68 @@ impl Store {
         }
         Ok(())
     }
+}
 
-    /// Says which refs lead to what was found. What is missing and no ref needs is no damage.
-    fn name_refs(&self, memory: Option<Index>, findings: &mut [Finding]) -> Result<()> {
-        if findings.iter().all(|f| f.digest.is_none()) {
-            return Ok(());
-        }
-        let mut index = match memory {
-            Some(index) => index,
-            None => self.index_or_memory(&Silent)?,
-        };
-        let mut name = |tables: &mut Tables<'_>| {
-            let mut left = MAX_LOOKED_AT;
-            for finding in findings.iter_mut() {
-                let Some(digest) = finding.digest else { continue };
-                let mut names = BTreeSet::new();
-                let (mut stack, mut met) = (vec![digest], HashSet::from([digest]));
-                while let Some(digest) = stack.pop() {
-                    for mention in tables.mentions(&digest)? {
-                        left = left.saturating_sub(1);
-                        match mention {
-                            Mention::Ref { name, .. } => {
-                                names.insert(name.unwrap_or_else(|| "<none>".to_owned()));
-                            }
-                            Mention::Document(_, parent) => {
-                                if met.insert(parent) {
-                                    stack.push(parent);
-                                }
+/// Counts everything anew and compares.
+fn check_index(index: &mut Index<'_>, opts: &CheckOptions<'_>, out: &mut Vec<Finding>) -> Result<()> {
+    if !index.is_file()? {
+        return Ok(());
+    }
+    let fresh = match index.rebuilt() {
+        // To look there need not be room on the disk.
+        Err(err) if err.kind() == ErrorKind::NoSpace && !opts.repair => index.rebuilt_in_memory(),
+        fresh => fresh,
+    }?;
+    let differences = index.differences(&fresh)?;
+    let repaired = opts.repair && !differences.is_empty();
+    for text in differences {
+        let mut finding = Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
+        finding.repaired = repaired;
+        out.push(finding);
+    }
+    if repaired {
+        index.replace_with(fresh)?;
+    } else {
+        index.discard(fresh)?;
+    }
+    Ok(())
+}
+
+/// Says which refs lead to what was found. What is missing and no ref needs is no damage.
+fn name_refs(index: &mut Index<'_>, findings: &mut [Finding]) -> Result<()> {
+    if findings.iter().all(|f| f.digest.is_none()) {
+        return Ok(());
+    }
+    index.read(|tables| {
+        let mut left = MAX_LOOKED_AT;
+        for finding in findings.iter_mut() {
+            let Some(digest) = finding.digest else { continue };
+            let mut names = BTreeSet::new();
+            let (mut stack, mut met) = (vec![digest], HashSet::from([digest]));
+            while let Some(digest) = stack.pop() {
+                for mention in tables.mentions(&digest)? {
+                    left = left.saturating_sub(1);
+                    match mention {
+                        Mention::Ref { name, .. } => {
+                            names.insert(name.unwrap_or_else(|| "<none>".to_owned()));
+                        }
+                        Mention::Document(_, parent) => {
+                            if met.insert(parent) {
+                                stack.push(parent);
                             }
                         }
                     }
-                    if names.len() > MAX_COUNTED || left == 0 && names.len() > MOST_REFS {
-                        break;
-                    }
                 }
-                if names.is_empty() && finding.severity == Severity::Error {
-                    finding.severity = Severity::Warning;
+                if names.len() > MAX_COUNTED || left == 0 && names.len() > MOST_REFS {
+                    break;
                 }
-                finding.more_refs = names.len().saturating_sub(MOST_REFS) as u64;
-                finding.refs = names.into_iter().take(MOST_REFS).collect();
             }
-            Ok(())
-        };
-        self.mending(&mut index, &Silent, |index| index.suppose(&mut name))
-    }
+            if names.is_empty() && finding.severity == Severity::Error {
+                finding.severity = Severity::Warning;
+            }
+            finding.more_refs = names.len().saturating_sub(MOST_REFS) as u64;
+            finding.refs = names.into_iter().take(MOST_REFS).collect();
+        }
+        Ok(())
+    })
 }

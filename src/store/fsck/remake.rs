@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Finding, Problem, Severity};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::index::{Index, Remembered, Tables};
+use crate::index::{Access, Index, Remembered, Rows, Tables};
 use crate::layout::{Entry, IndexJson, REFLOG};
 use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
@@ -201,7 +201,6 @@ impl Store {
 
     /// The manifests and indexes that are there and that nothing would name if these were the entries of `index.json`.
     fn unnamed(&self, entries: &[Entry], monitor: &dyn Monitor) -> Result<Vec<Unnamed>> {
-        let mut index = self.index_or_memory(monitor)?;
         let look = |tables: &mut Tables<'_>| {
             tables.take_entries(&self.layout, entries)?;
             tables.sync_blobs(&self.layout, &Silent)?;
@@ -220,7 +219,7 @@ impl Store {
             }
             Ok(out)
         };
-        self.mending(&mut index, monitor, |index| index.suppose(look))
+        self.index(monitor).suppose(look)
     }
 
     /// The descriptor of a manifest or index, and the name that it gives itself; `None` of any other blob.
@@ -311,7 +310,7 @@ impl Store {
 }
 
 /// Whether a document is about something that something needs, or that is about such in turn.
-fn is_about_needed(tables: &Tables<'_>, digest: &Digest, met: &mut HashSet<Digest>) -> Result<bool> {
+fn is_about_needed(tables: &Rows<impl Access>, digest: &Digest, met: &mut HashSet<Digest>) -> Result<bool> {
     let mut stack = tables.subjects(digest)?;
     while let Some(subject) = stack.pop() {
         if !met.insert(subject) || !tables.is_present(&subject)? {

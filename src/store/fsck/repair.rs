@@ -42,7 +42,6 @@ impl Store {
             }
         }
         if !changed.is_empty() {
-            let mut index = self.index_or_memory(monitor)?;
             let forget = |tables: &mut Tables<'_>| {
                 for digest in &changed {
                     tables.forget(digest)?;
@@ -50,7 +49,7 @@ impl Store {
                 tables.unlist_blobs()?;
                 tables.sync(&self.layout, &Silent).map(|_| ())
             };
-            self.mending(&mut index, monitor, |index| index.write(forget))?;
+            self.index(monitor).write(forget)?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::{Lease, Store};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Damaged, Edge, Index, Mention, Tables};
+use crate::index::{Access, Damaged, Edge, Mention, Rows, Tables};
 use crate::layout::{LayoutLock, LockMode};
 use crate::progress::{Monitor, Silent};
 use crate::spec::RefName;
@@ -51,7 +51,6 @@ pub struct GcPlan {
     excess: Option<u64>,
     differences: Vec<String>,
     opts: GcOptions,
-    index: Index,
     /// `None` for a layout that cannot be written to.
     lock: Option<LayoutLock>,
 }
@@ -118,50 +117,51 @@ impl Store {
             ));
         }
         let mut differences = Vec::new();
-        let mut index = if opts.full {
-            let (index, found) = self.recount(monitor)?;
-            differences = found;
-            index
-        } else {
-            self.index_or_memory(monitor)?
-        };
-        let retention = self.retention(opts)?;
-        let (remove, refs, excess) = self.mending(&mut index, monitor, |index| {
-            let damaged = index.sync(&self.layout, monitor)?;
-            index.suppose(|tables| self.refuse_damage(tables, damaged, monitor))?;
-            let (mut refs, mut excess) = (retention.drop.clone(), None);
-            if let Some(limit) = opts.max_size {
-                let total = index.suppose(|tables| total_size(tables))?;
-                let collect = |refs: &mut DropRefs| {
-                    let gone = index.suppose(|tables| self.without(tables, opts, refs))?;
-                    let left = total.saturating_sub(gone.values().sum());
-                    Ok((gone, left))
-                };
-                let (fitting, left) = retention.fit(limit, collect)?;
-                refs = fitting;
-                excess = Some(left).filter(|left| *left > limit);
+        let mut index = self.index(monitor);
+        if opts.full {
+            index.sync()?;
+            let fresh = index.rebuilt()?;
+            differences = index.differences(&fresh)?;
+            if differences.is_empty() {
+                index.discard(fresh)?;
+            } else {
+                index.replace_with(fresh)?;
             }
-            let remove = index.suppose(|tables| {
-                let gone = self.without(tables, opts, &mut refs)?;
-                if !gone.is_empty() {
-                    // What such an image needed is not known any more.
-                    for (name, digest) in tables.missing_roots()? {
-                        monitor.warn(format_args!(
-                            "{name} leads to {digest}, which is missing: nothing is kept for it"
-                        ));
-                    }
+        }
+        let retention = self.retention(opts)?;
+        let damaged = index.sync()?;
+        index.read(|view| self.refuse_damage(view, &damaged, monitor))?;
+        let (mut refs, mut excess) = (retention.drop.clone(), None);
+        if let Some(limit) = opts.max_size {
+            let total = index.read(total_size)?;
+            let collect = |refs: &mut DropRefs| {
+                let gone = index.suppose(|tables| self.without(tables, opts, refs))?;
+                let left = total.saturating_sub(gone.values().sum());
+                Ok((gone, left))
+            };
+            let (fitting, left) = retention.fit(limit, collect)?;
+            refs = fitting;
+            excess = Some(left).filter(|left| *left > limit);
+        }
+        let remove = index.suppose(|tables| {
+            let gone = self.without(tables, opts, &mut refs)?;
+            if !gone.is_empty() {
+                // What such an image needed is not known any more.
+                for (name, digest) in tables.missing_roots()? {
+                    monitor.warn(format_args!(
+                        "{name} leads to {digest}, which is missing: nothing is kept for it"
+                    ));
                 }
-                Ok(gone)
-            })?;
-            Ok((remove, refs, excess))
+            }
+            Ok(gone)
         })?;
+        drop(index);
         Ok(GcPlan {
             remove,
             refs,
             excess,
             differences,
             opts: opts.clone(),
-            index,
             lock,
         })
     }
@@ -172,7 +172,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`] or [`ErrorKind::Denied`] if there is something to remove that cannot be removed.
-    pub fn collect(&self, mut plan: GcPlan, monitor: &dyn Monitor) -> Result<GcReport> {
+    pub fn collect(&self, plan: GcPlan, monitor: &dyn Monitor) -> Result<GcReport> {
         if plan.lock.is_none() {
             if plan.remove.is_empty() && plan.refs.is_empty() {
                 return Ok(GcReport::default());
@@ -195,7 +195,7 @@ impl Store {
             // If we die between the rows and the files, the files are found by the next listing.
             let forget = |tables: &mut Tables<'_>| {
                 let damaged = tables.sync(&self.layout, &Silent)?;
-                self.refuse_damage(tables, damaged, &Silent)?;
+                self.refuse_damage(tables, &damaged, &Silent)?;
                 let mut gone = self.garbage(tables, &plan.opts)?;
                 gone.retain(|digest, _| plan.remove.contains_key(digest));
                 let gone = parents_first(tables, gone)?;
@@ -204,7 +204,7 @@ impl Store {
                 Ok(gone)
             };
             // A full disk is no reason not to free some of it; the next command sees that the files are gone.
-            let gone = self.mending(&mut plan.index, monitor, |index| index.write(forget))?;
+            let gone = self.index(monitor).write(forget)?;
             for (digest, size) in &gone {
                 self.layout.remove_blob(digest)?;
                 monitor.info(format_args!("removed blob {digest}, {size} bytes"));
@@ -284,8 +284,8 @@ impl Store {
     /// A damaged document that something needs stops a collection.
     pub(super) fn refuse_damage(
         &self,
-        tables: &Tables<'_>,
-        damaged: Vec<Damaged>,
+        tables: &Rows<impl Access>,
+        damaged: &[Damaged],
         monitor: &dyn Monitor,
     ) -> Result<()> {
         if damaged.is_empty() {
@@ -293,7 +293,7 @@ impl Store {
         }
         let held = self.held()?;
         for Damaged { digest, error } in damaged {
-            if tables.count(&digest)? > 0 || held.contains(&digest) {
+            if tables.count(digest)? > 0 || held.contains(digest) {
                 let text = format!(
                     "blob {digest} is damaged, so what it needs is not known; nothing is removed: {error}"
                 );
@@ -305,14 +305,18 @@ impl Store {
     }
 
     /// What can go, in the state of the layout that the index knows.
-    pub(super) fn garbage(&self, tables: &Tables<'_>, opts: &GcOptions) -> Result<BTreeMap<Digest, u64>> {
+    pub(super) fn garbage(
+        &self,
+        tables: &Rows<impl Access>,
+        opts: &GcOptions,
+    ) -> Result<BTreeMap<Digest, u64>> {
         self.garbage_beside(tables, opts, &[])
     }
 
     /// As [`Store::garbage`], beside what is held besides.
     fn garbage_beside(
         &self,
-        tables: &Tables<'_>,
+        tables: &Rows<impl Access>,
         opts: &GcOptions,
         more: &[Digest],
     ) -> Result<BTreeMap<Digest, u64>> {
@@ -346,26 +350,10 @@ impl Store {
         out.extend(self.reflog_roots(self.settings()?.reflog_keep)?);
         Ok(out)
     }
-
-    /// An index that was filled from the layout just now, and where that which was there differed from it.
-    fn recount(&self, monitor: &dyn Monitor) -> Result<(Index, Vec<String>)> {
-        let mut old = self.index_or_memory(monitor)?;
-        let (fresh, differences) = self.mending(&mut old, monitor, |old| {
-            old.sync(&self.layout, monitor)?;
-            let fresh = old.rebuilt(&self.layout, monitor)?;
-            let differences = old.differences(&fresh)?;
-            Ok((fresh, differences))
-        })?;
-        if differences.is_empty() {
-            fresh.discard(&self.layout)?;
-            return Ok((old, differences));
-        }
-        Ok((old.replaced_by(fresh, &self.layout, monitor)?, differences))
-    }
 }
 
 /// The bytes of all blobs.
-fn total_size(tables: &Tables<'_>) -> Result<u64> {
+fn total_size(tables: &Rows<impl Access>) -> Result<u64> {
     let (mut total, mut after) = (0, None);
     loop {
         let batch = tables.blobs_after(after.as_ref(), BATCH)?;
@@ -380,7 +368,7 @@ fn total_size(tables: &Tables<'_>) -> Result<u64> {
 /// Of what is about the blobs that go, about that again, and about what any of it needs: what stands in `index.json` without a
 /// name. It may be more than goes with them: what is about something that stays is spared again.
 fn untagged_about(
-    tables: &Tables<'_>,
+    tables: &Rows<impl Access>,
     gone: &BTreeMap<Digest, u64>,
     dropped: &HashSet<Digest>,
 ) -> Result<Vec<Digest>> {
@@ -634,7 +622,7 @@ mod tests {
                 f.tag("t", MediaType::MANIFEST, image);
                 f.gc().expect("gc");
                 let victim = if of_parent { image } else { parts[0] };
-                let index = f.store.index_or_memory(&Silent).expect("index");
+                let mut index = f.store.index(&Silent);
                 index.write(|tables| damage(tables, &victim)).expect("damage");
                 drop(index);
                 let garbage = f.blob("garbage");
@@ -808,7 +796,7 @@ mod tests {
         f.gc().expect("gc");
         let (again, _) = f.manifest(2, "");
         assert_eq!(garbage, again);
-        let index = f.store.index().expect("index");
+        let mut index = f.store.index(&Silent);
         // Counts that are wrong in both directions: one that would keep garbage, one that would remove what is needed.
         index
             .write(|tables| {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::index::{Mention, Tables, damage};
+use crate::index::{Access, Mention, Rows, damage};
 
 /// Blobs that go with the orphans.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl Doomed {
     }
 
     /// An orphan goes, and with it what nobody else needs.
-    pub(in crate::store) fn add(&mut self, tables: &Tables<'_>, orphan: Digest) -> Result<()> {
+    pub(in crate::store) fn add(&mut self, tables: &Rows<impl Access>, orphan: Digest) -> Result<()> {
         if self.held.insert(orphan, 0) == Some(0) {
             return Ok(());
         }
@@ -54,7 +54,7 @@ impl Doomed {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the two disagree.
-    pub(in crate::store) fn check(&self, tables: &Tables<'_>) -> Result<()> {
+    pub(in crate::store) fn check(&self, tables: &Rows<impl Access>) -> Result<()> {
         for digest in self.doomed() {
             for mention in tables.mentions(digest)? {
                 let who = match mention {
@@ -73,7 +73,7 @@ impl Doomed {
     }
 
     /// The blobs that go, of those that are there with their sizes.
-    pub(in crate::store) fn present(&self, tables: &Tables<'_>) -> Result<BTreeMap<Digest, u64>> {
+    pub(in crate::store) fn present(&self, tables: &Rows<impl Access>) -> Result<BTreeMap<Digest, u64>> {
         let mut out = BTreeMap::new();
         for digest in self.doomed() {
             if let Some(size) = tables.size(digest)? {
@@ -91,7 +91,7 @@ impl Doomed {
     }
 
     /// A document about a blob that stays, stays too, with all it needs.
-    pub(in crate::store) fn spare_referrers(&mut self, tables: &Tables<'_>) -> Result<()> {
+    pub(in crate::store) fn spare_referrers(&mut self, tables: &Rows<impl Access>) -> Result<()> {
         // Who is about a blob that goes, and who about one that stays.
         let mut about: HashMap<Digest, Vec<Digest>> = HashMap::new();
         let mut stay = Vec::new();
@@ -115,7 +115,11 @@ impl Doomed {
     }
 
     /// Keeps a doomed blob, and all that it needs; says which blobs no longer go.
-    pub(in crate::store) fn spare(&mut self, tables: &Tables<'_>, digest: Digest) -> Result<Vec<Digest>> {
+    pub(in crate::store) fn spare(
+        &mut self,
+        tables: &Rows<impl Access>,
+        digest: Digest,
+    ) -> Result<Vec<Digest>> {
         let (mut stack, mut spared) = (vec![digest], Vec::new());
         while let Some(digest) = stack.pop() {
             if !self.is_doomed(&digest) {
@@ -134,7 +138,7 @@ impl Doomed {
 
 /// Blobs in an order in which they can be removed one by one: at no moment is a document there without what it needs.
 pub(in crate::store) fn parents_first(
-    tables: &Tables<'_>,
+    tables: &Rows<impl Access>,
     gone: BTreeMap<Digest, u64>,
 ) -> Result<Vec<(Digest, u64)>> {
     let mut parents: BTreeMap<Digest, usize> = gone.keys().map(|digest| (*digest, 0)).collect();

@@ -324,7 +324,7 @@ impl Retention {
     pub(super) fn fit(
         &self,
         limit: u64,
-        collect: impl Fn(&mut DropRefs) -> Result<(BTreeMap<Digest, u64>, u64)>,
+        mut collect: impl FnMut(&mut DropRefs) -> Result<(BTreeMap<Digest, u64>, u64)>,
     ) -> Result<(DropRefs, u64)> {
         let dropping = |tags: &[&Tag]| {
             let mut drop = self.drop.clone();
@@ -334,7 +334,7 @@ impl Retention {
             drop
         };
         let candidates: Vec<&Tag> = self.candidates.iter().collect();
-        let without = |count: usize| collect(&mut dropping(&candidates[..count]));
+        let mut without = |count: usize| collect(&mut dropping(&candidates[..count]));
         // The more go the less stays, so that the count is found by halves.
         let (mut low, mut high) = (0, candidates.len());
         while low < high {
