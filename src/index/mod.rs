@@ -33,7 +33,7 @@ pub use status::IndexStatus;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Layout, LayoutLock, Stamp};
+use crate::layout::{Layout, LayoutLock, Lock, LockMode, Stamp};
 use crate::progress::Monitor;
 use backend::Backend;
 pub(crate) use guard::damage;
@@ -210,7 +210,7 @@ impl<'a> Index<'a> {
         self.close();
         let text = err.to_string();
         let renewed = if is_damage(&err) {
-            let lock = self.layout.lock_database(self.wait);
+            let lock = self.lock();
             lock.and_then(|_lock| self.set_aside(&err))
         } else {
             Err(err)
@@ -233,6 +233,12 @@ impl<'a> Index<'a> {
     /// Returns what was wrong with a database that was set aside.
     pub(crate) fn was_damaged(&self) -> Option<&str> {
         self.was_damaged.as_deref()
+    }
+
+    /// Takes the lock of the database.
+    fn lock(&self) -> Result<LayoutLock> {
+        self.layout
+            .take_lock(Lock::Database, LockMode::Exclusive, self.wait)
     }
 
     /// Moves a damaged file out of the way, for a person to look at.
@@ -264,7 +270,7 @@ impl<'a> Index<'a> {
     /// Returns whether the database knows the layout as it is now. A file is opened to read alone as long as it does.
     fn is_current(&mut self) -> Result<bool> {
         if matches!(self.opened, Opened::Closed) && self.wants_file() {
-            match self.layout.lock_database(self.wait) {
+            match self.lock() {
                 Err(err) => self.opened = self.without_file(err)?,
                 // A file that cannot be read as it is may be mended by opening it to write.
                 Ok(lock) => {
@@ -350,7 +356,7 @@ impl<'a> Index<'a> {
     }
 
     fn open_file(&self) -> Result<Opened> {
-        let lock = self.layout.lock_database(self.wait)?;
+        let lock = self.lock()?;
         if Layout::has_file(&self.layout.private_file(FILE)?) {
             // Opening to write changes the file, so what must be left alone is found out by reading.
             let newer = || -> Result<u32> {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Looks into the database without the right to change it, and without waiting: what cannot be had is done without.
 
+use std::time::Duration;
+
 use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable};
 
@@ -10,7 +12,7 @@ use super::tables::{self, View};
 use super::{FILE, Index, guarded, migrate};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::layout::{Entry, Layout};
+use crate::layout::{Entry, Layout, Lock, LockMode};
 
 /// As [`super::CACHE`], for a database that is opened to read.
 const PEEK_CACHE: usize = 1 << 20;
@@ -52,7 +54,7 @@ impl Index<'_> {
 
     /// Reads from the database if it is there, free, and of our schema.
     fn peek_into<T>(layout: &Layout, read: impl FnOnce(&View) -> Result<Option<T>>) -> Option<T> {
-        let _lock = layout.lock_database_if_free().ok()??;
+        let _lock = layout.share_lock(Lock::Database, Duration::ZERO).ok()??;
         let read = || -> Result<Option<T>> {
             let database = Self::open_to_read(layout)?;
             if !Self::is_of_this_schema(&database)? {
@@ -65,7 +67,9 @@ impl Index<'_> {
 
     /// Returns what the database remembers of `index.json`; `None` if it cannot be had.
     pub(crate) fn remembered(layout: &Layout) -> Option<Remembered> {
-        let _lock = layout.lock_database(super::WAIT).ok()?;
+        let _lock = layout
+            .take_lock(Lock::Database, LockMode::Exclusive, super::WAIT)
+            .ok()?;
         let read = || -> Result<Remembered> {
             let tx = Self::open_to_read(layout)?.begin_read()?;
             let refs = tx.open_table(tables::REF_TO_ENTRIES)?;
@@ -105,12 +109,9 @@ pub(super) fn is_meta(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::digest::Algorithm;
     use crate::index::Place;
-    use crate::layout::LockMode;
     use crate::progress::Silent;
 
     #[test]
@@ -150,10 +151,9 @@ mod tests {
         for name in ["lock", "index.lock", "refs.lock"] {
             mkfifo(name);
         }
-        let _ = layout.lock(LockMode::Exclusive, Duration::ZERO, "test");
-        let _ = layout.lock_if_present(Duration::ZERO);
-        let _ = layout.with_refs_locked(Duration::ZERO, || Ok(()));
-        let _ = layout.lock_database(Duration::ZERO);
-        let _ = layout.lock_database_if_free();
+        for lock in [Lock::Layout, Lock::Refs, Lock::Database] {
+            let _ = layout.take_lock(lock, LockMode::Exclusive, Duration::ZERO);
+            let _ = layout.share_lock(lock, Duration::ZERO);
+        }
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the database is and knows, without changing it.
 
+use std::time::Duration;
+
 use redb::{ReadableDatabase, ReadableTableMetadata};
 
 use super::guard::is_damage;
@@ -8,7 +10,7 @@ use super::rows::stamp_to_bytes;
 use super::tables::{self};
 use super::{FILE, Index, guarded, learn, migrate};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::Layout;
+use crate::layout::{Layout, Lock};
 
 /// What the index database is and knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -54,7 +56,9 @@ impl Index<'_> {
                 format!("{} is open in another process", path.display()),
             )
         };
-        let _lock = layout.lock_database_if_free()?.ok_or_else(busy)?;
+        let _lock = layout
+            .share_lock(Lock::Database, Duration::ZERO)?
+            .ok_or_else(busy)?;
         let read = || -> Result<IndexStatus> {
             let tx = Self::open_to_read(layout)?.begin_read()?;
             let meta = tx.open_table(tables::META)?;

@@ -137,22 +137,21 @@ impl Layout {
         make: impl FnOnce(&[u8]) -> Result<(Vec<Entry>, T)>,
         log: impl FnOnce(&IndexJson, &Digest) -> Result<()>,
     ) -> Result<Option<T>> {
-        self.with_index_locked(timeout, || {
-            let path = self.index_path();
-            // What cannot be read at all tells nothing, and is kept as well.
-            let torn = disk::read(&path, MAX_INDEX).map_or_else(|_| Vec::new(), |(bytes, _)| bytes);
-            if IndexJson::parse(&torn).is_ok_and(|index| !index.entries().is_empty()) {
-                return Ok(None);
-            }
-            let (entries, out) = make(&torn)?;
-            let mut index = IndexJson::parse(EMPTY_INDEX)?;
-            index.push_entries(&entries);
-            let bytes = index.to_bytes();
-            self.keep_aside(&path, "index.json")?;
-            log(&index, &state_of(&bytes))?;
-            self.replace("index.json", &bytes)?;
-            Ok(Some(out))
-        })
+        let _locks = self.lock_index(timeout)?;
+        let path = self.index_path();
+        // What cannot be read at all tells nothing, and is kept as well.
+        let torn = disk::read(&path, MAX_INDEX).map_or_else(|_| Vec::new(), |(bytes, _)| bytes);
+        if IndexJson::parse(&torn).is_ok_and(|index| !index.entries().is_empty()) {
+            return Ok(None);
+        }
+        let (entries, out) = make(&torn)?;
+        let mut index = IndexJson::parse(EMPTY_INDEX)?;
+        index.push_entries(&entries);
+        let bytes = index.to_bytes();
+        self.keep_aside(&path, "index.json")?;
+        log(&index, &state_of(&bytes))?;
+        self.replace("index.json", &bytes)?;
+        Ok(Some(out))
     }
 
     /// Keeps a file that is about to be replaced, for a person to look at; nothing is done if there is none.

@@ -5,11 +5,11 @@
 //! again while we wait (somebody removed `.umoci/`), so after locking the path must still lead to the file we hold.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::disk;
-use crate::error::{Error, ErrorKind, Fact, Result};
+use super::{Layout, disk};
+use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 
 /// Who else may hold the lock at the same time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +26,62 @@ pub struct LayoutLock {
     _file: File,
 }
 
-/// Takes the lock on the file that `open` opens at `path`.
+/// The locks of our own, in the order in which they are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lock {
+    /// Shared by those who add blobs and name them, exclusive to who removes any.
+    Layout,
+    /// Exclusive to who changes `index.json` and the reflog.
+    Refs,
+    /// Of the index database.
+    Database,
+}
+
+impl Lock {
+    fn path(self, layout: &Layout) -> PathBuf {
+        layout.private_dir().join(match self {
+            Lock::Layout => "lock",
+            Lock::Refs => "refs.lock",
+            Lock::Database => "index.lock",
+        })
+    }
+}
+
+impl Layout {
+    /// Takes a lock; its file is made if it is not there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if it is not had within `timeout`.
+    pub(crate) fn take_lock(&self, lock: Lock, mode: LockMode, timeout: Duration) -> Result<LayoutLock> {
+        let path = lock.path(self);
+        let taken = acquire(&path, mode, timeout, || {
+            self.ensure_private()?;
+            self.access().open_lock(&path).map(Some)
+        })?;
+        taken.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("{} is not there", path.display())))
+    }
+
+    /// Takes a lock to share it; `None` if its file is not there, since who only looks creates nothing, or it is not had within
+    /// `timeout`.
+    pub(crate) fn share_lock(&self, lock: Lock, timeout: Duration) -> Result<Option<LayoutLock>> {
+        let path = lock.path(self);
+        match acquire(&path, LockMode::Shared, timeout, || disk::open_optional(&path)) {
+            Err(err) if err.kind() == ErrorKind::Busy => Ok(None),
+            taken => taken,
+        }
+    }
+
+    /// Takes the lock of the layout. `verb` says what for.
+    ///
+    /// # Errors
+    /// As [`Layout::take_lock`].
+    pub(crate) fn lock(&self, mode: LockMode, timeout: Duration, verb: &str) -> Result<LayoutLock> {
+        self.take_lock(Lock::Layout, mode, timeout)
+            .context(|| verb.to_owned())
+    }
+}
+
+/// Takes the lock on the file that `open` opens at `path`; `None` if that finds none.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] after `timeout`, naming the processes that hold it where that can be told.
@@ -34,12 +89,12 @@ pub(super) fn acquire(
     path: &Path,
     mode: LockMode,
     timeout: Duration,
-    mut open: impl FnMut() -> Result<File>,
-) -> Result<LayoutLock> {
+    mut open: impl FnMut() -> Result<Option<File>>,
+) -> Result<Option<LayoutLock>> {
     let deadline = Instant::now() + timeout;
     let mut pause = Duration::from_millis(1);
     loop {
-        let file = open()?;
+        let Some(file) = open()? else { return Ok(None) };
         let locked = match mode {
             LockMode::Shared => file.try_lock_shared(),
             LockMode::Exclusive => file.try_lock(),
@@ -48,7 +103,7 @@ pub(super) fn acquire(
             Ok(()) => {
                 let held = disk::fstat(&file, path)?.stamp;
                 if disk::stat(path)?.is_some_and(|f| f.stamp.same_file(&held)) {
-                    return Ok(LayoutLock { _file: file });
+                    return Ok(Some(LayoutLock { _file: file }));
                 }
             }
             Err(std::fs::TryLockError::WouldBlock) => {}
@@ -117,7 +172,7 @@ mod tests {
     fn a_waiter_gives_up_and_says_who_holds_the_lock() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("lock");
-        let open = || Ok(File::create(&path)?);
+        let open = || Ok(Some(File::create(&path)?));
         let held = acquire(&path, LockMode::Exclusive, Duration::ZERO, open).expect("free");
         let err = acquire(&path, LockMode::Shared, Duration::ZERO, open).expect_err("held");
         assert_eq!(err.kind(), ErrorKind::Busy);

@@ -27,6 +27,7 @@ pub use blob::{BlobReader, BlobWriter, Stored};
 #[cfg(debug_assertions)]
 pub use fault::die_before_step;
 pub use index_json::{Entry, IndexJson};
+pub(crate) use lock::Lock;
 pub use lock::{LayoutLock, LockMode};
 
 use disk::Disk;
@@ -335,119 +336,41 @@ impl Layout {
         mut edit: impl FnMut(&mut IndexJson, &Digest) -> Result<T>,
         mut log: impl FnMut(&mut T, &Digest) -> Result<()>,
     ) -> Result<T> {
-        self.with_index_locked(timeout, || {
-            loop {
-                let (mut index, read, stamp) = self.read_index_bytes()?;
-                let read = state_of(&read);
-                let mut out = edit(&mut index, &read)?;
-                if !index.is_changed() {
-                    // It may be so by the hand of a process that died before it synced the name.
-                    self.disk().sync_dir(&self.0.root)?;
-                    return Ok(out);
-                }
-                let after = index.to_bytes();
-                drop(index);
-                // The clock behind a stamp is coarse, so a write in place right before we read could hide behind one that
-                // came right after: the bytes decide first.
-                let still = || {
-                    let (now, _) = disk::read(&self.index_path(), MAX_INDEX)?;
-                    if state_of(&now) != read || self.index_stamp()? != stamp {
-                        return Ok(false);
-                    }
-                    log(&mut out, &state_of(&after))?;
-                    Ok(true)
-                };
-                if self.replace_if("index.json", &after, still)? {
-                    return Ok(out);
-                }
+        let _locks = self.lock_index(timeout)?;
+        loop {
+            let (mut index, read, stamp) = self.read_index_bytes()?;
+            let read = state_of(&read);
+            let mut out = edit(&mut index, &read)?;
+            if !index.is_changed() {
+                // It may be so by the hand of a process that died before it synced the name.
+                self.disk().sync_dir(&self.0.root)?;
+                return Ok(out);
             }
-        })
+            let after = index.to_bytes();
+            drop(index);
+            // The clock behind a stamp is coarse, so a write in place right before we read could hide behind one that
+            // came right after: the bytes decide first.
+            let still = || {
+                let (now, _) = disk::read(&self.index_path(), MAX_INDEX)?;
+                if state_of(&now) != read || self.index_stamp()? != stamp {
+                    return Ok(false);
+                }
+                log(&mut out, &state_of(&after))?;
+                Ok(true)
+            };
+            if self.replace_if("index.json", &after, still)? {
+                return Ok(out);
+            }
+        }
     }
 
-    /// Runs `work` while nobody who takes a lock changes `index.json`.
-    fn with_index_locked<T>(&self, timeout: Duration, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let _ours = self.lock_refs(timeout)?;
-        let _theirs = self.lock_of_others(timeout)?;
-        work()
-    }
-
-    fn lock_refs(&self, timeout: Duration) -> Result<LayoutLock> {
-        let path = self.private_dir().join("refs.lock");
-        lock::acquire(&path, LockMode::Exclusive, timeout, || {
-            self.ensure_private()?;
-            self.access().open_lock(&path)
-        })
-    }
-
-    /// Runs `work` while no process of ours changes a ref.
-    pub(crate) fn with_refs_locked<T>(
-        &self,
-        timeout: Duration,
-        work: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        let _lock = self.lock_refs(timeout)?;
-        work()
-    }
-
-    /// BuildKit's lock of `index.json`, if that is in use now: its file goes when it is free again.
-    fn lock_of_others(&self, timeout: Duration) -> Result<Option<LayoutLock>> {
+    /// Keeps all who take a lock from changing `index.json`.
+    fn lock_index(&self, timeout: Duration) -> Result<(LayoutLock, Option<LayoutLock>)> {
+        let ours = self.take_lock(Lock::Refs, LockMode::Exclusive, timeout)?;
+        // BuildKit's lock, if that is in use now: its file goes when it is free again.
         let path = self.0.root.join("index.json.lock");
-        let missing = || Error::new(ErrorKind::NotFound, "no lock file");
-        let lock = lock::acquire(&path, LockMode::Exclusive, timeout, || {
-            disk::open_optional(&path)?.ok_or_else(missing)
-        });
-        match lock {
-            Ok(lock) => Ok(Some(lock)),
-            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
-            Err(err) => Err(err),
-        }
-    }
-
-    /// Takes the lock of the layout: shared to add blobs and name them, exclusive to remove any. `verb` says what for.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Busy`] if it is not had within `timeout`.
-    pub fn lock(&self, mode: LockMode, timeout: Duration, verb: &str) -> Result<LayoutLock> {
-        let path = self.private_dir().join("lock");
-        lock::acquire(&path, mode, timeout, || {
-            self.ensure_private()?;
-            self.access().open_lock(&path)
-        })
-        .context(|| verb.to_owned())
-    }
-
-    /// The lock of a program that only reads: shared, and only if the lock file is there already, since a reader
-    /// creates nothing. A reader that cannot have it goes on without.
-    pub fn lock_if_present(&self, timeout: Duration) -> Option<LayoutLock> {
-        let path = self.private_dir().join("lock");
-        let missing = || Error::new(ErrorKind::NotFound, "no lock file");
-        lock::acquire(&path, LockMode::Shared, timeout, || {
-            disk::open_optional(&path)?.ok_or_else(missing)
-        })
-        .ok()
-    }
-
-    /// Takes the lock of the index database.
-    pub(crate) fn lock_database(&self, timeout: Duration) -> Result<LayoutLock> {
-        let path = self.private_dir().join("index.lock");
-        lock::acquire(&path, LockMode::Exclusive, timeout, || {
-            self.ensure_private()?;
-            self.access().open_lock(&path)
-        })
-    }
-
-    /// The shared lock of the index database, if that is there and free at this moment.
-    pub(crate) fn lock_database_if_free(&self) -> Result<Option<LayoutLock>> {
-        let path = self.private_dir().join("index.lock");
-        let missing = || Error::new(ErrorKind::NotFound, "no lock file");
-        let lock = lock::acquire(&path, LockMode::Shared, Duration::ZERO, || {
-            disk::open_optional(&path)?.ok_or_else(missing)
-        });
-        match lock {
-            Ok(lock) => Ok(Some(lock)),
-            Err(err) if matches!(err.kind(), ErrorKind::Busy | ErrorKind::NotFound) => Ok(None),
-            Err(err) => Err(err),
-        }
+        let theirs = lock::acquire(&path, LockMode::Exclusive, timeout, || disk::open_optional(&path))?;
+        Ok((ours, theirs))
     }
 
     /// Gives a file that was made in our own directory the owner and mode of the layout.

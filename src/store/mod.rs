@@ -40,7 +40,7 @@ pub use txn::Txn;
 use crate::digest::Algorithm;
 use crate::error::Result;
 use crate::index::{Index, Place, View};
-use crate::layout::{BlobReader, Layout, LayoutLock};
+use crate::layout::{BlobReader, Layout, LayoutLock, Lock};
 use crate::progress::{Monitor, Silent};
 use crate::spec::Descriptor;
 
@@ -145,7 +145,8 @@ impl Store {
 
     /// Keeps garbage collections away while blobs are read, as far as that can be had without creating anything.
     pub fn reading(&self) -> Option<LayoutLock> {
-        self.layout.lock_if_present(self.opts.lock_timeout)
+        let shared = self.layout.share_lock(Lock::Layout, self.opts.lock_timeout);
+        shared.ok().flatten()
     }
 
     /// Removes a layout that was just made and is to have nothing after all, unless somebody else uses it; its directory stays if

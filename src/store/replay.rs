@@ -17,7 +17,7 @@ use super::reflog::{is_older, is_same};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::index::end_of_reflog;
-use crate::layout::{IndexJson, Layout, REFLOG};
+use crate::layout::{IndexJson, Layout, LayoutLock, Lock, LockMode, REFLOG};
 use crate::spec::{Descriptor, RefValue, json};
 
 /// A reflog that is larger loses its oldest entries, in bytes.
@@ -307,10 +307,15 @@ impl Store {
 
     /// Records what other programs did to `index.json` since our last change.
     pub(super) fn record_others(&self) -> Result<()> {
-        self.layout.with_refs_locked(self.opts.lock_timeout, || {
-            let (index, state) = self.layout.read_index_state()?;
-            self.record(&mut self.catch_up(&index, &state, "")?, &state)
-        })
+        let _lock = self.lock_refs()?;
+        let (index, state) = self.layout.read_index_state()?;
+        self.record(&mut self.catch_up(&index, &state, "")?, &state)
+    }
+
+    /// Keeps other commands of ours from changing a ref.
+    pub(super) fn lock_refs(&self) -> Result<LayoutLock> {
+        let timeout = self.opts.lock_timeout;
+        self.layout.take_lock(Lock::Refs, LockMode::Exclusive, timeout)
     }
 
     /// Appends records; the last says what state of `index.json` it leads to, unless that was only looked at.
@@ -343,22 +348,21 @@ impl Store {
             return Ok(());
         }
         // Under the lock of refs, since somebody who changes one appends.
-        self.layout.with_refs_locked(self.opts.lock_timeout, || {
-            let lines = self.lines_to_keep(&expired)?;
-            let (mut at, mut bytes) = (0, Vec::new());
-            self.layout.read_private_lines(REFLOG, |line, _| {
-                if lines.get(at).is_none_or(|kept| *kept) {
-                    bytes.extend_from_slice(line);
-                    bytes.push(b'\n');
-                }
-                at += 1;
-                Ok(true)
-            })?;
-            if lines.contains(&false) {
-                self.layout.put_private(REFLOG, &bytes)?;
+        let _lock = self.lock_refs()?;
+        let lines = self.lines_to_keep(&expired)?;
+        let (mut at, mut bytes) = (0, Vec::new());
+        self.layout.read_private_lines(REFLOG, |line, _| {
+            if lines.get(at).is_none_or(|kept| *kept) {
+                bytes.extend_from_slice(line);
+                bytes.push(b'\n');
             }
-            Ok(())
-        })
+            at += 1;
+            Ok(true)
+        })?;
+        if lines.contains(&false) {
+            self.layout.put_private(REFLOG, &bytes)?;
+        }
+        Ok(())
     }
 
     /// Whether each line stays.

@@ -30,7 +30,12 @@ fn opening_and_reading_creates_nothing() {
     let path = layout.path().to_owned();
     let layout = Layout::open(&path).expect("open");
     layout.read_index().expect("index");
-    assert!(layout.lock_if_present(Duration::ZERO).is_none());
+    assert!(
+        layout
+            .share_lock(Lock::Layout, Duration::ZERO)
+            .expect("no lock")
+            .is_none()
+    );
     let mut names = disk::list(&path).expect("list");
     names.sort();
     assert_eq!(names, ["blobs", "index.json", "oci-layout"]);

@@ -93,11 +93,10 @@ impl Store {
             found.push(own_file(REFLOG, format!("{cut} lines are cut off")).info());
         }
         if repair && !found.is_empty() {
-            let mend = || {
-                self.layout
-                    .mend_private(REFLOG, (!good.is_empty()).then_some(good.as_slice()))
-            };
-            self.layout.with_refs_locked(self.opts.lock_timeout, mend)?;
+            let lock = self.lock_refs()?;
+            let rest = (!good.is_empty()).then_some(good.as_slice());
+            self.layout.mend_private(REFLOG, rest)?;
+            drop(lock);
             self.record_others()?;
             for finding in &mut found {
                 finding.repaired = true;
