@@ -17,7 +17,7 @@ use super::rows::{BlobRow, Edge, Kind, Mention, Verified, key, ref_key, split_ke
 use super::tables::Tables;
 use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{BlobName, Entry, Layout, REFLOG, Stamp};
+use crate::layout::{BlobName, Entry, Layout, Lock, REFLOG, Stamp};
 use crate::progress::Monitor;
 
 /// So many blobs are looked at together: in parallel, and in the order of their rows.
@@ -69,8 +69,8 @@ enum Seen {
     Damaged(String),
 }
 
-/// The row of `meta` with where the reflog ended when `index.json` was read last, or before if it had no lines then; absent if it
-/// never had any.
+/// The row of `meta` with where the reflog ended when `index.json` was read last, or before if that could not be told then; absent if
+/// it never could.
 pub(super) const REFLOG_END: &str = "reflog";
 
 /// Tells the ends of reflogs apart, by their last line.
@@ -120,9 +120,15 @@ impl Tables<'_> {
         if self.has_stamp("index_json", &layout.index_stamp()?)? {
             return Ok(Vec::new());
         }
-        // Read first, so that what stands in it may be newer than the refs, and never older.
-        let last = layout.last_private_line(REFLOG)?;
+        // A line of the reflog comes before the `index.json` that it leads to: where a command of ours may be between the two, the
+        // line says nothing of what is read here.
+        let quiet = layout.share_lock(Lock::Refs, Duration::ZERO).ok().flatten();
+        let last = match quiet {
+            Some(_) => layout.last_private_line(REFLOG)?,
+            None => None,
+        };
         let (index, stamp) = layout.read_index_stamped()?;
+        drop(quiet);
         let damaged = self.take_entries(layout, index.entries())?;
         // Lines that are lost by now were there.
         if let Some(line) = last {

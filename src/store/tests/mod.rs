@@ -153,3 +153,30 @@ fn many_blobs_are_made_durable_together_and_before_the_first_has_its_name() {
         100
     );
 }
+
+#[test]
+fn a_look_between_the_reflog_and_the_index_json_that_it_leads_to_is_no_newer_witness() {
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path().join("img");
+    let store = Store::create(&path, StoreOptions::default()).expect("create");
+    write(&store, "t").expect("old");
+    write(&store, "new").expect("new");
+    let name = "t".parse().expect("name");
+    let [old, new] = [&name, &"new".parse().expect("name")].map(|name| store.lookup(name).expect("value"));
+    let log = |(): &mut (), state: &Digest| {
+        let change = replay::Record::now("test", Some("t"), old.clone(), new.clone());
+        store.record(&mut [change], state)?;
+        store.index(&Silent).sync().map(drop)
+    };
+    let changed =
+        store
+            .layout
+            .update_index_logged(Duration::ZERO, |index, _| index.set_ref(&name, new.clone()), log);
+    changed.expect("change");
+    std::fs::write(path.join("index.json"), "{").expect("tear");
+    Store::check_frame(&path, StoreOptions::default(), true, &Silent).expect("repair");
+    assert_eq!(
+        store.lookup(&name).expect("value").digests().collect::<Vec<_>>(),
+        new.digests().collect::<Vec<_>>()
+    );
+}
