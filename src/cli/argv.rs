@@ -7,7 +7,9 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, Command};
+
+use super::reference::takes_value;
 
 /// What the words ask for.
 #[derive(Debug)]
@@ -72,11 +74,7 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
             arguments.push(word.clone());
             continue;
         }
-        let name = if bytes.starts_with(b"--") {
-            &bytes[2..]
-        } else {
-            &bytes[1..]
-        };
+        let name = &bytes[if bytes.starts_with(b"--") { 2 } else { 1 }..];
         let (name, mut value) = match name.iter().position(|&c| c == b'=') {
             Some(at) => (&name[..at], Some(OsStr::from_bytes(&name[at + 1..]).to_owned())),
             None => (name, None),
@@ -97,28 +95,18 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
             return usage(format!("flag provided but not defined: -{name}"));
         };
         let long = arg.get_long().unwrap_or_default();
-        if let Some((_, other)) = seen
-            .iter()
-            .find(|(id, other)| *id == arg.get_id().as_str() && *other != name)
-        {
-            let mut both = [other.as_str(), name.as_str()];
-            both.sort_unstable();
-            return usage(format!(
-                "Cannot use two forms of the same flag: {} {}",
-                both[0], both[1]
-            ));
+        let other_form = |(id, other): &&(String, String)| *id == arg.get_id().as_str() && *other != name;
+        if let Some((_, other)) = seen.iter().find(other_form) {
+            let (first, second) = (other.min(&name), other.max(&name));
+            return usage(format!("Cannot use two forms of the same flag: {first} {second}"));
         }
         seen.push((arg.get_id().to_string(), name.clone()));
-        if matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count) {
-            match value.as_ref().map(|v| v.to_string_lossy()) {
-                None => out.push(format!("--{long}").into()),
-                Some(v) => match go_bool(&v) {
-                    Some(true) => out.push(format!("--{long}").into()),
-                    Some(false) => {}
-                    None => {
-                        return usage(format!("invalid boolean value {v:?} for -{name}: parse error"));
-                    }
-                },
+        if !takes_value(arg) {
+            let text = value.map_or("true".into(), |value| value.to_string_lossy().into_owned());
+            match go_bool(&text) {
+                Some(true) => out.push(format!("--{long}").into()),
+                Some(false) => {}
+                None => return usage(format!("invalid boolean value {text:?} for -{name}: parse error")),
             }
             continue;
         }
@@ -159,15 +147,13 @@ fn topic(program: &Command, path: &[String], topics: Vec<String>) -> Request {
 /// Finds an option by any of its names.
 pub fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| {
-        let Some(long) = arg.get_long() else {
-            return false;
-        };
-        let short = name.len() == 1
-            && name.chars().next().is_some_and(|c| {
-                arg.get_short() == Some(c) || arg.get_all_short_aliases().unwrap_or_default().contains(&c)
-            });
-        let alias = arg.get_all_aliases().unwrap_or_default().contains(&name);
-        long == name || short || alias
+        let mut shorts = arg
+            .get_short_and_visible_aliases()
+            .unwrap_or_default()
+            .into_iter();
+        arg.get_long() == Some(name)
+            || arg.get_all_aliases().unwrap_or_default().contains(&name)
+            || shorts.any(|short| name.chars().eq([short]))
     })
 }
 
@@ -181,6 +167,8 @@ fn go_bool(text: &str) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ArgAction;
+
     use super::*;
 
     fn program() -> Command {

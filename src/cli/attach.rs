@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci attach` and `umoci detach`: what is said of an image.
 
-use std::fs::File;
-use std::io;
 use std::path::Path;
 
 use umoci::digest::{Digest, DigestPrefix};
-use umoci::error::{Error, ErrorKind, ResultExt};
+use umoci::error::{Error, ErrorKind};
 use umoci::image::{Artifact, resolve_one, resolve_root};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, MediaType};
 use umoci::store::{Store, Txn};
 
-use super::args::{AlgorithmArg, ImageRef, LockArg, PlatformArg, annotations};
+use super::args::{AlgorithmArg, ImageRef, LockArg, PlatformArg, annotations, write_blob};
 use super::failure::{Failure, Outcome};
 use super::ui::Ui;
 
@@ -56,7 +54,7 @@ pub struct Attach {
     #[arg(long = "artifact-type", value_name = "type")]
     artifact_type: Option<String>,
     /// annotation NAME=VALUE of the artifact; may be given more than once
-    #[arg(long, value_name = "value")]
+    #[arg(long)]
     annotation: Vec<String>,
     #[command(flatten)]
     algorithm: AlgorithmArg,
@@ -76,14 +74,10 @@ impl Attach {
             .clone()
             .ok_or(Failure::Missing("--artifact-type"))?;
         MediaType::parse(&artifact_type).map_err(|e| e.context("invalid --artifact-type"))?;
-        let files: Vec<Content<'_>> = self
-            .rest
-            .iter()
-            .map(|word| Content::parse(word))
-            .collect::<Outcome<_>>()?;
-        if files.iter().filter(|file| file.is_stdin()).count() > 1 {
-            let text = "stdin (-) can be attached once only".to_owned();
-            return Err(Failure::Arguments(text));
+        let files = self.rest.iter().map(|word| Content::parse(word));
+        let files = files.collect::<Outcome<Vec<Content<'_>>>>()?;
+        if files.iter().filter(|file| file.file == "-").count() > 1 {
+            refuse!("stdin (-) can be attached once only");
         }
         let platform = self.platform.get()?;
         let mut annotations = annotations(&self.annotation)?;
@@ -91,12 +85,10 @@ impl Attach {
         let store = self.lock.open_with(&image.layout, self.algorithm.get())?;
         let mut txn = store.begin("attach")?;
         let subject = subject(&store, &image, platform.as_ref())?;
+        let layers = files.into_iter().map(|file| file.store(&mut txn));
         let artifact = Artifact {
             artifact_type,
-            layers: files
-                .into_iter()
-                .map(|file| file.store(&mut txn))
-                .collect::<Outcome<_>>()?,
+            layers: layers.collect::<Outcome<_>>()?,
             annotations,
         };
         let attached = artifact.attach(&mut txn, &subject)?;
@@ -127,27 +119,14 @@ impl<'a> Content<'a> {
         Ok(Self { file, media_type })
     }
 
-    fn is_stdin(&self) -> bool {
-        self.file == "-"
-    }
-
     /// Stores it as a blob.
     fn store(self, txn: &mut Txn<'_>) -> Outcome<Descriptor> {
         let file = self.file;
-        let mut writer = txn.write_blob()?;
-        let copied = if self.is_stdin() {
-            io::copy(&mut io::stdin().lock(), &mut writer)
-        } else {
-            let from = File::open(file).map_err(|e| Error::from(e).context(format!("open {file}")));
-            io::copy(&mut from?, &mut writer)
-        };
-        copied.context(|| format!("store {file}"))?;
-        let is_stdin = self.is_stdin();
+        let writer = write_blob(txn, file)?;
         let mut descriptor = txn.finish_blob(writer, self.media_type)?;
-        if !is_stdin {
-            let name = Path::new(file).file_name().unwrap_or_default();
-            let name = name.to_string_lossy().into_owned();
-            descriptor.annotations.insert(TITLE.to_owned(), name);
+        if file != "-" {
+            let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
+            descriptor.annotations.insert(TITLE.to_owned(), name.into_owned());
         }
         Ok(descriptor)
     }
@@ -187,10 +166,7 @@ impl Detach {
         match ways.iter().filter(|way| **way).count() {
             0 => return Err(usage()),
             1 => {}
-            _ => {
-                let text = "give only one of digests, --artifact-type and --all".to_owned();
-                return Err(Failure::Arguments(text));
-            }
+            _ => refuse!("give only one of digests, --artifact-type and --all"),
         }
         let image = ImageRef::parse(image, "image")?;
         let platform = self.platform.get()?;
@@ -207,26 +183,24 @@ impl Detach {
         let mut gone: Vec<Digest> = Vec::new();
         for digest in digests {
             let prefix: DigestPrefix = digest.parse()?;
-            let named: Vec<Digest> = found
+            let named = found
                 .iter()
                 .map(|one| one.digest)
-                .filter(|d| prefix.matches(d))
-                .collect();
-            let [one] = named.as_slice() else {
-                let (kind, text) = match named.len() {
-                    0 => (
-                        ErrorKind::NotFound,
-                        format!("nothing attached to {} begins with {digest}", image.target),
-                    ),
-                    n => (
-                        ErrorKind::Ambiguous,
-                        format!("{n} of what is attached to {} begin with {digest}", image.target),
-                    ),
-                };
-                return Err(Error::new(kind, text).into());
-            };
-            if !gone.contains(one) {
-                gone.push(*one);
+                .filter(|digest| prefix.matches(digest));
+            match named.collect::<Vec<_>>().as_slice() {
+                [] => fail!(
+                    NotFound,
+                    "nothing attached to {} begins with {digest}",
+                    image.target
+                ),
+                [one] if gone.contains(one) => {}
+                [one] => gone.push(*one),
+                several => fail!(
+                    Ambiguous,
+                    "{} of what is attached to {} begin with {digest}",
+                    several.len(),
+                    image.target
+                ),
             }
         }
         if digests.is_empty() {
@@ -243,19 +217,18 @@ impl Detach {
 
 /// The error for a type that nothing is of, with the types that there are.
 fn none_of_type(wanted: &str, found: &[Descriptor], image: &ImageRef) -> Error {
-    let mut types: Vec<&str> = found
+    let types = found
         .iter()
-        .map(|one| one.artifact_type.as_deref().unwrap_or("-"))
-        .collect();
+        .map(|one| one.artifact_type.as_deref().unwrap_or("-"));
+    let mut types: Vec<&str> = types.collect();
     // They come in order.
     types.dedup();
     let text = match types.as_slice() {
         [] => format!("nothing is attached to {}", image.target),
-        types => format!(
-            "nothing of the type {wanted} is attached to {}; what is, is of the types {}",
-            image.target,
-            types.join(", ")
-        ),
+        types => {
+            let (image, types) = (&image.target, types.join(", "));
+            format!("nothing of the type {wanted} is attached to {image}; what is, is of the types {types}")
+        }
     };
     Error::new(ErrorKind::NotFound, text)
 }

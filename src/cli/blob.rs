@@ -1,38 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci blob`: single blobs of a layout.
 
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io;
-
 use umoci::digest::Digest;
-use umoci::error::{Error, ErrorKind, ResultExt};
+use umoci::error::{Error, ErrorKind};
 use umoci::progress::Monitor;
-use umoci::spec::{Descriptor, MediaType};
+use umoci::spec::Descriptor;
 
-use super::args::{AlgorithmArg, LayoutArg, WholeArg, blob, duration, positionals};
-use super::failure::{Failure, Outcome, one_line};
-use super::table::{human_size, short};
+use super::args::{AlgorithmArg, LayoutArg, WholeArg, blob, duration, optional, write_blob};
+use super::failure::{Outcome, one_line};
+use super::table::{human_size, lines, or_dash, short};
 use super::ui::Ui;
 
-/// lists, shows and adds single blobs
-#[derive(clap::Subcommand, Debug)]
-pub enum Blob {
-    List(List),
-    Show(Show),
-    Cat(Cat),
-    Add(Add),
-}
-
-impl Blob {
-    /// Runs the command.
-    pub fn run(self, ui: &Ui) -> Outcome {
-        match self {
-            Blob::List(command) => command.run(ui),
-            Blob::Show(command) => command.run(ui),
-            Blob::Cat(command) => command.run(ui),
-            Blob::Add(command) => command.run(ui),
-        }
+commands! {
+    /// lists, shows and adds single blobs
+    Blob {
+        List(List),
+        Show(Show),
+        Cat(Cat),
+        Add(Add),
     }
 }
 
@@ -50,15 +35,11 @@ pub struct List {
     json: bool,
     #[command(flatten)]
     whole: WholeArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl List {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
-        let store = self.layout.open()?;
+        let (store, []) = self.layout.open_words([])?;
         // Row by row: there may be millions. So each is a table by itself, with columns as wide as any row needs.
         let mut stopped = Ok(());
         let is_cut = self.whole.is_cut(ui);
@@ -70,19 +51,17 @@ impl List {
             let printed = if self.json {
                 ui.print_json(&entry)
             } else {
-                let media_type = entry.media_type.as_ref().map_or("-", |t| t.as_str());
                 let digest = if is_cut {
                     short(&entry.digest)
                 } else {
                     entry.digest.to_string()
                 };
-                let line = format!(
-                    "{digest:width$} {:8} {:6} {}\n",
+                let (size, needed, media_type) = (
                     human_size(entry.size),
                     entry.references,
-                    one_line(media_type)
+                    or_dash(entry.media_type),
                 );
-                ui.print(line.as_bytes())
+                ui.print(format!("{digest:width$} {size:8} {needed:6} {media_type}\n").as_bytes())
             };
             printed.map_err(|failure| {
                 stopped = Err(failure);
@@ -106,25 +85,22 @@ pub struct Show {
     /// print a JSON object
     #[arg(long)]
     json: bool,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Show {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [digest] = positionals(&self.rest, ["digest"])?;
-        let store = self.layout.open()?;
+        let (store, [digest]) = self.layout.open_words(["digest"])?;
         let info = store.blob_info(&blob(&store, digest)?)?;
-        if self.json {
-            return ui.print_json(&info);
-        }
         let digests = |list: &[Digest]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let names = |list: &[String]| list.iter().map(|name| one_line(name)).collect::<Vec<_>>();
         let types = info.media_types.iter().map(|t| one_line(t.as_str())).collect();
         let since = info.since.map(|time| format!("{time:.0}"));
-        let mut text = String::new();
-        for (name, values) in [
+        let verified = if info.verified {
+            "yes"
+        } else {
+            "not since it last changed"
+        };
+        let text = lines([
             ("digest", vec![info.digest.to_string()]),
             (
                 "size",
@@ -132,30 +108,15 @@ impl Show {
             ),
             ("media type", types),
             ("since", since.into_iter().collect()),
-            (
-                "verified",
-                vec![
-                    if info.verified {
-                        "yes"
-                    } else {
-                        "not since it last changed"
-                    }
-                    .to_owned(),
-                ],
-            ),
+            ("verified", vec![verified.to_owned()]),
             ("needed", vec![format!("{} times", info.references)]),
             ("needed by", digests(&info.needed_by)),
             ("referrers", digests(&info.referrers)),
             ("names", names(&info.refs)),
             ("images", names(&info.images)),
             ("leases", names(&info.leases)),
-        ] {
-            for (at, value) in values.iter().enumerate() {
-                let name = if at == 0 { name } else { "" };
-                let _ = writeln!(text, "{name:11} {value}");
-            }
-        }
-        ui.print(text.as_bytes())
+        ]);
+        ui.show(self.json, &info, text)
     }
 }
 
@@ -168,15 +129,11 @@ impl Show {
 pub struct Cat {
     #[command(flatten)]
     layout: LayoutArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Cat {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [digest] = positionals(&self.rest, ["digest"])?;
-        let store = self.layout.open()?;
+        let (store, [digest]) = self.layout.open_words(["digest"])?;
         let _reading = store.reading();
         let digest = blob(&store, digest)?;
         let size = store.layout().blob_size(&digest)?.unwrap_or(0);
@@ -208,39 +165,21 @@ pub struct Add {
     /// print a descriptor as JSON
     #[arg(long)]
     json: bool,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Add {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [file] = positionals(&self.rest, ["file"])?;
-        let time = self
-            .expires
-            .as_deref()
-            .map(|text| duration(text, "--expires"))
-            .transpose()?;
+        let [file] = self.layout.words(["file"])?;
+        let time = optional(self.expires.as_ref(), "--expires", duration)?;
         if time.is_some() && self.lease.is_none() {
-            return Err(Failure::Arguments("--expires goes with --lease only".to_owned()));
+            refuse!("--expires goes with --lease only");
         }
         let store = self.layout.open_with(&self.algorithm)?;
         let mut txn = store.begin("blob add")?;
-        let mut writer = txn.write_blob()?;
-        let copied = if file == "-" {
-            io::copy(&mut io::stdin().lock(), &mut writer)
-        } else {
-            let mut from = File::open(file).context(|| format!("open {file}"))?;
-            io::copy(&mut from, &mut writer)
-        };
-        copied.context(|| format!("store {file}"))?;
-        let media_type = self
-            .media_type
-            .clone()
-            .unwrap_or_else(|| "application/octet-stream".to_owned());
-        let media_type = MediaType::new(media_type);
+        let writer = write_blob(&txn, file)?;
+        let media_type = self.media_type.as_deref().unwrap_or("application/octet-stream");
         let stored = txn.store_blob(writer)?;
-        let descriptor = Descriptor::new(media_type, stored.digest, stored.size);
+        let descriptor = Descriptor::new(media_type.to_owned(), stored.digest, stored.size);
         if let Some(name) = &self.lease {
             txn.lease(name, &[stored.digest], time)?;
         }

@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 
 use umoci::digest::Digest;
-use umoci::error::{Error, ErrorKind};
 use umoci::progress::Monitor;
 use umoci::spec::{Platform, RefName};
 use umoci::transfer::{Offer, Request, Source, ToOci, referrers};
 
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
+use super::table::counted;
 use super::ui::Ui;
 
 /// What is to be copied.
@@ -51,34 +51,23 @@ impl Choice {
         } = words;
         let mut offer = Offer::of(source, ui)?;
         match (offer.named.len(), offer.unnamed.as_slice()) {
-            (0, []) => {
-                let text = format!("there is no image in {from}");
-                return Err(Error::new(ErrorKind::NotFound, text).into());
-            }
+            (0, []) => fail!(NotFound, "there is no image in {from}"),
             (0, [one]) if gets_name => offer.named.push(Request {
                 name: None,
                 descriptor: source.descriptor(one)?,
             }),
-            (0, [one]) => {
-                let text = match one.name() {
-                    None => format!("the image in {from} has no name: {naming}"),
-                    Some(name) => {
-                        format!("the image in {from} has the name {name:?}, which no tag may have: {naming}")
-                    }
-                };
-                return Err(Failure::Arguments(text));
-            }
-            (0, several) => {
-                let n = several.len();
-                let text = format!("the {n} images in {from} have no names: {choosing}");
-                return Err(Failure::Arguments(text));
-            }
+            (0, [one]) => match one.name() {
+                None => refuse!("the image in {from} has no name: {naming}"),
+                Some(name) => {
+                    refuse!("the image in {from} has the name {name:?}, which no tag may have: {naming}")
+                }
+            },
+            (0, several) => refuse!("the {} images in {from} have no names: {choosing}", several.len()),
             (_, []) => {}
             (_, some) => {
-                let n = some.len();
-                let images = if n == 1 { "image" } else { "images" };
+                let images = counted(some.len() as u64, "image");
                 ui.left_out(format_args!(
-                    "left out {n} {images} without a name in {from}: {choosing}"
+                    "left out {images} without a name in {from}: {choosing}"
                 ));
             }
         }
@@ -104,13 +93,9 @@ impl Choice {
 
     /// How many images there are: what has one name is one.
     pub fn count(&self) -> usize {
-        let names: HashSet<&RefName> = self
-            .images
-            .iter()
-            .filter_map(|image| image.name.as_ref())
-            .collect();
-        let unnamed = self.images.iter().filter(|image| image.name.is_none());
-        names.len() + unnamed.count()
+        let unnamed = self.images.iter().filter(|image| image.name.is_none()).count();
+        let names = self.images.iter().filter_map(|image| image.name.as_ref());
+        names.collect::<HashSet<_>>().len() + unnamed
     }
 
     /// Gives `name` to the only image.
@@ -122,9 +107,9 @@ impl Choice {
         if count != 1 {
             return Err(count);
         }
-        for image in &mut self.images {
-            image.name = Some(name.clone());
-        }
+        self.images
+            .iter_mut()
+            .for_each(|image| image.name = Some(name.clone()));
         Ok(())
     }
 
@@ -141,23 +126,21 @@ impl Choice {
             about,
             mut attached,
         } = self;
-        let mut along = if with_referrers {
+        let mut along = Vec::new();
+        if with_referrers {
             let mut is_changed = |descriptor: &_| match &mut converted {
                 Some(converted) => converted.changes(descriptor),
                 None => Ok(false),
             };
-            referrers(source, &images, about, &mut is_changed, ui)?
-        } else {
-            Vec::new()
-        };
+            along = referrers(source, &images, about, &mut is_changed, ui)?;
+        }
         if with_referrers && converted.is_none() {
             let copied: HashSet<Digest> = along.iter().map(|one| one.descriptor.digest).collect();
             attached.retain(|digest| !copied.contains(digest));
-            let n = attached.len();
-            if n > 0 {
-                let artifacts = if n == 1 { "artifact" } else { "artifacts" };
+            if !attached.is_empty() {
+                let artifacts = counted(attached.len() as u64, "artifact");
                 ui.left_out(format_args!(
-                    "left out {n} {artifacts} attached to images that are not copied"
+                    "left out {artifacts} attached to images that are not copied"
                 ));
             }
         }

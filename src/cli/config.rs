@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use serde_json::{Map, Value};
-use umoci::error::{Error, ErrorKind, Result};
+use umoci::error::Result;
 use umoci::image::{Edit, Image, change, time};
 use umoci::progress::Monitor;
 use umoci::spec::{ImageConfig, MediaType, json};
 
-use super::args::{AlgorithmArg, HistoryArgs, ImageArg, PlatformArg, TagArg, positionals};
+use super::args::{AlgorithmArg, HistoryArgs, ImageArg, PlatformArg, TagArg};
 use super::failure::{Failure, Outcome};
 use super::result::{Made, ResultArgs};
 use super::ui::{Ui, harmless};
@@ -19,16 +19,8 @@ use super::ui::{Ui, harmless};
 const LAYER_ANNOTATIONS: &str = "layer.annotations";
 
 /// Words of --clear.
-pub const CLEARABLE: [&str; 8] = [
-    "config.cmd",
-    "config.entrypoint",
-    "config.env",
-    "config.exposedports",
-    "config.labels",
-    "config.volume",
-    LAYER_ANNOTATIONS,
-    "manifest.annotations",
-];
+pub const CLEARABLE: &str = "config.cmd config.entrypoint config.env config.exposedports config.labels config.volume \
+                             layer.annotations manifest.annotations";
 
 /// A template larger than this is refused, in bytes.
 const MAX_TEMPLATE: u64 = 4 << 20;
@@ -51,77 +43,63 @@ pub struct Config {
     #[command(flatten)]
     history: HistoryArgs,
     /// user (and group) of the process
-    #[arg(long = "config.user", value_name = "value", help_heading = "container")]
+    #[arg(long = "config.user", help_heading = "container")]
     user: Option<String>,
     /// port that the container offers, such as 80/tcp; may be given more than once
-    #[arg(
-        long = "config.exposedports",
-        value_name = "value",
-        help_heading = "container"
-    )]
+    #[arg(long = "config.exposedports", help_heading = "container")]
     exposed_ports: Vec<String>,
     /// environment variable NAME=VALUE; may be given more than once
-    #[arg(long = "config.env", value_name = "value", help_heading = "container")]
+    #[arg(long = "config.env", help_heading = "container")]
     env: Vec<String>,
     /// word of the entrypoint; may be given more than once
-    #[arg(long = "config.entrypoint", value_name = "value", help_heading = "container")]
+    #[arg(long = "config.entrypoint", help_heading = "container")]
     entrypoint: Vec<String>,
     /// word of the command; may be given more than once
-    #[arg(long = "config.cmd", value_name = "value", help_heading = "container")]
+    #[arg(long = "config.cmd", help_heading = "container")]
     cmd: Vec<String>,
     /// path of a volume; may be given more than once
-    #[arg(long = "config.volume", value_name = "value", help_heading = "container")]
+    #[arg(long = "config.volume", help_heading = "container")]
     volume: Vec<String>,
     /// label NAME=VALUE; may be given more than once
-    #[arg(long = "config.label", value_name = "value", help_heading = "container")]
+    #[arg(long = "config.label", help_heading = "container")]
     label: Vec<String>,
     /// working directory of the process
-    #[arg(long = "config.workingdir", value_name = "value", help_heading = "container")]
+    #[arg(long = "config.workingdir", help_heading = "container")]
     workingdir: Option<String>,
     /// signal that stops the container
-    #[arg(long = "config.stopsignal", value_name = "value", help_heading = "container")]
+    #[arg(long = "config.stopsignal", help_heading = "container")]
     stopsignal: Option<String>,
     /// when the image was made (RFC 3339)
-    #[arg(long = "created", value_name = "value", help_heading = "image")]
+    #[arg(long = "created", help_heading = "image")]
     created: Option<String>,
     /// who made the image
-    #[arg(long = "author", value_name = "value", help_heading = "image")]
+    #[arg(long = "author", help_heading = "image")]
     author: Option<String>,
     /// operating system of the image
-    #[arg(
-        long = "platform.os",
-        visible_alias = "os",
-        value_name = "value",
-        help_heading = "image"
-    )]
+    #[arg(long = "platform.os", visible_alias = "os", help_heading = "image")]
     os: Option<String>,
     /// processor of the image
     #[arg(
         long = "platform.arch",
         visible_alias = "architecture",
-        value_name = "value",
         help_heading = "image"
     )]
     arch: Option<String>,
     /// variant of the processor
-    #[arg(long = "platform.variant", value_name = "value", help_heading = "image")]
+    #[arg(long = "platform.variant", help_heading = "image")]
     variant: Option<String>,
     /// annotation NAME=VALUE of the manifest; may be given more than once
-    #[arg(
-        long = "manifest.annotation",
-        value_name = "value",
-        help_heading = "annotations"
-    )]
+    #[arg(long = "manifest.annotation", help_heading = "annotations")]
     annotation: Vec<String>,
     /// annotation NAME=VALUE of a layer, the topmost unless --layer says which; may be given more than once
-    #[arg(long = "layer.annotation", value_name = "value", help_heading = "annotations")]
+    #[arg(long = "layer.annotation", help_heading = "annotations")]
     layer_annotation: Vec<String>,
     /// layer that --layer.annotation is about: its number from 1, the lowest, or its digest
     #[arg(long, value_name = "number|digest", help_heading = "annotations")]
     layer: Option<String>,
     /// field to empty first: config.labels, manifest.annotations, layer.annotations, config.exposedports, config.env,
     /// config.volume, config.cmd, config.entrypoint; may be given more than once
-    #[arg(long = "clear", value_name = "value")]
+    #[arg(long = "clear")]
     clear: Vec<String>,
     /// configuration document to start from, '-' for stdin; layers and history stay those of the image
     #[arg(long = "from-file", value_name = "file")]
@@ -131,8 +109,6 @@ pub struct Config {
     dry_run: bool,
     #[command(flatten)]
     result: ResultArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Config {
@@ -142,12 +118,10 @@ impl Config {
         let platform = self.platform.get()?;
         self.history.check()?;
         let tag = self.tag.get(&image)?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.image.words([])?;
         let template = self.from_file.as_deref().map(template).transpose()?;
-        let created = match &self.created {
-            Some(text) => Some(time::parse(text).map_err(|e| e.context("parse --created"))?),
-            None => None,
-        };
+        let created = self.created.as_deref().map(time::parse).transpose();
+        let created = created.map_err(|e| e.context("parse --created"))?;
         let store = self.image.open_with(&image, &self.algorithm)?;
         let edit = |base: &Image| -> Outcome<Edit> {
             let mut edit = Edit::new(base).map_err(|e| e.context("create mutator for manifest"))?;
@@ -174,10 +148,8 @@ impl Config {
             edit(base)
         })?;
         if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
-            ui.info(format_args!(
-                "new image manifest created: {}->{}",
-                first.digest, last.digest
-            ));
+            let (first, last) = (&first.digest, &last.digest);
+            ui.info(format_args!("new image manifest created: {first}->{last}"));
             ui.info(format_args!("created new tag for image manifest: {tag}"));
         }
         result.say(&Made::by_walk(&tag, &walk), ui)
@@ -185,12 +157,11 @@ impl Config {
 
     /// Where the layer is that --layer names, else the topmost; `None` if there is no layer.
     fn layer(&self, base: &Image) -> Outcome<Option<usize>> {
+        let is_cleared = self.clear.iter().any(|word| word == LAYER_ANNOTATIONS);
+        let is_used = is_cleared || !self.layer_annotation.is_empty();
         match &self.layer {
-            Some(_)
-                if self.layer_annotation.is_empty() && !self.clear.iter().any(|c| c == LAYER_ANNOTATIONS) =>
-            {
-                let text = "--layer goes with --layer.annotation or --clear=layer.annotations".to_owned();
-                Err(Failure::Arguments(text))
+            Some(_) if !is_used => {
+                refuse!("--layer goes with --layer.annotation or --clear=layer.annotations")
             }
             Some(name) => Ok(Some(base.find_layer(&name.parse()?)?)),
             None => Ok(base.manifest.value.layers.len().checked_sub(1)),
@@ -205,10 +176,9 @@ impl Config {
         ] {
             if value.is_empty() && option.is_none() {
                 let file = self.from_file.as_deref().unwrap_or_default();
-                let text = format!(
+                refuse!(
                     "--from-file {file}: the document has no {field:?}: add it, or give --platform.os and --platform.arch"
                 );
-                return Err(Failure::Arguments(text));
             }
         }
         Ok(())
@@ -240,12 +210,8 @@ impl Config {
                 "config.volume" => config.volumes.clear(),
                 "config.cmd" => config.cmd.clear(),
                 "config.entrypoint" => config.entrypoint.clear(),
-                "rootfs.diffids" => {
-                    return Err(Failure::Arguments(
-                        "--clear=rootfs.diffids is not safe".to_owned(),
-                    ));
-                }
-                other => return Err(Failure::Arguments(format!("unknown key to --clear: {other}"))),
+                "rootfs.diffids" => refuse!("--clear=rootfs.diffids is not safe"),
+                other => refuse!("unknown key to --clear: {other}"),
             }
         }
         Ok(())
@@ -297,9 +263,7 @@ impl Config {
         }
         for entry in slice(&self.annotation) {
             let (name, value) = pair("manifest.annotation", &entry, false)?;
-            edit.manifest
-                .annotations
-                .insert(name.to_owned(), value.to_owned());
+            edit.manifest.annotations.insert(name.into(), value.into());
         }
         Ok(())
     }
@@ -321,9 +285,7 @@ fn pair<'a>(option: &str, entry: &'a str, named: bool) -> Outcome<(&'a str, &'a 
         .split_once('=')
         .ok_or_else(|| Failure::Arguments(format!("{option}: must contain '=': {entry}")))?;
     if named && name.is_empty() {
-        return Err(Failure::Arguments(format!(
-            "{option}: must have non-empty name: {entry}"
-        )));
+        refuse!("{option}: must have non-empty name: {entry}");
     }
     Ok((name, value))
 }
@@ -331,19 +293,13 @@ fn pair<'a>(option: &str, entry: &'a str, named: bool) -> Outcome<(&'a str, &'a 
 fn template(file: &str) -> Result<Map<String, Value>> {
     let bytes = if file == "-" {
         let mut bytes = Vec::new();
-        std::io::stdin()
-            .lock()
-            .take(MAX_TEMPLATE + 1)
-            .read_to_end(&mut bytes)?;
+        std::io::stdin().take(MAX_TEMPLATE + 1).read_to_end(&mut bytes)?;
         bytes
     } else {
         umoci::fs::read_file(file.as_ref(), MAX_TEMPLATE)?
     };
     if bytes.len() as u64 > MAX_TEMPLATE {
-        return Err(Error::new(
-            ErrorKind::Limit,
-            format!("--from-file: more than {MAX_TEMPLATE} bytes"),
-        ));
+        fail!(Limit, "--from-file: more than {MAX_TEMPLATE} bytes");
     }
     json::parse(&bytes).map_err(|e| e.context(format!("--from-file {file}")))
 }

@@ -3,7 +3,7 @@
 
 use umoci::store::Usage;
 
-use super::args::{LayoutArg, WholeArg, positionals};
+use super::args::{LayoutArg, WholeArg};
 use super::failure::{Outcome, one_line};
 use super::table::{Table, human_size};
 use super::ui::Ui;
@@ -23,19 +23,13 @@ pub struct Du {
     json: bool,
     #[command(flatten)]
     whole: WholeArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Du {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.layout.words([])?;
         let usage: Usage = self.layout.open()?.usage(ui)?;
-        if self.json {
-            return ui.print_json(&usage);
-        }
         let mut table = Table::new(&["ALONE", "SHARED", "NAME"]);
         for image in &usage.images {
             table.row([
@@ -54,6 +48,6 @@ impl Du {
             totals.row([name.to_owned(), human_size(bytes)]);
         }
         let table = self.whole.fit(table, ui);
-        ui.print(format!("{table}\n{totals}").as_bytes())
+        ui.show(self.json, &usage, format_args!("{table}\n{totals}"))
     }
 }

@@ -18,11 +18,12 @@ use umoci::transfer::{
     write_docker_archive,
 };
 
-use super::args::{FormatArg, LayoutArg, PlatformArg, ReferrersArg, one_of, positionals};
+use super::args::{FormatArg, LayoutArg, PlatformArg, ReferrersArg, one_of};
 use super::choice::{Choice, Words};
-use super::failure::{Failure, Outcome};
+use super::failure::{Failure, Outcome, invalid};
 use super::place::{Archived, Place};
 use super::result::{Copied, Made, ResultArgs, report_text, warn_replaced};
+use super::table::counted;
 use super::ui::Ui;
 
 /// Compressions of an archive.
@@ -55,37 +56,31 @@ pub struct Export {
     #[command(flatten)]
     referrers: ReferrersArg,
     /// compression of an archive: none, gzip or zstd
-    #[arg(long, value_name = "value", default_value = "none", value_parser = one_of(COMPRESSIONS, Compression::name))]
+    #[arg(long, default_value = "none", value_parser = one_of(COMPRESSIONS, Compression::name))]
     compress: Compression,
     #[command(flatten)]
     result: ResultArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Export {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [to] = positionals(&self.rest, ["destination"])?;
+        let [to] = self.layout.words(["destination"])?;
         let place = Place::parse(to, "destination")?;
         let to_oci = self.format.is_oci();
         let docker = matches!(&place, Place::Archive(archive) if archive.docker);
         if docker && self.referrers.is_asked_for() {
-            let text = "a Docker archive holds no referrers: use oci-archive:, or --referrers no".to_owned();
-            return Err(Failure::Arguments(text));
+            refuse!("a Docker archive holds no referrers: use oci-archive:, or --referrers no");
         }
         let referrers = self.referrers.get();
         let compression = self.compress;
         if matches!(place, Place::Layout(..)) && compression != Compression::None {
-            let text = "--compress is for an archive, and the destination is a layout".to_owned();
-            return Err(Failure::Arguments(text));
+            refuse!("--compress is for an archive, and the destination is a layout");
         }
         let name = Name::of(&place)?;
         let result = self.result.open()?;
         if result.is_on_stdout() && matches!(&place, Place::Archive(archive) if archive.is_stdout()) {
-            let text = "the archive and the result both go to stdout: write one of them to a file".to_owned();
-            return Err(Failure::Arguments(text));
+            refuse!("the archive and the result both go to stdout: write one of them to a file");
         }
         let from = self.layout.open()?;
         let _reading = from.reading();
@@ -100,17 +95,18 @@ impl Export {
         let referrers = referrers && !docker;
         let (images, along) = choice.settled(&from, to_oci.then_some(&mut converted), referrers, ui)?;
         let source: &dyn Source = if to_oci { &converted } else { &from };
+        let (images, along) = (images.as_slice(), along.as_slice());
         let what = What {
             source,
-            images: &images,
-            along: &along,
+            images,
+            along,
         };
         let mut replaced = Vec::new();
         let (made, report) = match &place {
             Place::Layout(path, _) => {
                 let (report, names) = to_layout(&what, path, ui)?;
                 replaced = names;
-                (Made::by_requests(&images), Some(report))
+                (Made::by_requests(images), Some(report))
             }
             Place::Archive(archive) if archive.docker => {
                 let images = self.for_docker(&what, name, archive, from.layout().path())?;
@@ -124,30 +120,24 @@ impl Export {
                 let mut report = None;
                 to_archive(archive, compression, |out| {
                     let sink = OciArchiveSink::new(out)?;
-                    report = Some(copy(source, &sink, &images, &along, ui)?);
+                    report = Some(copy(source, &sink, images, along, ui)?);
                     Ok(sink.finish()?)
                 })?;
-                (Made::by_requests(&images), report)
+                (Made::by_requests(images), report)
             }
         };
-        ui.done(format_args!(
-            "exported {}",
-            report_text(made.len(), report.as_ref())
-        ));
+        let text = report_text(made.len(), report.as_ref());
+        ui.done(format_args!("exported {text}"));
         warn_replaced(&replaced, ui);
-        let json = Copied::new(&made, report.as_ref(), &replaced, ui);
-        result.write(&made, &json, ui)
+        result.write(&made, &Copied::new(&made, report.as_ref(), &replaced, ui), ui)
     }
 
     /// Says how much is attached to the images, for which a Docker archive has no place.
     fn warn_left_out(&self, from: &Store, choice: &Choice, ui: &Ui) -> Outcome {
         let platform = self.platform.get()?;
         let mut left_out = HashSet::new();
-        let mut subjects: HashSet<Digest> = choice
-            .images
-            .iter()
-            .map(|image| image.descriptor.digest)
-            .collect();
+        let images = choice.images.iter();
+        let mut subjects: HashSet<Digest> = images.map(|image| image.descriptor.digest).collect();
         // Without an image for the platform the export fails, which is told then.
         if let Ok(images) = Request::for_platform(&choice.images, from, platform.as_ref()) {
             subjects.extend(images.iter().map(|image| image.descriptor.digest));
@@ -157,11 +147,10 @@ impl Export {
             let attached = from.referrers(&subject).unwrap_or_default();
             left_out.extend(attached.into_iter().map(|one| one.digest));
         }
-        let n = left_out.len();
-        if n > 0 {
-            let artifacts = if n == 1 { "artifact" } else { "artifacts" };
+        if !left_out.is_empty() {
+            let artifacts = counted(left_out.len() as u64, "artifact");
             ui.left_out(format_args!(
-                "left out {n} {artifacts} attached to the images: a Docker archive holds no referrers"
+                "left out {artifacts} attached to the images: a Docker archive holds no referrers"
             ));
         }
         Ok(())
@@ -192,19 +181,16 @@ impl Export {
                         Failure::Arguments(format!("{e}: name it, as {archive}:NAME[:TAG] with --tag {tag}"))
                     })?;
                     if let Some(other) = tags.insert(name.clone(), tag) {
-                        let text = format!("both {other} and {tag} would be {name}: say which with --tag");
-                        return Err(Failure::Arguments(text));
+                        refuse!("both {other} and {tag} would be {name}: say which with --tag");
                     }
                     name
                 }
-                (_, None) => {
-                    return Err(Failure::Arguments(format!(
-                        "name the image, as {archive}:NAME[:TAG]"
-                    )));
-                }
+                (_, None) => refuse!("name the image, as {archive}:NAME[:TAG]"),
             };
-            let descriptor = descriptor.clone();
-            out.push(DockerImage { name, descriptor });
+            out.push(DockerImage {
+                name,
+                descriptor: descriptor.clone(),
+            });
         }
         Ok(out)
     }
@@ -215,14 +201,15 @@ impl Export {
         let platform = platform.as_ref();
         let gets_name = !matches!(name, Name::None);
         let mut choice = if self.tag.is_empty() {
+            let named = if gets_name {
+                String::new()
+            } else {
+                format!(", as {to}:NAME")
+            };
             let words = Words {
                 source: from.layout().path().display().to_string(),
                 naming: format!("give it one, as {to}:NAME"),
-                choosing: if gets_name {
-                    "take one with --tag DIGEST".to_owned()
-                } else {
-                    format!("take one with --tag DIGEST, as {to}:NAME")
-                },
+                choosing: format!("take one with --tag DIGEST{named}"),
             };
             Choice::all(from, platform, gets_name, &words, ui)?
         } else {
@@ -232,24 +219,20 @@ impl Export {
             let target: Target = tag.parse().map_err(|e: Error| e.context("invalid --tag"))?;
             let own = target.name().cloned();
             if own.is_none() && !gets_name {
-                let text = format!("an image named by its digest needs a name: {to}:TAG");
-                return Err(Failure::Arguments(text));
+                refuse!("an image named by its digest needs a name: {to}:TAG");
             }
             choice.images.extend(Request::find(from, &target, platform, own)?);
         }
         let called = match name {
             Name::None => Ok(()),
             Name::Tag(name) => choice.call(name),
-            Name::Docker(_) => match choice.count() {
-                1 => Ok(()),
-                n => Err(n),
-            },
+            Name::Docker(_) if choice.count() == 1 => Ok(()),
+            Name::Docker(_) => Err(choice.count()),
         };
-        called.map_err(|n| {
-            let text = format!("{to:?} names one image, and there are {n}: say which with --tag");
-            Failure::Arguments(text)
-        })?;
-        Ok(choice)
+        match called {
+            Ok(()) => Ok(choice),
+            Err(n) => refuse!("{to:?} names one image, and there are {n}: say which with --tag"),
+        }
     }
 }
 
@@ -262,21 +245,19 @@ enum Name {
 
 impl Name {
     fn of(place: &Place) -> Outcome<Self> {
-        let invalid = |e: Error| Failure::Arguments(format!("invalid destination: {e}"));
         Ok(match place {
             Place::Layout(_, None) | Place::Archive(Archived { name: None, .. }) => Self::None,
             Place::Layout(_, Some(Target::Name(name))) if name.check_new().is_ok() => Self::Tag(name.clone()),
             Place::Layout(_, Some(_)) => {
-                let text = "invalid destination: give a tag; digests and the past cannot be chosen";
-                return Err(Failure::Arguments(text.to_owned()));
+                refuse!("invalid destination: give a tag; digests and the past cannot be chosen");
             }
             Place::Archive(Archived {
                 name: Some(name),
                 docker: true,
                 ..
-            }) => Self::Docker(name.parse().map_err(invalid)?),
+            }) => Self::Docker(name.parse().map_err(invalid::<Error>("destination"))?),
             Place::Archive(Archived { name: Some(name), .. }) => {
-                Self::Tag(RefName::parse_new(name).map_err(invalid)?)
+                Self::Tag(RefName::parse_new(name).map_err(invalid("destination"))?)
             }
         })
     }
@@ -343,8 +324,7 @@ fn to_archive(
     let out = if archive.is_stdout() {
         let out = std::io::stdout();
         if out.is_terminal() {
-            let text = "an archive is not for a terminal: redirect stdout, or name a file".to_owned();
-            return Err(Failure::Arguments(text));
+            refuse!("an archive is not for a terminal: redirect stdout, or name a file");
         }
         Out::Stdout(out)
     } else {

@@ -2,6 +2,7 @@
 //! How a run ends when it does not succeed: exit codes, wording and hints, all in one place.
 
 use std::cell::Cell;
+use std::fmt::Display;
 use std::io;
 use std::panic;
 use std::path::Path;
@@ -14,6 +15,8 @@ use super::ui::{Level, Progress, Ui};
 /// The call of a command, as far as hints depend on it.
 #[derive(Debug, Default)]
 pub struct Call {
+    /// The names of the command.
+    pub path: Vec<String>,
     /// Whether the command has the option `--rootless`.
     pub has_rootless: bool,
     /// Its operands.
@@ -29,8 +32,10 @@ pub enum Failure {
     Arguments(String),
     /// A mandatory option or operand of this name is missing.
     Missing(&'static str),
-    /// The words do not fit; the help of the command, which the words lead to, is printed as well.
-    Usage(&'static [&'static str], String),
+    /// The words do not fit; the help of a command of the Go tool is printed as well.
+    Usage(String),
+    /// There is no such command or help topic.
+    UnknownTopic(String),
     /// A check found something, which was printed; the code says what.
     Found(u8),
     /// Whoever reads our output went away: not worth a word.
@@ -44,6 +49,11 @@ impl From<Error> for Failure {
     fn from(err: Error) -> Self {
         Self::Error(err)
     }
+}
+
+/// Makes the failure of an option or operand, called `what`, whose value cannot be read.
+pub fn invalid<E: Display>(what: &str) -> impl Fn(E) -> Failure {
+    move |why| Failure::Arguments(format!("invalid {what}: {why}"))
 }
 
 impl Failure {
@@ -60,32 +70,25 @@ impl Failure {
     pub fn message(&self, call: &Call) -> Option<String> {
         match self {
             Failure::Error(err) => {
-                let remedy = err.fact().and_then(remedy);
-                let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
-                Some(one_line(&format!("{err}{remedy}")))
+                let remedy = err.fact().and_then(remedy).map(|remedy| format!("; {remedy}"));
+                Some(one_line(&format!("{err}{}", remedy.unwrap_or_default())))
             }
             Failure::Missing(name) => {
                 let hint = misplaced(name, call).unwrap_or_default();
                 Some(one_line(&format!("missing mandatory argument: {name}{hint}")))
             }
-            Failure::Arguments(text) | Failure::Usage(_, text) => Some(one_line(text)),
-            Failure::Found(_) | Failure::BrokenPipe => None,
+            Failure::Arguments(text) | Failure::Usage(text) => Some(one_line(text)),
+            Failure::UnknownTopic(_) | Failure::Found(_) | Failure::BrokenPipe => None,
         }
     }
 
     /// What to try, where that is known.
     pub fn hint(&self, call: &Call) -> Option<&'static str> {
         let Failure::Error(err) = self else { return None };
-        match err.kind() {
-            // Root of a user namespace may do less than root.
-            ErrorKind::Denied
-                if call.has_rootless
-                    && (!rustix::process::geteuid().is_root() || umoci::fs::in_user_namespace()) =>
-            {
-                Some("umoci encountered a permission error: maybe --rootless will help?")
-            }
-            _ => None,
-        }
+        // Root of a user namespace may do less than root.
+        let may_need = || !rustix::process::geteuid().is_root() || umoci::fs::in_user_namespace();
+        (err.kind() == ErrorKind::Denied && call.has_rootless && may_need())
+            .then_some("umoci encountered a permission error: maybe --rootless will help?")
     }
 
     /// The exit code: 1 for every ordinary failure, 0 where nobody is left to be told.
@@ -93,6 +96,7 @@ impl Failure {
         match self {
             Failure::BrokenPipe => 0,
             Failure::Found(code) => *code,
+            Failure::UnknownTopic(_) => UNKNOWN_TOPIC,
             _ => 1,
         }
     }
@@ -156,7 +160,7 @@ pub const DAMAGED: u8 = 2;
 pub const REPAIRED: u8 = 4;
 
 /// Exit code for a command or help topic that does not exist.
-pub const UNKNOWN_TOPIC: u8 = 3;
+const UNKNOWN_TOPIC: u8 = 3;
 
 /// Longer lines than this are cut in the middle, in characters: an image may have paths of any length.
 const MAX_LINE: usize = 4096;

@@ -3,12 +3,13 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde_json::json;
 use umoci::progress::Monitor;
-use umoci::store::{CheckOptions, Finding, Problem, Store, StoreOptions};
+use umoci::store::{CheckOptions, CheckReport, Finding, Problem, Store, StoreOptions};
 
-use super::args::{LayoutArg, positionals};
+use super::args::LayoutArg;
 use super::failure::{DAMAGED, Failure, Outcome, REPAIRED, one_line};
+use super::place::open_other;
 use super::table::human_size;
 use super::ui::Ui;
 
@@ -42,121 +43,84 @@ pub struct Fsck {
     /// print the findings as JSON
     #[arg(long)]
     json: bool,
-    #[arg(hide = true)]
-    rest: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    result: &'static str,
-    blobs: u64,
-    read: u64,
-    bytes: u64,
-    findings: &'a [Finding],
 }
 
 impl Fsck {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let path = self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.layout.words([])?;
         if self.fast && self.deep {
-            return Err(Failure::Arguments(
-                "--fast and --deep contradict each other".to_owned(),
-            ));
+            refuse!("--fast and --deep contradict each other");
         }
         if !self.from.is_empty() && !self.repair {
-            return Err(Failure::Arguments("--from goes with --repair only".to_owned()));
+            refuse!("--from goes with --repair only");
         }
-        let mut from = Vec::new();
-        for path in &self.from {
-            from.push(super::place::open_other(path)?);
-        }
+        let from = self
+            .from
+            .iter()
+            .map(|path| open_other(path))
+            .collect::<Outcome<Vec<_>>>()?;
         let mut findings = Store::check_frame(&path, StoreOptions::default(), self.repair, ui)?;
-        if findings
+        let mut found = if findings
             .iter()
             .any(|f| f.problem == Problem::Frame && !f.repaired)
         {
-            return self.report(
-                ui,
-                "damaged",
-                Report {
-                    result: "damaged",
-                    blobs: 0,
-                    read: 0,
-                    bytes: 0,
-                    findings: &findings,
-                },
-            );
-        }
-        let store = self.layout.open()?;
-        let mut options = CheckOptions::default();
-        options.fast = self.fast;
-        options.deep = self.deep;
-        options.repair = self.repair;
-        options.from = &from;
-        let mut found = store.check(&options, ui)?;
-        found.findings.splice(0..0, findings.drain(..));
-        let result = if found.is_damaged() {
-            "damaged"
-        } else if found.is_repaired() {
-            "repaired"
+            CheckReport::default()
         } else {
-            "clean"
+            let store = self.layout.open()?;
+            let mut options = CheckOptions::default();
+            options.fast = self.fast;
+            options.deep = self.deep;
+            options.repair = self.repair;
+            options.from = &from;
+            store.check(&options, ui)?
         };
-        self.report(
-            ui,
-            result,
-            Report {
-                result,
-                blobs: found.blobs,
-                read: found.read,
-                bytes: found.bytes,
-                findings: &found.findings,
-            },
-        )
-    }
-
-    fn report(&self, ui: &Ui, result: &str, report: Report<'_>) -> Outcome {
-        if self.json {
-            ui.print_json(&report)?;
+        findings.append(&mut found.findings);
+        found.findings = findings;
+        let (result, code) = if found.is_damaged() {
+            ("damaged", Some(DAMAGED))
+        } else if found.is_repaired() {
+            ("repaired", Some(REPAIRED))
         } else {
-            let mut text = String::new();
-            for finding in report.findings {
-                let _ = write!(
-                    text,
-                    "{}{}: {} {}",
-                    finding.severity,
-                    if finding.repaired { " (mended)" } else { "" },
-                    one_line(&finding.subject),
-                    one_line(&finding.message)
-                );
-                if !finding.refs.is_empty() {
-                    let names: Vec<String> = finding.refs.iter().map(|name| one_line(name)).collect();
-                    let _ = write!(text, " [{}", names.join(" "));
-                    if finding.more_refs > 0 {
-                        let _ = write!(text, " and {} more", finding.more_refs);
-                    }
-                    text.push(']');
-                }
-                text.push('\n');
-            }
-            let _ = writeln!(
-                text,
-                "{result}: {} blobs, {} of them read, {}",
-                report.blobs,
-                report.read,
-                human_size(report.bytes)
-            );
+            ("clean", None)
+        };
+        let CheckReport {
+            blobs,
+            read,
+            bytes,
+            findings,
+            ..
+        } = &found;
+        if self.json {
+            ui.print_json(&json!({
+                "result": result, "blobs": blobs, "read": read, "bytes": bytes, "findings": findings
+            }))?;
+        } else {
+            let mut text: String = findings.iter().map(line).collect();
+            let size = human_size(*bytes);
+            let _ = writeln!(text, "{result}: {blobs} blobs, {read} of them read, {size}");
             ui.print(text.as_bytes())?;
         }
-        if result == "damaged" && !self.repair {
+        if found.is_damaged() && !self.repair {
             ui.info(format_args!("--repair mends what can be mended"));
         }
-        match result {
-            "damaged" => Err(Failure::Found(DAMAGED)),
-            "repaired" => Err(Failure::Found(REPAIRED)),
-            _ => Ok(()),
-        }
+        code.map_or(Ok(()), |code| Err(Failure::Found(code)))
     }
+}
+
+/// Returns the line about a finding.
+fn line(finding: &Finding) -> String {
+    let mended = if finding.repaired { " (mended)" } else { "" };
+    let (subject, message) = (one_line(&finding.subject), one_line(&finding.message));
+    let mut text = format!("{}{mended}: {subject} {message}", finding.severity);
+    if !finding.refs.is_empty() {
+        let names: Vec<String> = finding.refs.iter().map(|name| one_line(name)).collect();
+        let _ = write!(text, " [{}", names.join(" "));
+        if finding.more_refs > 0 {
+            let _ = write!(text, " and {} more", finding.more_refs);
+        }
+        text.push(']');
+    }
+    text + "\n"
 }

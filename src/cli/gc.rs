@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use umoci::digest::Digest;
-use umoci::error::{Error, ErrorKind};
+use umoci::error::Error;
 use umoci::progress::Monitor;
 use umoci::store::{GcOptions, Keep};
 
-use super::args::{LayoutArg, duration, positionals, size};
-use super::failure::{Failure, Outcome};
+use super::args::{LayoutArg, duration, optional, size};
+use super::failure::{Outcome, invalid};
 use super::table::{counted, human_size};
 use super::ui::Ui;
 
@@ -55,8 +55,6 @@ pub struct Gc {
     /// print what was removed as JSON
     #[arg(long)]
     json: bool,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -81,42 +79,29 @@ struct Report {
 impl Gc {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.layout.words([])?;
         let mut options = GcOptions::default();
         options.untagged = self.untagged;
         options.full = self.full;
-        options.grace = self
-            .grace
-            .as_deref()
-            .map(|text| duration(text, "--grace"))
-            .transpose()?;
+        options.grace = optional(self.grace.as_ref(), "--grace", duration)?;
         for text in &self.keep {
-            let invalid = |e: Error| Failure::Arguments(format!("invalid --keep: {e}"));
-            options.keep.push(text.parse().map_err(invalid)?);
+            options
+                .keep
+                .push(text.parse().map_err(invalid::<Error>("--keep"))?);
         }
         for text in &self.keep_last {
-            let invalid = |e: Error| Failure::Arguments(format!("invalid --keep-last: {e}"));
-            options.keep.push(Keep::last(text).map_err(invalid)?);
+            options
+                .keep
+                .push(Keep::last(text).map_err(invalid("--keep-last"))?);
         }
-        options.max_size = self
-            .max_size
-            .as_deref()
-            .map(|text| size(text, "--max-size"))
-            .transpose()?;
+        options.max_size = optional(self.max_size.as_ref(), "--max-size", size)?;
         let store = self.layout.open()?;
         let plan = store.plan_gc(&options, ui)?;
         for text in plan.differences() {
             ui.warn(format_args!("{text}"));
         }
-        let blobs: Vec<Removed> = plan
-            .remove()
-            .iter()
-            .map(|(digest, size)| Removed {
-                digest: *digest,
-                size: *size,
-            })
-            .collect();
+        let blobs = plan.remove().iter();
+        let blobs: Vec<Removed> = blobs.map(|(&digest, &size)| Removed { digest, size }).collect();
         let report = Report {
             dry_run: self.dry_run,
             tags: plan.tags().iter().map(ToString::to_string).collect(),
@@ -140,24 +125,18 @@ impl Gc {
             };
             ui.done(format_args!(
                 "removed {}, {}{tags}",
-                counted(report.blobs.len(), "blob"),
+                counted(report.blobs.len() as u64, "blob"),
                 human_size(report.bytes)
             ));
         }
-        match report.excess {
-            Some(bytes) => Err(excess(bytes)),
+        match report.excess.map(human_size) {
+            Some(size) => fail!(
+                Limit,
+                "{size} stay, more than --max-size: tags that are kept, leases, a grace or the reflog hold them"
+            ),
             None => Ok(()),
         }
     }
-}
-
-/// What stays is more than was asked for.
-fn excess(bytes: u64) -> Failure {
-    let text = format!(
-        "{} stay, more than --max-size: tags that are kept, leases, a grace or the reflog hold them",
-        human_size(bytes)
-    );
-    Error::new(ErrorKind::Limit, text).into()
 }
 
 impl Report {
@@ -173,12 +152,8 @@ impl Report {
         for blob in &self.blobs {
             let _ = writeln!(text, "{} {}", blob.digest, human_size(blob.size));
         }
-        let _ = writeln!(
-            text,
-            "would remove {} blobs, {}",
-            self.blobs.len(),
-            human_size(self.bytes)
-        );
+        let size = human_size(self.bytes);
+        let _ = writeln!(text, "would remove {} blobs, {size}", self.blobs.len());
         text
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::args::positionals;
 use super::complete::SCRIPTS;
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::manual;
 use super::ui::Ui;
 
@@ -26,9 +26,7 @@ impl Completions {
         let [name] = positionals(&self.rest, ["shell"])?;
         match SCRIPTS.iter().find(|(shell, _)| *shell == name) {
             Some((_, script)) => ui.print(script.as_bytes()),
-            None => Err(Failure::Arguments(format!(
-                "unknown shell {name:?}: give bash, zsh or fish"
-            ))),
+            None => refuse!("unknown shell {name:?}: give bash, zsh or fish"),
         }
     }
 }

@@ -36,9 +36,7 @@ pub fn page(program: &Command, path: &[String], width: Option<usize>) -> String 
         page.paragraph(&paragraph);
     }
     page.examples(&topic);
-    let variables = topic.environment().into_iter();
-    let variables = variables.map(|(name, text)| (name.to_owned(), text.to_owned()));
-    page.groups("ENVIRONMENT", &[(None, variables.collect())]);
+    page.groups("ENVIRONMENT", &[(None, topic.environment())]);
     page.groups("COMMANDS", &topic.commands());
     if let Some(category) = topic.category() {
         page.section("CATEGORY", category);

@@ -6,7 +6,7 @@ use umoci::spec::{Platform, RefName};
 use umoci::store::Store;
 use umoci::transfer::{Archive, DockerArchive, OciArchive, Request, Source, StoreSink, ToOci, copy};
 
-use super::args::{FormatArg, LayoutArg, LimitArgs, PlatformArg, ReferrersArg, positionals};
+use super::args::{FormatArg, LayoutArg, LimitArgs, PlatformArg, ReferrersArg};
 use super::choice::{Choice, Words};
 use super::failure::{Failure, Outcome};
 use super::place::{Archived, Place, check_layout, open_other};
@@ -45,22 +45,15 @@ pub struct Import {
     no_clobber: bool,
     #[command(flatten)]
     result: ResultArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Import {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [from] = positionals(&self.rest, ["source"])?;
+        let [from] = self.layout.words(["source"])?;
         let place = Place::parse(from, "source")?;
-        let tag: Option<RefName> = self
-            .tag
-            .as_deref()
-            .map(RefName::parse_new)
-            .transpose()
-            .map_err(|e: Error| e.context("invalid --tag"))?;
+        let tag = self.tag.as_deref().map(RefName::parse_new).transpose();
+        let tag = tag.map_err(|e| e.context("invalid --tag"))?;
         let platform = self.platform.get()?;
         let limits = self.limits.get()?;
         let result = self.result.open()?;
@@ -72,27 +65,18 @@ impl Import {
                 let choice = match what {
                     None => self.all(&from, &path.display().to_string(), "@DIGEST", tag, ui)?,
                     Some(target) => {
-                        let name = tag.or_else(|| target.name().cloned());
-                        let unnamed =
-                            || Failure::Arguments("an image named by its digest needs a --tag".to_owned());
+                        let Some(name) = tag.or_else(|| target.name().cloned()) else {
+                            refuse!("an image named by its digest needs a --tag");
+                        };
+                        let images = Request::find(&from, &target, platform.as_ref(), name)?;
                         Choice {
-                            images: Request::find(
-                                &from,
-                                &target,
-                                platform.as_ref(),
-                                name.ok_or_else(unnamed)?,
-                            )?,
+                            images,
                             ..Choice::default()
                         }
                     }
                 };
-                self.copy(
-                    &from,
-                    choice,
-                    self.referrers.get(),
-                    &self.layout.open()?,
-                    (result, ui),
-                )
+                let into = self.layout.open()?;
+                self.copy(&from, choice, self.referrers.get(), &into, (result, ui))
             }
             Place::Archive(archive) => {
                 let into = self.layout.open()?;
@@ -109,10 +93,13 @@ impl Import {
                 };
                 let choice = match &archive.name {
                     None => self.all(&*source, &archive.to_string(), ":@N", tag, ui)?,
-                    Some(name) => Choice {
-                        images: one(&*source, &archive, name, platform.as_ref(), tag)?,
-                        ..Choice::default()
-                    },
+                    Some(name) => {
+                        let images = one(&*source, &archive, name, platform.as_ref(), tag)?;
+                        Choice {
+                            images,
+                            ..Choice::default()
+                        }
+                    }
                 };
                 // A Docker archive has no place for them.
                 let referrers = self.referrers.get() && !archive.docker;
@@ -137,13 +124,10 @@ impl Import {
         };
         let platform = self.platform.get()?;
         let mut choice = Choice::all(source, platform.as_ref(), tag.is_some(), &words, ui)?;
-        if let Some(tag) = tag {
-            choice.call(&tag).map_err(|n| {
-                let text = format!("--tag names one image, and {label} has {n}: say which, as {label}:TAG");
-                Failure::Arguments(text)
-            })?;
+        match tag.map_or(Ok(()), |tag| choice.call(&tag)) {
+            Ok(()) => Ok(choice),
+            Err(n) => refuse!("--tag names one image, and {label} has {n}: say which, as {label}:TAG"),
         }
-        Ok(choice)
     }
 
     fn copy(
@@ -165,13 +149,10 @@ impl Import {
         let report = copy(source, &sink, &images, &along, ui)?;
         let replaced = sink.commit(ui)?;
         warn_replaced(&replaced, ui);
-        ui.done(format_args!(
-            "imported {}",
-            report_text(images.len(), Some(&report))
-        ));
+        let text = report_text(images.len(), Some(&report));
+        ui.done(format_args!("imported {text}"));
         let made = Made::by_requests(&images);
-        let json = Copied::new(&made, Some(&report), &replaced, ui);
-        result.write(&made, &json, ui)
+        result.write(&made, &Copied::new(&made, Some(&report), &replaced, ui), ui)
     }
 }
 
@@ -188,10 +169,7 @@ fn one(
         (Some(tag), _) => tag,
         (None, Some(own)) => RefName::parse_new(&own)
             .map_err(|e: Error| Failure::Arguments(format!("{e}: give it another name with --tag")))?,
-        (None, None) => {
-            let text = format!("the image {name} in {archive} has no name: give it one with --tag");
-            return Err(Failure::Arguments(text));
-        }
+        (None, None) => refuse!("the image {name} in {archive} has no name: give it one with --tag"),
     };
     let request = |descriptor| Request {
         name: Some(name.clone()),

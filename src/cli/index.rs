@@ -1,29 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci index`: the index database beside a layout.
 
-use std::fmt::Write as _;
-
 use umoci::progress::Monitor;
 
-use super::args::{LayoutArg, positionals};
+use super::args::LayoutArg;
 use super::failure::Outcome;
-use super::table::human_size;
+use super::table::{human_size, lines};
 use super::ui::Ui;
 
-/// shows and rebuilds the index database of a layout
-#[derive(clap::Subcommand, Debug)]
-pub enum Index {
-    Status(Status),
-    Rebuild(Rebuild),
-}
-
-impl Index {
-    /// Runs the command.
-    pub fn run(self, ui: &Ui) -> Outcome {
-        match self {
-            Index::Status(command) => command.run(ui),
-            Index::Rebuild(command) => command.run(ui),
-        }
+commands! {
+    /// shows and rebuilds the index database of a layout
+    Index {
+        Status(Status),
+        Rebuild(Rebuild),
     }
 }
 
@@ -39,21 +28,14 @@ pub struct Status {
     /// print JSON
     #[arg(long)]
     json: bool,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Status {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.layout.words([])?;
         let status = self.layout.open()?.index_status()?;
-        if self.json {
-            return ui.print_json(&status);
-        }
         let current = |is: bool| if is { "up to date" } else { "to be read again" };
-        let mut text = String::new();
-        for (name, value) in [
+        let rows = [
             ("schema", format!("{} of {}", status.schema, status.newest_schema)),
             ("file", human_size(status.file_bytes)),
             ("index.json", current(status.refs_current).to_owned()),
@@ -63,10 +45,12 @@ impl Status {
             ("edges", status.edges.to_string()),
             ("orphans", status.orphans.to_string()),
             ("verified", status.verified.to_string()),
-        ] {
-            let _ = writeln!(text, "{name:11} {value}");
-        }
-        ui.print(text.as_bytes())
+        ];
+        ui.show(
+            self.json,
+            &status,
+            lines(rows.map(|(name, value)| (name, vec![value]))),
+        )
     }
 }
 
@@ -78,14 +62,11 @@ impl Status {
 pub struct Rebuild {
     #[command(flatten)]
     layout: LayoutArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Rebuild {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.layout.words([])?;
         for text in self.layout.open()?.rebuild_index(ui)? {
             ui.warn(format_args!("{text}"));
         }

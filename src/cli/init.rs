@@ -4,7 +4,7 @@
 use umoci::progress::Monitor;
 use umoci::store::{Store, StoreOptions};
 
-use super::args::{LayoutArg, positionals};
+use super::args::LayoutArg;
 use super::failure::Outcome;
 use super::ui::Ui;
 
@@ -16,15 +16,13 @@ use super::ui::Ui;
 pub struct Init {
     #[command(flatten)]
     layout: LayoutArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Init {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let path = self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.layout.words([])?;
         Store::create(&path, StoreOptions::default()).map_err(|e| e.context("image layout creation"))?;
         ui.info(format_args!("created new OCI image: {}", path.display()));
         Ok(())

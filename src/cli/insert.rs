@@ -8,7 +8,7 @@ use umoci::progress::Monitor;
 use umoci::rootfs::PackOptions;
 
 use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, PlatformArg, TagArg};
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::result::{Made, ResultArgs};
 use super::ui::Ui;
 
@@ -44,8 +44,6 @@ pub struct Insert {
     whiteout: bool,
     #[command(flatten)]
     result: ResultArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Insert {
@@ -80,16 +78,14 @@ impl Insert {
 
     fn what(&self) -> Outcome<Insertion> {
         let expected = if self.whiteout { 1 } else { 2 };
-        if self.rest.len() != expected {
-            let text = format!("invalid number of positional arguments: expected {expected}");
-            return Err(Failure::Arguments(text));
+        if self.image.rest.len() != expected {
+            refuse!("invalid number of positional arguments: expected {expected}");
         }
-        if let Some(at) = self.rest.iter().position(String::is_empty) {
-            let text = format!("invalid positional argument {at}: arguments cannot be empty");
-            return Err(Failure::Arguments(text));
+        if let Some(at) = self.image.rest.iter().position(String::is_empty) {
+            refuse!("invalid positional argument {at}: arguments cannot be empty");
         }
         let target = |text: &str| TreePath::clean(text.as_bytes());
-        Ok(match self.rest.as_slice() {
+        Ok(match self.image.rest.as_slice() {
             [source, to] => Insertion::Tree {
                 source: source.into(),
                 target: target(to)?,

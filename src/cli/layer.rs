@@ -12,25 +12,16 @@ use umoci::progress::{Monitor, Task};
 use umoci::spec::{Descriptor, History};
 
 use super::args::{ImageWord, LimitArgs, LockArg, PlatformArg, WholeArg};
-use super::failure::{Outcome, one_line};
-use super::table::{Table, human_size};
+use super::failure::Outcome;
+use super::table::{Table, human_size, or_dash};
 use super::ui::Ui;
 
-/// shows the layers of an image one by one
-#[derive(clap::Subcommand, Debug)]
-pub enum Layer {
-    #[command(visible_alias = "ls")]
-    List(List),
-    Cat(Cat),
-}
-
-impl Layer {
-    /// Runs the command.
-    pub fn run(self, ui: &Ui) -> Outcome {
-        match self {
-            Layer::List(command) => command.run(ui),
-            Layer::Cat(command) => command.run(ui),
-        }
+commands! {
+    /// shows the layers of an image one by one
+    Layer {
+        #[command(visible_alias = "ls")]
+        List(List),
+        Cat(Cat),
     }
 }
 
@@ -52,8 +43,6 @@ pub struct List {
     whole: WholeArg,
     #[command(flatten)]
     lock: LockArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -66,7 +55,7 @@ struct Row<'a> {
 
 impl List {
     fn run(self, ui: &Ui) -> Outcome {
-        let (image, []) = self.image.get(&self.rest, [])?;
+        let (image, []) = self.image.get([])?;
         let platform = self.platform.get()?;
         let store = self.lock.open(&image.layout)?;
         let image = Image::find(&store, &image.target, platform.as_ref())?;
@@ -79,20 +68,17 @@ impl List {
             history: steps.next(),
         };
         let rows: Vec<Row<'_>> = image.manifest.value.layers.iter().enumerate().map(row).collect();
-        if self.json {
-            return ui.print_json(&rows);
-        }
         let mut table = Table::new(&["LAYER", "DIGEST", "SIZE", "DIFF ID", "CREATED BY"]);
-        for row in rows {
+        for row in &rows {
             table.row([
                 row.number.to_string(),
                 row.descriptor.digest.to_string(),
                 human_size(row.descriptor.size),
-                row.diff_id.map_or_else(|| "-".to_owned(), Digest::to_string),
-                one_line(row.history.map_or("-", |step| step.created_by.as_str())),
+                or_dash(row.diff_id),
+                or_dash(row.history.map(|step| &step.created_by)),
             ]);
         }
-        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
+        ui.show(self.json, &rows, self.whole.fit(table, ui))
     }
 }
 
@@ -114,13 +100,11 @@ pub struct Cat {
     limits: LimitArgs,
     #[command(flatten)]
     lock: LockArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Cat {
     fn run(self, ui: &Ui) -> Outcome {
-        let (image, [layer]) = self.image.get(&self.rest, ["layer"])?;
+        let (image, [layer]) = self.image.get(["layer"])?;
         let name: LayerName = layer.parse()?;
         let platform = self.platform.get()?;
         let limits = self.limits.get()?;
@@ -139,10 +123,8 @@ impl Cat {
         let most = limits.layer_bytes.unwrap_or(u64::MAX);
         ui.print_all(&mut stream.by_ref().take(most))?;
         if stream.read(&mut [0]).map_err(Error::from)? > 0 {
-            let text = format!(
-                "layer {} is over the limit of {most} bytes (limit layer)",
-                descriptor.digest
-            );
+            let digest = &descriptor.digest;
+            let text = format!("layer {digest} is over the limit of {most} bytes (limit layer)");
             return Err(Error::new(ErrorKind::Limit, text)
                 .with_fact(Fact::Limit("layer"))
                 .into());

@@ -1,30 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci lease`: blobs that gc spares for a time.
 
-use umoci::error::{Error, ErrorKind};
 use umoci::progress::Monitor;
 
-use super::args::{LayoutArg, WholeArg, blob, duration, positionals};
-use super::failure::{Failure, Outcome};
+use super::args::{LayoutArg, WholeArg, blob, duration, optional};
+use super::failure::Outcome;
 use super::table::Table;
 use super::ui::Ui;
 
-/// keeps blobs from gc without a name
-#[derive(clap::Subcommand, Debug)]
-pub enum Lease {
-    Create(Create),
-    List(List),
-    Remove(Remove),
-}
-
-impl Lease {
-    /// Runs the command.
-    pub fn run(self, ui: &Ui) -> Outcome {
-        match self {
-            Lease::Create(command) => command.run(ui),
-            Lease::List(command) => command.run(ui),
-            Lease::Remove(command) => command.run(ui),
-        }
+commands! {
+    /// keeps blobs from gc without a name
+    Lease {
+        Create(Create),
+        List(List),
+        Remove(Remove),
     }
 }
 
@@ -40,31 +29,19 @@ pub struct Create {
     /// when the lease ends, such as 24h; never if not given
     #[arg(long, value_name = "duration")]
     expires: Option<String>,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Create {
     fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
-        let time = self
-            .expires
-            .as_deref()
-            .map(|text| duration(text, "--expires"))
-            .transpose()?;
-        let (name, digests) = match self.rest.split_first() {
+        let time = optional(self.expires.as_ref(), "--expires", duration)?;
+        let (name, digests) = match self.layout.rest.split_first() {
             Some((name, digests)) if !digests.is_empty() => (name, digests),
-            _ => {
-                let text = "invalid number of positional arguments: expected <name> <digest>...";
-                return Err(Failure::Arguments(text.to_owned()));
-            }
+            _ => refuse!("invalid number of positional arguments: expected <name> <digest>..."),
         };
         let store = self.layout.open()?;
-        let digests = digests
-            .iter()
-            .map(|text| blob(&store, text))
-            .collect::<Outcome<Vec<_>>>()?;
-        let lease = store.create_lease(name, &digests, time)?;
+        let digests = digests.iter().map(|text| blob(&store, text));
+        let lease = store.create_lease(name, &digests.collect::<Outcome<Vec<_>>>()?, time)?;
         ui.info(format_args!(
             "created lease: {} on {} blobs",
             lease.name,
@@ -87,20 +64,14 @@ pub struct List {
     json: bool,
     #[command(flatten)]
     whole: WholeArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl List {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.layout.words([])?;
         let leases = self.layout.open()?.leases()?;
-        if self.json {
-            return ui.print_json(&leases);
-        }
         let mut table = Table::new(&["NAME", "EXPIRES", "DIGEST"]);
-        for lease in leases {
+        for lease in &leases {
             let expires = match lease.expires {
                 None => "never".to_owned(),
                 Some(end) if lease.is_valid() => format!("{end:.0}"),
@@ -110,7 +81,7 @@ impl List {
                 table.row([lease.name.clone(), expires.clone(), digest.to_string()]);
             }
         }
-        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
+        ui.show(self.json, &leases, self.whole.fit(table, ui))
     }
 }
 
@@ -122,16 +93,13 @@ impl List {
 pub struct Remove {
     #[command(flatten)]
     layout: LayoutArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Remove {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [name] = positionals(&self.rest, ["name"])?;
+        let [name] = self.layout.words(["name"])?;
         if !self.layout.open()?.remove_lease(name)? {
-            return Err(Error::new(ErrorKind::NotFound, format!("lease not found: {name}")).into());
+            fail!(NotFound, "lease not found: {name}");
         }
         ui.info(format_args!("removed lease: {name}"));
         Ok(())

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci list`
 
-use super::args::{LayoutArg, positionals};
+use super::args::LayoutArg;
 use super::failure::{Outcome, one_line};
 use super::ui::Ui;
 
@@ -16,20 +16,14 @@ pub struct List {
     /// print a JSON array of names
     #[arg(long)]
     json: bool,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl List {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.layout.words([])?;
         let names = self.layout.open()?.names()?;
-        if self.json {
-            return ui.print_json(&names);
-        }
         let lines: String = names.iter().map(|name| one_line(name) + "\n").collect();
-        ui.print(lines.as_bytes())
+        ui.show(self.json, &names, lines)
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci manifest`: image indexes, which name an image for each platform.
 
-use umoci::error::{Error, ErrorKind};
+use umoci::error::Error;
 use umoci::image::{IndexEdit, IndexPart, Which, change_index, resolve_index};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, ImageIndex, MediaClass, json};
@@ -12,30 +12,18 @@ use super::args::{ImageRef, LockArg, Near, PlatformArg, WholeArg, annotations};
 use super::failure::{Failure, Outcome, one_line};
 use super::place::open_other;
 use super::result::{Made, ResultArgs, Results};
-use super::table::{Table, human_size};
+use super::table::{Table, human_size, or_dash};
 use super::ui::Ui;
 
-/// makes and edits image indexes, which name an image for each platform
-#[derive(clap::Subcommand, Debug)]
-pub enum Manifest {
-    Create(Create),
-    Add(Add),
-    Remove(Remove),
-    Annotate(Annotate),
-    #[command(visible_alias = "inspect")]
-    Show(Show),
-}
-
-impl Manifest {
-    /// Runs the command.
-    pub fn run(self, ui: &Ui) -> Outcome {
-        match self {
-            Manifest::Create(command) => command.run(ui),
-            Manifest::Add(command) => command.run(ui),
-            Manifest::Remove(command) => command.run(ui),
-            Manifest::Annotate(command) => command.run(ui),
-            Manifest::Show(command) => command.run(ui),
-        }
+commands! {
+    /// makes and edits image indexes, which name an image for each platform
+    Manifest {
+        Create(Create),
+        Add(Add),
+        Remove(Remove),
+        Annotate(Annotate),
+        #[command(visible_alias = "inspect")]
+        Show(Show),
     }
 }
 
@@ -58,10 +46,7 @@ impl PartArgs {
             (platform, false, false) => Ok(IndexPart::One(platform)),
             (None, true, false) => Ok(IndexPart::All),
             (None, false, true) => Ok(IndexPart::Nested),
-            _ => {
-                let text = "give one of --platform, --all and --nested".to_owned();
-                Err(Failure::Arguments(text))
-            }
+            _ => refuse!("give one of --platform, --all and --nested"),
         }
     }
 }
@@ -70,22 +55,22 @@ impl PartArgs {
 #[derive(clap::Args, Debug)]
 struct EntryArgs {
     /// operating system of the entry
-    #[arg(long, value_name = "value")]
+    #[arg(long)]
     os: Option<String>,
     /// processor of the entry
-    #[arg(long, value_name = "value")]
+    #[arg(long)]
     arch: Option<String>,
     /// variant of the processor
-    #[arg(long, value_name = "value")]
+    #[arg(long)]
     variant: Option<String>,
     /// version of the operating system
-    #[arg(long = "os-version", value_name = "value")]
+    #[arg(long = "os-version")]
     os_version: Option<String>,
     /// feature of the operating system that the image needs; may be given more than once
-    #[arg(long = "os-features", value_name = "value")]
+    #[arg(long = "os-features")]
     os_features: Vec<String>,
     /// annotation NAME=VALUE; may be given more than once
-    #[arg(long = "annotation", value_name = "value")]
+    #[arg(long = "annotation")]
     annotation: Vec<String>,
 }
 
@@ -115,8 +100,7 @@ impl EntryArgs {
             platform.os_features.clone_from(&self.os_features);
         }
         if platform.os.is_empty() || platform.architecture.is_empty() {
-            let text = "a platform needs both --os and --arch".to_owned();
-            return Err(Failure::Arguments(text));
+            refuse!("a platform needs both --os and --arch");
         }
         entry.platform = Some(platform);
         Ok(())
@@ -141,7 +125,7 @@ impl IndexArg {
         let name = ImageRef::parse(name, "name")?;
         name.tag()?;
         if rest.iter().any(String::is_empty) {
-            return Err(Failure::Arguments("image cannot be empty".to_owned()));
+            refuse!("image cannot be empty");
         }
         Ok((name, rest))
     }
@@ -206,11 +190,13 @@ fn from_other(sink: &StoreSink<'_>, image: &ImageRef, part: &IndexPart, ui: &Ui)
     let from = open_other(&image.layout)?;
     let _reading = from.reading();
     let found = IndexEdit::entries(&from, &image.target, part)?;
-    let request = |descriptor: &Descriptor| Request {
-        name: None,
-        descriptor: descriptor.clone(),
-    };
-    let requests: Vec<Request> = found.iter().map(request).collect();
+    let copies = found.iter().cloned();
+    let requests: Vec<Request> = copies
+        .map(|descriptor| Request {
+            name: None,
+            descriptor,
+        })
+        .collect();
     fetch(&from, sink, &requests, ui)?;
     Ok(found)
 }
@@ -226,7 +212,7 @@ pub struct Create {
     #[command(flatten)]
     part: PartArgs,
     /// annotation NAME=VALUE of the index; may be given more than once
-    #[arg(long = "annotation", value_name = "value")]
+    #[arg(long = "annotation")]
     annotation: Vec<String>,
     /// add to the index if the name exists
     #[arg(long)]
@@ -250,8 +236,10 @@ impl Create {
         let check = || -> Outcome<bool> {
             let exists = !store.lookup(tag)?.is_empty();
             if exists && !self.amend && !self.force {
-                let text = format!("tag exists: {tag} (--amend adds to the index, --force replaces it)");
-                return Err(Error::new(ErrorKind::Exists, text).into());
+                fail!(
+                    Exists,
+                    "tag exists: {tag} (--amend adds to the index, --force replaces it)"
+                );
             }
             Ok(exists)
         };
@@ -352,10 +340,8 @@ impl Remove {
         if words.is_empty() {
             return Err(expected(Self::USAGE));
         }
-        let entries: Vec<Which> = words
-            .iter()
-            .map(|word| word.parse())
-            .collect::<Result<_, Error>>()?;
+        let entries = words.iter().map(|word| word.parse());
+        let entries = entries.collect::<Result<Vec<Which>, Error>>()?;
         let (store, result) = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest remove")?;
         change(sink, &name, (result, ui), |_| {
@@ -390,33 +376,25 @@ impl Annotate {
     fn run(self, ui: &Ui) -> Outcome {
         let (name, words) = self.index.name_and_rest(Self::USAGE)?;
         let which: Option<Which> = match words {
-            [] if self.entry.names_platform() => {
-                let text = "a platform is that of an entry: say which".to_owned();
-                return Err(Failure::Arguments(text));
-            }
+            [] if self.entry.names_platform() => refuse!("a platform is that of an entry: say which"),
             [] => None,
             [which] => Some(which.parse()?),
-            _ => {
-                return Err(expected(Self::USAGE));
-            }
+            _ => return Err(expected(Self::USAGE)),
         };
         let own = annotations(&self.entry.annotation)?;
         let (store, result) = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest annotate")?;
         change(sink, &name, (result, ui), |_| {
             let mut edit = IndexEdit::load(&store, name.tag()?)?;
+            let stays = |name: &String, _: &mut String| !self.remove_annotation.contains(name);
             let Some(which) = &which else {
                 edit.index.annotations.extend(own.clone());
-                edit.index
-                    .annotations
-                    .retain(|name, _| !self.remove_annotation.contains(name));
+                edit.index.annotations.retain(stays);
                 return Ok(edit);
             };
             for entry in edit.find(which)? {
                 self.entry.apply(entry)?;
-                entry
-                    .annotations
-                    .retain(|name, _| !self.remove_annotation.contains(name));
+                entry.annotations.retain(stays);
             }
             Ok(edit)
         })
@@ -459,16 +437,14 @@ impl Show {
         let mut table = Table::new(&["DIGEST", "PLATFORM", "SIZE", "ANNOTATIONS"]);
         for entry in &index.manifests {
             let stat = summaries.of(entry);
-            let said: Vec<String> = entry
+            let said = entry
                 .annotations
                 .iter()
-                .map(|(k, v)| format!("{k}={v}"))
-                .collect();
+                .map(|(name, value)| format!("{name}={value}"));
             let is_index = entry.media_type.class() == MediaClass::Index;
-            let platform = match &stat.platform {
-                Some(platform) => one_line(&platform.to_string()),
+            let platform = match stat.platform {
                 None if is_index => "(index)".to_owned(),
-                None => "-".to_owned(),
+                platform => or_dash(platform),
             };
             let size = match stat.size {
                 Some(size) => human_size(size),
@@ -479,7 +455,7 @@ impl Show {
                 entry.digest.to_string(),
                 platform,
                 size,
-                one_line(&said.join(" ")),
+                one_line(&said.collect::<Vec<_>>().join(" ")),
             ]);
         }
         ui.print(self.whole.fit(table, ui).to_string().as_bytes())

@@ -28,24 +28,34 @@ fn page(topic: &Topic<'_>) -> String {
     let _ = write!(out, ".SH NAME\n{} \\- {}\n", plain(&name), plain(&topic.about()));
     let _ = write!(out, ".SH SYNOPSIS\n{}\n", synopsis(topic));
     description(topic, &mut out);
-    groups("COMMANDS", &topic.commands(), &mut out);
+    groups("COMMANDS", &topic.commands(), bold, &mut out);
     let title = if topic.is_program() {
         "GLOBAL OPTIONS"
     } else {
         "OPTIONS"
     };
-    groups(title, &topic.options(), &mut out);
+    groups(title, &topic.options(), option, &mut out);
     examples(topic, &mut out);
-    pairs("EXIT STATUS", &topic.exit_codes(), &mut out);
-    pairs("ENVIRONMENT", &topic.environment(), &mut out);
-    pairs("FILES", &topic.files(), &mut out);
+    groups(
+        "EXIT STATUS",
+        &[(None, topic.exit_codes())],
+        name_or_words,
+        &mut out,
+    );
+    groups(
+        "ENVIRONMENT",
+        &[(None, topic.environment())],
+        name_or_words,
+        &mut out,
+    );
+    groups("FILES", &[(None, topic.files())], name_or_words, &mut out);
     let also: Vec<String> = see_also(topic).iter().map(|page| reference(page)).collect();
     let _ = write!(out, ".SH SEE ALSO\n{}\n", also.join(",\n"));
     out
 }
 
 fn synopsis(topic: &Topic<'_>) -> String {
-    let name = format!("\\fB{}\\fR", plain(&topic.name(" ")));
+    let name = bold(&topic.name(" "));
     if topic.is_program() {
         return format!(
             "{name} [\\fIglobal options\\fR] \\fIcommand\\fR [\\fIoptions\\fR] [\\fIarguments\\fR...]"
@@ -61,12 +71,8 @@ fn description(topic: &Topic<'_>, out: &mut String) {
     let mut paragraphs = topic.paragraphs();
     if paragraphs.is_empty() {
         let about = topic.about();
-        let mut letters = about.chars();
-        let first = letters
-            .next()
-            .map(|c| c.to_uppercase().to_string())
-            .unwrap_or_default();
-        paragraphs.push(first + letters.as_str() + ".");
+        let (first, rest) = about.split_at(about.len().min(1));
+        paragraphs.push(first.to_uppercase() + rest + ".");
     }
     out.push_str(".SH DESCRIPTION\n");
     for (at, paragraph) in paragraphs.iter().enumerate() {
@@ -96,39 +102,31 @@ fn examples(topic: &Topic<'_>, out: &mut String) {
     }
 }
 
-fn groups(title: &str, groups: &[Group], out: &mut String) {
-    if groups.is_empty() {
-        return;
+fn groups(title: &str, groups: &[Group], style: fn(&str) -> String, out: &mut String) {
+    if groups.iter().any(|(_, rows)| !rows.is_empty()) {
+        let _ = writeln!(out, ".SH {title}");
     }
-    let _ = writeln!(out, ".SH {title}");
     for (group, rows) in groups {
         if let Some(group) = group {
             let _ = writeln!(out, ".SS {}", plain(group));
         }
         for (name, text) in rows {
-            let name = if title == "COMMANDS" {
-                format!("\\fB{}\\fR", plain(name))
-            } else {
-                option(name)
-            };
-            let _ = write!(out, ".TP\n{name}\n{}\n", marked(text));
+            let _ = write!(out, ".TP\n{}\n{}\n", style(name), marked(text));
         }
     }
 }
 
-fn pairs(title: &str, rows: &[(&str, &str)], out: &mut String) {
-    if rows.is_empty() {
-        return;
+/// A name in bold, or with the words that it has in angle brackets in italics.
+fn name_or_words(text: &str) -> String {
+    if text.contains('<') {
+        marked(text)
+    } else {
+        bold(text)
     }
-    let _ = writeln!(out, ".SH {title}");
-    for (name, text) in rows {
-        let name = if name.contains('<') {
-            marked(name)
-        } else {
-            format!("\\fB{}\\fR", plain(name))
-        };
-        let _ = write!(out, ".TP\n{name}\n{}\n", marked(text));
-    }
+}
+
+fn bold(text: &str) -> String {
+    format!("\\fB{}\\fR", plain(text))
 }
 
 /// Pages about what belongs to a command: those above and below it, and those that its text names.
@@ -141,16 +139,11 @@ fn see_also(topic: &Topic<'_>) -> Vec<String> {
     if topic.path.len() > 1 {
         out.push(format!("umoci-{}", topic.path[0]));
     }
-    let rows = topic
-        .options()
-        .into_iter()
-        .flat_map(|(_, rows)| rows)
-        .map(|(_, text)| text);
-    let texts: Vec<String> = topic.paragraphs().into_iter().chain(rows).collect();
-    let words: Vec<&str> = texts
-        .iter()
-        .flat_map(|text| text.split(|c: char| !c.is_alphanumeric() && c != '-'))
-        .collect();
+    let rows = topic.options().into_iter().flat_map(|(_, rows)| rows);
+    let mut texts = topic.paragraphs();
+    texts.extend(rows.map(|(_, text)| text));
+    let is_gap = |c: char| !c.is_alphanumeric() && c != '-';
+    let words: Vec<&str> = texts.iter().flat_map(|text| text.split(is_gap)).collect();
     let named = words.windows(3).filter(|words| words[0] == "umoci");
     out.extend(named.filter_map(|words| topic.page_of(&words[1..])));
     out.retain(|page| *page != topic.name("-"));
@@ -161,7 +154,7 @@ fn see_also(topic: &Topic<'_>) -> Vec<String> {
 
 /// The name of a page with its section.
 fn reference(page: &str) -> String {
-    format!("\\fB{}\\fR(1)", plain(page))
+    bold(page) + "(1)"
 }
 
 /// An option with the word for its value, such as `--quiet, -q` or `--log value`.
@@ -183,32 +176,23 @@ fn marked(text: &str) -> String {
         if bare.starts_with("--") {
             let name = bare.trim_end_matches([',', ';', ':', '.', ')', ']']);
             let before = &word[..word.len() - bare.len()];
-            let _ = write!(
-                out,
-                "{before}\\fB{}\\fR{}",
-                plain(name),
-                plain(&bare[name.len()..])
-            );
+            let _ = write!(out, "{before}{}{}", bold(name), plain(&bare[name.len()..]));
         } else {
             out.push_str(&plain(word).replace('<', "\\fI").replace('>', "\\fR"));
         }
     }
-    // A line that begins so would be a request.
-    if out.starts_with(['.', '\'']) {
-        format!("\\&{out}")
-    } else {
-        out
-    }
+    no_request(out)
 }
 
 /// Text as it is: a dash is one that can be copied, and a backslash is one.
 fn plain(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-");
-    if text.starts_with(['.', '\'']) {
-        format!("\\&{text}")
-    } else {
-        text
-    }
+    no_request(text.replace('\\', "\\e").replace('-', "\\-"))
+}
+
+/// Text at the beginning of a line, which would be a request with such a character.
+fn no_request(text: String) -> String {
+    let guard = if text.starts_with(['.', '\'']) { "\\&" } else { "" };
+    guard.to_owned() + &text
 }
 
 #[cfg(test)]

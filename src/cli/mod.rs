@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: one file a subcommand, all of it on top of the library's public API.
 
+#[macro_use]
+mod macros;
+
 mod args;
 mod argv;
 mod attach;
@@ -9,7 +12,6 @@ mod choice;
 mod complete;
 mod config;
 mod du;
-mod examples;
 mod export;
 mod failure;
 mod fsck;
@@ -48,33 +50,25 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use umoci::error::{Error, ErrorKind};
-
+use clap::{CommandFactory, FromArgMatches, Parser};
 use failure::{Call, Failure, Outcome};
 use ui::{Level, Progress, Ui};
 
 /// umoci modifies Open Container images
 #[derive(Parser, Debug)]
-#[command(
-    name = "umoci",
-    disable_help_flag = true,
-    disable_help_subcommand = true,
-    disable_version_flag = true
-)]
-#[command(args_override_self = true)]
+#[command(name = "umoci", disable_version_flag = true)]
 struct Cli {
     /// alias for --log=info
     #[arg(long)]
     verbose: bool,
     /// set the log level (debug, info, warn, error, fatal)
-    #[arg(long, value_name = "value")]
+    #[arg(long)]
     log: Option<String>,
     /// say nothing but errors
     #[arg(long, short = 'q')]
     quiet: bool,
     /// when to draw progress bars (auto, never)
-    #[arg(long, value_name = "value", default_value = "auto")]
+    #[arg(long, default_value = "auto")]
     progress: Progress,
     /// write where CPU time went to a file that 'go tool pprof' reads
     #[arg(long, value_name = "file", hide = true)]
@@ -83,47 +77,48 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Subcommand, Debug)]
-enum Command {
-    Config(Box<config::Config>),
-    Init(init::Init),
-    New(new::New),
-    Unpack(unpack::Unpack),
-    Repack(repack::Repack),
-    Stat(stat::Stat),
-    Tag(tag::Tag),
-    #[command(visible_alias = "rm")]
-    Remove(remove::Remove),
-    #[command(visible_alias = "ls")]
-    List(list::List),
-    Insert(insert::Insert),
-    #[command(subcommand)]
-    Raw(raw::Raw),
-    Gc(gc::Gc),
-    #[command(subcommand)]
-    Ref(refs::Ref),
-    #[command(subcommand)]
-    Manifest(manifest::Manifest),
-    Import(import::Import),
-    Export(export::Export),
-    #[command(subcommand)]
-    Blob(blob::Blob),
-    Attach(attach::Attach),
-    Detach(attach::Detach),
-    Referrers(referrers::Referrers),
-    Du(du::Du),
-    Fsck(fsck::Fsck),
-    #[command(subcommand)]
-    Index(index::Index),
-    #[command(subcommand)]
-    Layer(layer::Layer),
-    Squash(squash::Squash),
-    Rebase(squash::Rebase),
-    #[command(subcommand)]
-    Lease(lease::Lease),
-    Settings(settings::Settings),
-    Completions(generate::Completions),
-    Man(generate::Man),
+commands! {
+    Command {
+        Config(Box<config::Config>),
+        Init(init::Init),
+        New(new::New),
+        Unpack(unpack::Unpack),
+        Repack(repack::Repack),
+        Stat(stat::Stat),
+        Tag(tag::Tag),
+        #[command(visible_alias = "rm")]
+        Remove(remove::Remove),
+        #[command(visible_alias = "ls")]
+        List(list::List),
+        Insert(insert::Insert),
+        #[command(subcommand)]
+        Raw(raw::Raw),
+        Gc(gc::Gc),
+        #[command(subcommand)]
+        Ref(refs::Ref),
+        #[command(subcommand)]
+        Manifest(manifest::Manifest),
+        Import(import::Import),
+        Export(export::Export),
+        #[command(subcommand)]
+        Blob(blob::Blob),
+        Attach(attach::Attach),
+        Detach(attach::Detach),
+        Referrers(referrers::Referrers),
+        Du(du::Du),
+        Fsck(fsck::Fsck),
+        #[command(subcommand)]
+        Index(index::Index),
+        #[command(subcommand)]
+        Layer(layer::Layer),
+        Squash(squash::Squash),
+        Rebase(squash::Rebase),
+        #[command(subcommand)]
+        Lease(lease::Lease),
+        Settings(settings::Settings),
+        Completions(generate::Completions),
+        Man(generate::Man),
+    }
 }
 
 /// The definition of the whole command line.
@@ -150,56 +145,54 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         umoci::fs::always_walk();
     }
     let program = definition();
-    let words = words.get(1..).unwrap_or_default();
-    let quiet = Ui::new(Level::Warn, Progress::Never);
+    let mut ui = Ui::new(Level::Warn, Progress::Never);
+    let mut call = Call::default();
     failure::hook_panics();
+    let outcome = serve(&program, words.get(1..).unwrap_or_default(), &mut ui, &mut call);
+    finish(&program, outcome, &ui, &call)
+}
+
+/// Does what the words ask for. `ui` and `call` become those of the command, once it is known.
+fn serve(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut Call) -> Outcome {
     if let Some((_, typed)) = words.split_first().filter(|(word, _)| *word == complete::ASK) {
         let typed: Vec<String> = typed
             .iter()
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
-        let answer = complete::answer(&program, &typed);
-        return finish(&quiet, quiet.print(answer.as_bytes()), &Call::default());
+        return ui.print(complete::answer(program, &typed).as_bytes());
     }
-    let request = argv::read(&program, words);
-    match request {
-        argv::Request::Help(path) => {
-            let page = help::page(&program, &path, ui::terminal_width());
-            finish(&quiet, quiet.print(page.as_bytes()), &Call::default())
+    match argv::read(program, words) {
+        argv::Request::Help(path) => ui.print(help::page(program, &path, ui::terminal_width()).as_bytes()),
+        argv::Request::Version => ui.print(version().as_bytes()),
+        argv::Request::UnknownTopic(name) => Err(Failure::UnknownTopic(name)),
+        argv::Request::Usage { path, error } => {
+            call.path = path;
+            Err(Failure::Usage(error))
         }
-        argv::Request::Version => finish(&quiet, quiet.print(version().as_bytes()), &Call::default()),
-        argv::Request::UnknownTopic(name) => {
-            eprintln!("No help topic for '{}'", failure::one_line(&name));
-            ExitCode::from(failure::UNKNOWN_TOPIC)
-        }
-        argv::Request::Usage { path, error } => usage(&quiet, &program, &path, &error),
         argv::Request::Run { path, words } => {
-            let matches = program.clone().try_get_matches_from(words);
-            let cli = matches.and_then(|matches| {
-                let call = call(&program, &matches);
-                Ok((Cli::from_arg_matches(&matches)?, call))
-            });
-            match cli {
-                Ok((cli, call)) => cli.run(&call),
-                Err(err) => match misuse(&err) {
-                    Misuse::Plain(text) => finish(&quiet, Err(Failure::Arguments(text)), &Call::default()),
-                    Misuse::Wrong(text) => usage(&quiet, &program, &path, &text),
-                },
+            let command = path
+                .iter()
+                .try_fold(program, |command, name| command.find_subcommand(name));
+            let mut options = command.into_iter().flat_map(clap::Command::get_arguments);
+            call.has_rootless = options.any(|arg| arg.get_long() == Some("rootless"));
+            call.path = path;
+            let matches = program
+                .clone()
+                .try_get_matches_from(words)
+                .map_err(|e| misuse(&e))?;
+            let mut below = &matches;
+            while let Some((_, next)) = below.subcommand() {
+                below = next;
             }
+            let operands = below.try_get_many("rest").ok().flatten();
+            call.words = operands.map(|words| words.cloned().collect()).unwrap_or_default();
+            Cli::from_arg_matches(&matches).map_err(|e| misuse(&e))?.run(ui)
         }
     }
-}
-
-/// What clap finds wrong.
-enum Misuse {
-    /// An option is missing, or has none of the words that it may have; one line tells all.
-    Plain(String),
-    /// An option has a value that it cannot have, or another mistake.
-    Wrong(String),
 }
 
 /// Says in one line what clap says in several.
-fn misuse(err: &clap::Error) -> Misuse {
+fn misuse(err: &clap::Error) -> Failure {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     use std::error::Error as _;
     let named = |kind| match err.get(kind) {
@@ -211,65 +204,47 @@ fn misuse(err: &clap::Error) -> Misuse {
     let option = named(ContextKind::InvalidArg).and_then(|text| text.split(' ').next());
     match (err.kind(), option, named(ContextKind::InvalidValue)) {
         (ErrorKind::MissingRequiredArgument, Some(option), _) => {
-            Misuse::Plain(format!("missing mandatory argument: {option}"))
+            Failure::Arguments(format!("missing mandatory argument: {option}"))
         }
         (_, Some(option), Some(value)) => {
             if let Some(ContextValue::Strings(words)) = err.get(ContextKind::ValidValue)
                 && let Some((last, others)) = words.split_last()
             {
                 let others = others.join(", ");
-                return Misuse::Plain(format!("invalid {option}: {value:?} (want {others} or {last})"));
+                return Failure::Arguments(format!("invalid {option}: {value:?} (want {others} or {last})"));
             }
             let why = err.source().map(|why| format!(": {why}")).unwrap_or_default();
-            Misuse::Wrong(format!("invalid {option}: {value:?}{why}"))
+            Failure::Usage(format!("invalid {option}: {value:?}{why}"))
         }
         _ => {
             let text = err.to_string();
             let line = text.lines().next().unwrap_or_default();
-            Misuse::Wrong(line.strip_prefix("error: ").unwrap_or(line).to_owned())
+            Failure::Usage(line.strip_prefix("error: ").unwrap_or(line).to_owned())
         }
     }
 }
 
-/// Ends a run whose words do not fit. Commands of the Go tool print their help as that does; of others one line is enough.
-fn usage(ui: &Ui, program: &clap::Command, path: &[String], error: &str) -> ExitCode {
-    if reference::Topic::find(program, path).is_of_the_go_tool() {
-        let colon = if path.is_empty() { '.' } else { ':' };
-        let text = format!(
-            "Incorrect Usage{colon} {}\n\n{}",
-            failure::one_line(error),
-            help::page(program, path, ui::terminal_width())
-        );
-        if ui.print(text.as_bytes()).is_err() {
-            return ExitCode::from(1);
-        }
-    }
-    ui.log(Level::Fatal, error);
-    ExitCode::from(1)
-}
-
-/// Returns what hints need to know of the command that was called.
-fn call(program: &clap::Command, matches: &clap::ArgMatches) -> Call {
-    let (mut command, mut matches) = (program, matches);
-    while let Some((called, below)) = matches.subcommand() {
-        let Some(next) = command.find_subcommand(called) else {
-            break;
-        };
-        (command, matches) = (next, below);
-    }
-    let words = matches.try_get_many("rest").ok().flatten();
-    Call {
-        has_rootless: command
-            .get_arguments()
-            .any(|arg| arg.get_long() == Some("rootless")),
-        words: words.map(|words| words.cloned().collect()).unwrap_or_default(),
-    }
-}
-
-fn finish(ui: &Ui, outcome: Outcome, call: &Call) -> ExitCode {
+/// Ends a run: says why it failed if it did, with the help of a command of the Go tool whose words do not fit.
+fn finish(program: &clap::Command, outcome: Outcome, ui: &Ui, call: &Call) -> ExitCode {
     let Err(failure) = outcome else {
         return ExitCode::SUCCESS;
     };
+    if let Failure::Usage(error) = &failure
+        && reference::Topic::find(program, &call.path).is_of_the_go_tool()
+    {
+        let colon = if call.path.is_empty() { '.' } else { ':' };
+        let error = failure::one_line(error);
+        let page = help::page(program, &call.path, ui::terminal_width());
+        if ui
+            .print(format!("Incorrect Usage{colon} {error}\n\n{page}").as_bytes())
+            .is_err()
+        {
+            return ExitCode::from(1);
+        }
+    }
+    if let Failure::UnknownTopic(name) = &failure {
+        eprintln!("No help topic for '{}'", failure::one_line(name));
+    }
     if let Some(hint) = failure.hint(call) {
         ui.log(Level::Warn, hint);
     }
@@ -291,82 +266,37 @@ fn version() -> String {
 
 impl Cli {
     /// Runs the command.
-    fn run(self, call: &Call) -> ExitCode {
-        let fallback = Ui::new(Level::Warn, Progress::Never);
-        let (level, progress) = match self.settings() {
-            Ok(settings) => settings,
-            Err(failure) => return finish(&fallback, Err(failure), call),
-        };
-        let ui = Ui::new(level, progress);
-        let profile = match &self.cpu_profile {
-            Some(path) if !path.is_empty() => match profile::Profile::start(path, ui.step()) {
-                Ok(profile) => Some(profile),
-                Err(failure) => return finish(&ui, Err(failure), call),
-            },
-            _ => None,
-        };
-        let outcome = match self.command {
-            Command::Config(command) => command.run(&ui),
-            Command::Insert(command) => command.run(&ui),
-            Command::Raw(command) => command.run(&ui),
-            Command::Completions(command) => command.run(&ui),
-            Command::Man(command) => command.run(&ui),
-            Command::Init(command) => command.run(&ui),
-            Command::New(command) => command.run(&ui),
-            Command::Unpack(command) => command.run(&ui),
-            Command::Repack(command) => command.run(&ui),
-            Command::Stat(command) => command.run(&ui),
-            Command::Tag(command) => command.run(&ui),
-            Command::Remove(command) => command.run(&ui),
-            Command::List(command) => command.run(&ui),
-            Command::Gc(command) => command.run(&ui),
-            Command::Ref(command) => command.run(&ui),
-            Command::Manifest(command) => command.run(&ui),
-            Command::Import(command) => command.run(&ui),
-            Command::Export(command) => command.run(&ui),
-            Command::Blob(command) => command.run(&ui),
-            Command::Attach(command) => command.run(&ui),
-            Command::Detach(command) => command.run(&ui),
-            Command::Referrers(command) => command.run(&ui),
-            Command::Du(command) => command.run(&ui),
-            Command::Fsck(command) => command.run(&ui),
-            Command::Index(command) => command.run(&ui),
-            Command::Squash(command) => command.run(&ui),
-            Command::Rebase(command) => command.run(&ui),
-            Command::Layer(command) => command.run(&ui),
-            Command::Lease(command) => command.run(&ui),
-            Command::Settings(command) => command.run(&ui),
-        };
+    fn run(self, ui: &mut Ui) -> Outcome {
+        let (level, progress) = self.settings()?;
+        *ui = Ui::new(level, progress);
+        let file = self.cpu_profile.as_deref().filter(|file| !file.is_empty());
+        let profile = file
+            .map(|file| profile::Profile::start(file, ui.step()))
+            .transpose()?;
+        let outcome = self.command.run(ui);
         // A run that failed has its profile too, but its own error counts.
-        let profiled = profile.map_or(Ok(()), profile::Profile::finish);
-        match outcome.and(profiled) {
-            Err(Failure::Usage(path, text)) => {
-                let path: Vec<String> = path.iter().map(|&p| p.to_owned()).collect();
-                usage(&ui, &definition(), &path, &text)
-            }
-            outcome => finish(&ui, outcome, call),
-        }
+        outcome.and(profile.map_or(Ok(()), profile::Profile::finish))
     }
 
     fn settings(&self) -> Outcome<(Level, Progress)> {
         let level = match (&self.log, self.verbose, self.quiet) {
-            (Some(_), true, _) => {
-                return Err(Failure::Arguments(
-                    "--log=* and --verbose are mutually exclusive".to_owned(),
-                ));
-            }
-            (Some(text), ..) => Level::parse(text)
-                .ok_or_else(|| Failure::Arguments("parsing log level: invalid level".to_owned()))?,
+            (Some(_), true, _) => refuse!("--log=* and --verbose are mutually exclusive"),
+            (Some(text), ..) => match Level::parse(text) {
+                Some(level) => level,
+                None => refuse!("parsing log level: invalid level"),
+            },
             (None, true, _) => Level::Info,
             (None, false, true) => Level::Error,
             (None, false, false) => Level::Warn,
         };
-        let progress = if self.quiet {
-            Progress::Never
-        } else {
-            self.progress
-        };
-        Ok((level, progress))
+        Ok((
+            level,
+            if self.quiet {
+                Progress::Never
+            } else {
+                self.progress
+            },
+        ))
     }
 }
 
@@ -375,14 +305,14 @@ fn source_date_epoch() -> Outcome<Option<i64>> {
     let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|t| !t.is_empty()) else {
         return Ok(None);
     };
-    let seconds = text.to_str().and_then(|t| t.parse::<i64>().ok()).ok_or_else(|| {
-        let text = format!(
+    match text.to_str().and_then(|t| t.parse::<i64>().ok()) {
+        Some(seconds) => Ok(Some(seconds)),
+        None => fail!(
+            Invalid,
             "parse SOURCE_DATE_EPOCH={:?}: not a whole number of seconds",
             text.to_string_lossy()
-        );
-        Error::new(ErrorKind::Invalid, text)
-    })?;
-    Ok(Some(seconds))
+        ),
+    }
 }
 
 /// The time that new documents carry: `SOURCE_DATE_EPOCH`, else now with the local offset.

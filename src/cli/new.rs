@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use umoci::bundle::{Insertion, add_archive, insert, recompress_archive};
-use umoci::error::{Error, ErrorKind};
+use umoci::error::Error;
 use umoci::fs::IdMap;
 use umoci::image::{Edit, NewLayer};
 use umoci::node::{Time, TreePath};
@@ -13,8 +13,8 @@ use umoci::rootfs::PackOptions;
 use umoci::spec::{Compression, Platform};
 use umoci::store::Txn;
 
-use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, PlatformArg, positionals};
-use super::failure::{Failure, Outcome};
+use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, PlatformArg};
+use super::failure::Outcome;
 use super::result::{Made, ResultArgs};
 use super::ui::Ui;
 
@@ -28,15 +28,8 @@ use super::ui::Ui;
 #[command(
     override_usage = "--image <image-path>[:<new-tag>] [--from <directory>|<file>]",
     mut_arg("platform", |arg| arg.help("platform of the new image, such as linux/arm64 (default: this machine's)")),
-    mut_arg("uid_map", |arg| arg.requires("from")),
-    mut_arg("gid_map", |arg| arg.requires("from")),
-    mut_arg("rootless", |arg| arg.requires("from")),
-    mut_arg("compress", |arg| arg.requires("from")),
-    mut_arg("no_history", |arg| arg.requires("from")),
-    mut_arg("history.author", |arg| arg.requires("from")),
-    mut_arg("history.comment", |arg| arg.requires("from")),
-    mut_arg("history.created", |arg| arg.requires("from")),
-    mut_arg("history.created_by", |arg| arg.requires("from"))
+    mut_args(|arg| if arg.get_help_heading().is_some() { arg.requires("from") } else { arg }),
+    mut_arg("compress", |arg| arg.requires("from"))
 )]
 pub struct New {
     #[command(flatten)]
@@ -56,8 +49,6 @@ pub struct New {
     history: HistoryArgs,
     #[command(flatten)]
     result: ResultArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl New {
@@ -69,7 +60,7 @@ impl New {
         let platform = platform.map_or_else(Platform::host, |p| p.spelled());
         let compression = self.compress.get()?;
         self.history.check()?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.image.words([])?;
         let content = self.content()?;
         let created = super::now()?;
         let history = self.history.get("umoci new", "")?;
@@ -82,10 +73,9 @@ impl New {
             let layer = content.write(&mut txn, compression, automatic, ui)?;
             if layer.holds_images {
                 let from = self.from.as_deref().unwrap_or_default();
-                let text = format!(
+                refuse!(
                     "{from} is an archive of images: umoci import takes it as oci-archive:{from} or docker-archive:{from}"
                 );
-                return Err(Failure::Arguments(text));
             }
             self.history.warn_if_none(ui);
             edit.add_layer(layer, history);
@@ -102,13 +92,12 @@ impl New {
         };
         let id_map = self.id_map.get()?;
         let path = Path::new(match from {
-            "" => return Err(Failure::Arguments("invalid --from: path is empty".to_owned())),
+            "" => refuse!("invalid --from: path is empty"),
             "-" => "/dev/stdin",
             path => path,
         });
         if path.join("oci-layout").exists() {
-            let text = format!("{from} is an OCI layout: umoci import {from} copies the images in it");
-            return Err(Failure::Arguments(text));
+            refuse!("{from} is an OCI layout: umoci import {from} copies the images in it");
         }
         if path.is_dir() {
             // The directory behind a link is what is wanted, and not the link.
@@ -116,12 +105,10 @@ impl New {
             return Ok(Some(Content::Tree(path, id_map)));
         }
         if !umoci::fs::exists(path)? {
-            let text = format!("{from}: no such file or directory");
-            return Err(Error::new(ErrorKind::NotFound, text).into());
+            fail!(NotFound, "{from}: no such file or directory");
         }
         if id_map != IdMap::default() {
-            let text = format!("maps of ids and --rootless go with a directory, and {from} is an archive");
-            return Err(Failure::Arguments(text));
+            refuse!("maps of ids and --rootless go with a directory, and {from} is an archive");
         }
         Ok(Some(Content::Archive(path.to_owned())))
     }

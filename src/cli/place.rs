@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use umoci::digest::Digest;
-use umoci::error::{Error, ErrorKind};
+use umoci::error::Error;
 use umoci::image::Target;
 use umoci::spec::{Descriptor, RefValue};
 use umoci::store::{Store, StoreOptions};
@@ -37,27 +37,18 @@ pub struct Archived {
 impl Place {
     /// Reads the words; `what` names them in messages.
     pub fn parse(text: &str, what: &str) -> Outcome<Self> {
-        let archive = |rest: &str, docker| {
-            let (file, name) = match rest.split_once(':') {
-                Some((file, name)) => (file, Some(name.to_owned())),
-                None => (rest, None),
+        for (transport, docker) in [("oci-archive:", false), ("docker-archive:", true)] {
+            let Some(rest) = text.strip_prefix(transport) else {
+                continue;
             };
-            if file.is_empty() || name.as_deref() == Some("") {
-                let text =
-                    format!("invalid {what}: {text:?} (want a file, and perhaps a name behind a colon)");
-                return Err(Failure::Arguments(text));
+            let (file, name) = rest
+                .split_once(':')
+                .map_or((rest, None), |(file, name)| (file, Some(name)));
+            if file.is_empty() || name == Some("") {
+                refuse!("invalid {what}: {text:?} (want a file, and perhaps a name behind a colon)");
             }
-            Ok(Place::Archive(Archived {
-                docker,
-                file: file.to_owned(),
-                name,
-            }))
-        };
-        if let Some(rest) = text.strip_prefix("oci-archive:") {
-            return archive(rest, false);
-        }
-        if let Some(rest) = text.strip_prefix("docker-archive:") {
-            return archive(rest, true);
+            let (file, name) = (file.to_owned(), name.map(str::to_owned));
+            return Ok(Place::Archive(Archived { docker, file, name }));
         }
         elsewhere(text, what)?;
         if what == "destination" {
@@ -69,16 +60,7 @@ impl Place {
 }
 
 /// Places that skopeo knows and umoci does not.
-const ELSEWHERE: [&str; 8] = [
-    "docker",
-    "docker-daemon",
-    "containers-storage",
-    "dir",
-    "atomic",
-    "ostree",
-    "sif",
-    "tarball",
-];
+const ELSEWHERE: &str = "docker docker-daemon containers-storage dir atomic ostree sif tarball";
 
 /// Refuses what is neither a layout nor an archive, with the way there.
 fn elsewhere(text: &str, what: &str) -> Outcome {
@@ -87,39 +69,33 @@ fn elsewhere(text: &str, what: &str) -> Outcome {
     };
     // A layout may have such a name too, but no tag begins so.
     let is_layout = !rest.starts_with("//") && (place == "docker" || Path::new(place).exists());
-    if !ELSEWHERE.contains(&place) || is_layout {
+    if !ELSEWHERE.split(' ').any(|other| other == place) || is_layout {
         return Ok(());
     }
     let way = match what {
         "destination" => format!("export to a layout, then run skopeo copy oci:DIR:TAG {text}"),
         _ => format!("run skopeo copy {text} oci:DIR:TAG first, and take DIR:TAG"),
     };
-    let text =
-        format!("invalid {what}: {text:?} is no layout or archive, and umoci knows no other place: {way}");
-    Err(Failure::Arguments(text))
+    refuse!("invalid {what}: {text:?} is no layout or archive, and umoci knows no other place: {way}")
 }
 
 /// Refuses a destination without a transport that is called as an archive is, unless a directory is there.
 fn check_archive(text: &str) -> Outcome {
     let path = text.split(':').next().unwrap_or_default();
-    let is_archive = [".tar", ".tar.gz", ".tgz", ".tar.zst"]
-        .iter()
-        .any(|end| path.ends_with(end));
-    if !is_archive || Path::new(path).is_dir() {
+    let mut ends = [".tar", ".tar.gz", ".tgz", ".tar.zst"].iter();
+    if !ends.any(|end| path.ends_with(end)) || Path::new(path).is_dir() {
         return Ok(());
     }
-    let text = format!(
+    refuse!(
         "invalid destination: {text:?} is called as an archive is: write oci-archive:{text} or docker-archive:{text} for one, oci:{text} for a directory"
-    );
-    Err(Failure::Arguments(text))
+    )
 }
 
 /// Opens a layout beside that which the command works on.
 pub fn open_other(path: &Path) -> Outcome<Store> {
     let shown = path.display();
     if !umoci::fs::exists(path)? {
-        let text = format!("open {shown}: no such file or directory");
-        return Err(Error::new(ErrorKind::NotFound, text).into());
+        fail!(NotFound, "open {shown}: no such file or directory");
     }
     Ok(Store::open(path, StoreOptions::default()).map_err(|e| e.context(format!("open {shown}")))?)
 }
@@ -142,12 +118,8 @@ pub fn check_layout(path: &Path) -> Outcome {
 
 impl fmt::Display for Archived {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let transport = if self.docker {
-            "docker-archive"
-        } else {
-            "oci-archive"
-        };
-        write!(f, "{transport}:{}", self.file)
+        let kind = if self.docker { "docker" } else { "oci" };
+        write!(f, "{kind}-archive:{}", self.file)
     }
 }
 
@@ -184,20 +156,18 @@ impl Archived {
         if found.is_empty() {
             found = listed.iter().filter(is_meant).collect();
         }
-        let label = if name.starts_with('@') {
-            name.to_owned()
-        } else {
-            format!("{name:?}")
-        };
         let Some(first) = found.first() else {
-            let names: Vec<&str> = listed.iter().filter_map(Listed::name).take(8).collect();
-            let has = if names.is_empty() {
-                format!("{} images without a name", listed.len())
+            let label = if at.is_some() {
+                name.to_owned()
             } else {
-                names.join(", ")
+                format!("{name:?}")
             };
-            let text = format!("no image {label} in {}, which has {has}", self.file);
-            return Err(Error::new(ErrorKind::NotFound, text).into());
+            let names: Vec<&str> = listed.iter().filter_map(Listed::name).take(8).collect();
+            let has = match names.as_slice() {
+                [] => format!("{} images without a name", listed.len()),
+                names => names.join(", "),
+            };
+            fail!(NotFound, "no image {label} in {}, which has {has}", self.file);
         };
         let entries: Result<Vec<Descriptor>, Error> =
             found.iter().map(|listed| source.descriptor(listed)).collect();

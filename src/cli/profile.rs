@@ -74,11 +74,10 @@ impl Profile {
             .map_err(|_| Error::new(ErrorKind::Io, "the thread that takes it died").context(context()))?;
         let mut encoder = Encoder::new(self.file, Compression::Gzip)?;
         encoder.write_all(&samples.encode()).context(context)?;
-        encoder
+        Ok(encoder
             .finish()
             .and_then(|mut file| Ok(file.flush()?))
-            .context(context)?;
-        Ok(())
+            .context(context)?)
     }
 }
 
@@ -159,11 +158,11 @@ impl Samples {
     /// As a message `perftools.profiles.Profile`: each stack is thread, step, program.
     fn encode(&self) -> Vec<u8> {
         let mut profile = Message::default();
-        let mut strings = Strings::default();
+        // The first is always empty.
+        let mut strings = vec![String::new()];
         let mut kind = |kind: &str, unit: &str| {
-            Message::default()
-                .number(1, strings.index(kind))
-                .number(2, strings.index(unit))
+            let kind = Message::default().number(1, index(&mut strings, kind));
+            kind.number(2, index(&mut strings, unit))
         };
         profile = profile
             .message(1, &kind("samples", "count"))
@@ -174,57 +173,39 @@ impl Samples {
             .number(10, self.lasted.as_nanos() as u64);
         let mut places: BTreeMap<String, u64> = BTreeMap::new();
         for ((step, thread), (looks, time)) in &self.used {
-            let thread = if thread == UNSEEN {
-                thread.clone()
-            } else {
-                format!("thread {thread}")
-            };
+            let label = if thread == UNSEEN { "" } else { "thread " };
             let mut stack = Vec::new();
-            for name in [thread.as_str(), step, "umoci"] {
+            for name in [&format!("{label}{thread}"), step, "umoci"] {
                 if !name.is_empty() {
                     let next = places.len() as u64 + 1;
                     stack.push(*places.entry(name.to_owned()).or_insert(next));
                 }
             }
-            profile = profile.message(
-                2,
-                &Message::default().packed(1, &stack).packed(2, &[*looks, *time]),
-            );
+            let sample = Message::default().packed(1, &stack).packed(2, &[*looks, *time]);
+            profile = profile.message(2, &sample);
         }
         // A place is one function without lines: number of the place, of the function and of its name's string.
         for (name, &id) in &places {
             let line = Message::default().number(1, id);
             profile = profile.message(4, &Message::default().number(1, id).message(4, &line));
-            let name = strings.index(name);
-            profile = profile.message(
-                5,
-                &Message::default().number(1, id).number(2, name).number(3, name),
-            );
+            let name = index(&mut strings, name);
+            let function = Message::default().number(1, id).number(2, name).number(3, name);
+            profile = profile.message(5, &function);
         }
-        for text in &strings.0 {
+        for text in &strings {
             profile = profile.bytes(6, text.as_bytes());
         }
         profile.0
     }
 }
 
-/// The table of strings; the first is always empty.
-struct Strings(Vec<String>);
-
-impl Default for Strings {
-    fn default() -> Self {
-        Self(vec![String::new()])
-    }
-}
-
-impl Strings {
-    fn index(&mut self, text: &str) -> u64 {
-        let at = self.0.iter().position(|t| t == text).unwrap_or_else(|| {
-            self.0.push(text.to_owned());
-            self.0.len() - 1
-        });
-        at as u64
-    }
+/// Returns the number of a string in the table of them, which has it from now on.
+fn index(strings: &mut Vec<String>, text: &str) -> u64 {
+    let at = strings.iter().position(|known| known == text).unwrap_or_else(|| {
+        strings.push(text.to_owned());
+        strings.len() - 1
+    });
+    at as u64
 }
 
 /// A message of protocol buffers.

@@ -11,9 +11,9 @@ use umoci::progress::Monitor;
 use umoci::spec::{MediaType, Platform};
 use umoci::store::Summaries;
 
-use super::args::{LayoutArg, WholeArg, pattern, positionals};
+use super::args::{LayoutArg, WholeArg, pattern};
 use super::failure::{Outcome, one_line};
-use super::table::{Table, human_age, human_size};
+use super::table::{Table, human_age, human_size, or_dash};
 use super::ui::Ui;
 
 /// lists names with what they point at
@@ -36,8 +36,6 @@ pub struct List {
     /// print a JSON array
     #[arg(long)]
     json: bool,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -75,8 +73,7 @@ enum Order {
 impl List {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.layout.words([])?;
         let mut rows = self.rows(ui)?;
         match self.sort {
             None => {}
@@ -85,24 +82,19 @@ impl List {
             Some(Order::Size) => rows.sort_by_key(|row| Reverse(row.size)),
             Some(Order::Used) => rows.sort_by_key(|row| Reverse(row.used.max(row.changed))),
         }
-        if self.json {
-            return ui.print_json(&rows);
-        }
         let mut table = Table::new(&["NAME", "DIGEST", "MEDIA TYPE", "PLATFORM", "AGE", "SIZE"]);
         let now = i64::try_from(super::clock() / 1_000_000_000).unwrap_or_default();
-        for row in rows {
+        for row in &rows {
             table.row([
-                row.name.map_or_else(|| "<none>".to_owned(), |n| one_line(&n)),
+                row.name.as_deref().map_or_else(|| "<none>".to_owned(), one_line),
                 row.digest.to_string(),
                 one_line(row.media_type.as_str()),
-                row.platform
-                    .map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
-                row.changed
-                    .map_or_else(|| "-".to_owned(), |time| human_age(now.saturating_sub(time))),
-                row.size.map_or_else(|| "-".to_owned(), human_size),
+                or_dash(row.platform.as_ref()),
+                or_dash(row.changed.map(|time| human_age(now.saturating_sub(time)))),
+                or_dash(row.size.map(human_size)),
             ]);
         }
-        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
+        ui.show(self.json, &rows, self.whole.fit(table, ui))
     }
 
     fn rows(&self, ui: &Ui) -> Outcome<Vec<Row>> {

@@ -6,10 +6,8 @@ use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, Command};
 
-use super::examples::{EXAMPLES, Example};
-
 /// Rows of a name and its text, and what they have in common; the rows of no group come first.
-pub type Group = (Option<String>, Vec<(String, String)>);
+pub type Group = (Option<String>, Vec<Row>);
 
 /// A command, or the program itself.
 #[derive(Debug)]
@@ -26,78 +24,27 @@ const OF_THE_GO_TOOL: [&str; 12] = [
     "config", "unpack", "repack", "gc", "init", "new", "tag", "remove", "list", "stat", "raw", "insert",
 ];
 
-/// Environment variables that the whole program reads.
-const VARIABLES: [(&str, &str); 5] = [
-    (
-        "COLUMNS",
-        "width of the text on a terminal, in place of the terminal's own",
-    ),
-    ("NO_COLOR", "if it is set, messages have no colors"),
-    ("TERM", "if it is dumb, there are no colors and no progress bars"),
-    ("TZ", "time zone of times that new documents carry"),
-    ("USER", "noted in the head of the manifest of a bundle"),
-];
+/// Examples by command, variables, exit codes and files: below the title of each section its pairs, the second half indented.
+const FACTS: &str = include_str!("reference.txt");
 
-/// The one that commands read which make documents.
-const EPOCH: (&str, &str) = (
-    "SOURCE_DATE_EPOCH",
-    "time for new documents and steps of the history in place of the present one, in seconds since 1970; newer times of \
-     files in new layers become this one. With it the same input gives the same digests",
-);
+/// Two texts that belong together: a name and what it means, or a sentence and a command line.
+pub type Row = (String, String);
 
-/// Exit codes of all commands.
-const EXIT_CODES: [(&str, &str); 3] = [
-    ("0", "the command did what was asked for"),
-    ("1", "it did not; one line on stderr says why"),
-    ("3", "there is no such command or help topic"),
-];
-
-/// Further ones of a check.
-const EXIT_CODES_OF_FSCK: [(&str, &str); 2] = [
-    ("2", "something is wrong, and was not mended"),
-    ("4", "all that was wrong is mended"),
-];
-
-/// Files of a layout.
-const FILES: [(&str, &str); 8] = [
-    (
-        "<layout>/oci-layout, <layout>/index.json, <layout>/blobs/",
-        "the image layout itself",
-    ),
-    (
-        "<layout>/.umoci/index.redb",
-        "the index database, which is made anew if it is removed",
-    ),
-    (
-        "<layout>/.umoci/reflog",
-        "changes of names, for umoci ref log and umoci ref restore",
-    ),
-    ("<layout>/.umoci/leases/", "leases, see umoci lease"),
-    ("<layout>/.umoci/settings.json", "settings, see umoci settings"),
-    (
-        "<layout>/.umoci/used/",
-        "when names were last used, for umoci gc --max-size and umoci ref list --sort used",
-    ),
-    (
-        "<layout>/.umoci/quarantine/",
-        "what umoci fsck --repair found damaged",
-    ),
-    ("<layout>/.umoci/tmp/", "temporary files of commands that run"),
-];
-
-/// Files of a bundle.
-const BUNDLE_FILES: [(&str, &str); 4] = [
-    ("<bundle>/rootfs/", "the root file system"),
-    (
-        "<bundle>/config.json",
-        "the configuration for runtimes such as runc and crun",
-    ),
-    (
-        "<bundle>/umoci.json",
-        "the image that the bundle was made of, and the maps of ids",
-    ),
-    ("<bundle>/sha256_*.mtree", "what each file was, for umoci repack"),
-];
+/// Returns the pairs of a section; a second half that follows another has no first one.
+fn pairs(section: &str) -> Vec<Row> {
+    let lines = FACTS
+        .lines()
+        .skip_while(|line| line.strip_prefix("== ") != Some(section));
+    let mut out = Vec::new();
+    let mut first = "";
+    for line in lines.skip(1).take_while(|line| !line.starts_with("== ")) {
+        match line.strip_prefix("    ") {
+            Some(second) => out.push((std::mem::take(&mut first).to_owned(), second.to_owned())),
+            None => first = line,
+        }
+    }
+    out
+}
 
 impl<'a> Topic<'a> {
     /// Finds the command that `path` leads to, as far as it leads.
@@ -202,7 +149,7 @@ impl<'a> Topic<'a> {
             add(&mut out, group, names.join(", "), topic.about());
         }
         let help = "Shows a list of commands or help for one command".to_owned();
-        add(&mut out, None, "help, h".to_owned(), help);
+        add(&mut out, None, "help, h", help);
         out.sort_by(|(one, _), (other, _)| one.cmp(other));
         out
     }
@@ -215,13 +162,8 @@ impl<'a> Topic<'a> {
             add(&mut out, group, names(arg), help(arg));
         }
         if self.is_program() {
-            add(&mut out, None, "--help, -h".to_owned(), "show help".to_owned());
-            add(
-                &mut out,
-                None,
-                "--version, -v".to_owned(),
-                "print the version".to_owned(),
-            );
+            add(&mut out, None, "--help, -h", "show help".to_owned());
+            add(&mut out, None, "--version, -v", "print the version".to_owned());
         }
         out.sort_by_key(|(group, _)| group.is_some());
         out
@@ -234,49 +176,46 @@ impl<'a> Topic<'a> {
     }
 
     /// Returns the examples.
-    pub fn examples(&self) -> &'static [Example] {
-        let name = self.path.join(" ");
-        let found = EXAMPLES.iter().find(|(command, _)| *command == name);
-        found.map_or(&[], |(_, examples)| examples)
+    pub fn examples(&self) -> Vec<Row> {
+        pairs(&self.name(" "))
     }
 
     /// Returns the environment variables that mean something to it, with what they mean.
-    pub fn environment(&self) -> Vec<(&'static str, &'static str)> {
-        let is_dated = self.arguments().any(|arg| arg.get_id() == "history.created");
+    pub fn environment(&self) -> Vec<Row> {
+        let is_dated = self.arguments().any(|arg| arg.get_id() == "history_created");
         let mut out = Vec::new();
         if self.is_program() || is_dated || self.path == ["attach"] {
-            out.push(EPOCH);
+            out.extend(pairs("variables of documents"));
         }
         if self.is_program() {
-            out.extend(VARIABLES);
+            out.extend(pairs("variables"));
         }
         out
     }
 
     /// Returns its exit codes.
-    pub fn exit_codes(&self) -> Vec<(&'static str, &'static str)> {
-        let mut out = EXIT_CODES.to_vec();
-        if self.path == ["fsck"] {
-            out.extend(EXIT_CODES_OF_FSCK);
-            out.sort_unstable();
-        }
-        out
+    pub fn exit_codes(&self) -> Vec<Row> {
+        pairs(match self.path[..] {
+            ["fsck"] => "exit codes of fsck",
+            _ => "exit codes",
+        })
     }
 
     /// Returns the files that it reads and writes by itself; names in angle brackets stand for words of the command.
-    pub fn files(&self) -> Vec<(&'static str, &'static str)> {
+    pub fn files(&self) -> Vec<Row> {
         let mut out = Vec::new();
         if matches!(self.path[..], [] | ["unpack" | "repack"]) {
-            out.extend(BUNDLE_FILES);
+            out.extend(pairs("files of a bundle"));
         }
         if !matches!(self.path[..], ["completions" | "man"]) {
-            out.extend(FILES);
+            out.extend(pairs("files of a layout"));
         }
         out
     }
 }
 
-fn add(groups: &mut Vec<Group>, group: Option<String>, name: String, text: String) {
+fn add(groups: &mut Vec<Group>, group: Option<String>, name: impl Into<String>, text: String) {
+    let name = name.into();
     match groups.iter_mut().find(|(other, _)| *other == group) {
         Some((_, rows)) => rows.push((name, text)),
         None => groups.push((group, vec![(name, text)])),
@@ -288,10 +227,12 @@ pub fn takes_value(arg: &Arg) -> bool {
     !matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count)
 }
 
-/// The word for the value of an option.
+/// Returns the word for the value of an option. The name of its field, which stands in capitals, is none.
 pub fn value_name(arg: &Arg) -> &str {
-    let names = arg.get_value_names().and_then(<[_]>::first);
-    names.map_or("value", |name| name.as_str())
+    match arg.get_value_names() {
+        Some([name, ..]) if !name.starts_with(char::is_uppercase) => name,
+        _ => "value",
+    }
 }
 
 /// All spellings of an option, with the word for its value.
@@ -330,6 +271,12 @@ mod tests {
         topic.below().for_each(|below| visit(&below, look));
     }
 
+    /// Commands that have examples.
+    fn commands() -> impl Iterator<Item = &'static str> {
+        let titles = FACTS.lines().filter_map(|line| line.strip_prefix("== "));
+        titles.filter(|title| title.split(' ').next() == Some("umoci"))
+    }
+
     #[test]
     fn each_command_has_examples_of_itself() {
         let program = definition();
@@ -342,8 +289,8 @@ mod tests {
             assert!(!examples.is_empty(), "{name} has no example");
             assert!(examples.iter().all(|(_, line)| line.contains(&name)), "{name}");
         });
-        for (name, _) in EXAMPLES {
-            let words: Vec<&str> = name.split_whitespace().collect();
+        for name in commands() {
+            let words: Vec<&str> = name.split_whitespace().skip(1).collect();
             assert_eq!(
                 Topic::find(&program, &words).path,
                 words,
@@ -366,11 +313,7 @@ mod tests {
     #[test]
     fn examples_fit_the_definition() {
         let program = definition();
-        for line in EXAMPLES
-            .iter()
-            .flat_map(|(_, examples)| *examples)
-            .map(|(_, line)| *line)
-        {
+        for (_, line) in commands().flat_map(pairs) {
             let (_, call) = line.split_once("umoci ").expect("a call");
             let call = call.split([')', '|', '>']).next().expect("words");
             let words: Vec<OsString> = call
@@ -379,7 +322,7 @@ mod tests {
                 .collect();
             match argv::read(&program, &words) {
                 argv::Request::Run { words, .. } => {
-                    program.clone().try_get_matches_from(words).expect(line);
+                    program.clone().try_get_matches_from(words).expect(&line);
                 }
                 argv::Request::Help(_) => {}
                 other => panic!("{line}: {other:?}"),

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci referrers`
 
-use serde::Serialize;
-use umoci::spec::{Descriptor, MediaType};
+use serde_json::json;
+use umoci::spec::MediaType;
 
 use super::args::{ImageRef, LayoutArg, PlatformArg, WholeArg, blob, positionals};
 use super::attach::subject;
-use super::failure::{Outcome, one_line};
-use super::table::{Table, human_size};
+use super::failure::Outcome;
+use super::table::{Table, human_size, or_dash};
 use super::ui::Ui;
 
 /// lists what is about an image: signatures, SBOMs and the like
@@ -32,30 +32,17 @@ pub struct Referrers {
     json: bool,
     #[command(flatten)]
     whole: WholeArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Index {
-    schema_version: u32,
-    media_type: &'static str,
-    manifests: Vec<Descriptor>,
 }
 
 impl Referrers {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let platform = self.platform.get()?;
-        let [word] = positionals(&self.rest, ["image"])?;
+        let [word] = positionals(&self.layout.rest, ["image"])?;
         let (store, digest) = if self.layout.is_given() {
             let store = self.layout.open()?;
             // The subject of a referrer need not be there.
-            let digest = match word.parse() {
-                Ok(digest) => digest,
-                Err(_) => blob(&store, word)?,
-            };
+            let digest = word.parse().or_else(|_| blob(&store, word))?;
             (store, digest)
         } else {
             let image = ImageRef::parse(word, "image")?;
@@ -67,21 +54,15 @@ impl Referrers {
         if let Some(wanted) = &self.artifact_type {
             found.retain(|d| d.artifact_type.as_ref() == Some(wanted));
         }
-        if self.json {
-            return ui.print_json(&Index {
-                schema_version: 2,
-                media_type: MediaType::INDEX,
-                manifests: found,
-            });
-        }
         let mut table = Table::new(&["DIGEST", "SIZE", "ARTIFACT TYPE"]);
-        for descriptor in found {
+        for descriptor in &found {
             table.row([
                 descriptor.digest.to_string(),
                 human_size(descriptor.size),
-                one_line(descriptor.artifact_type.as_deref().unwrap_or("-")),
+                or_dash(descriptor.artifact_type.as_ref()),
             ]);
         }
-        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
+        let json = json!({ "schemaVersion": 2, "mediaType": MediaType::INDEX, "manifests": found });
+        ui.show(self.json, &json, self.whole.fit(table, ui))
     }
 }

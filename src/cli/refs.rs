@@ -4,40 +4,28 @@
 use std::collections::HashSet;
 
 use umoci::digest::{Digest, DigestPrefix};
-use umoci::error::{Error, ErrorKind};
+use umoci::error::Error;
 use umoci::image::{Target, resolve_whole};
 use umoci::progress::Monitor;
 use umoci::spec::{MediaType, RefName, RefValue};
 use umoci::store::Store;
 
-use super::args::{LayoutArg, WholeArg, pattern, positionals};
-use super::failure::{Failure, Outcome, one_line};
+use super::args::{LayoutArg, WholeArg, pattern};
+use super::failure::{Outcome, one_line};
 use super::result::{Made, ResultArgs};
-use super::table::Table;
+use super::table::{Table, or_dash};
 use super::ui::Ui;
 
-/// creates, lists and removes names in an OCI layout
-#[derive(clap::Subcommand, Debug)]
-pub enum Ref {
-    Create(Create),
-    #[command(visible_alias = "rm")]
-    Remove(Remove),
-    #[command(visible_alias = "ls")]
-    List(super::ref_list::List),
-    Log(Log),
-    Restore(Restore),
-}
-
-impl Ref {
-    /// Runs the command.
-    pub fn run(self, ui: &Ui) -> Outcome {
-        match self {
-            Ref::Create(command) => command.run(ui),
-            Ref::Remove(command) => command.run(ui),
-            Ref::List(command) => command.run(ui),
-            Ref::Log(command) => command.run(ui),
-            Ref::Restore(command) => command.run(ui),
-        }
+commands! {
+    /// creates, lists and removes names in an OCI layout
+    Ref {
+        Create(Create),
+        #[command(visible_alias = "rm")]
+        Remove(Remove),
+        #[command(visible_alias = "ls")]
+        List(super::ref_list::List),
+        Log(Log),
+        Restore(Restore),
     }
 }
 
@@ -65,14 +53,11 @@ pub struct Create {
     force: bool,
     #[command(flatten)]
     result: ResultArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Create {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [name] = positionals(&self.rest, ["name"])?;
+        let [name] = self.layout.words(["name"])?;
         let name = RefName::parse_new(name)?;
         let store = self.layout.open()?;
         let result = self.result.open_for(&store, &name)?;
@@ -85,20 +70,15 @@ impl Create {
             }
             (None, Some(other)) => {
                 if self.media_type.is_some() {
-                    return Err(Failure::Arguments(
-                        "--media-type goes with --digest only".to_owned(),
-                    ));
+                    refuse!("--media-type goes with --digest only");
                 }
                 let other: Target = other.parse().map_err(|e: Error| e.context("--from"))?;
                 (resolve_whole(&store, &other)?, format!("as {other}"))
             }
-            _ => return Err(Failure::Arguments("give either --digest or --from".to_owned())),
+            _ => refuse!("give either --digest or --from"),
         };
-        let types: Vec<String> = target
-            .entries()
-            .iter()
-            .map(|entry| entry.media_type.to_string())
-            .collect();
+        let types = target.entries().iter().map(|entry| entry.media_type.to_string());
+        let types: Vec<String> = types.collect();
         let said = format!("{name} -> {} ({}, {why})", digests(&target), types.join(","));
         let made = Made::by_value(&name, &target);
         if self.force {
@@ -123,11 +103,11 @@ fn digests(value: &RefValue) -> String {
 /// The entries of `value` whose digests `other` does not have.
 fn only_in(value: &RefValue, other: &RefValue) -> RefValue {
     let there: HashSet<Digest> = other.digests().collect();
-    let entries = value.entries().iter();
-    entries
-        .filter(|entry| !there.contains(&entry.digest))
-        .cloned()
-        .collect()
+    let entries = value
+        .entries()
+        .iter()
+        .filter(|entry| !there.contains(&entry.digest));
+    entries.cloned().collect()
 }
 
 /// The digests that a change took and those that it brought; all of them where they stayed, and something else changed.
@@ -151,16 +131,13 @@ pub struct Remove {
     /// print what would be removed, and remove nothing
     #[arg(long = "dry-run")]
     dry_run: bool,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Remove {
     fn run(self, ui: &Ui) -> Outcome {
         self.layout.get()?;
-        if self.rest.is_empty() || self.rest.iter().any(String::is_empty) {
-            let text = "invalid number of positional arguments: expected <name>...".to_owned();
-            return Err(Failure::Arguments(text));
+        if self.layout.rest.is_empty() || self.layout.rest.iter().any(String::is_empty) {
+            refuse!("invalid number of positional arguments: expected <name>...");
         }
         let store = self.layout.open()?;
         let names = self.names(&store)?;
@@ -179,7 +156,7 @@ impl Remove {
     fn names(&self, store: &Store) -> Outcome<Vec<String>> {
         let there = store.names()?;
         let mut out: Vec<String> = Vec::new();
-        for word in &self.rest {
+        for word in &self.layout.rest {
             // A name that no tag may have may look like a pattern.
             if there.contains(word) {
                 out.push(word.clone());
@@ -193,7 +170,7 @@ impl Remove {
                 word.parse::<RefName>()?;
             }
             if out.len() == before {
-                return Err(Error::new(ErrorKind::NotFound, format!("tag not found: {word}")).into());
+                fail!(NotFound, "tag not found: {word}");
             }
         }
         let mut met = HashSet::new();
@@ -218,28 +195,25 @@ pub struct Log {
     json: bool,
     #[command(flatten)]
     whole: WholeArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Log {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [name] = positionals(&self.rest, ["name"])?;
+        let [name] = self.layout.words(["name"])?;
         let name: RefName = name.parse()?;
         let log = self.layout.open()?.reflog(&name)?;
         if self.json {
             return ui.print_json(&log);
         }
         if log.is_empty() {
-            return Err(Error::new(ErrorKind::NotFound, format!("nothing is recorded of {name}")).into());
+            fail!(NotFound, "nothing is recorded of {name}");
         }
         let mut table = Table::new(&["BEFORE", "TIME", "COMMAND", "FROM", "TO"]);
         for (at, change) in log.iter().enumerate() {
             let [from, to] = changed(&change.old, &change.new);
             table.row([
                 format!("{name}@{{{}}}", at + 1),
-                change.time.map_or_else(|| "-".to_owned(), |t| format!("{t:.0}")),
+                or_dash(change.time.map(|time| format!("{time:.0}"))),
                 if change.command.is_empty() {
                     "(another program)".to_owned()
                 } else {
@@ -264,23 +238,20 @@ pub struct Restore {
     layout: LayoutArg,
     #[command(flatten)]
     result: ResultArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Restore {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [name] = positionals(&self.rest, ["name"])?;
+        let [name] = self.layout.words(["name"])?;
         let target: Target = name.parse()?;
-        let steps = match target {
-            Target::Past(_, steps) => steps,
-            _ => 1,
+        let steps = if let Target::Past(_, steps) = target {
+            steps
+        } else {
+            1
         };
-        let name = target.name().ok_or_else(|| {
-            let text = format!("{target} is a digest; umoci ref create --digest names it");
-            Failure::Arguments(text)
-        })?;
+        let Some(name) = target.name() else {
+            refuse!("{target} is a digest; umoci ref create --digest names it");
+        };
         let store = self.layout.open()?;
         let result = self.result.open_for(&store, name)?;
         let restored = store.restore_ref(name, steps)?;

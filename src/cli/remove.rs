@@ -3,7 +3,7 @@
 
 use umoci::progress::Monitor;
 
-use super::args::{ImageArg, positionals};
+use super::args::ImageArg;
 use super::failure::Outcome;
 use super::ui::Ui;
 
@@ -16,14 +16,12 @@ use super::ui::Ui;
 pub struct Remove {
     #[command(flatten)]
     image: ImageArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Remove {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.image.words([])?;
         let (store, tag) = self.image.open_name()?;
         store.remove_ref(&tag)?;
         ui.info(format_args!("removed tag: {tag}"));

@@ -4,7 +4,7 @@
 use umoci::bundle::{Bundle, RepackOptions, repack};
 use umoci::node::Time;
 
-use super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg, positionals};
+use super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg};
 use super::failure::{Call, Failure, Outcome};
 use super::result::{Made, ResultArgs};
 use super::ui::Ui;
@@ -27,7 +27,7 @@ pub struct Repack {
     #[command(flatten)]
     history: HistoryArgs,
     /// path whose changes are left out; may be given more than once
-    #[arg(long = "mask-path", value_name = "value")]
+    #[arg(long = "mask-path")]
     mask_path: Vec<String>,
     /// do not leave out changes below the volumes of the image
     #[arg(long = "no-mask-volumes")]
@@ -40,8 +40,6 @@ pub struct Repack {
     force: bool,
     #[command(flatten)]
     result: ResultArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Repack {
@@ -51,7 +49,7 @@ impl Repack {
         let tag = image.tag()?;
         let compression = self.compress.get()?;
         self.history.check()?;
-        let [bundle] = positionals(&self.rest, ["bundle"])?;
+        let [bundle] = self.image.words(["bundle"])?;
         let options = RepackOptions {
             masks: self.mask_path.iter().map(|m| m.clone().into_bytes()).collect(),
             no_mask_volumes: self.no_mask_volumes,
@@ -67,17 +65,11 @@ impl Repack {
         let history = |author: &str| match self.history.get("umoci repack", author) {
             Ok(history) => Ok(history),
             Err(Failure::Error(err)) => Err(err),
-            Err(other) => Err(umoci::error::Error::new(
-                umoci::error::ErrorKind::Invalid,
-                other.message(&Call::default()).unwrap_or_default(),
-            )),
+            Err(other) => fail!(Invalid, "{}", other.message(&Call::default()).unwrap_or_default()),
         };
         let done = repack(&store, &Bundle::at(bundle), tag, history, &options, ui)?;
-        let note = if done.changed {
-            ""
-        } else {
-            "no new layer, since nothing changed in the tree; "
-        };
+        let same = "no new layer, since nothing changed in the tree; ";
+        let note = if done.changed { "" } else { same };
         result.say_after(note, &Made::by_walk(tag, &done.walk), ui)
     }
 }

@@ -2,9 +2,9 @@
 //! What a command says of the images that it made or moved: `--json`, `--digestfile`, and a line on a terminal.
 
 use std::io::Write as _;
-use std::path::Path;
 
 use serde::Serialize;
+use serde_json::json;
 use umoci::digest::Digest;
 use umoci::error::Error;
 use umoci::fs::PendingFile;
@@ -13,7 +13,7 @@ use umoci::spec::{Descriptor, MediaType, RefName, RefValue};
 use umoci::store::Store;
 use umoci::transfer::{CopyReport, DockerImage, LeftOut, Request};
 
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::table::{counted, human_size};
 use super::ui::Ui;
 
@@ -67,46 +67,36 @@ impl Made {
         entries.map(|entry| Self::new(Some(name), entry)).collect()
     }
 
-    /// What was written to a Docker archive.
+    /// Returns what was written to a Docker archive.
     pub fn by_docker(images: &[DockerImage]) -> Vec<Self> {
-        let made = |image: &DockerImage| Self {
+        let made = images.iter().map(|image| Self {
             name: Some(image.name.to_string()),
             ..Self::new(None, &image.descriptor)
-        };
-        images.iter().map(made).collect()
+        });
+        made.collect()
     }
 
-    /// What was copied.
+    /// Returns what was copied.
     pub fn by_requests(requests: &[Request]) -> Vec<Self> {
-        let made = |request: &Request| Self::new(request.name.as_ref(), &request.descriptor);
-        requests.iter().map(made).collect()
+        let made = requests
+            .iter()
+            .map(|one| Self::new(one.name.as_ref(), &one.descriptor));
+        made.collect()
     }
-}
-
-/// The JSON of a command that has no more to say.
-#[derive(Serialize)]
-struct Images<'a> {
-    images: &'a [Made],
 }
 
 impl ResultArgs {
     /// Opens what the results go to. What cannot be written is known before any work is done.
     pub fn open(&self) -> Outcome<Results> {
         if self.json && self.digestfile.as_deref() == Some("-") {
-            let text = "--json and --digestfile - both write to stdout: give one of them".to_owned();
-            return Err(Failure::Arguments(text));
+            refuse!("--json and --digestfile - both write to stdout: give one of them");
         }
-        let digests = match self.digestfile.as_deref() {
-            None => Digests::Nowhere,
-            Some("-") => Digests::Stdout,
-            Some(file) => {
-                let out = PendingFile::output(Path::new(file)).map_err(|e| e.context("--digestfile"))?;
-                Digests::File(out)
-            }
-        };
+        let file = self.digestfile.as_deref().filter(|file| *file != "-");
+        let file = file.map(|file| PendingFile::output(file.as_ref())).transpose();
         Ok(Results {
             json: self.json,
-            digests,
+            digests_on_stdout: self.digestfile.as_deref() == Some("-"),
+            digestfile: file.map_err(|e| e.context("--digestfile"))?,
             before: None,
         })
     }
@@ -120,17 +110,11 @@ impl ResultArgs {
     }
 }
 
-/// Where the digests go.
-enum Digests {
-    Nowhere,
-    Stdout,
-    File(PendingFile),
-}
-
 /// The places that results go to, open.
 pub struct Results {
     json: bool,
-    digests: Digests,
+    digests_on_stdout: bool,
+    digestfile: Option<PendingFile>,
     /// The value of the tag before the command, if it sets one.
     before: Option<Result<RefValue, Error>>,
 }
@@ -138,7 +122,7 @@ pub struct Results {
 impl Results {
     /// Whether anything is written to stdout.
     pub fn is_on_stdout(&self) -> bool {
-        self.json || matches!(self.digests, Digests::Stdout)
+        self.json || self.digests_on_stdout
     }
 
     /// Says what became of the tag.
@@ -158,19 +142,18 @@ impl Results {
             let name = one.name.as_deref().unwrap_or("<none>");
             ui.done(format_args!("{note}{done} tag {name}: {}", one.digest));
         }
-        self.write(made, &Images { images: made }, ui)
+        self.write(made, &json!({ "images": made }), ui)
     }
 
     /// Writes the digests to their file, and `json` if that is asked for.
     pub fn write(self, made: &[Made], json: &impl Serialize, ui: &Ui) -> Outcome {
         let digests: String = made.iter().map(|made| made.digest.to_string() + "\n").collect();
-        match self.digests {
-            Digests::Nowhere => {}
-            Digests::Stdout => ui.print(digests.as_bytes())?,
-            Digests::File(mut file) => {
-                file.write_all(digests.as_bytes()).map_err(Error::from)?;
-                file.commit()?;
-            }
+        if self.digests_on_stdout {
+            ui.print(digests.as_bytes())?;
+        }
+        if let Some(mut file) = self.digestfile {
+            file.write_all(digests.as_bytes()).map_err(Error::from)?;
+            file.commit()?;
         }
         if self.json {
             ui.print_json(json)?;
@@ -225,23 +208,19 @@ impl<'a> Copied<'a> {
 /// Says which names a copy took from other images.
 pub fn warn_replaced(names: &[RefName], ui: &Ui) {
     if !names.is_empty() {
+        let tags = if names.len() == 1 { "tag" } else { "tags" };
         let names: Vec<&str> = names.iter().map(RefName::as_str).collect();
-        ui.warn(format_args!(
-            "replaced {} {}",
-            if names.len() == 1 { "tag" } else { "tags" },
-            names.join(", ")
-        ));
+        ui.warn(format_args!("replaced {tags} {}", names.join(", ")));
     }
 }
 
 /// A copy in words.
 pub fn report_text(images: usize, report: Option<&CopyReport>) -> String {
-    let images = counted(images, "image");
+    let images = counted(images as u64, "image");
     let Some(report) = report else { return images };
+    let (copied, size) = (counted(report.copied, "blob"), human_size(report.bytes));
     format!(
-        "{images}: {} copied ({}), {} there before",
-        counted(usize::try_from(report.copied).unwrap_or(usize::MAX), "blob"),
-        human_size(report.bytes),
+        "{images}: {copied} copied ({size}), {} there before",
         report.present
     )
 }

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci settings`: what a layout is set to.
 
-use std::time::Duration;
-
-use serde_json::json;
 use umoci::store::format_duration;
 
-use super::args::{LayoutArg, duration, positionals};
+use super::args::{LayoutArg, duration, optional};
 use super::failure::Outcome;
 use super::table::Table;
 use super::ui::Ui;
@@ -32,50 +29,39 @@ pub struct Settings {
     /// print a JSON object
     #[arg(long)]
     json: bool,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Settings {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let [] = positionals(&self.rest, [])?;
-        let store = self.layout.open()?;
+        let (store, []) = self.layout.open_words([])?;
         let mut settings = store.settings()?;
         let before = settings;
-        let set = |field: &mut Duration, text: &Option<String>, what: &str| -> Outcome {
-            if let Some(text) = text {
-                *field = duration(text, what)?;
-            }
-            Ok(())
-        };
-        set(&mut settings.gc_grace, &self.gc_grace, "--gc-grace")?;
-        set(&mut settings.reflog_keep, &self.reflog_keep, "--reflog-keep")?;
-        set(
-            &mut settings.reflog_expire,
-            &self.reflog_expire,
-            "--reflog-expire",
-        )?;
+        for (field, text, what) in [
+            (&mut settings.gc_grace, &self.gc_grace, "--gc-grace"),
+            (&mut settings.reflog_keep, &self.reflog_keep, "--reflog-keep"),
+            (
+                &mut settings.reflog_expire,
+                &self.reflog_expire,
+                "--reflog-expire",
+            ),
+        ] {
+            *field = optional(text.as_ref(), what, duration)?.unwrap_or(*field);
+        }
         if settings != before {
             store.set_settings(settings)?;
         }
         let rows = [
-            ("gc.grace", settings.gc_grace),
-            ("reflog.keep", settings.reflog_keep),
-            ("reflog.expire", settings.reflog_expire),
+            ("gc.grace", format_duration(settings.gc_grace)),
+            ("reflog.keep", format_duration(settings.reflog_keep)),
+            ("reflog.expire", format_duration(settings.reflog_expire)),
         ];
-        if self.json {
-            let map: serde_json::Map<_, _> = rows
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), json!(format_duration(*value))))
-                .collect();
-            return ui.print_json(&map);
-        }
         let mut table = Table::new(&["SETTING", "VALUE"]);
+        let mut map = serde_json::Map::new();
         for (name, value) in rows {
-            table.row([name.to_owned(), format_duration(value)]);
+            map.insert(name.to_owned(), value.as_str().into());
+            table.row([name.to_owned(), value]);
         }
-        ui.print(table.to_string().as_bytes())
+        ui.show(self.json, &map, table)
     }
 }

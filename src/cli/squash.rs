@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci squash` and `umoci rebase`: other layers below or instead of those of an image.
 
-use serde::Serialize;
-use umoci::error::{Error, ErrorKind};
+use serde_json::json;
 use umoci::image::{Edit, Image, LayerName, Target, change, squash};
 use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, Platform, RefName};
@@ -34,21 +33,11 @@ struct Changed {
     algorithm: AlgorithmArg,
     #[command(flatten)]
     lock: LockArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
-}
-
-/// The JSON of a rehearsal.
-#[derive(Serialize)]
-struct Rehearsed<'a> {
-    images: &'a [Made],
-    /// What would be written.
-    blobs: &'a [Descriptor],
 }
 
 impl Changed {
     fn image(&self) -> Outcome<(ImageRef, RefName)> {
-        let (image, []) = self.image.get(&self.rest, [])?;
+        let (image, []) = self.image.get([])?;
         let tag = self.tag.get(&image)?;
         Ok((image, tag))
     }
@@ -84,11 +73,7 @@ impl Changed {
         }
         let blobs = txn.rehearsed();
         if result.is_on_stdout() {
-            let json = Rehearsed {
-                images: &made,
-                blobs: &blobs,
-            };
-            return result.write(&made, &json, ui);
+            return result.write(&made, &json!({ "images": made, "blobs": blobs }), ui);
         }
         let row = |blob: &Descriptor| format!("write {} {} {}\n", blob.digest, blob.size, blob.media_type);
         let mut lines: Vec<String> = blobs.iter().map(row).collect();
@@ -105,7 +90,7 @@ impl Changed {
 #[derive(clap::Args, Debug)]
 #[command(
     override_usage = "<image-path>[:<tag>] [--from <layer>] [--tag <new-tag>]",
-    mut_arg("history.created", |arg| arg.help("created time for the history entry (RFC 3339, default: that of the last merged layer)")),
+    mut_arg("history_created", |arg| arg.help("created time for the history entry (RFC 3339, default: that of the last merged layer)")),
 )]
 pub struct Squash {
     /// lowest layer to merge: its number from 1, the lowest, or its digest
@@ -141,10 +126,8 @@ impl Squash {
                 return Ok(edit);
             }
             // The time of what is merged, not the present one: the same image gives the same result, and what was rehearsed.
-            let steps = edit.config.history.iter().rev();
-            let time = steps
-                .filter(|step| !step.empty_layer)
-                .find_map(|step| step.created.clone());
+            let mut steps = edit.config.history.iter().rev().filter(|step| !step.empty_layer);
+            let time = steps.find_map(|step| step.created.clone());
             let time = time.or_else(|| edit.config.created.clone());
             let history = self.history.get_at("umoci squash", &edit.config.author, time)?;
             let compression = compression.unwrap_or_else(|| edit.auto_compression());
@@ -181,7 +164,7 @@ impl Rebase {
     pub fn run(self, ui: &Ui) -> Outcome {
         let (image, tag) = self.changed.image()?;
         let (Some(old), Some(new)) = (&self.old, &self.new) else {
-            return Err(Failure::Arguments("give both --old and --new".to_owned()));
+            refuse!("give both --old and --new");
         };
         let (store, platform) = self.changed.open(&image)?;
         let edit = |_: &mut Txn<'_>, base: &Image| -> Outcome<Edit> {
@@ -212,8 +195,10 @@ fn own_target(word: &str, store: &Store, option: &str) -> Outcome<Target> {
         Ok(Near::Own(target)) => Ok(target),
         Err(Failure::Error(err)) => Err(err.context(option.to_owned()).into()),
         Ok(Near::Other(_)) | Err(_) => {
-            let text = format!("{option}: {word} is no image of this layout: umoci import brings it here");
-            Err(Error::new(ErrorKind::Invalid, text).into())
+            fail!(
+                Invalid,
+                "{option}: {word} is no image of this layout: umoci import brings it here"
+            )
         }
     }
 }

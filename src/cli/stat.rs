@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use umoci::image::{ImageStat, IndexStat, Stat as Found, stat};
-use umoci::spec::{Annotations, Descriptor, ImageConfig, Manifest, Platform};
+use umoci::spec::{Descriptor, ImageConfig, Manifest, Platform};
 
-use super::args::{ImageArg, PlatformArg, WholeArg, positionals};
+use super::args::{ImageArg, PlatformArg, WholeArg};
 use super::failure::{Outcome, one_line};
-use super::table::{Table, human_size};
+use super::table::{Table, human_size, or_dash};
 use super::ui::Ui;
 
 /// displays status information of an image manifest
@@ -31,8 +31,6 @@ pub struct Stat {
     json: bool,
     #[command(flatten)]
     whole: WholeArg,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Stat {
@@ -40,17 +38,15 @@ impl Stat {
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
         let platform = self.platform.get()?;
-        let [] = positionals(&self.rest, [])?;
+        let [] = self.image.words([])?;
         let store = self.image.open(&image)?;
         let found = stat(&store, &image.target, platform.as_ref())?;
-        if self.json {
-            return ui.print_json(&found);
-        }
-        let text = match &found {
-            Found::Image(image) => image_text(image, &|table| self.whole.fit(table, ui)),
-            Found::Index(index) => index_text(index, &|table| self.whole.fit(table, ui)),
+        let page = match &found {
+            Found::Image(image) => image_text(image),
+            Found::Index(index) => index_text(index),
         };
-        ui.print(text.as_bytes())
+        let table = page.table.map(|table| self.whole.fit(table, ui).to_string());
+        ui.show(self.json, &found, page.text + &table.unwrap_or_default())
     }
 }
 
@@ -59,6 +55,8 @@ impl Stat {
 struct Page {
     text: String,
     depth: usize,
+    /// The last part of the page.
+    table: Option<Table>,
 }
 
 impl Page {
@@ -70,6 +68,20 @@ impl Page {
         self.line(format!("{key}: {}", quote(value, true)));
     }
 
+    fn pair_if_any(&mut self, key: &str, value: &str) {
+        if !value.is_empty() {
+            self.pair(key, value);
+        }
+    }
+
+    /// Writes values in one line, if there are any.
+    fn joined<'a>(&mut self, key: &str, values: impl Iterator<Item = &'a String>) {
+        let values: Vec<String> = values.map(|value| quote(value, true)).collect();
+        if !values.is_empty() {
+            self.line(format!("{key}: {}", values.join(", ")));
+        }
+    }
+
     fn block(&mut self, key: &str, body: impl FnOnce(&mut Self)) {
         self.line(format!("{key}:"));
         self.depth += 1;
@@ -77,20 +89,24 @@ impl Page {
         self.depth -= 1;
     }
 
-    fn list(&mut self, key: &str, values: &[String]) {
-        self.block(key, |page| {
-            for value in values {
-                page.line(quote(value, false));
-            }
-        });
+    /// Writes values one a line, if there are any.
+    fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
+        let mut values = values.peekable();
+        if values.peek().is_some() {
+            self.block(key, |page| values.for_each(|value| page.line(value)));
+        }
     }
 
-    fn map<'a>(&mut self, key: &str, map: impl Iterator<Item = (&'a String, &'a String)>) {
-        self.block(key, |page| {
-            for (name, value) in map {
-                page.line(format!("{}: {}", quote(name, false), quote(value, false)));
-            }
-        });
+    fn words(&mut self, key: &str, words: &[String]) {
+        self.list(key, words.iter().map(|word| quote(word, false)));
+    }
+
+    fn map<'a>(&mut self, key: &str, map: impl IntoIterator<Item = (&'a String, &'a String)>) {
+        let pairs = map.into_iter();
+        self.list(
+            key,
+            pairs.map(|(name, value)| format!("{}: {}", quote(name, false), quote(value, false))),
+        );
     }
 }
 
@@ -124,14 +140,12 @@ fn quoted(text: &str) -> String {
             '\\' => out.push_str("\\\\"),
             '"' => out.push_str("\\\""),
             c if printable(c) => out.push(c),
-            c if u32::from(c) < 0x80 => {
-                let _ = write!(out, "\\x{:02x}", u32::from(c));
-            }
-            c if u32::from(c) < 0x1_0000 => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
             c => {
-                let _ = write!(out, "\\U{:08x}", u32::from(c));
+                let _ = match u32::from(c) {
+                    c @ ..0x80 => write!(out, "\\x{c:02x}"),
+                    c @ ..0x1_0000 => write!(out, "\\u{c:04x}"),
+                    c => write!(out, "\\U{c:08x}"),
+                };
             }
         }
     }
@@ -139,54 +153,54 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// Makes a table fit.
-type Fit<'a> = dyn Fn(Table) -> Table + 'a;
-
-fn image_text(stat: &ImageStat, fit: &Fit<'_>) -> String {
+fn image_text(stat: &ImageStat) -> Page {
     let mut page = Page::default();
     page.line("== MANIFEST ==");
     manifest_text(&mut page, &stat.parsed_manifest);
     descriptor_text(&mut page, &stat.manifest.descriptor);
     if let Some(config) = &stat.config {
-        page.line("");
-        page.line("== CONFIG ==");
+        page.line("\n== CONFIG ==");
         if let Some(parsed) = &stat.parsed_config {
             config_text(&mut page, parsed);
         }
         descriptor_text(&mut page, &config.descriptor);
     }
     if let Some(history) = &stat.history {
-        page.line("");
-        page.line("== HISTORY ==");
+        page.line("\n== HISTORY ==");
         let mut table = Table::new(&["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
-        let cell = |text: &str| {
-            if text.is_empty() || text.chars().all(|c| printable(c) && c != '"' && c != '\\') {
-                text.to_owned()
-            } else {
-                quoted(text)
-            }
-        };
         for step in history {
             let layer = step.layer.as_ref();
+            let none = || "<none>".to_owned();
             table.row([
-                layer.map_or_else(|| "<none>".to_owned(), |l| l.digest.to_string()),
+                layer.map_or_else(none, |l| l.digest.to_string()),
                 cell(step.entry.created.as_deref().unwrap_or_default()),
                 cell(&step.entry.created_by),
-                layer.map_or_else(|| "<none>".to_owned(), |l| human_size(l.size)),
+                layer.map_or_else(none, |l| human_size(l.size)),
                 cell(&step.entry.comment),
             ]);
         }
-        page.text.push_str(&fit(table).to_string());
+        page.table = Some(table);
     }
-    page.text
+    page
+}
+
+/// Returns a text as a table has it: quoted where it may not be printed as it is.
+fn cell(text: &str) -> String {
+    let is_plain = |c| printable(c) && c != '"' && c != '\\';
+    if text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
 }
 
 fn manifest_text(page: &mut Page, manifest: &Manifest) {
     page.line(format!("Schema Version: {}", manifest.schema_version));
     page.pair("Media Type", manifest.media_type.as_str());
-    if let Some(kind) = manifest.artifact_type.as_deref().filter(|t| !t.is_empty()) {
-        page.pair("Artifact Type", kind);
-    }
+    page.pair_if_any(
+        "Artifact Type",
+        manifest.artifact_type.as_deref().unwrap_or_default(),
+    );
     page.block("Config", |page| descriptor_text(page, &manifest.config));
     if !manifest.layers.is_empty() {
         page.block("Layers", |page| {
@@ -199,30 +213,23 @@ fn manifest_text(page: &mut Page, manifest: &Manifest) {
     if let Some(subject) = &manifest.subject {
         page.block("Subject", |page| descriptor_text(page, subject));
     }
-    annotations_text(page, &manifest.annotations);
-}
-
-fn annotations_text(page: &mut Page, annotations: &Annotations) {
-    if !annotations.is_empty() {
-        page.map("Annotations", annotations.iter());
-    }
+    page.map("Annotations", &manifest.annotations);
 }
 
 fn descriptor_text(page: &mut Page, descriptor: &Descriptor) {
     page.block("Descriptor", |page| {
         page.pair("Media Type", descriptor.media_type.as_str());
-        if let Some(kind) = descriptor.artifact_type.as_deref().filter(|t| !t.is_empty()) {
-            page.pair("Artifact Type", kind);
-        }
+        page.pair_if_any(
+            "Artifact Type",
+            descriptor.artifact_type.as_deref().unwrap_or_default(),
+        );
         page.line(format!("Digest: {}", descriptor.digest));
         page.line(format!("Size: {}", human_size(descriptor.size)));
         if let Some(platform) = &descriptor.platform {
             platform_text(page, platform);
         }
-        if !descriptor.urls.is_empty() {
-            page.list("URLs", &descriptor.urls);
-        }
-        annotations_text(page, &descriptor.annotations);
+        page.words("URLs", &descriptor.urls);
+        page.map("Annotations", &descriptor.annotations);
         if let Some(data) = &descriptor.data {
             match base64::engine::general_purpose::STANDARD.decode(data) {
                 Ok(bytes) => {
@@ -242,15 +249,10 @@ fn hex_dump(page: &mut Page, bytes: &[u8]) {
     const SHOWN: usize = 256;
     for (at, line) in bytes[..bytes.len().min(SHOWN)].chunks(16).enumerate() {
         let groups: Vec<String> = line.chunks(2).map(umoci::digest::hex).collect();
+        let is_shown = |b| matches!(b, 0x20..=0x7e | 0xa1..=0xac | 0xae..);
         let text: String = line
             .iter()
-            .map(|&b| {
-                if (0x20..0x7f).contains(&b) || b >= 0xa1 && b != 0xad {
-                    char::from(b)
-                } else {
-                    '.'
-                }
-            })
+            .map(|&b| if is_shown(b) { char::from(b) } else { '.' })
             .collect();
         page.line(format!("{:04x}: {:39}  {text}", at * 16, groups.join(" ")));
     }
@@ -262,26 +264,15 @@ fn hex_dump(page: &mut Page, bytes: &[u8]) {
 fn platform_text(page: &mut Page, platform: &Platform) {
     page.block("Platform", |page| {
         page.pair("OS", &platform.os);
-        if !platform.os_version.is_empty() {
-            page.pair("OS Version", &platform.os_version);
-        }
-        if !platform.os_features.is_empty() {
-            page.line(format!("OS Features: {}", joined(platform.os_features.iter())));
-        }
+        page.pair_if_any("OS Version", &platform.os_version);
+        page.joined("OS Features", platform.os_features.iter());
         let architecture = quote(&platform.architecture, true);
-        if platform.variant.is_empty() {
-            page.line(format!("Architecture: {architecture}"));
-        } else {
-            page.line(format!(
-                "Architecture: {architecture} ({})",
-                quote(&platform.variant, true)
-            ));
-        }
+        let variant = match platform.variant.as_str() {
+            "" => String::new(),
+            variant => format!(" ({})", quote(variant, true)),
+        };
+        page.line(format!("Architecture: {architecture}{variant}"));
     });
-}
-
-fn joined<'a>(values: impl Iterator<Item = &'a String>) -> String {
-    values.map(|v| quote(v, true)).collect::<Vec<_>>().join(", ")
 }
 
 fn config_text(page: &mut Page, image: &ImageConfig) {
@@ -294,36 +285,21 @@ fn config_text(page: &mut Page, image: &ImageConfig) {
     let escaped = if config.args_escaped { " (escaped)" } else { "" };
     page.block("Image Config", |page| {
         page.pair("User", &config.user);
-        if !config.entrypoint.is_empty() {
-            page.list(&format!("Entrypoint{escaped}"), &config.entrypoint);
-        }
+        page.words(&format!("Entrypoint{escaped}"), &config.entrypoint);
         if config.cmd.is_empty() {
             page.line(format!("Command{escaped}: (empty)"));
-        } else {
-            page.list(&format!("Command{escaped}"), &config.cmd);
         }
-        if !config.working_dir.is_empty() {
-            page.pair("Working Directory", &config.working_dir);
-        }
-        if !config.env.is_empty() {
-            page.list("Environment", &config.env);
-        }
-        if !config.stop_signal.is_empty() {
-            page.pair("Stop Signal", &config.stop_signal);
-        }
-        if !config.exposed_ports.is_empty() {
-            page.line(format!("Exposed Ports: {}", joined(config.exposed_ports.keys())));
-        }
-        if !config.volumes.is_empty() {
-            page.line(format!("Volumes: {}", joined(config.volumes.keys())));
-        }
-        if !config.labels.is_empty() {
-            page.map("Labels", config.labels.iter());
-        }
+        page.words(&format!("Command{escaped}"), &config.cmd);
+        page.pair_if_any("Working Directory", &config.working_dir);
+        page.words("Environment", &config.env);
+        page.pair_if_any("Stop Signal", &config.stop_signal);
+        page.joined("Exposed Ports", config.exposed_ports.keys());
+        page.joined("Volumes", config.volumes.keys());
+        page.map("Labels", &config.labels);
     });
 }
 
-fn index_text(stat: &IndexStat, fit: &Fit<'_>) -> String {
+fn index_text(stat: &IndexStat) -> Page {
     let mut page = Page::default();
     if let Some(index) = &stat.index {
         page.line("== INDEX ==");
@@ -336,15 +312,12 @@ fn index_text(stat: &IndexStat, fit: &Fit<'_>) -> String {
         table.row([
             entry.digest.to_string(),
             one_line(&entry.media_type),
-            entry
-                .platform
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |p| one_line(&p.to_string())),
+            or_dash(entry.platform.as_ref()),
             entry.size.map_or_else(|| "<missing>".to_owned(), human_size),
         ]);
     }
-    page.text.push_str(&fit(table).to_string());
-    page.text
+    page.table = Some(table);
+    page
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tables and sizes for people.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use umoci::digest::Digest;
+
+use super::failure::one_line;
 
 /// Columns are not cut to fewer characters than this, the space behind them included.
 const MIN_WIDTH: usize = 8;
@@ -86,22 +88,34 @@ pub fn short(digest: &Digest) -> String {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths = self.widths();
-        let columns = widths.len();
-        for row in &self.rows {
-            for (at, cell) in row.iter().enumerate() {
-                if at + 1 == columns {
-                    writeln!(f, "{cell}")?;
-                } else {
-                    write!(f, "{cell:width$}", width = widths[at])?;
-                }
+        for (at, cell) in self.rows.iter().flat_map(|row| row.iter().enumerate()) {
+            match widths[at] {
+                _ if at + 1 == widths.len() => writeln!(f, "{cell}")?,
+                width => write!(f, "{cell:width$}")?,
             }
         }
         Ok(())
     }
 }
 
+/// Returns a value in a cell of its own, and a dash for none.
+pub fn or_dash(value: Option<impl fmt::Display>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| one_line(&value.to_string()))
+}
+
+/// Returns lines of names and values, the name only once where it has several.
+pub fn lines(rows: impl IntoIterator<Item = (&'static str, Vec<String>)>) -> String {
+    let mut out = String::new();
+    for (name, values) in rows {
+        for (at, value) in values.iter().enumerate() {
+            let _ = writeln!(out, "{:11} {value}", if at == 0 { name } else { "" });
+        }
+    }
+    out
+}
+
 /// A count with its noun, such as `1 blob` and `2 blobs`.
-pub fn counted(n: usize, noun: &str) -> String {
+pub fn counted(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
@@ -135,21 +149,11 @@ pub fn human_size(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    let digits = if value >= 1000.0 {
-        0
-    } else if value >= 100.0 {
-        1
-    } else if value >= 10.0 {
-        2
-    } else {
-        3
-    };
-    let text = format!("{value:.digits$}");
-    let text = if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &text
-    };
+    let digits = [10.0, 100.0, 1000.0].iter().filter(|step| value < **step).count();
+    let mut text = format!("{value:.digits$}");
+    if digits > 0 {
+        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+    }
     format!("{text}{}", UNITS[unit])
 }
 

@@ -7,7 +7,7 @@ use umoci::progress::Monitor;
 use umoci::spec::{Descriptor, RefName, RefValue};
 use umoci::store::Store;
 
-use super::args::{ImageArg, PlatformArg, positionals};
+use super::args::{ImageArg, PlatformArg};
 use super::failure::{Failure, Outcome};
 use super::result::{Made, ResultArgs};
 use super::ui::Ui;
@@ -28,8 +28,6 @@ pub struct Tag {
     platform: PlatformArg,
     #[command(flatten)]
     result: ResultArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Tag {
@@ -37,7 +35,7 @@ impl Tag {
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
         let platform = self.platform.get()?;
-        let [new] = positionals(&self.rest, ["new tag"])?;
+        let [new] = self.image.words(["new tag"])?;
         let new = RefName::parse_new(new)
             .map_err(|e: Error| Failure::Arguments(format!("new tag is an invalid reference: {e}")))?;
         let store = self.image.open(&image)?;
@@ -64,11 +62,8 @@ impl Tag {
         if !dropped.is_empty() {
             ui.warn(format_args!("{new} has {} no more", dropped.join(", ")));
         }
-        ui.info(format_args!(
-            "created new tag: {:?} -> {:?}",
-            new.as_str(),
-            image.target.to_string()
-        ));
+        let old = image.target.to_string();
+        ui.info(format_args!("created new tag: {:?} -> {old:?}", new.as_str()));
         result.say(&made, ui)
     }
 }

@@ -168,12 +168,19 @@ impl Ui {
             match data.read(&mut buffer).map_err(Error::from)? {
                 0 => return out.flush().map_err(Failure::stdout),
                 n if is_terminal && !is_text(&buffer[..n]) => {
-                    let text = "this is no text, and not for a terminal: redirect stdout".to_owned();
-                    return Err(Failure::Arguments(text));
+                    refuse!("this is no text, and not for a terminal: redirect stdout")
                 }
                 n => out.write_all(&buffer[..n]).map_err(Failure::stdout)?,
             }
         }
+    }
+
+    /// Writes a result to stdout: as JSON if that is asked for, else as text.
+    pub fn show(&self, json: bool, value: &impl Serialize, text: impl fmt::Display) -> Outcome {
+        if json {
+            return self.print_json(value);
+        }
+        self.print(text.to_string().as_bytes())
     }
 
     /// Writes `value` as one line of JSON to stdout.
@@ -197,11 +204,7 @@ pub fn terminal_width() -> Option<usize> {
         return None;
     }
     let set = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    let asked = || {
-        rustix::termios::tcgetwinsize(&out)
-            .map(|size| size.ws_col.into())
-            .ok()
-    };
+    let asked = || Some(rustix::termios::tcgetwinsize(&out).ok()?.ws_col.into());
     set.or_else(asked).filter(|columns| *columns > 0)
 }
 
@@ -222,14 +225,6 @@ pub fn harmless(json: Vec<u8>) -> Vec<u8> {
             out
         }
         _ => json,
-    }
-}
-
-impl fmt::Debug for Ui {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ui")
-            .field("level", &self.level)
-            .finish_non_exhaustive()
     }
 }
 

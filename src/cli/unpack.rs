@@ -4,7 +4,7 @@
 use umoci::bundle::{UnpackOptions, unpack};
 use umoci::image::Image;
 
-use super::args::{IdMapArgs, ImageArg, LimitArgs, PlatformArg, positionals};
+use super::args::{IdMapArgs, ImageArg, LimitArgs, PlatformArg};
 use super::failure::Outcome;
 use super::ui::Ui;
 
@@ -26,8 +26,6 @@ pub struct Unpack {
     keep_dirlinks: bool,
     #[command(flatten)]
     limits: LimitArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Unpack {
@@ -35,7 +33,7 @@ impl Unpack {
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
         let platform = self.platform.get()?;
-        let [bundle] = positionals(&self.rest, ["bundle"])?;
+        let [bundle] = self.image.words(["bundle"])?;
         let options = UnpackOptions {
             id_map: self.id_map.get()?,
             keep_dirlinks: self.keep_dirlinks,

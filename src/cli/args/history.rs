@@ -5,7 +5,7 @@ use clap::Args;
 use umoci::progress::Monitor as _;
 use umoci::spec::History;
 
-use super::super::failure::{Failure, Outcome};
+use super::super::failure::Outcome;
 use super::super::ui::Ui;
 
 /// Time and history of a change: `--history.*` and `--no-history`.
@@ -15,37 +15,17 @@ pub struct HistoryArgs {
     #[arg(long = "no-history", help_heading = "history")]
     no_history: bool,
     /// author value for the history entry
-    #[arg(
-        id = "history.author",
-        long = "history.author",
-        value_name = "value",
-        help_heading = "history"
-    )]
-    author: Option<String>,
+    #[arg(long = "history.author", help_heading = "history")]
+    history_author: Option<String>,
     /// comment for the history entry
-    #[arg(
-        id = "history.comment",
-        long = "history.comment",
-        value_name = "value",
-        help_heading = "history"
-    )]
-    comment: Option<String>,
+    #[arg(long = "history.comment", help_heading = "history")]
+    history_comment: Option<String>,
     /// created time for the history entry (RFC 3339, default: now)
-    #[arg(
-        id = "history.created",
-        long = "history.created",
-        value_name = "value",
-        help_heading = "history"
-    )]
-    created: Option<String>,
+    #[arg(long = "history.created", help_heading = "history")]
+    history_created: Option<String>,
     /// created_by value for the history entry
-    #[arg(
-        id = "history.created_by",
-        long = "history.created_by",
-        value_name = "value",
-        help_heading = "history"
-    )]
-    created_by: Option<String>,
+    #[arg(long = "history.created_by", help_heading = "history")]
+    history_created_by: Option<String>,
 }
 
 impl HistoryArgs {
@@ -59,7 +39,7 @@ impl HistoryArgs {
         if self.no_history {
             return Ok(None);
         }
-        let created = match (&self.created, time) {
+        let created = match (&self.history_created, time) {
             (Some(text), _) => {
                 umoci::image::time::parse(text).map_err(|e| e.context("parsing --history.created"))?
             }
@@ -68,9 +48,12 @@ impl HistoryArgs {
         };
         Ok(Some(History {
             created: Some(created),
-            created_by: self.created_by.clone().unwrap_or_else(|| created_by.to_owned()),
-            author: self.author.clone().unwrap_or_else(|| author.to_owned()),
-            comment: self.comment.clone().unwrap_or_default(),
+            created_by: self
+                .history_created_by
+                .clone()
+                .unwrap_or_else(|| created_by.to_owned()),
+            author: self.history_author.clone().unwrap_or_else(|| author.to_owned()),
+            comment: self.history_comment.clone().unwrap_or_default(),
             ..Default::default()
         }))
     }
@@ -87,14 +70,13 @@ impl HistoryArgs {
     /// Refuses options that contradict each other, before any file is looked at.
     pub fn check(&self) -> Outcome {
         for (name, value) in [
-            ("author", &self.author),
-            ("comment", &self.comment),
-            ("created", &self.created),
-            ("created_by", &self.created_by),
+            ("author", &self.history_author),
+            ("comment", &self.history_comment),
+            ("created", &self.history_created),
+            ("created_by", &self.history_created_by),
         ] {
             if self.no_history && value.is_some() {
-                let text = format!("--no-history and --history.{name} may not be specified together");
-                return Err(Failure::Arguments(text));
+                refuse!("--no-history and --history.{name} may not be specified together");
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use umoci::image::Target;
 use umoci::spec::{Platform, RefName};
 use umoci::store::Store;
 
-use super::super::failure::{Failure, Outcome};
+use super::super::failure::{Failure, Outcome, invalid};
 use super::layout::{AlgorithmArg, LockArg};
 use super::values::positionals;
 
@@ -26,54 +26,49 @@ pub struct ImageRef {
 impl ImageRef {
     /// Reads the words behind `--image`; `what` names the option in messages.
     pub fn parse(text: &str, what: &str) -> Outcome<Self> {
-        let invalid = |why: String| Failure::Arguments(format!("invalid {what}: {why}"));
         // Behind a colon all is the tag, which may have a digest in it.
         let behind = text.rsplit_once('@').filter(|(path, _)| !path.contains(':'));
         let digest = behind.and_then(|(path, digest)| Some((path, digest.parse::<Digest>().ok()?)));
         let (path, target) = if let Some((path, digest)) = digest {
-            (path, Target::Digest(digest))
+            (path, Ok(Target::Digest(digest)))
         } else {
             if let Some(digest) = behind.and_then(|_| cut_digest(text)) {
-                let text = format!("{digest:?} is no whole digest (sha256: and 64 hex digits)");
-                return Err(invalid(text));
+                refuse!("invalid {what}: {digest:?} is no whole digest (sha256: and 64 hex digits)");
             }
             let (path, tag) = text.split_once(':').unwrap_or((text, "latest"));
-            if path.is_empty() {
-                return Err(invalid("path is empty".to_owned()));
-            }
-            (path, tag.parse().map_err(|e: Error| invalid(e.to_string()))?)
+            (path, tag.parse())
         };
         if path.is_empty() {
-            return Err(invalid("path is empty".to_owned()));
+            refuse!("invalid {what}: path is empty");
         }
+        let target = target.map_err(invalid::<Error>(what))?;
         Ok(Self {
             layout: path.into(),
             target,
         })
     }
 
-    /// The tag, for commands that write one.
+    /// Returns the tag, for commands that write one.
     pub fn tag(&self) -> Outcome<&RefName> {
-        let name = self.old_tag()?;
-        if name.as_digest().is_some() {
-            return Err(Failure::Arguments(format!(
-                "invalid --image: {name} is a digest, and this command changes a tag"
-            )));
+        match self.old_tag()? {
+            name if name.as_digest().is_some() => {
+                refuse!("invalid --image: {name} is a digest, and this command changes a tag")
+            }
+            name => Ok(name),
         }
-        Ok(name)
     }
 
-    /// The tag, also one that may be there and must not be written.
+    /// Returns the tag, also one that may be there and must not be written.
     pub fn old_tag(&self) -> Outcome<&RefName> {
-        match &self.target {
-            Target::Name(name) => Ok(name),
-            Target::Digest(digest) => Err(Failure::Arguments(format!(
-                "invalid --image: {digest} is a digest, and this command changes a tag"
-            ))),
-            past @ Target::Past(..) => Err(Failure::Arguments(format!(
-                "invalid --image: {past} is of the past, and this command changes a tag"
-            ))),
-        }
+        let what = match &self.target {
+            Target::Name(name) => return Ok(name),
+            Target::Digest(_) => "a digest",
+            Target::Past(..) => "of the past",
+        };
+        refuse!(
+            "invalid --image: {} is {what}, and this command changes a tag",
+            self.target
+        )
     }
 }
 
@@ -133,14 +128,17 @@ pub fn source(text: &str, what: &str) -> Outcome<(PathBuf, Option<Target>)> {
     Ok((text.into(), None))
 }
 
-/// `--image PATH[:TAG]`
+/// `--image PATH[:TAG]`, and the words behind the options
 #[derive(Args, Debug)]
 pub struct ImageArg {
     /// OCI image URI of the form 'path[:tag]' or 'path@digest'
-    #[arg(long = "image", value_name = "value")]
+    #[arg(long = "image")]
     image: Option<String>,
     #[command(flatten)]
     lock: LockArg,
+    /// The words.
+    #[arg(hide = true)]
+    pub rest: Vec<String>,
 }
 
 impl ImageArg {
@@ -148,6 +146,11 @@ impl ImageArg {
     pub fn get(&self) -> Outcome<ImageRef> {
         let text = self.image.as_deref().ok_or(Failure::Missing("--image"))?;
         ImageRef::parse(text, "--image")
+    }
+
+    /// Returns as many words as `names`.
+    pub fn words<const N: usize>(&self, names: [&str; N]) -> Outcome<[&str; N]> {
+        positionals(&self.rest, names)
     }
 
     /// Opens the layout of the image.
@@ -176,28 +179,25 @@ impl ImageArg {
     }
 }
 
-/// An image as the first word, or behind `--image`.
+/// An image as the first word, or behind `--image`
 #[derive(Args, Debug)]
 pub struct ImageWord {
     /// OCI image URI of the form 'path[:tag]' or 'path@digest', in place of the first word
-    #[arg(long = "image", value_name = "value")]
+    #[arg(long = "image")]
     image: Option<String>,
+    #[arg(hide = true)]
+    rest: Vec<String>,
 }
 
 impl ImageWord {
-    /// The image, and the words behind it, as many as `names`.
-    pub fn get<'a, const N: usize>(
-        &self,
-        words: &'a [String],
-        names: [&str; N],
-    ) -> Outcome<(ImageRef, [&'a str; N])> {
-        if let Some(image) = &self.image {
-            return Ok((ImageRef::parse(image, "--image")?, positionals(words, names)?));
-        }
-        let Some((image, rest)) = words.split_first().filter(|(image, _)| !image.is_empty()) else {
-            return Err(Failure::Missing("the image"));
+    /// Returns the image, and the words behind it, as many as `names`.
+    pub fn get<const N: usize>(&self, names: [&str; N]) -> Outcome<(ImageRef, [&str; N])> {
+        let (image, what, rest) = match (&self.image, self.rest.split_first()) {
+            (Some(image), _) => (image, "--image", self.rest.as_slice()),
+            (None, Some((image, rest))) if !image.is_empty() => (image, "image", rest),
+            _ => return Err(Failure::Missing("the image")),
         };
-        Ok((ImageRef::parse(image, "image")?, positionals(rest, names)?))
+        Ok((ImageRef::parse(image, what)?, positionals(rest, names)?))
     }
 }
 
@@ -212,12 +212,8 @@ pub struct PlatformArg {
 impl PlatformArg {
     /// The platform, if one is named.
     pub fn get(&self) -> Outcome<Option<Platform>> {
-        let invalid = |e: Error| Failure::Arguments(format!("invalid --platform: {e}"));
-        self.platform
-            .as_deref()
-            .map(str::parse)
-            .transpose()
-            .map_err(invalid)
+        let platform = self.platform.as_deref().map(str::parse);
+        platform.transpose().map_err(invalid::<Error>("--platform"))
     }
 }
 
@@ -225,7 +221,7 @@ impl PlatformArg {
 #[derive(Args, Debug)]
 pub struct TagArg {
     /// tag of the new image (default: the tag of the image, which is replaced)
-    #[arg(long = "tag", value_name = "value")]
+    #[arg(long = "tag")]
     tag: Option<String>,
 }
 
@@ -233,10 +229,7 @@ impl TagArg {
     /// The destination of a change to `image`.
     pub fn get(&self, image: &ImageRef) -> Outcome<RefName> {
         match &self.tag {
-            Some(text) => {
-                let invalid = |e: Error| Failure::Arguments(format!("invalid --tag: {e}"));
-                RefName::parse_new(text).map_err(invalid)
-            }
+            Some(text) => RefName::parse_new(text).map_err(invalid("--tag")),
             None => image.tag().cloned(),
         }
     }

@@ -7,13 +7,13 @@ use umoci::fs::IdMap;
 use umoci::layer::Limits;
 use umoci::spec::Compression;
 
-use super::super::failure::{Failure, Outcome};
+use super::super::failure::Outcome;
 
 /// `--compress ALGO`
 #[derive(Args, Debug)]
 pub struct CompressArg {
     /// compression of the new layer: none, gzip, zstd or auto (as the image's topmost layer)
-    #[arg(long = "compress", value_name = "value", default_value = "auto")]
+    #[arg(long = "compress", default_value = "auto")]
     compress: String,
 }
 
@@ -25,9 +25,7 @@ impl CompressArg {
             "none" | "" => Ok(Some(Compression::None)),
             "gzip" => Ok(Some(Compression::Gzip)),
             "zstd" => Ok(Some(Compression::Zstd)),
-            other => Err(Failure::Arguments(format!(
-                "invalid --compress: unknown layer compression type {other:?}"
-            ))),
+            other => refuse!("invalid --compress: unknown layer compression type {other:?}"),
         }
     }
 }
@@ -46,13 +44,9 @@ impl LimitArgs {
     pub fn get(&self) -> Outcome<Limits> {
         let mut out = Limits::default();
         for word in &self.limit {
-            let number = word
-                .split_once('=')
-                .and_then(|(name, n)| Some((name, n.parse().ok()?)));
-            let Some((name, number)) = number else {
-                let text =
-                    format!("--limit {word}: a name, = and a number are wanted, as in layer=1000000000");
-                return Err(Failure::Arguments(text));
+            let pair = word.split_once('=');
+            let Some((name, number)) = pair.and_then(|(name, n)| Some((name, n.parse().ok()?))) else {
+                refuse!("--limit {word}: a name, = and a number are wanted, as in layer=1000000000");
             };
             out.set(name, number).map_err(|e| e.context("--limit"))?;
         }
@@ -64,10 +58,10 @@ impl LimitArgs {
 #[derive(Args, Debug)]
 pub struct IdMapArgs {
     /// map of user ids, container:host[:size]; may be given more than once
-    #[arg(long = "uid-map", value_name = "value", help_heading = "owners")]
+    #[arg(long = "uid-map", help_heading = "owners")]
     uid_map: Vec<String>,
     /// map of group ids, container:host[:size]; may be given more than once
-    #[arg(long = "gid-map", value_name = "value", help_heading = "owners")]
+    #[arg(long = "gid-map", help_heading = "owners")]
     gid_map: Vec<String>,
     /// work without privileges: owners are kept in an extended attribute
     #[arg(long = "rootless", help_heading = "owners")]

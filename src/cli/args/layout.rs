@@ -1,42 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The layout that a command works on, how long it waits for it, and the digests that it gives to new blobs.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use umoci::digest::{Algorithm, Digest, DigestPrefix};
-use umoci::store::{Store, StoreOptions};
+use umoci::error::ResultExt as _;
+use umoci::layout::BlobWriter;
+use umoci::store::{Store, StoreOptions, Txn};
 
 use super::super::failure::{Failure, Outcome};
-use super::values::one_of;
+use super::values::{one_of, positionals};
 
-/// `--layout PATH`
+/// `--layout PATH`, and the words behind the options
 #[derive(Args, Debug)]
 pub struct LayoutArg {
     /// path to an OCI layout
-    #[arg(long = "layout", value_name = "value")]
+    #[arg(long = "layout")]
     layout: Option<String>,
     #[command(flatten)]
     lock: LockArg,
+    /// The words.
+    #[arg(hide = true)]
+    pub rest: Vec<String>,
 }
 
 impl LayoutArg {
-    /// The path.
+    /// Returns the path.
     pub fn get(&self) -> Outcome<PathBuf> {
         let text = self.layout.as_deref().ok_or(Failure::Missing("--layout"))?;
         if text.contains(':') {
-            return Err(Failure::Arguments(format!(
-                "invalid --layout: path contains ':' character: {text:?}"
-            )));
+            refuse!("invalid --layout: path contains ':' character: {text:?}");
         }
         if text.is_empty() {
-            return Err(Failure::Arguments("invalid --layout: path is empty".to_owned()));
+            refuse!("invalid --layout: path is empty");
         }
         Ok(text.into())
     }
 
-    /// Whether it is given.
+    /// Returns as many words as `names`, if there is a path.
+    pub fn words<const N: usize>(&self, names: [&str; N]) -> Outcome<[&str; N]> {
+        self.get()?;
+        positionals(&self.rest, names)
+    }
+
+    /// Returns whether a path is given.
     pub fn is_given(&self) -> bool {
         self.layout.is_some()
     }
@@ -44,6 +55,12 @@ impl LayoutArg {
     /// Opens the layout.
     pub fn open(&self) -> Outcome<Store> {
         self.lock.open(&self.get()?)
+    }
+
+    /// Opens the layout, and returns as many words as `names`.
+    pub fn open_words<const N: usize>(&self, names: [&str; N]) -> Outcome<(Store, [&str; N])> {
+        let words = self.words(names)?;
+        Ok((self.open()?, words))
     }
 
     /// Opens another layout instead.
@@ -83,6 +100,19 @@ impl AlgorithmArg {
 /// The blob that a digest, or the beginning of one, stands for.
 pub fn blob(store: &Store, text: &str) -> Outcome<Digest> {
     Ok(store.find(&text.parse::<DigestPrefix>()?)?)
+}
+
+/// Writes a file, or stdin for `-`, to a blob.
+pub fn write_blob(txn: &Txn<'_>, file: &str) -> Outcome<BlobWriter> {
+    let mut writer = txn.write_blob()?;
+    let copied = if file == "-" {
+        io::copy(&mut io::stdin().lock(), &mut writer)
+    } else {
+        let mut from = File::open(file).context(|| format!("open {file}"))?;
+        io::copy(&mut from, &mut writer)
+    };
+    copied.context(|| format!("store {file}"))?;
+    Ok(writer)
 }
 
 impl LockArg {

@@ -12,5 +12,5 @@ pub use copy::{FormatArg, ReferrersArg};
 pub use history::HistoryArgs;
 pub use image::{ImageArg, ImageRef, ImageWord, Near, PlatformArg, TagArg, source};
 pub use layers::{CompressArg, IdMapArgs, LimitArgs};
-pub use layout::{AlgorithmArg, LayoutArg, LockArg, blob};
-pub use values::{WholeArg, annotations, duration, one_of, pattern, positionals, size};
+pub use layout::{AlgorithmArg, LayoutArg, LockArg, blob, write_blob};
+pub use values::{WholeArg, annotations, duration, one_of, optional, pattern, positionals, size};

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use umoci::spec::Annotations;
 use umoci::store::parse_duration;
 
-use super::super::failure::{Failure, Outcome};
+use super::super::failure::{Outcome, invalid};
 use super::super::table::Table;
 use super::super::ui::Ui;
 
@@ -46,24 +46,37 @@ pub fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
     })
 }
 
+/// Reads the value of the option called `what` with `read`, if it is given.
+pub fn optional<T>(
+    text: Option<&String>,
+    what: &str,
+    read: impl Fn(&str, &str) -> Outcome<T>,
+) -> Outcome<Option<T>> {
+    text.map(|text| read(text, what)).transpose()
+}
+
 /// A pattern of names as typed; `what` names the option in messages.
 pub fn pattern(text: &str, what: &str) -> Outcome<glob::Pattern> {
+    let no_pattern = |e: glob::PatternError| format!("no pattern: {text:?}: {}", e.msg);
     glob::Pattern::new(text)
-        .map_err(|e| Failure::Arguments(format!("invalid {what}: no pattern: {text:?}: {}", e.msg)))
+        .map_err(no_pattern)
+        .map_err(invalid(what))
 }
 
 /// A duration as typed; `what` names the option in messages.
 pub fn duration(text: &str, what: &str) -> Outcome<Duration> {
-    parse_duration(text).map_err(|e| Failure::Arguments(format!("invalid {what}: {e}")))
+    parse_duration(text).map_err(invalid(what))
 }
 
 /// A size in bytes as typed, perhaps with a unit as sizes are printed (`20GB`) or one of 1024 (`20GiB`); `what` names the option in messages.
 pub fn size(text: &str, what: &str) -> Outcome<u64> {
-    let invalid = || {
-        Failure::Arguments(format!(
-            "invalid {what}: {text:?} (write bytes, or as 500MB, 20GB, 20GiB)"
-        ))
-    };
+    match bytes(text) {
+        Some(bytes) => Ok(bytes),
+        None => refuse!("invalid {what}: {text:?} (write bytes, or as 500MB, 20GB, 20GiB)"),
+    }
+}
+
+fn bytes(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit = unit.to_ascii_uppercase();
@@ -72,38 +85,28 @@ pub fn size(text: &str, what: &str) -> Outcome<u64> {
         None => (1000, unit.strip_suffix('B').unwrap_or(&unit)),
     };
     let mut powers = ["", "K", "M", "G", "T"].into_iter().zip(0..);
-    let (_, power) = powers.find(|(name, _)| *name == unit).ok_or_else(invalid)?;
-    let number: u64 = number.parse().map_err(|_| invalid())?;
-    number.checked_mul(step.pow(power)).ok_or_else(invalid)
+    let (_, power) = powers.find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(step.pow(power))
 }
 
 /// `NAME=VALUE` words to annotations.
 pub fn annotations(words: &[String]) -> Outcome<Annotations> {
     let pair = |word: &String| match word.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(Failure::Arguments(format!(
-            "invalid annotation {word:?}: write NAME=VALUE"
-        ))),
+        _ => refuse!("invalid annotation {word:?}: write NAME=VALUE"),
     };
     words.iter().map(pair).collect()
 }
 
 /// Checks the count of arguments, and that none is empty.
 pub fn positionals<'a, const N: usize>(words: &'a [String], names: [&str; N]) -> Outcome<[&'a str; N]> {
-    let fail = || {
-        let expected = if N == 0 {
-            "none"
-        } else {
-            &names.map(|name| format!("<{name}>")).join(" ")
-        };
-        Failure::Arguments(format!(
-            "invalid number of positional arguments: expected {expected}"
-        ))
+    let Ok(words) = <[&String; N]>::try_from(words.iter().collect::<Vec<_>>()) else {
+        let names = names.map(|name| format!("<{name}>")).join(" ");
+        let expected = if N == 0 { "none" } else { &names };
+        refuse!("invalid number of positional arguments: expected {expected}");
     };
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let words: [&str; N] = words.try_into().map_err(|_| fail())?;
-    match words.iter().position(|w| w.is_empty()) {
-        Some(at) => Err(Failure::Arguments(format!("{} cannot be empty", names[at]))),
-        None => Ok(words),
+    match words.iter().position(|word| word.is_empty()) {
+        Some(at) => refuse!("{} cannot be empty", names[at]),
+        None => Ok(words.map(String::as_str)),
     }
 }

@@ -29,21 +29,8 @@ pub const SCRIPTS: [(&str, &str); 3] = [
 /// Maximum of candidates: nobody reads more.
 const MAX_CANDIDATES: usize = 1000;
 
-/// A word that may stand where the cursor is.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Candidate {
-    word: String,
-    about: String,
-}
-
-impl Candidate {
-    fn new(word: impl Into<String>, about: impl Into<String>) -> Self {
-        Self {
-            word: word.into(),
-            about: about.into(),
-        }
-    }
-}
+/// A word that may stand where the cursor is, and a text about it.
+type Candidate = (String, String);
 
 /// Returns the candidates for the last of `words`, one a line.
 ///
@@ -57,16 +44,18 @@ pub fn answer(program: &Command, words: &[String]) -> String {
         .into_iter()
         .collect();
     // A word with such a character is two lines to the shell.
-    let is_plain = |c: &&Candidate| c.word.starts_with(typed) && !c.word.contains(char::is_control);
+    let is_plain = |(word, _): &&Candidate| word.starts_with(typed) && !word.contains(char::is_control);
     let lines = found.iter().filter(is_plain).take(MAX_CANDIDATES);
-    let line = |Candidate { word, about }: &Candidate| {
-        if about.is_empty() {
-            format!("{word}\n")
-        } else {
-            format!("{word}\t{about}\n")
-        }
-    };
-    lines.map(line).collect()
+    let mut out = String::new();
+    for (word, about) in lines {
+        out.extend([
+            word.as_str(),
+            if about.is_empty() { "" } else { "\t" },
+            about,
+            "\n",
+        ]);
+    }
+    out
 }
 
 /// The words before the cursor.
@@ -102,8 +91,7 @@ impl<'a> Line<'a> {
 
     fn take(&mut self, word: &str) {
         if let Some(arg) = self.waiting.take() {
-            self.options
-                .push((arg.get_long().unwrap_or_default(), word.to_owned()));
+            self.push(arg, word);
         } else if self.is_rest || !is_option(word) {
             self.take_operand(word);
         } else if word == "--" {
@@ -111,15 +99,17 @@ impl<'a> Line<'a> {
         } else {
             let name = word.trim_start_matches('-');
             let (name, value) = name.split_once('=').map_or((name, None), |(n, v)| (n, Some(v)));
-            match argv::find(self.topic.command, name) {
-                Some(arg) if takes_value(arg) && value.is_none() => self.waiting = Some(arg),
-                Some(arg) => {
-                    let value = value.unwrap_or_default().to_owned();
-                    self.options.push((arg.get_long().unwrap_or_default(), value));
-                }
-                None => {}
+            match (argv::find(self.topic.command, name), value) {
+                (None, _) => {}
+                (Some(arg), None) if takes_value(arg) => self.waiting = Some(arg),
+                (Some(arg), value) => self.push(arg, value.unwrap_or_default()),
             }
         }
+    }
+
+    fn push(&mut self, option: &'a Arg, value: &str) {
+        self.options
+            .push((option.get_long().unwrap_or_default(), value.to_owned()));
     }
 
     fn take_operand(&mut self, word: &str) {
@@ -167,8 +157,8 @@ impl<'a> Line<'a> {
             return Vec::new();
         };
         let mut found = self.values(&Kind::of_option(arg), value);
-        for candidate in &mut found {
-            candidate.word = format!("{name}={}", candidate.word);
+        for (word, _) in &mut found {
+            word.insert_str(0, &format!("{name}="));
         }
         found
     }
@@ -176,10 +166,10 @@ impl<'a> Line<'a> {
     fn commands(&self) -> Vec<Candidate> {
         let below = self.topic.below();
         let mut out: Vec<Candidate> = below
-            .map(|below| Candidate::new(below.command.get_name(), below.about()))
+            .map(|below| (below.command.get_name().to_owned(), below.about()))
             .collect();
         if !self.is_help {
-            out.push(Candidate::new("help", "shows help for a command"));
+            out.push(("help".to_owned(), "shows help for a command".to_owned()));
         }
         out
     }
@@ -192,26 +182,20 @@ impl<'a> Line<'a> {
         };
         let option = |arg: &Arg| {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            Candidate::new(format!("--{}", arg.get_long().unwrap_or_default()), help)
+            (format!("--{}", arg.get_long().unwrap_or_default()), help)
         };
         let options = self.topic.arguments().filter(is_open).map(option);
-        options.chain([Candidate::new("--help", "show help")]).collect()
+        options
+            .chain([("--help".to_owned(), "show help".to_owned())])
+            .collect()
     }
 
     /// The layout that the words before the cursor name.
     fn layout(&self) -> Option<PathBuf> {
-        let (_, text) = self
-            .options
-            .iter()
-            .rev()
-            .find(|(name, _)| ["layout", "image", "to"].contains(name))
-            .map_or_else(
-                || self.operands.first().map(|word| ("", word)),
-                |(name, text)| Some((*name, text)),
-            )?;
-        Some(values::real_path(
-            text.split([':', '@']).next().unwrap_or_default(),
-        ))
+        let is_place = |(name, _): &&(&str, String)| ["layout", "image", "to"].contains(name);
+        let option = self.options.iter().rev().find(is_place).map(|(_, text)| text);
+        let text = option.or(self.operands.first())?;
+        Some(values::real_path(text.split([':', '@']).next()?))
     }
 }
 

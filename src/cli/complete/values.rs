@@ -14,7 +14,7 @@ use umoci::store::{Store, StoreOptions};
 use super::super::args::ImageRef;
 use super::super::config::CLEARABLE;
 use super::super::reference::{Topic, value_name};
-use super::{Candidate, Line, SCRIPTS};
+use super::{Candidate, Line};
 
 /// What is wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,33 +43,16 @@ pub enum Kind {
     Directory,
     /// A file or directory.
     File,
-    /// A shell.
-    Shell,
 }
 
-const PLATFORMS: &[&str] = &[
-    "linux/386",
-    "linux/amd64",
-    "linux/arm/v6",
-    "linux/arm/v7",
-    "linux/arm64",
-    "linux/loong64",
-    "linux/mips64le",
-    "linux/ppc64le",
-    "linux/riscv64",
-    "linux/s390x",
-    "windows/amd64",
-];
+const PLATFORMS: &str = "linux/386 linux/amd64 linux/arm/v6 linux/arm/v7 linux/arm64 linux/loong64 linux/mips64le \
+                         linux/ppc64le linux/riscv64 linux/s390x windows/amd64";
 
-const PROCESSORS: &[&str] = &[
-    "386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x",
-];
+const PROCESSORS: &str = "386 amd64 arm arm64 loong64 mips64le ppc64le riscv64 s390x";
 
-const SIGNALS: &[&str] = &[
-    "SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2",
-];
+const SIGNALS: &str = "SIGHUP SIGINT SIGKILL SIGQUIT SIGTERM SIGUSR1 SIGUSR2";
 
-const MEDIA_TYPES: &[&str] = &[
+const MEDIA_TYPES: [&str; 10] = [
     MediaType::MANIFEST,
     MediaType::INDEX,
     MediaType::CONFIG,
@@ -82,22 +65,14 @@ const MEDIA_TYPES: &[&str] = &[
     MediaType::DOCKER_CONFIG,
 ];
 
-const ARTIFACT_TYPES: &[&str] = &[
-    "application/spdx+json",
-    "application/vnd.cyclonedx+json",
-    "application/vnd.in-toto+json",
-    "application/vnd.dev.cosign.artifact.sig.v1+json",
-    "application/vnd.cncf.notary.signature",
-];
+const ARTIFACT_TYPES: &str = "application/spdx+json application/vnd.cyclonedx+json application/vnd.in-toto+json \
+                              application/vnd.dev.cosign.artifact.sig.v1+json application/vnd.cncf.notary.signature";
 
 impl Kind {
     /// What an option of the command takes.
     pub fn of_option(arg: &Arg) -> Self {
-        let mut words: Vec<String> = arg
-            .get_possible_values()
-            .iter()
-            .map(|word| word.get_name().to_owned())
-            .collect();
+        let possible = arg.get_possible_values();
+        let mut words: Vec<String> = possible.iter().map(|word| word.get_name().to_owned()).collect();
         if !words.is_empty() {
             words.sort_unstable();
             return Self::Words(words);
@@ -111,21 +86,21 @@ impl Kind {
             (_, "number|digest") => Self::Layer,
             (_, "file" | "directory|file") | ("manifest", _) => Self::File,
             ("rootfs" | "path", _) => Self::Directory,
-            ("compress", _) => Self::words(&["auto", "gzip", "none", "zstd"]),
-            ("clear", _) => Self::words(&CLEARABLE),
+            ("compress", _) => Self::words("auto gzip none zstd"),
+            ("clear", _) => Self::words(CLEARABLE),
             ("platform", _) => Self::words(PLATFORMS),
             ("arch" | "platform.arch", _) => Self::words(PROCESSORS),
-            ("os" | "platform.os", _) => Self::words(&["darwin", "freebsd", "linux", "windows"]),
+            ("os" | "platform.os", _) => Self::words("darwin freebsd linux windows"),
             ("config.stopsignal", _) => Self::words(SIGNALS),
-            ("media-type", _) => Self::words(MEDIA_TYPES),
+            ("media-type", _) => Self::words(&MEDIA_TYPES.join(" ")),
             ("artifact-type", _) => Self::words(ARTIFACT_TYPES),
-            ("log", _) => Self::words(&["debug", "error", "fatal", "info", "warn"]),
+            ("log", _) => Self::words("debug error fatal info warn"),
             _ => Self::Unknown,
         }
     }
 
-    fn words(words: &[&str]) -> Self {
-        Self::Words(words.iter().map(|&word| word.to_owned()).collect())
+    fn words(words: &str) -> Self {
+        Self::Words(words.split(' ').map(str::to_owned).collect())
     }
 
     /// What the operand at this position of the command is, by the name that its usage has for it.
@@ -138,7 +113,7 @@ impl Kind {
         };
         let of_leases = topic.path.first() == Some(&"lease");
         match *name {
-            "<bash|zsh|fish>" => Self::Shell,
+            "<bash|zsh|fish>" => Self::words("bash fish zsh"),
             "<number>|<digest>" => Self::Layer,
             "<source>" if topic.path == ["import"] => Self::Place,
             "<destination>" => Self::Place,
@@ -179,13 +154,11 @@ impl Line<'_> {
         match kind {
             Kind::Unknown => Vec::new(),
             Kind::Words(words) => plain(words.iter().cloned()),
-            Kind::Shell => plain(SCRIPTS.iter().map(|(shell, _)| *shell)),
-            Kind::Limit => {
-                let limits = Limits::NAMES.iter();
-                limits
-                    .map(|(name, unit)| Candidate::new(format!("{name}="), *unit))
-                    .collect()
-            }
+            Kind::Limit => about(
+                Limits::NAMES
+                    .iter()
+                    .map(|(name, unit)| (format!("{name}="), *unit)),
+            ),
             Kind::Layout => entries(typed, Wanted::Layouts),
             Kind::Directory => entries(typed, Wanted::Directories),
             Kind::File => entries(typed, Wanted::Files),
@@ -218,15 +191,24 @@ impl Line<'_> {
             Image::find(&store, &image.target, None).ok()
         });
         let layers = found.map(|image| image.manifest.value.layers).unwrap_or_default();
-        let layers = layers.iter().enumerate();
-        layers
-            .map(|(at, layer)| Candidate::new((at + 1).to_string(), layer.digest.to_string()))
-            .collect()
+        about(
+            layers
+                .iter()
+                .zip(1..)
+                .map(|(layer, number)| (number.to_string(), layer.digest.to_string())),
+        )
     }
 }
 
+fn about(words: impl IntoIterator<Item = (String, impl Into<String>)>) -> Vec<Candidate> {
+    words
+        .into_iter()
+        .map(|(word, about)| (word, about.into()))
+        .collect()
+}
+
 fn plain(words: impl IntoIterator<Item = impl Into<String>>) -> Vec<Candidate> {
-    words.into_iter().map(|word| Candidate::new(word, "")).collect()
+    about(words.into_iter().map(|word| (word.into(), "")))
 }
 
 /// `DIR:` of layouts and `DIR/` of other directories, or `DIR:TAG` once a layout is named.
@@ -254,8 +236,8 @@ fn places(typed: &str) -> Vec<Candidate> {
         "oci:" => images(rest),
         _ => entries(rest, Wanted::Files),
     };
-    for candidate in &mut out {
-        candidate.word.insert_str(0, transport);
+    for (word, _) in &mut out {
+        word.insert_str(0, transport);
     }
     out
 }
@@ -305,9 +287,7 @@ fn entries(typed: &str, wanted: Wanted) -> Vec<Candidate> {
         return Vec::new();
     };
     let names = entries.filter_map(|entry| entry_word(&entry.ok()?, wanted, start));
-    names
-        .map(|(name, about)| Candidate::new(format!("{above}{name}"), about))
-        .collect()
+    about(names.map(|(name, about)| (format!("{above}{name}"), about)))
 }
 
 /// The word for an entry whose name begins with `start`, if it is wanted.

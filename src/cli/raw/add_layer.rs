@@ -6,7 +6,7 @@ use umoci::image::add_layer;
 use umoci::progress::Monitor;
 
 use super::super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg, TagArg};
-use super::super::failure::{Failure, Outcome};
+use super::super::failure::Outcome;
 use super::super::result::{Made, ResultArgs};
 use super::super::source_date_epoch;
 use super::super::ui::Ui;
@@ -33,8 +33,6 @@ pub struct AddLayer {
     history: HistoryArgs,
     #[command(flatten)]
     result: ResultArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl AddLayer {
@@ -46,14 +44,11 @@ impl AddLayer {
         let is_wanted = compression.is_some();
         self.history.check()?;
         let tag = self.tag.get(&image)?;
-        let [archive] = self.rest.as_slice() else {
-            let text = "invalid number of positional arguments: expected <newlayer.tar>";
-            return Err(Failure::Arguments(text.to_owned()));
+        let [archive] = self.image.rest.as_slice() else {
+            refuse!("invalid number of positional arguments: expected <newlayer.tar>");
         };
         if archive.is_empty() {
-            return Err(Failure::Arguments(
-                "<new-layer.tar> path cannot be empty".to_owned(),
-            ));
+            refuse!("<new-layer.tar> path cannot be empty");
         }
         source_date_epoch()?;
         let store = self.image.open_with(&image, &self.algorithm)?;

@@ -2,7 +2,6 @@
 //! `umoci raw mtree-validate`
 
 use umoci::bundle::{read_mtree, validate};
-use umoci::error::{Error, ErrorKind};
 use umoci::fs::Root;
 use umoci::mtree::{Keyword, Keywords};
 
@@ -17,16 +16,16 @@ use super::super::ui::Ui;
 #[command(override_usage = "--manifest <file> --path <directory>")]
 pub struct MtreeValidate {
     /// manifest to compare with
-    #[arg(long, short = 'f', visible_alias = "file", value_name = "value")]
+    #[arg(long, short = 'f', visible_alias = "file")]
     manifest: Option<String>,
     /// directory to compare
-    #[arg(long, short = 'p', value_name = "value")]
+    #[arg(long, short = 'p')]
     path: Option<String>,
     /// keywords to compare beside those of the manifest
-    #[arg(long = "add-keywords", short = 'K', value_name = "value")]
+    #[arg(long = "add-keywords", short = 'K')]
     add_keywords: Vec<String>,
     /// keywords to compare instead of those of the manifest
-    #[arg(long = "use-keywords", short = 'k', value_name = "value")]
+    #[arg(long = "use-keywords", short = 'k')]
     use_keywords: Vec<String>,
     /// compare the keywords that umoci itself uses
     #[arg(long = "umoci-keywords")]
@@ -42,15 +41,13 @@ impl MtreeValidate {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [] = positionals(&self.rest, [])?;
-        let missing: Vec<&str> = [("file", &self.manifest), ("path", &self.path)]
-            .iter()
-            .filter(|(_, value)| value.is_none())
-            .map(|(name, _)| *name)
-            .collect();
+        let mut missing = vec![("file", &self.manifest), ("path", &self.path)];
+        missing.retain(|(_, value)| value.is_none());
+        let missing: Vec<&str> = missing.into_iter().map(|(name, _)| name).collect();
         if !missing.is_empty() {
             let (s, list) = (if missing.len() > 1 { "s" } else { "" }, missing.join(", "));
             let text = format!("Required flag{s} {list:?} not set");
-            return Err(Failure::Usage(&["raw", "mtree-validate"], text));
+            return Err(Failure::Usage(text));
         }
         let given = |option: &str, value: Option<String>| {
             let empty = || Failure::Arguments(format!("--{option} must be a valid path"));
@@ -77,7 +74,6 @@ impl MtreeValidate {
         }
         let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
         ui.print((lines.join("\n") + "\n").as_bytes())?;
-        let text = format!("validation failed: {} differences found", found.len());
-        Err(Error::new(ErrorKind::Invalid, text).into())
+        fail!(Invalid, "validation failed: {} differences found", found.len())
     }
 }

@@ -8,7 +8,7 @@ use umoci::fs::Root;
 use umoci::image::Image;
 use umoci::spec::json;
 
-use super::super::args::{IdMapArgs, ImageArg, PlatformArg, positionals};
+use super::super::args::{IdMapArgs, ImageArg, PlatformArg};
 use super::super::failure::Outcome;
 use super::super::ui::Ui;
 
@@ -25,10 +25,8 @@ pub struct RuntimeConfig {
     #[command(flatten)]
     id_map: IdMapArgs,
     /// root file system whose /etc/passwd and /etc/group are read
-    #[arg(long, value_name = "value")]
+    #[arg(long)]
     rootfs: Option<String>,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl RuntimeConfig {
@@ -36,29 +34,32 @@ impl RuntimeConfig {
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
         let platform = self.platform.get()?;
-        let [file] = positionals(&self.rest, ["config"])?;
+        let [file] = self.image.words(["config"])?;
         let id_map = self.id_map.get()?;
         let store = self.image.open(&image)?;
         let loaded = Image::find(&store, &image.target, platform.as_ref())?;
-        let root = match &self.rootfs {
-            Some(path) => Some(Root::open(path.as_ref())?.rootless(id_map.rootless)),
-            None => None,
-        };
-        let name = self.rootfs.as_deref().map(|p| {
-            Path::new(p)
-                .file_name()
-                .map_or("/".into(), |n| n.to_string_lossy())
-        });
+        let root = self
+            .rootfs
+            .as_ref()
+            .map(|path| Root::open(path.as_ref()))
+            .transpose()?;
+        let root = root.map(|root| root.rootless(id_map.rootless));
+        let name = self
+            .rootfs
+            .as_deref()
+            .map(|path| match Path::new(path).file_name() {
+                Some(name) => name.to_string_lossy().into_owned(),
+                None => "/".to_owned(),
+            });
         let options = RuntimeOptions {
             rootfs: root.as_ref(),
-            root_path: name.map_or_else(|| ".".to_owned(), std::borrow::Cow::into_owned),
+            root_path: name.unwrap_or_else(|| ".".to_owned()),
             id_map: &id_map,
             resolv_conf: if id_map.rootless { resolv_conf()? } else { None },
         };
         let digest = &loaded.manifest.value.config.digest;
         let config = runtime_config(&loaded.config.value, &options, ui)
             .map_err(|e| e.context(format!("generate config: config {digest}")))?;
-        umoci::fs::write_file(file.as_ref(), &json::to_pretty(&config)?)?;
-        Ok(())
+        Ok(umoci::fs::write_file(file.as_ref(), &json::to_pretty(&config)?)?)
     }
 }

@@ -5,7 +5,7 @@ use umoci::bundle::{UnpackOptions, unpack_into};
 use umoci::image::{Image, LayerName};
 use umoci::progress::Monitor;
 
-use super::super::args::{IdMapArgs, ImageArg, LimitArgs, PlatformArg, positionals};
+use super::super::args::{IdMapArgs, ImageArg, LimitArgs, PlatformArg};
 use super::super::failure::Outcome;
 use super::super::ui::Ui;
 
@@ -30,8 +30,6 @@ pub struct Unpack {
     layer: Option<String>,
     #[command(flatten)]
     limits: LimitArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
 }
 
 impl Unpack {
@@ -39,7 +37,7 @@ impl Unpack {
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
         let platform = self.platform.get()?;
-        let [rootfs] = positionals(&self.rest, ["rootfs"])?;
+        let [rootfs] = self.image.words(["rootfs"])?;
         let only: Option<LayerName> = self.layer.as_deref().map(str::parse).transpose()?;
         let mut options = UnpackOptions {
             id_map: self.id_map.get()?,
