@@ -6,8 +6,9 @@ use std::cmp::Ordering;
 use redb::{Database, ReadableDatabase};
 
 use super::guard::{guarded, is_damage};
+use super::queries::children_of;
 use super::rows::{BlobRow, Kind, split_key};
-use super::tables::{DIGEST_TO_BLOB, PARENT_TO_CHILD, Tables, View};
+use super::tables::{DIGEST_TO_BLOB, PARENT_TO_CHILDREN, Tables, View};
 use super::{Index, Opened, in_memory};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -177,18 +178,19 @@ impl Index<'_> {
     fn said(database: &Database) -> Result<impl Iterator<Item = Result<(Digest, Said)>> + use<>> {
         let tx = database.begin_read()?;
         let blobs = tx.open_table(DIGEST_TO_BLOB)?;
-        let children = tx.open_multimap_table(PARENT_TO_CHILD)?;
+        let children = tx.open_table(PARENT_TO_CHILDREN)?;
         let rows = blobs.range::<&[u8]>(..)?;
         Ok(rows.map(move |item| {
             let (k, row) = item?;
             let row = BlobRow::from_bytes(row.value())?;
+            let digest = split_key(k.value())?.0;
             let said = Said {
                 present: row.kind != Kind::Absent,
                 size: row.size,
                 count: row.count,
-                children: children.get(k.value())?.len(),
+                children: children_of(&children, &digest)?.len() as u64,
             };
-            Ok((split_key(k.value())?.0, said))
+            Ok((digest, said))
         }))
     }
 }

@@ -3,17 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use redb::ReadableMultimapTable;
+use redb::ReadableTable;
 
 use super::edges::Link;
 use super::guard::damage;
-use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, split_key};
+use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, mention_key, piece_keys, split_key};
 use super::tables::Tables;
 use crate::digest::Digest;
 use crate::error::Result;
-
-/// So many rows are held to remove them.
-const BATCH: usize = 2048;
 
 /// What is new about a blob.
 #[derive(Clone, Copy, Default)]
@@ -108,19 +105,23 @@ impl Tables<'_> {
         links: &[Link],
         changes: &mut BTreeMap<Digest, Change>,
     ) -> Result<()> {
-        let from = key(parent);
         // A document that names a blob as several media types holds it once.
         let mut named: BTreeMap<(Edge, Digest), bool> = BTreeMap::new();
+        let mut list = Vec::with_capacity(links.len());
         for link in links {
             *named.entry((link.edge, link.digest)).or_default() |= link.is_to_document();
-            let child = Child {
+            list.push(Child {
                 edge: link.edge,
                 digest: link.digest,
                 media_type: link.media_type.clone(),
-            };
-            self.children
-                .insert(from.as_slice(), child.to_bytes().as_slice())?;
+            });
         }
+        list.sort_unstable();
+        list.dedup();
+        self.children.insert(
+            self.next_piece(parent)?.as_slice(),
+            Child::list_to_bytes(&list).as_slice(),
+        )?;
         for ((edge, digest), is_document) in named {
             let mention = if is_document {
                 Mention::as_document(parent)
@@ -129,12 +130,27 @@ impl Tables<'_> {
             };
             let known = self
                 .mentions
-                .insert(key(&digest).as_slice(), mention.as_slice())?;
-            if edge.holds() && !known {
+                .insert(mention_key(&digest, &mention).as_slice(), ())?;
+            if edge.holds() && known.is_none() {
                 changes.entry(digest).or_default().count += 1;
             }
         }
         Ok(())
+    }
+
+    /// The key of the next piece of the children of a document.
+    fn next_piece(&self, parent: &Digest) -> Result<Vec<u8>> {
+        let (first, last) = piece_keys(parent);
+        let mut pieces = self.children.range(first.as_slice()..=last.as_slice())?;
+        let Some(newest) = pieces.next_back() else {
+            return Ok(first);
+        };
+        let newest = newest?.0;
+        let number = newest
+            .value()
+            .last_chunk()
+            .map_or(0, |number| u32::from_be_bytes(*number));
+        Ok([&key(parent)[..], &number.saturating_add(1).to_be_bytes()].concat())
     }
 
     /// Notes which tar a layer holds, and how that begins.
@@ -169,35 +185,35 @@ impl Tables<'_> {
         Ok(())
     }
 
+    /// The first piece of the children of a document, with its key.
+    fn first_piece(&self, parent: &Digest) -> Result<Option<(Vec<u8>, Vec<Child>)>> {
+        let (first, last) = piece_keys(parent);
+        let Some(piece) = self.children.range(first.as_slice()..=last.as_slice())?.next() else {
+            return Ok(None);
+        };
+        let (k, list) = piece?;
+        Ok(Some((k.value().to_vec(), Child::list_from_bytes(list.value())?)))
+    }
+
     /// Forgets a blob that is about to be removed, and lowers the counts of what it names.
     pub(crate) fn forget(&mut self, digest: &Digest) -> Result<()> {
-        let k = key(digest);
-        loop {
-            let children = self.children.get(k.as_slice())?;
-            let some: Vec<Vec<u8>> = children
-                .take(BATCH)
-                .map(|v| Ok(v?.value().to_vec()))
-                .collect::<Result<_>>()?;
-            if some.is_empty() {
-                break;
-            }
-            for row in some {
-                self.children.remove(k.as_slice(), row.as_slice())?;
-                let child = Child::from_bytes(&row)?;
+        while let Some((piece, children)) = self.first_piece(digest)? {
+            self.children.remove(piece.as_slice())?;
+            for child in children {
                 // A blob that stands there as several media types counted once.
-                let mut known = false;
                 let as_document = (child.edge == Edge::Declared).then(|| Mention::as_document(digest));
                 let as_other = Mention::Document(child.edge, *digest).to_bytes();
+                let mut known = false;
                 for mention in as_document.into_iter().chain([as_other]) {
-                    known |= self
-                        .mentions
-                        .remove(key(&child.digest).as_slice(), mention.as_slice())?;
+                    let row = mention_key(&child.digest, &mention);
+                    known |= self.mentions.remove(row.as_slice())?.is_some();
                 }
                 if child.edge.holds() && known {
                     self.add_count(&child.digest, -1)?;
                 }
             }
         }
+        let k = key(digest);
         self.verified.remove(k.as_slice())?;
         self.change(
             digest,

@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
-use redb::{ReadableMultimapTable, ReadableTable};
+use redb::ReadableTable;
 
 use super::counts::Change;
 use super::edges::{self, Content, Link};
-use super::rows::{BlobRow, Edge, Kind, Mention, Verified, key, ref_key, split_key, stamp_to_bytes};
+use super::rows::{
+    BlobRow, Edge, Kind, Mention, Verified, key, mention_key, ref_key, split_key, stamp_to_bytes,
+};
 use super::tables::Tables;
 use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
@@ -175,8 +177,7 @@ impl Tables<'_> {
             for entry in super::rows::entries(&old)? {
                 for link in entry_links(&entry) {
                     changes.entry(link.digest).or_default().count -= 1;
-                    self.mentions
-                        .remove(key(&link.digest).as_slice(), mention(&entry, &link).as_slice())?;
+                    self.mentions.remove(mention_row(&entry, &link).as_slice())?;
                 }
             }
         }
@@ -188,8 +189,7 @@ impl Tables<'_> {
             for entry in entries {
                 for link in entry_links(entry) {
                     changes.entry(link.digest).or_default().count += 1;
-                    self.mentions
-                        .insert(key(&link.digest).as_slice(), mention(entry, &link).as_slice())?;
+                    self.mentions.insert(mention_row(entry, &link).as_slice(), ())?;
                     look.push(link.digest);
                 }
             }
@@ -210,8 +210,7 @@ impl Tables<'_> {
             for entry in super::rows::entries(entries.value())?.iter().filter(|e| drops(e)) {
                 for link in entry_links(entry) {
                     *counts.entry(link.digest).or_default() -= 1;
-                    self.mentions
-                        .remove(key(&link.digest).as_slice(), mention(entry, &link).as_slice())?;
+                    self.mentions.remove(mention_row(entry, &link).as_slice())?;
                 }
             }
         }
@@ -367,6 +366,7 @@ impl Tables<'_> {
             .collect();
         let mut changes: BTreeMap<Digest, Change> = BTreeMap::new();
         let (mut below, mut later) = (Vec::new(), Vec::new());
+        let mut named = Vec::new();
         for ((digest, _), seen) in news.into_iter().zip(seen) {
             let (kind, size) = match seen? {
                 Seen::Nothing => continue,
@@ -385,6 +385,12 @@ impl Tables<'_> {
                 Seen::Document(size, links) => {
                     self.add_links(&digest, &links, &mut changes)?;
                     below.extend(links.iter().map(|link| link.digest));
+                    named.extend(
+                        links
+                            .iter()
+                            .filter(|link| link.is_to_document())
+                            .map(|link| link.digest),
+                    );
                     (Kind::Document, size)
                 }
                 Seen::LargeDocument(size) => {
@@ -398,10 +404,9 @@ impl Tables<'_> {
             self.change(&digest, change)?;
         }
         // A blob may have been seen as something else before it was named as a document.
-        for digest in &below {
-            let is_opaque = self.row(digest)?.is_some_and(|row| row.kind == Kind::Opaque);
-            if is_opaque && self.is_named_as_document(digest)? {
-                later.push(*digest);
+        for digest in named {
+            if self.row(&digest)?.is_some_and(|row| row.kind == Kind::Opaque) {
+                later.push(digest);
             }
         }
         Ok((below, later))
@@ -409,13 +414,13 @@ impl Tables<'_> {
 
     /// Returns whether an entry of `index.json` or a document says that a blob is a manifest or index.
     fn is_named_as_document(&self, digest: &Digest) -> Result<bool> {
-        for mention in self.mentions.get(key(digest).as_slice())? {
-            match Mention::says_document(mention?.value())? {
-                Some(false) => {}
-                said => return Ok(said.is_some()),
-            }
-        }
-        Ok(false)
+        let mut is_named = false;
+        self.each_mention(digest, |mention| {
+            let said = Mention::says_document(mention)?;
+            is_named |= said == Some(true);
+            Ok(said == Some(false))
+        })?;
+        Ok(is_named)
     }
 
     /// Records the edges of a document that has very many, read again; returns the blobs among them that are there.
@@ -488,12 +493,12 @@ fn read(mut file: File, digest: &Digest, size: u64, is_named: bool) -> Result<Op
 }
 
 /// The row that says that an entry of `index.json` names a blob.
-fn mention(entry: &Entry, link: &Link) -> Vec<u8> {
+fn mention_row(entry: &Entry, link: &Link) -> Vec<u8> {
     let mention = Mention::Ref {
         name: entry.ref_name.clone(),
         media_type: link.media_type.clone(),
     };
-    mention.to_bytes()
+    mention_key(&link.digest, &mention.to_bytes())
 }
 
 /// Returns the edges of an entry of `index.json`. One that is no descriptor, or not to all readers, keeps every digest in its text.

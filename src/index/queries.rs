@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use redb::{ReadableMultimapTable, ReadableTable};
 
-use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, split_key};
+use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, piece_keys, split_key};
 use super::tables::{Access, Rows};
 use super::{KnownBlob, Orphan};
 use crate::digest::Digest;
@@ -20,22 +20,19 @@ impl<A: Access> Rows<A> {
             .transpose()
     }
 
-    /// What a document names.
-    fn children(&self, parent: &Digest) -> Result<impl Iterator<Item = Result<Child>>> {
-        let found = self.children.get(key(parent).as_slice())?;
-        Ok(found.map(|v| Child::from_bytes(v?.value())))
+    fn children(&self, parent: &Digest) -> Result<Vec<Child>> {
+        children_of(&self.children, parent)
     }
 
     /// Returns the blobs that a document names by the edges that `is_wanted` picks, each once.
     fn children_by(&self, parent: &Digest, is_wanted: impl Fn(Edge) -> bool) -> Result<Vec<Digest>> {
-        let mut out = Vec::new();
-        for child in self.children(parent)? {
-            let child = child?;
-            // A blob that is named as two media types stands there twice.
-            if is_wanted(child.edge) && out.last() != Some(&child.digest) {
-                out.push(child.digest);
-            }
-        }
+        let children = self.children(parent)?.into_iter();
+        let mut out: Vec<Digest> = children
+            .filter(|child| is_wanted(child.edge))
+            .map(|child| child.digest)
+            .collect();
+        // A blob that is named as two media types stands there twice.
+        out.dedup();
         Ok(out)
     }
 
@@ -46,10 +43,9 @@ impl<A: Access> Rows<A> {
 
     /// Returns the blobs that a document holds and that are here: it may mention any number of others.
     pub(crate) fn present_children(&self, parent: &Digest) -> Result<Vec<Digest>> {
-        let mut out: Vec<Digest> = Vec::new();
-        for child in self.children(parent)? {
-            let Child { edge, digest, .. } = child?;
-            if edge.holds() && out.last() != Some(&digest) && self.is_present(&digest)? {
+        let mut out = Vec::new();
+        for digest in self.children_by(parent, Edge::holds)? {
+            if self.is_present(&digest)? {
                 out.push(digest);
             }
         }
@@ -69,10 +65,33 @@ impl<A: Access> Rows<A> {
             .map(|row| row.size))
     }
 
+    /// Gives the rows of the mentions of a blob, in their order, until one is enough.
+    pub(super) fn each_mention(
+        &self,
+        child: &Digest,
+        mut each: impl FnMut(&[u8]) -> Result<bool>,
+    ) -> Result<()> {
+        let prefix = key(child);
+        for item in self.mentions.range(prefix.as_slice()..)? {
+            let k = item?.0;
+            let Some(mention) = k.value().strip_prefix(prefix.as_slice()) else {
+                break;
+            };
+            if !each(mention)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Who names a blob.
     pub(crate) fn mentions(&self, child: &Digest) -> Result<Vec<Mention>> {
-        let found = self.mentions.get(key(child).as_slice())?;
-        found.map(|v| Mention::from_bytes(v?.value())).collect()
+        let mut out = Vec::new();
+        self.each_mention(child, |mention| {
+            out.push(Mention::from_bytes(mention)?);
+            Ok(true)
+        })?;
+        Ok(out)
     }
 
     /// The entries of `index.json` that lead to what is not there, each by its name.
@@ -99,10 +118,7 @@ impl<A: Access> Rows<A> {
         for mention in self.mentions(digest)? {
             match mention {
                 Mention::Ref { media_type, .. } => drop(out.insert(media_type)),
-                Mention::Document(_, parent) => self.media_types_in(&parent, digest, |found| {
-                    out.insert(found);
-                    false
-                })?,
+                Mention::Document(_, parent) => out.extend(self.media_types_in(&parent, digest)?),
             }
         }
         out.remove("");
@@ -111,23 +127,16 @@ impl<A: Access> Rows<A> {
 
     /// A media type that a document or ref gives to a blob.
     pub(crate) fn media_type(&self, digest: &Digest) -> Result<Option<String>> {
-        let found = self.mentions.get(key(digest).as_slice())?;
-        for mention in found {
-            let mut media_type = String::new();
-            match Mention::from_bytes(mention?.value())? {
-                Mention::Ref {
-                    media_type: found, ..
-                } => media_type = found,
-                Mention::Document(_, parent) => self.media_types_in(&parent, digest, |found| {
-                    media_type = found;
-                    true
-                })?,
-            }
-            if !media_type.is_empty() {
-                return Ok(Some(media_type));
-            }
-        }
-        Ok(None)
+        let mut found = None;
+        self.each_mention(digest, |mention| {
+            let media_type = match Mention::from_bytes(mention)? {
+                Mention::Ref { media_type, .. } => Some(media_type),
+                Mention::Document(_, parent) => self.media_types_in(&parent, digest)?.pop(),
+            };
+            found = media_type.filter(|media_type| !media_type.is_empty());
+            Ok(found.is_none())
+        })?;
+        Ok(found)
     }
 
     /// As [`Tables::media_type`] for many blobs; a document that names many of them is gone through once.
@@ -135,15 +144,17 @@ impl<A: Access> Rows<A> {
         let mut first: BTreeMap<Digest, HashSet<Digest>> = BTreeMap::new();
         let mut others = Vec::new();
         for digest in blobs {
-            let mut mentions = self.mentions.get(key(digest).as_slice())?;
-            let Some(mention) = mentions.next() else {
-                continue;
+            let mut mentions = Vec::new();
+            self.each_mention(digest, |mention| {
+                mentions.push(Mention::from_bytes(mention)?);
+                Ok(mentions.len() < 2)
+            })?;
+            let is_grouped = match mentions.first() {
+                None => continue,
+                Some(Mention::Document(_, parent)) => first.entry(*parent).or_default().insert(*digest),
+                Some(Mention::Ref { .. }) => false,
             };
-            let in_document = match Mention::from_bytes(mention?.value())? {
-                Mention::Document(_, parent) => first.entry(parent).or_default().insert(*digest),
-                Mention::Ref { .. } => false,
-            };
-            if !in_document || mentions.next().is_some() {
+            if !is_grouped || mentions.len() > 1 {
                 others.push(digest);
             }
         }
@@ -152,7 +163,7 @@ impl<A: Access> Rows<A> {
             for child in self.children(&parent)? {
                 let Child {
                     digest, media_type, ..
-                } = child?;
+                } = child;
                 if named.contains(&digest) && !media_type.is_empty() {
                     out.entry(digest).or_insert(media_type);
                 }
@@ -168,20 +179,11 @@ impl<A: Access> Rows<A> {
         Ok(out)
     }
 
-    /// Gives the media types that a document gives to a blob, until one is enough.
-    fn media_types_in(
-        &self,
-        parent: &Digest,
-        digest: &Digest,
-        mut is_enough: impl FnMut(String) -> bool,
-    ) -> Result<()> {
-        for child in self.children(parent)? {
-            let child = child?;
-            if child.digest == *digest && is_enough(child.media_type) {
-                break;
-            }
-        }
-        Ok(())
+    /// Returns the media types that a document gives to a blob.
+    fn media_types_in(&self, parent: &Digest, digest: &Digest) -> Result<Vec<String>> {
+        let children = self.children(parent)?.into_iter();
+        let named = children.filter(|child| child.digest == *digest && !child.media_type.is_empty());
+        Ok(named.map(|child| child.media_type).collect())
     }
 
     /// Layers that were made of the tar with this diff_id.
@@ -279,6 +281,25 @@ impl<A: Access> Rows<A> {
         }
         Ok(out)
     }
+}
+
+/// Returns the edges of a document, in the order of strength and digest.
+pub(super) fn children_of(
+    children: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    parent: &Digest,
+) -> Result<Vec<Child>> {
+    let (first, last) = piece_keys(parent);
+    let mut out = Vec::new();
+    let mut pieces = 0;
+    for piece in children.range(first.as_slice()..=last.as_slice())? {
+        out.extend(Child::list_from_bytes(piece?.1.value())?);
+        pieces += 1;
+    }
+    if pieces > 1 {
+        out.sort_unstable();
+        out.dedup();
+    }
+    Ok(out)
 }
 
 /// The digests that stand in a multimap.

@@ -188,6 +188,33 @@ pub(crate) struct Child {
 }
 
 impl Child {
+    /// Returns the row of a list, in the order that it has.
+    pub(crate) fn list_to_bytes<'a>(list: impl IntoIterator<Item = &'a Self>) -> Vec<u8> {
+        let mut out = Vec::new();
+        for child in list {
+            let bytes = child.to_bytes();
+            out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            out.extend_from_slice(&bytes);
+        }
+        out
+    }
+
+    /// Returns the list of a row.
+    pub(crate) fn list_from_bytes(mut bytes: &[u8]) -> Result<Vec<Self>> {
+        let mut out = Vec::new();
+        while let Some((length, rest)) = bytes.split_first_chunk() {
+            let length = u32::from_le_bytes(*length) as usize;
+            let child = rest.get(..length).ok_or_else(|| damaged("children"))?;
+            out.push(Self::from_bytes(child)?);
+            bytes = &rest[length..];
+        }
+        if bytes.is_empty() {
+            Ok(out)
+        } else {
+            Err(damaged("children"))
+        }
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = [&[self.edge.to_byte()][..], &key(&self.digest)].concat();
         put_media_type(&mut out, &self.media_type);
@@ -323,6 +350,17 @@ impl Verified {
     }
 }
 
+/// The keys of the pieces in which the children of a document stand, the first and the last that there may be.
+pub(crate) fn piece_keys(parent: &Digest) -> (Vec<u8>, Vec<u8>) {
+    let end = |number: u32| [&key(parent)[..], &number.to_be_bytes()].concat();
+    (end(0), end(u32::MAX))
+}
+
+/// The key of a mention of a blob.
+pub(crate) fn mention_key(child: &Digest, mention: &[u8]) -> Vec<u8> {
+    [&key(child)[..], mention].concat()
+}
+
 /// The row of `ref_to_entries` under which an entry stands: its name, or for one without, the digest it names.
 pub(crate) fn ref_key(name: Option<&str>, digest: &Digest) -> Vec<u8> {
     match name {
@@ -352,6 +390,12 @@ pub fn read_any_row(bytes: &[u8]) {
     }
     if let Ok(child) = Child::from_bytes(bytes) {
         assert_eq!(Child::from_bytes(&child.to_bytes()).ok(), Some(child));
+    }
+    if let Ok(list) = Child::list_from_bytes(bytes) {
+        assert_eq!(
+            Child::list_from_bytes(&Child::list_to_bytes(&list)).ok(),
+            Some(list)
+        );
     }
     if let Ok(mention) = Mention::from_bytes(bytes) {
         assert_eq!(Mention::from_bytes(&mention.to_bytes()).ok(), Some(mention));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redb::{ReadableDatabase, ReadableTableMetadata};
 
 use super::guard::is_damage;
-use super::rows::stamp_to_bytes;
+use super::rows::{Child, stamp_to_bytes};
 use super::tables::{self};
 use super::{FILE, Index, guarded, learn, migrate};
 use crate::error::{Error, ErrorKind, Result};
@@ -91,8 +91,9 @@ impl Index<'_> {
             out.refs = refs.len()?;
             let orphans = tx.open_table(tables::ORPHAN)?;
             out.orphans = orphans.len()?;
-            let edges = tx.open_multimap_table(tables::PARENT_TO_CHILD)?;
-            out.edges = edges.len()?;
+            for piece in tx.open_table(tables::PARENT_TO_CHILDREN)?.range::<&[u8]>(..)? {
+                out.edges += Child::list_from_bytes(piece?.1.value())?.len() as u64;
+            }
             Ok(out)
         };
         guarded(read).map_err(|err| {

@@ -17,10 +17,9 @@ pub(crate) const META: TableDefinition<'_, &'static str, Bytes> = TableDefinitio
 pub(crate) const DIGEST_TO_BLOB: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("digest_to_blob");
 pub(crate) const DIGEST_TO_VERIFIED: TableDefinition<'_, Bytes, Bytes> =
     TableDefinition::new("digest_to_verified");
-pub(crate) const PARENT_TO_CHILD: MultimapTableDefinition<'_, Bytes, Bytes> =
-    MultimapTableDefinition::new("parent_to_child");
-const CHILD_TO_MENTION: MultimapTableDefinition<'_, Bytes, Bytes> =
-    MultimapTableDefinition::new("child_to_mention");
+pub(crate) const PARENT_TO_CHILDREN: TableDefinition<'_, Bytes, Bytes> =
+    TableDefinition::new("parent_to_children");
+const CHILD_AND_MENTION: TableDefinition<'_, Bytes, ()> = TableDefinition::new("child_and_mention");
 pub(crate) const REF_TO_ENTRIES: TableDefinition<'_, Bytes, &'static str> =
     TableDefinition::new("ref_to_entries");
 const LAYER_TO_DIFF_ID: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("layer_to_diff_id");
@@ -57,8 +56,8 @@ pub(crate) struct Rows<A: Access> {
     pub meta: A::Table<&'static str, Bytes>,
     pub blobs: A::Table<Bytes, Bytes>,
     pub verified: A::Table<Bytes, Bytes>,
-    pub children: A::Multimap<Bytes, Bytes>,
-    pub mentions: A::Multimap<Bytes, Bytes>,
+    pub children: A::Table<Bytes, Bytes>,
+    pub mentions: A::Table<Bytes, ()>,
     pub refs: A::Table<Bytes, &'static str>,
     pub diff_ids: A::Table<Bytes, Bytes>,
     pub layers: A::Multimap<Bytes, Bytes>,
@@ -79,8 +78,8 @@ impl<'tx> Tables<'tx> {
             meta: tx.open_table(META)?,
             blobs: tx.open_table(DIGEST_TO_BLOB)?,
             verified: tx.open_table(DIGEST_TO_VERIFIED)?,
-            children: tx.open_multimap_table(PARENT_TO_CHILD)?,
-            mentions: tx.open_multimap_table(CHILD_TO_MENTION)?,
+            children: tx.open_table(PARENT_TO_CHILDREN)?,
+            mentions: tx.open_table(CHILD_AND_MENTION)?,
             refs: tx.open_table(REF_TO_ENTRIES)?,
             diff_ids: tx.open_table(LAYER_TO_DIFF_ID)?,
             layers: tx.open_multimap_table(DIFF_ID_TO_LAYER)?,
@@ -97,8 +96,8 @@ impl View {
             meta: tx.open_table(META)?,
             blobs: tx.open_table(DIGEST_TO_BLOB)?,
             verified: tx.open_table(DIGEST_TO_VERIFIED)?,
-            children: tx.open_multimap_table(PARENT_TO_CHILD)?,
-            mentions: tx.open_multimap_table(CHILD_TO_MENTION)?,
+            children: tx.open_table(PARENT_TO_CHILDREN)?,
+            mentions: tx.open_table(CHILD_AND_MENTION)?,
             refs: tx.open_table(REF_TO_ENTRIES)?,
             diff_ids: tx.open_table(LAYER_TO_DIFF_ID)?,
             layers: tx.open_multimap_table(DIFF_ID_TO_LAYER)?,

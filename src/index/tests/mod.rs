@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The database beside its layout: older and newer schemas, documents of any size, files that were not made to the end.
 
-use redb::{ReadableMultimapTable as _, ReadableTable as _};
+use redb::ReadableTable as _;
 
 use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::index::rows::key;
-use crate::index::{FILE, Index, Place, Rows, Tables, migrate, rows};
+use crate::index::{FILE, Index, Place, Rows, Tables, migrate, queries, rows};
 use crate::layout::Layout;
 use crate::progress::{Monitor, Recorder, Silent};
 
@@ -66,7 +66,7 @@ fn what_schema_3_overlooked_in_documents_is_found() {
     dump(&mut index);
     let overlook = index.write(|tables| {
         for (digest, _, _) in &all {
-            tables.children.remove_all(key(digest).as_slice())?;
+            tables.children.remove(rows::piece_keys(digest).0.as_slice())?;
         }
         let schema = 3_u32.to_le_bytes();
         tables.meta.insert("schema", schema.as_slice())?;
@@ -123,8 +123,10 @@ fn a_document_that_names_more_than_is_held_is_learned_and_forgotten_as_any_other
     std::fs::write(&path, &text).expect("write");
     let counts = |index: &mut Index<'_>| {
         let read = |tables: &mut Tables<'_>| {
-            let children = tables.children.get(key(&large).as_slice())?;
-            Ok((tables.count(&there)?, children.len()))
+            Ok((
+                tables.count(&there)?,
+                queries::children_of(&tables.children, &large)?.len(),
+            ))
         };
         index.write(|tables| read(tables)).expect("read")
     };
