@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Edits of an image: a value that collects changes and writes them as new documents, up to the tag.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{Image, NewLayer, check_count};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::spec::json::{self, Object};
 use crate::spec::{
     Compression, Descriptor, History, ImageConfig, ImageIndex, Manifest, MediaClass, MediaType, Platform,
-    RefName, json,
+    RefName,
 };
 use crate::store::{Store, Txn};
 
@@ -346,7 +346,7 @@ fn refuse_second(
         ([only], Some(own)) => (store.lookup(own)?.into_iter().collect(), only, own.to_string()),
         ([.., parent, last], _) => {
             let context = || format!("read image index {}", parent.digest);
-            let index: ImageIndex = json::parse(&store.read(parent)?).context(context)?;
+            let index = ImageIndex::parse(&store.read(parent)?).context(context)?;
             (index.manifests, last, format!("image index {}", parent.digest))
         }
         _ => return Ok(()),
@@ -389,40 +389,28 @@ fn replace_child(
     new: &Descriptor,
     platform: Option<&Platform>,
 ) -> Result<Vec<u8>> {
-    #[derive(Deserialize)]
-    struct Parts<'a> {
-        #[serde(rename = "mediaType", borrow)]
-        media_type: Option<&'a RawValue>,
-        #[serde(borrow)]
-        manifests: Vec<&'a RawValue>,
-    }
-    let parts: Parts<'_> = json::parse(index)?;
+    let known = ImageIndex::parse(index)?.manifests;
+    let parts = Object::parse(index)?;
     let mut out = Vec::with_capacity(index.len() + 64);
     let mut done = 0;
-    let mut replace = |part: &RawValue, text: &[u8]| {
-        let at = part.get().as_ptr() as usize - index.as_ptr() as usize;
-        out.extend_from_slice(&index[done..at]);
-        out.extend_from_slice(text);
-        done = at + part.get().len();
-    };
     let list = format!("{:?}", MediaType::DOCKER_LIST);
-    let mut changes: Vec<(&RawValue, Vec<u8>)> = Vec::new();
-    changes.extend(
-        parts
-            .media_type
-            .filter(|text| text.get() == list)
-            .map(|text| (text, format!("{:?}", MediaType::INDEX).into_bytes())),
-    );
-    for raw in parts.manifests {
-        let entry: Descriptor = json::parse(raw.get().as_bytes())?;
-        if entry.digest == old.digest && entry.platform == old.platform {
-            changes.push((raw, renamed(raw, new, platform)?));
+    let mut changes: Vec<(&str, Vec<u8>)> = Vec::new();
+    if let Some(text) = parts.get("mediaType").filter(|text| *text == list) {
+        changes.push((text, format!("{:?}", MediaType::INDEX).into_bytes()));
+    }
+    let entries: Vec<&RawValue> = parts.read("manifests").unwrap_or_default();
+    for (raw, entry) in entries.into_iter().zip(known) {
+        if entry.is_same_entry(old) {
+            changes.push((raw.get(), renamed(raw, new, platform)?));
         }
     }
     // The media type may stand behind the entries.
-    changes.sort_by_key(|(part, _)| part.get().as_ptr() as usize);
+    changes.sort_by_key(|(part, _)| part.as_ptr() as usize);
     for (part, text) in changes {
-        replace(part, &text);
+        let at = part.as_ptr() as usize - index.as_ptr() as usize;
+        out.extend_from_slice(&index[done..at]);
+        out.extend_from_slice(&text);
+        done = at + part.len();
     }
     out.extend_from_slice(&index[done..]);
     Ok(out)

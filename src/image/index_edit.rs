@@ -96,8 +96,7 @@ impl IndexEdit {
     pub fn load(store: &Store, name: &RefName) -> Result<Self> {
         let root = resolve_index(store, &Target::Name(name.clone()))?;
         let context = || format!("read image index {}", root.digest);
-        let mut index: ImageIndex = json::parse(&store.read(&root)?).context(context)?;
-        index.check().context(context)?;
+        let mut index = ImageIndex::parse(&store.read(&root)?).context(context)?;
         if !index.media_type.is_empty() {
             index.media_type = index.media_type.to_oci();
         }

@@ -55,7 +55,7 @@ pub use edit::Edit;
 pub use index_edit::{IndexEdit, IndexPart, Which};
 pub use new_layer::NewLayer;
 pub use select::{
-    ReadDocument, Resolved, Target, Walk, pick, resolve, resolve_index, resolve_one, resolve_root,
+    MAX_DEPTH, ReadDocument, Resolved, Target, Walk, pick, resolve, resolve_index, resolve_one, resolve_root,
     resolve_roots, resolve_whole,
 };
 pub use squash::squash;
@@ -308,13 +308,8 @@ fn load_manifest(store: &Store, descriptor: &Descriptor) -> Result<Raw<Manifest>
         );
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
-    let manifest = store
-        .read(descriptor)
-        .and_then(Raw::<Manifest>::parse)
-        .context(|| format!("read manifest {}", descriptor.digest))?;
-    manifest
-        .value
-        .check()
-        .context(|| format!("read manifest {}", descriptor.digest))?;
-    Ok(manifest)
+    let context = || format!("read manifest {}", descriptor.digest);
+    let bytes = store.read(descriptor).context(context)?;
+    let value = Manifest::parse(&bytes).context(context)?;
+    Ok(Raw { bytes, value })
 }

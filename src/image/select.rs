@@ -354,8 +354,7 @@ impl Descent<'_> {
             let most = json::MAX_VALUES;
             return limit(format!("image indexes of more than {most} JSON values together"));
         }
-        let index: ImageIndex = json::parse(&bytes).context(context)?;
-        index.check().context(context)?;
+        let index = ImageIndex::parse(&bytes).context(context)?;
         drop(bytes);
         let above = Arc::new(walk);
         for child in index.manifests {

@@ -10,9 +10,23 @@ use super::{Entry, IndexJson, Layout, LockMode, MAX_INDEX, state_of};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Fact, Result};
 
+/// The file `oci-layout`.
+pub(crate) const OCI_LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}\n";
+
 /// An `index.json` without entries.
 const EMPTY_INDEX: &[u8] =
     b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
+
+/// Returns the version in a file `oci-layout`.
+pub(crate) fn layout_version(bytes: &[u8]) -> Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        #[serde(rename = "imageLayoutVersion", default)]
+        version: String,
+    }
+    let found: Version = crate::spec::json::parse(bytes)?;
+    Ok(found.version)
+}
 
 impl Layout {
     /// Makes an empty layout at `path`, where nothing may be. Directories above it are made as needed.
@@ -106,10 +120,9 @@ impl Layout {
             out.push(("blobs", "is no directory".to_owned()));
         }
         let head = disk::read(&self.0.root.join("oci-layout"), 1 << 20);
-        let parsed = head.and_then(|(bytes, _)| crate::spec::json::parse::<serde_json::Value>(&bytes));
-        match parsed.map(|v| v["imageLayoutVersion"] == "1.0.0") {
-            Ok(true) => {}
-            Ok(false) => out.push(("oci-layout", "does not say version 1.0.0".to_owned())),
+        match head.and_then(|(bytes, _)| layout_version(&bytes)) {
+            Ok(version) if version == "1.0.0" => {}
+            Ok(_) => out.push(("oci-layout", "does not say version 1.0.0".to_owned())),
             Err(err) => out.push(("oci-layout", format!("cannot be read: {err}"))),
         }
         out
@@ -118,7 +131,7 @@ impl Layout {
     /// Writes a part of a layout of which there is only one form.
     pub(crate) fn mend_part(&self, name: &str) -> Result<()> {
         if name == "oci-layout" {
-            return self.replace(name, b"{\"imageLayoutVersion\":\"1.0.0\"}\n");
+            return self.replace(name, OCI_LAYOUT);
         }
         self.access().make_dir(&self.blobs_dir())?;
         self.access().make_dir(&self.algorithm_dir(Algorithm::Sha256))?;
@@ -206,19 +219,13 @@ impl Layout {
             }
             Err(err) => return Err(err.context("validate: read oci-layout")),
         };
-        #[derive(serde::Deserialize)]
-        struct Version {
-            #[serde(rename = "imageLayoutVersion", default)]
-            version: String,
-        }
-        let version: Version = match crate::spec::json::parse(&version) {
+        let version = match layout_version(&version) {
             Ok(version) => version,
             Err(err) => return invalid(ErrorKind::Corrupt, format!("parse {}: {err}", file.display())),
         };
-        if version.version != "1.0.0" {
+        if version != "1.0.0" {
             let text = format!(
-                "layout version is not supported: {:?} in {}",
-                version.version,
+                "layout version is not supported: {version:?} in {}",
                 file.display()
             );
             return invalid(ErrorKind::Unsupported, text);

@@ -33,6 +33,7 @@ pub use lock::{LayoutLock, LockMode};
 use disk::Disk;
 #[cfg(test)]
 pub(crate) use disk::Journal;
+pub(crate) use frame::{OCI_LAYOUT, layout_version};
 pub(crate) use own_file::{MAX_OWN, OwnFile, REFLOG};
 use temp::TempDir;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::spec::mentions::each_digest;
 
-/// Maximum size in bytes of a document that is read as one of a kind: what registries take as a manifest.
+/// Maximum size in bytes of a manifest, an index or a config that is read: what registries take as a manifest.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
 
 /// Media types of the manifests that artifacts had before image manifests carried them. Specs: image-spec 1.1.0-rc2 and ORAS,
@@ -72,14 +72,10 @@ impl Document {
         let has = |name: &str| object.has(name);
         // Lists of nothing may be written as null.
         if has("config") && object.get("layers").is_some() {
-            let manifest: Box<Manifest> = json::parse(bytes)?;
-            manifest.check()?;
-            return Ok(Some(Self::Manifest(manifest)));
+            return Ok(Some(Self::Manifest(Box::new(Manifest::parse(bytes)?))));
         }
         if has("manifests") || object.get("manifests").is_some() && !has("blobs") {
-            let index: Box<ImageIndex> = json::parse(bytes)?;
-            index.check()?;
-            return Ok(Some(Self::Index(index)));
+            return Ok(Some(Self::Index(Box::new(ImageIndex::parse(bytes)?))));
         }
         let media_type: Option<MediaType> = object.read("mediaType");
         let is_labelled = media_type.is_some_and(|own| ARTIFACTS.contains(&own.as_str()));

@@ -63,8 +63,8 @@ pub(crate) fn parse_large<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> 
     })
 }
 
-/// Maximum number of members that are held of an object; no document of a known kind has as many.
-const MAX_MEMBERS: usize = 10_000;
+/// Maximum number of members that are held of an object: an object of [`MAX_VALUES`] values has fewer.
+const MAX_MEMBERS: usize = MAX_VALUES / 2;
 
 /// A JSON object with its members as text.
 pub(crate) struct Object<'a> {

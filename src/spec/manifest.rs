@@ -79,11 +79,17 @@ impl Manifest {
         }
     }
 
-    /// Refuses a document that could be read as an index as well (CVE-2021-41190).
+    /// Reads a manifest, and refuses a document that could be read as an index as well (CVE-2021-41190).
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`], naming the field.
-    pub fn check(&self) -> Result<()> {
+    /// [`ErrorKind::Corrupt`], naming the field; those of [`json::parse`].
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let manifest: Self = json::parse(bytes)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<()> {
         if !self.media_type.is_empty() && self.media_type.class() != MediaClass::Manifest {
             let text = format!(
                 "malicious manifest detected: its mediaType is {:?}",
@@ -102,11 +108,17 @@ impl Manifest {
 }
 
 impl ImageIndex {
-    /// Refuses a document that could be read as a manifest as well (CVE-2021-41190).
+    /// Reads an index, and refuses a document that could be read as a manifest as well (CVE-2021-41190).
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`], naming the field.
-    pub fn check(&self) -> Result<()> {
+    /// [`ErrorKind::Corrupt`], naming the field; those of [`json::parse`].
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let index: Self = json::parse(bytes)?;
+        index.check()?;
+        Ok(index)
+    }
+
+    fn check(&self) -> Result<()> {
         if !self.media_type.is_empty() && self.media_type.class() != MediaClass::Index {
             let text = format!(
                 "malicious image detected: its mediaType is {:?}",
@@ -162,23 +174,13 @@ mod tests {
     #[test]
     fn a_document_of_two_meanings_is_refused() {
         let both = format!("{{\"schemaVersion\":2,\"config\":{CONFIG},\"layers\":[],\"manifests\":[]}}");
-        assert!(
-            json::parse::<Manifest>(both.as_bytes())
-                .expect("manifest")
-                .check()
-                .is_err()
-        );
-        assert!(
-            json::parse::<ImageIndex>(both.as_bytes())
-                .expect("index")
-                .check()
-                .is_err()
-        );
+        let malicious = |err: Error| err.to_string().starts_with("malicious ");
+        assert!(malicious(Manifest::parse(both.as_bytes()).expect_err("manifest")));
+        assert!(malicious(ImageIndex::parse(both.as_bytes()).expect_err("index")));
         // Readers that do not care for case.
         for name in ["MANIFESTS", "manifeſts", "Layers", "mediatype"] {
             let text = format!("{{\"schemaVersion\":2,\"config\":{CONFIG},\"layers\":[],\"{name}\":[]}}");
-            let manifest: Manifest = json::parse(text.as_bytes()).expect("manifest");
-            let err = manifest.check().expect_err(name).to_string();
+            let err = Manifest::parse(text.as_bytes()).expect_err(name).to_string();
             assert_eq!(
                 err,
                 format!("malicious manifest detected: it has a field {name:?}")
@@ -186,8 +188,8 @@ mod tests {
         }
         for name in ["Config", "LAYERS", "fslayers", "Manifests"] {
             let text = format!("{{\"schemaVersion\":2,\"manifests\":[],\"{name}\":[]}}");
-            let index: ImageIndex = json::parse(text.as_bytes()).expect("index");
-            assert!(index.check().expect_err(name).to_string().contains(name));
+            let err = ImageIndex::parse(text.as_bytes()).expect_err(name).to_string();
+            assert!(err.starts_with("malicious image detected") && err.contains(name));
         }
     }
 

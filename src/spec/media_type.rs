@@ -134,6 +134,11 @@ impl MediaType {
         self.0.is_empty()
     }
 
+    /// Whether it is the type of a manifest or an index.
+    pub fn is_image(&self) -> bool {
+        matches!(self.class(), MediaClass::Manifest | MediaClass::Index)
+    }
+
     /// Whether it is one of Docker's types rather than OCI's.
     pub fn is_docker(&self) -> bool {
         self.0.starts_with("application/vnd.docker.")

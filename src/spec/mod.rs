@@ -20,6 +20,7 @@ pub mod runtime;
 
 pub use config::{ContainerConfig, History, ImageConfig, RootFs};
 pub use descriptor::{Annotations, Descriptor};
+pub use document::MAX_DOCUMENT;
 pub(crate) use document::{Document, Edges};
 pub use manifest::{ImageIndex, Manifest};
 pub use media_type::{Compression, MediaClass, MediaType};

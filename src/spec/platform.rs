@@ -7,8 +7,6 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::json;
-use super::{Descriptor, ImageConfig, Manifest, MediaClass};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Operating system and processor that an image is for, in Go's names (`linux`, `amd64`).
@@ -54,19 +52,6 @@ impl Platform {
             variant: variant.to_owned(),
             ..Self::default()
         }
-    }
-
-    /// The platform of an image: that of its descriptor, else that of its config, as far as `read` gives its documents.
-    pub fn of(descriptor: &Descriptor, read: impl Fn(&Descriptor) -> Result<Vec<u8>>) -> Option<Self> {
-        if descriptor.platform.is_some() || descriptor.media_type.class() != MediaClass::Manifest {
-            return descriptor.platform.clone();
-        }
-        let manifest: Manifest = json::parse(&read(descriptor).ok()?).ok()?;
-        if manifest.config.media_type.class() != MediaClass::Config {
-            return None;
-        }
-        let config: ImageConfig = json::parse(&read(&manifest.config).ok()?).ok()?;
-        Some(config.platform())
     }
 
     /// The same platform in the names that the image-spec has: `x86_64` is `amd64`, `aarch64` is `arm64` `v8`, `armhf`

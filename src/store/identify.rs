@@ -11,7 +11,8 @@ use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::index::Mention;
-use crate::spec::{Compression, Descriptor, MediaClass, MediaType, json};
+use crate::spec::json::{self, Object};
+use crate::spec::{Compression, Descriptor, MediaClass, MediaType};
 
 /// What was found out about a blob.
 #[derive(Clone, Debug)]
@@ -67,11 +68,8 @@ impl Store {
     /// and an index, [`ErrorKind::Ambiguous`] or [`ErrorKind::Unsupported`] if it stays unclear or is no image; the
     /// text says what to do.
     pub fn identify(&self, digest: &Digest, given: Option<&MediaType>) -> Result<Verdict> {
-        let missing = || {
-            let text = format!("no blob {digest} in {}", self.layout.path().display());
-            Error::new(ErrorKind::NotFound, text)
-        };
-        let size = self.layout.blob_size(digest)?.ok_or_else(missing)?;
+        let size = self.layout.blob_size(digest)?;
+        let size = size.ok_or_else(|| self.no_blob(digest))?;
         let document = match self
             .probe(digest, size)
             .context(|| format!("identify {digest}"))?
@@ -107,17 +105,17 @@ impl Store {
             return Ok(Probe::Other(magic(&bytes)));
         }
         blob.finish()?;
-        match json::parse::<Object>(&bytes) {
-            Ok(Object {
-                doubled: Some(name), ..
-            }) => {
-                let text = format!("{digest}: member {name:?} stands twice");
-                Err(Error::new(ErrorKind::Corrupt, text))
-            }
-            Ok(Object { members, .. }) => Ok(Probe::Document(members)),
-            Err(err) if err.kind() == ErrorKind::Limit => Err(err),
-            Err(_) => Ok(Probe::Other("text that begins like JSON and is none")),
+        let members = match json::parse(&bytes) {
+            Ok(members) => members,
+            Err(err) if err.kind() == ErrorKind::Limit => return Err(err),
+            Err(_) => return Ok(Probe::Other("text that begins like JSON and is none")),
+        };
+        // One byte string must not have two meanings.
+        if let Some(name) = Object::parse(&bytes)?.doubled {
+            let text = format!("{digest}: member {name:?} stands twice");
+            return Err(Error::new(ErrorKind::Corrupt, text));
         }
+        Ok(Probe::Document(members))
     }
 
     fn weigh(
@@ -295,41 +293,5 @@ fn magic(bytes: &[u8]) -> &'static str {
         "larger than any manifest"
     } else {
         "no JSON document"
-    }
-}
-
-/// An object, and whether it may be read in two ways.
-struct Object {
-    members: Map<String, Value>,
-    /// A member that stands twice: one byte string must not have two meanings.
-    doubled: Option<String>,
-}
-
-impl<'de> serde::Deserialize<'de> for Object {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        struct Members;
-        impl<'de> serde::de::Visitor<'de> for Members {
-            type Value = Object;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Object, A::Error> {
-                let (mut members, mut doubled) = (Map::new(), None);
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if members.contains_key(&name) {
-                        doubled = Some(name);
-                    } else {
-                        members.insert(name, value);
-                    }
-                }
-                Ok(Object { members, doubled })
-            }
-        }
-        d.deserialize_map(Members)
     }
 }

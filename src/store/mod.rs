@@ -38,14 +38,12 @@ pub use summary::{Summaries, Summary};
 pub use txn::Txn;
 
 use crate::digest::Algorithm;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, Place, View};
 use crate::layout::{BlobReader, Layout, LayoutLock, Lock};
 use crate::progress::{Monitor, Silent};
 use crate::spec::Descriptor;
-
-/// Manifests, indexes and configs larger than this are not read, in bytes.
-pub const MAX_DOCUMENT: u64 = 4 << 20;
+pub use crate::spec::MAX_DOCUMENT;
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -136,6 +134,12 @@ impl Store {
     /// See [`Layout::read_blob`]; documents over [`MAX_DOCUMENT`] are refused.
     pub fn read(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
         self.layout.read_blob(descriptor, MAX_DOCUMENT)
+    }
+
+    /// Returns the error for a blob that is not there.
+    fn no_blob(&self, blob: impl std::fmt::Display) -> Error {
+        let text = format!("no blob {blob} in {}", self.layout.path().display());
+        Error::new(ErrorKind::NotFound, text)
     }
 
     /// Opens a blob of any size; see [`Layout::open_blob`].

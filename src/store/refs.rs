@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Refs: read from `index.json`, which is the truth, and changed there. No database is needed for it.
 
-use super::Store;
+use super::{Store, Summaries};
 use crate::digest::{Algorithm, Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::index::Index;
@@ -120,10 +120,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
     pub fn find(&self, prefix: &DigestPrefix) -> Result<Digest> {
-        let missing = || {
-            let text = format!("no blob {prefix} in {}", self.layout.path().display());
-            Error::new(ErrorKind::NotFound, text)
-        };
+        let missing = || self.no_blob(prefix);
         if let Some(digest) = prefix.exact() {
             return self
                 .layout
@@ -158,6 +155,6 @@ impl Store {
 
     /// The platform of an image: that of its descriptor, else that of its config, as far as these can be read.
     pub fn platform(&self, descriptor: &Descriptor) -> Option<Platform> {
-        Platform::of(descriptor, |descriptor| self.read(descriptor))
+        Summaries::in_store(self).platform(descriptor)
     }
 }

@@ -3,13 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde::Deserialize;
+use serde_json::Map;
 
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
-use crate::spec::{Descriptor, MediaClass, Platform, json};
+use crate::spec::{Descriptor, Document, Manifest, MediaClass, Platform, json};
 
 /// The name of a platform that a config gives may be so long, in bytes; a longer one is none.
 const MAX_NAME: usize = 200;
@@ -43,60 +43,6 @@ pub struct Summaries<'a> {
 struct Known {
     platform: Option<Platform>,
     below: Option<u64>,
-}
-
-/// As much of a manifest as is needed here: all of it may be a hundred times as large.
-#[derive(Deserialize)]
-struct Manifest {
-    config: Named,
-    layers: Option<Vec<Sized>>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    #[serde(rename = "mediaType")]
-    media_type: Option<String>,
-    digest: Digest,
-    size: u64,
-    data: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Sized {
-    size: u64,
-}
-
-/// What a manifest or index needs.
-#[derive(Deserialize)]
-struct Needs {
-    config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
-    manifests: Option<Vec<Descriptor>>,
-}
-
-/// As much of a config.
-#[derive(Deserialize)]
-struct Config {
-    architecture: Option<String>,
-    os: Option<String>,
-    #[serde(rename = "os.version")]
-    os_version: Option<String>,
-    #[serde(rename = "os.features")]
-    os_features: Option<Vec<String>>,
-    variant: Option<String>,
-}
-
-impl Config {
-    fn platform(self) -> Platform {
-        Platform {
-            architecture: self.architecture.unwrap_or_default(),
-            os: self.os.unwrap_or_default(),
-            os_version: self.os_version.unwrap_or_default(),
-            os_features: self.os_features.unwrap_or_default(),
-            variant: self.variant.unwrap_or_default(),
-            ..Platform::default()
-        }
-    }
 }
 
 impl std::fmt::Debug for Summaries<'_> {
@@ -160,16 +106,14 @@ impl<'a> Summaries<'a> {
                 return None;
             }
             total = total.saturating_add(next.size);
-            if !is_document || !matches!(next.media_type.class(), MediaClass::Manifest | MediaClass::Index) {
+            if !is_document || !next.media_type.is_image() {
                 continue;
             }
-            let bytes = (self.read)(&next).ok();
-            let Some(needs) = bytes.and_then(|bytes| json::parse::<Needs>(&bytes).ok()) else {
-                continue;
-            };
-            let blobs = needs.config.into_iter().chain(needs.layers.into_iter().flatten());
-            stack.extend(blobs.map(|blob| (blob, false)));
-            stack.extend(needs.manifests.into_iter().flatten().map(|below| (below, true)));
+            let document = (self.read)(&next).and_then(|bytes| Document::parse(&bytes));
+            if let Ok(Some(document)) = document {
+                let is_index = matches!(document, Document::Index(_));
+                stack.extend(document.into_declared().into_iter().map(|blob| (blob, is_index)));
+            }
         }
         Some(total)
     }
@@ -182,20 +126,17 @@ impl<'a> Summaries<'a> {
         if let Some(known) = self.manifests.get(&key) {
             return known.clone();
         }
-        let bytes = (self.read)(descriptor).ok();
-        let manifest = bytes.and_then(|bytes| json::parse::<Manifest>(&bytes).ok());
-        let known = manifest.map(|Manifest { config, layers }| {
-            let sizes = layers.iter().flatten().map(|layer| layer.size);
-            let named = Descriptor {
-                data: config.data,
-                ..Descriptor::new(config.media_type.unwrap_or_default(), config.digest, config.size)
-            };
-            Known {
-                below: Some(sizes.fold(config.size, u64::saturating_add)),
-                platform: self.config(&named),
+        let manifest = (self.read)(descriptor).and_then(|bytes| Manifest::parse(&bytes));
+        let known = match manifest {
+            Ok(Manifest { config, layers, .. }) => {
+                let sizes = layers.iter().map(|layer| layer.size);
+                Known {
+                    below: Some(sizes.fold(config.size, u64::saturating_add)),
+                    platform: self.config(&config),
+                }
             }
-        });
-        let known = known.unwrap_or_default();
+            Err(_) => Known::default(),
+        };
         self.manifests.insert(key, known.clone());
         known
     }
@@ -205,8 +146,12 @@ impl<'a> Summaries<'a> {
             return None;
         }
         let read = || {
-            let config: Config = json::parse(&(self.read)(descriptor).ok()?).ok()?;
-            Some(config.platform()).filter(|platform| platform.to_string().len() <= MAX_NAME)
+            let config: Platform = json::parse(&(self.read)(descriptor).ok()?).ok()?;
+            let platform = Platform {
+                extra: Map::new(),
+                ..config
+            };
+            Some(platform).filter(|platform| platform.to_string().len() <= MAX_NAME)
         };
         let key = (descriptor.digest, descriptor.size);
         self.configs.entry(key).or_insert_with(read).clone()

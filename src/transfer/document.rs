@@ -6,7 +6,7 @@
 use super::Source;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, MediaType, json};
+use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, MediaType};
 use crate::store::MAX_DOCUMENT;
 
 /// Blobs that stand in documents themselves are kept until they are copied, but not more than so many bytes.
@@ -105,16 +105,12 @@ pub(super) fn read_document(source: &dyn Source, descriptor: &Descriptor) -> Res
 
 pub(super) fn read_index(source: &dyn Source, descriptor: &Descriptor) -> Result<ImageIndex> {
     let context = || format!("read image index {}", descriptor.digest);
-    let index: ImageIndex = json::parse(&read_document(source, descriptor)?).context(context)?;
-    index.check().context(context)?;
-    Ok(index)
+    ImageIndex::parse(&read_document(source, descriptor)?).context(context)
 }
 
 pub(super) fn read_manifest(source: &dyn Source, descriptor: &Descriptor) -> Result<Manifest> {
     let context = || format!("read manifest {}", descriptor.digest);
-    let manifest: Manifest = json::parse(&read_document(source, descriptor)?).context(context)?;
-    manifest.check().context(context)?;
-    Ok(manifest)
+    Manifest::parse(&read_document(source, descriptor)?).context(context)
 }
 
 /// What a manifest or index needs. A subject is not followed: it may be anywhere.

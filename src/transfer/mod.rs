@@ -42,13 +42,10 @@ use plan::{Blob, Plan};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::{Target, pick, resolve_one, resolve_whole};
+use crate::image::{MAX_DEPTH, Target, pick, resolve_one, resolve_whole};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::spec::{Descriptor, Platform, RefName, RefValue};
 use crate::store::Store;
-
-/// Indexes nested deeper than this are refused.
-const MAX_DEPTH: usize = 32;
 
 /// Where images come from.
 pub trait Source: Sync {

@@ -14,7 +14,7 @@ use super::{Listed, Sink, Source};
 use crate::digest::{Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::LayerWriter;
-use crate::layout::{Entry, IndexJson};
+use crate::layout::{Entry, IndexJson, OCI_LAYOUT, layout_version};
 use crate::node::{Node, NodeKind, TreePath};
 use crate::spec::{Descriptor, RefName, RefValue, json};
 
@@ -22,7 +22,6 @@ use crate::spec::{Descriptor, RefName, RefValue, json};
 const MAX_INDEX: u64 = 32 << 20;
 const MAX_VERSION: u64 = 64 << 10;
 
-const LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}\n";
 const EMPTY_INDEX: &[u8] = b"{\"schemaVersion\":2,\"manifests\":[]}";
 
 /// The images of an OCI archive.
@@ -57,18 +56,15 @@ impl OciArchive {
     /// # Errors
     /// [`ErrorKind::NotFound`] if one is missing, [`ErrorKind::Unsupported`] for another version, [`ErrorKind::Corrupt`].
     pub fn new(archive: Archive) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Version {
-            #[serde(rename = "imageLayoutVersion", default)]
-            version: String,
-        }
         let invalid = || "not an OCI archive";
         let version = archive
             .read_list(&path("oci-layout")?, MAX_VERSION)
             .context(invalid)?;
-        let version: Version = json::parse(&version).context(|| "oci-layout").context(invalid)?;
-        if version.version != "1.0.0" {
-            let text = format!("layout version is not supported: {:?}", version.version);
+        let version = layout_version(&version)
+            .context(|| "oci-layout")
+            .context(invalid)?;
+        if version != "1.0.0" {
+            let text = format!("layout version is not supported: {version:?}");
             return Err(Error::new(ErrorKind::Unsupported, text)).context(invalid);
         }
         let index = archive.read(&path("index.json")?, MAX_INDEX).context(invalid)?;
@@ -137,7 +133,11 @@ impl<W: Write + Send> OciArchiveSink<W> {
             named: Vec::new(),
             unnamed: Vec::new(),
         };
-        state.file(&path("oci-layout")?, LAYOUT.len() as u64, &mut &LAYOUT[..])?;
+        state.file(
+            &path("oci-layout")?,
+            OCI_LAYOUT.len() as u64,
+            &mut &OCI_LAYOUT[..],
+        )?;
         Ok(Self(Mutex::new(state)))
     }
 

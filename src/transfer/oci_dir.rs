@@ -247,9 +247,7 @@ fn join(txn: &mut Txn<'_>, name: &RefName, new: &RefValue, monitor: &dyn Monitor
     } else if let Some((known, new)) = indexes(&there, new) {
         let read = |what: &Descriptor| -> Result<ImageIndex> {
             let context = || format!("read image index {} of {name}", what.digest);
-            let index: ImageIndex = json::parse(&txn.store().read(what)?).context(context)?;
-            index.check().context(context)?;
-            Ok(index)
+            ImageIndex::parse(&txn.store().read(what)?).context(context)
         };
         let mut index = read(known)?;
         let listed: HashSet<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();

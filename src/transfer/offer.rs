@@ -10,7 +10,8 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::layout::Entry;
 use crate::progress::Monitor;
-use crate::spec::{Descriptor, MediaClass, RefName, json};
+use crate::spec::json::Object;
+use crate::spec::{Descriptor, RefName};
 
 /// An entry of a source, which names an image or something else.
 #[derive(Clone, Debug)]
@@ -112,7 +113,9 @@ impl Offer {
         for (listed, own) in unnamed {
             match own {
                 Some(own) if !met.insert(own.digest) => {}
-                Some(own) if !is_image(&own) && listed.name().is_none() => out.others.push(own.digest),
+                Some(own) if !own.media_type.is_image() && listed.name().is_none() => {
+                    out.others.push(own.digest)
+                }
                 Some(own) if subject(source, &own).is_some() => out.attached.push(own.digest),
                 _ => out.unnamed.push(listed),
             }
@@ -121,24 +124,12 @@ impl Offer {
     }
 }
 
-/// Whether this is an image or index.
-fn is_image(descriptor: &Descriptor) -> bool {
-    matches!(
-        descriptor.media_type.class(),
-        MediaClass::Manifest | MediaClass::Index
-    )
-}
-
 /// What a manifest or index is about, if it can be read and says so.
 pub(super) fn subject(source: &dyn Source, descriptor: &Descriptor) -> Option<Digest> {
-    #[derive(serde::Deserialize)]
-    struct Document {
-        subject: Option<Descriptor>,
-    }
-    if !is_image(descriptor) {
+    if !descriptor.media_type.is_image() {
         return None;
     }
     let bytes = read_document(source, descriptor).ok()?;
-    let document: Document = json::parse(&bytes).ok()?;
-    Some(document.subject?.digest)
+    let subject: Descriptor = Object::parse(&bytes).ok()?.read("subject")?;
+    Some(subject.digest)
 }

@@ -198,7 +198,7 @@ impl Plan {
             known.depth = known.depth.max(depth);
             known.place = known.place.max(place);
             // What one document has for a mere file may be an image to another.
-            let is_news = is_image(&found.media_type) && !is_image(&MediaType::from(self.text(old)));
+            let is_news = found.media_type.is_image() && !MediaType::from(self.text(old)).is_image();
             if is_news {
                 self.blobs.entry(digest).and_modify(|b| b.media_type = media_type);
             }
@@ -435,11 +435,6 @@ fn document_of(source: &dyn Source, descriptor: &Descriptor) -> Result<Option<Do
         Err(err) if matches!(err.kind(), ErrorKind::Corrupt | ErrorKind::Limit) => None,
         Err(err) => return Err(err),
     })
-}
-
-/// Whether a blob is a manifest or index by what is said of it.
-fn is_image(media_type: &MediaType) -> bool {
-    matches!(media_type.class(), MediaClass::Manifest | MediaClass::Index)
 }
 
 /// Whether this is a layer that must not be given on, and says where it is to be had. Spec: image-spec, layer,

@@ -362,7 +362,7 @@ impl<'a> Documents<'a> {
         out: &mut Vec<Finding>,
     ) -> Result<()> {
         let media_type = &descriptor.media_type;
-        if !matches!(media_type.class(), MediaClass::Manifest | MediaClass::Index) {
+        if !media_type.is_image() {
             return Ok(());
         }
         let digest = descriptor.digest;
