@@ -6,9 +6,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::gc::total_size;
+use super::referrers::subject_of;
 use super::{GcOptions, Lease, Store};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::index::{Access, Edge, Index, IndexStatus, KnownBlob, Mention, Place, Rows};
 use crate::progress::Monitor;
 use crate::spec::MediaType;
@@ -131,11 +133,7 @@ impl Living {
             let mut next = tables.present_children(&digest)?;
             // Only documents are subjects, and a layer has more mentions than one would care to look through.
             if tables.is_document(&digest)? {
-                for mention in tables.mentions(&digest)? {
-                    if let Mention::Document(Edge::Subject, referrer) = mention {
-                        next.push(referrer);
-                    }
-                }
+                next.extend(subject_of(tables, &digest)?);
             }
             let mut with = Vec::new();
             for digest in next {
@@ -221,11 +219,8 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it is not there.
     pub fn blob_info(&self, digest: &Digest) -> Result<BlobInfo> {
-        let missing = || {
-            let text = format!("no blob {digest} in {}", self.layout.path().display());
-            Error::new(ErrorKind::NotFound, text)
-        };
-        let stamp = self.layout.blob_stamp(digest)?.ok_or_else(missing)?;
+        let stamp = self.layout.blob_stamp(digest)?;
+        let stamp = stamp.ok_or_else(|| self.no_blob(digest))?;
         let leases = self.leases()?;
         self.read_index(|tables| {
             let (mut needed_by, mut referrers, mut refs) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -239,7 +234,8 @@ impl Store {
                 }
             }
             let verified = tables.verified(digest)?;
-            let (images, documents) = holders(tables, digest)?;
+            let (images, documents) = holders(tables, digest, Edge::holds, |_, _| true)?;
+            let documents: HashSet<Digest> = documents.into_iter().collect();
             let holds =
                 |lease: &&Lease| lease.is_valid() && lease.digests.iter().any(|d| documents.contains(d));
             let leases = leases.iter().filter(&holds).map(|lease| lease.name.clone());
@@ -255,7 +251,7 @@ impl Store {
                 needed_by,
                 referrers,
                 refs: refs.into_iter().collect(),
-                images,
+                images: images.into_iter().collect(),
                 leases: leases.collect(),
                 since: Timestamp::new(stamp.mtime.0, 0).ok(),
                 verified: verified.is_some_and(|v| v.stamp == stamp),
@@ -318,13 +314,7 @@ impl Store {
             }
             drop((living, holder));
             out.garbage = self.garbage(tables, &GcOptions::default())?.values().sum();
-            let mut after = None;
-            loop {
-                let batch = tables.blobs_after(after.as_ref(), BATCH)?;
-                let Some(last) = batch.last() else { break };
-                after = Some(last.digest);
-                out.total += batch.iter().map(|blob| blob.size).sum::<u64>();
-            }
+            out.total = total_size(tables)?;
             out.spared = out.total.saturating_sub(out.alone + out.shared + out.garbage);
             out.images
                 .sort_by(|a, b| (b.alone, b.shared, &a.name).cmp(&(a.alone, a.shared, &b.name)));
@@ -362,24 +352,48 @@ impl Store {
     }
 }
 
-/// Tags of the images that hold a blob; it, and all documents that hold it.
-fn holders(tables: &Rows<impl Access>, digest: &Digest) -> Result<(Vec<String>, HashSet<Digest>)> {
-    let mut names = BTreeSet::new();
-    let (mut stack, mut met) = (vec![*digest], HashSet::from([*digest]));
-    while let Some(digest) = stack.pop() {
-        for mention in tables.mentions(&digest)? {
+/// Returns `roots` and the blobs that `next` leads to from there, each once, and behind the first one that leads to it.
+pub(super) fn walk(
+    roots: impl IntoIterator<Item = Digest>,
+    mut next: impl FnMut(Digest) -> Result<Vec<Digest>>,
+) -> Result<Vec<Digest>> {
+    let mut met = HashSet::new();
+    let mut out: Vec<Digest> = roots.into_iter().filter(|root| met.insert(*root)).collect();
+    let mut at = 0;
+    while let Some(digest) = out.get(at) {
+        out.extend(next(*digest)?.into_iter().filter(|found| met.insert(*found)));
+        at += 1;
+    }
+    Ok(out)
+}
+
+/// Returns the names of the entries of `index.json` that lead to a blob by edges that `follows` takes, and the blob with all
+/// documents on the ways. The walk ends when `goes_on` says so, which is told the count of names, and how many more edges were met.
+pub(super) fn holders(
+    tables: &Rows<impl Access>,
+    digest: &Digest,
+    follows: fn(Edge) -> bool,
+    mut goes_on: impl FnMut(usize, usize) -> bool,
+) -> Result<(BTreeSet<String>, Vec<Digest>)> {
+    let (mut names, mut is_over) = (BTreeSet::new(), false);
+    let documents = walk([*digest], |digest| {
+        let mut parents = Vec::new();
+        if is_over {
+            return Ok(parents);
+        }
+        let mentions = tables.mentions(&digest)?;
+        let count = mentions.len();
+        for mention in mentions {
             match mention {
                 Mention::Ref { name, .. } => {
                     names.insert(name.unwrap_or_else(|| UNTAGGED.to_owned()));
                 }
-                Mention::Document(Edge::Declared | Edge::Mentioned, parent) => {
-                    if met.insert(parent) {
-                        stack.push(parent);
-                    }
-                }
-                Mention::Document(Edge::Subject, _) => {}
+                Mention::Document(edge, parent) if follows(edge) => parents.push(parent),
+                Mention::Document(..) => {}
             }
         }
-    }
-    Ok((names.into_iter().collect(), met))
+        is_over = !goes_on(names.len(), count);
+        Ok(parents)
+    })?;
+    Ok((names, documents))
 }

@@ -9,16 +9,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
+use super::graph::walk;
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::index::{Access, Edge, Index, Mention, Place, Rows, Tables};
-use crate::layout::{Entry, LockMode};
+use crate::layout::{Entry, IndexJson, LockMode};
 use crate::progress::{Monitor, Silent};
-use crate::spec::json::{self, Object};
+use crate::spec::json::Object;
 use crate::spec::{Descriptor, MediaClass, MediaType, RefName};
 
 /// What cosign puts behind the name of an image that is about another one.
@@ -89,24 +87,13 @@ impl Store {
 
     /// The digests in an index of referrers, as far as they are any.
     fn listed(&self, index: &Digest) -> Result<Vec<Digest>> {
-        #[derive(Deserialize)]
-        struct Listed<'a> {
-            #[serde(borrow)]
-            manifests: Option<Vec<&'a RawValue>>,
-        }
-        #[derive(Deserialize)]
-        struct Named {
-            digest: Digest,
-        }
         let Some(bytes) = self.read_referrer(index)? else {
             return Ok(Vec::new());
         };
-        let listed: Listed<'_> = json::parse(&bytes)?;
-        let entries = listed.manifests.unwrap_or_default();
-        let named = |entry: &RawValue| json::parse::<Named>(entry.get().as_bytes()).ok();
+        let index = IndexJson::parse(&bytes)?;
+        let entries = index.entries().iter();
         Ok(entries
-            .into_iter()
-            .filter_map(named)
+            .filter_map(|entry| entry.descriptor().ok())
             .map(|named| named.digest)
             .collect())
     }
@@ -203,8 +190,8 @@ impl Store {
     }
 }
 
-/// The manifests and indexes that are about `digest` by their subject, and are here.
-fn subject_of(tables: &Rows<impl Access>, digest: &Digest) -> Result<Vec<Digest>> {
+/// Returns the manifests and indexes that are about `digest` by their subject, and are here.
+pub(super) fn subject_of(tables: &Rows<impl Access>, digest: &Digest) -> Result<Vec<Digest>> {
     let mut out = Vec::new();
     for mention in tables.mentions(digest)? {
         if let Mention::Document(Edge::Subject, referrer) = mention
@@ -247,18 +234,16 @@ fn detachable(
             return Err(err);
         }
     }
-    let mut out: Vec<Digest> = referrers.to_vec();
-    let mut at = 0;
-    while let Some(subject) = out.get(at).copied() {
-        at += 1;
+    walk(referrers.iter().copied(), |subject| {
+        let mut next = Vec::new();
         for referrer in subject_of(tables, &subject)? {
             if !gone.contains(&referrer) && needed_by(tables, &referrer, &gone, leases)?.is_none() {
                 gone.insert(referrer);
-                out.push(referrer);
+                next.push(referrer);
             }
         }
-    }
-    Ok(out)
+        Ok(next)
+    })
 }
 
 /// Returns the refusal to remove a blob that something needs, other than documents that are `gone` and untagged entries of
@@ -286,11 +271,6 @@ fn needed_by(
 
 /// What a referrer says of itself; `None` if it is no JSON object.
 fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
-    #[derive(Deserialize)]
-    struct Config {
-        #[serde(rename = "mediaType")]
-        media_type: String,
-    }
     let object = Object::parse(bytes).ok()?;
     let is_type = |text: &String| (1..=MAX_TYPE).contains(&text.len());
     let named = |name: &str| object.read::<String>(name).filter(is_type);
@@ -306,8 +286,8 @@ fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
     );
     // An artifact without a type of its own is of the type of its config.
     out.artifact_type = named("artifactType").or_else(|| {
-        let config: Config = object.read("config")?;
-        Some(config.media_type).filter(is_type)
+        let config = Object::parse(object.get("config")?.as_bytes()).ok()?;
+        config.read("mediaType").filter(is_type)
     });
     out.annotations = object.read("annotations").unwrap_or_default();
     Some(out)

@@ -12,7 +12,7 @@ mod own_files;
 mod remake;
 mod repair;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
@@ -22,9 +22,10 @@ use blobs::Looked;
 use documents::Documents;
 
 use super::Store;
+use super::graph::holders;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{ErrorKind, Result};
-use crate::index::{Damaged, Index, KnownBlob, Mention, Tables};
+use crate::index::{Damaged, Index, KnownBlob, Tables};
 use crate::layout::{BlobName, LockMode};
 use crate::progress::{Monitor, Silent};
 use crate::spec::{RefName, json};
@@ -328,26 +329,15 @@ fn name_refs(index: &mut Index<'_>, findings: &mut [Finding]) -> Result<()> {
         let mut left = MAX_LOOKED_AT;
         for finding in findings.iter_mut() {
             let Some(digest) = finding.digest else { continue };
-            let mut names = BTreeSet::new();
-            let (mut stack, mut met) = (vec![digest], HashSet::from([digest]));
-            while let Some(digest) = stack.pop() {
-                for mention in tables.mentions(&digest)? {
-                    left = left.saturating_sub(1);
-                    match mention {
-                        Mention::Ref { name, .. } => {
-                            names.insert(name.unwrap_or_else(|| "<none>".to_owned()));
-                        }
-                        Mention::Document(_, parent) => {
-                            if met.insert(parent) {
-                                stack.push(parent);
-                            }
-                        }
-                    }
-                }
-                if names.len() > MAX_COUNTED || left == 0 && names.len() > MOST_REFS {
-                    break;
-                }
-            }
+            let (names, _) = holders(
+                tables,
+                &digest,
+                |_| true,
+                |names, looked_at| {
+                    left = left.saturating_sub(looked_at);
+                    names <= MAX_COUNTED && (left > 0 || names <= MOST_REFS)
+                },
+            )?;
             if names.is_empty() && finding.severity == Severity::Error {
                 finding.severity = Severity::Warning;
             }

@@ -13,7 +13,8 @@ use crate::index::{Access, Index, Remembered, Rows, Tables};
 use crate::layout::{Entry, IndexJson, REFLOG};
 use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
-use crate::spec::{Descriptor, MediaClass, MediaType, REF_NAME, RefName};
+use crate::spec::{Descriptor, MediaType, REF_NAME, RefName};
+use crate::store::graph::walk;
 use crate::store::replay::Replayed;
 use crate::store::{MAX_DOCUMENT, Store};
 
@@ -209,7 +210,7 @@ impl Store {
                 if tables.is_document(&orphan.digest)?
                     && let Some((descriptor, name)) = self.read_root(&orphan.digest)?
                 {
-                    let is_about = is_about_needed(tables, &orphan.digest, &mut HashSet::new())?;
+                    let is_about = is_about_needed(tables, &orphan.digest)?;
                     out.push(Unnamed {
                         descriptor,
                         name,
@@ -230,14 +231,11 @@ impl Store {
         let Ok(object) = Object::parse(&bytes) else {
             return Ok(None);
         };
-        let own = object.read::<String>("mediaType").filter(|own| {
-            let class = MediaType::new(own.clone()).class();
-            matches!(class, MediaClass::Manifest | MediaClass::Index)
-        });
-        let media_type = match own {
+        let own: Option<MediaType> = object.read("mediaType");
+        let media_type = match own.filter(MediaType::is_image) {
             Some(own) => own,
-            None if object.has("manifests") => MediaType::INDEX.to_owned(),
-            None if object.has("config") && object.has("layers") => MediaType::MANIFEST.to_owned(),
+            None if object.has("manifests") => MediaType::INDEX.into(),
+            None if object.has("config") && object.has("layers") => MediaType::MANIFEST.into(),
             None => return Ok(None),
         };
         let mut descriptor = Descriptor::new(media_type, *digest, bytes.len() as u64);
@@ -309,19 +307,20 @@ impl Store {
     }
 }
 
-/// Whether a document is about something that something needs, or that is about such in turn.
-fn is_about_needed(tables: &Rows<impl Access>, digest: &Digest, met: &mut HashSet<Digest>) -> Result<bool> {
-    let mut stack = tables.subjects(digest)?;
-    while let Some(subject) = stack.pop() {
-        if !met.insert(subject) || !tables.is_present(&subject)? {
-            continue;
+/// Returns whether a document is about something that something needs, or that is about such in turn.
+fn is_about_needed(tables: &Rows<impl Access>, digest: &Digest) -> Result<bool> {
+    let mut is_needed = false;
+    walk([*digest], |digest| {
+        let mut subjects = Vec::new();
+        for subject in tables.subjects(&digest)? {
+            if tables.is_present(&subject)? {
+                is_needed |= tables.count(&subject)? > 0;
+                subjects.push(subject);
+            }
         }
-        if tables.count(&subject)? > 0 {
-            return Ok(true);
-        }
-        stack.extend(tables.subjects(&subject)?);
-    }
-    Ok(false)
+        Ok(subjects)
+    })?;
+    Ok(is_needed)
 }
 
 /// A manifest whose name is lost.

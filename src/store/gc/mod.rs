@@ -8,13 +8,15 @@
 mod reach;
 mod retention;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
+use super::graph::walk;
+use super::referrers::subject_of;
 use super::{Lease, Store};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Access, Damaged, Edge, Mention, Rows, Tables};
+use crate::index::{Access, Damaged, Mention, Rows, Tables};
 use crate::layout::{LayoutLock, LockMode};
 use crate::progress::{Monitor, Silent};
 use crate::spec::RefName;
@@ -249,7 +251,7 @@ impl Store {
         opts: &GcOptions,
         refs: &mut DropRefs,
     ) -> Result<BTreeMap<Digest, u64>> {
-        let asked: HashSet<Digest> = refs.untagged.iter().copied().collect();
+        let asked: BTreeSet<Digest> = refs.untagged.iter().copied().collect();
         let mut dropped = asked.clone();
         loop {
             let gone = self.garbage_beside(tables, opts, &refs.logged)?;
@@ -353,7 +355,7 @@ impl Store {
 }
 
 /// The bytes of all blobs.
-fn total_size(tables: &Rows<impl Access>) -> Result<u64> {
+pub(super) fn total_size(tables: &Rows<impl Access>) -> Result<u64> {
     let (mut total, mut after) = (0, None);
     loop {
         let batch = tables.blobs_after(after.as_ref(), BATCH)?;
@@ -370,31 +372,25 @@ fn total_size(tables: &Rows<impl Access>) -> Result<u64> {
 fn untagged_about(
     tables: &Rows<impl Access>,
     gone: &BTreeMap<Digest, u64>,
-    dropped: &HashSet<Digest>,
+    dropped: &BTreeSet<Digest>,
 ) -> Result<Vec<Digest>> {
-    let mut out = Vec::new();
-    let mut stack: Vec<Digest> = gone.keys().copied().collect();
-    let mut met: HashSet<Digest> = stack.iter().copied().collect();
-    while let Some(digest) = stack.pop() {
+    let mut about = BTreeSet::new();
+    walk(gone.keys().copied(), |digest| {
         if !tables.is_document(&digest)? {
-            continue;
+            return Ok(Vec::new());
         }
-        for mention in tables.mentions(&digest)? {
-            let Mention::Document(Edge::Subject, referrer) = mention else {
-                continue;
-            };
-            if met.insert(referrer) {
-                let is_listed = |m: &Mention| matches!(m, Mention::Ref { name: None, .. });
-                if !dropped.contains(&referrer) && tables.mentions(&referrer)?.iter().any(is_listed) {
-                    out.push(referrer);
-                }
-                stack.push(referrer);
-            }
+        let mut next = subject_of(tables, &digest)?;
+        about.extend(next.iter().copied());
+        next.extend(tables.present_children(&digest)?);
+        Ok(next)
+    })?;
+    let mut out = Vec::new();
+    for referrer in about.difference(dropped) {
+        let is_listed = |m: &Mention| matches!(m, Mention::Ref { name: None, .. });
+        if tables.mentions(referrer)?.iter().any(is_listed) {
+            out.push(*referrer);
         }
-        let needed = tables.present_children(&digest)?;
-        stack.extend(needed.into_iter().filter(|child| met.insert(*child)));
     }
-    out.sort_unstable();
     Ok(out)
 }
 
