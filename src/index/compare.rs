@@ -71,10 +71,10 @@ impl Index<'_> {
             return self.rebuilt_in_memory();
         }
         let layout = self.layout;
-        layout.remove_private_file(NEW)?;
+        layout.private_dir().remove(NEW)?;
         let fresh = guarded(|| Fresh::fill(Self::open_own(layout, NEW)?, true, layout));
         fresh.or_else(|err| {
-            layout.remove_private_file(NEW)?;
+            layout.private_dir().remove(NEW)?;
             Err(err)
         })
     }
@@ -126,7 +126,7 @@ impl Index<'_> {
         let is_file = fresh.is_file;
         drop(fresh);
         if is_file {
-            self.layout.remove_private_file(NEW)?;
+            self.layout.private_dir().remove(NEW)?;
         }
         Ok(())
     }

@@ -49,7 +49,7 @@ impl Mark {
     /// Those of `set_aside`.
     pub(super) fn set(layout: &Layout, set_aside: impl FnOnce() -> Result<()>) -> Result<Self> {
         let mark = Self(layout.clone());
-        let Ok(file) = layout.open_own(MARK) else {
+        let Ok(file) = layout.private_dir().open_to_change(MARK) else {
             return Ok(mark);
         };
         let mut deaths = file.file().metadata()?.len();
@@ -66,6 +66,6 @@ impl Mark {
 impl Drop for Mark {
     fn drop(&mut self) {
         // A mark that stays is that of a death, and two of them cost no more than time.
-        self.0.drop_private(MARK);
+        self.0.private_dir().discard(MARK);
     }
 }

@@ -126,7 +126,7 @@ impl Tables<'_> {
         // line says nothing of what is read here.
         let quiet = layout.share_lock(Lock::Refs, Duration::ZERO).ok().flatten();
         let last = match quiet {
-            Some(_) => layout.last_private_line(REFLOG)?,
+            Some(_) => layout.private_dir().last_line(REFLOG)?,
             None => None,
         };
         let (index, stamp) = layout.read_index_stamped()?;

@@ -248,7 +248,8 @@ impl<'a> Index<'a> {
             "{why}; set aside as {} and made anew",
             aside.display()
         ));
-        self.layout.set_aside(&self.layout.private_file(FILE)?, &aside)
+        self.layout
+            .set_aside(&self.layout.private_dir().file(FILE)?, &aside)
     }
 
     fn catch_up(&mut self) -> Result<Vec<Damaged>> {
@@ -357,7 +358,7 @@ impl<'a> Index<'a> {
 
     fn open_file(&self) -> Result<Opened> {
         let lock = self.lock()?;
-        if Layout::has_file(&self.layout.private_file(FILE)?) {
+        if Layout::has_file(&self.layout.private_dir().file(FILE)?) {
             // Opening to write changes the file, so what must be left alone is found out by reading.
             let newer = || -> Result<u32> {
                 let tx = Self::open_to_read(self.layout)?.begin_read()?;
@@ -382,13 +383,13 @@ impl<'a> Index<'a> {
 
     /// Opens the database in a file of our own, by a caller that holds the lock of the database.
     fn open_own(layout: &Layout, name: &str) -> Result<Database> {
-        let mut file = layout.open_own(name)?;
+        let mut file = layout.private_dir().open_to_change(name)?;
         // Its first bytes are written last: one that was being made when a process died or the disk was full.
         let mut first = [0; 9];
         if file.file().read_at(&mut first, 0)? > 0 && first == [0; 9] {
             drop(file);
-            layout.remove_private_file(name)?;
-            file = layout.open_own(name)?;
+            layout.private_dir().remove(name)?;
+            file = layout.private_dir().open_to_change(name)?;
         }
         let database = Database::builder()
             .set_cache_size(CACHE)

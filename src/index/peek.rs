@@ -20,7 +20,7 @@ const PEEK_CACHE: usize = 1 << 20;
 impl Index<'_> {
     /// Opens the database to read, if a file is what stands there: redb would wait for the writer of a fifo.
     pub(super) fn open_to_read(layout: &Layout) -> Result<ReadOnlyDatabase> {
-        let backend = FileBackend::new(layout.open_private(FILE)?)?;
+        let backend = FileBackend::new(layout.private_dir().open(FILE)?)?;
         let mut builder = Database::builder();
         Ok(builder
             .set_cache_size(PEEK_CACHE)

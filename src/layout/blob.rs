@@ -9,7 +9,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::own_file::refuse_links;
+use super::private::refuse_links;
+use super::temp::TempFile;
 use super::{Layout, disk};
 use crate::digest::{Algorithm, Digest, Hasher, VerifyReader};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -30,37 +31,23 @@ pub struct Stored {
 }
 
 /// A blob being written. Dropping it unfinished leaves the layout as it was.
+#[derive(Debug)]
 pub struct BlobWriter {
     layout: Layout,
-    path: PathBuf,
-    /// `None` once the blob has its name, and for one that is only measured.
-    file: Option<File>,
-    is_kept: bool,
+    /// `None` for one that is only measured.
+    file: Option<(TempFile, File)>,
     hasher: Hasher,
     size: u64,
 }
 
-impl std::fmt::Debug for BlobWriter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlobWriter")
-            .field("path", &self.path)
-            .field("size", &self.size)
-            .finish_non_exhaustive()
-    }
-}
-
 impl BlobWriter {
-    pub(super) fn new(layout: &Layout, algorithm: Algorithm) -> Result<Self> {
-        let path = layout.temp_path("blob")?;
-        let file = layout.disk().create_temp(&path)?;
-        Ok(Self {
+    fn new(layout: &Layout, file: Option<(TempFile, File)>, algorithm: Algorithm) -> Self {
+        Self {
             layout: layout.clone(),
-            path,
-            file: Some(file),
-            is_kept: true,
+            file,
             hasher: Hasher::new(algorithm),
             size: 0,
-        })
+        }
     }
 
     /// Gives the blob its name, durably.
@@ -109,16 +96,13 @@ impl BlobWriter {
     }
 
     fn stage_as_is(mut self, digest: Digest) -> Result<Staged> {
-        let finished = || Error::new(ErrorKind::Invalid, "blob is finished already");
-        self.layout
-            .access()
-            .give_file(self.file.as_ref().ok_or_else(finished)?, &self.path)?;
-        self.file = None;
+        let measured = || Error::new(ErrorKind::Invalid, "blob is only measured");
+        let (temp, file) = self.file.take().ok_or_else(measured)?;
+        self.layout.access().give_file(&file, temp.path())?;
         Ok(Staged {
-            path: std::mem::take(&mut self.path),
+            temp,
             digest,
             size: self.size,
-            published: false,
         })
     }
 }
@@ -126,28 +110,17 @@ impl BlobWriter {
 /// A blob that is verified and complete under a temporary name. Dropped unpublished, it never was.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    path: PathBuf,
+    temp: TempFile,
     pub digest: Digest,
     pub size: u64,
-    published: bool,
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if !self.published {
-            let _ = disk::remove_all(&self.path);
-        }
-    }
 }
 
 impl Write for BlobWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let n = if self.is_kept {
-            let file = self.file.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        let n = match &mut self.file {
             // What is hashed is what reached the file, also when the disk fills up in the middle.
-            disk::write_some(file, buf, &self.path)?
-        } else {
-            buf.len()
+            Some((temp, file)) => disk::write_some(file, buf, temp.path())?,
+            None => buf.len(),
         };
         self.hasher.update(&buf[..n]);
         self.size += n as u64;
@@ -159,34 +132,19 @@ impl Write for BlobWriter {
     }
 }
 
-impl Drop for BlobWriter {
-    fn drop(&mut self) {
-        if self.file.take().is_some() {
-            // The directory of this process goes at its end anyway.
-            let _ = disk::remove_all(&self.path);
-        }
-    }
-}
-
 impl Layout {
     /// Starts a new blob.
     ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`] or [`ErrorKind::Denied`] if this process may not write to the layout.
-    pub fn write_blob(&self, algorithm: Algorithm) -> Result<BlobWriter> {
-        BlobWriter::new(self, algorithm)
+    pub(crate) fn write_blob(&self, algorithm: Algorithm) -> Result<BlobWriter> {
+        let file = self.private_dir().temp_file("blob")?;
+        Ok(BlobWriter::new(self, Some(file), algorithm))
     }
 
     /// A blob of which only digest and size are wanted: nothing is written.
     pub(crate) fn measure_blob(&self, algorithm: Algorithm) -> BlobWriter {
-        BlobWriter {
-            layout: self.clone(),
-            path: PathBuf::new(),
-            file: None,
-            is_kept: false,
-            hasher: Hasher::new(algorithm),
-            size: 0,
-        }
+        BlobWriter::new(self, None, algorithm)
     }
 
     fn publish_one(&self, staged: Staged) -> Result<Stored> {
@@ -203,18 +161,18 @@ impl Layout {
     /// before.
     ///
     /// A blob that is there already is replaced: these bytes are known to be right, those may have been damaged.
-    pub(crate) fn publish(&self, mut staged: Vec<Staged>) -> Result<usize> {
+    pub(crate) fn publish(&self, staged: Vec<Staged>) -> Result<usize> {
         if staged.len() > MANY {
             self.disk().sync_all(&self.0.root)?;
         } else {
             for blob in &staged {
-                let (file, _) = disk::open(&blob.path)?;
-                self.disk().sync(&file, &blob.path)?;
+                let (file, _) = disk::open(blob.temp.path())?;
+                self.disk().sync(&file, blob.temp.path())?;
             }
         }
         let mut existed = 0;
         let mut dirs = BTreeSet::new();
-        for blob in &mut staged {
+        for blob in staged {
             let target = self.blob_path(&blob.digest);
             let dir = self.algorithm_dir(blob.digest.algorithm());
             if disk::stat(&target)?.is_some() {
@@ -222,8 +180,7 @@ impl Layout {
             } else if self.access().make_dir(&dir)? {
                 self.disk().sync_dir(&self.blobs_dir())?;
             }
-            self.disk().rename(&blob.path, &target)?;
-            blob.published = true;
+            blob.temp.rename(self.disk(), &target)?;
             dirs.insert(dir);
         }
         for dir in dirs {
@@ -242,36 +199,28 @@ impl Layout {
     /// [`ErrorKind::Corrupt`] if it is not what `expected` says.
     pub(crate) fn adopt_blob(&self, expected: &Descriptor, from: &Path) -> Result<Option<Staged>> {
         let (source, found) = disk::open(from)?;
-        let temp = self.temp_path("blob")?;
-        let file = self.disk().create_temp(&temp)?;
-        let result = (|| {
-            let mut shared = disk::reflink(&source, &file);
-            // A hard link shares owner and mode too, and a later change in place by a tool that does not replace
-            // files; so only large blobs that look just as ours would are shared that way.
-            let alike = (found.uid, found.gid, found.mode) == self.blob_owner();
-            if !shared && alike && expected.size >= MIN_HARD_LINK {
-                disk::remove_all(&temp)?;
-                // Where `from` is a symbolic link, that link is what got a second name, and it leads elsewhere.
-                let same = |now: disk::Found| now.stamp.same_file(&found.stamp);
-                shared = disk::hard_link(from, &temp) && disk::lstat(&temp)?.is_some_and(same);
-            }
-            if !shared {
-                return Ok(None);
-            }
-            let (file, found) = disk::open(&temp)?;
-            VerifyReader::new(&file, expected.digest, expected.size).finish()?;
-            self.access().give_file(&file, &temp)?;
-            Ok(Some(Staged {
-                path: temp.clone(),
-                digest: expected.digest,
-                size: found.size,
-                published: false,
-            }))
-        })();
-        if !matches!(result, Ok(Some(_))) {
-            let _ = disk::remove_all(&temp);
+        let (temp, file) = self.private_dir().temp_file("blob")?;
+        let mut shared = disk::reflink(&source, &file);
+        // A hard link shares owner and mode too, and a later change in place by a tool that does not replace
+        // files; so only large blobs that look just as ours would are shared that way.
+        let alike = (found.uid, found.gid, found.mode) == self.blob_owner();
+        if !shared && alike && expected.size >= MIN_HARD_LINK {
+            disk::remove_all(temp.path())?;
+            // Where `from` is a symbolic link, that link is what got a second name, and it leads elsewhere.
+            let same = |now: disk::Found| now.stamp.same_file(&found.stamp);
+            shared = disk::hard_link(from, temp.path()) && disk::lstat(temp.path())?.is_some_and(same);
         }
-        result
+        if !shared {
+            return Ok(None);
+        }
+        let (file, found) = disk::open(temp.path())?;
+        VerifyReader::new(&file, expected.digest, expected.size).finish()?;
+        self.access().give_file(&file, temp.path())?;
+        Ok(Some(Staged {
+            temp,
+            digest: expected.digest,
+            size: found.size,
+        }))
     }
 
     /// Opens the blob that `descriptor` names, for one pass from start to end.
@@ -320,9 +269,7 @@ impl Layout {
 
     /// Size in bytes of the file that stands for `digest`; `None` if there is none.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        Ok(disk::stat(&self.blob_path(digest))?
-            .filter(|f| f.is_file)
-            .map(|f| f.size))
+        Ok(self.blob_stamp(digest)?.map(|stamp| stamp.size))
     }
 
     /// The stamp of the file that stands for `digest`; `None` if there is none.
@@ -334,11 +281,8 @@ impl Layout {
 
     /// Opens the file that stands for `digest` without verifying anything, with its size.
     pub(crate) fn open_unverified(&self, digest: &Digest) -> Result<Option<(File, u64)>> {
-        match disk::open(&self.blob_path(digest)) {
-            Ok((file, found)) => Ok(Some((file, found.size))),
-            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
-            Err(err) => Err(err),
-        }
+        let opened = disk::if_there(self.open_found(digest))?;
+        Ok(opened.map(|(file, found)| (file, found.size)))
     }
 
     /// As [`Layout::open_unverified`], with all that `stat` says; an error if there is no such file.
@@ -370,7 +314,9 @@ impl Layout {
     /// Moves a blob out of the way, to a place of our own where a person can look at it.
     pub(crate) fn quarantine(&self, digest: &Digest) -> Result<PathBuf> {
         self.refuse_linked_blobs(digest)?;
-        let target = self.quarantine_path(&format!("{}-{}", digest.algorithm(), digest.encoded()))?;
+        let target =
+            self.private_dir()
+                .quarantine_path(&format!("{}-{}", digest.algorithm(), digest.encoded()))?;
         self.disk().rename(&self.blob_path(digest), &target)?;
         self.disk().sync_dir(target.parent().unwrap_or(&target))?;
         self.disk().sync_dir(&self.algorithm_dir(digest.algorithm()))?;
@@ -388,10 +334,7 @@ impl Layout {
     /// [`ErrorKind::Invalid`] if it stands behind a link.
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
         self.refuse_linked_blobs(digest)?;
-        match self.disk().unlink(&self.blob_path(digest)) {
-            Err(err) if err.kind() == ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
+        disk::if_there(self.disk().unlink(&self.blob_path(digest))).map(|_| ())
     }
 
     /// Makes the names of all blobs durable, also of those that another process gave and did not live to sync.

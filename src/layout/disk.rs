@@ -16,7 +16,7 @@ use super::fault;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// What can change a store. Each call is one step that a crash can come before or after.
-pub(crate) trait Disk: Send + Sync {
+pub(crate) trait Disk: std::fmt::Debug + Send + Sync {
     /// Makes a new file for writing at `path`.
     fn create_temp(&self, path: &Path) -> Result<File>;
     /// Makes the content of `file`, which stands at `path`, durable.
@@ -266,6 +266,14 @@ fn optional<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<Option<
     }
 }
 
+/// Returns `None` for what is not there.
+pub(crate) fn if_there<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 /// Opens a file to read; `None` if nothing is there. Does not hang on a fifo.
 pub(crate) fn open_optional(path: &Path) -> Result<Option<File>> {
     let mut options = OpenOptions::new();
@@ -408,91 +416,4 @@ pub(crate) fn reflink(from: &File, to: &File) -> bool {
 pub(crate) fn hard_link(from: &Path, to: &Path) -> bool {
     fault::point();
     fs::hard_link(from, to).is_ok()
-}
-
-/// Whether this process may write in the directory at `path`.
-pub(crate) fn writable(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
-}
-
-/// A disk that writes down what is done, and on which nothing can be done any more after a number of operations.
-#[cfg(test)]
-#[derive(Clone, Debug)]
-pub(crate) struct Journal {
-    done: std::sync::Arc<std::sync::Mutex<Vec<(&'static str, PathBuf)>>>,
-    most: usize,
-}
-
-#[cfg(test)]
-impl Journal {
-    /// A disk that stops after `most` operations.
-    pub(crate) fn new(most: usize) -> Self {
-        Self {
-            done: std::sync::Arc::default(),
-            most,
-        }
-    }
-
-    /// What was done, in order; paths are relative to `root`, and those of temporary files are all `temp`.
-    pub(crate) fn done(&self, root: &Path) -> Vec<String> {
-        let show = |(verb, path): &(&str, PathBuf)| {
-            let path = path.strip_prefix(root).unwrap_or(path).to_string_lossy();
-            let path = if path.starts_with(".umoci/tmp/") {
-                "temp"
-            } else {
-                &path
-            };
-            format!("{verb} {path}")
-        };
-        self.done.lock().expect("lock").iter().map(show).collect()
-    }
-
-    fn step<T>(&self, verb: &'static str, path: &Path, run: impl FnOnce() -> Result<T>) -> Result<T> {
-        let mut done = self.done.lock().expect("lock");
-        if done.len() == self.most {
-            return Err(Error::new(ErrorKind::Io, "the disk is gone"));
-        }
-        done.push((verb, path.to_owned()));
-        run()
-    }
-}
-
-#[cfg(test)]
-impl Disk for Journal {
-    fn create_temp(&self, path: &Path) -> Result<File> {
-        self.step("create", path, || OsDisk.create_temp(path))
-    }
-
-    fn sync(&self, file: &File, path: &Path) -> Result<()> {
-        self.step("sync", path, || OsDisk.sync(file, path))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.step("rename to", to, || OsDisk.rename(from, to))
-    }
-
-    fn sync_dir(&self, path: &Path) -> Result<()> {
-        self.step("sync directory", path, || OsDisk.sync_dir(path))
-    }
-
-    fn sync_all(&self, path: &Path) -> Result<()> {
-        self.step("sync all", path, || OsDisk.sync_all(path))
-    }
-
-    fn unlink(&self, path: &Path) -> Result<()> {
-        self.step("remove", path, || OsDisk.unlink(path))
-    }
-
-    // The database is derived: a crash there is the business of other tests.
-    fn write_at(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        OsDisk.write_at(file, path, offset, bytes)
-    }
-
-    fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
-        OsDisk.set_len(file, path, len)
-    }
-
-    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
-        OsDisk.sync_data(file, path)
-    }
 }

@@ -2,7 +2,7 @@
 //! What makes a directory a layout (`oci-layout`, `index.json`, `blobs/`): made, opened, mended. Spec: image-spec, image-layout.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::disk::{self, Disk, OsDisk};
@@ -161,37 +161,10 @@ impl Layout {
         let mut index = IndexJson::parse(EMPTY_INDEX)?;
         index.push_entries(&entries);
         let bytes = index.to_bytes();
-        self.keep_aside(&path, "index.json")?;
+        self.private_dir().keep_aside(&path, "index.json")?;
         log(&index, &state_of(&bytes))?;
         self.replace("index.json", &bytes)?;
         Ok(Some(out))
-    }
-
-    /// Keeps a file that is about to be replaced, for a person to look at; nothing is done if there is none.
-    pub(super) fn keep_aside(&self, path: &Path, name: &str) -> Result<()> {
-        if disk::lstat(path)?.is_none() {
-            return Ok(());
-        }
-        let aside = self.quarantine_path(name)?;
-        // It stays in its place until its successor is there, where the file system has links.
-        if !disk::hard_link(path, &aside) {
-            self.disk().rename(path, &aside)?;
-        }
-        self.disk().sync_dir(aside.parent().unwrap_or(&aside))
-    }
-
-    /// A free name where something damaged is kept for a person to look at.
-    pub(super) fn quarantine_path(&self, name: &str) -> Result<PathBuf> {
-        self.ensure_private()?;
-        let dir = self.private_dir().join("quarantine");
-        self.make_own_dir(&dir)?;
-        let mut path = dir.join(name);
-        let mut n = 0;
-        while disk::lstat(&path)?.is_some() {
-            n += 1;
-            path = dir.join(format!("{name}.{n}"));
-        }
-        Ok(path)
     }
 
     /// Opens the layout at `path`. Nothing is created, so a read-only one will do.

@@ -36,7 +36,7 @@ const MAX_MEMBERS: usize = 1000;
 
 /// One entry of `manifests`.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its name, also one that no tag may have; an empty one is none.
     pub ref_name: Option<String>,
     raw: Box<RawValue>,
@@ -47,7 +47,7 @@ impl Entry {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is none; other entries are not concerned.
-    pub fn descriptor(&self) -> Result<Descriptor> {
+    pub(crate) fn descriptor(&self) -> Result<Descriptor> {
         let name = || {
             format!(
                 "index.json: entry {:?}",
@@ -76,7 +76,7 @@ impl Entry {
     }
 
     /// The entry as it stands in the file.
-    pub fn raw(&self) -> &str {
+    pub(crate) fn raw(&self) -> &str {
         self.raw.get()
     }
 
@@ -116,11 +116,8 @@ impl Entry {
     /// The entry of a descriptor under a name, or of one that has no tag.
     pub(crate) fn of(name: Option<&str>, descriptor: &Descriptor) -> Result<Self> {
         let mut descriptor = descriptor.clone();
-        if let Some(name) = name {
-            descriptor
-                .annotations
-                .insert(REF_NAME.to_owned(), name.to_owned());
-        }
+        let own = name.map(|name| (REF_NAME.to_owned(), name.to_owned()));
+        descriptor.annotations.extend(own);
         Ok(Self {
             ref_name: name.map(str::to_owned),
             raw: raw(&descriptor)?,
@@ -148,13 +145,7 @@ impl Entry {
 /// An entry called `name`.
 fn named(name: &RefName, descriptor: &Descriptor) -> Result<Entry> {
     name.check_new()?;
-    let mut descriptor = descriptor.clone();
-    let own = (REF_NAME.to_owned(), name.as_str().to_owned());
-    descriptor.annotations.extend([own]);
-    Ok(Entry {
-        ref_name: Some(name.as_str().to_owned()),
-        raw: raw(&descriptor)?,
-    })
+    Entry::of(Some(name.as_str()), descriptor)
 }
 
 fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>> {
@@ -214,7 +205,7 @@ impl IndexJson {
     }
 
     /// The entries, in order.
-    pub fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
@@ -222,18 +213,18 @@ impl IndexJson {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the name has entries, and none of them is a descriptor.
-    pub fn value(&self, name: &RefName) -> Result<RefValue> {
+    pub(crate) fn value(&self, name: &RefName) -> Result<RefValue> {
         let named = self.entries.iter();
         Entry::value_of(named.filter(|entry| entry.ref_name.as_deref() == Some(name.as_str())))
     }
 
     /// Points `name` at `value`: every entry of that name goes, the new ones come last.
-    pub fn set_ref(&mut self, name: &RefName, value: impl Into<RefValue>) -> Result<()> {
+    pub(crate) fn set_ref(&mut self, name: &RefName, value: impl Into<RefValue>) -> Result<()> {
         self.set_refs(&[(name.clone(), value.into())])
     }
 
     /// Drops every entry of these names, also of names that no tag may have; returns how many went.
-    pub fn remove_refs(&mut self, names: &[&str]) -> Result<usize> {
+    pub(crate) fn remove_refs(&mut self, names: &[&str]) -> Result<usize> {
         self.settle()?;
         let names: HashSet<&str> = names.iter().copied().collect();
         let is_gone = |entry: &Entry| entry.ref_name.as_deref().is_some_and(|name| names.contains(name));
@@ -244,7 +235,7 @@ impl IndexJson {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a new name that is a digest.
-    pub fn set_refs(&mut self, changes: &[(RefName, RefValue)]) -> Result<()> {
+    pub(crate) fn set_refs(&mut self, changes: &[(RefName, RefValue)]) -> Result<()> {
         // The last word on each name counts.
         let last: HashMap<&str, usize> = changes
             .iter()
@@ -255,8 +246,7 @@ impl IndexJson {
         for (at, (name, value)) in changes.iter().enumerate() {
             if last.get(name.as_str()) == Some(&at) {
                 for descriptor in value.entries() {
-                    self.entries.push(named(name, descriptor)?);
-                    self.changed = true;
+                    self.push_entries(&[named(name, descriptor)?]);
                 }
             }
         }
@@ -268,7 +258,7 @@ impl IndexJson {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if the name has entries and `old` is none of them.
-    pub fn replace_entry(&mut self, name: &RefName, old: &Descriptor, new: &Descriptor) -> Result<()> {
+    pub(crate) fn replace_entry(&mut self, name: &RefName, old: &Descriptor, new: &Descriptor) -> Result<()> {
         let of_name = |entry: &&mut Entry| entry.ref_name.as_deref() == Some(name.as_str());
         let (mut same, mut others) = (Vec::new(), Vec::new());
         for entry in self.entries.iter_mut().filter(of_name) {
@@ -302,7 +292,7 @@ impl IndexJson {
     }
 
     /// Appends entries without a name, but for those of whose digest there is one.
-    pub fn add_untagged(&mut self, descriptors: &[Descriptor]) -> Result<()> {
+    pub(crate) fn add_untagged(&mut self, descriptors: &[Descriptor]) -> Result<()> {
         if descriptors.is_empty() {
             return Ok(());
         }
@@ -317,17 +307,13 @@ impl IndexJson {
             }
             let mut descriptor = descriptor.clone();
             descriptor.annotations.remove(REF_NAME);
-            self.entries.push(Entry {
-                ref_name: None,
-                raw: raw(&descriptor)?,
-            });
-            self.changed = true;
+            self.push_entries(&[Entry::of(None, &descriptor)?]);
         }
         Ok(())
     }
 
     /// Drops the entries that `drop` picks; says how many.
-    pub fn drop_entries(&mut self, mut drop: impl FnMut(&Entry) -> bool) -> usize {
+    pub(crate) fn drop_entries(&mut self, mut drop: impl FnMut(&Entry) -> bool) -> usize {
         let before = self.entries.len();
         self.entries.retain(|entry| !drop(entry));
         let gone = before - self.entries.len();
@@ -347,7 +333,7 @@ impl IndexJson {
     }
 
     /// Whether an entry has this name.
-    pub fn has_ref(&self, name: &str) -> bool {
+    pub(crate) fn has_ref(&self, name: &str) -> bool {
         self.entries.iter().any(|e| e.ref_name.as_deref() == Some(name))
     }
 

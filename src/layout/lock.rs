@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 
 /// Who else may hold the lock at the same time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LockMode {
+pub(crate) enum LockMode {
     /// Others that hold it shared.
     Shared,
     /// Nobody.
@@ -55,7 +55,7 @@ impl Layout {
     pub(crate) fn take_lock(&self, lock: Lock, mode: LockMode, timeout: Duration) -> Result<LayoutLock> {
         let path = lock.path(self);
         let taken = acquire(&path, mode, timeout, || {
-            self.ensure_private()?;
+            self.private_dir().ensure()?;
             self.access().open_lock(&path).map(Some)
         })?;
         taken.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("{} is not there", path.display())))

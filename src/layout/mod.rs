@@ -11,36 +11,35 @@ mod fault;
 mod frame;
 mod index_json;
 mod lock;
-mod own_file;
+mod private;
 mod temp;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use blob::Staged;
 pub use blob::{BlobReader, BlobWriter, Stored};
 #[cfg(debug_assertions)]
 pub use fault::die_before_step;
-pub use index_json::{Entry, IndexJson};
-pub(crate) use lock::Lock;
-pub use lock::{LayoutLock, LockMode};
+pub(crate) use index_json::Entry;
+pub use index_json::IndexJson;
+pub use lock::LayoutLock;
+pub(crate) use lock::{Lock, LockMode};
 
 use disk::Disk;
-#[cfg(test)]
-pub(crate) use disk::Journal;
 pub(crate) use frame::{OCI_LAYOUT, layout_version};
-pub(crate) use own_file::{MAX_OWN, OwnFile, REFLOG};
-use temp::TempDir;
+pub(crate) use private::{MAX_OWN, OwnFile, PrivateDir, REFLOG};
+#[cfg(test)]
+pub(crate) use tests::journal::Journal;
 #[cfg(test)]
 pub(crate) use tests::volatile::{Loss, Volatile, scratch};
 
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Fact, Result};
 
 /// An `index.json` larger than this is refused, in bytes.
 const MAX_INDEX: u64 = 1 << 30;
@@ -51,7 +50,7 @@ const TORN_PAUSE: Duration = Duration::from_millis(50);
 
 /// Identity and time of a file or directory: if it is the same, nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// Device.
     pub dev: u64,
     /// Inode.
@@ -73,7 +72,7 @@ impl Stamp {
 
 /// What stands in a blob directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum BlobName {
+pub(crate) enum BlobName {
     /// A blob.
     Digest(Digest),
     /// Something that is no blob.
@@ -81,26 +80,18 @@ pub enum BlobName {
 }
 
 /// An OCI layout. Cheap to clone; clones share the directory of temporary files.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Layout(Arc<Shared>);
 
+#[derive(Debug)]
 struct Shared {
     root: PathBuf,
-    access: disk::Access,
-    disk: Box<dyn Disk>,
-    /// The directory of this process's temporary files, made with the first of them.
-    temp: Mutex<Option<TempDir>>,
+    private: PrivateDir,
 }
 
 /// The state that the bytes of an `index.json` are: their BLAKE3.
 fn state_of(bytes: &[u8]) -> Digest {
     Digest::of(Algorithm::Blake3, bytes)
-}
-
-impl fmt::Debug for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Layout").field(&self.0.root).finish()
-    }
 }
 
 impl Layout {
@@ -114,9 +105,7 @@ impl Layout {
         };
         Ok(Self(Arc::new(Shared {
             root: path.to_owned(),
-            access,
-            disk,
-            temp: Mutex::new(None),
+            private: PrivateDir::new(path, access, disk.into()),
         })))
     }
 
@@ -130,42 +119,9 @@ impl Layout {
         self.algorithm_dir(digest.algorithm()).join(digest.encoded())
     }
 
-    /// Our own directory in the layout: index database, locks, temporary files. It may be deleted at any time.
-    pub fn private_dir(&self) -> PathBuf {
-        self.0.root.join(".umoci")
-    }
-
-    /// Makes our own directory if it is not there.
-    pub(crate) fn ensure_private(&self) -> Result<()> {
-        self.make_own_dir(&self.private_dir())
-    }
-
-    /// Makes a directory for us alone. A link in its place is refused: it could lead out of the layout.
-    fn make_own_dir(&self, path: &Path) -> Result<()> {
-        if self.access().make_dir(path)? || disk::lstat(path)?.is_none_or(|f| f.is_dir) {
-            return Ok(());
-        }
-        let text = format!("{} is a link, not a directory", path.display());
-        Err(Error::new(ErrorKind::Invalid, text))
-    }
-
-    /// A file in our own directory, for code that opens it by its path.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`] if something else than a file is there: a link could lead out of the layout.
-    pub(crate) fn private_file(&self, name: &str) -> Result<PathBuf> {
-        self.ensure_private()?;
-        let path = self.private_dir().join(name);
-        if disk::lstat(&path)?.is_none_or(|f| f.is_file) {
-            return Ok(path);
-        }
-        let text = format!("{} is not a regular file", path.display());
-        Err(Error::new(ErrorKind::Invalid, text))
-    }
-
-    /// Removes our own directory, with the locks and the index database in it.
-    pub(crate) fn remove_private(&self) -> Result<()> {
-        disk::remove_all(&self.private_dir())
+    /// Our own directory in the layout.
+    pub(crate) fn private_dir(&self) -> &PrivateDir {
+        &self.0.private
     }
 
     /// Removes a layout that this process has made and that has nothing to give; its directory stays if `keep_dir`. One that
@@ -187,11 +143,6 @@ impl Layout {
         Ok(())
     }
 
-    /// Whether this process may write to the layout.
-    pub fn is_writable(&self) -> bool {
-        disk::writable(&self.0.root)
-    }
-
     fn blobs_dir(&self) -> PathBuf {
         self.0.root.join("blobs")
     }
@@ -205,7 +156,7 @@ impl Layout {
     }
 
     fn access(&self) -> disk::Access {
-        self.0.access
+        self.0.private.access
     }
 
     /// Owner, group and mode of a blob that we would write.
@@ -223,41 +174,20 @@ impl Layout {
     }
 
     fn disk(&self) -> &dyn Disk {
-        &*self.0.disk
+        &*self.0.private.disk
     }
 
     /// Replaces a file in the layout's root in one step, durably.
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.replace_if(name, bytes, || Ok(true)).map(|_| ())
-    }
-
-    /// As [`Layout::replace`], if `still` agrees right before the rename.
-    fn replace_if(&self, name: &str, bytes: &[u8], still: impl FnOnce() -> Result<bool>) -> Result<bool> {
         let target = self.0.root.join(name);
-        let temp = self.temp_path("file")?;
-        let mut file = self.disk().create_temp(&temp)?;
-        let result = (|| -> Result<bool> {
-            disk::write(&mut file, bytes, &temp)?;
-            self.access().give_file(&file, &temp)?;
-            self.disk().sync(&file, &temp)?;
-            if !still()? {
-                return Ok(false);
-            }
-            self.disk().rename(&temp, &target)?;
-            self.disk().sync_dir(target.parent().unwrap_or(&self.0.root))?;
-            Ok(true)
-        })();
-        if !matches!(result, Ok(true)) {
-            let _ = disk::remove_all(&temp);
-        }
-        result.context(|| format!("write {}", target.display()))
+        self.0.private.replace_if(&target, bytes, || Ok(true)).map(|_| ())
     }
 
     /// Reads `index.json`.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is broken, and still is a moment later.
-    pub fn read_index(&self) -> Result<IndexJson> {
+    pub(crate) fn read_index(&self) -> Result<IndexJson> {
         self.read_index_bytes().map(|(index, _, _)| index)
     }
 
@@ -295,14 +225,14 @@ impl Layout {
     }
 
     /// The stamp of `index.json`.
-    pub fn index_stamp(&self) -> Result<Stamp> {
+    pub(crate) fn index_stamp(&self) -> Result<Stamp> {
         let path = self.index_path();
         let missing = || Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display()));
         Ok(disk::stat(&path)?.ok_or_else(missing)?.stamp)
     }
 
     /// The directories of blobs that exist, of the algorithms that we know, with their stamps.
-    pub fn blob_dirs(&self) -> Result<Vec<(Algorithm, Stamp)>> {
+    pub(crate) fn blob_dirs(&self) -> Result<Vec<(Algorithm, Stamp)>> {
         let mut out = Vec::new();
         for algorithm in Algorithm::ALL {
             if let Some(found) = disk::stat(&self.algorithm_dir(algorithm))?.filter(|f| f.is_dir) {
@@ -318,19 +248,11 @@ impl Layout {
     /// lock are noticed: the file is looked at again right before it is replaced, and if it changed, `edit` runs
     /// once more on what it is then. Nothing is written if `edit` changes nothing.
     ///
+    /// `edit` is given the state of the file, which is its BLAKE3; `log` is told the result of `edit`, and the state that comes, right
+    /// before it takes effect.
+    ///
     /// # Errors
-    /// Whatever `edit` returns, and [`ErrorKind::Busy`] if a lock is not had within `timeout`.
-    pub fn update_index<T>(
-        &self,
-        timeout: Duration,
-        edit: impl FnMut(&mut IndexJson) -> Result<T>,
-    ) -> Result<T> {
-        let mut edit = edit;
-        self.update_index_logged(timeout, |index, _| edit(index), |_, _| Ok(()))
-    }
-
-    /// As [`Layout::update_index`], with the state that `edit` is given; `log` is told the result of `edit`, and the state that
-    /// comes, right before it takes effect. A state is the BLAKE3 of the file.
+    /// Those of `edit` and `log`, and [`ErrorKind::Busy`] if a lock is not had within `timeout`.
     pub(crate) fn update_index_logged<T>(
         &self,
         timeout: Duration,
@@ -359,7 +281,7 @@ impl Layout {
                 log(&mut out, &state_of(&after))?;
                 Ok(true)
             };
-            if self.replace_if("index.json", &after, still)? {
+            if self.0.private.replace_if(&self.index_path(), &after, still)? {
                 return Ok(out);
             }
         }
@@ -396,7 +318,10 @@ impl Layout {
     }
 
     /// What stands in the directory of `algorithm`, in no order.
-    pub fn blobs(&self, algorithm: Algorithm) -> Result<impl Iterator<Item = Result<BlobName>> + use<>> {
+    pub(crate) fn blobs(
+        &self,
+        algorithm: Algorithm,
+    ) -> Result<impl Iterator<Item = Result<BlobName>> + use<>> {
         let names = disk::entries(&self.algorithm_dir(algorithm))?;
         Ok(names.into_iter().flatten().map(move |name| {
             let name = name?;
@@ -408,7 +333,7 @@ impl Layout {
     }
 
     /// Directories and files directly below `blobs/` that belong to no algorithm that we know.
-    pub fn foreign_entries(&self) -> Result<Vec<PathBuf>> {
+    pub(crate) fn foreign_entries(&self) -> Result<Vec<PathBuf>> {
         let names = disk::list(&self.blobs_dir())?;
         let foreign = names
             .into_iter()

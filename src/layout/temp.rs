@@ -8,18 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Layout, Shared, disk};
+use super::Layout;
+use super::disk::{self, Disk};
+use super::private::PrivateDir;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Monitor;
 
 /// A directory below `.umoci/tmp/` that is locked as long as this process uses it.
+#[derive(Debug)]
 pub(super) struct TempDir {
     path: PathBuf,
     _lock: File,
     next: u64,
 }
 
-impl Drop for Shared {
+impl Drop for PrivateDir {
     fn drop(&mut self) {
         let temp = self.temp.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(temp) = temp.take() {
@@ -29,11 +32,40 @@ impl Drop for Shared {
     }
 }
 
-impl Layout {
+/// A temporary file, which goes unless it gets a name.
+#[derive(Debug)]
+pub(super) struct TempFile {
+    path: PathBuf,
+    is_named: bool,
+}
+
+impl TempFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves it over `target`.
+    pub(super) fn rename(mut self, disk: &dyn Disk, target: &Path) -> Result<()> {
+        disk.rename(&self.path, target)?;
+        self.is_named = true;
+        Ok(())
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !self.is_named {
+            // The directory of this process goes at its end anyway.
+            let _ = disk::remove_all(&self.path);
+        }
+    }
+}
+
+impl PrivateDir {
     /// A name for a temporary file that only this process uses.
-    pub(super) fn temp_path(&self, what: &str) -> Result<PathBuf> {
+    fn temp_path(&self, what: &str) -> Result<PathBuf> {
         static PROCESS: AtomicU64 = AtomicU64::new(0);
-        let mut temp = self.0.temp.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut temp = self.temp.lock().unwrap_or_else(PoisonError::into_inner);
         // Our own directory may be deleted at any time.
         if let Some(dir) = &*temp
             && disk::stat(&dir.path)?.is_none()
@@ -41,7 +73,7 @@ impl Layout {
             *temp = None;
         }
         if temp.is_none() {
-            let base = self.private_dir().join("tmp");
+            let base = self.join("tmp");
             let mut lost = 0;
             *temp = Some(loop {
                 let nonce = PROCESS.fetch_add(1, Ordering::Relaxed);
@@ -69,22 +101,30 @@ impl Layout {
         Ok(temp.path.join(format!("{what}-{}", temp.next)))
     }
 
+    /// Makes a temporary file, open to read and write.
+    pub(super) fn temp_file(&self, what: &str) -> Result<(TempFile, File)> {
+        let path = self.temp_path(what)?;
+        let file = self.disk.create_temp(&path)?;
+        let is_named = false;
+        Ok((TempFile { path, is_named }, file))
+    }
+
     /// An empty file that has no name any more, and goes when it is closed.
     ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`] and others that keep a file from being made.
-    pub fn scratch(&self) -> Result<File> {
+    pub(crate) fn scratch(&self) -> Result<File> {
         let path = self.temp_path("scratch")?;
-        let file = self.disk().create_temp(&path)?;
-        self.disk().unlink(&path)?;
+        let file = self.disk.create_temp(&path)?;
+        self.disk.unlink(&path)?;
         Ok(file)
     }
 
     /// Makes the directory `path` below `base` and locks it; `None` if another process was faster.
     fn claim_temp(&self, base: &Path, path: &Path) -> Result<Option<File>> {
-        self.ensure_private()?;
-        self.make_own_dir(base)?;
-        if !self.access().make_dir(path)? {
+        self.ensure()?;
+        self.make_dir(base)?;
+        if !self.access.make_dir(path)? {
             return Ok(None);
         }
         let dir = disk::open_dir(path)?;
@@ -97,13 +137,15 @@ impl Layout {
             }
         }
     }
+}
 
+impl Layout {
     /// Temporary files that nobody uses: ours, and those that another umoci left in the layout's root. Each is held
     /// as long as its file is open, so that nobody begins to use it meanwhile.
     pub(crate) fn unused_temporary(&self) -> Result<Vec<(PathBuf, File)>> {
         let ours = self.private_dir().join("tmp");
         let own = self
-            .0
+            .private_dir()
             .temp
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -111,10 +153,7 @@ impl Layout {
             .map(|t| t.path.clone());
         // Never through a link: what it leads to is not ours to remove.
         let mut paths: Vec<PathBuf> = Vec::new();
-        if [&self.private_dir(), &ours]
-            .iter()
-            .all(|dir| disk::is_real_dir(dir))
-        {
+        if disk::is_real_dir(self.private_dir().as_ref()) && disk::is_real_dir(&ours) {
             paths.extend(disk::list(&ours)?.into_iter().map(|n| ours.join(n)));
         }
         let foreign = disk::list(&self.0.root)?
@@ -174,7 +213,9 @@ mod tests {
         other.clean_temporary(&Silent).expect("clean");
         assert!(dead.iter().all(|path| !path.exists()));
         assert!(
-            foreign.exists() && disk::list(&tmp).expect("list").len() == 1 && layout.private_dir().exists()
+            foreign.exists()
+                && disk::list(&tmp).expect("list").len() == 1
+                && layout.private_dir().as_ref().exists()
         );
     }
 
@@ -191,7 +232,7 @@ mod tests {
                 });
             }
             let begun: Result<Vec<_>> = (0..3000)
-                .map(|_| Layout::open(layout.path())?.temp_path("file"))
+                .map(|_| Layout::open(layout.path())?.private_dir().temp_path("file"))
                 .collect();
             done.store(true, Ordering::Relaxed);
             begun.expect("a directory for temporary files");

@@ -88,7 +88,7 @@ impl Store {
             let text = format!("lease {name}: too many digests for one lease; make several");
             return Err(Error::new(ErrorKind::Limit, text));
         }
-        self.layout.put_private(&path, &bytes)?;
+        self.layout.private_dir().put(&path, &bytes)?;
         Ok(lease)
     }
 
@@ -98,10 +98,10 @@ impl Store {
     /// [`ErrorKind::Corrupt`] for one that cannot be read: what it keeps is not known.
     pub fn leases(&self) -> Result<Vec<Lease>> {
         let mut out = Vec::new();
-        for entry in self.layout.list_private(DIR)? {
+        for entry in self.layout.private_dir().list(DIR)? {
             let path = format!("{DIR}/{entry}");
             // Another process may have removed it.
-            if let Some(bytes) = self.layout.read_private(&path)? {
+            if let Some(bytes) = self.layout.private_dir().read(&path)? {
                 out.push(json::parse(&bytes).context(|| {
                     let path = self.layout.private_dir().join(&path);
                     format!("parse {}, mend the file or remove it", path.display())
@@ -115,9 +115,9 @@ impl Store {
     /// The files of leases that cannot be read, each with what is wrong.
     pub(super) fn broken_leases(&self) -> Result<Vec<(String, Error)>> {
         let mut out = Vec::new();
-        for entry in self.layout.list_private(DIR)? {
+        for entry in self.layout.private_dir().list(DIR)? {
             let path = format!("{DIR}/{entry}");
-            let read = self.layout.read_private(&path);
+            let read = self.layout.private_dir().read(&path);
             let parsed = read.and_then(|bytes| bytes.map(|bytes| json::parse::<Lease>(&bytes)).transpose());
             if let Err(err) = parsed {
                 out.push((path, err));
@@ -129,7 +129,13 @@ impl Store {
     /// Keeps the file of a lease that cannot be read aside, and puts a lease without an end in its place, of the digests that
     /// stand in it; `None` if there are none, and no lease is left.
     pub(super) fn mend_lease(&self, path: &str) -> Result<Option<usize>> {
-        let bytes = self.layout.read_private(path).ok().flatten().unwrap_or_default();
+        let bytes = self
+            .layout
+            .private_dir()
+            .read(path)
+            .ok()
+            .flatten()
+            .unwrap_or_default();
         let mut digests = Vec::new();
         each_digest(bytes.as_slice(), |digest| {
             digests.push(digest);
@@ -140,7 +146,7 @@ impl Store {
             .and_then(|name| name.strip_suffix(".json"));
         let name = name.filter(|name| !digests.is_empty() && file(name).is_ok());
         let Some(name) = name else {
-            self.layout.mend_private(path, None)?;
+            self.layout.private_dir().mend(path, None)?;
             return Ok(None);
         };
         let count = digests.len();
@@ -150,13 +156,15 @@ impl Store {
             expires: None,
             digests,
         };
-        self.layout.mend_private(path, Some(&json::to_bytes(&lease)?))?;
+        self.layout
+            .private_dir()
+            .mend(path, Some(&json::to_bytes(&lease)?))?;
         Ok(Some(count))
     }
 
     /// Ends a lease; `false` if there was none of that name.
     pub fn remove_lease(&self, name: &str) -> Result<bool> {
-        self.layout.remove_private_file(&file(name)?)
+        self.layout.private_dir().remove(&file(name)?)
     }
 }
 

@@ -161,6 +161,6 @@ impl Store {
 
     /// Removes our own directory from a layout that is given away.
     pub fn remove_private(self) -> Result<()> {
-        self.layout.remove_private()
+        self.layout.private_dir().remove_all()
     }
 }

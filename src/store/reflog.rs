@@ -119,7 +119,7 @@ impl Store {
 
     /// Gives `each` the changes in the reflog, the oldest first. A line that is cut off (the power failed) is passed over.
     fn each_change(&self, mut each: impl FnMut(RefChange)) -> Result<()> {
-        self.layout.read_private_lines(REFLOG, |line, _| {
+        self.layout.private_dir().read_lines(REFLOG, |line, _| {
             if let Some(change) = parse(line) {
                 each(change);
             }
@@ -143,7 +143,7 @@ impl Store {
         let quoted = serde_json::Value::from(name.as_str()).to_string();
         let quoted = format!("\"ref\":{quoted}");
         let mut out: Vec<RefChange> = Vec::new();
-        self.layout.read_private_lines(REFLOG, |line, _| {
+        self.layout.private_dir().read_lines(REFLOG, |line, _| {
             // Most lines are of other refs, and a look is cheaper than a parse.
             if line.windows(quoted.len()).any(|w| w == quoted.as_bytes())
                 && let Some(change) = parse(line).filter(|change| change.name == name.as_str())

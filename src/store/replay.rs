@@ -213,7 +213,7 @@ impl Store {
     /// [`ErrorKind::Limit`] if it is too large for that.
     pub(super) fn replay(&self) -> Result<Replayed> {
         let mut out = Replayed::default();
-        self.layout.read_private_lines(REFLOG, |line, rest| {
+        self.layout.private_dir().read_lines(REFLOG, |line, rest| {
             refuse_more(rest)?;
             out.lines += 1;
             out.ends.insert(end_of_reflog(line));
@@ -229,7 +229,7 @@ impl Store {
 
     /// What is to be recorded before a change of `index`, which has this state: all that the reflog does not know of it.
     pub(super) fn catch_up(&self, index: &IndexJson, state: &Digest, command: &str) -> Result<Vec<Record>> {
-        let last = self.layout.last_private_line(REFLOG)?;
+        let last = self.layout.private_dir().last_line(REFLOG)?;
         let known = last
             .as_deref()
             .and_then(Record::parse)
@@ -327,7 +327,7 @@ impl Store {
         for record in records {
             lines.extend(json::to_bytes(record)?);
         }
-        self.layout.append_private(REFLOG, &lines)
+        self.layout.private_dir().append(REFLOG, &lines)
     }
 
     /// Drops lines older than `expire`, and the oldest of a reflog that has grown too large; but none that is younger than
@@ -339,7 +339,7 @@ impl Store {
         };
         // Lines stand in the order of time, as far as clocks are not set back.
         let mut is_any = false;
-        self.layout.read_private_lines(REFLOG, |line, rest| {
+        self.layout.private_dir().read_lines(REFLOG, |line, rest| {
             let time = Record::parse(line).and_then(|first| first.time);
             is_any = expired(rest, time);
             Ok(time.is_none())
@@ -351,7 +351,7 @@ impl Store {
         let _lock = self.lock_refs()?;
         let lines = self.lines_to_keep(&expired)?;
         let (mut at, mut bytes) = (0, Vec::new());
-        self.layout.read_private_lines(REFLOG, |line, _| {
+        self.layout.private_dir().read_lines(REFLOG, |line, _| {
             if lines.get(at).is_none_or(|kept| *kept) {
                 bytes.extend_from_slice(line);
                 bytes.push(b'\n');
@@ -360,7 +360,7 @@ impl Store {
             Ok(true)
         })?;
         if lines.contains(&false) {
-            self.layout.put_private(REFLOG, &bytes)?;
+            self.layout.private_dir().put(REFLOG, &bytes)?;
         }
         Ok(())
     }
@@ -368,7 +368,7 @@ impl Store {
     /// Whether each line stays.
     fn lines_to_keep(&self, expired: &impl Fn(u64, Option<Timestamp>) -> bool) -> Result<Vec<bool>> {
         let mut lines = Vec::new();
-        self.layout.read_private_lines(REFLOG, |line, rest| {
+        self.layout.private_dir().read_lines(REFLOG, |line, rest| {
             refuse_more(rest)?;
             let slim = |record: Record| {
                 let digests: Vec<Digest> = record.digests().collect();

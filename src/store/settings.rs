@@ -70,7 +70,7 @@ impl Store {
         for (name, value) in settings.fields() {
             file.insert(name.to_owned(), format_duration(*value).into());
         }
-        self.layout.put_private(FILE, &json::to_bytes(&file)?)
+        self.layout.private_dir().put(FILE, &json::to_bytes(&file)?)
     }
 
     /// Drops the settings that cannot be understood, so that they have their defaults; returns their names. The file is kept aside.
@@ -88,12 +88,12 @@ impl Store {
         }
         let bytes = json::to_bytes(&file)?;
         let rest = (!file.is_empty()).then_some(bytes.as_slice());
-        self.layout.mend_private(FILE, rest)?;
+        self.layout.private_dir().mend(FILE, rest)?;
         Ok(lost)
     }
 
     fn read_settings(&self) -> Result<Map<String, Value>> {
-        match self.layout.read_private(FILE)? {
+        match self.layout.private_dir().read(FILE)? {
             Some(bytes) => json::parse(&bytes).map_err(|err| self.broken_settings(&err.to_string(), &err)),
             None => Ok(Map::new()),
         }

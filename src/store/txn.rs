@@ -156,7 +156,7 @@ impl<'a> Txn<'a> {
 
     /// An empty file for what has no room in memory. It has no name, and goes when it is closed.
     pub fn scratch(&self) -> Result<File> {
-        self.store.layout.scratch()
+        self.store.layout.private_dir().scratch()
     }
 
     /// Starts a blob, which [`Txn::finish_blob`] makes part of the transaction.

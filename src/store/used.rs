@@ -19,7 +19,7 @@ impl Store {
     /// Notes that somebody read what `name` points at. A layout that has no directory of ours, or takes no writes, stays as it is.
     pub(crate) fn note_use(&self, name: &RefName) {
         if self.opts.index {
-            self.layout.touch_private(DIR, &file(name.as_str()));
+            self.layout.private_dir().touch(DIR, &file(name.as_str()));
         }
     }
 
@@ -27,13 +27,14 @@ impl Store {
     pub fn last_use(&self, name: &RefName) -> Option<i64> {
         let stamp = self
             .layout
-            .private_stamp(&format!("{DIR}/{}", file(name.as_str())));
+            .private_dir()
+            .stamp(&format!("{DIR}/{}", file(name.as_str())));
         stamp.map(|stamp| stamp.mtime.0)
     }
 
     /// Forgets the use of names that are gone.
     pub(super) fn forget_uses(&self) {
-        let files = self.layout.list_private(DIR).unwrap_or_default();
+        let files = self.layout.private_dir().list(DIR).unwrap_or_default();
         // Most layouts have none.
         if files.is_empty() {
             return;
@@ -41,13 +42,15 @@ impl Store {
         let Ok(names) = self.names() else { return };
         let live: HashSet<String> = names.iter().map(|name| file(name)).collect();
         for gone in files.iter().filter(|name| !live.contains(*name)) {
-            self.layout.drop_private(&format!("{DIR}/{gone}"));
+            self.layout.private_dir().discard(&format!("{DIR}/{gone}"));
         }
     }
 
     /// As [`Store::forget_uses`], of one name.
     pub(super) fn forget_use(&self, name: &str) {
-        self.layout.drop_private(&format!("{DIR}/{}", file(name)));
+        self.layout
+            .private_dir()
+            .discard(&format!("{DIR}/{}", file(name)));
     }
 }
 

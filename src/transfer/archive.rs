@@ -165,7 +165,7 @@ impl Archive {
         let mut stream = BufReader::with_capacity(256 * 1024, stream);
         let compression = compression(stream.fill_buf()?)?;
         let mut plain = LayerStream::open(stream, compression, Algorithm::Blake3, limits)?;
-        let mut file = layout.scratch()?;
+        let mut file = layout.private_dir().scratch()?;
         let most = limits.layer_bytes.unwrap_or(u64::MAX);
         let mut limited = plain.by_ref().take(most.saturating_add(1));
         let (mut buffer, mut size) = (vec![0; 256 * 1024], 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tests of the layout on disk, and the disk that they cut the power of.
 
+pub(crate) mod journal;
 pub(crate) mod volatile;
 
 use std::fs::File;
@@ -8,6 +9,17 @@ use std::fs::File;
 use super::*;
 use crate::progress::Silent;
 use crate::spec::{Descriptor, MediaType, RefName};
+
+impl Layout {
+    /// As [`Layout::update_index_logged`], without a log.
+    pub(crate) fn update_index<T>(
+        &self,
+        timeout: Duration,
+        mut edit: impl FnMut(&mut IndexJson) -> Result<T>,
+    ) -> Result<T> {
+        self.update_index_logged(timeout, |index, _| edit(index), |_, _| Ok(()))
+    }
+}
 
 pub(super) fn layout() -> (tempfile::TempDir, Layout) {
     let dir = tempfile::tempdir().expect("dir");
@@ -55,7 +67,7 @@ fn write(layout: &Layout) -> Result<()> {
 #[test]
 fn content_is_durable_before_its_name_and_the_blob_before_the_ref() {
     let (_dir, layout) = layout();
-    let journal = disk::Journal::new(usize::MAX);
+    let journal = Journal::new(usize::MAX);
     let watched = Layout::open_on(layout.path(), Box::new(journal.clone())).expect("open");
     write(&watched).expect("write");
     watched.remove_blob(&Digest::sha256(b"content")).expect("remove");
@@ -80,7 +92,7 @@ fn content_is_durable_before_its_name_and_the_blob_before_the_ref() {
 fn a_disk_that_dies_between_any_two_steps_leaves_a_good_layout() {
     for most in 0..8 {
         let (_dir, layout) = layout();
-        let journal = disk::Journal::new(most);
+        let journal = Journal::new(most);
         let dying = Layout::open_on(layout.path(), Box::new(journal)).expect("open");
         write(&dying).expect_err("dies");
         let layout = Layout::open(layout.path()).expect("open");
@@ -99,7 +111,7 @@ fn a_disk_that_dies_between_any_two_steps_leaves_a_good_layout() {
     for most in 0..9 {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("img");
-        let journal = disk::Journal::new(most);
+        let journal = Journal::new(most);
         let made = Layout::create_on(&path, Box::new(journal));
         if most == 0 {
             assert!(made.is_err());
@@ -140,7 +152,7 @@ fn what_is_made_belongs_to_the_owner_of_the_layout_and_is_as_open_as_it_is() {
             private.join("lock"),
             private.join("refs.lock"),
             private.join("tmp"),
-            private,
+            private.as_ref().to_owned(),
         ] {
             let found = std::fs::metadata(&path).expect("stat");
             let text = path.display();
@@ -178,10 +190,10 @@ fn links_that_lead_out_of_the_layout_are_not_followed() {
     let database = layout.private_dir().join("index.redb");
     std::os::unix::fs::symlink(victim.join("new"), &database).expect("link");
     assert_eq!(
-        layout.private_file("index.redb").expect_err("link").kind(),
+        layout.private_dir().file("index.redb").expect_err("link").kind(),
         ErrorKind::Invalid
     );
-    link(&layout.private_dir());
+    link(layout.private_dir().as_ref());
     link_is_refused();
     std::fs::remove_file(layout.private_dir()).expect("remove");
 }

@@ -64,6 +64,7 @@ pub(crate) struct Instant {
     files: HashMap<u64, Content>,
 }
 
+#[derive(Debug)]
 struct State {
     root: PathBuf,
     /// By device and inode; the open file keeps its inode from being used again.
@@ -76,13 +77,13 @@ struct State {
 }
 
 /// See the module's documentation.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Volatile(Arc<Mutex<State>>);
 
 /// A directory for tests that write much and need nothing of it durable.
 pub(crate) fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
-    if disk::is_real_dir(memory) && disk::writable(memory) {
+    if disk::is_real_dir(memory) && rustix::fs::access(memory, rustix::fs::Access::WRITE_OK).is_ok() {
         tempfile::tempdir_in(memory).expect("dir")
     } else {
         tempfile::tempdir().expect("dir")

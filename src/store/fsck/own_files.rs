@@ -60,7 +60,7 @@ impl Store {
     /// Lines that cannot be read are dropped, and the others kept as they are; what stands in `index.json` is recorded then.
     fn check_reflog(&self, repair: bool, out: &mut Vec<Finding>) -> Result<()> {
         let (mut good, mut bad, mut cut, mut is_empty) = (Vec::new(), 0_u64, 0_u64, true);
-        let read = self.layout.read_private_lines(REFLOG, |line, _| {
+        let read = self.layout.private_dir().read_lines(REFLOG, |line, _| {
             is_empty = false;
             if Record::parse(line).is_some() {
                 if repair {
@@ -95,7 +95,7 @@ impl Store {
         if repair && !found.is_empty() {
             let lock = self.lock_refs()?;
             let rest = (!good.is_empty()).then_some(good.as_slice());
-            self.layout.mend_private(REFLOG, rest)?;
+            self.layout.private_dir().mend(REFLOG, rest)?;
             drop(lock);
             self.record_others()?;
             for finding in &mut found {

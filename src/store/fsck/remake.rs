@@ -299,7 +299,7 @@ impl Store {
 
     /// Whether another program wrote a blob after the last line of the reflog, as it does to give it a name.
     fn is_written_since(&self, digest: &Digest) -> Result<bool> {
-        let recorded = self.layout.private_stamp(REFLOG);
+        let recorded = self.layout.private_dir().stamp(REFLOG);
         let written = self.layout.blob_stamp(digest)?;
         Ok(written
             .zip(recorded)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Files in our own directory: those that are written in place (the index database, the reflog), and small ones that
-//! are replaced as a whole. Knows nothing of what is in them.
+//! Our own directory: files that are written in place (the index database, the reflog), and small ones that are replaced as a
+//! whole. Knows nothing of what is in them.
 //!
 //! Every change is a step of the layout's [`Disk`](super::disk::Disk), like those of blobs, so that tests can cut and
 //! record them in one order.
@@ -9,31 +9,34 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
-use super::{Layout, Stamp, disk};
+use super::Stamp;
+use super::disk::{self, Access, Disk};
+use super::temp::TempDir;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// A file of our own, open to read and write.
 #[derive(Debug)]
 pub(crate) struct OwnFile {
-    layout: Layout,
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     file: File,
 }
 
-impl Layout {
-    /// Opens a file in our own directory to change it in place; it is made if it is not there.
-    ///
-    /// # Errors
-    /// As [`Layout::private_file`].
-    pub(crate) fn open_own(&self, name: &str) -> Result<OwnFile> {
-        let path = self.private_file(name)?;
-        let file = disk::open_in_place(&path)?;
-        Ok(OwnFile {
-            layout: self.clone(),
-            path,
-            file,
-        })
+/// Our own directory in a layout: index database, reflog, locks, temporary files. It may be deleted at any time.
+#[derive(Debug)]
+pub(crate) struct PrivateDir {
+    path: PathBuf,
+    pub(super) access: Access,
+    pub(super) disk: Arc<dyn Disk>,
+    /// The directory of this process's temporary files, made with the first of them.
+    pub(super) temp: Mutex<Option<TempDir>>,
+}
+
+impl AsRef<Path> for PrivateDir {
+    fn as_ref(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -47,60 +50,144 @@ pub(crate) const MAX_OWN: u64 = 4 << 20;
 /// A line of a file of our own is not longer than this, in bytes.
 const MAX_LINE: u64 = 16 << 20;
 
-impl Layout {
-    /// Replaces a file in our own directory in one step, durably. `name` may begin with one directory.
-    pub(crate) fn put_private(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.ensure_private()?;
-        if let Some((dir, _)) = name.split_once('/') {
-            self.make_own_dir(&self.private_dir().join(dir))?;
-            self.disk().sync_dir(&self.private_dir())?;
+impl PrivateDir {
+    /// Our own directory in the layout at `root`; it need not be there.
+    pub(super) fn new(root: &Path, access: Access, disk: Arc<dyn Disk>) -> Self {
+        Self {
+            path: root.join(".umoci"),
+            access,
+            disk,
+            temp: Mutex::new(None),
         }
-        self.replace(&format!(".umoci/{name}"), bytes)
     }
 
-    /// Opens a file in our own directory to read; nothing is made and nobody waited for.
+    /// The path of a file in it.
+    pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes it if it is not there.
+    pub(super) fn ensure(&self) -> Result<()> {
+        self.make_dir(&self.path)
+    }
+
+    /// Makes a directory for us alone. A link in its place is refused: it could lead out of the layout.
+    pub(super) fn make_dir(&self, path: &Path) -> Result<()> {
+        if self.access.make_dir(path)? || disk::lstat(path)?.is_none_or(|f| f.is_dir) {
+            return Ok(());
+        }
+        let text = format!("{} is a link, not a directory", path.display());
+        Err(Error::new(ErrorKind::Invalid, text))
+    }
+
+    /// Removes it, with the locks and the index database in it.
+    pub(crate) fn remove_all(&self) -> Result<()> {
+        disk::remove_all(&self.path)
+    }
+
+    /// Returns the path of a file in it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], or as [`Layout::private_file`].
-    pub(crate) fn open_private(&self, name: &str) -> Result<File> {
-        let path = self.private_dir().join(name);
+    /// [`ErrorKind::Invalid`] if something else than a file is there: a link could lead out of the layout.
+    fn regular(&self, name: &str) -> Result<PathBuf> {
+        let path = self.join(name);
         if disk::lstat(&path)?.is_none_or(|f| f.is_file) {
-            return disk::open(&path).map(|(file, _)| file);
+            return Ok(path);
         }
         let text = format!("{} is not a regular file", path.display());
         Err(Error::new(ErrorKind::Invalid, text))
     }
 
-    /// Reads a file in our own directory; `None` if there is none.
+    /// Returns the path of a file in it, for code that opens it by its path; makes the directory.
+    ///
+    /// # Errors
+    /// As [`PrivateDir::open`].
+    pub(crate) fn file(&self, name: &str) -> Result<PathBuf> {
+        self.ensure()?;
+        self.regular(name)
+    }
+
+    /// Opens a file to change it in place; it is made if it is not there.
+    ///
+    /// # Errors
+    /// As [`PrivateDir::open`].
+    pub(crate) fn open_to_change(&self, name: &str) -> Result<OwnFile> {
+        let path = self.file(name)?;
+        let file = disk::open_in_place(&path)?;
+        Ok(OwnFile {
+            disk: Arc::clone(&self.disk),
+            path,
+            file,
+        })
+    }
+
+    /// Replaces a file in one step, durably. `name` may begin with one directory.
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.ensure()?;
+        if let Some((dir, _)) = name.split_once('/') {
+            self.make_dir(&self.join(dir))?;
+            self.disk.sync_dir(&self.path)?;
+        }
+        self.replace_if(&self.join(name), bytes, || Ok(true)).map(|_| ())
+    }
+
+    /// Replaces the file at `target` in one step, durably, if `still` agrees right before that.
+    pub(super) fn replace_if(
+        &self,
+        target: &Path,
+        bytes: &[u8],
+        still: impl FnOnce() -> Result<bool>,
+    ) -> Result<bool> {
+        let (temp, mut file) = self.temp_file("file")?;
+        let replace = || -> Result<bool> {
+            disk::write(&mut file, bytes, temp.path())?;
+            self.access.give_file(&file, temp.path())?;
+            self.disk.sync(&file, temp.path())?;
+            if !still()? {
+                return Ok(false);
+            }
+            temp.rename(&*self.disk, target)?;
+            self.disk.sync_dir(target.parent().unwrap_or(target))?;
+            Ok(true)
+        };
+        replace().context(|| format!("write {}", target.display()))
+    }
+
+    /// Opens a file to read; nothing is made and nobody waited for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], and [`ErrorKind::Invalid`] if something else than a file is there: a link could lead out of the layout.
+    pub(crate) fn open(&self, name: &str) -> Result<File> {
+        disk::open(&self.regular(name)?).map(|(file, _)| file)
+    }
+
+    /// Reads a file; `None` if there is none.
     ///
     /// # Errors
     /// [`ErrorKind::Limit`] if it is larger than any that we write.
-    pub(crate) fn read_private(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        match disk::read(&self.private_dir().join(name), MAX_OWN) {
-            Ok((bytes, _)) => Ok(Some(bytes)),
-            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        match disk::if_there(disk::read(&self.join(name), MAX_OWN)) {
             Err(err) if err.kind() == ErrorKind::Limit => Err(Error::new(
                 ErrorKind::Limit,
                 format!("{err}; remove it or mend it"),
             )),
-            Err(err) => Err(err),
+            read => Ok(read?.map(|(bytes, _)| bytes)),
         }
     }
 
-    /// Gives `each` the lines of a file in our own directory, without their ends, each with what the file has from its
+    /// Gives `each` the lines of a file, without their ends, each with what the file has from its
     /// beginning on, in bytes; until it says `false`.
     ///
     /// # Errors
     /// [`ErrorKind::Limit`] for a line that is longer than any that we write; those of `each`.
-    pub(crate) fn read_private_lines(
+    pub(crate) fn read_lines(
         &self,
         name: &str,
         mut each: impl FnMut(&[u8], u64) -> Result<bool>,
     ) -> Result<()> {
-        let path = self.private_dir().join(name);
-        let (file, found) = match disk::open(&path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
-            opened => opened?,
+        let path = self.join(name);
+        let Some((file, found)) = disk::if_there(disk::open(&path))? else {
+            return Ok(());
         };
         let mut text = BufReader::with_capacity(64 * 1024, file);
         let (mut line, mut at) = (Vec::new(), 0_u64);
@@ -126,13 +213,12 @@ impl Layout {
         Ok(())
     }
 
-    /// The last line of a file in our own directory, with its end if it has one; `None` if there is none, or it is longer than any
+    /// The last line of a file, with its end if it has one; `None` if there is none, or it is longer than any
     /// that we write.
-    pub(crate) fn last_private_line(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.private_dir().join(name);
-        let (file, found) = match disk::open(&path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
-            opened => opened?,
+    pub(crate) fn last_line(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.join(name);
+        let Some((file, found)) = disk::if_there(disk::open(&path))? else {
+            return Ok(None);
         };
         let mut length = found.size.min(4096);
         while length > 0 {
@@ -152,65 +238,91 @@ impl Layout {
         Ok(None)
     }
 
-    /// Replaces a damaged file in our own directory in one step, or removes it; what it was is kept aside.
-    pub(crate) fn mend_private(&self, name: &str, bytes: Option<&[u8]>) -> Result<()> {
-        let path = self.private_dir().join(name);
+    /// Replaces a damaged file in one step, or removes it; what it was is kept aside.
+    pub(crate) fn mend(&self, name: &str, bytes: Option<&[u8]>) -> Result<()> {
+        let path = self.join(name);
         self.keep_aside(&path, &name.replace('/', "-"))?;
         match bytes {
-            Some(bytes) => self.put_private(name, bytes),
-            None => self.remove_private_file(name).map(|_| ()),
+            Some(bytes) => self.put(name, bytes),
+            None => self.remove(name).map(|_| ()),
         }
     }
 
-    /// Names in a directory in our own directory that may be names of our files, in order.
-    pub(crate) fn list_private(&self, dir: &str) -> Result<Vec<String>> {
-        let names = disk::list(&self.private_dir().join(dir))?;
+    /// Keeps a file that is about to be replaced, for a person to look at; nothing is done if there is none.
+    pub(super) fn keep_aside(&self, path: &Path, name: &str) -> Result<()> {
+        if disk::lstat(path)?.is_none() {
+            return Ok(());
+        }
+        let aside = self.quarantine_path(name)?;
+        // It stays in its place until its successor is there, where the file system has links.
+        if !disk::hard_link(path, &aside) {
+            self.disk.rename(path, &aside)?;
+        }
+        self.disk.sync_dir(aside.parent().unwrap_or(&aside))
+    }
+
+    /// A free name where something damaged is kept for a person to look at.
+    pub(super) fn quarantine_path(&self, name: &str) -> Result<PathBuf> {
+        self.ensure()?;
+        let dir = self.join("quarantine");
+        self.make_dir(&dir)?;
+        let mut path = dir.join(name);
+        let mut n = 0;
+        while disk::lstat(&path)?.is_some() {
+            n += 1;
+            path = dir.join(format!("{name}.{n}"));
+        }
+        Ok(path)
+    }
+
+    /// Names in a directory that may be names of our files, in order.
+    pub(crate) fn list(&self, dir: &str) -> Result<Vec<String>> {
+        let names = disk::list(&self.join(dir))?;
         let mut out: Vec<String> = names.into_iter().filter_map(|n| n.into_string().ok()).collect();
         out.sort_unstable();
         Ok(out)
     }
 
-    /// Removes a file in our own directory, durably; `false` if there was none.
-    pub(crate) fn remove_private_file(&self, name: &str) -> Result<bool> {
-        let path = self.private_dir().join(name);
-        refuse_links(&[&self.private_dir(), path.parent().unwrap_or(&path)])?;
-        match self.disk().unlink(&path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(false),
-            result => result?,
+    /// Removes a file, durably; `false` if there was none.
+    pub(crate) fn remove(&self, name: &str) -> Result<bool> {
+        let path = self.join(name);
+        refuse_links(&[&self.path, path.parent().unwrap_or(&path)])?;
+        let removed = disk::if_there(self.disk.unlink(&path))?.is_some();
+        if removed {
+            self.disk.sync_dir(path.parent().unwrap_or(&path))?;
         }
-        self.disk().sync_dir(path.parent().unwrap_or(&path))?;
-        Ok(true)
+        Ok(removed)
     }
 
-    /// Sets the time of the empty file `dir/name` in our own directory to now; it is made if it is not there. Nothing is synced, and a
+    /// Sets the time of the empty file `dir/name` to now; it is made if it is not there. Nothing is synced, and a
     /// failure is passed over, since nothing depends on it. Without our own directory nothing is made.
-    pub(crate) fn touch_private(&self, dir: &str, name: &str) {
-        let dir = self.private_dir().join(dir);
+    pub(crate) fn touch(&self, dir: &str, name: &str) {
+        let dir = self.join(dir);
         let path = dir.join(name);
         if disk::touch(&path) {
             return;
         }
-        if disk::is_real_dir(&self.private_dir()) && self.make_own_dir(&dir).is_ok() {
-            let _ = self.access().open_lock(&path);
+        if disk::is_real_dir(&self.path) && self.make_dir(&dir).is_ok() {
+            let _ = self.access.open_lock(&path);
         }
     }
 
-    /// The stamp of a file in our own directory; `None` if that cannot be had.
-    pub(crate) fn private_stamp(&self, name: &str) -> Option<Stamp> {
-        let found = disk::lstat(&self.private_dir().join(name)).ok()??;
+    /// The stamp of a file; `None` if that cannot be had.
+    pub(crate) fn stamp(&self, name: &str) -> Option<Stamp> {
+        let found = disk::lstat(&self.join(name)).ok()??;
         found.is_file.then_some(found.stamp)
     }
 
-    /// Removes a file in our own directory if it can be had, not durably.
-    pub(crate) fn drop_private(&self, name: &str) {
-        let path = self.private_dir().join(name);
-        if refuse_links(&[&self.private_dir(), path.parent().unwrap_or(&path)]).is_ok() {
+    /// Removes a file if it can be had, not durably.
+    pub(crate) fn discard(&self, name: &str) {
+        let path = self.join(name);
+        if refuse_links(&[&self.path, path.parent().unwrap_or(&path)]).is_ok() {
             disk::drop_file(&path);
         }
     }
 
-    /// Appends whole lines to a file in our own directory, durably. A line that was cut off before is closed.
-    pub(crate) fn append_private(&self, name: &str, lines: &[u8]) -> Result<()> {
+    /// Appends whole lines to a file, durably. A line that was cut off before is closed.
+    pub(crate) fn append(&self, name: &str, lines: &[u8]) -> Result<()> {
         if lines.is_empty() {
             return Ok(());
         }
@@ -225,12 +337,12 @@ impl Layout {
             );
             return Err(Error::new(ErrorKind::Limit, text));
         }
-        let own = self.open_own(name)?;
+        let own = self.open_to_change(name)?;
         let end = disk::fstat(own.file(), &own.path)?.size;
         if end == 0 {
             // Before the first line, so that a file with lines has a name that is durable.
-            self.give(&own.path)?;
-            self.disk().sync_dir(&self.private_dir())?;
+            self.access.give_file(own.file(), &own.path)?;
+            self.disk.sync_dir(&self.path)?;
         }
         let mut last = [b'\n'];
         if end > 0 {
@@ -268,19 +380,19 @@ impl OwnFile {
 
     /// Writes all of `bytes` at `offset`.
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let result = self.layout.disk().write_at(&self.file, &self.path, offset, bytes);
+        let result = self.disk.write_at(&self.file, &self.path, offset, bytes);
         self.named(result, "write")
     }
 
     /// Cuts the file, or fills it up with zeros.
     pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
-        let result = self.layout.disk().set_len(&self.file, &self.path, len);
+        let result = self.disk.set_len(&self.file, &self.path, len);
         self.named(result, "set the size of")
     }
 
     /// Makes the content durable.
     pub(crate) fn sync_data(&self) -> io::Result<()> {
-        let result = self.layout.disk().sync_data(&self.file, &self.path);
+        let result = self.disk.sync_data(&self.file, &self.path);
         self.named(result, "sync")
     }
 
@@ -300,6 +412,7 @@ mod tests {
 
     use super::*;
     use crate::digest::{Algorithm, Digest};
+    use crate::layout::Layout;
 
     /// Moves what is at `path` out of the layout, and puts a link to it in its place.
     fn lead_out(dir: &Path, path: &Path) -> PathBuf {
@@ -340,24 +453,27 @@ mod tests {
     fn files_of_our_own_that_are_larger_than_we_write_them_are_named_and_not_read() {
         let dir = tempfile::tempdir().expect("dir");
         let layout = Layout::create(&dir.path().join("img")).expect("create");
-        layout.put_private("file", b"one\ntwo\nthree").expect("put");
+        layout.private_dir().put("file", b"one\ntwo\nthree").expect("put");
         let path = layout.private_dir().join("file");
         let mut lines = Vec::new();
         let mut each = |line: &[u8], rest: u64| {
             lines.push((String::from_utf8_lossy(line).into_owned(), rest));
             Ok(true)
         };
-        layout.read_private_lines("file", &mut each).expect("lines");
-        layout.read_private_lines("none", &mut each).expect("no file");
+        layout.private_dir().read_lines("file", &mut each).expect("lines");
+        layout
+            .private_dir()
+            .read_lines("none", &mut each)
+            .expect("no file");
         let want = [("one", 13), ("two", 9), ("three", 5)];
         assert_eq!(lines, want.map(|(line, rest)| (line.to_owned(), rest)));
-        let last = layout.last_private_line("file").expect("last");
+        let last = layout.private_dir().last_line("file").expect("last");
         assert_eq!(last.as_deref(), Some(&b"three"[..]));
         let file = File::options().write(true).open(&path).expect("open");
         file.set_len(900 << 20).expect("holes");
         for err in [
-            layout.read_private("file").map(|_| ()),
-            layout.read_private_lines("file", |_, _| Ok(true)),
+            layout.private_dir().read("file").map(|_| ()),
+            layout.private_dir().read_lines("file", |_, _| Ok(true)),
         ] {
             let err = err.expect_err("too large");
             assert_eq!(err.kind(), ErrorKind::Limit);
@@ -374,7 +490,7 @@ mod tests {
         for link in [".umoci", ".umoci/leases"] {
             let dir = tempfile::tempdir().expect("dir");
             let layout = Layout::create(&dir.path().join("img")).expect("create");
-            layout.put_private("leases/x.json", b"{}").expect("put");
+            layout.private_dir().put("leases/x.json", b"{}").expect("put");
             let link = layout.path().join(link);
             let outside = lead_out(dir.path(), &link);
             let below = Path::new("leases/x.json");
@@ -383,17 +499,17 @@ mod tests {
             } else {
                 below
             });
-            is_refused(layout.remove_private_file("leases/x.json"), &link);
+            is_refused(layout.private_dir().remove("leases/x.json"), &link);
             for name in ["leases/x.json", "leases/y.json"] {
                 assert_eq!(
-                    layout.put_private(name, b"new").expect_err("link").kind(),
+                    layout.private_dir().put(name, b"new").expect_err("link").kind(),
                     ErrorKind::Invalid
                 );
             }
             if link.ends_with(".umoci") {
                 for result in [
-                    layout.put_private("settings.json", b"new"),
-                    layout.append_private("reflog", b"line\n"),
+                    layout.private_dir().put("settings.json", b"new"),
+                    layout.private_dir().append("reflog", b"line\n"),
                 ] {
                     assert_eq!(result.expect_err("link").kind(), ErrorKind::Invalid);
                 }
