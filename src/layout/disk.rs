@@ -48,13 +48,7 @@ fn doing<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<T> {
 impl Disk for OsDisk {
     fn create_temp(&self, path: &Path) -> Result<File> {
         fault::point();
-        let options = OpenOptions::new()
-            .write(true)
-            .read(true)
-            .create_new(true)
-            .mode(0o600)
-            .clone();
-        doing(options.open(path), "create", path)
+        doing(create_new(path, 0o600), "create", path)
     }
 
     fn sync(&self, file: &File, path: &Path) -> Result<()> {
@@ -149,11 +143,7 @@ impl Access {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
             Err(err) => return doing(Err(err), "create directory", path),
         }
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .custom_flags(NO_LINK | OFlags::DIRECTORY.bits() as i32);
-        let dir = doing(options.open(path), "open", path)?;
+        let dir = doing(open_as(path, OFlags::NOFOLLOW | OFlags::DIRECTORY), "open", path)?;
         self.give(&dir, self.mode & 0o2777, path)?;
         Ok(true)
     }
@@ -164,13 +154,7 @@ impl Access {
             return Ok(file);
         }
         fault::point();
-        match OpenOptions::new()
-            .write(true)
-            .read(true)
-            .create_new(true)
-            .mode(self.mode & 0o666)
-            .open(path)
-        {
+        match create_new(path, self.mode & 0o666) {
             Ok(file) => self.give_file(&file, path).map(|()| file),
             // Somebody else was faster, with whatever it is.
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
@@ -179,6 +163,20 @@ impl Access {
             Err(err) => doing(Err(err), "create", path),
         }
     }
+}
+
+/// Makes a file that is not there, to read and write.
+fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).read(true).create_new(true).mode(mode);
+    options.open(path)
+}
+
+/// Opens to read what is there, with these flags.
+fn open_as(path: &Path, flags: OFlags) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags.bits() as i32);
+    options.open(path)
 }
 
 /// What `stat` says of a path.
@@ -276,11 +274,7 @@ pub(crate) fn if_there<T>(result: Result<T>) -> Result<Option<T>> {
 
 /// Opens a file to read; `None` if nothing is there. Does not hang on a fifo.
 pub(crate) fn open_optional(path: &Path) -> Result<Option<File>> {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
-    optional(options.open(path), "open", path)
+    optional(open_as(path, OFlags::NONBLOCK), "open", path)
 }
 
 /// Opens a regular file to read.
@@ -302,16 +296,9 @@ pub(crate) fn open(path: &Path) -> Result<(File, Found)> {
     Ok((file, found))
 }
 
-/// A link in the place of what is ours is not followed: the owner of a layout may be another than who works on it.
-const NO_LINK: i32 = OFlags::NOFOLLOW.bits() as i32;
-
-/// Opens what is ours to read, and no link.
+/// Opens what is ours to read, and no link: the owner of a layout may be another than who works on it.
 pub(crate) fn open_no_link(path: &Path) -> Result<File> {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .custom_flags(NO_LINK | OFlags::NONBLOCK.bits() as i32);
-    doing(options.open(path), "open", path)
+    doing(open_as(path, OFlags::NOFOLLOW | OFlags::NONBLOCK), "open", path)
 }
 
 /// Opens a file to change it in place; it is made if it is not there.
@@ -319,7 +306,7 @@ pub(crate) fn open_in_place(path: &Path) -> Result<File> {
     fault::point();
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    options.custom_flags(NO_LINK);
+    options.custom_flags(OFlags::NOFOLLOW.bits() as i32);
     doing(options.open(path), "open", path)
 }
 
@@ -358,12 +345,7 @@ pub(crate) fn write_some(file: &mut File, bytes: &[u8], path: &Path) -> Result<u
 
 /// Names in a directory, in no order; none if it is not there.
 pub(crate) fn list(path: &Path) -> Result<Vec<OsString>> {
-    let Some(entries) = optional(fs::read_dir(path), "read directory", path)? else {
-        return Ok(Vec::new());
-    };
-    entries
-        .map(|entry| doing(entry.map(|e| e.file_name()), "read directory", path))
-        .collect()
+    entries(path)?.into_iter().flatten().collect()
 }
 
 /// Names in a directory one by one.

@@ -162,15 +162,13 @@ impl Layout {
     /// Owner, group and mode of a blob that we would write.
     fn blob_owner(&self) -> (u32, u32, u32) {
         let access = self.access();
-        if rustix::process::geteuid().is_root() {
-            (access.uid, access.gid, access.mode & 0o666)
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        let (uid, gid) = if user.is_root() {
+            (access.uid, access.gid)
         } else {
-            (
-                rustix::process::geteuid().as_raw(),
-                rustix::process::getegid().as_raw(),
-                access.mode & 0o666,
-            )
-        }
+            (user.as_raw(), group.as_raw())
+        };
+        (uid, gid, access.mode & 0o666)
     }
 
     fn disk(&self) -> &dyn Disk {
