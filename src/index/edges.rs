@@ -175,7 +175,7 @@ impl Pieces<'_> {
 /// Returns the edges of a blob, each as `declared`, `subject` or `mentioned` with the digest; for tests that try any bytes.
 ///
 /// # Errors
-/// Those of [`read`].
+/// Those of reading the bytes.
 #[cfg(debug_assertions)]
 pub fn edges_of(bytes: &[u8]) -> Result<Vec<(&'static str, Digest)>> {
     let mut out = Vec::new();
