@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use redb::{ReadableMultimapTable, ReadableTable};
 
+use super::edges;
 use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, piece_keys, split_key};
 use super::tables::{Access, Rows};
 use super::{KnownBlob, Orphan};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Entry;
 
 impl<A: Access> Rows<A> {
@@ -94,18 +95,24 @@ impl<A: Access> Rows<A> {
         Ok(out)
     }
 
-    /// The entries of `index.json` that lead to what is not there, each by its name.
+    /// Returns the entries of `index.json` that lead to what is not there, each by its name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] for an entry in which no digest can be read, since what it needs is not known.
     pub(crate) fn missing_roots(&self) -> Result<Vec<(String, Digest)>> {
         let mut out = Vec::new();
         for item in self.refs.iter()? {
             for entry in Entry::list_from_text(item?.1.value())? {
-                if let Ok(descriptor) = entry.descriptor()
-                    && !self.is_present(&descriptor.digest)?
-                {
-                    let name = entry
-                        .ref_name
-                        .unwrap_or_else(|| "an entry without a tag".to_owned());
-                    out.push((name, descriptor.digest));
+                match entry.descriptor() {
+                    Ok(descriptor) if !self.is_present(&descriptor.digest)? => {
+                        let name = entry.ref_name.as_deref().unwrap_or("an entry without a tag");
+                        out.push((name.to_owned(), descriptor.digest));
+                    }
+                    Err(err) if edges::of_unclear(entry.raw()).is_empty() => {
+                        let text = "what an entry needs is not known, so nothing is removed";
+                        return Err(Error::new(ErrorKind::Corrupt, format!("{text}: {err}")));
+                    }
+                    Ok(_) | Err(_) => {}
                 }
             }
         }

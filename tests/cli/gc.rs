@@ -507,6 +507,38 @@ fn what_is_named_as_a_manifest_after_it_was_seen_is_looked_at_again() {
 }
 
 #[test]
+fn an_entry_whose_digest_cannot_be_read_stops_a_collection() {
+    for edit in [
+        r#".manifests[0].digest |= "sha256:" + (.[7:] | ascii_upcase)"#,
+        r#".manifests[0].digest |= "SHA256:" + .[7:]"#,
+        ".manifests[0].digest |= .[7:]",
+        ".manifests[0].digest |= .[:-1]",
+        ".manifests[0].digest = null",
+        "del(.manifests[0].digest)",
+        r#".manifests[0] = "x""#,
+        ".manifests[0] = null",
+    ] {
+        let image = Image::new();
+        let env = &image.env;
+        env.sh(&format!(
+            "jq -c '{edit}' img/index.json >less; cp less img/index.json"
+        ));
+        for words in [vec![], vec!["--dry-run"], vec!["--full"]] {
+            let gc = ["gc", "--layout", "img"].into_iter().chain(words);
+            let why = env.umoci(gc.collect::<Vec<_>>()).fails();
+            assert!(why.contains("index.json"), "{edit}: {why}");
+            assert_eq!(env.sh("ls img/blobs/sha256 | wc -l").trim(), "4", "{edit}");
+        }
+        env.umoci(["rm", "--image", "img:latest"]).ok();
+        // An entry without a name can only be taken out by hand.
+        if edit.contains("digest") {
+            env.umoci(["gc", "--layout", "img"]).ok();
+            assert_eq!(env.sh("ls img/blobs/sha256 | wc -l").trim(), "0", "{edit}");
+        }
+    }
+}
+
+#[test]
 fn nothing_is_collected_of_an_index_json_that_only_others_understand() {
     for (what, from, to) in [
         (
