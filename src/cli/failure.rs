@@ -82,7 +82,7 @@ impl Failure {
         }
     }
 
-    /// What to try, where that is known.
+    /// Hint at the way out, where that is known.
     pub fn hint(&self, call: &Call) -> Option<&'static str> {
         let Failure::Error(err) = self else { return None };
         // Root of a user namespace may do less than root.

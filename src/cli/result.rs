@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a command says of the images that it made or moved: `--json`, `--digestfile`, and a line on a terminal.
+//! Results of a command, the images that it made or moved: `--json`, `--digestfile`, and a line on a terminal.
 
 use std::io::Write as _;
 

@@ -18,12 +18,12 @@ enum Choice {
 }
 
 impl ReferrersArg {
-    /// Whether they are copied.
+    /// Returns whether they are copied.
     pub fn get(&self) -> bool {
         self.referrers != Some(Choice::No)
     }
 
-    /// Whether they must be copied, and not only where there is a place for them.
+    /// Returns whether they must be copied, and not only where there is a place for them.
     pub fn is_asked_for(&self) -> bool {
         self.referrers == Some(Choice::Yes)
     }

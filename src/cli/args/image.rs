@@ -72,7 +72,7 @@ impl ImageRef {
     }
 }
 
-/// What stands behind an `@` and was meant as a digest, but is none; a layout that is called so is not meant.
+/// Text behind an `@` that was meant as a digest and is none; a layout that is called so is not meant.
 fn cut_digest(text: &str) -> Option<&str> {
     let (path, digest) = text.rsplit_once('@')?;
     let named = digest.split_once(':').map(|(name, _)| name);
