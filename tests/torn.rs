@@ -507,3 +507,55 @@ fn a_reflog_that_is_damaged_too_is_not_believed_in_silence() {
             > 0
     );
 }
+
+#[test]
+fn members_that_stand_whole_in_a_torn_file_stay_and_one_that_is_cut_is_named() {
+    let image = Image::new();
+    let env = &image.env;
+    env.sh(r#"jq -c '{before: [1]} + . + {annotations: {a: "b"}, after: 12}' img/index.json >new; cat new >img/index.json"#);
+    env.umoci(["du", "--layout", "img"]).ok();
+    let whole = env.read("img/index.json");
+    let named = |name: &str| format!("lost its member {name:?}, which could not be taken from the torn file");
+    let cut = |text: &str, add: usize| whole[..whole.find(text).expect("there") + add].to_owned();
+    for (torn, lost, left) in [
+        (cut("}\n", 0), Some("after"), &["before", "annotations"][..]),
+        (cut("\"b\"", 1), Some("annotations"), &["before"]),
+        (cut(",\"annotations", 0), None, &["before"]),
+        (cut("sha256", 0), None, &["before"]),
+        (cut("[1]", 1), Some("before"), &[]),
+        (String::new(), None, &[]),
+        (cut("}\n", 0) + ",", None, &["before", "annotations", "after"]),
+        // Emptied, and then whole.
+        (
+            r#"{"manifests":[],"annotations":{"a":"b"}}"#.to_owned(),
+            None,
+            &["annotations"],
+        ),
+    ] {
+        env.write("img/index.json", &torn);
+        let out = env.umoci(["fsck", "--repair", "--layout", "img"]);
+        assert_eq!(
+            out.code,
+            Some(if lost.is_some() { 2 } else { 4 }),
+            "{torn}: {out:?}"
+        );
+        for name in ["before", "annotations", "after", "manifests"] {
+            assert_eq!(
+                out.stdout.contains(&named(name)),
+                lost == Some(name),
+                "{torn}: {out:?}"
+            );
+        }
+        let index: Value = serde_json::from_str(&env.read("img/index.json")).expect("JSON");
+        let was: Value = serde_json::from_str(&whole).expect("JSON");
+        for name in ["before", "annotations", "after"] {
+            let is_left = left.contains(&name);
+            assert_eq!(
+                index.get(name),
+                was.get(name).filter(|_| is_left),
+                "{torn}: {index}"
+            );
+        }
+        assert_eq!(index["manifests"], was["manifests"], "{torn}");
+    }
+}

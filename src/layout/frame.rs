@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::disk::{self, Disk, OsDisk};
-use super::{Entry, IndexJson, Layout, LockMode, MAX_INDEX, state_of};
+use super::{IndexJson, Layout, LockMode, MAX_INDEX, state_of};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Fact, Result};
 
@@ -139,7 +139,7 @@ impl Layout {
     }
 
     /// Makes `index.json` anew where it cannot be read or has no entries, and keeps what stands there aside. `make` gives the
-    /// entries, from the bytes that are there; `log` is told what comes, and its state, right before that takes effect. Returns
+    /// new one, from the bytes that are there; `log` is told what comes, and its state, right before that takes effect. Returns
     /// `None` if the file has entries by now.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Layout {
     pub(crate) fn rebuild_index<T>(
         &self,
         timeout: Duration,
-        make: impl FnOnce(&[u8]) -> Result<(Vec<Entry>, T)>,
+        make: impl FnOnce(&[u8]) -> Result<(IndexJson, T)>,
         log: impl FnOnce(&IndexJson, &Digest) -> Result<()>,
     ) -> Result<Option<T>> {
         let _locks = self.lock_index(timeout)?;
@@ -157,9 +157,7 @@ impl Layout {
         if IndexJson::parse(&torn).is_ok_and(|index| !index.entries().is_empty()) {
             return Ok(None);
         }
-        let (entries, out) = make(&torn)?;
-        let mut index = IndexJson::parse(EMPTY_INDEX)?;
-        index.push_entries(&entries);
+        let (index, out) = make(&torn)?;
         let bytes = index.to_bytes();
         self.private_dir().keep_aside(&path, "index.json")?;
         log(&index, &state_of(&bytes))?;

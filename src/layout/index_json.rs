@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::digest::Digest;
@@ -16,7 +16,7 @@ use crate::spec::json::Object;
 use crate::spec::{Descriptor, MediaType, REF_NAME, RefName, RefValue, json};
 
 /// The document, in pieces.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct IndexJson {
     /// All members but `manifests`, in order.
     members: Vec<(String, Box<RawValue>)>,
@@ -33,6 +33,9 @@ const MIN_ENTRY: usize = 64;
 
 /// An index of more members is refused: there are five that have a meaning.
 const MAX_MEMBERS: usize = 1000;
+
+/// Members that every index we write has.
+const OWN_MEMBERS: [&str; 2] = ["schemaVersion", "mediaType"];
 
 /// One entry of `manifests`.
 #[derive(Clone, Debug)]
@@ -164,12 +167,20 @@ impl IndexJson {
         json::parse_large(bytes)
     }
 
-    /// The entries that stand whole in a file that was cut off or overwritten, up to where it breaks.
-    pub(crate) fn salvage(bytes: &[u8]) -> Vec<Entry> {
-        let mut entries = Vec::new();
+    /// Returns the members and entries that stand whole in a file that was cut off or overwritten, up to where it breaks, and the
+    /// name of the first member whose value is lost.
+    pub(crate) fn salvage(bytes: &[u8]) -> (Self, Option<String>) {
+        let mut found = Salvage::default();
+        // Of a number at the break more digits may be missing.
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let is_of_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+        let end = bytes[..end]
+            .iter()
+            .rposition(|byte| !is_of_number(byte))
+            .map_or(0, |at| at + 1);
         // How it ends is known: it cannot be parsed.
-        let _ = Salvage(&mut entries).deserialize(&mut serde_json::Deserializer::from_slice(bytes));
-        entries
+        let _ = serde_json::Deserializer::from_slice(&bytes[..end]).deserialize_map(&mut found);
+        (found.index, found.lost)
     }
 
     /// The file.
@@ -321,6 +332,28 @@ impl IndexJson {
         gone
     }
 
+    /// Returns why no member may be added by this name.
+    fn check_member(&self, name: &str) -> std::result::Result<(), String> {
+        if self.members.iter().any(|(known, _)| known == name) {
+            return Err(stands_twice(name));
+        }
+        // Some readers would see its images, and we none: nothing may be collected.
+        if json::is_odd(name, &["manifests"]) {
+            return Err(format!("member {name:?} is not spelled \"manifests\""));
+        }
+        if self.members.len() == MAX_MEMBERS {
+            return Err(format!("more than {MAX_MEMBERS} members"));
+        }
+        Ok(())
+    }
+
+    /// Has these entries alone, and the members that every index we write has.
+    pub(crate) fn replace_entries(&mut self, entries: Vec<Entry>) -> Result<()> {
+        self.entries = entries;
+        self.changed = true;
+        self.settle()
+    }
+
     /// Appends entries as they are.
     pub(crate) fn push_entries(&mut self, entries: &[Entry]) {
         self.entries.extend_from_slice(entries);
@@ -358,6 +391,10 @@ impl IndexJson {
     }
 }
 
+fn stands_twice(name: &str) -> String {
+    format!("member {name:?} stands twice")
+}
+
 /// The entries of `manifests`.
 struct Entries(Vec<Entry>);
 
@@ -390,18 +427,14 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-/// Takes the entries of a document whose end may be missing.
-struct Salvage<'a>(&'a mut Vec<Entry>);
-
-impl<'de> DeserializeSeed<'de> for Salvage<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<(), D::Error> {
-        d.deserialize_any(self)
-    }
+/// What is taken from a document whose end may be missing.
+#[derive(Default)]
+struct Salvage {
+    index: IndexJson,
+    lost: Option<String>,
 }
 
-impl<'de> Visitor<'de> for Salvage<'_> {
+impl<'de> Visitor<'de> for &mut Salvage {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -409,13 +442,49 @@ impl<'de> Visitor<'de> for Salvage<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        let index = &mut self.index;
+        let mut is_listed = false;
         while let Some(name) = map.next_key::<String>()? {
             if name == "manifests" {
-                map.next_value_seed(Salvage(&mut *self.0))?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
+                is_listed = true;
+                map.next_value_seed(SalvageEntries(&mut index.entries))?;
+                continue;
+            }
+            let value = map.next_value::<Box<RawValue>>();
+            // What would make the file unreadable again is lost as well.
+            let is_kept = value.is_ok() && index.check_member(&name).is_ok();
+            if !is_kept && !OWN_MEMBERS.contains(&name.as_str()) {
+                self.lost.get_or_insert_with(|| name.clone());
+            }
+            let value = value?;
+            if is_kept {
+                index.members.push((name, value));
+                index.before += usize::from(!is_listed);
             }
         }
+        Ok(())
+    }
+}
+
+/// Takes entries of `manifests` into a list.
+struct SalvageEntries<'a>(&'a mut Vec<Entry>);
+
+impl<'de> DeserializeSeed<'de> for SalvageEntries<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<(), D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for SalvageEntries<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of descriptors")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<(), E> {
         Ok(())
     }
 
@@ -442,41 +511,20 @@ impl<'de> Deserialize<'de> for IndexJson {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<IndexJson, A::Error> {
-                let mut members: Vec<(String, Box<RawValue>)> = Vec::new();
-                let mut entries: Option<Vec<Entry>> = None;
-                let mut before = 0;
+                let (mut index, mut is_listed) = (IndexJson::default(), false);
                 while let Some(name) = map.next_key::<String>()? {
-                    let twice =
-                        members.iter().any(|(n, _)| *n == name) || (name == "manifests" && entries.is_some());
-                    if twice {
-                        return Err(A::Error::custom(format!("member {name:?} stands twice")));
-                    }
-                    if json::is_odd(&name, &["manifests"]) {
-                        // Some readers would see its images, and we none: nothing may be collected.
-                        return Err(A::Error::custom(format!(
-                            "member {name:?} is not spelled \"manifests\""
-                        )));
-                    }
-                    if name == "manifests" {
-                        let list: Option<Entries> = map.next_value()?;
-                        entries = Some(list.map(|list| list.0).unwrap_or_default());
-                        before = members.len();
-                    } else if members.len() == MAX_MEMBERS {
-                        return Err(A::Error::custom(format!("more than {MAX_MEMBERS} members")));
+                    if name != "manifests" {
+                        index.check_member(&name).map_err(A::Error::custom)?;
+                        index.members.push((name, map.next_value()?));
+                        index.before += usize::from(!is_listed);
+                    } else if std::mem::replace(&mut is_listed, true) {
+                        return Err(A::Error::custom(stands_twice(&name)));
                     } else {
-                        members.push((name, map.next_value()?));
+                        let list: Option<Entries> = map.next_value()?;
+                        index.entries = list.map(|list| list.0).unwrap_or_default();
                     }
                 }
-                if entries.is_none() {
-                    before = members.len();
-                }
-                let entries = entries.unwrap_or_default();
-                Ok(IndexJson {
-                    members,
-                    before,
-                    entries,
-                    changed: false,
-                })
+                Ok(index)
             }
         }
         d.deserialize_map(Members)
@@ -623,25 +671,50 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_stand_whole_in_a_torn_file_are_found() {
+    fn what_stands_whole_in_a_torn_file_is_found() {
         let entry = |n: u8| {
             let descriptor = Descriptor::new(MediaType::MANIFEST, Digest::sha256(&[n]), 1);
             String::from_utf8(json::to_bytes(&descriptor).expect("JSON")).expect("utf-8")
         };
         let (one, two) = (entry(1), entry(2));
         let whole = format!(
-            r#"{{"x":[{{}}],"manifests":[{},{{}},{}],"y":1}}"#,
+            r#"{{"schemaVersion":2,"x":[{{}}],"manifests":[{},{{}},{}],"y":12, "annotations":{{"a":"b1"}}}}"#,
             one.trim(),
             two.trim()
         );
+        let end = |text: &str| whole.find(text).expect("there") + text.len();
         for cut in 0..=whole.len() {
-            let found = IndexJson::salvage(&whole.as_bytes()[..cut]).len();
-            let ends = |text: &str| whole.find(text.trim()).expect("there") + text.trim().len();
-            let want = usize::from(cut >= ends(&one)) + usize::from(cut >= ends(&two));
-            assert_eq!(found, want, "{cut}: {}", &whole[..cut]);
             let mut zeros = whole.clone().into_bytes();
             zeros[cut..].fill(0);
-            assert_eq!(IndexJson::salvage(&zeros).len(), want, "{cut}");
+            for text in [&whole.as_bytes()[..cut], &zeros] {
+                let (index, lost) = IndexJson::salvage(text);
+                let mut entries = vec![one.trim(), two.trim()];
+                entries.retain(|entry| cut >= end(entry));
+                let found = index.entries.iter().map(Entry::raw);
+                assert!(found.eq(entries), "{}", &whole[..cut]);
+                let mut members = vec![
+                    ("schemaVersion", "2", end("2,")),
+                    ("x", "[{}]", end("[{}]")),
+                    ("y", "12", end("12,")),
+                    ("annotations", "{\"a\":\"b1\"}", end("1\"}")),
+                ];
+                members.retain(|(_, _, end)| cut >= *end);
+                let found = index
+                    .members
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.get()));
+                assert!(
+                    found.eq(members.iter().map(|(name, value, _)| (*name, *value))),
+                    "{}",
+                    &whole[..cut]
+                );
+                let mut begun = ["x", "y", "annotations"].into_iter();
+                let want = begun.find(|name| {
+                    let is_whole = members.iter().any(|(member, ..)| member == name);
+                    !is_whole && cut >= end(&format!("\"{name}\""))
+                });
+                assert_eq!(lost.as_deref(), want, "{}", &whole[..cut]);
+            }
         }
         for other in [
             "",
@@ -651,7 +724,17 @@ mod tests {
             "{\"manifests\":{\"manifests\":7}}",
             "\u{feff}{}",
         ] {
-            assert!(IndexJson::salvage(other.as_bytes()).is_empty(), "{other:?}");
+            assert!(
+                IndexJson::salvage(other.as_bytes()).0.entries.is_empty(),
+                "{other:?}"
+            );
         }
+        // A file that can be parsed again has no member twice.
+        let doubled = r#"{"manifests":null,"x":1,"x":2,"Manifests":[],"z":3}"#;
+        let (mut index, lost) = IndexJson::salvage(doubled.as_bytes());
+        assert_eq!(lost.as_deref(), Some("x"));
+        index.replace_entries(Vec::new()).expect("replace");
+        let want = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[],"x":1,"z":3}"#;
+        assert_eq!(String::from_utf8(index.to_bytes()).expect("utf-8").trim(), want);
     }
 }

@@ -172,8 +172,13 @@ impl Store {
                 remembered = None;
             }
             let mut gathered = Gathered::of(&replayed, remembered)?;
-            gathered.correct(&replayed, IndexJson::salvage(torn));
+            let (mut index, lost_member) = IndexJson::salvage(torn);
+            gathered.correct(&replayed, index.entries().to_vec());
             let mut findings = Vec::new();
+            if let Some(name) = lost_member {
+                let text = format!("lost its member {name:?}, which could not be taken from the torn file");
+                findings.push(Finding::new(Severity::Error, Problem::Ref, "index.json", text));
+            }
             if let Some(doubt) = gathered.doubt.take() {
                 findings.push(Finding::new(
                     Severity::Error,
@@ -190,7 +195,8 @@ impl Store {
             findings.extend(again.map(lost));
             let unnamed = self.unnamed(&gathered.entries(), monitor)?;
             findings.extend(self.name_or_keep(&mut gathered, &replayed, unnamed)?);
-            Ok((gathered.entries(), findings))
+            index.replace_entries(gathered.entries())?;
+            Ok((index, findings))
         };
         let log = |index: &IndexJson, state: &Digest| {
             let mut records = self.catch_up(index, state, COMMAND)?;
