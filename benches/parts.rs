@@ -7,14 +7,16 @@ use std::path::Path;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use umoci::bundle::TreePath;
 use umoci::digest::{Algorithm, Digest};
-use umoci::fs::Root;
-use umoci::layer::{Encoder, LayerReader, LayerStream, LayerWriter, Limits};
-use umoci::mtree::{Header, Mtree, MtreeWriter, line};
-use umoci::node::{Inode, Node, NodeKind, Time, TreePath, Xattrs};
+use umoci::internals::Root;
+use umoci::internals::json;
+use umoci::internals::{Encoder, LayerReader, LayerStream, LayerWriter, Limits};
+use umoci::internals::{ExtractOptions, Extractor, scan, survey};
+use umoci::internals::{Header, Mtree, MtreeWriter, line};
+use umoci::internals::{Inode, Node, NodeKind, Time, Xattrs};
 use umoci::progress::Silent;
-use umoci::rootfs::{ExtractOptions, Extractor, scan, survey};
-use umoci::spec::{Compression, Manifest, MediaType, json};
+use umoci::spec::{Compression, Manifest, MediaType};
 use umoci::store::{Store, StoreOptions};
 
 const FILES: usize = 1000;

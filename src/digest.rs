@@ -188,6 +188,7 @@ impl<'de> Deserialize<'de> for Digest {
 }
 
 /// The start of a digest, as a person types it: 7 or more hex digits, with or without `algorithm:` before them.
+#[doc(hidden)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DigestPrefix {
     algorithm: Option<Algorithm>,
@@ -260,6 +261,7 @@ impl fmt::Display for DigestPrefix {
 }
 
 /// A running hash of one of the registered algorithms.
+#[doc(hidden)]
 #[derive(Clone)]
 pub struct Hasher(State);
 
@@ -327,7 +329,7 @@ impl fmt::Debug for Hasher {
 
 /// Passes bytes on to `inner`, hashing and counting them.
 #[derive(Debug)]
-pub struct DigestWriter<W> {
+pub(crate) struct DigestWriter<W> {
     inner: W,
     hasher: Hasher,
     written: u64,
@@ -343,7 +345,8 @@ impl<W: Write> DigestWriter<W> {
         }
     }
 
-    /// Count of the bytes so far.
+    /// Returns the count of the bytes so far.
+    #[cfg(test)]
     pub fn written(&self) -> u64 {
         self.written
     }

@@ -200,7 +200,7 @@ impl From<Error> for io::Error {
 }
 
 /// Adds context to the error of a result; see [`Error::context`].
-pub trait ResultExt<T> {
+pub(crate) trait ResultExt<T> {
     /// Puts the text that `context` makes before the error's own; called on failure only.
     fn context<C: Into<String>>(self, context: impl FnOnce() -> C) -> Result<T>;
 }

@@ -33,6 +33,8 @@
 //! ```
 
 #![forbid(unsafe_code)]
+// Parts of the library serve the command line alone and are no API.
+#![cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
 
 /// The example of the README compiles.
 #[cfg(doctest)]
@@ -45,21 +47,38 @@ struct Readme;
 struct Guide;
 
 pub mod bundle;
+#[cfg(feature = "cli")]
+#[allow(rustdoc::invalid_html_tags)] // its doc comments are the texts of --help
+#[doc(hidden)]
+pub mod cli;
 pub mod digest;
 pub mod error;
-pub mod fs;
+mod fs;
 pub mod image;
 mod index;
-pub mod layer;
-pub mod layout;
-pub mod mtree;
-pub mod node;
+mod layer;
+mod layout;
+mod mtree;
+mod node;
 pub mod progress;
-pub mod rootfs;
+mod rootfs;
 pub mod spec;
 pub mod store;
 pub mod transfer;
 
-#[cfg(debug_assertions)]
+/// Parts that the tests and benchmarks of this package reach from outside; none of it is API.
 #[doc(hidden)]
-pub use index::{edges_of, read_any_row};
+pub mod internals {
+    pub use crate::bundle::{RuntimeOptions, look_up, runtime_config};
+    pub use crate::digest::Hasher;
+    pub use crate::fs::{IdMap, Resolver, Root, decode_rootless, encode_rootless, remove_tree};
+    #[cfg(debug_assertions)]
+    pub use crate::index::{edges_of, read_any_row};
+    pub use crate::layer::{Encoder, Entry, EntryBody, LayerReader, LayerStream, LayerWriter, Limits, Merge};
+    pub use crate::layout::IndexJson;
+    pub use crate::mtree::{Header, Keyword, Mtree, MtreeWriter, line};
+    pub use crate::node::{ChangeKind, Inode, Node, NodeKind, Time, Xattrs};
+    pub use crate::rootfs::{ExtractOptions, Extractor, scan, survey};
+    pub use crate::spec::json;
+    pub use crate::transfer::{DockerArchive, OciArchive, Offer, Source};
+}

@@ -43,9 +43,9 @@ pub enum Insertion {
 /// ```
 /// use umoci::bundle::{Insertion, insert};
 /// use umoci::image::Edit;
-/// use umoci::node::TreePath;
+/// use umoci::bundle::TreePath;
 /// use umoci::progress::Silent;
-/// use umoci::rootfs::PackOptions;
+/// use umoci::bundle::PackOptions;
 /// use umoci::store::{Store, StoreOptions};
 ///
 /// # let dir = tempfile::tempdir().unwrap();

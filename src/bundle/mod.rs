@@ -47,16 +47,24 @@ mod validate;
 
 use std::path::{Path, PathBuf};
 
-pub use insert::{Insertion, add_archive, insert, recompress_archive};
-pub use meta::Meta;
+pub use insert::{Insertion, insert};
+pub(crate) use insert::{add_archive, recompress_archive};
+#[doc(hidden)]
 #[doc(hidden)]
 pub use passwd::look_up;
 pub use repack::{RepackOptions, Repacked, repack};
-pub use runtime::{RuntimeOptions, resolv_conf, runtime_config};
-pub use unpack::{UnpackOptions, unpack, unpack_into};
-pub use validate::{read_mtree, validate};
+pub(crate) use runtime::resolv_conf;
+#[doc(hidden)]
+pub use runtime::{RuntimeOptions, runtime_config};
+pub(crate) use unpack::unpack_into;
+pub use unpack::{UnpackOptions, unpack};
+pub(crate) use validate::{read_mtree, validate};
 
 use crate::digest::Digest;
+pub use crate::fs::IdMap;
+pub use crate::layer::Limits;
+pub use crate::node::TreePath;
+pub use crate::rootfs::PackOptions;
 
 /// The directory of a bundle, and the names of what is in it.
 #[derive(Clone, Debug)]

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use umoci::digest::{Digest, DigestPrefix};
-use umoci::error::{Error, ErrorKind};
-use umoci::image::{Artifact, resolve_one, resolve_root};
-use umoci::progress::Monitor;
-use umoci::spec::{Descriptor, MediaType};
-use umoci::store::{Store, Txn};
+use crate::digest::{Digest, DigestPrefix};
+use crate::error::{Error, ErrorKind};
+use crate::image::{Artifact, resolve_one, resolve_root};
+use crate::progress::Monitor;
+use crate::spec::{Descriptor, MediaType};
+use crate::store::{Store, Txn};
 
 use super::args::{AlgorithmArg, ImageRef, LockArg, PlatformArg, annotations, write_blob};
 use super::failure::{Failure, Outcome};
@@ -24,7 +24,7 @@ const CREATED: &str = "org.opencontainers.image.created";
 pub fn subject(
     store: &Store,
     image: &ImageRef,
-    platform: Option<&umoci::spec::Platform>,
+    platform: Option<&crate::spec::Platform>,
 ) -> Outcome<Descriptor> {
     if platform.is_none() {
         return Ok(resolve_root(store, &image.target)?);
@@ -87,7 +87,7 @@ impl Attach {
         let subject = subject(&store, &image, platform.as_ref())?;
         let layers = files.into_iter().map(|file| file.store(&mut txn));
         let artifact = Artifact {
-            artifact_type,
+            media_type: artifact_type,
             layers: layers.collect::<Outcome<_>>()?,
             annotations,
         };

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci blob`: single blobs of a layout.
 
-use umoci::digest::Digest;
-use umoci::error::{Error, ErrorKind};
-use umoci::progress::Monitor;
-use umoci::spec::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind};
+use crate::progress::Monitor;
+use crate::spec::Descriptor;
 
 use super::args::{AlgorithmArg, LayoutArg, WholeArg, blob, duration, optional, write_blob};
 use super::failure::{Outcome, one_line};

@@ -3,10 +3,10 @@
 
 use std::collections::HashSet;
 
-use umoci::digest::Digest;
-use umoci::progress::Monitor;
-use umoci::spec::{Platform, RefName};
-use umoci::transfer::{Offer, Request, Source, ToOci, referrers};
+use crate::digest::Digest;
+use crate::progress::Monitor;
+use crate::spec::{Platform, RefName};
+use crate::transfer::{Offer, Request, Source, ToOci, referrers};
 
 use super::failure::Outcome;
 use super::table::counted;

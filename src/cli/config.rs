@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use crate::error::Result;
+use crate::image::{Edit, Image, change, time};
+use crate::progress::Monitor;
+use crate::spec::{ImageConfig, MediaType, json};
 use serde_json::{Map, Value};
-use umoci::error::Result;
-use umoci::image::{Edit, Image, change, time};
-use umoci::progress::Monitor;
-use umoci::spec::{ImageConfig, MediaType, json};
 
 use super::args::{AlgorithmArg, HistoryArgs, ImageArg, PlatformArg, TagArg};
 use super::failure::{Failure, Outcome};
@@ -296,7 +296,7 @@ fn template(file: &str) -> Result<Map<String, Value>> {
         std::io::stdin().take(MAX_TEMPLATE + 1).read_to_end(&mut bytes)?;
         bytes
     } else {
-        umoci::fs::read_file(file.as_ref(), MAX_TEMPLATE)?
+        crate::fs::read_file(file.as_ref(), MAX_TEMPLATE)?
     };
     if bytes.len() as u64 > MAX_TEMPLATE {
         fail!(Limit, "--from-file: more than {MAX_TEMPLATE} bytes");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci du`
 
-use umoci::store::Usage;
+use crate::store::Usage;
 
 use super::args::{LayoutArg, WholeArg};
 use super::failure::{Outcome, one_line};

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, IsTerminal as _, Stdout, Write};
 use std::path::Path;
 
-use umoci::digest::Digest;
-use umoci::error::{Error, ErrorKind};
-use umoci::fs::PendingFile;
-use umoci::image::{Target, Walk, resolve};
-use umoci::layer::{Encoder, Limits};
-use umoci::progress::Monitor;
-use umoci::spec::{Compression, Platform, RefName};
-use umoci::store::{Store, StoreOptions};
-use umoci::transfer::{
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind};
+use crate::fs::PendingFile;
+use crate::image::{Target, Walk, resolve};
+use crate::layer::{Encoder, Limits};
+use crate::progress::Monitor;
+use crate::spec::{Compression, Platform, RefName};
+use crate::store::{Store, StoreOptions};
+use crate::transfer::{
     CopyReport, DockerImage, DockerName, OciArchiveSink, Request, Source, StoreSink, ToOci, copy,
     write_docker_archive,
 };
@@ -292,7 +292,7 @@ fn warn_platforms(from: &Store, choice: &Choice, ui: &Ui) -> Outcome {
 
 /// Copies to a layout, which is made if it is not there. Returns the names that pointed elsewhere before as well.
 fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome<(CopyReport, Vec<RefName>)> {
-    let keep_dir = umoci::fs::exists(path)?;
+    let keep_dir = crate::fs::exists(path)?;
     let (into, made) = match Store::create_in(path, StoreOptions::without_index()) {
         Err(err) if err.kind() == ErrorKind::Exists => (Store::open(path, StoreOptions::default()), false),
         made => (made, true),

@@ -7,8 +7,8 @@ use std::io;
 use std::panic;
 use std::path::Path;
 
-use umoci::error::{Error, ErrorKind, Fact};
-use umoci::layer::Limits;
+use crate::error::{Error, ErrorKind, Fact};
+use crate::layer::Limits;
 
 use super::ui::{Level, Progress, Ui};
 
@@ -86,7 +86,7 @@ impl Failure {
     pub fn hint(&self, call: &Call) -> Option<&'static str> {
         let Failure::Error(err) = self else { return None };
         // Root of a user namespace may do less than root.
-        let may_need = || !rustix::process::geteuid().is_root() || umoci::fs::in_user_namespace();
+        let may_need = || !rustix::process::geteuid().is_root() || crate::fs::in_user_namespace();
         (err.kind() == ErrorKind::Denied && call.has_rootless && may_need())
             .then_some("umoci encountered a permission error: maybe --rootless will help?")
     }

@@ -3,9 +3,9 @@
 
 use std::fmt::Write as _;
 
+use crate::progress::Monitor;
+use crate::store::{CheckOptions, CheckReport, Finding, Problem, Store, StoreOptions};
 use serde_json::json;
-use umoci::progress::Monitor;
-use umoci::store::{CheckOptions, CheckReport, Finding, Problem, Store, StoreOptions};
 
 use super::args::LayoutArg;
 use super::failure::{DAMAGED, Failure, Outcome, REPAIRED, one_line};
@@ -69,11 +69,12 @@ impl Fsck {
             CheckReport::default()
         } else {
             let store = self.layout.open()?;
-            let mut options = CheckOptions::default();
-            options.fast = self.fast;
-            options.deep = self.deep;
-            options.repair = self.repair;
-            options.from = &from;
+            let options = CheckOptions {
+                fast: self.fast,
+                deep: self.deep,
+                repair: self.repair,
+                from: &from,
+            };
             store.check(&options, ui)?
         };
         findings.append(&mut found.findings);

@@ -3,11 +3,11 @@
 
 use std::fmt::Write as _;
 
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::progress::Monitor;
+use crate::store::{GcOptions, Keep};
 use serde::Serialize;
-use umoci::digest::Digest;
-use umoci::error::Error;
-use umoci::progress::Monitor;
-use umoci::store::{GcOptions, Keep};
 
 use super::args::{LayoutArg, duration, optional, size};
 use super::failure::{Outcome, invalid};
@@ -80,21 +80,20 @@ impl Gc {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [] = self.layout.words([])?;
-        let mut options = GcOptions::default();
-        options.untagged = self.untagged;
-        options.full = self.full;
-        options.grace = optional(self.grace.as_ref(), "--grace", duration)?;
+        let mut keep = Vec::new();
         for text in &self.keep {
-            options
-                .keep
-                .push(text.parse().map_err(invalid::<Error>("--keep"))?);
+            keep.push(text.parse().map_err(invalid::<Error>("--keep"))?);
         }
         for text in &self.keep_last {
-            options
-                .keep
-                .push(Keep::last(text).map_err(invalid("--keep-last"))?);
+            keep.push(Keep::last(text).map_err(invalid("--keep-last"))?);
         }
-        options.max_size = optional(self.max_size.as_ref(), "--max-size", size)?;
+        let options = GcOptions {
+            grace: optional(self.grace.as_ref(), "--grace", duration)?,
+            untagged: self.untagged,
+            keep,
+            max_size: optional(self.max_size.as_ref(), "--max-size", size)?,
+            full: self.full,
+        };
         let store = self.layout.open()?;
         let plan = store.plan_gc(&options, ui)?;
         for text in plan.differences() {

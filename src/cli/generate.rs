@@ -46,9 +46,9 @@ impl Man {
     pub fn run(self, _ui: &Ui) -> Outcome {
         let [directory] = positionals(&self.rest, ["directory"])?;
         let directory = Path::new(directory);
-        umoci::fs::make_dirs(directory)?;
+        crate::fs::make_dirs(directory)?;
         for (name, page) in manual::pages(&super::definition()) {
-            umoci::fs::replace_file(&directory.join(name), page.as_bytes())?;
+            crate::fs::replace_file(&directory.join(name), page.as_bytes())?;
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci import`
 
-use umoci::error::Error;
-use umoci::spec::{Platform, RefName};
-use umoci::store::Store;
-use umoci::transfer::{Archive, DockerArchive, OciArchive, Request, Source, StoreSink, ToOci, copy};
+use crate::error::Error;
+use crate::spec::{Platform, RefName};
+use crate::store::Store;
+use crate::transfer::{Archive, DockerArchive, OciArchive, Request, Source, StoreSink, ToOci, copy};
 
 use super::args::{FormatArg, LayoutArg, LimitArgs, PlatformArg, ReferrersArg};
 use super::choice::{Choice, Words};

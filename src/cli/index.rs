@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci index`: the index database beside a layout.
 
-use umoci::progress::Monitor;
+use crate::progress::Monitor;
 
 use super::args::LayoutArg;
 use super::failure::Outcome;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci init`
 
-use umoci::progress::Monitor;
-use umoci::store::{Store, StoreOptions};
+use crate::progress::Monitor;
+use crate::store::{Store, StoreOptions};
 
 use super::args::LayoutArg;
 use super::failure::Outcome;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci insert`
 
-use umoci::bundle::{Insertion, insert};
-use umoci::image::add_layer;
-use umoci::node::{Time, TreePath};
-use umoci::progress::Monitor;
-use umoci::rootfs::PackOptions;
+use crate::bundle::{Insertion, insert};
+use crate::image::add_layer;
+use crate::node::{Time, TreePath};
+use crate::progress::Monitor;
+use crate::rootfs::PackOptions;
 
 use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, PlatformArg, TagArg};
 use super::failure::Outcome;

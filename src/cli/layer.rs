@@ -4,12 +4,12 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Fact};
+use crate::image::{Image, Layer as ImageLayer, LayerName};
+use crate::progress::{Monitor, Task};
+use crate::spec::{Descriptor, History};
 use serde::Serialize;
-use umoci::digest::Digest;
-use umoci::error::{Error, ErrorKind, Fact};
-use umoci::image::{Image, Layer as ImageLayer, LayerName};
-use umoci::progress::{Monitor, Task};
-use umoci::spec::{Descriptor, History};
 
 use super::args::{ImageWord, LimitArgs, LockArg, PlatformArg, WholeArg};
 use super::failure::Outcome;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci lease`: blobs that gc spares for a time.
 
-use umoci::progress::Monitor;
+use crate::progress::Monitor;
 
 use super::args::{LayoutArg, WholeArg, blob, duration, optional};
 use super::failure::Outcome;

@@ -25,6 +25,6 @@ macro_rules! refuse {
 /// Returns from a function with an error of a kind that the library knows.
 macro_rules! fail {
     ($kind:ident, $($text:tt)*) => {
-        return Err(umoci::error::Error::new(umoci::error::ErrorKind::$kind, format!($($text)*)).into())
+        return Err(crate::error::Error::new(crate::error::ErrorKind::$kind, format!($($text)*)).into())
     };
 }

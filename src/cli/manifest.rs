@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci manifest`: image indexes, which name an image for each platform.
 
-use umoci::error::Error;
-use umoci::image::{IndexEdit, IndexPart, Which, change_index, resolve_index};
-use umoci::progress::Monitor;
-use umoci::spec::{Descriptor, ImageIndex, MediaClass, json};
-use umoci::store::{Store, Summaries, Txn};
-use umoci::transfer::{Request, StoreSink, fetch};
+use crate::error::Error;
+use crate::image::{IndexEdit, IndexPart, Which, change_index, resolve_index};
+use crate::progress::Monitor;
+use crate::spec::{Descriptor, ImageIndex, MediaClass, json};
+use crate::store::{Store, Summaries, Txn};
+use crate::transfer::{Request, StoreSink, fetch};
 
 use super::args::{ImageRef, LockArg, Near, PlatformArg, WholeArg, annotations};
 use super::failure::{Failure, Outcome, one_line};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The command line: one file a subcommand, all of it on top of the library's public API.
+//! The command line: one file a subcommand, all of it on top of the library.
 
 #[macro_use]
 mod macros;
@@ -138,11 +138,11 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     // Tests of crashes choose where the program dies.
     #[cfg(debug_assertions)]
     if let Some(step) = std::env::var("UMOCI_FAULT").ok().and_then(|n| n.parse().ok()) {
-        umoci::layout::die_before_step(step);
+        crate::layout::die_before_step(step);
     }
     #[cfg(debug_assertions)]
     if std::env::var("UMOCI_RESOLVER").is_ok_and(|name| name == "walk") {
-        umoci::fs::always_walk();
+        crate::fs::always_walk();
     }
     let program = definition();
     let mut ui = Ui::new(Level::Warn, Progress::Never);
@@ -258,8 +258,8 @@ fn version() -> String {
     format!(
         "umoci version {}\nimage spec: {}\nruntime spec: {}\nrust: {}\n",
         env!("CARGO_PKG_VERSION"),
-        umoci::spec::IMAGE_SPEC_VERSION,
-        umoci::spec::runtime::VERSION,
+        crate::spec::IMAGE_SPEC_VERSION,
+        crate::spec::runtime::VERSION,
         env!("UMOCI_RUSTC"),
     )
 }
@@ -318,10 +318,10 @@ fn source_date_epoch() -> Outcome<Option<i64>> {
 /// The time that new documents carry: `SOURCE_DATE_EPOCH`, else now with the local offset.
 fn now() -> Outcome<String> {
     if let Some(seconds) = source_date_epoch()? {
-        let time = umoci::image::time::from_seconds(seconds);
+        let time = crate::image::time::from_seconds(seconds);
         return Ok(time.map_err(|e| e.context(format!("parse SOURCE_DATE_EPOCH=\"{seconds}\"")))?);
     }
-    Ok(umoci::image::time::local(clock()))
+    Ok(crate::image::time::local(clock()))
 }
 
 /// Nanoseconds since 1970.
@@ -333,12 +333,12 @@ fn clock() -> i128 {
 }
 
 /// What the head of an mtree file says of where it was made.
-fn mtree_header() -> umoci::mtree::Header {
+fn mtree_header() -> crate::mtree::Header {
     let uname = rustix::system::uname();
-    umoci::mtree::Header {
+    crate::mtree::Header {
         user: std::env::var("USER").ok().filter(|u| !u.is_empty()),
         machine: uname.nodename().to_str().ok().map(str::to_owned),
-        date: Some(umoci::image::time::ctime(clock())),
+        date: Some(crate::image::time::ctime(clock())),
         ..Default::default()
     }
 }

@@ -3,15 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use umoci::bundle::{Insertion, add_archive, insert, recompress_archive};
-use umoci::error::Error;
-use umoci::fs::IdMap;
-use umoci::image::{Edit, NewLayer};
-use umoci::node::{Time, TreePath};
-use umoci::progress::Monitor;
-use umoci::rootfs::PackOptions;
-use umoci::spec::{Compression, Platform};
-use umoci::store::Txn;
+use crate::bundle::{Insertion, add_archive, insert, recompress_archive};
+use crate::error::Error;
+use crate::fs::IdMap;
+use crate::image::{Edit, NewLayer};
+use crate::node::{Time, TreePath};
+use crate::progress::Monitor;
+use crate::rootfs::PackOptions;
+use crate::spec::{Compression, Platform};
+use crate::store::Txn;
 
 use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, PlatformArg};
 use super::failure::Outcome;
@@ -104,7 +104,7 @@ impl New {
             let path = path.canonicalize().map_err(|e| Error::from(e).context(from))?;
             return Ok(Some(Content::Tree(path, id_map)));
         }
-        if !umoci::fs::exists(path)? {
+        if !crate::fs::exists(path)? {
             fail!(NotFound, "{from}: no such file or directory");
         }
         if id_map != IdMap::default() {

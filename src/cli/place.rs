@@ -4,12 +4,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use umoci::digest::Digest;
-use umoci::error::Error;
-use umoci::image::Target;
-use umoci::spec::{Descriptor, RefValue};
-use umoci::store::{Store, StoreOptions};
-use umoci::transfer::{DockerName, Listed, Source};
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::image::Target;
+use crate::spec::{Descriptor, RefValue};
+use crate::store::{Store, StoreOptions};
+use crate::transfer::{DockerName, Listed, Source};
 
 use super::args::source;
 use super::failure::{Failure, Outcome};
@@ -94,7 +94,7 @@ fn check_archive(text: &str) -> Outcome {
 /// Opens a layout beside that which the command works on.
 pub fn open_other(path: &Path) -> Outcome<Store> {
     let shown = path.display();
-    if !umoci::fs::exists(path)? {
+    if !crate::fs::exists(path)? {
         fail!(NotFound, "open {shown}: no such file or directory");
     }
     Ok(Store::open(path, StoreOptions::default()).map_err(|e| e.context(format!("open {shown}")))?)

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use umoci::error::{Error, ErrorKind, ResultExt};
-use umoci::layer::Encoder;
-use umoci::spec::Compression;
+use crate::error::{Error, ErrorKind, ResultExt};
+use crate::layer::Encoder;
+use crate::spec::Compression;
 
 use super::failure::Outcome;
 

@@ -3,13 +3,13 @@
 
 use std::cmp::Reverse;
 
+use crate::digest::Digest;
+use crate::image::time;
+use crate::progress::Monitor;
+use crate::spec::{MediaType, Platform};
+use crate::store::Summaries;
 use clap::ValueEnum;
 use serde::Serialize;
-use umoci::digest::Digest;
-use umoci::image::time;
-use umoci::progress::Monitor;
-use umoci::spec::{MediaType, Platform};
-use umoci::store::Summaries;
 
 use super::args::{LayoutArg, WholeArg, pattern};
 use super::failure::{Outcome, one_line};

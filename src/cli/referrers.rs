@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci referrers`
 
+use crate::spec::MediaType;
 use serde_json::json;
-use umoci::spec::MediaType;
 
 use super::args::{ImageRef, LayoutArg, PlatformArg, WholeArg, blob, positionals};
 use super::attach::subject;

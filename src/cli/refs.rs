@@ -3,12 +3,12 @@
 
 use std::collections::HashSet;
 
-use umoci::digest::{Digest, DigestPrefix};
-use umoci::error::Error;
-use umoci::image::{Target, resolve_whole};
-use umoci::progress::Monitor;
-use umoci::spec::{MediaType, RefName, RefValue};
-use umoci::store::Store;
+use crate::digest::{Digest, DigestPrefix};
+use crate::error::Error;
+use crate::image::{Target, resolve_whole};
+use crate::progress::Monitor;
+use crate::spec::{MediaType, RefName, RefValue};
+use crate::store::Store;
 
 use super::args::{LayoutArg, WholeArg, pattern};
 use super::failure::{Outcome, one_line};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci remove`
 
-use umoci::progress::Monitor;
+use crate::progress::Monitor;
 
 use super::args::ImageArg;
 use super::failure::Outcome;

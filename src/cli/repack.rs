@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci repack`
 
-use umoci::bundle::{Bundle, RepackOptions, repack};
-use umoci::node::Time;
+use crate::bundle::{Bundle, RepackOptions, repack};
+use crate::node::Time;
 
 use super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg};
 use super::failure::{Call, Failure, Outcome};

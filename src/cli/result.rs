@@ -3,15 +3,15 @@
 
 use std::io::Write as _;
 
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::fs::PendingFile;
+use crate::progress::Monitor;
+use crate::spec::{Descriptor, MediaType, RefName, RefValue};
+use crate::store::Store;
+use crate::transfer::{CopyReport, DockerImage, LeftOut, Request};
 use serde::Serialize;
 use serde_json::json;
-use umoci::digest::Digest;
-use umoci::error::Error;
-use umoci::fs::PendingFile;
-use umoci::progress::Monitor;
-use umoci::spec::{Descriptor, MediaType, RefName, RefValue};
-use umoci::store::Store;
-use umoci::transfer::{CopyReport, DockerImage, LeftOut, Request};
 
 use super::failure::Outcome;
 use super::table::{counted, human_size};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci settings`: what a layout is set to.
 
-use umoci::store::format_duration;
+use crate::store::format_duration;
 
 use super::args::{LayoutArg, duration, optional};
 use super::failure::Outcome;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci squash` and `umoci rebase`: other layers below or instead of those of an image.
 
+use crate::image::{Edit, Image, LayerName, Target, change, squash};
+use crate::progress::Monitor;
+use crate::spec::{Descriptor, Platform, RefName};
+use crate::store::{Store, Txn};
 use serde_json::json;
-use umoci::image::{Edit, Image, LayerName, Target, change, squash};
-use umoci::progress::Monitor;
-use umoci::spec::{Descriptor, Platform, RefName};
-use umoci::store::{Store, Txn};
 
 use super::args::{
     AlgorithmArg, CompressArg, HistoryArgs, ImageRef, ImageWord, LimitArgs, LockArg, Near, PlatformArg,

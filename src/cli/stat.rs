@@ -3,9 +3,9 @@
 
 use std::fmt::Write as _;
 
+use crate::image::{ImageStat, IndexStat, Stat as Found, stat};
+use crate::spec::{Descriptor, ImageConfig, Manifest, Platform};
 use base64::Engine as _;
-use umoci::image::{ImageStat, IndexStat, Stat as Found, stat};
-use umoci::spec::{Descriptor, ImageConfig, Manifest, Platform};
 
 use super::args::{ImageArg, PlatformArg, WholeArg};
 use super::failure::{Outcome, one_line};
@@ -248,7 +248,7 @@ fn descriptor_text(page: &mut Page, descriptor: &Descriptor) {
 fn hex_dump(page: &mut Page, bytes: &[u8]) {
     const SHOWN: usize = 256;
     for (at, line) in bytes[..bytes.len().min(SHOWN)].chunks(16).enumerate() {
-        let groups: Vec<String> = line.chunks(2).map(umoci::digest::hex).collect();
+        let groups: Vec<String> = line.chunks(2).map(crate::digest::hex).collect();
         let is_shown = |b| matches!(b, 0x20..=0x7e | 0xa1..=0xac | 0xae..);
         let text: String = line
             .iter()

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
-use umoci::digest::Digest;
+use crate::digest::Digest;
 
 use super::failure::one_line;
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci tag`
 
-use umoci::error::Error;
-use umoci::image::{Target, resolve, resolve_one, resolve_whole};
-use umoci::progress::Monitor;
-use umoci::spec::{Descriptor, RefName, RefValue};
-use umoci::store::Store;
+use crate::error::Error;
+use crate::image::{Target, resolve, resolve_one, resolve_whole};
+use crate::progress::Monitor;
+use crate::spec::{Descriptor, RefName, RefValue};
+use crate::store::Store;
 
 use super::args::{ImageArg, PlatformArg};
 use super::failure::{Failure, Outcome};

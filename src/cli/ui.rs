@@ -6,11 +6,11 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::error::Error;
+use crate::progress::{Counter, Monitor, Task};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use umoci::error::Error;
-use umoci::progress::{Counter, Monitor, Task};
 
 use super::failure::{Failure, Outcome, is_direction};
 use super::profile::Step;
@@ -54,6 +54,7 @@ pub enum Progress {
 }
 
 /// The way to the person who runs the command.
+#[derive(Debug)]
 pub struct Ui {
     level: Level,
     color: bool,
@@ -185,7 +186,7 @@ impl Ui {
 
     /// Writes `value` as one line of JSON to stdout.
     pub fn print_json(&self, value: &impl Serialize) -> Outcome {
-        self.print(&harmless(umoci::spec::json::to_bytes(value)?))
+        self.print(&harmless(crate::spec::json::to_bytes(value)?))
     }
 }
 
@@ -234,7 +235,7 @@ impl Monitor for Ui {
     fn task(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
         self.set_step(name);
         if !self.bars {
-            return Box::new(umoci::progress::Silent);
+            return Box::new(crate::progress::Silent);
         }
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
         let template = if total.is_some() {

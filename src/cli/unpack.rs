@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci unpack`
 
-use umoci::bundle::{UnpackOptions, unpack};
-use umoci::image::Image;
+use crate::bundle::{UnpackOptions, unpack};
+use crate::image::Image;
 
 use super::args::{IdMapArgs, ImageArg, LimitArgs, PlatformArg};
 use super::failure::Outcome;

@@ -24,7 +24,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 pub(crate) use attrs::{Attributes, Named};
-pub use attrs::{FORBIDDEN_XATTRS, XattrSet, is_forbidden};
+pub use attrs::{XattrSet, is_forbidden};
 pub use new_file::NewFile;
 pub use owner::{IdMap, ROOTLESS_XATTR, decode_rootless, encode_rootless};
 pub use pending::PendingFile;

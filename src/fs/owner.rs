@@ -18,13 +18,13 @@ pub struct IdMap {
     pub uids: Vec<IdMapping>,
     /// Maps of group ids; none means that ids are the same.
     pub gids: Vec<IdMapping>,
-    /// Work without privileges: nothing is owned by anybody else, owners are kept in [`ROOTLESS_XATTR`].
+    /// Work without privileges: nothing is owned by anybody else, owners are kept in `ROOTLESS_XATTR`.
     pub rootless: bool,
 }
 
 impl IdMap {
     /// The map for the user who runs this process and has no privileges: root of the container is this user, and the owners of
-    /// the files are kept in [`ROOTLESS_XATTR`].
+    /// the files are kept in `ROOTLESS_XATTR`.
     pub fn of_this_user() -> Self {
         let own = |id: u32| {
             vec![IdMapping {
@@ -127,7 +127,7 @@ fn translate(maps: &[IdMapping], id: u32, sides: impl Fn(&IdMapping) -> (u32, u3
     })
 }
 
-/// The value of [`ROOTLESS_XATTR`] for an owner; `None` for 0:0, which needs none.
+/// The value of `ROOTLESS_XATTR` for an owner; `None` for 0:0, which needs none.
 pub fn encode_rootless(uid: u32, gid: u32) -> Option<Vec<u8>> {
     if (uid, gid) == (0, 0) {
         return None;
@@ -145,7 +145,7 @@ pub fn encode_rootless(uid: u32, gid: u32) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The owner in a value of [`ROOTLESS_XATTR`].
+/// The owner in a value of `ROOTLESS_XATTR`.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] for what is no such value.

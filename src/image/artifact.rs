@@ -13,7 +13,7 @@ use crate::store::Txn;
 #[derive(Clone, Debug, Default)]
 pub struct Artifact {
     /// What kind of artifact it is: a media type, such as `application/spdx+json`.
-    pub artifact_type: String,
+    pub media_type: String,
     /// Its content, blobs that are in the store.
     pub layers: Vec<Descriptor>,
     /// Annotations of its manifest.
@@ -35,7 +35,7 @@ impl Artifact {
     /// # Errors
     /// [`crate::error::ErrorKind::Invalid`] if the artifact type is no media type.
     pub fn attach(self, txn: &mut Txn<'_>, subject: &Descriptor) -> Result<Descriptor> {
-        MediaType::parse(&self.artifact_type)?;
+        MediaType::parse(&self.media_type)?;
         let mut blob = txn.write_blob_as(Algorithm::Sha256)?;
         blob.write_all(b"{}")?;
         txn.finish_blob(blob, MediaType::EMPTY.into())?;
@@ -44,7 +44,7 @@ impl Artifact {
             layers.push(empty());
         }
         let mut manifest = Manifest::new(empty(), layers);
-        manifest.artifact_type = Some(self.artifact_type.clone());
+        manifest.artifact_type = Some(self.media_type.clone());
         manifest.subject = Some(Descriptor::new(
             subject.media_type.clone(),
             subject.digest,
@@ -52,7 +52,7 @@ impl Artifact {
         ));
         manifest.annotations = self.annotations;
         let descriptor = Descriptor {
-            artifact_type: Some(self.artifact_type),
+            artifact_type: Some(self.media_type),
             annotations: manifest.annotations.clone(),
             ..txn.put(&json::to_bytes(&manifest)?, MediaType::MANIFEST)?
         };

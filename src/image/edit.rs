@@ -75,7 +75,7 @@ impl Edit {
 
     /// A new image for this machine's platform, without layers and without history.
     ///
-    /// `created` is a time as RFC 3339 writes it; [`crate::image::time`] makes and checks such.
+    /// `created` is a time as RFC 3339 writes it; `crate::image::time` makes and checks such.
     pub fn blank(created: String) -> Self {
         Self::blank_for(Platform::host(), created)
     }
@@ -123,7 +123,7 @@ impl Edit {
     /// Notes a change that makes no layer.
     ///
     /// As many steps as there are layers have made one: layers that no step speaks of get an entry each, behind the steps
-    /// that are there, and steps for which no layer is left (the last ones, as [`stat`](super::stat()) has it) have made
+    /// that are there, and steps for which no layer is left (the last ones, as `stat`) has it) have made
     /// none. `None` leaves the history as it is.
     pub fn add_empty_history(&mut self, history: Option<History>) {
         if history.is_some() {

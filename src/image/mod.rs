@@ -46,20 +46,21 @@ mod new_layer;
 mod select;
 mod squash;
 mod stat;
-pub mod time;
+pub(crate) mod time;
 
-pub use artifact::Artifact;
+pub(crate) use artifact::Artifact;
+pub(crate) use change::change_index;
 pub(crate) use change::until_settled;
-pub use change::{add_layer, change, change_index};
+pub use change::{add_layer, change};
 pub use edit::Edit;
-pub use index_edit::{IndexEdit, IndexPart, Which};
+pub(crate) use index_edit::{IndexEdit, IndexPart, Which};
 pub use new_layer::NewLayer;
-pub use select::{
-    MAX_DEPTH, ReadDocument, Resolved, Target, Walk, pick, resolve, resolve_index, resolve_one, resolve_root,
-    resolve_roots, resolve_whole,
+pub use select::Target;
+pub(crate) use select::{
+    MAX_DEPTH, Walk, pick, resolve, resolve_index, resolve_one, resolve_root, resolve_whole,
 };
 pub use squash::squash;
-pub use stat::{HistoryStat, ImageStat, IndexStat, Part, PlatformStat, Stat, stat, stat_index};
+pub(crate) use stat::{ImageStat, IndexStat, Stat, stat};
 
 use std::sync::Arc;
 
@@ -96,10 +97,10 @@ pub struct Layer<'a> {
 }
 
 impl Image {
-    /// The image that `target` leads to, for `platform` if it leads to several; see [`resolve_one`].
+    /// The image that `target` leads to, for `platform` if it leads to several; see `resolve_one`.
     ///
     /// # Errors
-    /// Those of [`resolve_one`] and [`Image::load`].
+    /// Those of `resolve_one` and [`Image::load`].
     pub fn find(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Self> {
         Self::load(store, resolve_one(store, target, platform)?)
     }
@@ -144,7 +145,7 @@ impl Image {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if several begin so.
-    pub fn find_layer(&self, name: &LayerName) -> Result<usize> {
+    pub(crate) fn find_layer(&self, name: &LayerName) -> Result<usize> {
         let layers = &self.manifest.value.layers;
         let diff_ids = &self.config.value.rootfs.diff_ids;
         match name {
@@ -249,7 +250,7 @@ impl Layer<'_> {
 
 /// Which layer a person means: its number from 1, the lowest, or its digest or diff_id, of which 7 hex digits are enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LayerName {
+pub(crate) enum LayerName {
     /// The number.
     Number(usize),
     /// Digest or diff_id.

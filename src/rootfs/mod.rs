@@ -12,8 +12,8 @@ mod survey;
 mod writers;
 
 pub use apply::{ExtractOptions, Extractor};
-pub use changes::{Changes, Sorted};
+pub use changes::Changes;
 pub use pack::{PackOptions, pack, pack_tree};
-pub use scan::{TreeScan, scan};
+pub use scan::scan;
 pub use survey::{Seen, survey};
 pub use writers::FileDigests;

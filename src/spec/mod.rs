@@ -4,6 +4,7 @@
 //! Invariants: fields that we do not know survive in `extra`; JSON leaves through [`json`] alone, so the same value
 //! always gives the same bytes; a document whose bytes matter travels as [`Raw`].
 
+#[doc(hidden)]
 pub mod json;
 
 mod config;
@@ -16,14 +17,15 @@ pub(crate) mod mentions;
 mod platform;
 mod ref_value;
 mod refname;
-pub mod runtime;
+pub(crate) mod runtime;
 
 pub use config::{ContainerConfig, History, ImageConfig, RootFs};
 pub use descriptor::{Annotations, Descriptor};
-pub use document::MAX_DOCUMENT;
+pub(crate) use document::MAX_DOCUMENT;
 pub(crate) use document::{Document, Edges};
 pub use manifest::{ImageIndex, Manifest};
-pub use media_type::{Compression, MediaClass, MediaType};
+pub(crate) use media_type::MediaClass;
+pub use media_type::{Compression, MediaType};
 pub use platform::Platform;
 pub use ref_value::RefValue;
 pub use refname::RefName;

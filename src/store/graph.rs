@@ -260,7 +260,7 @@ impl Store {
     }
 
     /// What each image holds alone and shares, and what a collection would free.
-    pub fn usage(&self, monitor: &dyn Monitor) -> Result<Usage> {
+    pub(crate) fn usage(&self, monitor: &dyn Monitor) -> Result<Usage> {
         let mut roots = Vec::new();
         for entry in self.layout.read_index()?.entries() {
             if let Ok(descriptor) = entry.descriptor() {
@@ -326,7 +326,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Busy`] if another process has it open.
-    pub fn index_status(&self) -> Result<IndexStatus> {
+    pub(crate) fn index_status(&self) -> Result<IndexStatus> {
         Index::status(&self.layout)
     }
 
@@ -334,7 +334,7 @@ impl Store {
     ///
     /// # Errors
     /// If its file cannot be had or written, for a reason that the monitor is told.
-    pub fn rebuild_index(&self, monitor: &dyn Monitor) -> Result<Vec<String>> {
+    pub(crate) fn rebuild_index(&self, monitor: &dyn Monitor) -> Result<Vec<String>> {
         let is_first = self
             .index_status()
             .is_err_and(|err| err.kind() == ErrorKind::NotFound);

@@ -54,7 +54,12 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if a blob is not there, [`ErrorKind::Invalid`] for a name that cannot be one.
-    pub fn create_lease(&self, name: &str, digests: &[Digest], time: Option<Duration>) -> Result<Lease> {
+    pub(crate) fn create_lease(
+        &self,
+        name: &str,
+        digests: &[Digest],
+        time: Option<Duration>,
+    ) -> Result<Lease> {
         // No collection comes between the look and the lease.
         let _lock = self.begin("lease")?;
         self.write_lease(name, digests, time)
@@ -96,7 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] for one that cannot be read: what it keeps is not known.
-    pub fn leases(&self) -> Result<Vec<Lease>> {
+    pub(crate) fn leases(&self) -> Result<Vec<Lease>> {
         let mut out = Vec::new();
         for entry in self.layout.private_dir().list(DIR)? {
             let path = format!("{DIR}/{entry}");
@@ -163,13 +168,13 @@ impl Store {
     }
 
     /// Ends a lease; `false` if there was none of that name.
-    pub fn remove_lease(&self, name: &str) -> Result<bool> {
+    pub(crate) fn remove_lease(&self, name: &str) -> Result<bool> {
         self.layout.private_dir().remove(&file(name)?)
     }
 }
 
 impl super::Txn<'_> {
-    /// As [`Store::create_lease`], for blobs that this transaction has written: no collection comes before the lease.
+    /// As `Store::create_lease`, for blobs that this transaction has written: no collection comes before the lease.
     pub fn lease(&mut self, name: &str, digests: &[Digest], time: Option<Duration>) -> Result<Lease> {
         self.publish()?;
         self.store().write_lease(name, digests, time)

@@ -24,17 +24,15 @@ mod used;
 use std::path::Path;
 use std::time::Duration;
 
-pub use crate::index::IndexStatus;
 pub use fsck::{CheckOptions, CheckReport, Finding, Problem, Severity};
-pub use gc::{GcOptions, GcPlan, GcReport, Keep, TagTimes};
-pub use graph::{BlobEntry, BlobInfo, ImageUsage, Usage};
-pub use identify::{Evidence, Verdict};
-pub use lease::Lease;
-pub use referrers::referrers_tag;
-pub use reflog::RefChange;
+pub use gc::{GcOptions, GcPlan, GcReport, Keep};
+pub(crate) use graph::Usage;
+pub use identify::Verdict;
+pub(crate) use lease::Lease;
+pub(crate) use referrers::referrers_tag;
 pub use refs::RefEntry;
-pub use settings::{Settings, format_duration, parse_duration};
-pub use summary::{Summaries, Summary};
+pub(crate) use settings::{format_duration, parse_duration};
+pub(crate) use summary::{Summaries, Summary};
 pub use txn::Txn;
 
 use crate::digest::Algorithm;
@@ -43,7 +41,7 @@ use crate::index::{Index, Place, View};
 use crate::layout::{BlobReader, Layout, LayoutLock, Lock};
 use crate::progress::{Monitor, Silent};
 use crate::spec::Descriptor;
-pub use crate::spec::MAX_DOCUMENT;
+pub(crate) use crate::spec::MAX_DOCUMENT;
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -84,7 +82,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes an empty layout at `path` and opens it. See [`Layout::create`].
+    /// Makes an empty layout at `path` and opens it. See `Layout::create`.
     pub fn create(path: &Path, opts: StoreOptions) -> Result<Self> {
         Ok(Self {
             layout: Layout::create(path)?,
@@ -100,7 +98,7 @@ impl Store {
         })
     }
 
-    /// Opens the layout at `path`; nothing is created. See [`Layout::open`].
+    /// Opens the layout at `path`; nothing is created. See `Layout::open`.
     pub fn open(path: &Path, opts: StoreOptions) -> Result<Self> {
         Ok(Self {
             layout: Layout::open(path)?,
@@ -123,6 +121,7 @@ impl Store {
         self.index(&Silent).read(work)
     }
 
+    #[doc(hidden)]
     /// The layout.
     pub fn layout(&self) -> &Layout {
         &self.layout
@@ -131,7 +130,7 @@ impl Store {
     /// Reads and verifies a document (manifest, index, config).
     ///
     /// # Errors
-    /// See [`Layout::read_blob`]; documents over [`MAX_DOCUMENT`] are refused.
+    /// See `Layout::read_blob`; documents over `MAX_DOCUMENT` are refused.
     pub fn read(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
         self.layout.read_blob(descriptor, MAX_DOCUMENT)
     }
@@ -142,25 +141,25 @@ impl Store {
         Error::new(ErrorKind::NotFound, text)
     }
 
-    /// Opens a blob of any size; see [`Layout::open_blob`].
+    /// Opens a blob of any size; see `Layout::open_blob`.
     pub fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobReader> {
         self.layout.open_blob(descriptor)
     }
 
     /// Keeps garbage collections away while blobs are read, as far as that can be had without creating anything.
-    pub fn reading(&self) -> Option<LayoutLock> {
+    pub(crate) fn reading(&self) -> Option<LayoutLock> {
         let shared = self.layout.share_lock(Lock::Layout, self.opts.lock_timeout);
         shared.ok().flatten()
     }
 
     /// Removes a layout that was just made and is to have nothing after all, unless somebody else uses it; its directory stays if
     /// `keep_dir`.
-    pub fn discard(self, keep_dir: bool) -> Result<()> {
+    pub(crate) fn discard(self, keep_dir: bool) -> Result<()> {
         self.layout.discard(keep_dir)
     }
 
     /// Removes our own directory from a layout that is given away.
-    pub fn remove_private(self) -> Result<()> {
+    pub(crate) fn remove_private(self) -> Result<()> {
         self.layout.private_dir().remove_all()
     }
 }

@@ -65,7 +65,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of the index.
-    pub fn unlisted_referrers(&self, subjects: &[Digest]) -> Result<Vec<Descriptor>> {
+    pub(crate) fn unlisted_referrers(&self, subjects: &[Digest]) -> Result<Vec<Descriptor>> {
         let place = if self.opts.index {
             Place::FileIfThere
         } else {
@@ -141,7 +141,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Conflict`] if a tag, a document or a lease needs one of `referrers`, [`ErrorKind::Corrupt`] if a document that
     /// refs lead to is damaged, since what it needs is not known. No blob is removed then.
-    pub fn detach(&self, referrers: &[Digest], monitor: &dyn Monitor) -> Result<Vec<Digest>> {
+    pub(crate) fn detach(&self, referrers: &[Digest], monitor: &dyn Monitor) -> Result<Vec<Digest>> {
         let _lock = self
             .layout
             .lock(LockMode::Exclusive, self.opts.lock_timeout, "detach")?;

@@ -128,7 +128,7 @@ impl Store {
     }
 
     /// The changes of `name`, the newest first: `log[n].old` is what it was `n + 1` changes ago.
-    pub fn reflog(&self, name: &RefName) -> Result<Vec<RefChange>> {
+    pub(crate) fn reflog(&self, name: &RefName) -> Result<Vec<RefChange>> {
         // Of a file that is torn it tells what stood there.
         let now = match self.layout.read_index() {
             Ok(index) => Some(
@@ -164,7 +164,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it did not exist then, or the reflog does not reach back so far.
-    pub fn past(&self, name: &RefName, steps: usize) -> Result<RefValue> {
+    pub(crate) fn past(&self, name: &RefName, steps: usize) -> Result<RefValue> {
         let missing = |why: String| Error::new(ErrorKind::NotFound, format!("{name}@{{{steps}}}: {why}"));
         let some = |value: RefValue, why: &str| {
             if value.is_empty() {

@@ -86,7 +86,7 @@ impl Store {
         })
     }
 
-    /// Points `name` at what it pointed at `steps` changes ago (see [`Store::past`]); returns that.
+    /// Points `name` at what it pointed at `steps` changes ago (see `Store::past`); returns that.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if that is not known, or a blob of it was collected since.
@@ -119,7 +119,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
-    pub fn find(&self, prefix: &DigestPrefix) -> Result<Digest> {
+    pub(crate) fn find(&self, prefix: &DigestPrefix) -> Result<Digest> {
         let missing = || self.no_blob(prefix);
         if let Some(digest) = prefix.exact() {
             return self
@@ -154,7 +154,7 @@ impl Store {
     }
 
     /// The platform of an image: that of its descriptor, else that of its config, as far as these can be read.
-    pub fn platform(&self, descriptor: &Descriptor) -> Option<Platform> {
+    pub(crate) fn platform(&self, descriptor: &Descriptor) -> Option<Platform> {
         Summaries::in_store(self).platform(descriptor)
     }
 }

@@ -51,7 +51,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Invalid`] or [`ErrorKind::Corrupt`] if the file cannot be understood: a setting that protects blobs
     /// must not be passed over.
-    pub fn settings(&self) -> Result<Settings> {
+    pub(crate) fn settings(&self) -> Result<Settings> {
         let mut out = Settings::default();
         let file = self.read_settings()?;
         for (name, value) in out.fields() {
@@ -65,7 +65,7 @@ impl Store {
     }
 
     /// Changes the settings of the layout; what this program does not know stays in the file.
-    pub fn set_settings(&self, mut settings: Settings) -> Result<()> {
+    pub(crate) fn set_settings(&self, mut settings: Settings) -> Result<()> {
         let mut file = self.read_settings()?;
         for (name, value) in settings.fields() {
             file.insert(name.to_owned(), format_duration(*value).into());

@@ -32,7 +32,7 @@ impl Store {
 
     /// Begins a rehearsal: all is worked out and nothing is written, which a read-only layout allows too. What is asked of it
     /// does not see what it would have written; it ends with [`Txn::rehearsed`].
-    pub fn rehearse(&self, verb: &str) -> Txn<'_> {
+    pub(crate) fn rehearse(&self, verb: &str) -> Txn<'_> {
         Txn {
             rehearsed: Some(Vec::new()),
             ..self.txn(verb, self.reading())

@@ -24,7 +24,7 @@ impl Store {
     }
 
     /// When `name` was last used, in seconds since 1970; `None` if that is not known.
-    pub fn last_use(&self, name: &RefName) -> Option<i64> {
+    pub(crate) fn last_use(&self, name: &RefName) -> Option<i64> {
         let stamp = self
             .layout
             .private_dir()

@@ -27,17 +27,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-pub use about::referrers;
+pub(crate) use about::referrers;
 pub use archive::Archive;
-pub use convert::ToOci;
+pub(crate) use convert::ToOci;
+#[doc(hidden)]
 pub use docker_archive::DockerArchive;
-pub use docker_name::DockerName;
-pub use docker_writer::{DockerImage, write_docker_archive};
+pub(crate) use docker_name::DockerName;
+pub(crate) use docker_writer::{DockerImage, write_docker_archive};
 use document::read_document;
-pub use left_out::{LeftOut, LeftOuts};
-pub use oci_archive::{OciArchive, OciArchiveSink};
+pub(crate) use left_out::{LeftOut, LeftOuts};
+#[doc(hidden)]
+pub use oci_archive::OciArchive;
+pub use oci_archive::OciArchiveSink;
 pub use oci_dir::StoreSink;
-pub use offer::{Listed, Offer};
+pub(crate) use offer::Listed;
+#[doc(hidden)]
+pub use offer::Offer;
 use plan::{Blob, Plan};
 
 use crate::digest::Digest;

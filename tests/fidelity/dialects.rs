@@ -4,8 +4,8 @@
 use std::io::Read;
 
 use umoci::error::{ErrorKind, Result};
-use umoci::layer::{Entry, EntryBody, LayerReader, Limits};
-use umoci::node::{Node, NodeKind, Time};
+use umoci::internals::{Entry, EntryBody, LayerReader, Limits};
+use umoci::internals::{Node, NodeKind, Time};
 
 use crate::support::Tar;
 

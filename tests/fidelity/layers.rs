@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use umoci::error::{ErrorKind, Result};
-use umoci::fs::{Resolver, Root};
-use umoci::layer::{LayerReader, Limits};
+use umoci::internals::{ExtractOptions, Extractor};
+use umoci::internals::{LayerReader, Limits};
+use umoci::internals::{Resolver, Root};
 use umoci::progress::Silent;
-use umoci::rootfs::{ExtractOptions, Extractor};
 
 use crate::support::Tar;
 
@@ -380,7 +380,7 @@ fn names_of_any_bytes_and_any_length() {
         let link = std::fs::read_link(dir.path().join("link")).expect("link");
         assert_eq!(link.into_os_string().into_vec(), target);
         let root = Root::open(dir.path()).expect("root").with_resolver(resolver);
-        let path = umoci::node::TreePath::clean(&deep).expect("path");
+        let path = umoci::bundle::TreePath::clean(&deep).expect("path");
         assert_eq!(root.read_file(&path, 100).expect("deep file"), b"deep");
         // And away again, which a recursion by path would not manage.
         let hide = Tar::new()

@@ -5,10 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use proptest::prelude::*;
+use umoci::bundle::TreePath;
 use umoci::error::Result;
-use umoci::fs::Resolver;
-use umoci::layer::{LayerReader, LayerWriter, Limits, Merge};
-use umoci::node::TreePath;
+use umoci::internals::Resolver;
+use umoci::internals::{LayerReader, LayerWriter, Limits, Merge};
 
 use super::layers::{apply, listing};
 use super::model::cases;

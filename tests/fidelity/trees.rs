@@ -404,7 +404,7 @@ fn a_map_of_owners_moves_all_users_and_nothing_else() {
 fn rootless(tree: &Tree, (uid, gid): (u32, u32), privileged: bool) -> Tree {
     changed(tree, |_, e| {
         if e.owner != (0, 0) && matches!(e.kind.as_str(), "file" | "dir" | "device") {
-            let value = umoci::fs::encode_rootless(e.owner.0, e.owner.1).expect("not root's");
+            let value = umoci::internals::encode_rootless(e.owner.0, e.owner.1).expect("not root's");
             e.xattrs.insert("user.rootlesscontainers".to_owned(), value);
         }
         if e.kind == "device" {
@@ -523,7 +523,7 @@ fn a_plain_user_changes_read_only_directories_as_later_layers_say() {
     let tree = Tree::read(&env.path("b/rootfs"));
     let owner = (
         "user.rootlesscontainers".to_owned(),
-        umoci::fs::encode_rootless(7, 0).expect("xattr"),
+        umoci::internals::encode_rootless(7, 0).expect("xattr"),
     );
     for (name, mode, xattr) in [
         ("wider", 0o755, true),

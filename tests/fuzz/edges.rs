@@ -9,7 +9,7 @@ use umoci::digest::Digest;
 
 /// Checks the edges of any bytes.
 pub fn keep_what_is_named(bytes: &[u8]) {
-    let edges = umoci::edges_of(bytes).expect("bytes with their digest");
+    let edges = umoci::internals::edges_of(bytes).expect("bytes with their digest");
     let with = |wanted: &[&str]| -> HashSet<Digest> {
         let found = edges.iter().filter(|(name, _)| wanted.contains(name));
         found.map(|(_, digest)| *digest).collect()
@@ -30,7 +30,7 @@ pub fn keep_what_is_named(bytes: &[u8]) {
 }
 
 /// Returns the edges of a document by the rule of version 0.1.0, each with whether it is one to a subject. Of bytes that begin like
-/// JSON and are no object, that version kept what [`edges_of`](umoci::edges_of) calls mentions; they are not searched here.
+/// JSON and are no object, that version kept what [`edges_of`](umoci::internals::edges_of) calls mentions; they are not searched here.
 pub fn edges_of_0_1_0(bytes: &[u8]) -> Vec<(bool, Digest)> {
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'{') {

@@ -9,19 +9,22 @@ pub mod edges;
 use std::io::Read;
 use std::path::Path;
 
+use umoci::bundle::TreePath;
 use umoci::digest::{Digest, DigestPrefix};
 use umoci::error::Result;
-use umoci::fs::{IdMap, Root};
 use umoci::image::Target;
-use umoci::layer::{EntryBody, LayerReader, LayerWriter, Limits, Merge};
-use umoci::layout::IndexJson;
-use umoci::mtree::{Keyword, Mtree};
-use umoci::node::{ChangeKind, Inode, Node, NodeKind, Time, TreePath};
+use umoci::internals::IndexJson;
+use umoci::internals::json;
+use umoci::internals::{ChangeKind, Inode, Node, NodeKind, Time};
+use umoci::internals::{DockerArchive, OciArchive, Offer, Source};
+use umoci::internals::{EntryBody, LayerReader, LayerWriter, Limits, Merge};
+use umoci::internals::{ExtractOptions, Extractor};
+use umoci::internals::{IdMap, Root};
+use umoci::internals::{Keyword, Mtree};
 use umoci::progress::Silent;
-use umoci::rootfs::{ExtractOptions, Extractor};
-use umoci::spec::{Descriptor, ImageConfig, ImageIndex, Manifest, MediaType, RefName, json};
+use umoci::spec::{Descriptor, ImageConfig, ImageIndex, Manifest, MediaType, RefName};
 use umoci::store::{CheckOptions, Finding, Problem, Severity, Store, StoreOptions};
-use umoci::transfer::{Archive, DockerArchive, OciArchive, Offer, Source, StoreSink, copy};
+use umoci::transfer::{Archive, StoreSink, copy};
 
 /// What a target does with its input.
 pub type Body = fn(&[u8]);
@@ -144,7 +147,7 @@ pub fn layer_tree(data: &[u8]) {
     );
     drop(extractor);
     drop(root);
-    umoci::fs::remove_tree(&inside, true).expect("all that was made can be removed");
+    umoci::internals::remove_tree(&inside, true).expect("all that was made can be removed");
 }
 
 /// What is merged of two layers is an archive that can be read and merged again.
@@ -271,13 +274,13 @@ pub fn runtime_config(data: &[u8]) {
             rootless,
             ..IdMap::default()
         };
-        let options = umoci::bundle::RuntimeOptions {
+        let options = umoci::internals::RuntimeOptions {
             rootfs: None,
             root_path: "rootfs".to_owned(),
             id_map: &id_map,
             resolv_conf: None,
         };
-        if let Ok(config) = umoci::bundle::runtime_config(&image, &options, &Silent) {
+        if let Ok(config) = umoci::internals::runtime_config(&image, &options, &Silent) {
             json::to_pretty(&config).expect("what was made can be written");
         }
     }
@@ -326,7 +329,7 @@ pub fn passwd(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut parts = text.splitn(3, '\0');
     let mut next = || parts.next().unwrap_or_default();
-    let _ = umoci::bundle::look_up(next(), next(), next());
+    let _ = umoci::internals::look_up(next(), next(), next());
 }
 
 pub fn names(data: &[u8]) {
@@ -344,13 +347,13 @@ pub fn names(data: &[u8]) {
     let _ = text.parse::<DigestPrefix>();
     let _ = text.parse::<Target>();
     let _ = IdMap::parse_mapping(text);
-    if let Ok((uid, gid)) = umoci::fs::decode_rootless(data)
-        && let Some(written) = umoci::fs::encode_rootless(uid, gid)
+    if let Ok((uid, gid)) = umoci::internals::decode_rootless(data)
+        && let Some(written) = umoci::internals::encode_rootless(uid, gid)
     {
-        assert_eq!(umoci::fs::decode_rootless(&written).ok(), Some((uid, gid)));
+        assert_eq!(umoci::internals::decode_rootless(&written).ok(), Some((uid, gid)));
     }
 }
 
 pub fn rows(data: &[u8]) {
-    umoci::read_any_row(data);
+    umoci::internals::read_any_row(data);
 }

@@ -3,7 +3,8 @@
 
 use std::io::Write as _;
 
-use umoci::digest::{Algorithm, Digest, Hasher};
+use umoci::digest::{Algorithm, Digest};
+use umoci::internals::Hasher;
 
 use super::{Layer, Room, Who, ways};
 use crate::support::Tar;

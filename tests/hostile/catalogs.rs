@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 
 use umoci::digest::Digest;
-use umoci::layer::Encoder;
+use umoci::internals::Encoder;
 use umoci::spec::Compression;
 
 use super::{Room, Who};

@@ -7,7 +7,7 @@ use super::*;
 use crate::fs::IdMap;
 use crate::image::{Edit, Image, Target};
 use crate::node::TreePath;
-use crate::progress::{Recorder, TaskRecord};
+use crate::progress::tests::{Recorder, TaskRecord};
 use crate::rootfs::PackOptions;
 use crate::spec::Compression;
 use crate::store::{Store, StoreOptions};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The step of the history that a change makes.
 
+use crate::progress::Monitor as _;
+use crate::spec::History;
 use clap::Args;
-use umoci::progress::Monitor as _;
-use umoci::spec::History;
 
 use super::super::failure::Outcome;
 use super::super::ui::Ui;
@@ -41,7 +41,7 @@ impl HistoryArgs {
         }
         let created = match (&self.history_created, time) {
             (Some(text), _) => {
-                umoci::image::time::parse(text).map_err(|e| e.context("parsing --history.created"))?
+                crate::image::time::parse(text).map_err(|e| e.context("parsing --history.created"))?
             }
             (None, Some(time)) => time,
             (None, None) => super::super::now()?,

@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::digest::{Algorithm, Digest, DigestPrefix};
+use crate::error::Error;
+use crate::image::Target;
+use crate::spec::{Platform, RefName};
+use crate::store::Store;
 use clap::Args;
-use umoci::digest::{Algorithm, Digest, DigestPrefix};
-use umoci::error::Error;
-use umoci::image::Target;
-use umoci::spec::{Platform, RefName};
-use umoci::store::Store;
 
 use super::super::failure::{Failure, Outcome, invalid};
 use super::layout::{AlgorithmArg, LockArg};

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers: how a new one is compressed, the limits of those that are read, and the owners of their files.
 
+use crate::error::{Result, ResultExt as _};
+use crate::fs::IdMap;
+use crate::layer::Limits;
+use crate::spec::Compression;
 use clap::Args;
-use umoci::error::{Result, ResultExt as _};
-use umoci::fs::IdMap;
-use umoci::layer::Limits;
-use umoci::spec::Compression;
 
 use super::super::failure::Outcome;
 

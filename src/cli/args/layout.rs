@@ -6,11 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::digest::{Algorithm, Digest, DigestPrefix};
+use crate::error::ResultExt as _;
+use crate::layout::BlobWriter;
+use crate::store::{Store, StoreOptions, Txn};
 use clap::Args;
-use umoci::digest::{Algorithm, Digest, DigestPrefix};
-use umoci::error::ResultExt as _;
-use umoci::layout::BlobWriter;
-use umoci::store::{Store, StoreOptions, Txn};
 
 use super::super::failure::{Failure, Outcome};
 use super::values::{one_of, positionals};

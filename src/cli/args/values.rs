@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use crate::spec::Annotations;
+use crate::store::parse_duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use umoci::spec::Annotations;
-use umoci::store::parse_duration;
 
 use super::super::failure::{Outcome, invalid};
 use super::super::table::Table;

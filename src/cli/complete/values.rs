@@ -5,11 +5,11 @@ use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::image::Image;
+use crate::layer::Limits;
+use crate::spec::{MediaType, RefName};
+use crate::store::{Store, StoreOptions};
 use clap::Arg;
-use umoci::image::Image;
-use umoci::layer::Limits;
-use umoci::spec::{MediaType, RefName};
-use umoci::store::{Store, StoreOptions};
 
 use super::super::args::ImageRef;
 use super::super::config::CLEARABLE;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci raw add-layer`
 
-use umoci::bundle::{add_archive, recompress_archive};
-use umoci::image::add_layer;
-use umoci::progress::Monitor;
+use crate::bundle::{add_archive, recompress_archive};
+use crate::image::add_layer;
+use crate::progress::Monitor;
 
 use super::super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg, TagArg};
 use super::super::failure::Outcome;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci raw mtree-validate`
 
-use umoci::bundle::{read_mtree, validate};
-use umoci::fs::Root;
-use umoci::mtree::{Keyword, Keywords};
+use crate::bundle::{read_mtree, validate};
+use crate::fs::Root;
+use crate::mtree::{Keyword, Keywords};
 
 use super::super::args::positionals;
 use super::super::failure::{Failure, Outcome};

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use umoci::bundle::{RuntimeOptions, resolv_conf, runtime_config};
-use umoci::fs::Root;
-use umoci::image::Image;
-use umoci::spec::json;
+use crate::bundle::{RuntimeOptions, resolv_conf, runtime_config};
+use crate::fs::Root;
+use crate::image::Image;
+use crate::spec::json;
 
 use super::super::args::{IdMapArgs, ImageArg, PlatformArg};
 use super::super::failure::Outcome;
@@ -60,6 +60,6 @@ impl RuntimeConfig {
         let digest = &loaded.manifest.value.config.digest;
         let config = runtime_config(&loaded.config.value, &options, ui)
             .map_err(|e| e.context(format!("generate config: config {digest}")))?;
-        Ok(umoci::fs::write_file(file.as_ref(), &json::to_pretty(&config)?)?)
+        Ok(crate::fs::write_file(file.as_ref(), &json::to_pretty(&config)?)?)
     }
 }

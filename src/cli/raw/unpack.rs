@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci raw unpack`
 
-use umoci::bundle::{UnpackOptions, unpack_into};
-use umoci::image::{Image, LayerName};
-use umoci::progress::Monitor;
+use crate::bundle::{UnpackOptions, unpack_into};
+use crate::image::{Image, LayerName};
+use crate::progress::Monitor;
 
 use super::super::args::{IdMapArgs, ImageArg, LimitArgs, PlatformArg};
 use super::super::failure::Outcome;

@@ -10,7 +10,8 @@ use crate::error::{ErrorKind, Result};
 use crate::index::rows::key;
 use crate::index::{FILE, Index, Place, Rows, Tables, migrate, queries, rows};
 use crate::layout::Layout;
-use crate::progress::{Monitor, Recorder, Silent};
+use crate::progress::tests::Recorder;
+use crate::progress::{Monitor, Silent};
 
 /// A layout whose database a program of schema 1 has written.
 fn stored() -> (tempfile::TempDir, Layout) {

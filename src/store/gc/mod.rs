@@ -22,7 +22,7 @@ use crate::progress::{Monitor, Silent};
 use crate::spec::RefName;
 pub(super) use reach::{Doomed, parents_first};
 use retention::DropRefs;
-pub use retention::{Keep, TagTimes};
+pub use retention::Keep;
 
 /// So many rows are read at once.
 const BATCH: usize = 8192;
@@ -31,7 +31,7 @@ const BATCH: usize = 8192;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct GcOptions {
-    /// Spare blobs younger than this; `None` for what the layout is set to. See [`super::Settings::gc_grace`].
+    /// Spare blobs younger than this; `None` for what the layout is set to. See `super::Settings::gc_grace`.
     pub grace: Option<Duration>,
     /// Also drop entries of `index.json` without a tag, but for those of what is about a blob that stays.
     pub untagged: bool,
@@ -398,7 +398,8 @@ fn untagged_about(
 mod tests {
     use super::*;
     use crate::error::ResultExt;
-    use crate::progress::{Recorder, Silent};
+    use crate::progress::Silent;
+    use crate::progress::tests::Recorder;
     use crate::spec::{Descriptor, MediaType, RefName};
     use crate::store::StoreOptions;
 
@@ -680,7 +681,7 @@ mod tests {
                 },
                 |f| {
                     f.store
-                        .set_settings(crate::store::Settings::default())
+                        .set_settings(crate::store::settings::Settings::default())
                         .expect("set")
                 },
             ),

@@ -232,7 +232,7 @@ impl Store {
     }
 
     /// When each tag was last changed and used.
-    pub fn tag_times(&self) -> Result<HashMap<String, TagTimes>> {
+    pub(crate) fn tag_times(&self) -> Result<HashMap<String, TagTimes>> {
         let (tags, _) = self.entries_by_tag(true)?;
         let times = |tag: Tag| {
             let times = TagTimes {

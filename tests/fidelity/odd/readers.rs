@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use umoci::digest::Digest;
-use umoci::fs::Root;
-use umoci::layer::{LayerReader, Limits};
+use umoci::internals::Root;
+use umoci::internals::{ExtractOptions, Extractor};
+use umoci::internals::{LayerReader, Limits};
 use umoci::progress::Silent;
-use umoci::rootfs::{ExtractOptions, Extractor};
 
 /// What a program made of an archive: what is at each path; `None` if it refused it.
 pub type Reading = Option<BTreeMap<String, String>>;

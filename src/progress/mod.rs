@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How the library tells its caller what it does, without printing: counters, tasks and messages.
 //!
-//! A [`Monitor`] is shared between threads. [`Silent`] ignores all; [`Recorder`] keeps the counts, so that a test
+//! A [`Monitor`] is shared between threads. [`Silent`] ignores all; `Recorder` keeps the counts, so that a test
 //! can say "this read no layer".
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Something that is counted.
 #[non_exhaustive]
@@ -30,10 +28,6 @@ pub enum Counter {
     FilesRead,
     /// Bytes hashed with SHA-256 (or the digest algorithm in use).
     BytesHashed,
-}
-
-impl Counter {
-    const COUNT: usize = 8;
 }
 
 /// Receives what the library reports. All methods may be called from any thread and must not block.
@@ -67,7 +61,7 @@ pub trait Task: Send + Sync {
 const STEP: u64 = 1 << 20;
 
 /// A reader or writer that tells a task how many bytes have passed, a MiB at a time and the rest in the end.
-pub struct Counted<T> {
+pub(crate) struct Counted<T> {
     inner: T,
     task: Arc<dyn Task>,
     passed: u64,
@@ -145,102 +139,5 @@ impl Monitor for Silent {
     fn info(&self, _message: fmt::Arguments<'_>) {}
 }
 
-/// A task as a [`Recorder`] keeps it.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct TaskRecord {
-    /// Its name.
-    pub name: String,
-    /// Its size in bytes or items, if it was known.
-    pub total: Option<u64>,
-    /// How far each step went, in order.
-    pub steps: Vec<u64>,
-}
-
-/// A monitor that keeps counts, tasks and warnings for a test to look at.
-#[derive(Debug, Default)]
-pub struct Recorder {
-    counts: [AtomicU64; Counter::COUNT],
-    warnings: Mutex<Vec<String>>,
-    tasks: Mutex<Vec<Arc<Mutex<TaskRecord>>>>,
-}
-
-impl Task for Mutex<TaskRecord> {
-    fn advance(&self, n: u64) {
-        if let Ok(mut task) = self.lock() {
-            task.steps.push(n);
-        }
-    }
-}
-
-impl Task for Arc<Mutex<TaskRecord>> {
-    fn advance(&self, n: u64) {
-        self.as_ref().advance(n);
-    }
-}
-
-impl Recorder {
-    /// What a counter stands at.
-    pub fn get(&self, counter: Counter) -> u64 {
-        self.counts[counter as usize].load(Ordering::Relaxed)
-    }
-
-    /// The tasks so far, in order.
-    pub fn tasks(&self) -> Vec<TaskRecord> {
-        let tasks = self.tasks.lock().map(|t| t.clone()).unwrap_or_default();
-        tasks
-            .iter()
-            .filter_map(|t| t.lock().ok().map(|t| t.clone()))
-            .collect()
-    }
-
-    /// The warnings so far, in order.
-    pub fn warnings(&self) -> Vec<String> {
-        self.warnings.lock().map(|w| w.clone()).unwrap_or_default()
-    }
-}
-
-impl Monitor for Recorder {
-    fn count(&self, counter: Counter, n: u64) {
-        self.counts[counter as usize].fetch_add(n, Ordering::Relaxed);
-    }
-
-    fn task(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
-        let task = Arc::new(Mutex::new(TaskRecord {
-            name: name.to_owned(),
-            total,
-            steps: Vec::new(),
-        }));
-        if let Ok(mut tasks) = self.tasks.lock() {
-            tasks.push(Arc::clone(&task));
-        }
-        Box::new(task)
-    }
-
-    fn warn(&self, message: fmt::Arguments<'_>) {
-        if let Ok(mut warnings) = self.warnings.lock() {
-            warnings.push(message.to_string());
-        }
-    }
-
-    fn info(&self, _message: fmt::Arguments<'_>) {}
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_told_in_large_steps_and_none_is_lost() {
-        let recorder = Recorder::default();
-        let task: Arc<dyn Task> = Arc::from(recorder.task("t", None));
-        let mut buffer = vec![0; 300 << 10];
-        let mut reader = Counted::new(io::repeat(0).take(3_000_000), &task);
-        while reader.read(&mut buffer).expect("zeros") > 0 {}
-        drop(reader);
-        let mut writer = Counted::new(io::sink(), &task);
-        writer.write_all(&buffer).expect("sink");
-        drop(writer);
-        let steps = &recorder.tasks()[0].steps;
-        assert_eq!(*steps, [1_228_800, 1_228_800, 542_400, 307_200]);
-    }
-}
+pub(crate) mod tests;
