@@ -144,7 +144,7 @@ fn tree_scan(bencher: Bencher, how: &str) {
     bencher.counter(ItemsCount::new(FILES)).bench(|| {
         let root = Root::open(dir.path()).expect("root");
         if how == "in order" {
-            assert!(scan(&root).expect("scan").count() > FILES);
+            assert!(scan(&root, TreePath::root()).count() > FILES);
         } else {
             survey(&root, |_| Ok(()), |()| Ok(())).expect("survey");
         }

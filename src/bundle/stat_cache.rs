@@ -360,7 +360,7 @@ mod tests {
 
     fn inode(dir: &std::path::Path) -> Inode {
         let root = Root::open(dir).expect("root");
-        let mut items = scan(&root).expect("scan");
+        let mut items = scan(&root, TreePath::root());
         items.next().expect("root").expect("root");
         items.next().expect("file").expect("file").1
     }

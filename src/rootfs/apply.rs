@@ -5,34 +5,19 @@
 //! meanwhile, and a directory may be read-only. Whiteouts hide lower layers only, so what a layer has touched itself is
 //! kept, whatever the order of its entries.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read;
 use std::sync::Arc;
 
-use super::metadata::Metadata;
-use super::writers::{FileDigests, Files, LARGE, Queue};
-use crate::digest::Hasher;
+use super::layer_state::{DeferredMetadata, LayerState};
+use super::metadata::{ExtractOptions, Metadata};
+use super::writers::{FileDigests, Files, Queue};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{Attributes as _, Dir, IdMap, Named, NewFile, Root};
+use crate::fs::{Attributes as _, Dir, Named, NewFile, Root};
 use crate::layer::{Entry, EntryBody, LayerReader, Limits};
-use crate::node::{Inode, Node, NodeKind, PathSet, Time, TreePath};
+use crate::node::{Inode, Node, NodeKind, Time, TreePath};
 use crate::progress::{Counter, Monitor};
 
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
-
-/// How to apply layers.
-#[derive(Clone, Debug, Default)]
-pub struct ExtractOptions {
-    /// Owners in the layers to owners on the disk.
-    pub id_map: IdMap,
-    /// Keep a symlink that leads to a directory where a layer has a directory.
-    pub keep_dirlinks: bool,
-    /// What a layer may ask for.
-    pub limits: Limits,
-    /// Take the digests of the files, which costs more than all else where files are large.
-    pub digests: bool,
-}
 
 /// Applies layers to a tree.
 pub struct Extractor<'a> {
@@ -44,43 +29,7 @@ pub struct Extractor<'a> {
     below: bool,
     /// Entries of all layers so far.
     entries: u64,
-    layer: Progress,
-    buffer: Vec<u8>,
-}
-
-/// What was done of the layer that is being applied.
-#[derive(Default)]
-struct Progress {
-    /// Hashes of the paths of entries, and of all above them, by a key that nobody else knows.
-    touched: HashSet<u128>,
-    keys: [RandomState; 2],
-    /// Hashes of directories below which nothing of lower layers is left: it does not come back.
-    hidden: HashSet<u128>,
-    /// Directories that were only made on the way to somewhere else: the layer has nothing there.
-    passed: BTreeSet<TreePath>,
-    /// Names of links that this layer wrote: what it hides below them was never meant to be hidden elsewhere.
-    links: PathSet,
-    /// Hard links whose targets have not come so far, by path.
-    late: BTreeMap<TreePath, TreePath>,
-    /// Metadata of directories that is set when the layer ends.
-    dirs: BTreeMap<TreePath, Pending>,
-    /// Bytes of the paths and extended attributes that are kept.
-    kept_bytes: u64,
-}
-
-/// What a directory gets when the layer ends.
-enum Pending {
-    /// What its entry says.
-    Entry(Box<Node>),
-    /// The time that it had: only its children have changed.
-    Time(Time),
-}
-
-impl Progress {
-    fn key(&self, path: &[u8]) -> u128 {
-        let [high, low] = self.keys.each_ref().map(|key| u128::from(key.hash_one(path)));
-        high << 64 | low
-    }
+    layer: LayerState,
 }
 
 impl std::fmt::Debug for Extractor<'_> {
@@ -100,8 +49,7 @@ impl<'a> Extractor<'a> {
             inherits: false,
             below: true,
             entries: 0,
-            layer: Progress::default(),
-            buffer: vec![0; 256 * 1024],
+            layer: LayerState::default(),
         }
     }
 
@@ -134,7 +82,7 @@ impl<'a> Extractor<'a> {
     /// [`ErrorKind::UnsafePath`] for an entry that would change the type of the root directory; whatever the reader
     /// or the disk says, with the path.
     pub fn apply_layer<R: Read>(&mut self, layer: &mut LayerReader<R>) -> Result<()> {
-        self.layer = Progress::default();
+        self.layer = LayerState::new(self.below, self.files.metadata.opts.limits.directory_bytes);
         let files = Arc::clone(&self.files);
         files.metadata.begin_layer();
         let read = rayon::in_place_scope(|scope| {
@@ -146,7 +94,7 @@ impl<'a> Extractor<'a> {
         files.outcome(read)?;
         self.link_late()?;
         for (path, pending) in std::mem::take(&mut self.layer.dirs).into_iter().rev() {
-            self.settle(&path, pending)
+            self.set_deferred(&path, pending)
                 .context(|| format!("unpack entry {path}"))?;
         }
         self.below = true;
@@ -204,8 +152,9 @@ impl<'a> Extractor<'a> {
             return Err(root_type());
         }
         self.inherits |= node.xattrs.contains_key(DEFAULT_ACL);
-        self.touch(&TreePath::root());
-        self.settle_later(TreePath::root(), Pending::Entry(Box::new(node)))
+        self.layer.touch(&TreePath::root());
+        self.layer
+            .defer(TreePath::root(), DeferredMetadata::Entry(Box::new(node)))
     }
 
     fn node<R: Read>(
@@ -218,7 +167,7 @@ impl<'a> Extractor<'a> {
         let dir = self.make_parent(path)?;
         let name = path.name();
         let key = Root::path_of(&dir, name);
-        self.hold_time(&dir)?;
+        self.save_mtime(&dir)?;
         let made = match self.make(&dir, name, &node) {
             Err(err) if err.kind() == ErrorKind::Exists => match self.root.stat(&dir, name)? {
                 Some(old) if old.node.is_dir() && node.is_dir() => None,
@@ -228,7 +177,7 @@ impl<'a> Extractor<'a> {
                         && is_link(&old)
                         && self.root.dir(path).is_ok() =>
                 {
-                    self.touch(&key);
+                    self.layer.touch(&key);
                     return Ok(());
                 }
                 Some(old) => {
@@ -243,17 +192,17 @@ impl<'a> Extractor<'a> {
         self.layer.links.remove(path);
         match (&node.kind, made) {
             (NodeKind::Dir, _) => {
-                let pending = Pending::Entry(Box::new(node));
-                self.settle_later(key.clone(), pending)?;
+                let pending = DeferredMetadata::Entry(Box::new(node));
+                self.layer.defer(key.clone(), pending)?;
             }
             (NodeKind::File { size }, Some(file)) => {
                 let size = *size;
-                self.file(file, (path, node), size, content, queue)?;
+                queue.fill(file, (path, node), self.inherits, size, content)?;
             }
-            (_, Some(file)) => self.file(file, (path, node), 0, content, queue)?,
+            (_, Some(file)) => queue.fill(file, (path, node), self.inherits, 0, content)?,
             (_, None) => {
                 if matches!(node.kind, NodeKind::Symlink { .. }) {
-                    self.keep(path)?;
+                    self.layer.charge(path.as_bytes().len())?;
                     self.layer.links.insert(path);
                 }
                 let on = Named {
@@ -264,7 +213,7 @@ impl<'a> Extractor<'a> {
                 self.files.metadata.set(&on, &node, self.inherits)?;
             }
         }
-        self.touch(&key);
+        self.layer.touch(&key);
         Ok(())
     }
 
@@ -314,14 +263,14 @@ impl<'a> Extractor<'a> {
         let key = Root::path_of(&dir, name);
         if let Some(old) = self.root.stat(&dir, name)? {
             if (old.dev, old.ino) == (linked.dev, linked.ino) {
-                self.touch(&key);
+                self.layer.touch(&key);
                 return Ok(true);
             }
             self.replace(&dir, name, &old)?;
         }
-        self.hold_time(&dir)?;
+        self.save_mtime(&dir)?;
         self.root.hard_link((&from, &from_name), (&dir, name))?;
-        self.touch(&key);
+        self.layer.touch(&key);
         Ok(true)
     }
 
@@ -333,9 +282,9 @@ impl<'a> Extractor<'a> {
             self.replace(&dir, name, &old)?;
         }
         let key = Root::path_of(&dir, name);
-        self.touch(&key);
-        self.keep(&key)?;
-        self.keep(&target)?;
+        self.layer.touch(&key);
+        self.layer.charge(key.as_bytes().len())?;
+        self.layer.charge(target.as_bytes().len())?;
         self.layer.late.insert(key, target);
         Ok(())
     }
@@ -369,22 +318,20 @@ impl<'a> Extractor<'a> {
             if in_the_way && let Some(old) = root.stat(dir, name)? {
                 self.replace(dir, name, &old)?;
             }
-            self.hold_time(dir)?;
+            self.save_mtime(dir)?;
             root.make_dir(dir, name)?;
             // Nobody says what a directory is like that has no entry; this is the same on every machine.
             let key = Root::path_of(dir, name);
-            self.layer.late.remove(&key);
-            if self.below && !self.layer.touched.contains(&self.layer.key(key.as_bytes())) {
-                self.layer.passed.insert(key.clone());
-            }
-            self.settle_later(key, Pending::Entry(Box::new(Node::dir(0o755))))
+            self.layer.pass(&key);
+            self.layer
+                .defer(key, DeferredMetadata::Entry(Box::new(Node::dir(0o755))))
         };
         root.dir_or_make(&parent, &mut make)
     }
 
     /// Removes what is in the way of an entry.
     fn replace(&mut self, dir: &Dir, name: &[u8], old: &Inode) -> Result<()> {
-        self.hold_time(dir)?;
+        self.save_mtime(dir)?;
         self.root.remove(dir, name)?;
         if old.node.is_dir() || is_link(old) {
             self.drop_below(&Root::path_of(dir, name));
@@ -392,67 +339,22 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    /// A directory or link is gone: what was known of paths through it no longer holds.
+    /// Forgets what was known of paths through a directory or link that is gone.
     fn drop_below(&mut self, path: &TreePath) {
         self.root.forget();
-        self.layer.dirs.remove(path);
-        self.layer.passed.remove(path);
-        self.take_passed(path);
-        remove_below(&mut self.layer.dirs, path);
-        remove_below(&mut self.layer.late, path);
+        self.layer.forget(path);
     }
 
     /// Notes the time of a directory whose children are about to change.
-    fn hold_time(&mut self, dir: &Dir) -> Result<()> {
+    fn save_mtime(&mut self, dir: &Dir) -> Result<()> {
         if !self.layer.dirs.contains_key(dir.path())
             && let Some(inode) = self.root.stat(dir, b".")?
         {
-            return self.settle_later(dir.path().clone(), Pending::Time(inode.node.mtime));
+            return self
+                .layer
+                .defer(dir.path().clone(), DeferredMetadata::Time(inode.node.mtime));
         }
         Ok(())
-    }
-
-    /// Notes that this layer has something at `path`.
-    fn touch(&mut self, path: &TreePath) {
-        self.layer.late.remove(path);
-        if self.below {
-            let mut bytes = Some(path.as_bytes());
-            while let Some(path) = bytes
-                && self.layer.touched.insert(self.layer.key(path))
-            {
-                self.layer.passed.remove(path);
-                // The root has no slash and no bytes, and nothing above it.
-                let above = path.iter().rposition(|&c| c == b'/').unwrap_or(0);
-                bytes = (!path.is_empty()).then(|| &path[..above]);
-            }
-        }
-    }
-
-    /// Notes what a directory gets when the layer ends.
-    fn settle_later(&mut self, path: TreePath, pending: Pending) -> Result<()> {
-        self.keep(&path)?;
-        if let Pending::Entry(node) = &pending {
-            let bytes: usize = node
-                .xattrs
-                .iter()
-                .map(|(name, value)| name.len() + value.len())
-                .sum();
-            self.keep_bytes(bytes as u64)?;
-        }
-        self.layer.dirs.insert(path, pending);
-        Ok(())
-    }
-
-    /// Counts the bytes of a path that is kept until the layer ends.
-    fn keep(&mut self, path: &TreePath) -> Result<()> {
-        self.keep_bytes(path.as_bytes().len() as u64)
-    }
-
-    fn keep_bytes(&mut self, bytes: u64) -> Result<()> {
-        self.layer.kept_bytes += bytes;
-        let limit = self.files.metadata.opts.limits.directory_bytes;
-        let what = "paths and attributes of directories and links";
-        Limits::check("directories", what, self.layer.kept_bytes, limit)
     }
 
     /// Hides what lower layers have at `path`.
@@ -485,20 +387,11 @@ impl<'a> Extractor<'a> {
     /// What is in a directory and may have to be hidden. Each directory is listed once in a layer: markers may be repeated.
     fn may_be_hidden(&mut self, dir: &Dir) -> Result<Vec<TreePath>> {
         let path = dir.path();
-        if self.layer.hidden.insert(self.layer.key(path.as_bytes())) {
+        if self.layer.hide_below(path) {
             let names = self.root.list(dir)?;
             return names.iter().map(|name| path.join(name)).collect();
         }
-        Ok(self.take_passed(path))
-    }
-
-    /// Forgets the directories below `path` that were made on the way to somewhere else; returns them, the deepest last.
-    fn take_passed(&mut self, path: &TreePath) -> Vec<TreePath> {
-        let passed: Vec<TreePath> = self.layer.passed.range(path.below()).cloned().collect();
-        for path in &passed {
-            self.layer.passed.remove(path);
-        }
-        passed
+        Ok(self.layer.take_passed(path))
     }
 
     /// Removes what is at these paths and all below them, but what this layer has put there.
@@ -508,7 +401,7 @@ impl<'a> Extractor<'a> {
             let Some(old) = self.root.stat(&dir, &name)? else {
                 continue;
             };
-            if !self.layer.touched.contains(&self.layer.key(path.as_bytes())) {
+            if !self.layer.has_touched(&path) {
                 self.replace(&dir, &name, &old)?;
             } else if old.node.is_dir() {
                 let inside = self.root.dir(&path)?;
@@ -518,64 +411,17 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    /// Fills a new file with `size` bytes: a small one later, on any thread, a large one as it is read.
-    fn file<R: Read>(
-        &mut self,
-        mut file: NewFile,
-        (path, node): (&TreePath, Node),
-        size: u64,
-        content: &mut LayerReader<R>,
-        queue: &mut Queue<'_, 'a>,
-    ) -> Result<()> {
-        if size < LARGE {
-            let size = size as usize;
-            return queue.add(file, (path, node), self.inherits, size, |bytes| {
-                let start = bytes.len();
-                bytes.resize(start + size, 0);
-                fill(content, &mut bytes[start..])
-            });
-        }
-        let mut hasher = self.files.hasher();
-        let mut left = size;
-        while left > 0 {
-            // Holes that a buffer holds are read as zeros, so that not each of many small ones takes calls of its own.
-            let hole = content.take_hole(self.buffer.len() as u64);
-            if hole > 0 {
-                file.write_hole(hole)?;
-                if let Some(hasher) = &mut hasher {
-                    hasher.update_zeros(hole);
-                }
-                left -= hole;
-                continue;
-            }
-            let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-            let piece = &mut self.buffer[..want];
-            fill(content, piece)?;
-            if piece.iter().all(|&c| c == 0) {
-                file.write_hole(want as u64)?;
-            } else {
-                file.write(piece)?;
-            }
-            if let Some(hasher) = &mut hasher {
-                hasher.update(piece);
-            }
-            left -= want as u64;
-        }
-        let digest = hasher.map(Hasher::finish);
-        self.files.complete(file, &node, digest, self.inherits)
-    }
-
     /// Sets what a directory gets at the end of the layer.
-    fn settle(&mut self, path: &TreePath, pending: Pending) -> Result<()> {
+    fn set_deferred(&mut self, path: &TreePath, deferred: DeferredMetadata) -> Result<()> {
         let dir = self.root.dir(path)?;
         let on = Named {
             root: self.root,
             dir: &dir,
             name: b".",
         };
-        match pending {
-            Pending::Time(time) => on.set_times(None, time),
-            Pending::Entry(node) => {
+        match deferred {
+            DeferredMetadata::Time(time) => on.set_times(None, time),
+            DeferredMetadata::Entry(node) => {
                 let metadata = &self.files.metadata;
                 metadata.set_owner(&on, &node)?;
                 // Attributes and times before the mode, which may lock us out.
@@ -588,24 +434,6 @@ impl<'a> Extractor<'a> {
                 self.root.chmod(&above, &name, node.mode)
             }
         }
-    }
-}
-
-/// Removes what stands below `path`, and looks at nothing else.
-fn remove_below<V>(map: &mut BTreeMap<TreePath, V>, path: &TreePath) {
-    let gone: Vec<TreePath> = map.range(path.below()).map(|(key, _)| key.clone()).collect();
-    for key in gone {
-        map.remove(&key);
-    }
-}
-
-/// Reads exactly as many bytes as there is room for.
-fn fill(content: &mut impl Read, room: &mut [u8]) -> Result<()> {
-    match content.read_exact(room) {
-        Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Err(Error::new(ErrorKind::Corrupt, "unexpected end of layer"))
-        }
-        result => Ok(result?),
     }
 }
 

@@ -4,11 +4,26 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::apply::ExtractOptions;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{Attributes, ROOTLESS_XATTR, XattrSet, encode_rootless, in_user_namespace, is_forbidden};
+use crate::fs::{
+    Attributes, IdMap, ROOTLESS_XATTR, XattrSet, encode_rootless, in_user_namespace, is_forbidden,
+};
+use crate::layer::Limits;
 use crate::node::{Node, NodeKind};
 use crate::progress::Monitor;
+
+/// How to apply layers.
+#[derive(Clone, Debug, Default)]
+pub struct ExtractOptions {
+    /// Owners in the layers to owners on the disk.
+    pub id_map: IdMap,
+    /// Keep a symlink that leads to a directory where a layer has a directory.
+    pub keep_dirlinks: bool,
+    /// What a layer may ask for.
+    pub limits: Limits,
+    /// Take the digests of the files, which costs more than all else where files are large.
+    pub digests: bool,
+}
 
 /// Sets metadata by the options of an extraction.
 pub(super) struct Metadata<'a> {

@@ -5,14 +5,16 @@
 
 mod apply;
 mod changes;
+mod layer_state;
 mod metadata;
 mod pack;
 mod scan;
 mod survey;
 mod writers;
 
-pub use apply::{ExtractOptions, Extractor};
+pub use apply::Extractor;
 pub use changes::Changes;
+pub use metadata::ExtractOptions;
 pub use pack::{PackOptions, pack, pack_tree};
 pub use scan::scan;
 pub use survey::{Seen, survey};

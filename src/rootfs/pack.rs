@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 
-use super::scan::scan_from;
+use super::scan::scan;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{IdMap, ROOTLESS_XATTR, Root, decode_rootless, is_forbidden};
 use crate::layer::{LayerWriter, can_hold_xattr};
@@ -89,7 +89,7 @@ pub fn pack_tree<W: Write>(
         monitor,
         links: HashMap::new(),
     };
-    for item in scan_from(root, source.clone()) {
+    for item in scan(root, source.clone()) {
         let (path, inode) = item?;
         let below = &path.as_bytes()[source.as_bytes().len()..];
         let name = TreePath::clean(&[target.as_bytes(), b"/", below].concat())?;
@@ -307,7 +307,7 @@ mod tests {
             let root = Root::open(dir.path()).expect("root").with_resolver(resolver);
             let mut swapped = false;
             let mut last = Ok(());
-            for item in scan_from(&root, clean("src")) {
+            for item in scan(&root, clean("src")) {
                 match item {
                     Ok((path, _)) if path == clean("src/d") => {
                         swap();

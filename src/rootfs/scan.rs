@@ -7,7 +7,8 @@ use crate::node::{Inode, NodeKind, TreePath};
 
 /// All of a tree, depth first: a directory before what is in it, names sorted bytewise. The root comes first.
 ///
-/// Holds the names of the directories on the way and nothing else of the tree.
+/// Holds the names of the directories on the way and nothing else of the tree. An item is an error for what cannot be read; a
+/// name that vanishes during the walk is left out.
 #[derive(Debug)]
 pub struct TreeScan<'a> {
     root: &'a Root,
@@ -15,19 +16,8 @@ pub struct TreeScan<'a> {
     stack: Vec<TreePath>,
 }
 
-/// Walks the tree below `root`.
-///
-/// # Errors
-/// Items fail for what cannot be read; a name that vanishes during the walk is left out.
-pub fn scan(root: &Root) -> Result<TreeScan<'_>> {
-    Ok(TreeScan {
-        root,
-        stack: vec![TreePath::root()],
-    })
-}
-
 /// Walks what is at and below `start`.
-pub(super) fn scan_from(root: &Root, start: TreePath) -> TreeScan<'_> {
+pub fn scan(root: &Root, start: TreePath) -> TreeScan<'_> {
     TreeScan {
         root,
         stack: vec![start],

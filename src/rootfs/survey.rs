@@ -260,7 +260,7 @@ mod tests {
             Ok(())
         };
         survey(&root, visit, take).expect("survey");
-        let scanned = scan(&root).expect("scan").map(|item| {
+        let scanned = scan(&root, TreePath::root()).map(|item| {
             let (path, inode) = item.expect("path");
             (path, inode.node.is_dir())
         });

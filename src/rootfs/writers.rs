@@ -5,6 +5,7 @@
 //! waits in a batch with that of other small files, which a thread of the pool writes and hashes by descriptor.
 //! Memory and open files are bounded: where too many batches wait, the reading thread writes one itself.
 
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,8 +13,9 @@ use rayon::Scope;
 
 use super::metadata::Metadata;
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{NewFile, max_open};
+use crate::layer::LayerReader;
 use crate::node::{Inode, Node, NodeKind, TreePath};
 use crate::progress::Counter;
 
@@ -24,7 +26,7 @@ const BATCH_FILES: usize = 32;
 const BATCHES: usize = 8;
 
 /// Files of this size and more are written as they are read, in bytes.
-pub(super) const LARGE: u64 = BATCH_BYTES as u64;
+const LARGE: u64 = BATCH_BYTES as u64;
 
 /// SHA-256 of the files that were written, by inode and in its order; of an inode that was used again the last counts.
 #[derive(Clone, Debug, Default)]
@@ -174,6 +176,8 @@ pub(super) struct Queue<'q, 'scope> {
     files: Arc<Files<'scope>>,
     batch: Batch,
     batch_files: usize,
+    /// For files that are written as they are read.
+    buffer: Vec<u8>,
 }
 
 impl<'q, 'scope> Queue<'q, 'scope> {
@@ -183,22 +187,30 @@ impl<'q, 'scope> Queue<'q, 'scope> {
             files,
             batch: Batch::default(),
             batch_files: BATCH_FILES.min(max_open() / 3 / (BATCHES + 1)),
+            buffer: Vec::new(),
         }
     }
 
-    /// Takes a new file and its content, which `fill` appends to a buffer, `size` bytes.
-    pub fn add(
+    /// Fills a new file with the next `size` bytes of `content`: a small one later, on any thread, a large one here.
+    pub fn fill<R: Read>(
         &mut self,
-        file: NewFile,
+        mut file: NewFile,
         (entry, node): (&TreePath, Node),
         inherits: bool,
-        size: usize,
-        fill: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+        size: u64,
+        content: &mut LayerReader<R>,
     ) -> Result<()> {
+        if size >= LARGE {
+            let digest = self.stream(&mut file, size, content)?;
+            return self.files.complete(file, &node, digest, inherits);
+        }
+        let size = size as usize;
         if self.batch.bytes.len() + size > BATCH_BYTES || self.batch.files.len() >= self.batch_files {
             self.flush();
         }
-        fill(&mut self.batch.bytes)?;
+        let start = self.batch.bytes.len();
+        self.batch.bytes.resize(start + size, 0);
+        read_exact(content, &mut self.batch.bytes[start..])?;
         self.batch.files.push(Waiting {
             file,
             node,
@@ -207,6 +219,43 @@ impl<'q, 'scope> Queue<'q, 'scope> {
             end: self.batch.bytes.len(),
         });
         Ok(())
+    }
+
+    /// Writes a file as it is read, with holes for zeros; returns the digest of its content, if that is wanted.
+    fn stream<R: Read>(
+        &mut self,
+        file: &mut NewFile,
+        size: u64,
+        content: &mut LayerReader<R>,
+    ) -> Result<Option<Digest>> {
+        self.buffer.resize(BATCH_BYTES, 0);
+        let mut hasher = self.files.hasher();
+        let mut left = size;
+        while left > 0 {
+            // Holes that a buffer holds are read as zeros, so that not each of many small ones takes calls of its own.
+            let hole = content.take_hole(BATCH_BYTES as u64);
+            if hole > 0 {
+                file.write_hole(hole)?;
+                if let Some(hasher) = &mut hasher {
+                    hasher.update_zeros(hole);
+                }
+                left -= hole;
+                continue;
+            }
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(BATCH_BYTES);
+            let piece = &mut self.buffer[..want];
+            read_exact(content, piece)?;
+            if piece.iter().all(|&c| c == 0) {
+                file.write_hole(want as u64)?;
+            } else {
+                file.write(piece)?;
+            }
+            if let Some(hasher) = &mut hasher {
+                hasher.update(piece);
+            }
+            left -= want as u64;
+        }
+        Ok(hasher.map(Hasher::finish))
     }
 
     /// Whether a file has failed, and nothing more need be read.
@@ -233,5 +282,15 @@ impl<'q, 'scope> Queue<'q, 'scope> {
             files.write(batch);
             files.waiting.fetch_sub(1, Ordering::AcqRel);
         });
+    }
+}
+
+/// Reads as many bytes as there is room for.
+fn read_exact(content: &mut impl Read, room: &mut [u8]) -> Result<()> {
+    match content.read_exact(room) {
+        Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(Error::new(ErrorKind::Corrupt, "unexpected end of layer"))
+        }
+        result => Ok(result?),
     }
 }

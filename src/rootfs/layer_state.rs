@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is known of one layer while it is applied: which paths it has touched, and what is to be done when it ends.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+
+use crate::error::Result;
+use crate::layer::Limits;
+use crate::node::{Node, PathSet, Time, TreePath};
+
+/// The layer that is being applied.
+#[derive(Default)]
+pub(super) struct LayerState {
+    /// Whether lower layers, or another program, may have put something in the tree.
+    below: bool,
+    /// Hashes of the paths of entries and of all paths above them, with a random key: an image cannot provoke collisions.
+    touched: HashSet<u128>,
+    keys: [RandomState; 2],
+    /// Hashes of directories below which nothing of lower layers is left: it does not come back.
+    hidden: HashSet<u128>,
+    /// Directories that were only made on the way to somewhere else: the layer has nothing there.
+    passed: BTreeSet<TreePath>,
+    /// Paths of the symbolic links that this layer wrote: a whiteout below one of them was never meant for its target.
+    pub links: PathSet,
+    /// Hard links whose targets have not come so far, by path.
+    pub late: BTreeMap<TreePath, TreePath>,
+    /// Metadata of directories that is set when the layer ends.
+    pub dirs: BTreeMap<TreePath, DeferredMetadata>,
+    /// Bytes of the paths and extended attributes that are kept, and their maximum.
+    kept_bytes: u64,
+    max_kept: u64,
+}
+
+/// What a directory gets when the layer ends.
+pub(super) enum DeferredMetadata {
+    /// What its entry says.
+    Entry(Box<Node>),
+    /// The time that it had: only its children have changed.
+    Time(Time),
+}
+
+impl LayerState {
+    /// Begins a layer that may keep `max_kept` bytes of paths and attributes; `below` if there may be something for it to hide.
+    pub fn new(below: bool, max_kept: u64) -> Self {
+        Self {
+            below,
+            max_kept,
+            ..Self::default()
+        }
+    }
+
+    /// Returns whether the layer has an entry at `path` or below it.
+    pub fn has_touched(&self, path: &TreePath) -> bool {
+        self.touched.contains(&self.hash(path.as_bytes()))
+    }
+
+    /// Notes that the layer has something at `path`.
+    pub fn touch(&mut self, path: &TreePath) {
+        self.late.remove(path);
+        if self.below {
+            let mut bytes = Some(path.as_bytes());
+            while let Some(path) = bytes
+                && self.touched.insert(self.hash(path))
+            {
+                self.passed.remove(path);
+                // The root has no slash and no bytes, and nothing above it.
+                let above = path.iter().rposition(|&c| c == b'/').unwrap_or(0);
+                bytes = (!path.is_empty()).then(|| &path[..above]);
+            }
+        }
+    }
+
+    /// Notes a directory that is made on the way to somewhere else.
+    pub fn pass(&mut self, path: &TreePath) {
+        self.late.remove(path);
+        if self.below && !self.has_touched(path) {
+            self.passed.insert(path.clone());
+        }
+    }
+
+    /// Forgets the directories below `path` that were made on the way to somewhere else; returns them, the deepest last.
+    pub fn take_passed(&mut self, path: &TreePath) -> Vec<TreePath> {
+        let passed: Vec<TreePath> = self.passed.range(path.below()).cloned().collect();
+        for path in &passed {
+            self.passed.remove(path);
+        }
+        passed
+    }
+
+    /// Notes that lower layers have nothing left below `dir`; returns `false` if that was known.
+    pub fn hide_below(&mut self, dir: &TreePath) -> bool {
+        self.hidden.insert(self.hash(dir.as_bytes()))
+    }
+
+    /// Forgets what was to be done at and below a directory or link that is gone.
+    pub fn forget(&mut self, path: &TreePath) {
+        self.dirs.remove(path);
+        self.passed.remove(path);
+        self.take_passed(path);
+        remove_below(&mut self.dirs, path);
+        remove_below(&mut self.late, path);
+    }
+
+    /// Notes what a directory gets when the layer ends.
+    pub fn defer(&mut self, path: TreePath, metadata: DeferredMetadata) -> Result<()> {
+        let mut bytes = path.as_bytes().len();
+        if let DeferredMetadata::Entry(node) = &metadata {
+            let xattrs = node.xattrs.iter();
+            bytes += xattrs
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>();
+        }
+        self.charge(bytes)?;
+        self.dirs.insert(path, metadata);
+        Ok(())
+    }
+
+    /// Counts bytes that are kept until the layer ends.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`](crate::error::ErrorKind::Limit) over the maximum.
+    pub fn charge(&mut self, bytes: usize) -> Result<()> {
+        self.kept_bytes += bytes as u64;
+        let what = "paths and attributes of directories and links";
+        Limits::check("directories", what, self.kept_bytes, self.max_kept)
+    }
+
+    fn hash(&self, path: &[u8]) -> u128 {
+        let [high, low] = self.keys.each_ref().map(|key| u128::from(key.hash_one(path)));
+        high << 64 | low
+    }
+}
+
+/// Removes the paths below `path`, without a look at any other.
+fn remove_below<V>(map: &mut BTreeMap<TreePath, V>, path: &TreePath) {
+    let gone: Vec<TreePath> = map.range(path.below()).map(|(key, _)| key.clone()).collect();
+    for key in gone {
+        map.remove(&key);
+    }
+}
