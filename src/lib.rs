@@ -74,7 +74,9 @@ pub mod internals {
     pub use crate::fs::{IdMap, Resolver, Root, decode_rootless, encode_rootless, remove_tree};
     #[cfg(debug_assertions)]
     pub use crate::index::{edges_of, read_any_row};
-    pub use crate::layer::{Encoder, Entry, EntryBody, LayerReader, LayerStream, LayerWriter, Limits, Merge};
+    pub use crate::layer::{
+        Encoder, Entry, EntryBody, LayerReader, LayerStream, LayerTree, LayerWriter, Limits,
+    };
     pub use crate::layout::IndexJson;
     pub use crate::mtree::{Header, Keyword, Mtree, MtreeWriter, line};
     pub use crate::node::{ChangeKind, Inode, Node, NodeKind, Time, Xattrs};

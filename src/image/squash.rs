@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Image, Layer, NewLayer};
 use crate::error::{Result, ResultExt};
-use crate::layer::{LayerReader, LayerWriter, Limits, Merge};
+use crate::layer::{LayerReader, LayerTree, LayerWriter, Limits};
 use crate::progress::{Monitor, Task};
 use crate::spec::Compression;
 use crate::store::Txn;
@@ -32,16 +32,16 @@ pub fn squash(
     let task: Arc<dyn Task> = Arc::from(monitor.task("merging", Some(total)));
     let store = txn.store();
     let context = |layer: &Layer<'_>| format!("layer {}", layer.descriptor.digest);
-    let mut merge = Merge::new(from, limits.clone());
+    let mut merge = LayerTree::new(from, limits.clone());
     for layer in &layers {
         let mut reader = LayerReader::new(layer.open(store, limits, &task)?, limits.clone());
-        let read = match merge.look(&mut reader).and_then(|()| reader.drain()) {
+        let read = match merge.add_layer(&mut reader).and_then(|()| reader.drain()) {
             Ok(()) => layer.finish(reader.into_inner()),
             Err(err) => Err(reader.into_inner().blame(err)),
         };
         read.context(|| context(layer))?;
     }
-    merge.settle()?;
+    merge.finalize()?;
     NewLayer::write(txn, compression, |out| {
         let mut writer = LayerWriter::new(out, b".");
         merge.write_first(&mut writer)?;

@@ -9,20 +9,20 @@ mod decode;
 mod entry;
 mod header;
 mod limits;
-mod merge;
 mod pax;
 mod read;
 mod sniff;
 mod sparse;
+mod tree;
 mod write;
 
 pub use compress::Encoder;
 pub use decode::LayerStream;
 pub use limits::Limits;
-pub use merge::Merge;
 pub use read::LayerReader;
 pub use sniff::{HEAD, Sniffed, check_entries};
 pub(crate) use sparse::Sparse;
+pub use tree::LayerTree;
 pub use write::{LayerWriter, can_hold_xattr};
 
 use crate::error::{Error, ErrorKind};

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use umoci::bundle::TreePath;
 use umoci::error::Result;
 use umoci::internals::Resolver;
-use umoci::internals::{LayerReader, LayerWriter, Limits, Merge};
+use umoci::internals::{LayerReader, LayerTree, LayerWriter, Limits};
 
 use super::layers::{apply, listing};
 use super::model::cases;
@@ -16,11 +16,11 @@ use crate::support::Tar;
 
 /// The layers from the one at `from` upward as one.
 fn merged(layers: &[Vec<u8>], from: usize) -> Result<Vec<u8>> {
-    let mut merge = Merge::new(from, Limits::default());
+    let mut merge = LayerTree::new(from, Limits::default());
     for tar in layers {
-        merge.look(&mut LayerReader::new(tar.as_slice(), Limits::default()))?;
+        merge.add_layer(&mut LayerReader::new(tar.as_slice(), Limits::default()))?;
     }
-    merge.settle()?;
+    merge.finalize()?;
     let mut out = LayerWriter::new(Vec::new(), b".");
     merge.write_first(&mut out)?;
     for (number, tar) in layers.iter().enumerate() {

@@ -17,7 +17,7 @@ use umoci::internals::IndexJson;
 use umoci::internals::json;
 use umoci::internals::{ChangeKind, Inode, Node, NodeKind, Time};
 use umoci::internals::{DockerArchive, OciArchive, Offer, Source};
-use umoci::internals::{EntryBody, LayerReader, LayerWriter, Limits, Merge};
+use umoci::internals::{EntryBody, LayerReader, LayerTree, LayerWriter, Limits};
 use umoci::internals::{ExtractOptions, Extractor};
 use umoci::internals::{IdMap, Root};
 use umoci::internals::{Keyword, Mtree};
@@ -156,12 +156,12 @@ pub fn merge(data: &[u8]) {
         return;
     };
     for from in [0, 1] {
-        let mut merge = Merge::new(from, limits());
-        let mut look = |tar| merge.look(&mut LayerReader::new(tar, limits()));
+        let mut merge = LayerTree::new(from, limits());
+        let mut look = |tar| merge.add_layer(&mut LayerReader::new(tar, limits()));
         if look(first).is_err() || look(second).is_err() {
             return;
         }
-        merge.settle().expect("what could be looked at");
+        merge.finalize().expect("what could be looked at");
         let mut out = LayerWriter::new(Vec::new(), b".");
         merge.write_first(&mut out).expect("written to memory");
         for (number, tar) in [first, second].into_iter().enumerate() {
@@ -173,8 +173,8 @@ pub fn merge(data: &[u8]) {
             }
         }
         let one = out.finish().expect("written to memory");
-        let mut again = Merge::new(1, limits());
-        let mut look = |tar| again.look(&mut LayerReader::new(tar, limits()));
+        let mut again = LayerTree::new(1, limits());
+        let mut look = |tar| again.add_layer(&mut LayerReader::new(tar, limits()));
         if from == 1 {
             look(first).expect("the same layer");
         }
@@ -183,7 +183,7 @@ pub fn merge(data: &[u8]) {
             ..limits()
         };
         again
-            .look(&mut LayerReader::new(one.as_slice(), limited))
+            .add_layer(&mut LayerReader::new(one.as_slice(), limited))
             .expect("a merged layer");
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Several layers to one: what upper ones replace or hide is left out, everything else is copied as it stands.
+//! The model of layers laid over one another; and several layers as one, in which everything that upper layers replace or hide is
+//! left out and the rest is copied as it stands.
 //!
 //! Invariant: the merged layer over what is below gives the tree that the layers give one after the other, as
 //! `rootfs::Extractor` applies them. For that all layers are looked at from the lowest, as if they were applied to a tree of
@@ -9,14 +10,14 @@
 //! Every entry has a number, counted over all layers. What is at a path was put there by one entry (`made`), and has last been
 //! touched by one (`stamp`); it is there if nothing above it was removed or emptied since, so that removals cost nothing.
 
-mod tree;
+mod cells;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io::Read;
 use std::rc::Rc;
 
-use self::tree::{Cell, Gone, Key, Kind, MAX_ENTRIES, Number, Place, Tree, Way, child, in_dir};
+use self::cells::{Cell, Gone, Key, Kind, MAX_ENTRIES, Number, Place, Tree, Way, child, in_dir};
 use super::{Entry, EntryBody, LayerReader, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::{Followed, NodeKind, PathSet, TreePath};
@@ -29,12 +30,12 @@ struct Name {
     content: Number,
 }
 
-/// Layers that are being merged.
+/// The tree that layers give one after the other, and the layers of it that are merged.
 ///
-/// [`Merge::look`] at all layers from the lowest, [`Merge::settle`], then [`Merge::write_first`] and [`Merge::write`], again from
-/// the lowest, and [`Merge::finish`].
+/// [`LayerTree::add_layer`] at all layers from the lowest, [`LayerTree::finalize`], then [`LayerTree::write_first`] and [`LayerTree::write`], again from
+/// the lowest, and [`LayerTree::finish`].
 #[derive(Debug, Default)]
-pub struct Merge {
+pub struct LayerTree {
     limits: Limits,
     /// How many layers stay below.
     from: usize,
@@ -77,7 +78,7 @@ pub struct Merge {
     repeated: BTreeSet<Number>,
 }
 
-impl Merge {
+impl LayerTree {
     /// Begins to merge all layers but the `from` lowest.
     pub fn new(from: usize, limits: Limits) -> Self {
         Self {
@@ -92,7 +93,7 @@ impl Merge {
     /// # Errors
     /// Those of the reader, and of a layer that cannot be applied; [`ErrorKind::Limit`] for more entries than one image may
     /// have.
-    pub fn look<R: Read>(&mut self, layer: &mut LayerReader<R>) -> Result<()> {
+    pub fn add_layer<R: Read>(&mut self, layer: &mut LayerReader<R>) -> Result<()> {
         if self.starts.len() == self.from {
             self.first = Some(self.entries + 1);
         }

@@ -3,19 +3,19 @@
 
 use std::io::{Read, Write};
 
-use super::tree::{Cell, Kind, Number, Step};
-use super::{Merge, Name};
+use super::cells::{Cell, Kind, Number, Step};
+use super::{LayerTree, Name};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::read::Head;
 use crate::layer::{Entry, EntryBody, LayerReader, LayerWriter, WHITEOUT_PREFIX};
 use crate::node::{Node, TreePath};
 
-impl Merge {
+impl LayerTree {
     /// Ends the first reading.
     ///
     /// # Errors
     /// None that the first reading did not have.
-    pub fn settle(&mut self) -> Result<()> {
+    pub fn finalize(&mut self) -> Result<()> {
         // What has a name of its own, or one below, keeps it; else the first of its links is its name.
         let mut links: Vec<(Number, Name)> = self.names.iter().map(|(n, name)| (*n, name.clone())).collect();
         links.sort_by_key(|(number, _)| *number);
@@ -83,7 +83,7 @@ impl Merge {
     /// Whether the `number`-th layer has something that goes into the merged one.
     ///
     /// # Errors
-    /// As [`Merge::settle`].
+    /// As [`LayerTree::finalize`].
     pub fn needs(&mut self, number: usize) -> Result<bool> {
         if number >= self.from {
             return Ok(true);
