@@ -14,7 +14,7 @@ use serde_json::error::Category;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 use serde_json::value::RawValue;
 
-use super::lenient::{Lenient, Path};
+use super::lenient::Lenient;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A document of more JSON values than this is refused: a value takes a byte or two, and a hundred times that in memory. A list of
@@ -46,15 +46,11 @@ pub(crate) fn check_values(bytes: &[u8]) -> Result<()> {
 
 /// As [`parse`], for what holds its parts as text and may have any number of them.
 pub(crate) fn parse_large<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
-    let path = Path::default();
-    let mut inner = serde_json::Deserializer::from_slice(bytes);
-    let read = Lenient {
-        inner: &mut inner,
-        path: &path,
-    };
-    T::deserialize(read).map_err(|err| {
-        let field = path.to_string();
-        let text = if err.classify() == Category::Data && !field.is_empty() {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    serde_path_to_error::deserialize(Lenient(&mut reader)).map_err(|err| {
+        let field = err.path().to_string();
+        let err = err.into_inner();
+        let text = if err.classify() == Category::Data && field != "." {
             format!("field {field:?}: {err}")
         } else {
             format!("invalid JSON: {err}")

@@ -1,60 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! JSON as Go's reader takes it: `null` is the empty value of whatever is wanted, an object is never spelled as an array, and an
-//! error knows which field it is about.
+//! JSON as Go's reader takes it: `null` is the empty value of whatever is wanted, and an object is never spelled as an array.
 //!
 //! [`Lenient`] stands between a deserializer and the types, so that no type has to say it of its fields. Values of any shape
 //! ([`serde_json::Value`], [`serde_json::value::RawValue`]) pass through it as they are: a `null` in a field that we do not know
 //! stays one.
 
-use std::cell::RefCell;
 use std::fmt;
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// Where in a document an error was met, the innermost step first.
-#[derive(Default)]
-pub(super) struct Path(RefCell<Vec<Step>>);
-
-enum Step {
-    Member(String),
-    Element(usize),
-}
-
-impl fmt::Display for Path {
-    /// Writes `rootfs.diff_ids[0]`; nothing for the document itself.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, step) in self.0.borrow().iter().rev().enumerate() {
-            match step {
-                Step::Member(name) if at == 0 => f.write_str(name)?,
-                Step::Member(name) => write!(f, ".{name}")?,
-                Step::Element(number) => write!(f, "[{number}]")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Path {
-    fn push<T, E>(&self, result: Result<T, E>, step: impl FnOnce() -> Step) -> Result<T, E> {
-        if result.is_err() {
-            self.0.borrow_mut().push(step());
-        }
-        result
-    }
-}
-
-/// Reads through `inner`, and notes in `path` where it failed.
-pub(super) struct Lenient<'p, D> {
-    pub(super) inner: D,
-    pub(super) path: &'p Path,
-}
+/// Reads through a deserializer; as a seed or an access, gives what is inside a list or object the same treatment.
+pub(super) struct Lenient<T>(pub T);
 
 /// Gives `wanted` what it wants, or what `null` means to it.
-struct OrEmpty<'p, V> {
+struct OrEmpty<V> {
     wanted: V,
-    path: &'p Path,
     kind: Kind,
 }
 
@@ -71,31 +33,15 @@ enum Kind {
     Optional,
 }
 
-/// Passes values of a list or object on, each read in the same way.
-struct Within<'p, V> {
-    wanted: V,
-    path: &'p Path,
-}
-
 macro_rules! null_is {
     ($($method:ident $kind:ident;)*) => {
         $(fn $method<V: Visitor<'de>>(self, wanted: V) -> Result<V::Value, D::Error> {
-            self.or_empty(wanted, Kind::$kind)
+            self.0.deserialize_option(OrEmpty { wanted, kind: Kind::$kind })
         })*
     };
 }
 
-impl<D> Lenient<'_, D> {
-    fn or_empty<'de, V: Visitor<'de>>(self, wanted: V, kind: Kind) -> Result<V::Value, D::Error>
-    where
-        D: Deserializer<'de>,
-    {
-        let Self { inner, path } = self;
-        inner.deserialize_option(OrEmpty { wanted, path, kind })
-    }
-}
-
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<'_, D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
     type Error = D::Error;
 
     null_is! {
@@ -119,11 +65,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<'_, D> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_any(visitor)
+        self.0.deserialize_any(visitor)
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_ignored_any(visitor)
+        self.0.deserialize_ignored_any(visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -132,7 +78,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<'_, D> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.or_empty(visitor, Kind::Object)
+        self.deserialize_map(visitor)
     }
 
     // The text of a value asks for itself in this way.
@@ -141,7 +87,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<'_, D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_newtype_struct(name, visitor)
+        self.0.deserialize_newtype_struct(name, visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -150,13 +96,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<'_, D> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_enum(name, variants, visitor)
+        self.0.deserialize_enum(name, variants, visitor)
     }
 
     forward_to_deserialize_any! { i128 u128 bytes byte_buf unit unit_struct tuple tuple_struct identifier }
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<'_, V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,139 +132,68 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        let Self { wanted, path, kind } = self;
-        match kind {
+        let wanted = self.wanted;
+        match self.kind {
             Kind::Bool => inner.deserialize_bool(wanted),
             Kind::Signed => inner.deserialize_i64(wanted),
             Kind::Unsigned => inner.deserialize_u64(wanted),
             Kind::Float => inner.deserialize_f64(wanted),
             Kind::Text => inner.deserialize_str(wanted),
-            Kind::List => inner.deserialize_seq(Within { wanted, path }),
-            Kind::Object => inner.deserialize_map(Within { wanted, path }),
-            Kind::Optional => wanted.visit_some(Lenient { inner, path }),
+            Kind::List => inner.deserialize_seq(Lenient(wanted)),
+            Kind::Object => inner.deserialize_map(Lenient(wanted)),
+            Kind::Optional => wanted.visit_some(Lenient(inner)),
         }
     }
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Within<'_, V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Lenient<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.wanted.expecting(f)
+        self.0.expecting(f)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        let (path, next) = (self.path, 0);
-        self.wanted.visit_seq(Elements { inner, path, next })
+        self.0.visit_seq(Lenient(inner))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        let (path, name) = (self.path, String::new());
-        self.wanted.visit_map(Members { inner, path, name })
+        self.0.visit_map(Lenient(inner))
     }
 }
 
-struct Elements<'p, A> {
-    inner: A,
-    path: &'p Path,
-    next: usize,
-}
-
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Lenient<A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         wanted: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        let (path, at) = (self.path, self.next);
-        self.next += 1;
-        let element = self.inner.next_element_seed(Within { wanted, path });
-        path.push(element, || Step::Element(at))
+        self.0.next_element_seed(Lenient(wanted))
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
+        self.0.size_hint()
     }
 }
 
-struct Members<'p, A> {
-    inner: A,
-    path: &'p Path,
-    /// The name of the member whose value is next.
-    name: String,
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Lenient<A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, wanted: S) -> Result<Option<S::Value>, A::Error> {
-        let name = &mut self.name;
-        self.inner.next_key_seed(Name { wanted, name })
+        self.0.next_key_seed(wanted)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, wanted: S) -> Result<S::Value, A::Error> {
-        let path = self.path;
-        let value = self.inner.next_value_seed(Within { wanted, path });
-        path.push(value, || Step::Member(std::mem::take(&mut self.name)))
+        self.0.next_value_seed(Lenient(wanted))
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Within<'_, S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Lenient<S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
-        let path = self.path;
-        self.wanted.deserialize(Lenient { inner, path })
-    }
-}
-
-/// Reads the name of a member, and keeps it.
-struct Name<'n, S> {
-    wanted: S,
-    name: &'n mut String,
-}
-
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Name<'_, S> {
-    type Value = S::Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
-        let name = self.name;
-        self.wanted.deserialize(Name { wanted: inner, name })
-    }
-}
-
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Name<'_, D> {
-    type Error = D::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, wanted: V) -> Result<V::Value, D::Error> {
-        let name = self.name;
-        self.wanted.deserialize_str(Name { wanted, name })
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-impl<'de, V: Visitor<'de>> Visitor<'de> for Name<'_, V> {
-    type Value = V::Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.wanted.expecting(f)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<V::Value, E> {
-        self.name.clear();
-        self.name.push_str(text);
-        self.wanted.visit_str(text)
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<V::Value, E> {
-        self.name.clear();
-        self.name.push_str(text);
-        self.wanted.visit_borrowed_str(text)
+        self.0.deserialize(Lenient(inner))
     }
 }
 
