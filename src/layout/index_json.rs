@@ -170,7 +170,10 @@ impl IndexJson {
     /// Returns the members and entries that stand whole in a file that was cut off or overwritten, up to where it breaks, and the
     /// name of the first member whose value is lost.
     pub(crate) fn salvage(bytes: &[u8]) -> (Self, Option<String>) {
-        let mut found = Salvage::default();
+        let mut found = Reader {
+            is_torn: true,
+            ..Reader::default()
+        };
         // Of a number at the break more digits may be missing.
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         let is_of_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
@@ -395,46 +398,17 @@ fn stands_twice(name: &str) -> String {
     format!("member {name:?} stands twice")
 }
 
-/// The entries of `manifests`.
-struct Entries(Vec<Entry>);
-
-impl<'de> Deserialize<'de> for Entries {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        struct List;
-        impl<'de> Visitor<'de> for List {
-            type Value = Entries;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of descriptors")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Entries, A::Error> {
-                let (mut entries, mut bytes) = (Vec::new(), 0);
-                while let Some(raw) = seq.next_element::<Box<RawValue>>()? {
-                    bytes += raw.get().len();
-                    entries.push(Entry::new(raw));
-                    if entries.len() > FEW_ENTRIES && entries.len() * MIN_ENTRY > bytes {
-                        let count = entries.len();
-                        return Err(A::Error::custom(format!(
-                            "the first {count} manifests take {bytes} bytes, too few to be descriptors; drop those that are none"
-                        )));
-                    }
-                }
-                Ok(Entries(entries))
-            }
-        }
-        d.deserialize_seq(List)
-    }
-}
-
-/// What is taken from a document whose end may be missing.
+/// Reads the document, whole or as far as it goes.
 #[derive(Default)]
-struct Salvage {
+struct Reader {
     index: IndexJson,
+    /// Takes what stands whole in a document that breaks off somewhere, and passes over what is wrong.
+    is_torn: bool,
+    /// The first member of a torn document whose value is lost.
     lost: Option<String>,
 }
 
-impl<'de> Visitor<'de> for &mut Salvage {
+impl<'de> Visitor<'de> for &mut Reader {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -442,22 +416,31 @@ impl<'de> Visitor<'de> for &mut Salvage {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
-        let index = &mut self.index;
+        let Reader { index, is_torn, lost } = self;
         let mut is_listed = false;
         while let Some(name) = map.next_key::<String>()? {
             if name == "manifests" {
-                is_listed = true;
-                map.next_value_seed(SalvageEntries(&mut index.entries))?;
+                if std::mem::replace(&mut is_listed, true) && !*is_torn {
+                    return Err(A::Error::custom(stands_twice(&name)));
+                }
+                let entries = &mut index.entries;
+                map.next_value_seed(List {
+                    entries,
+                    is_torn: *is_torn,
+                })?;
                 continue;
+            }
+            let fault = index.check_member(&name).err();
+            if let Some(fault) = fault.as_ref().filter(|_| !*is_torn) {
+                return Err(A::Error::custom(fault));
             }
             let value = map.next_value::<Box<RawValue>>();
             // What would make the file unreadable again is lost as well.
-            let is_kept = value.is_ok() && index.check_member(&name).is_ok();
-            if !is_kept && !OWN_MEMBERS.contains(&name.as_str()) {
-                self.lost.get_or_insert_with(|| name.clone());
+            if (fault.is_some() || value.is_err()) && !OWN_MEMBERS.contains(&name.as_str()) {
+                lost.get_or_insert_with(|| name.clone());
             }
             let value = value?;
-            if is_kept {
+            if fault.is_none() {
                 index.members.push((name, value));
                 index.before += usize::from(!is_listed);
             }
@@ -466,10 +449,13 @@ impl<'de> Visitor<'de> for &mut Salvage {
     }
 }
 
-/// Takes entries of `manifests` into a list.
-struct SalvageEntries<'a>(&'a mut Vec<Entry>);
+/// Reads `manifests`: a list, or null.
+struct List<'a> {
+    entries: &'a mut Vec<Entry>,
+    is_torn: bool,
+}
 
-impl<'de> DeserializeSeed<'de> for SalvageEntries<'_> {
+impl<'de> DeserializeSeed<'de> for List<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<(), D::Error> {
@@ -477,7 +463,7 @@ impl<'de> DeserializeSeed<'de> for SalvageEntries<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for SalvageEntries<'_> {
+impl<'de> Visitor<'de> for List<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -489,11 +475,19 @@ impl<'de> Visitor<'de> for SalvageEntries<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<(), A::Error> {
+        let mut bytes = 0;
         while let Some(raw) = seq.next_element::<Box<RawValue>>()? {
+            bytes += raw.get().len();
             let entry = Entry::new(raw);
-            // Each takes memory, and what is no descriptor tells nothing.
-            if entry.descriptor().is_ok() {
-                self.0.push(entry);
+            // In a torn file an entry that is no descriptor tells nothing.
+            if !self.is_torn || entry.descriptor().is_ok() {
+                self.entries.push(entry);
+            }
+            let count = self.entries.len();
+            if count > FEW_ENTRIES && count * MIN_ENTRY > bytes {
+                return Err(A::Error::custom(format!(
+                    "the first {count} manifests take {bytes} bytes, too few to be descriptors; drop those that are none"
+                )));
             }
         }
         Ok(())
@@ -502,32 +496,9 @@ impl<'de> Visitor<'de> for SalvageEntries<'_> {
 
 impl<'de> Deserialize<'de> for IndexJson {
     fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = IndexJson;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an image index")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<IndexJson, A::Error> {
-                let (mut index, mut is_listed) = (IndexJson::default(), false);
-                while let Some(name) = map.next_key::<String>()? {
-                    if name != "manifests" {
-                        index.check_member(&name).map_err(A::Error::custom)?;
-                        index.members.push((name, map.next_value()?));
-                        index.before += usize::from(!is_listed);
-                    } else if std::mem::replace(&mut is_listed, true) {
-                        return Err(A::Error::custom(stands_twice(&name)));
-                    } else {
-                        let list: Option<Entries> = map.next_value()?;
-                        index.entries = list.map(|list| list.0).unwrap_or_default();
-                    }
-                }
-                Ok(index)
-            }
-        }
-        d.deserialize_map(Members)
+        let mut reader = Reader::default();
+        d.deserialize_map(&mut reader)?;
+        Ok(reader.index)
     }
 }
 
