@@ -192,7 +192,7 @@ impl Store {
                 .unnamed
                 .keys()
                 .filter(|digest| replayed.lost.contains(digest));
-            findings.extend(again.map(lost));
+            findings.extend(again.map(|digest| lost(digest, true)));
             let unnamed = self.unnamed(&gathered.entries(), monitor)?;
             findings.extend(self.name_or_keep(&mut gathered, &replayed, unnamed)?);
             index.replace_entries(gathered.entries())?;
@@ -274,8 +274,8 @@ impl Store {
         let mut out = Vec::new();
         for found in unnamed {
             let digest = found.descriptor.digest;
-            let is_told = replayed.spoken.contains(&digest) && !self.is_written_since(&digest)?;
-            if is_told || leased.contains(&digest) {
+            let is_new = self.is_written_since(&digest)?;
+            if replayed.spoken.contains(&digest) && !is_new || leased.contains(&digest) {
                 continue;
             }
             let is_free = |name: &String| {
@@ -293,7 +293,7 @@ impl Store {
                 None if found.is_about && gathered.is_whole => {}
                 None => {
                     if !found.is_about {
-                        out.push(lost(&digest));
+                        out.push(lost(&digest, is_new));
                     }
                     let entry = Entry::of(None, &found.descriptor)?;
                     gathered.unnamed.insert(digest, entry);
@@ -329,8 +329,13 @@ fn is_about_needed(tables: &Rows<impl Access>, digest: &Digest) -> Result<bool> 
     Ok(is_needed)
 }
 
-/// A manifest whose name is lost.
-fn lost(digest: &Digest) -> Finding {
-    let text = "lost its name, if it had one, and nothing tells it: it has an entry without a name by now";
-    Finding::new(Severity::Error, Problem::Ref, digest, text)
+/// Returns the finding about a manifest whose name is lost; `is_new` if it may have come after all that is known of tags.
+fn lost(digest: &Digest, is_new: bool) -> Finding {
+    let text = "lost its name, if it had one, and nothing tells it: it has an entry without a name now";
+    let moved = if is_new {
+        "; a tag may have pointed at it that now points at an older image"
+    } else {
+        ""
+    };
+    Finding::new(Severity::Error, Problem::Ref, digest, format!("{text}{moved}"))
 }
