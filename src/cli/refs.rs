@@ -200,14 +200,14 @@ pub struct Log {
 impl Log {
     fn run(self, ui: &Ui) -> Outcome {
         let [name] = self.layout.words(["name"])?;
-        let name: RefName = name.parse()?;
-        let log = self.layout.open()?.reflog(&name)?;
+        let log = self.layout.open()?.reflog(name)?;
         if self.json {
             return ui.print_json(&log);
         }
         if log.is_empty() {
             fail!(NotFound, "nothing is recorded of {name}");
         }
+        let name = one_line(name);
         let mut table = Table::new(&["BEFORE", "TIME", "COMMAND", "FROM", "TO"]);
         for (at, change) in log.iter().enumerate() {
             let [from, to] = changed(&change.old, &change.new);
@@ -229,7 +229,7 @@ impl Log {
 
 /// points a name at what it pointed at before
 ///
-/// Points a name, which may have been removed, at what it was N changes ago; one change if no @{N} is given. The change
+/// Points a name, which may have been removed, and may be one that no tag may have, at what it was N changes ago; one change if no @{N} is given. The change
 /// is recorded like any other, so it can be undone too.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--layout <image-path> <name>[@{<N>}]")]
@@ -242,17 +242,18 @@ pub struct Restore {
 
 impl Restore {
     fn run(self, ui: &Ui) -> Outcome {
-        let [name] = self.layout.words(["name"])?;
-        let target: Target = name.parse()?;
-        let steps = if let Target::Past(_, steps) = target {
-            steps
-        } else {
-            1
+        let (store, [word]) = self.layout.open_words(["name"])?;
+        let (name, steps) = match word.strip_suffix('}').and_then(|word| word.rsplit_once("@{")) {
+            // A name that no tag may have may end like this itself.
+            Some((name, steps)) if store.reflog(word)?.is_empty() => match steps.parse() {
+                Ok(steps) => (name, steps),
+                Err(_) => refuse!("not a count of changes: {word:?}"),
+            },
+            _ => (word, 1),
         };
-        let Some(name) = target.name() else {
-            refuse!("{target} is a digest; umoci ref create --digest names it");
-        };
-        let store = self.layout.open()?;
+        if name.parse::<Digest>().is_ok() {
+            refuse!("{word} is a digest; umoci ref create --digest names it");
+        }
         let result = self.result.open_for(&store, name)?;
         let restored = store.restore_ref(name, steps)?;
         ui.info(format_args!("restored ref: {name} -> {}", digests(&restored)));

@@ -42,9 +42,9 @@ pub struct Made {
 }
 
 impl Made {
-    fn new(name: Option<&RefName>, descriptor: &Descriptor) -> Self {
+    fn new(name: Option<&str>, descriptor: &Descriptor) -> Self {
         Self {
-            name: name.map(|name| name.as_str().to_owned()),
+            name: name.map(str::to_owned),
             digest: descriptor.digest,
             media_type: descriptor.media_type.clone(),
             size: descriptor.size,
@@ -56,15 +56,17 @@ impl Made {
     pub fn by_walk(name: &RefName, walk: &[Descriptor]) -> Vec<Self> {
         let made = walk.first().map(|first| Self {
             manifest: walk[1..].last().map(|last| last.digest),
-            ..Self::new(Some(name), first)
+            ..Self::new(Some(name.as_str()), first)
         });
         made.into_iter().collect()
     }
 
     /// Every entry of a name.
-    pub fn by_value(name: &RefName, value: &RefValue) -> Vec<Self> {
+    pub fn by_value(name: impl AsRef<str>, value: &RefValue) -> Vec<Self> {
         let entries = value.entries().iter();
-        entries.map(|entry| Self::new(Some(name), entry)).collect()
+        entries
+            .map(|entry| Self::new(Some(name.as_ref()), entry))
+            .collect()
     }
 
     /// Returns what was written to a Docker archive.
@@ -80,7 +82,7 @@ impl Made {
     pub fn by_requests(requests: &[Request]) -> Vec<Self> {
         let made = requests
             .iter()
-            .map(|one| Self::new(one.name.as_ref(), &one.descriptor));
+            .map(|one| Self::new(one.name.as_ref().map(RefName::as_str), &one.descriptor));
         made.collect()
     }
 }
@@ -102,7 +104,7 @@ impl ResultArgs {
     }
 
     /// As [`ResultArgs::open`], for a command that sets `tag`.
-    pub fn open_for(&self, store: &Store, tag: &RefName) -> Outcome<Results> {
+    pub fn open_for(&self, store: &Store, tag: impl AsRef<str>) -> Outcome<Results> {
         Ok(Results {
             before: Some(store.lookup(tag)),
             ..self.open()?

@@ -169,7 +169,7 @@ fn roots(store: &Store, target: &Target) -> Result<RefValue> {
             }
             Ok(found)
         }
-        Target::Past(name, steps) => store.past(name, *steps),
+        Target::Past(name, steps) => store.past(name.as_str(), *steps),
         Target::Digest(digest) => by_digest(store, digest).map(RefValue::from),
     }
 }

@@ -145,10 +145,12 @@ impl Entry {
     }
 }
 
-/// An entry called `name`.
-fn named(name: &RefName, descriptor: &Descriptor) -> Result<Entry> {
-    name.check_new()?;
-    Entry::of(Some(name.as_str()), descriptor)
+/// An entry called `name`, also one that no tag may have.
+fn named(name: &str, descriptor: &Descriptor) -> Result<Entry> {
+    if let Ok(name) = name.parse::<RefName>() {
+        name.check_new()?;
+    }
+    Entry::of(Some(name), descriptor)
 }
 
 fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>> {
@@ -227,14 +229,14 @@ impl IndexJson {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the name has entries, and none of them is a descriptor.
-    pub(crate) fn value(&self, name: &RefName) -> Result<RefValue> {
+    pub(crate) fn value(&self, name: &str) -> Result<RefValue> {
         let named = self.entries.iter();
-        Entry::value_of(named.filter(|entry| entry.ref_name.as_deref() == Some(name.as_str())))
+        Entry::value_of(named.filter(|entry| entry.ref_name.as_deref() == Some(name)))
     }
 
     /// Points `name` at `value`: every entry of that name goes, the new ones come last.
-    pub(crate) fn set_ref(&mut self, name: &RefName, value: impl Into<RefValue>) -> Result<()> {
-        self.set_refs(&[(name.clone(), value.into())])
+    pub(crate) fn set_ref(&mut self, name: impl AsRef<str>, value: impl Into<RefValue>) -> Result<()> {
+        self.set_refs(&[(name, value.into())])
     }
 
     /// Drops every entry of these names, also of names that no tag may have; returns how many went.
@@ -249,18 +251,18 @@ impl IndexJson {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a new name that is a digest.
-    pub(crate) fn set_refs(&mut self, changes: &[(RefName, RefValue)]) -> Result<()> {
+    pub(crate) fn set_refs(&mut self, changes: &[(impl AsRef<str>, RefValue)]) -> Result<()> {
         // The last word on each name counts.
         let last: HashMap<&str, usize> = changes
             .iter()
             .enumerate()
-            .map(|(at, (name, _))| (name.as_str(), at))
+            .map(|(at, (name, _))| (name.as_ref(), at))
             .collect();
         self.remove_refs(&last.keys().copied().collect::<Vec<_>>())?;
         for (at, (name, value)) in changes.iter().enumerate() {
-            if last.get(name.as_str()) == Some(&at) {
+            if last.get(name.as_ref()) == Some(&at) {
                 for descriptor in value.entries() {
-                    self.push_entries(&[named(name, descriptor)?]);
+                    self.push_entries(&[named(name.as_ref(), descriptor)?]);
                 }
             }
         }
@@ -291,7 +293,7 @@ impl IndexJson {
             let text = format!("tag {name} points at {other} by now");
             return Err(Error::new(ErrorKind::Conflict, text));
         };
-        *first = named(name, new)?;
+        *first = named(name.as_str(), new)?;
         // The same entry twice is one.
         let mut met = false;
         self.drop_entries(|entry| {
@@ -517,7 +519,7 @@ mod tests {
         let mut index = IndexJson::parse(foreign.as_bytes()).expect("index");
         index
             .set_ref(
-                &name("new"),
+                name("new"),
                 Descriptor::new(MediaType::MANIFEST, Digest::sha256(b""), 0),
             )
             .expect("set");
@@ -537,7 +539,7 @@ mod tests {
         for (tag, data) in [("a", b"1"), ("b", b"2"), ("a", b"3")] {
             index
                 .set_ref(
-                    &name(tag),
+                    name(tag),
                     Descriptor::new(MediaType::MANIFEST, Digest::sha256(data), 1),
                 )
                 .expect("set");

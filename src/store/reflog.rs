@@ -16,7 +16,7 @@ use super::replay::{Record, of_unnamed, unnamed};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::layout::{IndexJson, REFLOG};
-use crate::spec::{Descriptor, RefName, RefValue, json};
+use crate::spec::{Descriptor, RefValue, json};
 
 /// A change of a ref.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -127,26 +127,20 @@ impl Store {
         })
     }
 
-    /// The changes of `name`, the newest first: `log[n].old` is what it was `n + 1` changes ago.
-    pub(crate) fn reflog(&self, name: &RefName) -> Result<Vec<RefChange>> {
+    /// The changes of `name`, also of one that no tag may have, the newest first: `log[n].old` is what it was `n + 1` changes ago.
+    pub(crate) fn reflog(&self, name: &str) -> Result<Vec<RefChange>> {
         // Of a file that is torn it tells what stood there.
         let now = match self.layout.read_index() {
-            Ok(index) => Some(
-                values(&index, &[name.as_str()])
-                    .into_values()
-                    .next()
-                    .unwrap_or_default(),
-            ),
+            Ok(index) => Some(values(&index, &[name]).into_values().next().unwrap_or_default()),
             Err(err) if err.fact() == Some(Fact::TornIndex) => None,
             Err(err) => return Err(err),
         };
-        let quoted = serde_json::Value::from(name.as_str()).to_string();
-        let quoted = format!("\"ref\":{quoted}");
+        let quoted = [b"\"ref\":", json::to_bytes(name)?.trim_ascii_end()].concat();
         let mut out: Vec<RefChange> = Vec::new();
         self.layout.private_dir().read_lines(REFLOG, |line, _| {
             // Most lines are of other refs, and a look is cheaper than a parse.
-            if line.windows(quoted.len()).any(|w| w == quoted.as_bytes())
-                && let Some(change) = parse(line).filter(|change| change.name == name.as_str())
+            if line.windows(quoted.len()).any(|w| w == quoted)
+                && let Some(change) = parse(line).filter(|change| change.name == name)
             {
                 bridge(&mut out, name, change.old.clone());
                 out.push(change);
@@ -164,7 +158,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it did not exist then, or the reflog does not reach back so far.
-    pub(crate) fn past(&self, name: &RefName, steps: usize) -> Result<RefValue> {
+    pub(crate) fn past(&self, name: &str, steps: usize) -> Result<RefValue> {
         let missing = |why: String| Error::new(ErrorKind::NotFound, format!("{name}@{{{steps}}}: {why}"));
         let some = |value: RefValue, why: &str| {
             if value.is_empty() {
@@ -218,13 +212,13 @@ fn parse(line: &[u8]) -> Option<RefChange> {
 }
 
 /// Adds the change that must have happened for `next` to follow on the last one.
-fn bridge(out: &mut Vec<RefChange>, name: &RefName, next: RefValue) {
+fn bridge(out: &mut Vec<RefChange>, name: &str, next: RefValue) {
     if let Some(last) = out.last()
         && !is_same(&last.new, &next)
     {
         out.push(RefChange {
             time: None,
-            name: name.as_str().to_owned(),
+            name: name.to_owned(),
             old: last.new.clone(),
             new: next,
             command: String::new(),
@@ -242,7 +236,7 @@ pub(super) fn is_older(time: Timestamp, age: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::MediaType;
+    use crate::spec::{MediaType, RefName};
     use crate::store::StoreOptions;
 
     struct Fixture {
@@ -271,7 +265,7 @@ mod tests {
         }
 
         fn past(&self, steps: usize) -> Result<Digest> {
-            let value = self.store.past(&self.name, steps)?;
+            let value = self.store.past(self.name.as_str(), steps)?;
             Ok(value.only().expect("one").digest)
         }
     }
@@ -299,7 +293,7 @@ mod tests {
         assert_eq!(f.past(1).expect("before the removal"), two);
         let commands: Vec<_> = f
             .store
-            .reflog(&f.name)
+            .reflog(f.name.as_str())
             .expect("log")
             .into_iter()
             .map(|c| !c.new.is_empty())
@@ -313,13 +307,8 @@ mod tests {
         f.point("{\"n\":1}");
         f.point("{\"n\":1}");
         f.store.remove_ref("other").expect("remove");
-        assert_eq!(f.store.reflog(&f.name).expect("log").len(), 1);
-        assert!(
-            f.store
-                .reflog(&"other".parse().expect("name"))
-                .expect("log")
-                .is_empty()
-        );
+        assert_eq!(f.store.reflog(f.name.as_str()).expect("log").len(), 1);
+        assert!(f.store.reflog("other").expect("log").is_empty());
     }
 
     #[test]
@@ -336,7 +325,7 @@ mod tests {
         assert_eq!(f.past(0).expect("now"), three);
         assert_eq!(f.past(1).expect("theirs"), foreign.digest);
         assert_eq!(f.past(2).expect("ours"), one);
-        let log = f.store.reflog(&f.name).expect("log");
+        let log = f.store.reflog(f.name.as_str()).expect("log");
         assert!(log[1].command.is_empty() && log[1].time.is_none(), "{log:?}");
     }
 
@@ -359,15 +348,15 @@ mod tests {
         txn.commit().expect("commit");
         f.point("{\"n\":1}");
         f.store.remove_ref(f.name.as_str()).expect("remove");
-        let log = f.store.reflog(&f.name).expect("log");
+        let log = f.store.reflog(f.name.as_str()).expect("log");
         assert_eq!(
             log.iter().map(|c| c.new.entries().len()).collect::<Vec<_>>(),
             [0, 1, 2]
         );
-        assert_eq!(f.store.past(&f.name, 2).expect("past"), value);
+        assert_eq!(f.store.past(f.name.as_str(), 2).expect("past"), value);
         let hour = Duration::from_secs(3600);
         assert_eq!(f.store.reflog_roots(hour).expect("roots").len(), 6);
-        assert_eq!(f.store.restore_ref(&f.name, 2).expect("restore"), value);
+        assert_eq!(f.store.restore_ref(f.name.as_str(), 2).expect("restore"), value);
         assert_eq!(f.store.lookup(&f.name).expect("lookup"), value);
     }
 
@@ -382,7 +371,7 @@ mod tests {
         );
         std::fs::create_dir_all(f.store.layout().private_dir()).expect("dir");
         std::fs::write(f.store.layout().private_dir().join(REFLOG), &lines).expect("write");
-        let log = f.store.reflog(&f.name).expect("log");
+        let log = f.store.reflog(f.name.as_str()).expect("log");
         assert_eq!((log[0].old.only(), log[0].new.is_empty()), (Some(&one), true));
         assert_eq!((log[1].old.is_empty(), log[1].new.only()), (true, Some(&one)));
         let written: String = log
@@ -414,7 +403,7 @@ mod tests {
         assert_eq!(f.store.reflog_roots(Duration::ZERO).expect("roots"), []);
         assert_eq!(f.store.reflog_roots(hour).expect("roots").len(), 3);
         f.store.expire_reflog(hour, Duration::ZERO).expect("expire");
-        assert_eq!(f.store.reflog(&f.name).expect("log").len(), 2);
+        assert_eq!(f.store.reflog(f.name.as_str()).expect("log").len(), 2);
         let path = f.store.layout().private_dir().join(REFLOG);
         let year = Timestamp::now().to_string()[..4].to_owned();
         let old = std::fs::read_to_string(&path)
@@ -422,6 +411,6 @@ mod tests {
             .replacen(&year, "2001", 1);
         std::fs::write(&path, old).expect("write");
         f.store.expire_reflog(hour, Duration::ZERO).expect("expire");
-        assert_eq!(f.store.reflog(&f.name).expect("log").len(), 1);
+        assert_eq!(f.store.reflog(f.name.as_str()).expect("log").len(), 1);
     }
 }

@@ -39,13 +39,14 @@ impl Store {
             .collect())
     }
 
-    /// What `name` points at; an empty value if there is no such tag.
+    /// What `name`, also one that no tag may have, points at; an empty value if there is no such name.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if no entry of that name is a descriptor.
-    pub fn lookup(&self, name: &RefName) -> Result<RefValue> {
+    pub fn lookup(&self, name: impl AsRef<str>) -> Result<RefValue> {
+        let name = name.as_ref();
         if self.opts.index
-            && let Some(entries) = Index::peek(&self.layout, name.as_str())
+            && let Some(entries) = Index::peek(&self.layout, name)
         {
             return Entry::value_of(&entries);
         }
@@ -57,7 +58,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NotFound`] if a blob is not there, [`ErrorKind::Invalid`] for a name that is a digest.
     pub fn set_ref(&self, name: &RefName, value: impl Into<RefValue>) -> Result<()> {
-        self.put_ref("tag", name, value.into(), true)
+        self.put_ref("tag", name.as_str(), value.into(), true)
     }
 
     /// As [`Store::set_ref`], for a name that is free.
@@ -65,10 +66,10 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Exists`] if the name exists.
     pub fn create_ref(&self, name: &RefName, value: impl Into<RefValue>) -> Result<()> {
-        self.put_ref("ref create", name, value.into(), false)
+        self.put_ref("ref create", name.as_str(), value.into(), false)
     }
 
-    fn put_ref(&self, verb: &str, name: &RefName, value: RefValue, replace: bool) -> Result<()> {
+    fn put_ref(&self, verb: &str, name: &str, value: RefValue, replace: bool) -> Result<()> {
         // The shared lock keeps a garbage collection from taking a blob between here and the ref.
         let _lock = self.begin(verb)?;
         for entry in value.entries() {
@@ -77,8 +78,8 @@ impl Store {
                 return Err(Error::new(ErrorKind::NotFound, text));
             }
         }
-        self.change_refs(verb, &[name.as_str()], |index| {
-            if !replace && index.has_ref(name.as_str()) {
+        self.change_refs(verb, &[name], |index| {
+            if !replace && index.has_ref(name) {
                 let err = Error::new(ErrorKind::Exists, format!("tag exists: {name}"));
                 return Err(err.with_fact(Fact::TagExists));
             }
@@ -86,11 +87,12 @@ impl Store {
         })
     }
 
-    /// Points `name` at what it pointed at `steps` changes ago (see `Store::past`); returns that.
+    /// Points `name`, also one that no tag may have, at what it pointed at `steps` changes ago (see `Store::past`); returns that.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if that is not known, or a blob of it was collected since.
-    pub fn restore_ref(&self, name: &RefName, steps: usize) -> Result<RefValue> {
+    /// [`ErrorKind::NotFound`] if that is not known, or a blob of it was collected since; [`ErrorKind::Invalid`] for a name that is
+    /// a digest.
+    pub fn restore_ref(&self, name: &str, steps: usize) -> Result<RefValue> {
         let value = self.past(name, steps)?;
         self.put_ref("ref restore", name, value.clone(), true)?;
         Ok(value)

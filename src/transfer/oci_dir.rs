@@ -369,7 +369,7 @@ mod tests {
         std::fs::write(&path, text.replace("\"b\"", "\"a\"")).expect("write");
         import(&from, &into).expect("import");
         assert_eq!(into.names().expect("names"), ["a", "a", "c"]);
-        let value = |store: &Store| store.lookup(&"a".parse().expect("name")).expect("lookup");
+        let value = |store: &Store| store.lookup("a").expect("lookup");
         assert_eq!(value(&into), value(&from));
         assert_eq!(value(&into).entries().len(), 2);
     }

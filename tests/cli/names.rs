@@ -901,6 +901,15 @@ fn a_name_that_no_tag_may_have_stays_until_it_is_removed_by_its_text() {
             env.umoci(remove).ok();
             assert!(entries(&env, "img", name).is_empty(), "{remove:?}");
             assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "plain\n");
+            let log = env.umoci(["ref", "log", "--layout", "img", name]).ok();
+            assert!(log.contains(&digest), "{log}");
+            env.umoci(["ref", "restore", "--layout", "img", name]).ok();
+            assert_eq!(digest_of(&entries(&env, "img", name)[0]), digest, "{remove:?}");
+            for (steps, code) in [(2, 0), (4, 1)] {
+                let before = format!("{name}@{{{steps}}}");
+                let ran = env.umoci(["ref", "restore", "--layout", "img", &before]);
+                assert_eq!(ran.code, Some(code), "{before}: {}", ran.stderr);
+            }
         }
     }
 }

@@ -60,7 +60,7 @@ fn write(layout: &Layout) -> Result<()> {
     writer.write_all(b"content")?;
     writer.finish()?;
     layout.update_index(Duration::ZERO, |index| {
-        index.set_ref(&name("a"), descriptor(b"content"))
+        index.set_ref(name("a"), descriptor(b"content"))
     })
 }
 
@@ -254,7 +254,7 @@ fn a_change_by_a_program_without_locks_is_merged() {
     let path = layout.path().join("index.json");
     let mut foreign = IndexJson::parse(&std::fs::read(&path).expect("read")).expect("index");
     foreign
-        .set_ref(&name("theirs"), descriptor(b"theirs"))
+        .set_ref(name("theirs"), descriptor(b"theirs"))
         .expect("set");
     let mut runs = 0;
     let edit = |index: &mut IndexJson| {
@@ -262,7 +262,7 @@ fn a_change_by_a_program_without_locks_is_merged() {
             std::fs::write(&path, foreign.to_bytes()).expect("write in place");
         }
         runs += 1;
-        index.set_ref(&name("ours"), descriptor(b"ours"))
+        index.set_ref(name("ours"), descriptor(b"ours"))
     };
     layout.update_index(Duration::ZERO, edit).expect("update");
     assert_eq!(runs, 2);

@@ -780,7 +780,7 @@ mod tests {
         assert_eq!(run(untagged, false).1, 1);
         assert_eq!(f.store.names().expect("names"), ["release-1", "nightly"]);
         assert_eq!((f.store.refs().expect("refs").len(), f.count()), (2, 6));
-        let log = f.store.reflog(&"old".parse().expect("name")).expect("log");
+        let log = f.store.reflog("old").expect("log");
         assert_eq!(log[0].command, "gc");
     }
 

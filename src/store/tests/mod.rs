@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::layout::Journal;
 use crate::progress::Silent;
 use crate::spec::MediaType;
-use crate::spec::{Manifest, json};
+use crate::spec::{Manifest, RefName, json};
 
 /// A store on a disk that dies after so many steps.
 fn cut(path: &Path, steps: usize) -> (Store, Journal) {
@@ -161,8 +161,8 @@ fn a_look_between_the_reflog_and_the_index_json_that_it_leads_to_is_no_newer_wit
     let store = Store::create(&path, StoreOptions::default()).expect("create");
     write(&store, "t").expect("old");
     write(&store, "new").expect("new");
-    let name = "t".parse().expect("name");
-    let [old, new] = [&name, &"new".parse().expect("name")].map(|name| store.lookup(name).expect("value"));
+    let name: RefName = "t".parse().expect("name");
+    let [old, new] = [name.as_str(), "new"].map(|name| store.lookup(name).expect("value"));
     let log = |(): &mut (), state: &Digest| {
         let change = replay::Record::now("test", Some("t"), old.clone(), new.clone());
         store.record(&mut [change], state)?;

@@ -165,7 +165,7 @@ fn allowed(before: &BTreeSet<(String, String)>, finished: usize) -> [BTreeSet<(S
 
 /// Changes of a tag that the reflog knows.
 fn logged(store: &Store, tag: &str) -> usize {
-    let log = store.reflog(&tag.parse().expect("name")).expect("reflog");
+    let log = store.reflog(tag).expect("reflog");
     log.iter().filter(|change| !change.command.is_empty()).count()
 }
 
