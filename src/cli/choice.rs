@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::digest::Digest;
 use crate::progress::Monitor;
 use crate::spec::{Platform, RefName};
-use crate::transfer::{Offer, Request, Source, ToOci, referrers};
+use crate::transfer::{Listed, Offer, Request, Source, ToOci, referrers};
 
 use super::failure::Outcome;
 use super::table::counted;
@@ -21,6 +21,17 @@ pub struct Choice {
     pub about: Vec<Request>,
     /// Untagged referrers, if all of a source is copied.
     pub attached: Vec<Digest>,
+}
+
+/// Maximum number of entries that a message names.
+const MAX_NAMED: usize = 8;
+
+/// Returns the labels of entries as a list; of many the first ones.
+fn labels<'a>(listed: impl ExactSizeIterator<Item = &'a Listed>) -> String {
+    let more = listed.len().saturating_sub(MAX_NAMED);
+    let mut labels: Vec<String> = listed.take(MAX_NAMED).map(Listed::label).collect();
+    labels.extend((more > 0).then(|| format!("and {more} more")));
+    labels.join(", ")
 }
 
 /// How a person says what is missing.
@@ -62,13 +73,36 @@ impl Choice {
                     refuse!("the image in {from} has the name {name:?}, which no tag may have: {naming}")
                 }
             },
-            (0, several) => refuse!("the {} images in {from} have no names: {choosing}", several.len()),
-            (_, []) => {}
+            (0, several) => {
+                let named = several.iter().any(|listed| listed.name().is_some());
+                let names = if named {
+                    "names that a tag may have"
+                } else {
+                    "names"
+                };
+                let labels = labels(several.iter());
+                refuse!(
+                    "the {} images in {from} have no {names}: {labels}; {choosing}",
+                    several.len()
+                );
+            }
             (_, some) => {
-                let images = counted(some.len() as u64, "image");
-                ui.left_out(format_args!(
-                    "left out {images} without a name in {from}: {choosing}"
-                ));
+                let all = some.iter().chain(&offer.renamed);
+                let (odd, unnamed): (Vec<&Listed>, Vec<_>) = all.partition(|listed| listed.name().is_some());
+                let images = counted(unnamed.len() as u64, "image");
+                let entries = match odd.len() {
+                    1 => format!("1 entry of {from} whose name"),
+                    n => format!("{n} entries of {from} whose names"),
+                };
+                for (found, what) in [
+                    (unnamed, format!("{images} without a name in {from}")),
+                    (odd, format!("{entries} no tag may have")),
+                ] {
+                    if !found.is_empty() {
+                        let labels = labels(found.into_iter());
+                        ui.left_out(format_args!("left out {what}: {labels}; {choosing}"));
+                    }
+                }
             }
         }
         match offer.others.len() {

@@ -52,6 +52,16 @@ impl Listed {
         self.name.as_deref()
     }
 
+    /// Returns what tells it from others: its name as it stands, and its digest or else its number as `@N`.
+    pub fn label(&self) -> String {
+        let place = match self.own() {
+            Some(Ok(descriptor)) => descriptor.digest.to_string(),
+            _ => format!("@{}", self.number),
+        };
+        self.name()
+            .map_or_else(|| place.clone(), |name| format!("{name:?} ({place})"))
+    }
+
     /// What an entry of `index.json` says that it is; `None` if the source is to be asked.
     ///
     /// # Errors
@@ -68,6 +78,8 @@ pub struct Offer {
     pub named: Vec<Request>,
     /// Those without a name that a layout may have, and without a subject; none that has such a name as well.
     pub unnamed: Vec<Listed>,
+    /// Those with a name that no layout may have, of what is offered by another entry as well.
+    pub renamed: Vec<Listed>,
     /// What has the name of a convention for what is about an image.
     pub about: Vec<Request>,
     /// Manifests and indexes with a subject and without a name.
@@ -111,14 +123,17 @@ impl Offer {
             into.push(Request { name, descriptor });
         }
         for (listed, own) in unnamed {
+            let is_named = listed.name().is_some();
             match own {
                 Some(own) if !met.insert(own.digest) => {}
-                Some(own) if !own.media_type.is_image() && listed.name().is_none() => {
-                    out.others.push(own.digest)
-                }
+                Some(own) if !own.media_type.is_image() && !is_named => out.others.push(own.digest),
                 Some(own) if subject(source, &own).is_some() => out.attached.push(own.digest),
-                _ => out.unnamed.push(listed),
+                _ => {
+                    out.unnamed.push(listed);
+                    continue;
+                }
             }
+            out.renamed.extend(is_named.then_some(listed));
         }
         Ok(out)
     }

@@ -856,9 +856,21 @@ fn a_name_that_no_tag_may_have_is_none() {
         env.umoci(["config", "--image", "img:plain", "--author", "x"])
             .ok();
         let ran = env.umoci(["import", "--layout", "in", "img"]);
-        let want = "left out 1 image without a name in img: take one as img@DIGEST with --tag NAME";
-        assert!(ran.stderr.contains(want), "{name:?}: {}", ran.stderr);
+        let entry = format!("left out 1 entry of img whose name no tag may have: {name:?} ({digest}); ");
+        let want = if name.is_empty() {
+            format!("left out 1 image without a name in img: {digest}; ")
+        } else {
+            entry.clone()
+        } + "take one as img@DIGEST with --tag NAME";
+        assert!(ran.stderr.contains(&want), "{name:?}: {}", ran.stderr);
         assert_eq!(entries(&env, "in", "plain").len(), 1);
+        // Also where its image travels by another name.
+        if !name.is_empty() {
+            env.umoci(["tag", "--image", &format!("img@{digest}"), "plain"])
+                .ok();
+            let ran = env.umoci(["export", "--layout", "img", "oci-archive:o.tar"]);
+            assert!(ran.stderr.contains(&entry), "{name:?}: {}", ran.stderr);
+        }
         env.umoci(["gc", "--layout", "img"]).ok();
         env.umoci(["stat", "--image", &format!("img@{digest}")]).ok();
     }
