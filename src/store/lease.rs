@@ -97,36 +97,39 @@ impl Store {
         Ok(lease)
     }
 
-    /// All leases, also those that have ended, by name.
+    /// Returns all leases, also those that have ended, by name.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] for one that cannot be read: what it keeps is not known.
     pub(crate) fn leases(&self) -> Result<Vec<Lease>> {
         let mut out = Vec::new();
-        for entry in self.layout.private_dir().list(DIR)? {
-            let path = format!("{DIR}/{entry}");
-            // Another process may have removed it.
-            if let Some(bytes) = self.layout.private_dir().read(&path)? {
-                out.push(json::parse(&bytes).context(|| {
-                    let path = self.layout.private_dir().join(&path);
-                    format!("parse {}, mend the file or remove it", path.display())
-                })?);
-            }
+        for (path, lease) in self.lease_files()? {
+            let path = self.layout.private_dir().join(&path);
+            out.push(lease.context(|| format!("parse {}, mend the file or remove it", path.display()))?);
         }
         out.sort_by(|a: &Lease, b: &Lease| a.name.cmp(&b.name));
         Ok(out)
     }
 
-    /// The files of leases that cannot be read, each with what is wrong.
+    /// Returns the files of leases that cannot be read, each with what is wrong.
     pub(super) fn broken_leases(&self) -> Result<Vec<(String, Error)>> {
+        let files = self.lease_files()?.into_iter();
+        Ok(files
+            .filter_map(|(path, lease)| Some((path, lease.err()?)))
+            .collect())
+    }
+
+    /// Returns the files of leases in our own directory, each with what stands in it.
+    fn lease_files(&self) -> Result<Vec<(String, Result<Lease>)>> {
+        let dir = self.layout.private_dir();
         let mut out = Vec::new();
-        for entry in self.layout.private_dir().list(DIR)? {
+        for entry in dir.list(DIR)? {
             let path = format!("{DIR}/{entry}");
-            let read = self.layout.private_dir().read(&path);
-            let parsed = read.and_then(|bytes| bytes.map(|bytes| json::parse::<Lease>(&bytes)).transpose());
-            if let Err(err) = parsed {
-                out.push((path, err));
-            }
+            // Another process may have removed it.
+            let parsed = dir
+                .read(&path)
+                .and_then(|bytes| bytes.map(|bytes| json::parse(&bytes)).transpose());
+            out.extend(parsed.transpose().map(|lease| (path, lease)));
         }
         Ok(out)
     }

@@ -19,6 +19,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod txn;
+mod usage;
 mod used;
 
 use std::path::Path;
@@ -26,7 +27,6 @@ use std::time::Duration;
 
 pub use fsck::{CheckOptions, CheckReport, Finding, Problem, Severity};
 pub use gc::{GcOptions, GcPlan, GcReport, Keep};
-pub(crate) use graph::Usage;
 pub use identify::Verdict;
 pub(crate) use lease::Lease;
 pub(crate) use referrers::referrers_tag;
@@ -34,6 +34,7 @@ pub use refs::RefEntry;
 pub(crate) use settings::{format_duration, parse_duration};
 pub(crate) use summary::{Summaries, Summary};
 pub use txn::Txn;
+pub(crate) use usage::Usage;
 
 use crate::digest::Algorithm;
 use crate::error::{Error, ErrorKind, Result};

@@ -9,11 +9,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::graph::walk;
+use super::graph::{subject_of, walk};
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
-use crate::index::{Access, Edge, Index, Mention, Place, Rows, Tables};
+use crate::index::{Access, Index, Mention, Place, Rows, Tables};
 use crate::layout::{Entry, IndexJson, LockMode};
 use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
@@ -188,19 +188,6 @@ impl Store {
             .try_for_each(|algorithm| self.layout.sync_blobs(algorithm))?;
         Ok(still)
     }
-}
-
-/// Returns the manifests and indexes that are about `digest` by their subject, and are here.
-pub(super) fn subject_of(tables: &Rows<impl Access>, digest: &Digest) -> Result<Vec<Digest>> {
-    let mut out = Vec::new();
-    for mention in tables.mentions(digest)? {
-        if let Mention::Document(Edge::Subject, referrer) = mention
-            && tables.is_present(&referrer)?
-        {
-            out.push(referrer);
-        }
-    }
-    Ok(out)
 }
 
 /// Whether all that a document names is here; the empty document may stand in its descriptor alone.

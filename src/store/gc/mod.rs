@@ -11,8 +11,7 @@ mod retention;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use super::graph::walk;
-use super::referrers::subject_of;
+use super::graph::{subject_of, walk};
 use super::{Lease, Store};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The bytes that each image of a layout holds alone, those that it shares, and those that a collection would free.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::gc::total_size;
+use super::graph::{UNTAGGED, subject_of};
+use super::{GcOptions, Store};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::index::{Access, Rows};
+use crate::progress::Monitor;
+
+/// What an image takes of the layout, in bytes.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ImageUsage {
+    /// Its tag; `<none>` for an entry of `index.json` without one.
+    pub name: String,
+    /// What it points at.
+    pub digest: Digest,
+    /// What nobody else needs: freed if the tag goes.
+    pub alone: u64,
+    /// What other entries need too.
+    pub shared: u64,
+}
+
+/// What a layout holds, in bytes. The four parts add up to `total`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Usage {
+    /// The entries of `index.json`, the one that holds most alone first.
+    pub images: Vec<ImageUsage>,
+    /// What one entry holds alone, over all entries.
+    pub alone: u64,
+    /// What several entries share, each blob once.
+    pub shared: u64,
+    /// What `gc` would free.
+    pub garbage: u64,
+    /// What no entry leads to and `gc` spares.
+    pub spared: u64,
+    /// All blobs.
+    pub total: u64,
+}
+
+/// A part of a digest that is long enough to tell blobs apart: many of them are held in memory at once.
+type Short = [u8; 16];
+
+fn short(digest: &Digest) -> Short {
+    let mut out = [0; 16];
+    out.copy_from_slice(&digest.as_bytes()[..16]);
+    out
+}
+
+/// In place of the number of a root.
+const NOBODY: u32 = u32::MAX;
+const SEVERAL: u32 = u32::MAX - 1;
+const COUNTED: u32 = u32::MAX - 2;
+
+/// Blobs by small numbers, with what lives with each: what it needs, and what is about it. Each is asked of the index once, however
+/// many images hold it.
+#[derive(Default)]
+struct Living {
+    numbers: HashMap<Short, u32>,
+    sizes: Vec<u64>,
+    with: Vec<Box<[u32]>>,
+    /// The walk that met each last.
+    met: Vec<u32>,
+    walk: u32,
+}
+
+impl Living {
+    /// The number of a blob, after all that lives with it was taken in; `None` if it is not there.
+    fn take(&mut self, tables: &Rows<impl Access>, root: &Digest) -> Result<Option<u32>> {
+        let mut stack = Vec::new();
+        let root = self.number(tables, root, &mut stack)?;
+        while let Some((number, digest)) = stack.pop() {
+            let mut next = tables.present_children(&digest)?;
+            // Only documents are subjects, and a layer has more mentions than one would care to look through.
+            if tables.is_document(&digest)? {
+                next.extend(subject_of(tables, &digest)?);
+            }
+            let mut with = Vec::new();
+            for digest in next {
+                with.extend(self.number(tables, &digest, &mut stack)?);
+            }
+            self.with[number as usize] = with.into();
+        }
+        Ok(root)
+    }
+
+    fn number(
+        &mut self,
+        tables: &Rows<impl Access>,
+        digest: &Digest,
+        new: &mut Vec<(u32, Digest)>,
+    ) -> Result<Option<u32>> {
+        if let Some(number) = self.numbers.get(&short(digest)) {
+            return Ok(Some(*number));
+        }
+        let Some(size) = tables.size(digest)? else {
+            return Ok(None);
+        };
+        let number = self.sizes.len() as u32;
+        self.numbers.insert(short(digest), number);
+        self.sizes.push(size);
+        self.with.push(Box::default());
+        self.met.push(0);
+        new.push((number, *digest));
+        Ok(Some(number))
+    }
+
+    /// Calls `each` for a blob and all that lives with it, each once, with its size.
+    fn walk(&mut self, root: u32, mut each: impl FnMut(usize, u64)) {
+        self.walk += 1;
+        self.met[root as usize] = self.walk;
+        let mut stack = vec![root];
+        while let Some(number) = stack.pop() {
+            let number = number as usize;
+            each(number, self.sizes[number]);
+            for next in &self.with[number] {
+                if std::mem::replace(&mut self.met[*next as usize], self.walk) != self.walk {
+                    stack.push(*next);
+                }
+            }
+        }
+    }
+}
+
+impl Store {
+    /// What each image holds alone and shares, and what a collection would free.
+    pub(crate) fn usage(&self, monitor: &dyn Monitor) -> Result<Usage> {
+        let mut roots = Vec::new();
+        for entry in self.layout.read_index()?.entries() {
+            if let Ok(descriptor) = entry.descriptor() {
+                let name = entry.ref_name.as_deref().unwrap_or(UNTAGGED);
+                roots.push((name.to_owned(), descriptor.digest));
+            }
+        }
+        self.index(monitor).read(|tables| {
+            let mut out = Usage::default();
+            let mut living = Living::default();
+            let taken: Vec<Option<u32>> = roots
+                .iter()
+                .map(|(_, root)| living.take(tables, root))
+                .collect::<Result<_>>()?;
+            // The one root that holds a blob, or SEVERAL.
+            let mut holder = vec![NOBODY; living.sizes.len()];
+            for (own, root) in taken.iter().enumerate() {
+                let own = own as u32;
+                if let Some(root) = root {
+                    living.walk(*root, |blob, _| {
+                        let held = &mut holder[blob];
+                        *held = if [NOBODY, own].contains(held) {
+                            own
+                        } else {
+                            SEVERAL
+                        };
+                    });
+                }
+            }
+            for (own, ((name, digest), root)) in roots.iter().zip(&taken).enumerate() {
+                let (mut alone, mut shared) = (0, 0);
+                if let Some(root) = root {
+                    living.walk(*root, |blob, size| match &mut holder[blob] {
+                        held if *held == own as u32 => alone += size,
+                        held => {
+                            shared += size;
+                            // Each blob once.
+                            if std::mem::replace(held, COUNTED) == SEVERAL {
+                                out.shared += size;
+                            }
+                        }
+                    });
+                }
+                out.alone += alone;
+                out.images.push(ImageUsage {
+                    name: name.clone(),
+                    digest: *digest,
+                    alone,
+                    shared,
+                });
+            }
+            drop((living, holder));
+            out.garbage = self.garbage(tables, &GcOptions::default())?.values().sum();
+            out.total = total_size(tables)?;
+            out.spared = out.total.saturating_sub(out.alone + out.shared + out.garbage);
+            out.images
+                .sort_by(|a, b| (b.alone, b.shared, &a.name).cmp(&(a.alone, a.shared, &b.name)));
+            Ok(out)
+        })
+    }
+}
