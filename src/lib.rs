@@ -82,5 +82,5 @@ pub mod internals {
     pub use crate::node::{ChangeKind, Inode, Node, NodeKind, Time, Xattrs};
     pub use crate::rootfs::{ExtractOptions, Extractor, scan, survey};
     pub use crate::spec::json;
-    pub use crate::transfer::{DockerArchive, OciArchive, Offer, Source};
+    pub use crate::transfer::{Catalog, DockerArchive, OciArchive, Source};
 }

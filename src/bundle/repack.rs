@@ -8,7 +8,7 @@ use super::{Bundle, mtree};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::fs::Root;
-use crate::image::{Edit, Image, NewLayer, Target, Walk, resolve, until_settled};
+use crate::image::{DescriptorPath, Edit, Image, NewLayer, Target, resolve, retry_on_conflict};
 use crate::layer::LayerWriter;
 use crate::node::{Time, TreePath};
 use crate::progress::{Counted, Counter, Monitor, Task};
@@ -145,7 +145,7 @@ pub fn repack(
         edit.add_empty_history(history);
     }
     let mut was = None;
-    let walk = until_settled(&mut txn, |txn| -> Result<Vec<Descriptor>> {
+    let walk = retry_on_conflict(&mut txn, |txn| -> Result<Vec<Descriptor>> {
         let place_now = match place(store, tag, &meta) {
             _ if !is_own_tag => meta.walk.clone(),
             Err(err) if opts.force && err.kind() == ErrorKind::Conflict => forced_place(store, tag, &meta)?,
@@ -201,19 +201,19 @@ fn place(store: &Store, tag: &RefName, meta: &Meta) -> Result<Vec<Descriptor>> {
     let Some(now) = store.lookup(tag)?.into_iter().next() else {
         return Ok(meta.walk.clone());
     };
-    let walks = resolve(store, &Target::Name(tag.clone()))?.walks;
+    let paths = resolve(store, &Target::Name(tag.clone()))?.paths;
     let unpacked = meta.walk.last().map(|last| last.digest);
     let mut known = meta.repacked.iter().rev().copied().chain(unpacked);
     // Of several entries that lead there it is the one of the same platform.
-    let is_other = |walk: &&Walk| {
+    let is_other = |path: &&DescriptorPath| {
         let platform = |root: Option<&Descriptor>| root.and_then(|root| root.platform.clone());
-        platform(walk.to_vec().first()) != platform(meta.walk.first())
+        platform(path.to_vec().first()) != platform(meta.walk.first())
     };
     let found = known.find_map(|known| {
-        let walks = walks.iter().filter(|walk| walk.last().digest == known);
-        walks.min_by_key(is_other)
+        let paths = paths.iter().filter(|path| path.last().digest == known);
+        paths.min_by_key(is_other)
     });
-    found.map(Walk::to_vec).ok_or_else(|| {
+    found.map(DescriptorPath::to_vec).ok_or_else(|| {
         let text = format!(
             "the tag has moved since the bundle was unpacked: tag {tag} points at {} by now",
             now.digest

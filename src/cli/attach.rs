@@ -29,9 +29,7 @@ pub fn subject(
     if platform.is_none() {
         return Ok(resolve_root(store, &image.target)?);
     }
-    let walk = resolve_one(store, &image.target, platform)?;
-    let none = || Error::new(ErrorKind::NotFound, format!("no image at {}", image.target));
-    Ok(walk.into_iter().next_back().ok_or_else(none)?)
+    Ok(resolve_one(store, &image.target, platform)?.into_last())
 }
 
 /// attaches files to an image: a signature, an SBOM, an attestation

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::digest::Digest;
 use crate::progress::Monitor;
 use crate::spec::{Platform, RefName};
-use crate::transfer::{Listed, Offer, Request, Source, ToOci, referrers};
+use crate::transfer::{Catalog, Request, Source, SourceEntry, ToOci, referrers};
 
 use super::failure::Outcome;
 use super::table::counted;
@@ -27,9 +27,9 @@ pub struct Choice {
 const MAX_NAMED: usize = 8;
 
 /// Returns the labels of entries as a list; of many the first ones.
-fn labels<'a>(listed: impl ExactSizeIterator<Item = &'a Listed>) -> String {
+fn labels<'a>(listed: impl ExactSizeIterator<Item = &'a SourceEntry>) -> String {
     let more = listed.len().saturating_sub(MAX_NAMED);
-    let mut labels: Vec<String> = listed.take(MAX_NAMED).map(Listed::label).collect();
+    let mut labels: Vec<String> = listed.take(MAX_NAMED).map(SourceEntry::label).collect();
     labels.extend((more > 0).then(|| format!("and {more} more")));
     labels.join(", ")
 }
@@ -60,10 +60,10 @@ impl Choice {
             naming,
             choosing,
         } = words;
-        let mut offer = Offer::of(source, ui)?;
-        match (offer.named.len(), offer.unnamed.as_slice()) {
+        let mut catalog = Catalog::of(source, ui)?;
+        match (catalog.named.len(), catalog.unnamed.as_slice()) {
             (0, []) => fail!(NotFound, "there is no image in {from}"),
-            (0, [one]) if gets_name => offer.named.push(Request {
+            (0, [one]) if gets_name => catalog.named.push(Request {
                 name: None,
                 descriptor: source.descriptor(one)?,
             }),
@@ -87,8 +87,9 @@ impl Choice {
                 );
             }
             (_, some) => {
-                let all = some.iter().chain(&offer.renamed);
-                let (odd, unnamed): (Vec<&Listed>, Vec<_>) = all.partition(|listed| listed.name().is_some());
+                let all = some.iter().chain(&catalog.renamed);
+                let (odd, unnamed): (Vec<&SourceEntry>, Vec<_>) =
+                    all.partition(|listed| listed.name().is_some());
                 let images = counted(unnamed.len() as u64, "image");
                 let entries = match odd.len() {
                     1 => format!("1 entry of {from} whose name"),
@@ -105,7 +106,7 @@ impl Choice {
                 }
             }
         }
-        match offer.others.len() {
+        match catalog.others.len() {
             0 => {}
             1 => ui.left_out(format_args!(
                 "left out 1 entry of {from} that has no name and is no image"
@@ -115,13 +116,13 @@ impl Choice {
             )),
         }
         let images = match platform {
-            Some(_) => Request::for_platform(&offer.named, source, platform)?,
-            None => offer.named,
+            Some(_) => Request::for_platform(&catalog.named, source, platform)?,
+            None => catalog.named,
         };
         Ok(Self {
             images,
-            about: offer.about,
-            attached: offer.attached,
+            about: catalog.referrers,
+            attached: catalog.attached,
         })
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::fs::PendingFile;
-use crate::image::{Target, Walk, resolve};
+use crate::image::{DescriptorPath, Target, resolve};
 use crate::layer::{Encoder, Limits};
 use crate::progress::Monitor;
 use crate::spec::{Compression, Platform, RefName};
@@ -120,8 +120,8 @@ impl Export {
                 let mut report = None;
                 to_archive(archive, compression, |out| {
                     let sink = OciArchiveSink::new(out)?;
-                    report = Some(copy(source, &sink, images, along, ui)?);
-                    Ok(sink.finish()?)
+                    report = Some(copy(source, &sink, images.iter().chain(along), ui)?);
+                    Ok(sink.finish(images, along)?)
                 })?;
                 (Made::by_requests(images), report)
             }
@@ -277,9 +277,10 @@ fn warn_platforms(from: &Store, choice: &Choice, ui: &Ui) -> Outcome {
         let digest = request.descriptor.digest;
         let name = request.name.as_ref();
         let name = name.map_or_else(|| digest.to_string(), |name| name.as_str().to_owned());
-        let is_image = |walk: &Walk| !walk.last().platform.as_ref().is_some_and(Platform::is_unknown);
-        let walks = resolve(from, &Target::Digest(digest))?.walks;
-        *images.entry(name).or_default() += walks.iter().filter(|walk| is_image(walk)).count();
+        let is_image =
+            |path: &DescriptorPath| !path.last().platform.as_ref().is_some_and(Platform::is_unknown);
+        let paths = resolve(from, &Target::Digest(digest))?.paths;
+        *images.entry(name).or_default() += paths.iter().filter(|path| is_image(path)).count();
     }
     for (name, count) in images.into_iter().filter(|(_, count)| *count > 1) {
         let others = count - 1;
@@ -300,8 +301,8 @@ fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome<(CopyReport, Vec<
     let into = into.map_err(|e| e.context(format!("open {}", path.display())))?;
     let copied = (|| {
         let sink = StoreSink::new(&into, "export")?;
-        let report = copy(what.source, &sink, what.images, what.along, ui)?;
-        Ok::<_, Error>((report, sink.commit(ui)?))
+        let report = copy(what.source, &sink, what.images.iter().chain(what.along), ui)?;
+        Ok::<_, Error>((report, sink.commit(what.images, what.along, ui)?))
     })();
     match copied {
         Ok(copied) if made => Ok(into.remove_private().map(|()| copied)?),

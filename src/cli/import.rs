@@ -146,8 +146,8 @@ impl Import {
         if self.no_clobber {
             sink.keep_names(&images)?;
         }
-        let report = copy(source, &sink, &images, &along, ui)?;
-        let replaced = sink.commit(ui)?;
+        let report = copy(source, &sink, images.iter().chain(&along), ui)?;
+        let replaced = sink.commit(&images, &along, ui)?;
         warn_replaced(&replaced, ui);
         let text = report_text(images.len(), Some(&report));
         ui.done(format_args!("imported {text}"));

@@ -6,7 +6,7 @@ use crate::image::{IndexEdit, IndexPart, Which, change_index, resolve_index};
 use crate::progress::Monitor;
 use crate::spec::{Descriptor, ImageIndex, MediaClass, json};
 use crate::store::{Store, Summaries, Txn};
-use crate::transfer::{Request, StoreSink, fetch};
+use crate::transfer::{Request, StoreSink, copy};
 
 use super::args::{ImageRef, LockArg, Near, PlatformArg, WholeArg, annotations};
 use super::failure::{Failure, Outcome, one_line};
@@ -197,7 +197,7 @@ fn from_other(sink: &StoreSink<'_>, image: &ImageRef, part: &IndexPart, ui: &Ui)
             descriptor,
         })
         .collect();
-    fetch(&from, sink, &requests, ui)?;
+    copy(&from, sink, &requests, ui)?;
     Ok(found)
 }
 

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::image::Target;
 use crate::spec::{Descriptor, RefValue};
 use crate::store::{Store, StoreOptions};
-use crate::transfer::{DockerName, Listed, Source};
+use crate::transfer::{DockerName, Source, SourceEntry};
 
 use super::args::source;
 use super::failure::{Failure, Outcome};
@@ -140,19 +140,19 @@ impl Archived {
         let at = name.strip_prefix('@');
         let number: Option<usize> = at.and_then(|at| at.parse().ok());
         let digest: Option<Digest> = at.unwrap_or(name).parse().ok();
-        let is_called = |listed: &&Listed| {
+        let is_called = |listed: &&SourceEntry| {
             let own = listed.name();
             own.is_some_and(|own| own == name || self.docker && is_same(own, name))
         };
         // What stands by itself has no name that counts.
-        let is_meant = |listed: &&Listed| match (number, digest) {
+        let is_meant = |listed: &&SourceEntry| match (number, digest) {
             (Some(number), _) => listed.number == number,
             (None, Some(digest)) if !self.docker => source
                 .descriptor(listed)
                 .is_ok_and(|found| found.digest == digest),
             _ => false,
         };
-        let mut found: Vec<&Listed> = listed.iter().filter(is_called).collect();
+        let mut found: Vec<&SourceEntry> = listed.iter().filter(is_called).collect();
         if found.is_empty() {
             found = listed.iter().filter(is_meant).collect();
         }
@@ -162,7 +162,7 @@ impl Archived {
             } else {
                 format!("{name:?}")
             };
-            let names: Vec<&str> = listed.iter().filter_map(Listed::name).take(8).collect();
+            let names: Vec<&str> = listed.iter().filter_map(SourceEntry::name).take(8).collect();
             let has = match names.as_slice() {
                 [] => format!("{} images without a name", listed.len()),
                 names => names.join(", "),

@@ -43,16 +43,15 @@ impl Tag {
         // One image is named itself, also behind an index; several are named by their indexes, or entries.
         let mut dropped = Vec::new();
         let value: RefValue = if platform.is_some() {
-            let mut walk = resolve_one(&store, &image.target, platform.as_ref())?;
-            let chosen = walk.pop();
-            if let (Some(chosen), true) = (&chosen, image.target == Target::Name(new.clone())) {
-                dropped = other_platforms(&store, &image.target, chosen)?;
+            let chosen = resolve_one(&store, &image.target, platform.as_ref())?.into_last();
+            if image.target == Target::Name(new.clone()) {
+                dropped = other_platforms(&store, &image.target, &chosen)?;
             }
-            chosen.into_iter().collect()
+            chosen.into()
         } else {
             resolve_whole(&store, &image.target)?;
             let mut found = resolve(&store, &image.target)?;
-            match (found.walks.pop(), found.walks.is_empty()) {
+            match (found.paths.pop(), found.paths.is_empty()) {
                 (Some(only), true) => only.into_last().into(),
                 _ => found.roots,
             }
@@ -71,8 +70,8 @@ impl Tag {
 /// Returns the platforms of the images of `target` other than `chosen`.
 fn other_platforms(store: &Store, target: &Target, chosen: &Descriptor) -> Outcome<Vec<String>> {
     let mut out = Vec::new();
-    for walk in resolve(store, target)?.walks {
-        let image = walk.last();
+    for path in resolve(store, target)?.paths {
+        let image = path.last();
         if let Some(platform) = store.platform(image)
             && image.digest != chosen.digest
             && !platform.is_unknown()

@@ -24,7 +24,7 @@ pub fn change<E: From<Error>>(
     tag: &RefName,
     mut edit: impl FnMut(&mut Txn<'_>, &Image) -> std::result::Result<Edit, E>,
 ) -> std::result::Result<Vec<Descriptor>, E> {
-    until_settled(txn, |txn| {
+    retry_on_conflict(txn, |txn| {
         let mut image = Image::find(txn.store(), target, platform)?;
         let by_name = |root: &Descriptor| matches!(target, Target::Name(name) if root.ref_name() == Some(name.as_str()));
         if let Some(root) = image.walk.first_mut().filter(|root| !by_name(root)) {
@@ -84,7 +84,7 @@ pub fn change_index<E: From<Error>>(
     tag: &RefName,
     mut edit: impl FnMut(&mut Txn<'_>) -> std::result::Result<IndexEdit, E>,
 ) -> std::result::Result<Descriptor, E> {
-    until_settled(txn, |txn| {
+    retry_on_conflict(txn, |txn| {
         let edit = edit(txn)?;
         Ok(edit.apply(txn, tag)?)
     })
@@ -94,7 +94,7 @@ pub fn change_index<E: From<Error>>(
 ///
 /// # Errors
 /// Those of `prepare`, and of [`Txn::attempt`].
-pub(crate) fn until_settled<'s, T, E: From<Error>>(
+pub(crate) fn retry_on_conflict<'s, T, E: From<Error>>(
     txn: &mut Txn<'s>,
     mut prepare: impl FnMut(&mut Txn<'s>) -> std::result::Result<T, E>,
 ) -> std::result::Result<T, E> {

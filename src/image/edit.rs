@@ -4,13 +4,13 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Image, NewLayer, check_count};
+use super::{Image, NewLayer, check_count, read_index};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::json::{self, Object};
 use crate::spec::{
     Compression, Descriptor, History, ImageConfig, ImageIndex, Manifest, MediaClass, MediaType, Platform,
-    RefName,
+    REF_NAME, RefName,
 };
 use crate::store::{Store, Txn};
 
@@ -105,19 +105,13 @@ impl Edit {
     /// With an entry, the history of what is below is made to agree with the layers first; see
     /// [`Edit::add_empty_history`].
     pub fn add_layer(&mut self, layer: NewLayer, history: Option<History>) {
-        if history.is_some() {
-            self.settle_history();
-        }
+        self.add_history(history, false);
         let rootfs = &mut self.config.rootfs;
         if rootfs.kind.is_empty() {
             "layers".clone_into(&mut rootfs.kind);
         }
         rootfs.diff_ids.push(layer.diff_id);
         self.manifest.layers.push(layer.descriptor);
-        self.config.history.extend(history.map(|h| History {
-            empty_layer: false,
-            ..h
-        }));
     }
 
     /// Notes a change that makes no layer.
@@ -126,13 +120,17 @@ impl Edit {
     /// that are there, and steps for which no layer is left (the last ones, as `stat`) has it) have made
     /// none. `None` leaves the history as it is.
     pub fn add_empty_history(&mut self, history: Option<History>) {
-        if history.is_some() {
+        self.add_history(history, true);
+    }
+
+    fn add_history(&mut self, history: Option<History>, empty_layer: bool) {
+        if let Some(history) = history {
             self.settle_history();
+            self.config.history.push(History {
+                empty_layer,
+                ..history
+            });
         }
-        self.config.history.extend(history.map(|h| History {
-            empty_layer: true,
-            ..h
-        }));
     }
 
     /// Replaces the layers from the one at `from` (0 is the lowest) to the topmost by one that holds the same.
@@ -141,7 +139,7 @@ impl Edit {
     /// the place of the last of them, whose comment goes on with what made the layers that it replaces.
     pub fn merge_layers(&mut self, from: usize, layer: NewLayer, history: Option<History>) {
         self.settle_history();
-        let mut said = Vec::new();
+        let mut comments = Vec::new();
         let mut steps = Vec::new();
         let mut place = 0;
         let mut made = 0;
@@ -150,18 +148,15 @@ impl Edit {
             if step.empty_layer || made <= from {
                 steps.push(step);
             } else {
-                said.push(step.created_by);
+                comments.push(step.created_by);
                 place = steps.len();
             }
         }
-        if let Some(step) = history {
-            let comment = std::iter::once(step.comment.clone()).chain(said);
-            let comment: Vec<String> = comment.filter(|text| !text.is_empty()).collect();
-            let step = History {
-                comment: comment.join("; "),
-                empty_layer: false,
-                ..step
-            };
+        if let Some(mut step) = history {
+            comments.insert(0, step.comment);
+            comments.retain(|text| !text.is_empty());
+            step.comment = comments.join("; ");
+            step.empty_layer = false;
             steps.insert(place, step);
         }
         self.config.history = steps;
@@ -188,20 +183,10 @@ impl Edit {
         if is_on_new && (!is_on_old || layers.len() > count) {
             return Ok(false);
         }
-        let differs = (0..count).find(|at| own.get(*at) != before.rootfs.diff_ids.get(*at));
-        if let Some(at) = differs {
-            let text = match own.get(at) {
-                Some(other) => format!(
-                    "layer {} of the image is {other}, and of the old base {}",
-                    at + 1,
-                    before.rootfs.diff_ids[at]
-                ),
-                None => format!("the image has {} layers, and the old base {count}", own.len()),
-            };
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("the image does not stand on the old base: {text}"),
-            ));
+        if !is_on_old {
+            let why = difference(own, &before.rootfs.diff_ids[..count]);
+            let text = format!("the image does not stand on the old base: {why}");
+            return Err(Error::new(ErrorKind::Conflict, text));
         }
         let (ours, theirs) = (self.config.platform(), after.platform());
         if !theirs.runs(&ours) && !ours.runs(&theirs) {
@@ -212,17 +197,7 @@ impl Edit {
         let above = if self.config.history.starts_with(&before.history) {
             before.history.len()
         } else {
-            // The steps up to the one that made the topmost layer of the base.
-            let mut made = self
-                .config
-                .history
-                .iter()
-                .enumerate()
-                .filter(|(_, step)| !step.empty_layer);
-            count
-                .checked_sub(1)
-                .and_then(|last| made.nth(last))
-                .map_or(0, |(at, _)| at + 1)
+            steps_of_layers(&self.config.history, count)
         };
         let mut steps = after.history.clone();
         settle(&mut steps, layers.len());
@@ -248,17 +223,13 @@ impl Edit {
 
     /// The compression for a new layer when none is asked for: that of the topmost compressed layer, else gzip.
     pub fn auto_compression(&self) -> Compression {
-        let known = self
-            .manifest
-            .layers
-            .iter()
-            .rev()
-            .find_map(|layer| match layer.media_type.class() {
-                MediaClass::Layer(Compression::None) => None,
-                MediaClass::Layer(compression) => Some(compression),
-                _ => None,
-            });
-        known.unwrap_or(Compression::Gzip)
+        for layer in self.manifest.layers.iter().rev() {
+            match layer.media_type.class() {
+                MediaClass::Layer(compression) if compression != Compression::None => return compression,
+                _ => {}
+            }
+        }
+        Compression::Gzip
     }
 
     /// Writes config, manifest and the indexes above it, and points `tag` at the result.
@@ -291,25 +262,20 @@ impl Edit {
         }
         let config_type = manifest.config.media_type.clone();
         manifest.config = txn.put(&json::to_bytes(&config)?, config_type)?;
-        let last = walk
-            .last()
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
+        let [.., last] = walk.as_slice() else {
+            return Err(Error::new(ErrorKind::Invalid, "empty descriptor path"));
+        };
         let mut new = txn.put(&json::to_bytes(&manifest)?, last.media_type.to_oci())?;
+        // From the manifest up: each index names the document below it by its new digest, and becomes another itself.
         for at in (0..walk.len()).rev() {
-            let replaced = Descriptor {
-                media_type: new.media_type.clone(),
-                digest: new.digest,
-                size: new.size,
-                data: None,
-                ..walk[at].clone()
-            };
-            let before = std::mem::replace(&mut walk[at], replaced);
-            if let (Some(own), Some(changed)) = (&mut walk[at].platform, changed) {
+            let mut entry = walk[at].pointing_at(&new);
+            if let (Some(own), Some(changed)) = (&mut entry.platform, changed) {
                 *own = Platform {
                     extra: std::mem::take(&mut own.extra),
                     ..changed.clone()
                 };
             }
+            let before = std::mem::replace(&mut walk[at], entry);
             if at == 0 {
                 break;
             }
@@ -324,15 +290,45 @@ impl Edit {
             changed = None;
             new = txn.put(&bytes, parent.media_type.to_oci())?;
         }
-        walk[0]
-            .annotations
-            .insert(crate::spec::REF_NAME.to_owned(), tag.as_str().to_owned());
+        let name = tag.as_str().to_owned();
+        walk[0].annotations.insert(REF_NAME.to_owned(), name);
         match own {
             Some(own) => txn.replace_entry(tag, own, walk[0].clone()),
             None => txn.set_ref(tag, walk[0].clone()),
         }
         Ok(walk)
     }
+}
+
+/// Returns in words the first difference between the layers of an image and those of a base.
+fn difference(own: &[Digest], base: &[Digest]) -> String {
+    for (at, layer) in base.iter().enumerate() {
+        match own.get(at) {
+            Some(other) if other == layer => {}
+            Some(other) => {
+                let number = at + 1;
+                return format!("layer {number} of the image is {other}, and of the old base {layer}");
+            }
+            None => break,
+        }
+    }
+    format!(
+        "the image has {} layers, and the old base {}",
+        own.len(),
+        base.len()
+    )
+}
+
+/// Returns the count of steps up to the one that made the topmost of so many layers.
+fn steps_of_layers(history: &[History], layers: usize) -> usize {
+    let mut made = 0;
+    for (at, step) in history.iter().enumerate() {
+        if made == layers {
+            return at;
+        }
+        made += usize::from(!step.empty_layer);
+    }
+    history.len()
 }
 
 /// Refuses a new platform of the last of `walk` if another image has it: of the index above, or of the name `own`.
@@ -345,24 +341,20 @@ fn refuse_second(
     let (beside, last, label) = match (walk, own) {
         ([only], Some(own)) => (store.lookup(own)?.into_iter().collect(), only, own.to_string()),
         ([.., parent, last], _) => {
-            let context = || format!("read image index {}", parent.digest);
-            let index = ImageIndex::parse(&store.read(parent)?).context(context)?;
+            let index = read_index(store, parent)?;
             (index.manifests, last, format!("image index {}", parent.digest))
         }
         _ => return Ok(()),
     };
-    let platform = platform.to_string();
-    let is_second = |other: &&Descriptor| {
-        !other.is_same_entry(last)
-            && store
-                .platform(other)
-                .is_some_and(|known| known.to_string() == platform)
-    };
-    let Some(other) = beside.iter().find(is_second) else {
-        return Ok(());
-    };
-    let text = format!("{label} has an image for {platform} already: {}", other.digest);
-    Err(Error::new(ErrorKind::Exists, text))
+    let wanted = platform.to_string();
+    for other in beside.iter().filter(|other| !other.is_same_entry(last)) {
+        let has = store.platform(other).map(|has| has.to_string());
+        if has.as_ref() == Some(&wanted) {
+            let text = format!("{label} has an image for {wanted} already: {}", other.digest);
+            return Err(Error::new(ErrorKind::Exists, text));
+        }
+    }
+    Ok(())
 }
 
 /// Makes a history agree with the count of layers; see [`Edit::add_empty_history`].

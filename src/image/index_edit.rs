@@ -2,11 +2,12 @@
 //! Image indexes made and edited: entries in and out, and what they say.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use super::{Target, Walk, resolve, resolve_index, resolve_one};
+use super::{DescriptorPath, Target, read_index, resolve, resolve_index, resolve_one};
 use crate::digest::{Digest, DigestPrefix};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Annotations, Descriptor, ImageIndex, MediaType, Platform, RefName, json};
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{Annotations, Descriptor, ImageIndex, MediaType, Platform, REF_NAME, RefName, json};
 use crate::store::{Store, Summaries, Txn};
 
 /// An image index that is being made or changed. [`IndexEdit::apply`] writes it as a new blob; the one that it began with
@@ -44,30 +45,41 @@ impl std::str::FromStr for Which {
 
     /// Reads a digest, of which 7 hex digits are enough, or a platform as `OS/ARCH[/VARIANT]`.
     fn from_str(text: &str) -> Result<Self> {
-        text.parse().map(Which::Digest).or_else(|_| {
-            let invalid =
-                || format!("invalid entry {text:?}: give a digest, or a platform such as linux/arm64");
-            let platform = text
-                .parse()
-                .map_err(|_| Error::new(ErrorKind::Invalid, invalid()))?;
-            Ok(Which::Platform(platform))
+        if let Ok(prefix) = text.parse() {
+            return Ok(Which::Digest(prefix));
+        }
+        text.parse().map(Which::Platform).map_err(|_| {
+            let text = format!("invalid entry {text:?}: give a digest, or a platform such as linux/arm64");
+            Error::new(ErrorKind::Invalid, text)
         })
     }
 }
 
 impl Which {
     fn is(&self, entry: &Descriptor) -> bool {
-        match self {
-            Which::Digest(prefix) => prefix.matches(&entry.digest),
-            Which::Platform(wanted) => entry.platform.as_ref().is_some_and(|platform| {
-                let (has, wanted) = (platform.normalized(), wanted.normalized());
-                let names = |p: &Platform| [&p.os, &p.architecture, &p.variant].map(String::clone);
-                names(&has) == names(&wanted)
-                    && (wanted.os_version.is_empty() || has.os_version == wanted.os_version)
-                    && (wanted.os_features.is_empty() || has.os_features == wanted.os_features)
-            }),
+        match (self, &entry.platform) {
+            (Which::Digest(prefix), _) => prefix.matches(&entry.digest),
+            (Which::Platform(wanted), Some(platform)) => is_same_platform(wanted, platform),
+            (Which::Platform(_), None) => false,
         }
     }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Which::Digest(prefix) => prefix.fmt(f),
+            Which::Platform(platform) => platform.fmt(f),
+        }
+    }
+}
+
+/// Returns whether a platform is the wanted one, in all that this says.
+fn is_same_platform(wanted: &Platform, platform: &Platform) -> bool {
+    let (wanted, has) = (wanted.normalized(), platform.normalized());
+    (&has.os, &has.architecture, &has.variant) == (&wanted.os, &wanted.architecture, &wanted.variant)
+        && (wanted.os_version.is_empty() || has.os_version == wanted.os_version)
+        && (wanted.os_features.is_empty() || has.os_features == wanted.os_features)
 }
 
 impl Default for IndexEdit {
@@ -95,8 +107,7 @@ impl IndexEdit {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Unsupported`] if it is no index.
     pub fn load(store: &Store, name: &RefName) -> Result<Self> {
         let root = resolve_index(store, &Target::Name(name.clone()))?;
-        let context = || format!("read image index {}", root.digest);
-        let mut index = ImageIndex::parse(&store.read(&root)?).context(context)?;
+        let mut index = read_index(store, &root)?;
         if !index.media_type.is_empty() {
             index.media_type = index.media_type.to_oci();
         }
@@ -113,36 +124,34 @@ impl IndexEdit {
     /// Those of [`resolve`] and [`super::resolve_one`]; [`ErrorKind::Unsupported`] for [`IndexPart::Nested`] of what is no index.
     pub fn entries(store: &Store, target: &Target, part: &IndexPart) -> Result<Vec<Descriptor>> {
         let found = match part {
-            IndexPart::One(platform) => {
-                let walk = resolve_one(store, target, platform.as_ref())?;
-                walk.into_iter().next_back().into_iter().collect()
-            }
+            IndexPart::One(platform) => vec![resolve_one(store, target, platform.as_ref())?.into_last()],
             IndexPart::All => {
-                let walks = resolve(store, target)?.walks.into_iter();
-                walks.map(Walk::into_last).collect()
+                let paths = resolve(store, target)?.paths.into_iter();
+                paths.map(DescriptorPath::into_last).collect()
             }
             IndexPart::Nested => vec![resolve_index(store, target)?],
         };
         let mut summaries = Summaries::in_store(store);
-        let entry = |mut entry: Descriptor| {
+        let mut out = Vec::new();
+        for mut entry in found {
             entry.platform = summaries
                 .platform(&entry)
                 .filter(|p| !p.os.is_empty() || !p.architecture.is_empty());
-            entry.annotations.remove(crate::spec::REF_NAME);
+            entry.annotations.remove(REF_NAME);
             // What is not there can be named only with its content.
             store.read(&entry)?;
             if store.layout().blob_size(&entry.digest)?.is_some() {
                 entry.data = None;
             }
-            Ok(entry)
-        };
-        found.into_iter().map(entry).collect()
+            out.push(entry);
+        }
+        Ok(out)
     }
 
     /// Adds an entry at the end; where one with the same digest and platform stands it gets the annotations too.
     pub fn add(&mut self, entry: Descriptor) {
-        let same = |old: &&mut Descriptor| old.digest == entry.digest && old.platform == entry.platform;
-        match self.index.manifests.iter_mut().find(same) {
+        let mut entries = self.index.manifests.iter_mut();
+        match entries.find(|old| old.is_same_entry(&entry)) {
             Some(old) => old.annotations.extend(entry.annotations),
             None => self.index.manifests.push(entry),
         }
@@ -164,11 +173,8 @@ impl IndexEdit {
     /// As [`IndexEdit::find`].
     pub fn remove(&mut self, which: &Which) -> Result<Vec<Descriptor>> {
         self.must_have(which)?;
-        Ok(self
-            .index
-            .manifests
-            .extract_if(.., |entry| which.is(entry))
-            .collect())
+        let gone = self.index.manifests.extract_if(.., |entry| which.is(entry));
+        Ok(gone.collect())
     }
 
     fn must_have(&self, which: &Which) -> Result<()> {
@@ -183,23 +189,22 @@ impl IndexEdit {
         if !found.is_empty() {
             return Ok(());
         }
-        let name = |entry: &Descriptor| match &entry.platform {
-            Some(platform) => platform.to_string(),
-            None => entry.digest.to_string(),
+        let entries = &self.index.manifests;
+        let mut names = Vec::new();
+        for entry in entries.iter().take(8) {
+            names.push(match &entry.platform {
+                Some(platform) => platform.to_string(),
+                None => entry.digest.to_string(),
+            });
+        }
+        if entries.len() > names.len() {
+            names.push(format!("and {} more", entries.len() - names.len()));
+        }
+        let has = match names.as_slice() {
+            [] => "is empty".to_owned(),
+            names => format!("has {}", names.join(", ")),
         };
-        let mut names: Vec<String> = self.index.manifests.iter().map(name).take(8).collect();
-        let more = self.index.manifests.len() - names.len();
-        names.extend((more > 0).then(|| format!("and {more} more")));
-        let wanted = match which {
-            Which::Digest(prefix) => prefix.to_string(),
-            Which::Platform(platform) => platform.to_string(),
-        };
-        let has = if names.is_empty() {
-            "is empty".to_owned()
-        } else {
-            format!("has {}", names.join(", "))
-        };
-        let text = format!("no entry {wanted} in the index, which {has}");
+        let text = format!("no entry {which} in the index, which {has}");
         Err(Error::new(ErrorKind::NotFound, text))
     }
 
@@ -210,11 +215,13 @@ impl IndexEdit {
     /// What keeps a blob from being written; [`ErrorKind::Conflict`].
     pub fn apply(self, txn: &mut Txn<'_>, tag: &RefName) -> Result<Descriptor> {
         let written = txn.put(&json::to_bytes(&self.index)?, MediaType::INDEX)?;
-        let mut descriptor = self.root.clone().unwrap_or_else(|| written.clone());
-        (descriptor.media_type, descriptor.digest, descriptor.size) =
-            (written.media_type, written.digest, written.size);
-        descriptor.data = None;
-        descriptor.artifact_type = self.index.artifact_type;
+        let descriptor = Descriptor {
+            artifact_type: self.index.artifact_type,
+            ..match &self.root {
+                Some(root) => root.pointing_at(&written),
+                None => written,
+            }
+        };
         match self.root {
             Some(root) => txn.replace_entry(tag, root, descriptor.clone()),
             None => txn.set_ref(tag, descriptor.clone()),

@@ -49,26 +49,29 @@ mod stat;
 pub(crate) mod time;
 
 pub(crate) use artifact::Artifact;
-pub(crate) use change::change_index;
-pub(crate) use change::until_settled;
 pub use change::{add_layer, change};
+pub(crate) use change::{change_index, retry_on_conflict};
 pub use edit::Edit;
 pub(crate) use index_edit::{IndexEdit, IndexPart, Which};
 pub use new_layer::NewLayer;
 pub use select::Target;
 pub(crate) use select::{
-    MAX_DEPTH, Walk, pick, resolve, resolve_index, resolve_one, resolve_root, resolve_whole,
+    DescriptorPath, MAX_DEPTH, ReadDocument, Resolved, pick, resolve, resolve_index, resolve_one,
+    resolve_root, resolve_whole,
 };
 pub use squash::squash;
 pub(crate) use stat::{ImageStat, IndexStat, Stat, stat};
 
+use std::io::Read;
 use std::sync::Arc;
 
-use crate::digest::DigestPrefix;
+use crate::digest::{Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::{LayerStream, Limits};
 use crate::progress::{Counted, Task};
-use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaClass, Platform, Raw, RootFs};
+use crate::spec::{
+    Compression, Descriptor, ImageConfig, ImageIndex, Manifest, MediaClass, MediaType, Platform, Raw, RootFs,
+};
 use crate::store::Store;
 
 /// An image manifest with its config, and the descriptors that lead to it.
@@ -91,7 +94,7 @@ pub struct Layer<'a> {
     /// As the manifest has it; `size` is in bytes as stored.
     pub descriptor: &'a Descriptor,
     /// Digest of the uncompressed tar, which is checked when the layer is unpacked.
-    pub diff_id: crate::digest::Digest,
+    pub diff_id: Digest,
     /// How it is compressed, by its media type.
     pub compression: Compression,
 }
@@ -102,7 +105,7 @@ impl Image {
     /// # Errors
     /// Those of `resolve_one` and [`Image::load`].
     pub fn find(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Self> {
-        Self::load(store, resolve_one(store, target, platform)?)
+        Self::load(store, resolve_one(store, target, platform)?.to_vec())
     }
 
     /// Reads manifest and config at the end of `walk`.
@@ -112,21 +115,25 @@ impl Image {
     /// config is of a foreign type, [`ErrorKind::NotFound`] if a blob is missing, [`ErrorKind::Corrupt`] if one is not
     /// what its descriptor says or could be read as an index too.
     pub fn load(store: &Store, walk: Vec<Descriptor>) -> Result<Self> {
+        Self::read(walk, &|descriptor| store.read(descriptor))
+    }
+
+    /// As [`Image::load`], by a function that reads documents.
+    pub(crate) fn read(walk: Vec<Descriptor>, read: &ReadDocument<'_>) -> Result<Self> {
         let last = walk
             .last()
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
-        let manifest = load_manifest(store, last)?;
+        let manifest = read_manifest(last, read)?;
         let descriptor = &manifest.value.config;
         if descriptor.media_type.class() != MediaClass::Config {
             let text = format!(
                 "config blob is not correct mediatype {}: {}",
-                crate::spec::MediaType::CONFIG,
+                MediaType::CONFIG,
                 descriptor.media_type
             );
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
-        let config = store
-            .read(descriptor)
+        let config = read(descriptor)
             .and_then(Raw::<ImageConfig>::parse)
             .context(|| format!("read config {}", descriptor.digest))?;
         Ok(Self {
@@ -141,49 +148,41 @@ impl Image {
         self.walk.last().unwrap_or(&self.manifest.value.config)
     }
 
-    /// Where among the layers the one of this name is, from 0, the lowest.
+    /// Returns the place of the layer of this name, from 0, the lowest.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if several begin so.
     pub(crate) fn find_layer(&self, name: &LayerName) -> Result<usize> {
         let layers = &self.manifest.value.layers;
-        let diff_ids = &self.config.value.rootfs.diff_ids;
-        match name {
+        let prefix = match name {
+            LayerName::Number(number @ 1..) if *number <= layers.len() => return Ok(number - 1),
             LayerName::Number(number) => {
-                let at = number.checked_sub(1).filter(|at| *at < layers.len());
-                at.ok_or_else(|| {
-                    let text = format!("no layer {number}: the image has {}", layers.len());
-                    Error::new(ErrorKind::NotFound, text)
-                })
+                let text = format!("no layer {number}: the image has {}", layers.len());
+                return Err(Error::new(ErrorKind::NotFound, text));
             }
-            LayerName::Digest(prefix) => {
-                let is = |at: &usize| {
-                    prefix.matches(&layers[*at].digest)
-                        || diff_ids.get(*at).is_some_and(|d| prefix.matches(d))
-                };
-                let found: Vec<usize> = (0..layers.len()).filter(is).collect();
-                match found.as_slice() {
-                    [] => Err(Error::new(
-                        ErrorKind::NotFound,
-                        format!("no layer {} in the image", prefix.hex()),
-                    )),
-                    [at, rest @ ..]
-                        if rest
-                            .iter()
-                            .all(|other| layers[*other].digest == layers[*at].digest) =>
-                    {
-                        Ok(*at)
-                    }
-                    _ => {
-                        let text = format!(
-                            "several layers of the image begin with {}: give more digits, or the number",
-                            prefix.hex()
-                        );
-                        Err(Error::new(ErrorKind::Ambiguous, text))
-                    }
-                }
+            LayerName::Digest(prefix) => prefix,
+        };
+        let diff_ids = &self.config.value.rootfs.diff_ids;
+        let mut found: Vec<usize> = Vec::new();
+        for (at, layer) in layers.iter().enumerate() {
+            let diff_id = diff_ids.get(at);
+            if prefix.matches(&layer.digest) || diff_id.is_some_and(|diff_id| prefix.matches(diff_id)) {
+                found.push(at);
             }
         }
+        let Some(first) = found.first() else {
+            let text = format!("no layer {} in the image", prefix.hex());
+            return Err(Error::new(ErrorKind::NotFound, text));
+        };
+        // An image may have one layer several times.
+        if found.iter().all(|at| layers[*at].digest == layers[*first].digest) {
+            return Ok(*first);
+        }
+        let text = format!(
+            "several layers of the image begin with {}: give more digits, or the number",
+            prefix.hex()
+        );
+        Err(Error::new(ErrorKind::Ambiguous, text))
     }
 
     /// The layers, the lowest first.
@@ -194,19 +193,13 @@ impl Image {
     pub fn layers(&self) -> Result<Vec<Layer<'_>>> {
         let rootfs = &self.config.value.rootfs;
         if rootfs.kind != "layers" {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "config {}: unsupported rootfs.type: {}",
-                    self.manifest.value.config.digest, rootfs.kind
-                ),
-            ));
+            let digest = &self.manifest.value.config.digest;
+            let text = format!("config {digest}: unsupported rootfs.type: {}", rootfs.kind);
+            return Err(Error::new(ErrorKind::Unsupported, text));
         }
-        let layers = &self.manifest.value.layers;
         check_count(&self.manifest.value, rootfs)?;
+        let layers = self.manifest.value.layers.iter().zip(&rootfs.diff_ids);
         layers
-            .iter()
-            .zip(&rootfs.diff_ids)
             .map(|(descriptor, diff_id)| layer(descriptor, *diff_id))
             .collect()
     }
@@ -230,7 +223,17 @@ impl Layer<'_> {
     /// # Errors
     /// [`ErrorKind::NotFound`] if the blob is not there.
     pub fn open(&self, store: &Store, limits: &Limits, task: &Arc<dyn Task>) -> Result<LayerStream> {
-        let blob = Counted::new(store.open_blob(self.descriptor)?, task);
+        self.decode(store.open_blob(self.descriptor)?, limits, task)
+    }
+
+    /// As [`Layer::open`], of a blob that was opened elsewhere.
+    pub(crate) fn decode(
+        &self,
+        blob: impl Read + Send + 'static,
+        limits: &Limits,
+        task: &Arc<dyn Task>,
+    ) -> Result<LayerStream> {
+        let blob = Counted::new(blob, task);
         LayerStream::open(blob, self.compression, self.diff_id.algorithm(), limits)
     }
 
@@ -265,43 +268,36 @@ impl std::str::FromStr for LayerName {
         match text.parse() {
             Ok(number) if text.len() < DigestPrefix::MIN => Ok(LayerName::Number(number)),
             _ => text.parse().map(LayerName::Digest).map_err(|_| {
-                let text =
-                    format!("invalid layer {text:?}: give its number from 1, the lowest, or its digest");
-                Error::new(ErrorKind::Invalid, text)
+                let why = "give its number from 1, the lowest, or its digest";
+                Error::new(ErrorKind::Invalid, format!("invalid layer {text:?}: {why}"))
             }),
         }
     }
 }
 
-fn layer(descriptor: &Descriptor, diff_id: crate::digest::Digest) -> Result<Layer<'_>> {
-    let unsupported = |text| {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("layer {}: {text}", descriptor.digest),
-        ))
-    };
-    match descriptor.media_type.class() {
-        MediaClass::Layer(compression) => Ok(Layer {
-            descriptor,
-            diff_id,
-            compression,
-        }),
-        MediaClass::UnknownLayer => {
-            let name = descriptor.media_type.as_str();
-            let method = name.rsplit_once(['+', '.']).map_or("", |(_, m)| m);
-            unsupported(format!(
-                "unsupported layer media type {name:?}: compression method {method:?} unsupported"
-            ))
+fn layer(descriptor: &Descriptor, diff_id: Digest) -> Result<Layer<'_>> {
+    let media_type = &descriptor.media_type;
+    let text = match media_type.class() {
+        MediaClass::Layer(compression) => {
+            return Ok(Layer {
+                descriptor,
+                diff_id,
+                compression,
+            });
         }
-        _ => unsupported(format!(
-            "layer data is an unsupported mediatype: {}",
-            descriptor.media_type
-        )),
-    }
+        MediaClass::UnknownLayer => {
+            let name = media_type.as_str();
+            let method = name.rsplit_once(['+', '.']).map_or("", |(_, method)| method);
+            format!("unsupported layer media type {name:?}: compression method {method:?} unsupported")
+        }
+        _ => format!("layer data is an unsupported mediatype: {media_type}"),
+    };
+    let text = format!("layer {}: {text}", descriptor.digest);
+    Err(Error::new(ErrorKind::Unsupported, text))
 }
 
 /// Reads and checks the manifest that `descriptor` names.
-fn load_manifest(store: &Store, descriptor: &Descriptor) -> Result<Raw<Manifest>> {
+fn read_manifest(descriptor: &Descriptor, read: &ReadDocument<'_>) -> Result<Raw<Manifest>> {
     if descriptor.media_type.class() != MediaClass::Manifest {
         let text = format!(
             "descriptor does not point to ispec.MediaTypeImageManifest: not implemented: {}",
@@ -310,7 +306,14 @@ fn load_manifest(store: &Store, descriptor: &Descriptor) -> Result<Raw<Manifest>
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
     let context = || format!("read manifest {}", descriptor.digest);
-    let bytes = store.read(descriptor).context(context)?;
+    let bytes = read(descriptor).context(context)?;
     let value = Manifest::parse(&bytes).context(context)?;
     Ok(Raw { bytes, value })
+}
+
+/// Reads and checks the image index that `descriptor` names.
+pub(crate) fn read_index(store: &Store, descriptor: &Descriptor) -> Result<ImageIndex> {
+    let context = || format!("read image index {}", descriptor.digest);
+    let bytes = store.read(descriptor).context(context)?;
+    ImageIndex::parse(&bytes).context(context)
 }

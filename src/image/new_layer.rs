@@ -161,114 +161,95 @@ enum State {
     /// All of it, while it is small.
     Held(Vec<u8>),
     /// The same as a layer of the store, so far.
-    Same(Box<Same>),
+    Same(Box<Decoded>),
     Compressed(Box<Encoder<BlobWriter>>),
 }
 
-/// What of the tar was the same as a layer.
+/// The bytes of the tar that a layer has too.
 struct Same {
-    layer: Decoded,
-    /// BLAKE3 of it.
+    layer: Descriptor,
+    /// BLAKE3 of them, since it costs little: what counts is the digest of the blob, and that the bytes are the same.
     hasher: Hasher,
-    /// Its size in bytes.
+    /// Their count.
     count: u64,
 }
 
 /// A layer of the store that the tar is compared with.
 struct Decoded {
-    layer: Descriptor,
+    same: Same,
     stream: LayerStream,
     buffer: Vec<u8>,
 }
 
 impl Decoded {
-    fn open(txn: &Txn<'_>, layer: Descriptor, compression: Compression) -> Result<Self> {
-        // BLAKE3 since it costs little: what counts is the digest of the blob, and that the bytes are the same.
-        let blob = txn.store().open_blob(&layer)?;
-        let stream = LayerStream::open(blob, compression, Algorithm::Blake3, &Limits::default())?;
+    /// Opens a layer, and writes those of its first bytes to `to` that were the same in another layer, or earlier in this.
+    fn open(
+        sink: &Sink<'_, '_>,
+        layer: Descriptor,
+        seen: Option<&Same>,
+        to: &mut impl Write,
+    ) -> Result<Self> {
+        let blob = sink.txn.store().open_blob(&layer)?;
+        let mut stream = LayerStream::open(blob, sink.compression, Algorithm::Blake3, &Limits::default())?;
+        let mut hasher = Hasher::new(Algorithm::Blake3);
+        let mut count = 0;
+        if let Some(seen) = seen {
+            (hasher, count) = (seen.hasher.clone(), seen.count);
+            let mut to = DigestWriter::new(to, Algorithm::Blake3);
+            io::copy(&mut stream.by_ref().take(count), &mut to).context(|| "write layer")?;
+            if to.finish().1 != hasher.clone().finish() {
+                let text = format!("layer {} is not what it was", layer.digest);
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
+        }
         Ok(Self {
-            layer,
+            same: Same { layer, hasher, count },
             stream,
             buffer: vec![0; BUFFER],
         })
     }
 
-    /// Whether the layer goes on with these bytes.
+    /// Returns whether the layer goes on with these bytes.
     fn goes_on(&mut self, bytes: &[u8]) -> bool {
-        bytes.chunks(BUFFER).all(|piece| {
+        for piece in bytes.chunks(BUFFER) {
             let found = &mut self.buffer[..piece.len()];
-            self.stream.read_exact(found).is_ok() && found == piece
-        })
-    }
-
-    /// Writes the first bytes to `to`; they must be those that were the same.
-    fn copy(&mut self, hasher: &Hasher, count: u64, to: &mut impl Write) -> Result<()> {
-        let mut to = DigestWriter::new(to, Algorithm::Blake3);
-        io::copy(&mut (&mut self.stream).take(count), &mut to).context(|| "write layer")?;
-        if to.finish().1 != hasher.clone().finish() {
-            let text = format!("layer {} is not what it was", self.layer.digest);
-            return Err(Error::new(ErrorKind::Corrupt, text));
+            if self.stream.read_exact(found).is_err() || found != piece {
+                return false;
+            }
         }
-        Ok(())
-    }
-
-    /// The layer, if it ends here and is whole.
-    fn end(mut self) -> Option<Descriptor> {
-        let is_end = matches!(self.stream.read(&mut [0]), Ok(0));
-        (is_end && self.stream.finish().is_ok()).then_some(self.layer)
+        self.same.hasher.update(bytes);
+        self.same.count += bytes.len() as u64;
+        true
     }
 }
 
 impl Sink<'_, '_> {
-    fn encoder(&self) -> Result<Box<Encoder<BlobWriter>>> {
-        Ok(Box::new(Encoder::new(self.txn.write_blob()?, self.compression)?))
+    /// Goes on with `bytes`, which are not in the layer of `seen`: with another layer that begins with the bytes of both, or
+    /// compressing them.
+    fn part(&mut self, seen: Option<&Same>, bytes: &[u8]) -> Result<State> {
+        while let Some(layer) = self.candidates.pop() {
+            // One that cannot be read is no loss.
+            if let Ok(mut other) = Decoded::open(self, layer, seen, &mut io::sink())
+                && other.goes_on(bytes)
+            {
+                return Ok(State::Same(Box::new(other)));
+            }
+        }
+        let mut encoder = Box::new(Encoder::new(self.txn.write_blob()?, self.compression)?);
+        if let Some(seen) = seen {
+            Decoded::open(self, seen.layer.clone(), Some(seen), &mut encoder)?;
+        }
+        encoder.write_all(bytes)?;
+        Ok(State::Compressed(encoder))
     }
 
-    /// The tar has become too large to be held: goes on with a layer that begins as it does, or compresses it.
-    fn begin(&mut self, held: &[u8]) -> Result<State> {
+    /// Looks for layers that begin as a tar does that has become too large to be held.
+    fn find_candidates(&mut self, held: &[u8]) {
         let start = Digest::of(Algorithm::Blake3, &held[..START]);
         self.start = Some(start);
         self.candidates = self.txn.layers_of_start(&start, self.compression);
         self.candidates.truncate(TRIES);
         self.candidates.reverse();
-        let none = Hasher::new(Algorithm::Blake3);
-        if let Some(layer) = self.next_candidate(&none, 0, held) {
-            return Ok(State::Same(layer));
-        }
-        let mut encoder = self.encoder()?;
-        encoder.write_all(held)?;
-        Ok(State::Compressed(encoder))
-    }
-
-    /// The next layer that begins with the bytes that `hasher` and `count` tell of, and goes on with `bytes`.
-    fn next_candidate(&mut self, hasher: &Hasher, count: u64, bytes: &[u8]) -> Option<Box<Same>> {
-        while let Some(layer) = self.candidates.pop() {
-            // One that cannot be read is no loss.
-            if let Ok(mut layer) = Decoded::open(self.txn, layer, self.compression)
-                && layer.copy(hasher, count, &mut io::sink()).is_ok()
-                && layer.goes_on(bytes)
-            {
-                let mut hasher = hasher.clone();
-                hasher.update(bytes);
-                let count = count + bytes.len() as u64;
-                return Some(Box::new(Same { layer, hasher, count }));
-            }
-        }
-        None
-    }
-
-    /// Compresses what was the same as in `layer`, and `bytes`, which were not.
-    fn part(
-        &mut self,
-        layer: Descriptor,
-        (hasher, count): (&Hasher, u64),
-        bytes: &[u8],
-    ) -> Result<Box<Encoder<BlobWriter>>> {
-        let mut again = Decoded::open(self.txn, layer, self.compression)?;
-        let mut encoder = self.encoder()?;
-        again.copy(hasher, count, &mut encoder)?;
-        encoder.write_all(bytes)?;
-        Ok(encoder)
     }
 
     fn take(&mut self, buf: &[u8]) -> Result<()> {
@@ -276,21 +257,17 @@ impl Sink<'_, '_> {
             State::Held(mut held) => {
                 held.extend_from_slice(buf);
                 if held.len() > START {
-                    self.begin(&held)?
+                    self.find_candidates(&held);
+                    self.part(None, &held)?
                 } else {
                     State::Held(held)
                 }
             }
-            State::Same(mut same) => {
-                if same.layer.goes_on(buf) {
-                    same.hasher.update(buf);
-                    same.count += buf.len() as u64;
-                    State::Same(same)
-                } else if let Some(other) = self.next_candidate(&same.hasher, same.count, buf) {
-                    State::Same(other)
+            State::Same(mut layer) => {
+                if layer.goes_on(buf) {
+                    State::Same(layer)
                 } else {
-                    let layer = same.layer.layer;
-                    State::Compressed(self.part(layer, (&same.hasher, same.count), buf)?)
+                    self.part(Some(&layer.same), buf)?
                 }
             }
             State::Compressed(mut encoder) => {
@@ -301,39 +278,32 @@ impl Sink<'_, '_> {
         Ok(())
     }
 
-    /// The layer, and whether it had to be compressed.
+    /// Returns the layer, and whether it had to be compressed.
     fn finish(mut self, diff_id: &Digest) -> Result<(Descriptor, bool)> {
-        let state = std::mem::replace(&mut self.state, State::Held(Vec::new()));
-        let encoder = match state {
-            State::Held(held) => {
-                if let Some(known) = self.txn.layer_of(diff_id, self.compression) {
-                    self.txn.add(&known)?;
-                    return Ok((known, false));
+        let mut state = std::mem::replace(&mut self.state, State::Held(Vec::new()));
+        let known = loop {
+            state = match state {
+                State::Held(held) => match self.txn.layer_of(diff_id, self.compression) {
+                    Some(known) => break known,
+                    None => self.part(None, &held)?,
+                },
+                State::Same(layer) => {
+                    let Decoded { same, mut stream, .. } = *layer;
+                    // The layer must end here too, and be whole.
+                    if matches!(stream.read(&mut [0]), Ok(0)) && stream.finish().is_ok() {
+                        break same.layer;
+                    }
+                    self.part(Some(&same), b"")?
                 }
-                let mut encoder = self.encoder()?;
-                encoder.write_all(&held)?;
-                encoder
-            }
-            State::Same(same) => {
-                let Same { layer, hasher, count } = *same;
-                let name = layer.layer.clone();
-                let mut found = layer.end();
-                while found.is_none()
-                    && let Some(other) = self.next_candidate(&hasher, count, b"")
-                {
-                    found = other.layer.end();
+                State::Compressed(encoder) => {
+                    let media_type = MediaType::layer(self.compression);
+                    let stored = self.txn.finish_blob(encoder.finish()?, media_type)?;
+                    return Ok((stored, true));
                 }
-                if let Some(known) = found {
-                    self.txn.add(&known)?;
-                    return Ok((known, false));
-                }
-                self.part(name, (&hasher, count), b"")?
-            }
-            State::Compressed(encoder) => encoder,
+            };
         };
-        let writer = encoder.finish()?;
-        let media_type = MediaType::layer(self.compression);
-        Ok((self.txn.finish_blob(writer, media_type)?, true))
+        self.txn.add(&known)?;
+        Ok((known, false))
     }
 }
 

@@ -73,35 +73,40 @@ pub struct Resolved {
     pub roots: RefValue,
     /// The ways from each entry to something that is not an index, depth first. An index that an entry leads to by several
     /// ways is descended once.
-    pub walks: Vec<Walk>,
+    pub paths: Vec<DescriptorPath>,
 }
 
-/// A way from an entry of `index.json` to what it leads to. Ways share what they have in common.
+/// The descriptors on the way from an entry of `index.json` to what it leads to. Ways share what they have in common.
 #[derive(Clone, Debug)]
-pub struct Walk {
-    above: Option<Arc<Walk>>,
+pub struct DescriptorPath {
+    above: Option<Arc<DescriptorPath>>,
     last: Descriptor,
-    /// Which of the entries it comes from.
+    /// Number of the entry that it comes from.
     root: usize,
 }
 
-impl Walk {
-    /// Where it ends.
+impl DescriptorPath {
+    /// Returns the descriptor at its end.
     pub fn last(&self) -> &Descriptor {
         &self.last
     }
 
-    /// As [`Walk::last`].
+    /// As [`DescriptorPath::last`].
     pub fn into_last(self) -> Descriptor {
         self.last
     }
 
-    /// The descriptors on it, from the entry of `index.json` to the last; never empty.
+    /// Returns the descriptors from the entry of `index.json` to the last; never empty.
     pub fn to_vec(&self) -> Vec<Descriptor> {
-        let steps = std::iter::successors(Some(self), |walk| walk.above.as_deref());
-        let mut out: Vec<Descriptor> = steps.map(|walk| walk.last.clone()).collect();
+        let steps = std::iter::successors(Some(self), |path| path.above.as_deref());
+        let mut out: Vec<Descriptor> = steps.map(|path| path.last.clone()).collect();
         out.reverse();
         out
+    }
+
+    /// Returns whether it ends at what says something of an image, and is none itself.
+    fn is_unknown(&self) -> bool {
+        self.last.platform.as_ref().is_some_and(Platform::is_unknown)
     }
 }
 
@@ -112,66 +117,56 @@ impl Walk {
 /// [`ErrorKind::Limit`] for indexes nested too deep, or too large together.
 pub fn resolve(store: &Store, target: &Target) -> Result<Resolved> {
     let roots = resolve_roots(store, target)?;
-    let read = |descriptor: &Descriptor| store.read(descriptor);
-    let walks = descend(roots.entries(), &read).context(|| format!("resolve {target}"))?;
-    Ok(Resolved { roots, walks })
+    let paths = descend(roots.entries(), &|descriptor| store.read(descriptor))
+        .context(|| format!("resolve {target}"))?;
+    Ok(Resolved { roots, paths })
 }
 
-/// The entries of `index.json`, or the blob, that `target` names: images or indexes; never empty.
-///
-/// # Errors
-/// [`ErrorKind::NotFound`] if there is none.
-pub fn resolve_roots(store: &Store, target: &Target) -> Result<RefValue> {
-    let roots = roots(store, target)?;
+/// Returns the entries of `index.json`, or the blob, that `target` names: images or indexes; never empty.
+fn resolve_roots(store: &Store, target: &Target) -> Result<RefValue> {
+    let mut roots = match target {
+        Target::Name(name) => store.lookup(name)?,
+        Target::Past(name, steps) => store.past(name.as_str(), *steps)?,
+        Target::Digest(digest) => by_digest(store, digest)?.into(),
+    };
+    if let Target::Name(name) = target {
+        match name.as_digest() {
+            Some(digest) if roots.is_empty() => roots = by_digest(store, &digest)?.into(),
+            _ if !roots.is_empty() => store.note_use(name),
+            _ => {}
+        }
+    }
     if roots.is_empty() {
         return Err(not_found(store, target));
     }
     Ok(roots)
 }
 
-/// As [`resolve_roots`], for a copy of all that a name has.
+/// Returns all that `target` names, for a copy: entries of `index.json`, or the blob; never empty.
 ///
 /// # Errors
-/// Also [`ErrorKind::Corrupt`] if an entry of the name is no descriptor: the copy would not be whole.
+/// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Corrupt`] if an entry of the name is no descriptor: the copy would not be whole.
 pub fn resolve_whole(store: &Store, target: &Target) -> Result<RefValue> {
     if let Target::Name(own) = target {
-        let named = store.refs()?.into_iter();
-        let mut named = named.filter(|entry| entry.name.as_deref() == Some(own.as_str()));
-        named.try_for_each(|entry| entry.descriptor.map(|_| ()))?;
+        for entry in store.refs()? {
+            if entry.name.as_deref() == Some(own.as_str()) {
+                entry.descriptor?;
+            }
+        }
     }
     resolve_roots(store, target)
 }
 
-/// As [`resolve_roots`], where one is wanted.
+/// Returns the only entry of `index.json`, or the blob, that `target` names: an image or an index.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
 pub fn resolve_root(store: &Store, target: &Target) -> Result<Descriptor> {
     let roots = resolve_roots(store, target)?;
-    if let Some(only) = roots.only() {
-        return Ok(only.clone());
-    }
-    let mut summaries = Summaries::in_store(store);
-    Err(ambiguous(target, roots.entries(), &mut summaries))
-}
-
-fn roots(store: &Store, target: &Target) -> Result<RefValue> {
-    match target {
-        Target::Name(name) => {
-            let found = store.lookup(name)?;
-            if let Some(digest) = name.as_digest()
-                && found.is_empty()
-            {
-                return by_digest(store, &digest).map(RefValue::from);
-            }
-            if !found.is_empty() {
-                store.note_use(name);
-            }
-            Ok(found)
-        }
-        Target::Past(name, steps) => store.past(name.as_str(), *steps),
-        Target::Digest(digest) => by_digest(store, digest).map(RefValue::from),
-    }
+    roots
+        .only()
+        .cloned()
+        .ok_or_else(|| ambiguous(target, roots.entries(), &mut Summaries::in_store(store)))
 }
 
 /// As [`resolve_root`], where an image index is wanted.
@@ -184,11 +179,8 @@ pub fn resolve_index(store: &Store, target: &Target) -> Result<Descriptor> {
         Some(only) if only.media_type.class() == MediaClass::Index => return Ok(only.clone()),
         Some(other) => other.media_type.to_string(),
         None => {
-            let mut summaries = Summaries::in_store(store);
-            format!(
-                "it has several entries, {}",
-                choices(roots.entries(), &mut summaries)
-            )
+            let entries = choices(roots.entries(), &mut Summaries::in_store(store));
+            format!("it has several entries, {entries}")
         }
     };
     let text = format!("{target} is no image index: {why}");
@@ -201,9 +193,9 @@ pub fn resolve_index(store: &Store, target: &Target) -> Result<Descriptor> {
 /// # Errors
 /// As [`resolve`]; [`ErrorKind::NotFound`] with the platforms that there are if none fits, also if there is just one and
 /// `platform` is another; [`ErrorKind::Ambiguous`] if several entries of `index.json` have the name and an image that fits.
-pub fn resolve_one(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Vec<Descriptor>> {
-    let walks = resolve(store, target)?.walks;
-    choose(walks, platform, target, Summaries::in_store(store))
+pub fn resolve_one(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<DescriptorPath> {
+    let paths = resolve(store, target)?.paths;
+    choose(paths, platform, target, Summaries::in_store(store))
 }
 
 /// As [`resolve_one`], from images and indexes `roots` that are read by `read` and called `label` in errors.
@@ -215,59 +207,55 @@ pub fn pick(
     platform: Option<&Platform>,
     label: &dyn fmt::Display,
     read: &ReadDocument<'_>,
-) -> Result<Vec<Descriptor>> {
-    let walks = descend(roots, read).context(|| format!("resolve {label}"))?;
-    choose(walks, platform, label, Summaries::new(read))
+) -> Result<DescriptorPath> {
+    let paths = descend(roots, read).context(|| format!("resolve {label}"))?;
+    choose(paths, platform, label, Summaries::new(read))
 }
 
 fn choose(
-    mut walks: Vec<Walk>,
+    mut paths: Vec<DescriptorPath>,
     platform: Option<&Platform>,
     label: &dyn fmt::Display,
     mut summaries: Summaries<'_>,
-) -> Result<Vec<Descriptor>> {
-    let none = || Error::new(ErrorKind::NotFound, format!("no image at {label}"));
-    // What says something of an image is none itself.
-    let is_unknown = |walk: &Walk| walk.last.platform.as_ref().is_some_and(Platform::is_unknown);
-    if !walks.iter().all(is_unknown) {
-        walks.retain(|walk| !is_unknown(walk));
+) -> Result<DescriptorPath> {
+    if !paths.iter().all(DescriptorPath::is_unknown) {
+        paths.retain(|path| !path.is_unknown());
     }
-    if let ([only], None) = (walks.as_slice(), platform) {
-        return Ok(only.to_vec());
+    if let ([only], None) = (paths.as_slice(), platform) {
+        return Ok(only.clone());
     }
     let wanted = platform.cloned().unwrap_or_else(Platform::host);
     // The variant decides, and then the order; but between entries of index.json the order says nothing.
-    let mut best: Vec<(_, &Walk)> = Vec::new();
-    for walk in &walks {
-        let found = summaries.platform(&walk.last);
+    let mut best: Vec<&DescriptorPath> = Vec::new();
+    let mut best_rank = None;
+    for path in &paths {
+        let found = summaries.platform(&path.last);
         let Some(rank) = found.and_then(|found| wanted.rank(&found)) else {
             continue;
         };
-        if best.first().is_some_and(|(known, _)| rank < *known) {
+        if best_rank.is_none_or(|best| rank < best) {
+            best_rank = Some(rank);
             best.clear();
         }
-        let is_behind = |(known, other): &(_, &Walk)| {
-            *known < rank || other.root == walk.root || other.last.digest == walk.last.digest
-        };
-        if !best.iter().any(is_behind) {
-            best.push((rank, walk));
+        let is_twin =
+            |other: &&DescriptorPath| other.root == path.root || other.last.digest == path.last.digest;
+        if best_rank == Some(rank) && !best.iter().any(is_twin) {
+            best.push(path);
         }
     }
-    match best.as_slice() {
-        [(_, one)] => Ok(one.to_vec()),
-        [] if walks.is_empty() => Err(none()),
+    let text = match best.as_slice() {
+        [one] => return Ok((*one).clone()),
+        [] if paths.is_empty() => format!("no image at {label}"),
         [] => {
-            let text = format!(
-                "no image for {wanted} at {label}: it leads to {}",
-                choices(walks.iter().map(Walk::last), &mut summaries)
-            );
-            Err(Error::new(ErrorKind::NotFound, text))
+            let there = choices(paths.iter().map(DescriptorPath::last), &mut summaries);
+            format!("no image for {wanted} at {label}: it leads to {there}")
         }
         several => {
-            let several = several.iter().map(|(_, walk)| &walk.last);
-            Err(ambiguous(label, several, &mut summaries))
+            let several = several.iter().map(|path| &path.last);
+            return Err(ambiguous(label, several, &mut summaries));
         }
-    }
+    };
+    Err(Error::new(ErrorKind::NotFound, text))
 }
 
 /// The error for a label that leads to several images of which one is wanted.
@@ -276,10 +264,8 @@ fn ambiguous<'a>(
     images: impl IntoIterator<Item = &'a Descriptor>,
     summaries: &mut Summaries<'_>,
 ) -> Error {
-    let text = format!(
-        "tag is ambiguous: {label} (it leads to {})",
-        choices(images, summaries)
-    );
+    let choices = choices(images, summaries);
+    let text = format!("tag is ambiguous: {label} (it leads to {choices})");
     Error::new(ErrorKind::Ambiguous, text).with_fact(Fact::SeveralImages)
 }
 
@@ -295,8 +281,8 @@ fn by_digest(store: &Store, digest: &Digest) -> Result<Descriptor> {
     Ok(store.identify(digest, None)?.descriptor)
 }
 
-/// All ways from `roots`, each in its turn, to something that is not an index.
-fn descend(roots: &[Descriptor], read: &ReadDocument<'_>) -> Result<Vec<Walk>> {
+/// Returns all ways from `roots`, each in its turn, to something that is not an index.
+fn descend(roots: &[Descriptor], read: &ReadDocument<'_>) -> Result<Vec<DescriptorPath>> {
     let mut descent = Descent {
         read,
         bytes: 0,
@@ -304,14 +290,10 @@ fn descend(roots: &[Descriptor], read: &ReadDocument<'_>) -> Result<Vec<Walk>> {
         met: HashSet::new(),
         found: Vec::new(),
     };
-    for (at, root) in roots.iter().enumerate() {
+    for (root, last) in roots.iter().cloned().enumerate() {
         descent.met.clear();
-        let walk = Walk {
-            above: None,
-            last: root.clone(),
-            root: at,
-        };
-        descent.take(walk, 1)?;
+        let above = None;
+        descent.take(DescriptorPath { above, last, root }, 1)?;
     }
     Ok(descent.found)
 }
@@ -323,47 +305,47 @@ struct Descent<'a> {
     values: usize,
     /// The indexes that were descended from this root.
     met: HashSet<Digest>,
-    found: Vec<Walk>,
+    found: Vec<DescriptorPath>,
 }
 
 impl Descent<'_> {
-    fn take(&mut self, walk: Walk, depth: usize) -> Result<()> {
-        let digest = walk.last.digest;
-        if walk.last.media_type.class() != MediaClass::Index {
-            self.found.push(walk);
+    fn take(&mut self, path: DescriptorPath, depth: usize) -> Result<()> {
+        if path.last.media_type.class() != MediaClass::Index {
+            self.found.push(path);
             return Ok(());
         }
-        let limit = |text| Err(Error::new(ErrorKind::Limit, text));
+        let digest = path.last.digest;
         if depth > MAX_DEPTH {
-            return limit(format!(
-                "image index {digest} is nested deeper than {MAX_DEPTH} levels"
-            ));
+            let text = format!("image index {digest} is nested deeper than {MAX_DEPTH} levels");
+            return Err(Error::new(ErrorKind::Limit, text));
         }
         if !self.met.insert(digest) {
             return Ok(());
         }
         let context = || format!("read image index {digest}");
-        let bytes = (self.read)(&walk.last).context(context)?;
+        let bytes = (self.read)(&path.last).context(context)?;
         self.bytes += bytes.len();
         self.values += json::values(&bytes);
-        if self.bytes > MAX_BYTES {
-            return limit(format!("image indexes of more than {MAX_BYTES} bytes together"));
-        }
         // No more together than one document may have.
-        if self.values > json::MAX_VALUES {
-            let most = json::MAX_VALUES;
-            return limit(format!("image indexes of more than {most} JSON values together"));
+        if self.bytes > MAX_BYTES || self.values > json::MAX_VALUES {
+            let most = if self.bytes > MAX_BYTES {
+                format!("{MAX_BYTES} bytes")
+            } else {
+                format!("{} JSON values", json::MAX_VALUES)
+            };
+            let text = format!("image indexes of more than {most} together");
+            return Err(Error::new(ErrorKind::Limit, text));
         }
         let index = ImageIndex::parse(&bytes).context(context)?;
         drop(bytes);
-        let above = Arc::new(walk);
+        let above = Arc::new(path);
         for child in index.manifests {
-            let walk = Walk {
+            let path = DescriptorPath {
                 root: above.root,
                 above: Some(above.clone()),
                 last: child,
             };
-            self.take(walk, depth + 1)?;
+            self.take(path, depth + 1)?;
         }
         Ok(())
     }
@@ -415,24 +397,9 @@ fn not_found(store: &Store, target: &Target) -> Error {
 
 /// The name that a mistyped one was meant to be: at most a third of its letters differ.
 fn nearest<'a>(typed: &str, names: &'a [String]) -> Option<&'a str> {
-    let best = names.iter().map(|name| (distance(typed, name), name)).min()?;
+    let distances = names.iter().map(|name| (strsim::levenshtein(typed, name), name));
+    let best = distances.min()?;
     (best.0 <= typed.len().max(3) / 3).then_some(best.1.as_str())
-}
-
-/// Count of letters to add, drop or change to get from `a` to `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = corner + usize::from(x != *y);
-            corner = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Target, Walk, resolve, resolve_one};
+use super::{DescriptorPath, Resolved, Target, read_manifest, resolve, resolve_one};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::{Descriptor, History, ImageConfig, Manifest, MediaClass, Platform, RefValue, json};
@@ -90,52 +90,49 @@ pub struct PlatformStat {
 /// As [`resolve`] and [`resolve_one`], and [`ErrorKind::Unsupported`] if there is neither an image manifest nor an index.
 pub fn stat(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Stat> {
     if platform.is_some() {
-        let walk = resolve_one(store, target, platform)?;
-        let last = walk.last().ok_or_else(empty)?;
-        return Ok(Stat::Image(Box::new(stat_image(store, last)?)));
+        let image = resolve_one(store, target, platform)?.into_last();
+        return Ok(Stat::Image(Box::new(stat_image(store, &image)?)));
     }
-    let found = resolve(store, target)?;
-    match found.walks.as_slice() {
-        [walk] => Ok(Stat::Image(Box::new(stat_image(store, walk.last())?))),
-        walks => Ok(Stat::Index(Box::new(stat_index(store, &found.roots, walks)?))),
+    let Resolved { roots, paths } = resolve(store, target)?;
+    match paths.as_slice() {
+        [path] => Ok(Stat::Image(Box::new(stat_image(store, path.last())?))),
+        paths => Ok(Stat::Index(Box::new(stat_index(store, &roots, paths)?))),
     }
 }
 
-/// Looks at what has the entries `roots`, from which `walks` lead to images (see [`resolve`]).
+/// Looks at what has the entries `roots`, from which `paths` lead to images (see [`resolve`]).
 ///
 /// # Errors
 /// Those of reading the index, if there is just one. An image that cannot be read has no size.
-pub fn stat_index(store: &Store, roots: &RefValue, walks: &[Walk]) -> Result<IndexStat> {
+pub fn stat_index(store: &Store, roots: &RefValue, paths: &[DescriptorPath]) -> Result<IndexStat> {
     let index = match roots.only() {
         Some(root) => {
-            let named = || format!("read image index {}", root.digest);
-            let bytes = store.read(root).context(named)?;
-            Some(Part {
-                descriptor: root.clone(),
-                blob: json::parse(&bytes).context(named)?,
-            })
+            let context = || format!("read image index {}", root.digest);
+            let bytes = store.read(root).context(context)?;
+            Some(Part::of(root, &bytes).context(context)?)
         }
         None => None,
     };
     let mut summaries = Summaries::in_store(store);
-    let images = walks.iter().map(Walk::last);
-    Ok(IndexStat {
-        index,
-        manifests: images.map(|image| platform_stat(&mut summaries, image)).collect(),
-    })
+    let mut manifests = Vec::new();
+    for image in paths.iter().map(DescriptorPath::last) {
+        let Summary { platform, size } = summaries.of(image);
+        manifests.push(PlatformStat {
+            digest: image.digest,
+            media_type: image.media_type.to_string(),
+            platform,
+            size,
+        });
+    }
+    Ok(IndexStat { index, manifests })
 }
 
-fn empty() -> Error {
-    Error::new(ErrorKind::Invalid, "empty descriptor path")
-}
-
-fn platform_stat(summaries: &mut Summaries<'_>, descriptor: &Descriptor) -> PlatformStat {
-    let Summary { platform, size } = summaries.of(descriptor);
-    PlatformStat {
-        digest: descriptor.digest,
-        media_type: descriptor.media_type.as_str().to_owned(),
-        platform,
-        size,
+impl Part {
+    fn of(descriptor: &Descriptor, bytes: &[u8]) -> Result<Self> {
+        Ok(Self {
+            descriptor: descriptor.clone(),
+            blob: json::parse(bytes)?,
+        })
     }
 }
 
@@ -147,42 +144,33 @@ fn stat_image(store: &Store, descriptor: &Descriptor) -> Result<ImageStat> {
         );
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
-    let manifest = super::load_manifest(store, descriptor)?;
-    let config = &manifest.value.config;
-    let readable = config.data.is_some()
-        || !matches!(
-            config.media_type.class(),
-            MediaClass::Other | MediaClass::Layer(_) | MediaClass::UnknownLayer
-        );
-    let named = || format!("read config {}", config.digest);
-    let bytes = if readable {
-        Some(store.read(config).context(named)?)
-    } else {
-        None
-    };
-    let is_config = config.media_type.class() == MediaClass::Config;
-    let parsed = match &bytes {
-        Some(bytes) if is_config => Some(json::parse::<ImageConfig>(bytes).context(named)?),
-        _ => None,
-    };
-    let history = parsed.as_ref().map(|c| history(&manifest.value, c));
-    let config = match bytes {
-        Some(bytes) => Some(Part {
-            descriptor: config.clone(),
-            blob: json::parse(&bytes).context(named)?,
-        }),
-        None => None,
-    };
-    Ok(ImageStat {
-        manifest: Part {
-            descriptor: descriptor.clone(),
-            blob: json::parse(&manifest.bytes)?,
-        },
-        config,
-        history,
+    let manifest = read_manifest(descriptor, &|descriptor| store.read(descriptor))?;
+    let mut out = ImageStat {
+        manifest: Part::of(descriptor, &manifest.bytes)?,
+        config: None,
+        history: None,
         parsed_manifest: manifest.value,
-        parsed_config: parsed,
-    })
+        parsed_config: None,
+    };
+    let config = &out.parsed_manifest.config;
+    let class = config.media_type.class();
+    // The config of an artifact may be anything, also a large file.
+    let is_foreign = matches!(
+        class,
+        MediaClass::Other | MediaClass::Layer(_) | MediaClass::UnknownLayer
+    );
+    if is_foreign && config.data.is_none() {
+        return Ok(out);
+    }
+    let context = || format!("read config {}", config.digest);
+    let bytes = store.read(config).context(context)?;
+    if class == MediaClass::Config {
+        let parsed: ImageConfig = json::parse(&bytes).context(context)?;
+        out.history = Some(history(&out.parsed_manifest, &parsed));
+        out.parsed_config = Some(parsed);
+    }
+    out.config = Some(Part::of(config, &bytes).context(context)?);
+    Ok(out)
 }
 
 /// Pairs each step that made a layer with the next layer and diff_id; a history that is longer than the layers
@@ -190,18 +178,17 @@ fn stat_image(store: &Store, descriptor: &Descriptor) -> Result<ImageStat> {
 fn history(manifest: &Manifest, config: &ImageConfig) -> Vec<HistoryStat> {
     let mut layers = manifest.layers.iter();
     let mut diff_ids = config.rootfs.diff_ids.iter();
-    let stat = |entry: &History| {
-        let (layer, diff_id) = if entry.empty_layer {
-            (None, None)
-        } else {
-            (layers.next().cloned(), diff_ids.next())
-        };
-        let diff_id = diff_id.map(ToString::to_string).unwrap_or_default();
-        HistoryStat {
-            layer,
-            diff_id,
-            entry: entry.clone(),
+    let mut out = Vec::new();
+    for entry in config.history.iter().cloned() {
+        let (mut layer, mut diff_id) = (None, None);
+        if !entry.empty_layer {
+            (layer, diff_id) = (layers.next().cloned(), diff_ids.next());
         }
-    };
-    config.history.iter().map(stat).collect()
+        out.push(HistoryStat {
+            layer,
+            diff_id: diff_id.map(ToString::to_string).unwrap_or_default(),
+            entry,
+        });
+    }
+    out
 }

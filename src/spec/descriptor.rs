@@ -90,6 +90,17 @@ impl Descriptor {
         self.digest == other.digest && self.platform == other.platform
     }
 
+    /// Returns the same entry of a list with another blob in it: the media type, digest and size of `blob`.
+    pub(crate) fn pointing_at(&self, blob: &Self) -> Self {
+        Self {
+            media_type: blob.media_type.clone(),
+            digest: blob.digest,
+            size: blob.size,
+            data: None,
+            ..self.clone()
+        }
+    }
+
     /// The ref name among the annotations.
     pub fn ref_name(&self) -> Option<&str> {
         self.annotations.get(REF_NAME).map(String::as_str)

@@ -7,7 +7,7 @@
 //! that are tagged `sha256-<hex>.sig`, `.att` and `.sbom`, as cosign writes them. Whatever others wrote there is listed: of what
 //! cannot be read no more than that it is there.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::graph::{subject_of, walk};
 use super::{MAX_DOCUMENT, Store};
@@ -60,29 +60,33 @@ impl Store {
         self.describe(found)
     }
 
-    /// What is about any of `subjects`, is complete, and is known by that alone: no entry of `index.json` and no document names it.
-    /// An index database is used if there is one, and none is made.
+    /// Returns the complete referrers of `subjects` that are known by that alone, each behind its subject: no entry of `index.json`
+    /// and no document names them. An index database is used if there is one, and none is made.
     ///
     /// # Errors
     /// Those of the index.
-    pub(crate) fn unlisted_referrers(&self, subjects: &[Digest]) -> Result<Vec<Descriptor>> {
+    pub(crate) fn unlisted_referrers(&self, subjects: &[Digest]) -> Result<Vec<(Digest, Descriptor)>> {
         let place = if self.opts.index {
             Place::FileIfThere
         } else {
             Place::Memory
         };
         let found = Index::new(&self.layout, place, &Silent).read(|tables| {
-            let mut out = BTreeSet::new();
+            let mut out = BTreeMap::new();
             for subject in subjects {
                 for referrer in subject_of(tables, subject)? {
                     if tables.count(&referrer)? == 0 && is_complete(tables, &referrer)? {
-                        out.insert(referrer);
+                        out.insert(referrer, *subject);
                     }
                 }
             }
             Ok(out)
         })?;
-        self.describe(found)
+        let described = self.describe(found.keys().copied().collect())?;
+        Ok(described
+            .into_iter()
+            .filter_map(|one| Some((*found.get(&one.digest)?, one)))
+            .collect())
     }
 
     /// The digests in an index of referrers, as far as they are any.

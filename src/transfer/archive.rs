@@ -5,7 +5,6 @@
 //! included, and never on the disk.
 
 use std::collections::{HashMap, hash_map};
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt as _;
@@ -13,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::digest::Algorithm;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
@@ -21,7 +20,7 @@ use crate::fs::{Section, open_file};
 use crate::layer::{EntryBody, LayerReader, LayerStream, Limits, Sniffed, Sparse};
 use crate::layout::Layout;
 use crate::node::{NodeKind, TreePath};
-use crate::spec::Compression;
+use crate::spec::{Compression, json};
 
 /// Links that are followed on the way to one file.
 const MAX_LINKS: usize = 8;
@@ -37,22 +36,18 @@ pub(super) const ENTRY_COST: u64 = 4096;
 pub struct Archive {
     file: Arc<File>,
     places: HashMap<TreePath, Place>,
-    kept: Kept,
+    budget: MemoryBudget,
 }
 
 /// How much memory is held because an archive says so, in bytes: it is the archive that says how much it names.
 #[derive(Debug)]
-pub(super) struct Kept {
+struct MemoryBudget {
     bytes: AtomicU64,
     limit: u64,
 }
 
-impl Kept {
-    /// Adds bytes that are about to be held.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Limit`] if that is too much.
-    pub(super) fn add(&self, bytes: u64) -> Result<()> {
+impl MemoryBudget {
+    fn add(&self, bytes: u64) -> Result<()> {
         let all = self
             .bytes
             .fetch_add(bytes, Ordering::Relaxed)
@@ -110,51 +105,27 @@ pub(super) fn compression(magic: &[u8]) -> Result<Compression> {
     }
 }
 
-/// The count of a JSON array's elements, which take no memory.
-pub(super) struct Count(pub u64);
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        struct Elements;
-        impl<'de> Visitor<'de> for Elements {
-            type Value = Count;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Count, A::Error> {
-                let mut count = 0;
-                while seq.next_element::<IgnoredAny>()?.is_some() {
-                    count += 1;
-                }
-                Ok(Count(count))
-            }
-        }
-        d.deserialize_seq(Elements)
-    }
-}
-
 impl Archive {
     /// Opens the archive in the file at `path`. One that is compressed is decompressed to a temporary file of `layout`.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is no archive, [`ErrorKind::Limit`] if it asks for too much.
     pub fn open(path: &Path, limits: &Limits, layout: &Layout) -> Result<Self> {
-        let mut file = open_file(path)?;
-        let opened = (|| {
-            let mut magic = Vec::new();
-            Read::by_ref(&mut file).take(8).read_to_end(&mut magic)?;
-            if file.seek(SeekFrom::Start(0)).is_err() {
-                // A pipe cannot be read twice.
-                return Self::spool(io::Cursor::new(magic).chain(file), limits, layout);
-            }
-            match compression(&magic)? {
-                Compression::None => Self::index(file, limits),
-                _ => Self::spool(file, limits, layout),
-            }
-        })();
-        opened.context(|| path.display().to_string())
+        let file = open_file(path)?;
+        Self::of_file(file, limits, layout).context(|| path.display().to_string())
+    }
+
+    fn of_file(mut file: File, limits: &Limits, layout: &Layout) -> Result<Self> {
+        let mut magic = Vec::new();
+        Read::by_ref(&mut file).take(8).read_to_end(&mut magic)?;
+        if file.seek(SeekFrom::Start(0)).is_err() {
+            // A pipe cannot be read twice.
+            return Self::spool(io::Cursor::new(magic).chain(file), limits, layout);
+        }
+        match compression(&magic)? {
+            Compression::None => Self::index(file, limits),
+            _ => Self::spool(file, limits, layout),
+        }
     }
 
     /// Reads the archive that `stream` gives, compressed or not, to a temporary file of `layout`.
@@ -186,24 +157,30 @@ impl Archive {
 
     fn index(mut file: File, limits: &Limits) -> Result<Self> {
         file.seek(SeekFrom::Start(0))?;
-        let end = file.metadata()?.len();
-        let mut reader = LayerReader::new(BufReader::with_capacity(64 * 1024, &file), limits.clone());
-        let mut places = HashMap::new();
-        let kept = Kept {
-            bytes: AtomicU64::new(0),
-            limit: limits.directory_bytes,
+        let mut archive = Self {
+            file: Arc::new(file),
+            places: HashMap::new(),
+            budget: MemoryBudget {
+                bytes: AtomicU64::new(0),
+                limit: limits.directory_bytes,
+            },
         };
+        let file = Arc::clone(&archive.file);
+        let end = file.metadata()?.len();
+        let mut reader = LayerReader::new(BufReader::with_capacity(64 * 1024, &*file), limits.clone());
         let mut count = 0;
-        while let Some(entry) = reader.next_entry().map_err(|err| {
-            if count == 0 && err.kind() == ErrorKind::Corrupt && !has_magic(&file) {
-                return Error::new(ErrorKind::Corrupt, "not a tar archive");
-            }
-            err
-        })? {
+        loop {
+            let entry = match reader.next_entry() {
+                Err(err) if count == 0 && err.kind() == ErrorKind::Corrupt && !has_magic(&file) => {
+                    return Err(Error::new(ErrorKind::Corrupt, "not a tar archive"));
+                }
+                entry => entry?,
+            };
+            let Some(entry) = entry else { break };
             count += 1;
             Limits::check("entries", "archive", count, limits.entries)?;
-            let place = match &entry.body {
-                EntryBody::Node(node) => match &node.kind {
+            let place = match entry.body {
+                EntryBody::Node(node) => match node.kind {
                     NodeKind::File { .. } => {
                         let (at, stored, sparse) = reader.place();
                         if at.checked_add(stored).is_none_or(|to| to > end) {
@@ -212,51 +189,63 @@ impl Archive {
                         }
                         Some(Place::File(at, stored, sparse))
                     }
-                    NodeKind::Symlink { target } => Some(Place::Link(inside(&entry.path, target))),
+                    NodeKind::Symlink { target } => Some(Place::Link(inside(&entry.path, &target))),
                     _ => None,
                 },
-                EntryBody::HardLink { target } => Some(Place::Link(Some(target.clone()))),
+                EntryBody::HardLink { target } => Some(Place::Link(Some(target))),
                 _ => None,
             };
             reader.seek_rest()?;
             if let Some(place) = place {
-                let more = match &place {
-                    Place::Link(Some(target)) => target.as_bytes().len(),
-                    Place::File(_, _, Some(sparse)) => sparse.pieces() * size_of::<(u64, u64)>(),
-                    _ => 0,
-                };
-                kept.add(COST + entry.path.as_bytes().len() as u64 + more as u64)?;
-                match places.entry(entry.path) {
-                    hash_map::Entry::Vacant(free) => {
-                        free.insert(place);
-                    }
-                    hash_map::Entry::Occupied(mut known) => {
-                        // The same link twice says nothing new.
-                        let same =
-                            matches!((known.get(), &place), (Place::Link(a), Place::Link(b)) if a == b);
-                        if !same {
-                            known.insert(Place::Doubled);
-                        }
-                    }
-                }
+                archive.add(entry.path, place)?;
             }
         }
         if count == 0 {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "not a tar archive, or an empty one",
-            ));
+            let text = "not a tar archive, or an empty one";
+            return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        Ok(Self {
-            file: Arc::new(file),
-            places,
-            kept,
-        })
+        Ok(archive)
     }
 
-    /// What is held because of this archive.
-    pub(super) fn kept(&self) -> &Kept {
-        &self.kept
+    /// Adds a file or link to the table.
+    fn add(&mut self, path: TreePath, place: Place) -> Result<()> {
+        let more = match &place {
+            Place::Link(Some(target)) => target.as_bytes().len(),
+            Place::File(_, _, Some(sparse)) => sparse.pieces() * size_of::<(u64, u64)>(),
+            _ => 0,
+        };
+        self.hold(COST + path.as_bytes().len() as u64 + more as u64)?;
+        match self.places.entry(path) {
+            hash_map::Entry::Vacant(free) => {
+                free.insert(place);
+            }
+            hash_map::Entry::Occupied(mut known) => {
+                // The same link twice says nothing new.
+                if !matches!((known.get(), &place), (Place::Link(a), Place::Link(b)) if a == b) {
+                    known.insert(Place::Doubled);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes bytes of memory that are about to be held because of this archive.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] if that is too much.
+    pub(super) fn hold(&self, bytes: u64) -> Result<()> {
+        self.budget.add(bytes)
+    }
+
+    /// Parses a JSON array of the archive, of which each element costs so many bytes of memory.
+    ///
+    /// # Errors
+    /// As [`Archive::hold`]; [`ErrorKind::Corrupt`] if it is no array of such elements.
+    pub(super) fn parse_list<T: DeserializeOwned>(&self, text: &[u8], cost: u64) -> Result<Vec<T>> {
+        // They are counted before any takes memory.
+        let count = json::parse_large::<Vec<IgnoredAny>>(text)?.len();
+        self.hold(text.len() as u64 + count as u64 * cost)?;
+        json::parse_large(text)
     }
 
     /// The file at `path`, through links within the archive.
@@ -315,19 +304,19 @@ impl Archive {
     ///
     /// # Errors
     /// As [`Archive::read`]; with [`Fact::NoImages`] if there is no such file, nor that of another kind of archive.
-    pub(super) fn read_list(&self, path: &TreePath, limit: u64) -> Result<Vec<u8>> {
-        self.read(path, limit).map_err(|err| match err.kind() {
-            ErrorKind::NotFound if !self.has_list() => err.with_fact(Fact::NoImages),
-            _ => err,
-        })
+    pub(super) fn read_list(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        match self.read(&TreePath::clean(name.as_bytes())?, limit) {
+            Err(err) if err.kind() == ErrorKind::NotFound && !self.has_list() => {
+                Err(err.with_fact(Fact::NoImages))
+            }
+            read => read,
+        }
     }
 
     /// Returns whether any file is there that lists images, in whatever kind of archive.
     fn has_list(&self) -> bool {
-        ["oci-layout", "index.json", "manifest.json"]
-            .iter()
-            .filter_map(|name| TreePath::clean(name.as_bytes()).ok())
-            .any(|path| self.places.contains_key(&path))
+        let lists = [&b"oci-layout"[..], b"index.json", b"manifest.json"];
+        self.places.keys().any(|path| lists.contains(&path.as_bytes()))
     }
 }
 

@@ -1,26 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Docker's documents to OCI's on their way.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
-use super::document::{Document, Embedded, Key, read_index, read_manifest};
-use super::{Listed, MAX_DEPTH, Request, Source};
+use super::document::{Embedded, bare, is_index, read_index, read_manifest};
+use super::{MAX_DEPTH, Request, Source, SourceEntry};
 use crate::digest::{Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Descriptor, json};
+
+/// A document, and whether it is read as an index: one descriptor may say so and another not.
+type Key = (Digest, bool);
+
+fn key(descriptor: &Descriptor) -> Key {
+    (descriptor.digest, is_index(descriptor))
+}
 
 /// A source whose images are OCI's: manifests and lists of Docker's media types are written anew, configs and layers are
 /// the same blobs by another name.
 pub struct ToOci<'a> {
     source: &'a dyn Source,
-    /// Digest and size of what each document becomes.
-    known: HashMap<Key, (Digest, u64)>,
-    /// What each new document is made of, whenever it is read: all of them might have no room in memory.
-    made: HashMap<Digest, Document>,
+    documents: HashMap<Key, Converted>,
+    /// Which document each new one is made of, whenever it is read: all of them might have no room in memory.
+    made: HashMap<Digest, Key>,
     embedded: Embedded,
+}
+
+/// A document of the source.
+struct Converted {
+    old: Descriptor,
+    /// Digest and size of the document that it becomes, once they are known.
+    new: Option<(Digest, u64)>,
 }
 
 impl std::fmt::Debug for ToOci<'_> {
@@ -34,13 +47,13 @@ impl<'a> ToOci<'a> {
     pub fn new(source: &'a dyn Source) -> Self {
         Self {
             source,
-            known: HashMap::new(),
+            documents: HashMap::new(),
             made: HashMap::new(),
             embedded: Embedded::default(),
         }
     }
 
-    /// What to ask for instead of `request`.
+    /// Returns the request to make instead of `request`.
     ///
     /// # Errors
     /// Those of reading its documents.
@@ -52,7 +65,7 @@ impl<'a> ToOci<'a> {
         })
     }
 
-    /// Whether an image or index becomes another.
+    /// Returns whether an image or index becomes another.
     ///
     /// # Errors
     /// As [`ToOci::convert`].
@@ -61,61 +74,76 @@ impl<'a> ToOci<'a> {
         Ok(self.renamed(descriptor).digest != descriptor.digest)
     }
 
-    /// Finds out what `root` and the documents below it become: each is looked at once, however many ways lead there.
+    /// Finds out what `root` and the documents below it become.
     fn learn(&mut self, root: &Descriptor) -> Result<()> {
-        let is_news = |this: &Self, found: &Document| !this.known.contains_key(&found.key);
-        let mut levels: Vec<Vec<Document>> = Vec::new();
-        let mut level: Vec<Document> = Document::of(root)
-            .into_iter()
-            .filter(|d| is_news(self, d))
-            .collect();
-        while !level.is_empty() {
-            if levels.len() > MAX_DEPTH {
-                let text = format!(
-                    "image index {} is nested deeper than {MAX_DEPTH} levels",
-                    root.digest
-                );
-                return Err(Error::new(ErrorKind::Limit, text));
-            }
-            let mut below: HashMap<Key, Document> = HashMap::new();
-            for document in level.iter().filter(|d| d.is_index()) {
-                for child in read_index(self.source, &document.descriptor())?.manifests {
-                    let Some(found) = Document::of(&child) else {
-                        continue;
-                    };
-                    if is_news(self, &found) && !below.contains_key(&found.key) {
-                        if !self.source.has(&child)? {
-                            // An index may name images that are not here.
-                            if self.source.size(&child.digest)?.is_none() {
-                                continue;
-                            }
-                            self.source.open(&child)?;
-                        }
-                        self.embedded.add(found.embedded())?;
-                        below.insert(found.key, found);
-                    }
-                }
-            }
-            levels.push(level);
-            level = below.into_values().collect();
-        }
-        // What is below comes first.
-        for document in levels.into_iter().rev().flatten() {
-            if let Some(bytes) = self.rewritten(&document)? {
-                let new = (Digest::of(document.key.0.algorithm(), &bytes), bytes.len() as u64);
-                self.known.insert(document.key, new);
-                self.made.insert(new.0, document);
-            } else {
-                self.known.insert(document.key, (document.key.0, document.size()));
-            }
+        if root.media_type.is_image() {
+            self.add(root)?;
+            self.settle(key(root), 0)?;
         }
         Ok(())
     }
 
-    /// The document as it is to be; `None` if it is so already. All that it names are known.
-    fn rewritten(&self, document: &Document) -> Result<Option<Vec<u8>>> {
-        if document.is_index() {
-            let mut index = read_index(self.source, &document.descriptor())?;
+    fn add(&mut self, document: &Descriptor) -> Result<()> {
+        if let Entry::Vacant(place) = self.documents.entry(key(document)) {
+            self.embedded.add(document)?;
+            place.insert(Converted {
+                old: bare(document),
+                new: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Finds out what a document becomes, after those below it, however many ways lead to it.
+    fn settle(&mut self, key: Key, depth: usize) -> Result<()> {
+        let Some(Converted { old, new: None }) = self.documents.get(&key) else {
+            return Ok(());
+        };
+        let old = old.clone();
+        if depth > MAX_DEPTH {
+            let text = format!(
+                "image index above {} is nested deeper than {MAX_DEPTH} levels",
+                old.digest
+            );
+            return Err(Error::new(ErrorKind::Limit, text));
+        }
+        if is_index(&old) {
+            for child in self.children(&old)? {
+                self.settle(child, depth + 1)?;
+            }
+        }
+        let mut new = (old.digest, old.size);
+        if let Some(bytes) = self.rewritten(&old)? {
+            new = (Digest::of(old.digest.algorithm(), &bytes), bytes.len() as u64);
+            self.made.insert(new.0, key);
+        }
+        self.documents.insert(key, Converted { old, new: Some(new) });
+        Ok(())
+    }
+
+    /// Returns the documents that an index names, each once. It may also name such as are not here.
+    fn children(&mut self, index: &Descriptor) -> Result<Vec<Key>> {
+        let mut out = Vec::new();
+        for child in read_index(self.source, index)?.manifests {
+            let key = key(&child);
+            if !self.documents.contains_key(&key) {
+                let is_here = child.data.is_some() || self.source.size(&child.digest)?.is_some();
+                if !child.media_type.is_image() || !is_here {
+                    continue;
+                }
+                self.add(&child)?;
+            }
+            out.push(key);
+        }
+        out.sort_unstable();
+        out.dedup();
+        Ok(out)
+    }
+
+    /// Returns the new form of a document, `None` if that is the old one. What becomes of those below must be known.
+    fn rewritten(&self, old: &Descriptor) -> Result<Option<Vec<u8>>> {
+        if is_index(old) {
+            let mut index = read_index(self.source, old)?;
             let before = index.clone();
             index.media_type = index.media_type.to_oci();
             for entry in &mut index.manifests {
@@ -123,7 +151,7 @@ impl<'a> ToOci<'a> {
             }
             return (index != before).then(|| json::to_bytes(&index)).transpose();
         }
-        let mut manifest = read_manifest(self.source, &document.descriptor())?;
+        let mut manifest = read_manifest(self.source, old)?;
         let before = manifest.clone();
         manifest.media_type = manifest.media_type.to_oci();
         for part in std::iter::once(&mut manifest.config).chain(&mut manifest.layers) {
@@ -134,55 +162,63 @@ impl<'a> ToOci<'a> {
             .transpose()
     }
 
-    /// A descriptor as it is to be. That of an image which is not here stays, since nobody knows what that would become.
+    /// Returns a descriptor as it is to be.
     fn renamed(&self, old: &Descriptor) -> Descriptor {
-        let known = Document::of(old).map(|document| self.known.get(&document.key));
-        if let Some(None) = known {
-            return old.clone();
-        }
         let mut new = Descriptor {
             media_type: old.media_type.to_oci(),
             ..old.clone()
         };
-        if let Some(Some((digest, size))) = known
-            && *digest != old.digest
-        {
-            (new.digest, new.size, new.data) = (*digest, *size, None);
+        if old.media_type.is_image() {
+            match self.documents.get(&key(old)).and_then(|document| document.new) {
+                // Of an image that is not here nobody knows what it would become.
+                None => return old.clone(),
+                Some((digest, size)) if digest != old.digest => {
+                    (new.digest, new.size, new.data) = (digest, size, None);
+                }
+                Some(_) => {}
+            }
         }
         new
+    }
+
+    /// Returns the document of the source that the one with this digest is made of.
+    fn made_of(&self, digest: &Digest) -> Option<&Converted> {
+        self.documents.get(self.made.get(digest)?)
     }
 }
 
 impl Source for ToOci<'_> {
-    fn list(&self) -> Result<Cow<'_, [Listed]>> {
+    fn list(&self) -> Result<Vec<SourceEntry>> {
         self.source.list()
     }
 
-    fn descriptor(&self, listed: &Listed) -> Result<Descriptor> {
-        self.source.descriptor(listed)
+    fn descriptor(&self, entry: &SourceEntry) -> Result<Descriptor> {
+        self.source.descriptor(entry)
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
-        let (digest, size) = (descriptor.digest, descriptor.size);
-        match self.made.get(&digest).map(|document| self.rewritten(document)) {
-            Some(bytes) => {
-                let bytes = Cursor::new(bytes?.unwrap_or_default());
-                Ok(Box::new(VerifyReader::new(bytes, digest, size)))
-            }
-            None => self.source.open(descriptor),
-        }
+        let Some(Converted { old, .. }) = self.made_of(&descriptor.digest) else {
+            return self.source.open(descriptor);
+        };
+        let bytes = Cursor::new(self.rewritten(old)?.unwrap_or_default());
+        Ok(Box::new(VerifyReader::new(
+            bytes,
+            descriptor.digest,
+            descriptor.size,
+        )))
     }
 
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {
-        let made = self.made.get(digest).and_then(|old| self.known.get(&old.key));
-        match made {
-            Some((_, size)) => Ok(Some(*size)),
+        match self.made_of(digest).and_then(|document| document.new) {
+            Some((_, size)) => Ok(Some(size)),
             None => self.source.size(digest),
         }
     }
 
     fn local(&self, descriptor: &Descriptor) -> Option<PathBuf> {
-        let own = self.made.contains_key(&descriptor.digest);
-        self.source.local(descriptor).filter(|_| !own)
+        match self.made_of(&descriptor.digest) {
+            Some(_) => None,
+            None => self.source.local(descriptor),
+        }
     }
 }

@@ -4,21 +4,21 @@
 //!
 //! An image is looked at when it is wanted: only then its config is read, and those of its layers that are compressed.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, hash_map};
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::archive::{Archive, Count, ENTRY_COST, Member, compression};
-use super::{Listed, Source};
-use crate::digest::{Algorithm, Digest, Hasher, VerifyReader};
+use super::archive::{Archive, ENTRY_COST, Member, compression};
+use super::{Source, SourceEntry};
+use crate::digest::{Algorithm, Digest, DigestWriter, VerifyReader};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::{LayerStream, Limits};
 use crate::node::TreePath;
-use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaType, json};
+use crate::spec::json::{self, Object};
+use crate::spec::{Compression, Descriptor, ImageConfig, Manifest, MediaType};
 use crate::store::MAX_DOCUMENT;
 
 /// The file that names the images.
@@ -38,20 +38,13 @@ pub(super) struct Item {
     pub layers: Option<Vec<String>>,
 }
 
-/// The names of an image alone.
-#[derive(Deserialize)]
-struct Tags<T> {
-    #[serde(rename = "RepoTags", default = "Option::default")]
-    repo_tags: Option<T>,
-}
-
 /// The images of a Docker archive, each with a manifest of Docker's media types that is made here.
 #[derive(Debug)]
 pub struct DockerArchive {
     archive: Archive,
     limits: Limits,
     items: Vec<Box<RawValue>>,
-    listed: Vec<Listed>,
+    entries: Vec<SourceEntry>,
     seen: Mutex<Seen>,
 }
 
@@ -60,7 +53,8 @@ pub struct DockerArchive {
 struct Seen {
     images: HashMap<usize, Descriptor>,
     configs: HashMap<TreePath, Arc<Config>>,
-    layers: HashMap<TreePath, Layer>,
+    /// Digests of each layer that is compressed, and of the tar in it.
+    sums: HashMap<TreePath, (Digest, Digest)>,
     manifests: HashMap<Digest, Vec<u8>>,
     /// Where each blob is.
     blobs: HashMap<Digest, TreePath>,
@@ -72,15 +66,6 @@ struct Config {
     diff_ids: Vec<Digest>,
 }
 
-/// A file that is a layer.
-#[derive(Clone, Copy, Debug)]
-struct Layer {
-    size: u64,
-    compression: Compression,
-    /// Digests of the file and of the tar in it, once they are known of one that is compressed.
-    sums: Option<(Digest, Digest)>,
-}
-
 impl DockerArchive {
     /// Reads `manifest.json`.
     ///
@@ -88,33 +73,16 @@ impl DockerArchive {
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Corrupt`] if it is not as it should be, [`ErrorKind::Limit`]
     /// if there are too many names in it.
     pub fn new(archive: Archive, limits: &Limits) -> Result<Self> {
-        let path = TreePath::clean(MANIFEST.as_bytes())?;
         let bytes = archive
-            .read_list(&path, MAX_DOCUMENT)
+            .read_list(MANIFEST, MAX_DOCUMENT)
             .context(|| "not a Docker archive")?;
-        // Images and names are counted before any takes memory.
-        let count: Count = json::parse_large(&bytes).context(|| MANIFEST)?;
-        archive.kept().add(bytes.len() as u64 + count.0 * FILE_COST)?;
-        let items: Vec<Box<RawValue>> = json::parse_large(&bytes).context(|| MANIFEST)?;
-        let mut listed = Vec::new();
-        for (number, item) in items.iter().enumerate() {
-            let item = item.get().as_bytes();
-            let count: Tags<Count> = json::parse_large(item).context(|| MANIFEST)?;
-            let count = count.repo_tags.map_or(1, |count| count.0.max(1));
-            archive.kept().add(count * ENTRY_COST)?;
-            let tags: Tags<Vec<String>> = json::parse_large(item).context(|| MANIFEST)?;
-            let mut names: Vec<Option<String>> =
-                tags.repo_tags.unwrap_or_default().into_iter().map(Some).collect();
-            if names.is_empty() {
-                names.push(None);
-            }
-            listed.extend(names.into_iter().map(|name| Listed::image(number, name)));
-        }
+        let items = archive.parse_list(&bytes, FILE_COST).context(|| MANIFEST)?;
+        let entries = read_names(&archive, &items).context(|| MANIFEST)?;
         Ok(Self {
             archive,
             limits: limits.clone(),
             items,
-            listed,
+            entries,
             seen: Mutex::default(),
         })
     }
@@ -159,7 +127,7 @@ impl DockerArchive {
         }
         let descriptor = Descriptor::new(MediaType::DOCKER_MANIFEST, Digest::sha256(&bytes), size);
         if let hash_map::Entry::Vacant(place) = seen.manifests.entry(descriptor.digest) {
-            self.archive.kept().add(size + FILE_COST)?;
+            self.archive.hold(size + FILE_COST)?;
             place.insert(bytes);
         }
         seen.images.insert(number, descriptor.clone());
@@ -185,8 +153,7 @@ impl Seen {
         let parsed: ImageConfig = json::parse(&bytes).context(|| file.to_owned())?;
         let diff_ids = parsed.rootfs.diff_ids;
         of.archive
-            .kept()
-            .add(diff_ids.len() as u64 * size_of::<Digest>() as u64)?;
+            .hold(diff_ids.len() as u64 * size_of::<Digest>() as u64)?;
         self.found(of, digest, &path)?;
         let config = Arc::new(Config {
             descriptor: Descriptor::new(MediaType::DOCKER_CONFIG, digest, bytes.len() as u64),
@@ -199,105 +166,91 @@ impl Seen {
     /// What the layer in a file is. An uncompressed one is the blob of its diff_id, which is checked when it is copied.
     fn layer(&mut self, of: &DockerArchive, path: &TreePath, diff_id: &Digest) -> Result<Descriptor> {
         let member = of.archive.member(path)?;
-        let mut layer = if let Some(known) = self.layers.get(path) {
-            *known
-        } else {
-            let mut magic = Vec::new();
-            member.clone().take(8).read_to_end(&mut magic)?;
-            Layer {
-                size: member.left(),
-                compression: compression(&magic)?,
-                sums: None,
-            }
-        };
-        let (media_type, digest) = if layer.compression == Compression::None {
-            (MediaType::DOCKER_LAYER.to_owned(), *diff_id)
-        } else {
-            let known = layer
+        let mut magic = Vec::new();
+        member.clone().take(8).read_to_end(&mut magic)?;
+        let compression = compression(&magic)?;
+        let (mut media_type, mut digest) = (MediaType::DOCKER_LAYER.to_owned(), *diff_id);
+        if compression != Compression::None {
+            let algorithm = diff_id.algorithm();
+            let known = self
                 .sums
-                .filter(|(_, tar)| tar.algorithm() == diff_id.algorithm());
-            let (own, tar) = match known {
-                Some(sums) => sums,
-                None => sums(member, layer.compression, diff_id.algorithm(), &of.limits)?,
+                .get(path)
+                .filter(|(_, tar)| tar.algorithm() == algorithm);
+            let (blob, tar) = match known {
+                Some(sums) => *sums,
+                None => sums(&member, compression, algorithm, &of.limits)?,
             };
-            layer.sums = Some((own, tar));
+            self.sums.insert(path.clone(), (blob, tar));
             if tar != *diff_id {
                 let text = format!("diffid mismatch: got {tar} expected {diff_id}");
                 return Err(Error::new(ErrorKind::Corrupt, text));
             }
-            (
-                format!("{}.{}", MediaType::DOCKER_LAYER, layer.compression.name()),
-                own,
-            )
-        };
+            media_type = format!("{media_type}.{}", compression.name());
+            digest = blob;
+        }
         self.found(of, digest, path)?;
-        self.layers.insert(path.clone(), layer);
-        Ok(Descriptor::new(media_type, digest, layer.size))
+        Ok(Descriptor::new(media_type, digest, member.left()))
     }
 
     /// Notes where a blob is.
     fn found(&mut self, of: &DockerArchive, digest: Digest, path: &TreePath) -> Result<()> {
         if let hash_map::Entry::Vacant(place) = self.blobs.entry(digest) {
-            of.archive
-                .kept()
-                .add(FILE_COST + 2 * path.as_bytes().len() as u64)?;
+            of.archive.hold(FILE_COST + 2 * path.as_bytes().len() as u64)?;
             place.insert(path.clone());
         }
         Ok(())
     }
 }
 
-/// The digests of a compressed layer and of the tar in it, in one pass.
+/// Returns an entry for each name of each image, and one for an image without a name.
+fn read_names(archive: &Archive, items: &[Box<RawValue>]) -> Result<Vec<SourceEntry>> {
+    let mut out = Vec::new();
+    for (number, item) in items.iter().enumerate() {
+        let item = Object::parse(item.get().as_bytes())?;
+        let tags = item.get("RepoTags").unwrap_or("null");
+        let mut names: Vec<Option<String>> = archive.parse_list(tags.as_bytes(), ENTRY_COST)?;
+        if names.is_empty() {
+            archive.hold(ENTRY_COST)?;
+            names.push(None);
+        }
+        for name in names {
+            out.push(SourceEntry {
+                number,
+                name,
+                entry: None,
+            });
+        }
+    }
+    Ok(out)
+}
+
+/// Returns the digests of a compressed layer and of the tar in it.
 fn sums(
-    member: Member,
+    member: &Member,
     compression: Compression,
     algorithm: Algorithm,
     limits: &Limits,
 ) -> Result<(Digest, Digest)> {
-    let hasher = Arc::new(Mutex::new(Hasher::new(Algorithm::Sha256)));
-    let blob = Summed {
-        inner: member,
-        hasher: Arc::clone(&hasher),
-    };
-    // It is read to its end, whatever the decoder makes of it.
-    let (tar, _) = LayerStream::open(blob, compression, algorithm, limits)?.finish()?;
-    let hasher = std::mem::replace(
-        &mut *hasher.lock().unwrap_or_else(PoisonError::into_inner),
-        Hasher::new(Algorithm::Sha256),
-    );
-    Ok((hasher.finish(), tar))
-}
-
-/// Hashes what is read.
-struct Summed {
-    inner: Member,
-    hasher: Arc<Mutex<Hasher>>,
-}
-
-impl Read for Summed {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        self.hasher
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .update(&buf[..n]);
-        Ok(n)
-    }
+    let mut blob = DigestWriter::new(io::sink(), Algorithm::Sha256);
+    io::copy(
+        &mut BufReader::with_capacity(256 * 1024, member.clone()),
+        &mut blob,
+    )?;
+    let (_, digest, _) = blob.finish();
+    let (tar, _) = LayerStream::open(member.clone(), compression, algorithm, limits)?.finish()?;
+    Ok((digest, tar))
 }
 
 impl Source for DockerArchive {
-    fn list(&self) -> Result<Cow<'_, [Listed]>> {
-        Ok(Cow::Borrowed(&self.listed))
+    fn list(&self) -> Result<Vec<SourceEntry>> {
+        Ok(self.entries.clone())
     }
 
-    fn descriptor(&self, listed: &Listed) -> Result<Descriptor> {
-        let name = || {
-            listed
-                .name()
-                .map_or_else(|| format!("@{}", listed.number), str::to_owned)
-        };
-        self.look(listed.number)
-            .context(|| format!("image {} of the archive", name()))
+    fn descriptor(&self, entry: &SourceEntry) -> Result<Descriptor> {
+        self.look(entry.number).context(|| match entry.name() {
+            Some(name) => format!("image {name} of the archive"),
+            None => format!("image @{} of the archive", entry.number),
+        })
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {

@@ -2,19 +2,20 @@
 //! Images written as an archive that `docker load` reads.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use super::Source;
+use super::archive_writer::ArchiveWriter;
 use super::docker_archive::{Item, MANIFEST};
 use super::docker_name::DockerName;
-use super::document::{read_document, read_manifest};
-use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::layer::{LayerStream, LayerWriter, Limits};
-use crate::node::{Node, NodeKind, TreePath};
-use crate::progress::{Counted, Monitor, Task};
-use crate::spec::{Compression, Descriptor, ImageConfig, MediaClass, json};
+use super::document::read_document;
+use crate::digest::Algorithm;
+use crate::error::{Result, ResultExt};
+use crate::image::{Image, Layer};
+use crate::layer::{LayerStream, Limits};
+use crate::progress::{Monitor, Task};
+use crate::spec::{Compression, Descriptor, json};
 
 /// An image for a Docker archive.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ pub fn write_docker_archive<W: Write>(
     let mut writer = Writer {
         source,
         limits,
-        tar: LayerWriter::new(out, b"."),
+        archive: ArchiveWriter::new(out),
         written: HashSet::new(),
         task,
     };
@@ -58,100 +59,57 @@ pub fn write_docker_archive<W: Write>(
             names.push(name.to_string());
         }
     }
-    let items = json::to_bytes(&items)?;
-    writer.file(MANIFEST, items.len() as u64, &mut items.as_slice())?;
-    writer.tar.finish()
+    writer.archive.bytes(MANIFEST, &json::to_bytes(&items)?)?;
+    writer.archive.finish()
 }
 
 struct Writer<'a, W> {
     source: &'a dyn Source,
     limits: &'a Limits,
-    tar: LayerWriter<W>,
+    archive: ArchiveWriter<W>,
     written: HashSet<String>,
     task: Arc<dyn Task>,
 }
 
 impl<W: Write> Writer<'_, W> {
-    fn file(&mut self, name: &str, size: u64, content: &mut dyn Read) -> Result<()> {
-        let file = Node {
-            kind: NodeKind::File { size },
-            mode: 0o644,
-            ..Node::dir(0)
-        };
-        self.tar.node(&TreePath::clean(name.as_bytes())?, &file, content)
-    }
-
     fn image(&mut self, descriptor: &Descriptor) -> Result<Item> {
-        let unsupported = |what: &Descriptor| {
-            let text = format!(
-                "{} is no image that Docker knows: {}",
-                what.digest, what.media_type
-            );
-            Error::new(ErrorKind::Unsupported, text)
-        };
-        if descriptor.media_type.class() != MediaClass::Manifest {
-            return Err(unsupported(descriptor));
-        }
-        let manifest = read_manifest(self.source, descriptor)?;
-        if manifest.config.media_type.class() != MediaClass::Config {
-            return Err(unsupported(&manifest.config));
-        }
-        let bytes = read_document(self.source, &manifest.config)?;
-        let config: ImageConfig = json::parse(&bytes)?;
-        let diff_ids = &config.rootfs.diff_ids;
-        if diff_ids.len() != manifest.layers.len() {
-            let text = format!(
-                "{} layers, but {} diff_ids",
-                manifest.layers.len(),
-                diff_ids.len()
-            );
-            return Err(Error::new(ErrorKind::Corrupt, text));
-        }
+        let image = Image::read(vec![descriptor.clone()], &|document| {
+            read_document(self.source, document)
+        })?;
         let mut layers = Vec::new();
-        for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
-            let name = format!("{}.tar", diff_id.encoded());
+        for layer in image.layers()? {
+            let name = format!("{}.tar", layer.diff_id.encoded());
             if self.written.insert(name.clone()) {
-                self.layer(&name, layer, diff_id)
-                    .context(|| format!("layer {}", layer.digest))?;
+                self.layer(&name, &layer)
+                    .context(|| format!("layer {}", layer.descriptor.digest))?;
             }
             layers.push(name);
         }
-        let name = format!("{}.json", Digest::sha256(&bytes).encoded());
-        if self.written.insert(name.clone()) {
-            self.file(&name, bytes.len() as u64, &mut bytes.as_slice())?;
+        let config = format!("{}.json", image.config.digest(Algorithm::Sha256).encoded());
+        if self.written.insert(config.clone()) {
+            self.archive.bytes(&config, &image.config.bytes)?;
         }
         Ok(Item {
-            config: name,
+            config,
             repo_tags: None,
             layers: Some(layers),
         })
     }
 
-    fn layer(&mut self, name: &str, layer: &Descriptor, diff_id: &Digest) -> Result<()> {
-        let MediaClass::Layer(compression) = layer.media_type.class() else {
-            let text = format!("unsupported layer media type {}", layer.media_type);
-            return Err(Error::new(ErrorKind::Unsupported, text));
+    fn layer(&mut self, name: &str, layer: &Layer<'_>) -> Result<()> {
+        let size = match layer.compression {
+            Compression::None => layer.descriptor.size,
+            // The size of the tar stands before it.
+            _ => layer.finish(self.open(layer)?)?,
         };
-        let open = || {
-            let blob = Counted::new(self.source.open(layer)?, &self.task);
-            LayerStream::open(blob, compression, diff_id.algorithm(), self.limits)
-        };
-        let check = |stream: LayerStream| {
-            let (got, size) = stream.finish()?;
-            if got != *diff_id {
-                let text = format!("diffid mismatch: got {got} expected {diff_id}");
-                return Err(Error::new(ErrorKind::Corrupt, text));
-            }
-            Ok(size)
-        };
-        let size = match compression {
-            Compression::None => layer.size,
-            _ => check(open()?)?,
-        };
-        let mut stream = open()?;
-        if let Err(err) = self.file(name, size, &mut stream) {
+        let mut stream = self.open(layer)?;
+        if let Err(err) = self.archive.file(name, size, &mut stream) {
             return Err(stream.blame(err));
         }
-        check(stream).map(|_| ())
+        layer.finish(stream).map(drop)
+    }
+
+    fn open(&self, layer: &Layer<'_>) -> Result<LayerStream> {
+        layer.decode(self.source.open(layer.descriptor)?, self.limits, &self.task)
     }
 }

@@ -1,81 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The documents of a source: read within limits, and named by as little as it takes to read them.
+//! The documents of a source, read within limits.
 //!
-//! What a document names is a claim, which costs no memory before the source is seen to have it.
+//! A descriptor in a document is a claim, which costs no memory before the source is seen to have the blob.
+
+use std::io::Read as _;
 
 use super::Source;
-use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, MediaType};
+use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass};
 use crate::store::MAX_DOCUMENT;
 
-/// Blobs that stand in documents themselves are kept until they are copied, but not more than so many bytes.
+/// Maximum size in bytes of all blobs that stand in descriptors themselves: they are held until they are copied.
 const MAX_EMBEDDED: u64 = 64 << 20;
 
-/// The media types of manifests and indexes.
-const KINDS: [&str; 4] = [
-    MediaType::INDEX,
-    MediaType::MANIFEST,
-    MediaType::DOCKER_LIST,
-    MediaType::DOCKER_MANIFEST,
-];
-
-/// A document, and which of the media types of manifests and indexes it is read as.
-pub(super) type Key = (Digest, &'static str);
-
-/// A manifest or index of a source. There may be many.
-#[derive(Clone)]
-pub(super) struct Document {
-    pub key: Key,
-    size: u64,
-    data: Option<Box<str>>,
-}
-
-impl Document {
-    /// `None` if it is neither a manifest nor an index.
-    pub(super) fn of(descriptor: &Descriptor) -> Option<Self> {
-        let kind = KINDS.into_iter().find(|kind| descriptor.media_type == *kind)?;
-        Some(Self {
-            key: (descriptor.digest, kind),
-            size: descriptor.size,
-            data: descriptor.data.as_deref().map(Box::from),
-        })
-    }
-
-    /// Its size in bytes.
-    pub(super) fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Bytes of it that are kept here.
-    pub(super) fn embedded(&self) -> u64 {
-        self.data.as_ref().map_or(0, |data| data.len() as u64)
-    }
-
-    pub(super) fn is_index(&self) -> bool {
-        matches!(self.key.1, MediaType::INDEX | MediaType::DOCKER_LIST)
-    }
-
-    /// What it takes to read it.
-    pub(super) fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            data: self.data.as_deref().map(str::to_owned),
-            ..Descriptor::new(self.key.1, self.key.0, self.size)
-        }
-    }
-}
-
-/// How many bytes of blobs that stand in documents are kept.
+/// How many bytes of embedded blobs are held.
 #[derive(Debug, Default)]
 pub(super) struct Embedded(u64);
 
 impl Embedded {
-    /// Adds bytes that are about to be kept.
+    /// Adds a descriptor that is about to be held.
     ///
     /// # Errors
-    /// [`ErrorKind::Limit`] if that is too much.
-    pub(super) fn add(&mut self, bytes: u64) -> Result<()> {
-        self.0 = self.0.saturating_add(bytes);
+    /// [`ErrorKind::Limit`] if the blobs are too large together.
+    pub(super) fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
+        let bytes = descriptor.data.as_ref().map_or(0, String::len);
+        self.0 = self.0.saturating_add(bytes as u64);
         if self.0 > MAX_EMBEDDED {
             let text = format!("more than {MAX_EMBEDDED} bytes of blobs are embedded in documents");
             return Err(Error::new(ErrorKind::Limit, text));
@@ -84,22 +33,31 @@ impl Embedded {
     }
 }
 
+/// Returns a descriptor with no more than it takes to read the blob.
+pub(super) fn bare(descriptor: &Descriptor) -> Descriptor {
+    Descriptor {
+        data: descriptor.data.clone(),
+        ..Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size)
+    }
+}
+
+pub(super) fn is_index(descriptor: &Descriptor) -> bool {
+    descriptor.media_type.class() == MediaClass::Index
+}
+
 /// Reads a manifest, an index or a config.
 ///
 /// # Errors
 /// [`ErrorKind::Limit`] if it is larger than a document may be; those of the source.
 pub(super) fn read_document(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<u8>> {
-    let digest = descriptor.digest;
-    if descriptor.size > MAX_DOCUMENT {
-        let text = format!(
-            "{digest} is {} bytes; documents over {MAX_DOCUMENT} bytes are not read",
-            descriptor.size
-        );
+    let Descriptor { digest, size, .. } = descriptor;
+    if *size > MAX_DOCUMENT {
+        let text = format!("{digest} is {size} bytes; documents over {MAX_DOCUMENT} bytes are not read");
         return Err(Error::new(ErrorKind::Limit, text));
     }
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut source.open(descriptor)?, &mut bytes)
-        .context(|| format!("read {digest}"))?;
+    let read = source.open(descriptor)?.read_to_end(&mut bytes);
+    read.context(|| format!("read {digest}"))?;
     Ok(bytes)
 }
 
@@ -113,9 +71,9 @@ pub(super) fn read_manifest(source: &dyn Source, descriptor: &Descriptor) -> Res
     Manifest::parse(&read_document(source, descriptor)?).context(context)
 }
 
-/// What a manifest or index needs. A subject is not followed: it may be anywhere.
+/// Returns the descriptors in a manifest or index, but not its subject, which may be anywhere.
 pub(super) fn children(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
-    if descriptor.media_type.class() == MediaClass::Index {
+    if is_index(descriptor) {
         return Ok(read_index(source, descriptor)?.manifests);
     }
     let manifest = read_manifest(source, descriptor)?;

@@ -5,8 +5,9 @@
 //! needs is in the sink before the document, and all of it before the tag, so that an interrupted copy leaves no tag
 //! and its rerun goes on where it stopped.
 
-mod about;
 mod archive;
+mod archive_writer;
+mod catalog;
 mod convert;
 mod docker_archive;
 mod docker_name;
@@ -15,10 +16,9 @@ mod document;
 mod left_out;
 mod oci_archive;
 mod oci_dir;
-mod offer;
 mod plan;
+mod referrers;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-pub(crate) use about::referrers;
 pub use archive::Archive;
+#[doc(hidden)]
+pub use catalog::Catalog;
+pub(crate) use catalog::SourceEntry;
 pub(crate) use convert::ToOci;
 #[doc(hidden)]
 pub use docker_archive::DockerArchive;
@@ -40,10 +42,8 @@ pub(crate) use left_out::{LeftOut, LeftOuts};
 pub use oci_archive::OciArchive;
 pub use oci_archive::OciArchiveSink;
 pub use oci_dir::StoreSink;
-pub(crate) use offer::Listed;
-#[doc(hidden)]
-pub use offer::Offer;
-use plan::{Blob, Plan};
+use plan::{Needed, Plan};
+pub(crate) use referrers::referrers;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -54,21 +54,18 @@ use crate::store::Store;
 
 /// Where images come from.
 pub trait Source: Sync {
-    /// All entries, in order.
-    fn list(&self) -> Result<Cow<'_, [Listed]>>;
+    /// Returns all entries, in order.
+    fn list(&self) -> Result<Vec<SourceEntry>>;
 
-    /// What an entry of [`Source::list`] is.
+    /// Returns the descriptor of an entry of [`Source::list`].
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if that cannot be told, which does not concern the others.
-    fn descriptor(&self, listed: &Listed) -> Result<Descriptor> {
-        let none = || {
-            Error::new(
-                ErrorKind::Invalid,
-                format!("entry {} is of another source", listed.number),
-            )
-        };
-        listed.own().ok_or_else(none)?
+    /// [`ErrorKind::Corrupt`] if it cannot be told, which does not concern the other entries.
+    fn descriptor(&self, entry: &SourceEntry) -> Result<Descriptor> {
+        entry.own().unwrap_or_else(|| {
+            let text = format!("entry {} is of another source", entry.number);
+            Err(Error::new(ErrorKind::Invalid, text))
+        })
     }
 
     /// Opens a blob. Its last read fails if it is not what the descriptor says.
@@ -82,8 +79,8 @@ pub trait Source: Sync {
         Ok(descriptor.data.is_some() || self.size(&descriptor.digest)? == Some(descriptor.size))
     }
 
-    /// What is about any of `subjects` and has no entry, where the source can tell.
-    fn referrers(&self, _subjects: &[Digest]) -> Result<Vec<Descriptor>> {
+    /// Returns the referrers of any of `subjects` that have no entry, each behind its subject, where the source can tell.
+    fn referrers(&self, _subjects: &[Digest]) -> Result<Vec<(Digest, Descriptor)>> {
         Ok(Vec::new())
     }
 
@@ -93,7 +90,7 @@ pub trait Source: Sync {
     }
 }
 
-/// Where images go.
+/// Where the blobs of images go. Each sink names the images in its own way, after the copy.
 pub trait Sink: Sync {
     /// Whether the blob is there already.
     fn has(&self, descriptor: &Descriptor) -> Result<bool>;
@@ -104,14 +101,6 @@ pub trait Sink: Sync {
     /// Takes a blob in from a file without copying bytes; `false` if that cannot be done here.
     fn adopt(&self, _descriptor: &Descriptor, _file: &Path) -> Result<bool> {
         Ok(false)
-    }
-
-    /// Gives a name to all that has it, once that is there, or lists it without a name.
-    fn tag(&self, name: Option<&RefName>, value: &RefValue) -> Result<()>;
-
-    /// As [`Sink::tag`], for what was not asked for by this name: what the sink has by it stays, or comes together with it.
-    fn tag_along(&self, name: &RefName, value: &RefValue) -> Result<()> {
-        self.tag(Some(name), value)
     }
 
     /// Whether blobs are to come one after the other, in the same order each time.
@@ -142,16 +131,19 @@ impl Request {
         platform: Option<&Platform>,
         name: impl Into<Option<RefName>>,
     ) -> Result<Vec<Self>> {
+        let name = name.into();
         let found = match platform {
-            Some(_) => last(resolve_one(store, target, platform)?)?.into(),
+            Some(_) => resolve_one(store, target, platform)?.into_last().into(),
             None => resolve_whole(store, target)?,
         };
-        let name = name.into();
-        let request = |descriptor| Self {
-            name: name.clone(),
-            descriptor,
-        };
-        Ok(found.into_iter().map(request).collect())
+        let mut out = Vec::new();
+        for descriptor in found {
+            out.push(Self {
+                name: name.clone(),
+                descriptor,
+            });
+        }
+        Ok(out)
     }
 
     /// Of each name, or image without one, the image for `platform` alone (this machine's for `None`) if it leads to several.
@@ -163,16 +155,14 @@ impl Request {
         source: &dyn Source,
         platform: Option<&Platform>,
     ) -> Result<Vec<Self>> {
-        let read = |descriptor: &Descriptor| read_document(source, descriptor);
-        let one = |(name, value): (Option<RefName>, RefValue)| {
+        let mut out = Vec::new();
+        for (name, value) in by_name(requests) {
             let label = label(name.as_ref(), value.entries());
-            let walk = pick(value.entries(), platform, &label, &read)?;
-            Ok(Self {
-                name,
-                descriptor: last(walk)?,
-            })
-        };
-        by_name(requests).into_iter().map(one).collect()
+            let read = |descriptor: &Descriptor| read_document(source, descriptor);
+            let descriptor = pick(value.entries(), platform, &label, &read)?.into_last();
+            out.push(Self { name, descriptor });
+        }
+        Ok(out)
     }
 
     /// What it is called in messages.
@@ -182,30 +172,44 @@ impl Request {
 }
 
 fn label(name: Option<&RefName>, entries: &[Descriptor]) -> String {
-    let digest = || entries.first().map(|first| first.digest.to_string());
-    let name = name.map(|name| name.as_str().to_owned());
-    name.or_else(digest).unwrap_or_default()
+    match (name, entries) {
+        (Some(name), _) => name.as_str().to_owned(),
+        (None, [first, ..]) => first.digest.to_string(),
+        (None, []) => String::new(),
+    }
 }
 
-/// What each name is to have, in the order in which they come first; what has no name stands by itself.
+/// Returns the value of each name, in the order in which the names come first. A request without a name stands by itself.
 fn by_name(requests: &[Request]) -> Vec<(Option<RefName>, RefValue)> {
     let mut out: Vec<(Option<RefName>, Vec<Descriptor>)> = Vec::new();
     let mut places: HashMap<&RefName, usize> = HashMap::new();
     for Request { name, descriptor } in requests {
         let next = out.len();
-        let place = name.as_ref().map(|name| *places.entry(name).or_insert(next));
-        match place.and_then(|at| out.get_mut(at)) {
-            Some((_, entries)) => entries.push(descriptor.clone()),
-            None => out.push((name.clone(), vec![descriptor.clone()])),
+        let at = name
+            .as_ref()
+            .map_or(next, |name| *places.entry(name).or_insert(next));
+        if at == next {
+            out.push((name.clone(), Vec::new()));
         }
+        out[at].1.push(descriptor.clone());
     }
-    let value = |(name, entries): (_, Vec<_>)| (name, RefValue::new(entries));
-    out.into_iter().map(value).collect()
+    out.into_iter()
+        .map(|(name, entries)| (name, RefValue::new(entries)))
+        .collect()
 }
 
-fn last(mut walk: Vec<Descriptor>) -> Result<Descriptor> {
-    walk.pop()
-        .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))
+/// Returns the requests with a name, each name once.
+fn named(requests: &[Request]) -> Vec<(RefName, RefValue)> {
+    by_name(requests)
+        .into_iter()
+        .filter_map(|(name, value)| Some((name?, value)))
+        .collect()
+}
+
+/// Returns the requests without a name.
+fn unnamed(requests: &[Request]) -> Vec<Descriptor> {
+    let unnamed = requests.iter().filter(|request| request.name.is_none());
+    unnamed.map(|request| request.descriptor.clone()).collect()
 }
 
 /// What was copied.
@@ -222,70 +226,37 @@ pub struct CopyReport {
     pub left_out: LeftOuts,
 }
 
-/// Copies images with all they need, in parallel over blobs, and names them at the end. What comes `along` with those that were
-/// asked for gives way to what the sink has by its name.
+/// Copies the blobs of images with all they need, in parallel. The images get no name: `commit` or `finish` of the sink names
+/// them, once the copy is whole.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] if the source lacks a blob of an image, or every image of an index; [`ErrorKind::Corrupt`] if a blob
-/// is damaged. No name is set then.
-pub fn copy(
-    source: &dyn Source,
-    sink: &dyn Sink,
-    what: &[Request],
-    along: &[Request],
-    monitor: &dyn Monitor,
-) -> Result<CopyReport> {
-    let report = transport(source, sink, what.iter().chain(along), monitor)?;
-    for (name, value) in by_name(what) {
-        sink.tag(name.as_ref(), &value)?;
-    }
-    for (name, value) in by_name(along) {
-        match name {
-            Some(name) => sink.tag_along(&name, &value)?,
-            None => sink.tag(None, &value)?,
-        }
-    }
-    Ok(report)
-}
-
-/// As [`copy`], without naming the images: their names are for errors alone.
-///
-/// # Errors
-/// As [`copy`].
-pub fn fetch(
-    source: &dyn Source,
-    sink: &dyn Sink,
-    what: &[Request],
-    monitor: &dyn Monitor,
-) -> Result<CopyReport> {
-    transport(source, sink, what, monitor)
-}
-
-fn transport<'a>(
+/// is damaged.
+pub fn copy<'a>(
     source: &dyn Source,
     sink: &dyn Sink,
     what: impl IntoIterator<Item = &'a Request>,
     monitor: &dyn Monitor,
 ) -> Result<CopyReport> {
-    let mut plan = Plan::new(source, sink, what)?;
-    let left_out = plan.take_left_out();
-    left_out.tell(monitor);
+    let plan = Plan::new(source, sink, what.into_iter().collect())?;
+    plan.left_out.tell(monitor);
     let task: Arc<dyn Task> = Arc::from(monitor.task("copying", Some(plan.size())));
     let (copied, present, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let copy_one = |(digest, needed): &(&Digest, &Needed)| -> Result<()> {
+        let descriptor = needed.descriptor(digest);
+        let context = || format!("copy {}: blob {digest}", needed.image);
+        if copy_blob(source, sink, &descriptor, &task).context(context)? {
+            copied.fetch_add(1, Ordering::Relaxed);
+            bytes.fetch_add(descriptor.size, Ordering::Relaxed);
+            monitor.count(Counter::BlobsWritten, 1);
+            monitor.count(Counter::BlobBytesWritten, descriptor.size);
+        } else {
+            present.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    // A document comes after the blobs that it needs, which are of lower levels.
     for blobs in plan.levels() {
-        let copy_one = |blob: &Blob<'_>| -> Result<()> {
-            let descriptor = blob.descriptor();
-            let context = || format!("copy {}: blob {}", blob.image(), descriptor.digest);
-            if copy_blob(source, sink, &descriptor, &task).context(context)? {
-                copied.fetch_add(1, Ordering::Relaxed);
-                bytes.fetch_add(descriptor.size, Ordering::Relaxed);
-                monitor.count(Counter::BlobsWritten, 1);
-                monitor.count(Counter::BlobBytesWritten, descriptor.size);
-            } else {
-                present.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(())
-        };
         if sink.in_order() {
             blobs.iter().try_for_each(copy_one)?;
         } else {
@@ -296,7 +267,7 @@ fn transport<'a>(
         copied: copied.into_inner(),
         present: present.into_inner(),
         bytes: bytes.into_inner(),
-        left_out,
+        left_out: plan.left_out,
     })
 }
 

@@ -1,25 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An OCI layout directory as source and as sink.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use super::{Listed, Request, Sink, Source, by_name};
+use super::{Request, Sink, Source, SourceEntry, named, unnamed};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::until_settled;
+use crate::image::{read_index, retry_on_conflict};
 use crate::progress::Monitor;
-use crate::spec::{Descriptor, ImageIndex, MediaClass, RefName, RefValue, json};
+use crate::spec::{Descriptor, MediaClass, RefName, RefValue, json};
 use crate::store::{Store, Txn};
 
 impl Source for Store {
-    fn list(&self) -> Result<Cow<'_, [Listed]>> {
+    fn list(&self) -> Result<Vec<SourceEntry>> {
         let index = self.layout().read_index()?;
-        let entries = index.entries().iter().cloned().enumerate();
-        Ok(entries.map(|(at, entry)| Listed::entry(at, entry)).collect())
+        Ok(SourceEntry::all(index.entries().iter().cloned()))
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
@@ -30,7 +28,7 @@ impl Source for Store {
         self.layout().blob_size(digest)
     }
 
-    fn referrers(&self, subjects: &[Digest]) -> Result<Vec<Descriptor>> {
+    fn referrers(&self, subjects: &[Digest]) -> Result<Vec<(Digest, Descriptor)>> {
         self.unlisted_referrers(subjects)
     }
 
@@ -46,16 +44,7 @@ impl Source for Store {
 #[derive(Debug)]
 pub struct StoreSink<'a> {
     txn: Mutex<Txn<'a>>,
-    names: Mutex<Names>,
     keeps_names: bool,
-}
-
-/// What is to be named.
-#[derive(Debug, Default)]
-struct Names {
-    tags: Vec<(RefName, RefValue)>,
-    unnamed: Vec<Descriptor>,
-    along: Vec<(RefName, RefValue)>,
 }
 
 impl<'a> StoreSink<'a> {
@@ -63,7 +52,6 @@ impl<'a> StoreSink<'a> {
     pub fn new(store: &'a Store, verb: &str) -> Result<Self> {
         Ok(Self {
             txn: Mutex::new(store.begin(verb)?),
-            names: Mutex::default(),
             keeps_names: false,
         })
     }
@@ -74,54 +62,48 @@ impl<'a> StoreSink<'a> {
     /// [`ErrorKind::Exists`], with the names.
     pub fn keep_names(&mut self, what: &[Request]) -> Result<()> {
         self.keeps_names = true;
-        let tags: Vec<(RefName, RefValue)> = by_name(what)
-            .into_iter()
-            .filter_map(|(name, value)| Some((name?, value)))
-            .collect();
+        let tags = named(what);
         let store = self.with(|txn| txn.store());
         refuse_replaced(&replaced(&tags, &there(store, &tags)?))
     }
 
-    /// Makes the names that were set visible, all at once. Of what came along an index joins the one of its name: what that
-    /// lists stays. Anything else gives way to what has its name already, with a warning. Returns the names that pointed at something
-    /// else before.
+    /// Gives `images` their names, all at once, and lists those without a name. Returns the names that pointed at something else
+    /// before. Of `attached`, their referrers, an index joins the one of its name: what that lists stays. Any other gives way to
+    /// what has its name already, with a warning.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] after [`StoreSink::keep_names`] if there are such; no name is set then.
-    pub fn commit(self, monitor: &dyn Monitor) -> Result<Vec<RefName>> {
+    /// [`ErrorKind::Exists`] after [`StoreSink::keep_names`] if a name points at something else; no name is set then.
+    pub fn commit(
+        self,
+        images: &[Request],
+        attached: &[Request],
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<RefName>> {
         let keeps_names = self.keeps_names;
-        let names = self.names.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut txn = self.txn.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if names
-            .along
-            .iter()
-            .any(|(name, new)| is_joining(txn.store(), name, new))
-        {
-            // What is to be joined is read where it has been copied to.
+        let mut txn = self.into_txn();
+        let (tags, attached_tags) = (named(images), named(attached));
+        if !attached_tags.is_empty() {
+            // An index that is joined is read where it has been copied to.
             txn.attempt()?;
         }
-        until_settled(&mut txn, |txn| {
-            let there = there(txn.store(), &names.tags)?;
-            let replaced = replaced(&names.tags, &there);
+        retry_on_conflict(&mut txn, |txn| {
+            let there = there(txn.store(), &tags)?;
+            let replaced = replaced(&tags, &there);
             if keeps_names {
                 refuse_replaced(&replaced)?;
             }
-            for (name, value) in &names.tags {
-                // What is said of it is so, or it is looked at again.
-                let known = there.get(name.as_str());
-                txn.expect_ref(
-                    name,
-                    known.map(|known| known.digests().collect()).unwrap_or_default(),
-                );
+            for (name, value) in &tags {
+                // The names that are reported as replaced are those, or the commit is tried again.
+                let known = there.get(name.as_str()).cloned().unwrap_or_default();
+                txn.expect_ref(name, known.digests().collect());
                 txn.set_ref(name, value.clone());
             }
-            for descriptor in &names.unnamed {
-                txn.list(descriptor.clone());
+            for descriptor in unnamed(images).into_iter().chain(unnamed(attached)) {
+                txn.list(descriptor);
             }
-            names
-                .along
-                .iter()
-                .try_for_each(|(name, value)| join(txn, name, value, monitor))?;
+            for (name, value) in &attached_tags {
+                join(txn, name, value, monitor)?;
+            }
             Ok(replaced)
         })
     }
@@ -129,10 +111,6 @@ impl<'a> StoreSink<'a> {
     /// The transaction, for what is to come after the blobs; no name was set.
     pub fn into_txn(self) -> Txn<'a> {
         self.txn.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn names(&self) -> MutexGuard<'_, Names> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with<T>(&self, run: impl FnOnce(&mut Txn<'a>) -> T) -> T {
@@ -169,20 +147,6 @@ impl Sink for StoreSink<'_> {
         self.with(|txn| txn.stage(staged))?;
         Ok(true)
     }
-
-    fn tag(&self, name: Option<&RefName>, value: &RefValue) -> Result<()> {
-        let mut names = self.names();
-        match name {
-            Some(name) => names.tags.push((name.clone(), value.clone())),
-            None => names.unnamed.extend_from_slice(value.entries()),
-        }
-        Ok(())
-    }
-
-    fn tag_along(&self, name: &RefName, value: &RefValue) -> Result<()> {
-        self.names().along.push((name.clone(), value.clone()));
-        Ok(())
-    }
 }
 
 /// What the names of `tags` point at in `store`.
@@ -191,78 +155,58 @@ fn there(store: &Store, tags: &[(RefName, RefValue)]) -> Result<HashMap<String, 
     store.lookup_all(&names)
 }
 
-/// The names that point at something else.
+/// Returns the names that point at something else.
 fn replaced(tags: &[(RefName, RefValue)], there: &HashMap<String, RefValue>) -> Vec<RefName> {
-    let is_other = |(name, value): &&(RefName, RefValue)| {
+    let mut out = Vec::new();
+    for (name, value) in tags {
         let known = there.get(name.as_str());
-        known.is_some_and(|known| !known.digests().eq(value.digests()))
-    };
-    tags.iter()
-        .filter(is_other)
-        .map(|(name, _)| name.clone())
-        .collect()
+        if known.is_some_and(|known| !known.digests().eq(value.digests())) {
+            out.push(name.clone());
+        }
+    }
+    out
 }
 
 fn refuse_replaced(names: &[RefName]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
     let shown: Vec<&str> = names.iter().take(8).map(RefName::as_str).collect();
     let more = match names.len() - shown.len() {
         0 => String::new(),
         n => format!(" and {n} more"),
     };
-    if shown.is_empty() {
-        return Ok(());
-    }
     let text = format!("tag exists: {}{more}; no tag is changed", shown.join(", "));
     Err(Error::new(ErrorKind::Exists, text))
 }
 
-/// Whether an index that came along joins another one.
-fn is_joining(store: &Store, name: &RefName, new: &RefValue) -> bool {
-    let there = store.lookup(name).unwrap_or_default();
-    indexes(&there, new).is_some() && !has_all(&there, new)
+/// Returns the entry of a name that has one alone, if that is an index.
+fn only_index(value: &RefValue) -> Option<&Descriptor> {
+    value
+        .only()
+        .filter(|only| only.media_type.class() == MediaClass::Index)
 }
 
-/// Both, if both are an index.
-fn indexes<'a>(there: &'a RefValue, new: &'a RefValue) -> Option<(&'a Descriptor, &'a Descriptor)> {
-    let index = |value: &'a RefValue| {
-        let only = value.only();
-        only.filter(|only| only.media_type.class() == MediaClass::Index)
-    };
-    Some((index(there)?, index(new)?))
-}
-
-fn has_all(there: &RefValue, new: &RefValue) -> bool {
-    new.digests().all(|new| there.digests().any(|known| known == new))
-}
-
-/// Points `name` at what came along, or lets that join what is there.
+/// Points `name` at referrers that were copied, or lets them join those that are there.
 fn join(txn: &mut Txn<'_>, name: &RefName, new: &RefValue, monitor: &dyn Monitor) -> Result<()> {
-    let there = txn.store().lookup(name)?;
-    if has_all(&there, new) {
+    let store = txn.store();
+    let there = store.lookup(name)?;
+    if new.digests().all(|new| there.digests().any(|known| known == new)) {
         return Ok(());
     }
     if there.is_empty() {
         txn.set_ref(name, new.clone());
         txn.expect_ref(name, Vec::new());
-    } else if let Some((known, new)) = indexes(&there, new) {
-        let read = |what: &Descriptor| -> Result<ImageIndex> {
-            let context = || format!("read image index {} of {name}", what.digest);
-            ImageIndex::parse(&txn.store().read(what)?).context(context)
-        };
-        let mut index = read(known)?;
+    } else if let (Some(known), Some(new)) = (only_index(&there), only_index(new)) {
+        let context = || format!("join the referrers {name}");
+        let mut index = read_index(store, known).context(context)?;
         let listed: HashSet<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();
-        let mut news = read(new)?.manifests;
+        let mut news = read_index(store, new).context(context)?.manifests;
         news.retain(|entry| !listed.contains(&entry.digest));
         if !news.is_empty() {
             index.manifests.extend(news);
             let joined = txn.put(&json::to_bytes(&index)?, known.media_type.clone())?;
-            let joined = Descriptor {
-                digest: joined.digest,
-                size: joined.size,
-                data: None,
-                ..known.clone()
-            };
-            txn.replace_entry(name, known.clone(), joined);
+            txn.replace_entry(name, known.clone(), known.pointing_at(&joined));
         }
     } else {
         monitor.left_out(format_args!(
@@ -274,7 +218,7 @@ fn join(txn: &mut Txn<'_>, name: &RefName, new: &RefValue, monitor: &dyn Monitor
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Offer, Request, copy};
+    use super::super::{Catalog, Request, copy};
     use super::*;
     use crate::digest::Algorithm;
     use crate::error::ErrorKind;
@@ -303,8 +247,9 @@ mod tests {
 
     fn import(from: &Store, into: &Store) -> Result<(u64, u64)> {
         let sink = StoreSink::new(into, "import")?;
-        let report = copy(from, &sink, &Offer::of(from, &Silent)?.named, &[], &Silent)?;
-        sink.commit(&Silent)?;
+        let images = Catalog::of(from, &Silent)?.named;
+        let report = copy(from, &sink, &images, &Silent)?;
+        sink.commit(&images, &[], &Silent)?;
         Ok((report.copied, report.present))
     }
 
@@ -330,12 +275,12 @@ mod tests {
         let new: RefName = "new".parse().expect("name");
         let request = Request::find(&from, &Target::Name(name), None, new).expect("find");
         let sink = StoreSink::new(&into, "import").expect("sink");
-        let report = copy(&from, &sink, &request, &[], &Silent).expect("copy");
+        let report = copy(&from, &sink, &request, &Silent).expect("copy");
         assert!(
             into.names().expect("names").is_empty(),
             "names come with the commit"
         );
-        sink.commit(&Silent).expect("commit");
+        sink.commit(&request, &[], &Silent).expect("commit");
         assert_eq!((report.copied, report.present), (3, 0));
         assert_eq!(into.names().expect("names"), ["new"]);
         assert!(into.layout().blob_size(&other).expect("stat").is_none());

@@ -12,105 +12,78 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::sync::Arc;
 
-use super::document::{Embedded, children};
+use super::document::{Embedded, children, is_index};
 use super::left_out::LeftOuts;
 use super::{MAX_DEPTH, Request, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::mentions::each_mention;
-use crate::spec::{Descriptor, Document, MediaClass, MediaType};
+use crate::spec::{Descriptor, Document, MediaType};
 use crate::store::MAX_DOCUMENT;
 
 /// The blobs to copy.
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
+    source: &'a dyn Source,
+    sink: &'a dyn Sink,
     blobs: HashMap<Digest, Needed>,
     /// Media types and names of images, of which many blobs have the same.
-    texts: Vec<String>,
-    known: HashMap<String, u32>,
+    texts: HashSet<Arc<str>>,
     embedded: Embedded,
-    left_out: LeftOuts,
+    /// Blobs that documents declare and neither side has.
+    pub left_out: LeftOuts,
 }
 
 /// A blob to copy; there may be many.
-struct Needed {
-    size: u64,
+pub(super) struct Needed {
+    pub size: u64,
     data: Option<Box<str>>,
-    /// Which text is its media type.
-    media_type: u32,
-    /// Which text is the first image that needs it.
-    of: u32,
+    media_type: Arc<str>,
+    /// The first image that needs it.
+    pub image: Arc<str>,
     /// How far it is below the images.
     depth: u8,
     place: Place,
 }
 
-/// A blob of a [`Plan`].
-#[derive(Clone, Copy)]
-pub(super) struct Blob<'a> {
-    plan: &'a Plan,
-    digest: &'a Digest,
-    needed: &'a Needed,
-}
-
-impl Blob<'_> {
-    /// As the first document has it that names it, without what says nothing of its bytes.
-    pub(super) fn descriptor(&self) -> Descriptor {
+impl Needed {
+    /// Returns the descriptor of the first document that names the blob, without what says nothing of its bytes.
+    pub(super) fn descriptor(&self, digest: &Digest) -> Descriptor {
         Descriptor {
-            data: self.needed.data.as_deref().map(str::to_owned),
-            ..Descriptor::new(
-                self.plan.text(self.needed.media_type),
-                *self.digest,
-                self.needed.size,
-            )
+            data: self.data.as_deref().map(str::to_owned),
+            ..Descriptor::new(&*self.media_type, *digest, self.size)
         }
     }
-
-    /// The first image that needs it.
-    pub(super) fn image(&self) -> &str {
-        self.plan.text(self.needed.of)
-    }
 }
 
-impl Plan {
+impl<'a> Plan<'a> {
     /// Finds out what the images `what` need of `source`, to have them in `sink`.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if neither has a part of an image, or any image of an index; [`ErrorKind::Corrupt`] if a document is
-    /// damaged or two disagree,
-    /// [`ErrorKind::Limit`] for indexes nested too deep.
-    pub(super) fn new<'a>(
-        source: &dyn Source,
-        sink: &dyn Sink,
-        what: impl IntoIterator<Item = &'a Request>,
-    ) -> Result<Self> {
+    /// damaged or two disagree, [`ErrorKind::Limit`] for indexes nested too deep.
+    pub(super) fn new(source: &'a dyn Source, sink: &'a dyn Sink, what: Vec<&Request>) -> Result<Self> {
         let mut plan = Self {
+            source,
+            sink,
             blobs: HashMap::new(),
-            texts: Vec::new(),
-            known: HashMap::new(),
+            texts: HashSet::new(),
             embedded: Embedded::default(),
             left_out: LeftOuts::default(),
         };
-        let (mut roots, mut level) = (Vec::new(), Vec::new());
-        for request in what {
-            let of = plan.intern(&request.label());
-            if !source.has(&request.descriptor)? {
-                let opened = source.open(&request.descriptor).map(drop);
-                opened
-                    .context(|| format!("blob {}", request.descriptor.digest))
-                    .context(|| format!("copy {}", request.label()))?;
-            }
-            plan.need(&request.descriptor, of, 0, Place::Image, &mut level)
-                .context(|| format!("copy {}", request.label()))?;
-            roots.push((&request.descriptor, of));
+        let mut level = Vec::new();
+        for request in &what {
+            let label = request.label();
+            plan.add_root(&request.descriptor, &label, &mut level)
+                .context(|| format!("copy {label}"))?;
         }
         for depth in 1.. {
             let mut next = Vec::new();
             let mut met = HashSet::new();
+            level.retain(|digest| met.insert(*digest));
             for digest in level {
-                if met.insert(digest) {
-                    plan.expand(source, sink, &digest, depth, &mut next)?;
-                }
+                plan.expand(&digest, depth, &mut next)?;
             }
             if next.is_empty() {
                 break;
@@ -118,188 +91,147 @@ impl Plan {
             level = next;
         }
         if !plan.left_out.is_empty() {
-            let mut met = HashSet::new();
-            for (root, of) in roots {
-                if met.insert(root.digest) {
-                    plan.refuse_hollow(source, root, plan.text(of))?;
-                }
+            for request in &what {
+                plan.refuse_hollow(&request.descriptor)
+                    .context(|| format!("copy {}", request.label()))?;
             }
         }
         Ok(plan)
     }
 
-    /// What documents declare and neither side has.
-    pub(super) fn take_left_out(&mut self) -> LeftOuts {
-        std::mem::take(&mut self.left_out)
-    }
-
-    /// The size of all blobs, in bytes.
+    /// Returns the size of all blobs in bytes.
     pub(super) fn size(&self) -> u64 {
         self.blobs.values().map(|b| b.size).fold(0, u64::saturating_add)
     }
 
-    /// The blobs by level, what is needed before what needs it; of each level large ones first, so that no core idles at the
-    /// end.
-    pub(super) fn levels(&self) -> impl Iterator<Item = Vec<Blob<'_>>> {
+    /// Returns the blobs by level, what is needed before what needs it; of each level large ones first, so that no core idles
+    /// at the end.
+    pub(super) fn levels(&self) -> impl Iterator<Item = Vec<(&Digest, &Needed)>> {
         let deepest = self.blobs.values().map(|b| b.depth).max().unwrap_or(0);
         (0..=deepest).rev().map(|depth| {
             let at_depth = self.blobs.iter().filter(|(_, needed)| needed.depth == depth);
-            let mut blobs: Vec<Blob<'_>> = at_depth
-                .map(|(digest, needed)| Blob {
-                    plan: self,
-                    digest,
-                    needed,
-                })
-                .collect();
-            blobs.sort_unstable_by_key(|b| (Reverse(b.needed.size), b.digest));
+            let mut blobs: Vec<_> = at_depth.collect();
+            blobs.sort_unstable_by_key(|(digest, needed)| (Reverse(needed.size), *digest));
             blobs
         })
     }
 
-    fn text(&self, at: u32) -> &str {
-        self.texts.get(at as usize).map_or("", String::as_str)
-    }
-
-    fn intern(&mut self, text: &str) -> u32 {
-        if let Some(&at) = self.known.get(text) {
-            return at;
+    fn intern(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return Arc::clone(known);
         }
-        let at = self.texts.len() as u32;
-        self.texts.push(text.to_owned());
-        self.known.insert(text.to_owned(), at);
-        at
+        let new: Arc<str> = text.into();
+        self.texts.insert(Arc::clone(&new));
+        new
     }
 
-    /// Notes a blob at this depth. One that is not known as such is added to `level`, since it may be a document.
-    fn need(
-        &mut self,
-        found: &Descriptor,
-        of: u32,
-        depth: u8,
-        place: Place,
-        level: &mut Vec<Digest>,
-    ) -> Result<()> {
+    /// Notes an image that is asked for.
+    fn add_root(&mut self, root: &Descriptor, label: &str, level: &mut Vec<Digest>) -> Result<()> {
+        if !self.source.has(root)? {
+            let opened = self.source.open(root);
+            opened.context(|| format!("blob {}", root.digest))?;
+        }
+        let label = self.intern(label);
+        if self.need(root, &label, 0, Place::Image)? {
+            level.push(root.digest);
+        }
+        Ok(())
+    }
+
+    /// Notes a blob at this depth. Returns whether that is news, so that it is to be looked into: it may be a document.
+    fn need(&mut self, found: &Descriptor, image: &Arc<str>, depth: u8, place: Place) -> Result<bool> {
         let digest = found.digest;
         if usize::from(depth) > MAX_DEPTH {
             let text = format!("image index above {digest} is nested deeper than {MAX_DEPTH} levels");
             return Err(Error::new(ErrorKind::Limit, text));
         }
         let media_type = self.intern(found.media_type.as_str());
-        if let Some(known) = self.blobs.get_mut(&digest) {
-            if known.size != found.size {
-                let text = format!(
-                    "{digest} is said to be of {} and of {} bytes",
-                    known.size, found.size
-                );
-                return Err(Error::new(ErrorKind::Corrupt, text));
-            }
-            let (old, is_higher) = (known.media_type, known.place < place);
-            let is_deeper = known.depth < depth;
-            known.depth = known.depth.max(depth);
-            known.place = known.place.max(place);
-            // What one document has for a mere file may be an image to another.
-            let is_news = found.media_type.is_image() && !MediaType::from(self.text(old)).is_image();
-            if is_news {
-                self.blobs.entry(digest).and_modify(|b| b.media_type = media_type);
-            }
-            if is_news || is_higher || is_deeper {
-                level.push(digest);
-            }
-            return Ok(());
-        }
-        let data = found.data.as_deref().map(Box::from);
-        self.embedded
-            .add(found.data.as_ref().map_or(0, |data| data.len() as u64))?;
-        let needed = Needed {
-            size: found.size,
-            data,
-            media_type,
-            of,
-            depth,
-            place,
+        let Some(known) = self.blobs.get_mut(&digest) else {
+            self.embedded.add(found)?;
+            let needed = Needed {
+                size: found.size,
+                data: found.data.as_deref().map(Box::from),
+                media_type,
+                image: Arc::clone(image),
+                depth,
+                place,
+            };
+            self.blobs.insert(digest, needed);
+            return Ok(true);
         };
-        self.blobs.insert(digest, needed);
-        level.push(digest);
+        if known.size != found.size {
+            let text = format!(
+                "{digest} is said to be of {} and of {} bytes",
+                known.size, found.size
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        let was = (known.depth, known.place);
+        known.depth = known.depth.max(depth);
+        known.place = known.place.max(place);
+        // What one document has for a mere file may be an image to another.
+        let is_image = found.media_type.is_image() && !MediaType::from(&*known.media_type).is_image();
+        if is_image {
+            known.media_type = media_type;
+        }
+        Ok(is_image || was != (known.depth, known.place))
+    }
+
+    /// Notes the blobs that a document leads to, which are then at this depth.
+    fn expand(&mut self, digest: &Digest, depth: u8, level: &mut Vec<Digest>) -> Result<()> {
+        let Some(needed) = self.blobs.get(digest) else {
+            return Ok(());
+        };
+        let (document, image) = (needed.descriptor(digest), Arc::clone(&needed.image));
+        let context = || format!("copy {image}");
+        let below = Below::of(self.source, &document, needed.place).context(context)?;
+        for child in &below.blobs {
+            let presence = self.presence(child, below.is_sparse);
+            let presence = presence
+                .context(|| format!("blob {}", child.digest))
+                .context(context)?;
+            if presence == Presence::Nowhere {
+                self.left_out.add(&image, digest, child);
+                continue;
+            }
+            let is_news = self.need(child, &image, depth, below.place).context(context)?;
+            if is_news && presence == Presence::Source {
+                level.push(child.digest);
+            }
+        }
         Ok(())
     }
 
-    /// Notes what a document leads to, which is then at this depth.
-    fn expand(
-        &mut self,
-        source: &dyn Source,
-        sink: &dyn Sink,
-        digest: &Digest,
-        depth: u8,
-        level: &mut Vec<Digest>,
-    ) -> Result<()> {
-        let Some((digest, needed)) = self.blobs.get_key_value(digest) else {
-            return Ok(());
-        };
-        let blob = Blob {
-            plan: self,
-            digest,
-            needed,
-        };
-        let (document, of, place) = (blob.descriptor(), needed.of, needed.place);
-        let image = blob.image().to_owned();
-        let context = || format!("copy {image}");
-        let below = Below::of(source, &document, place).context(context)?;
-        for child in below.blobs {
-            let blob = || format!("blob {}", child.digest);
-            let is_there = source.has(&child).context(blob).context(context)?;
-            if below.rule == Rule::Mentioned {
-                // A mention says nothing of a blob but its digest.
-                if is_there
-                    && self
-                        .blobs
-                        .get(&child.digest)
-                        .is_none_or(|known| known.size == child.size)
-                {
-                    self.need(&child, of, depth, below.place, level)
-                        .context(context)?;
-                }
-                continue;
-            }
-            if is_there {
-                self.need(&child, of, depth, below.place, level)
-                    .context(context)?;
-            } else if sink.has(&child)? {
-                // There is nothing to read it from. It was whole when it came there.
-                self.need(&child, of, depth, below.place, &mut Vec::new())
-                    .context(context)?;
-            } else {
-                let is_absent = source
-                    .size(&child.digest)
-                    .context(blob)
-                    .context(context)?
-                    .is_none();
-                if is_absent && (below.rule == Rule::Present || is_elsewhere(&child)) {
-                    self.left_out.add(&image, &document.digest, &child);
-                } else {
-                    // What can be opened all the same (bytes of another size) is read by the copy, which says what is wrong.
-                    source.open(&child).context(blob).context(context)?;
-                    self.need(&child, of, depth, below.place, level)
-                        .context(context)?;
-                }
-            }
+    /// Finds out where a blob is that a document declares, of which some may be missing if the document is sparse.
+    fn presence(&self, blob: &Descriptor, is_sparse: bool) -> Result<Presence> {
+        if self.source.has(blob)? {
+            return Ok(Presence::Source);
         }
-        Ok(())
+        if self.sink.has(blob)? {
+            return Ok(Presence::Sink);
+        }
+        if (is_sparse || is_elsewhere(blob)) && self.source.size(&blob.digest)?.is_none() {
+            return Ok(Presence::Nowhere);
+        }
+        // What can be opened all the same (bytes of another size) is read by the copy, which says what is wrong.
+        self.source.open(blob)?;
+        Ok(Presence::Source)
     }
 
     /// Refuses an index of which nothing is there: a copy of it would be a name for nothing.
-    fn refuse_hollow(&self, source: &dyn Source, root: &Descriptor, label: &str) -> Result<()> {
+    fn refuse_hollow(&self, root: &Descriptor) -> Result<()> {
         let mut met = HashSet::from([root.digest]);
         let mut stack = vec![root.clone()];
         let mut missing = None;
         while let Some(index) = stack.pop() {
-            let below = Below::of(source, &index, Place::Image)?;
-            if below.rule != Rule::Present || below.blobs.is_empty() {
+            let below = Below::of(self.source, &index, Place::Image)?;
+            if !below.is_sparse || below.blobs.is_empty() {
                 return Ok(());
             }
             for child in below.blobs {
                 if !self.blobs.contains_key(&child.digest) {
                     missing.get_or_insert(child);
-                } else if child.media_type.class() != MediaClass::Index {
+                } else if !is_index(&child) {
                     return Ok(());
                 } else if met.insert(child.digest) {
                     stack.push(child);
@@ -307,120 +239,103 @@ impl Plan {
             }
         }
         let Some(child) = missing else { return Ok(()) };
-        let blob = || format!("blob {}", child.digest);
-        let opened = source.open(&child).map(drop);
-        opened.context(blob).context(|| format!("copy {label}"))
+        let opened = self.source.open(&child).map(drop);
+        opened.context(|| format!("blob {}", child.digest))
     }
 }
 
+/// Where a blob that a document declares is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Source,
+    /// Only there. There is nothing to read it from; it was whole when it came there, with what is below it.
+    Sink,
+    Nowhere,
+}
+
 /// Where a blob stands among those that are copied.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Place {
     /// Among what a manifest holds: it may be a document, and is data all the same.
+    #[default]
     Leaf,
     /// Where manifests stand: in `index.json`, in an index, or where a document of an unknown kind names it.
     Image,
 }
 
-/// How a document holds what it leads to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rule {
-    /// It declares that, and is nothing without it.
-    Whole,
-    /// It declares that, and what is there of it is copied: an index may be sparse, and a manifest that is mere data belongs to
-    /// an image that may be elsewhere.
-    Present,
-    /// It only mentions that, and may mean something else.
-    Mentioned,
-}
-
 /// The blobs that a document leads to.
+#[derive(Default)]
 struct Below {
     blobs: Vec<Descriptor>,
-    rule: Rule,
-    /// Where they stand.
+    /// Whether those that are there are enough: an index may be sparse, and a manifest that is mere data belongs to an image
+    /// that may be elsewhere.
+    is_sparse: bool,
     place: Place,
 }
 
 impl Below {
-    const NOTHING: Self = Self {
-        blobs: Vec::new(),
-        rule: Rule::Mentioned,
-        place: Place::Leaf,
-    };
-
     /// Reads a blob that stands in `place`. One that its descriptor calls a manifest or index is one; of all others the bytes
     /// tell, since no descriptor need be right.
     fn of(source: &dyn Source, descriptor: &Descriptor, place: Place) -> Result<Self> {
-        match descriptor.media_type.class() {
-            MediaClass::Manifest => return Ok(Self::whole(children(source, descriptor)?)),
-            MediaClass::Index => return Ok(Self::sparse(children(source, descriptor)?)),
-            _ => {}
+        if descriptor.media_type.is_image() {
+            return Ok(Self::declared(
+                children(source, descriptor)?,
+                is_index(descriptor),
+            ));
         }
-        let read = if descriptor.size <= MAX_DOCUMENT {
-            document_of(source, descriptor)
-        } else {
-            Ok(None)
-        };
-        let document = match (read, place) {
+        let document = match (detect(source, descriptor), place) {
             // What it is worth shows when it is copied.
             (Err(_), Place::Leaf) => None,
-            (read, _) => read?,
+            (document, _) => document?,
         };
-        Ok(match (document, place) {
-            (Some(Document::Index(index)), Place::Image) => Self::sparse(index.manifests),
-            (Some(document), Place::Image) => Self::whole(document.into_declared()),
-            (Some(document), Place::Leaf) => Self {
-                blobs: document.into_declared(),
-                rule: Rule::Present,
+        let is_index = matches!(document, Some(Document::Index(_)));
+        Ok(match (document.map(Document::into_declared), place) {
+            (Some(blobs), Place::Image) => Self::declared(blobs, is_index),
+            (Some(blobs), Place::Leaf) => Self {
+                blobs,
+                is_sparse: true,
                 place: Place::Leaf,
             },
-            (None, Place::Image) => Self::mentioned(source, descriptor)?,
-            (None, Place::Leaf) => Self::NOTHING,
+            (None, Place::Image) => Self {
+                blobs: mentioned(source, descriptor)?,
+                is_sparse: true,
+                place: Place::Image,
+            },
+            (None, Place::Leaf) => Self::default(),
         })
     }
 
-    /// Those of a manifest.
-    fn whole(blobs: Vec<Descriptor>) -> Self {
+    /// The blobs that an index declares, or that a manifest does.
+    fn declared(blobs: Vec<Descriptor>, is_index: bool) -> Self {
         Self {
             blobs,
-            rule: Rule::Whole,
-            place: Place::Leaf,
+            is_sparse: is_index,
+            place: if is_index { Place::Image } else { Place::Leaf },
         }
     }
+}
 
-    /// Those of an index.
-    fn sparse(blobs: Vec<Descriptor>) -> Self {
-        Self {
-            blobs,
-            rule: Rule::Present,
-            place: Place::Image,
+/// Returns the blobs of the source whose digests stand anywhere in a document.
+fn mentioned(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
+    let mut known = HashSet::new();
+    let mut blobs = Vec::new();
+    each_mention(source.open(descriptor)?, |digest| {
+        if let Some(size) = source.size(&digest)?
+            && known.insert(digest)
+        {
+            blobs.push(Descriptor::new(String::new(), digest, size));
         }
-    }
-
-    /// The blobs of the source whose digests stand anywhere in a document.
-    fn mentioned(source: &dyn Source, descriptor: &Descriptor) -> Result<Self> {
-        let mut known = HashSet::new();
-        let mut blobs = Vec::new();
-        each_mention(source.open(descriptor)?, |digest| {
-            if let Some(size) = source.size(&digest)?
-                && known.insert(digest)
-            {
-                blobs.push(Descriptor::new(String::new(), digest, size));
-            }
-            Ok(())
-        })?;
-        Ok(Self {
-            blobs,
-            rule: Rule::Mentioned,
-            place: Place::Image,
-        })
-    }
+        Ok(())
+    })?;
+    Ok(blobs)
 }
 
 /// Reads a blob as a document that declares what it needs; `None` if it is none. Of what does not begin like one, only the
 /// beginning is read.
-fn document_of(source: &dyn Source, descriptor: &Descriptor) -> Result<Option<Document>> {
+fn detect(source: &dyn Source, descriptor: &Descriptor) -> Result<Option<Document>> {
+    if descriptor.size > MAX_DOCUMENT {
+        return Ok(None);
+    }
     let mut reader = BufReader::with_capacity(512, source.open(descriptor)?);
     let start = reader.fill_buf()?;
     let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -429,15 +344,14 @@ fn document_of(source: &dyn Source, descriptor: &Descriptor) -> Result<Option<Do
     }
     let mut bytes = Vec::new();
     reader.read_to_end(&mut bytes)?;
-    Ok(match Document::parse(&bytes) {
-        Ok(document) => document,
+    match Document::parse(&bytes) {
         // One that can be read in several ways is of no kind.
-        Err(err) if matches!(err.kind(), ErrorKind::Corrupt | ErrorKind::Limit) => None,
-        Err(err) => return Err(err),
-    })
+        Err(err) if matches!(err.kind(), ErrorKind::Corrupt | ErrorKind::Limit) => Ok(None),
+        document => document,
+    }
 }
 
-/// Whether this is a layer that must not be given on, and says where it is to be had. Spec: image-spec, layer,
+/// Returns whether this is a layer that must not be given on, and says where it is to be had. Spec: image-spec, layer,
 /// "Non-Distributable Layers".
 fn is_elsewhere(layer: &Descriptor) -> bool {
     !layer.urls.is_empty() && layer.media_type.is_nondistributable()

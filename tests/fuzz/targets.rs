@@ -15,8 +15,8 @@ use umoci::error::Result;
 use umoci::image::Target;
 use umoci::internals::IndexJson;
 use umoci::internals::json;
+use umoci::internals::{Catalog, DockerArchive, OciArchive, Source};
 use umoci::internals::{ChangeKind, Inode, Node, NodeKind, Time};
-use umoci::internals::{DockerArchive, OciArchive, Offer, Source};
 use umoci::internals::{EntryBody, LayerReader, LayerTree, LayerWriter, Limits};
 use umoci::internals::{ExtractOptions, Extractor};
 use umoci::internals::{IdMap, Root};
@@ -216,11 +216,12 @@ pub fn archive(data: &[u8]) {
             0 => Box::new(OciArchive::new(archive)?),
             _ => Box::new(DockerArchive::new(archive, &limits)?),
         };
-        let offer = Offer::of(&*source, &Silent)?;
-        for request in offer.named.iter().chain(&offer.about) {
+        let catalog = Catalog::of(&*source, &Silent)?;
+        for request in catalog.named.iter().chain(&catalog.referrers) {
             let sink = StoreSink::new(&store, "import")?;
-            copy(&*source, &sink, std::slice::from_ref(request), &[], &Silent)?;
-            sink.commit(&Silent)?;
+            let images = std::slice::from_ref(request);
+            copy(&*source, &sink, images, &Silent)?;
+            sink.commit(images, &[], &Silent)?;
             if request.descriptor.media_type == MediaType::MANIFEST {
                 let read = store.layout().read_blob(&request.descriptor, ENOUGH)?;
                 let manifest: Manifest = json::parse(&read)?;

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::about::is_referrers_tag;
 use super::document::read_document;
+use super::referrers::is_referrers_tag;
 use super::{Request, Source};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -15,39 +15,33 @@ use crate::spec::{Descriptor, RefName};
 
 /// An entry of a source, which names an image or something else.
 #[derive(Clone, Debug)]
-pub struct Listed {
-    /// Which one it is, from 0: the place in `index.json`, or the image of a Docker archive, which may have several names.
+pub struct SourceEntry {
+    /// Its number, from 0: the place in `index.json`, or the image of a Docker archive, which may have several names.
     pub number: usize,
-    name: Option<String>,
-    /// What stands in `index.json`; an image of an archive says what it is when it is asked.
-    entry: Option<Entry>,
+    pub(super) name: Option<String>,
+    /// The entry of `index.json`; `None` for an image of an archive, which is looked at when it is wanted.
+    pub(super) entry: Option<Entry>,
 }
 
-impl Listed {
-    /// An entry of `index.json`.
-    pub(super) fn entry(number: usize, entry: Entry) -> Self {
-        Self {
-            number,
-            name: entry.ref_name.clone(),
-            entry: Some(entry),
-        }
+impl SourceEntry {
+    /// Returns the entries of an `index.json`.
+    pub(super) fn all(entries: impl IntoIterator<Item = Entry>) -> Vec<Self> {
+        let numbered = entries.into_iter().enumerate();
+        numbered
+            .map(|(number, entry)| Self {
+                number,
+                name: entry.ref_name.clone(),
+                entry: Some(entry),
+            })
+            .collect()
     }
 
-    /// An image of an archive that says what it is when it is asked.
-    pub(super) fn image(number: usize, name: Option<String>) -> Self {
-        Self {
-            number,
-            name,
-            entry: None,
-        }
-    }
-
-    /// Its name there, if it is one that a layout may have; an entry without such a name is one without a name.
+    /// Returns its name there, if it is one that a layout may have; an entry without such a name is one without a name.
     pub fn ref_name(&self) -> Option<RefName> {
         RefName::parse_new(self.name()?).ok()
     }
 
-    /// Its name there as it stands, whatever it is.
+    /// Returns its name there as it stands, whatever it is.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -58,14 +52,16 @@ impl Listed {
             Some(Ok(descriptor)) => descriptor.digest.to_string(),
             _ => format!("@{}", self.number),
         };
-        self.name()
-            .map_or_else(|| place.clone(), |name| format!("{name:?} ({place})"))
+        match self.name() {
+            Some(name) => format!("{name:?} ({place})"),
+            None => place,
+        }
     }
 
-    /// What an entry of `index.json` says that it is; `None` if the source is to be asked.
+    /// Returns the descriptor in an entry of `index.json`; `None` if the source is to be asked.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Corrupt`] if it is no descriptor.
+    /// [`crate::error::ErrorKind::Corrupt`] if the entry is no descriptor.
     pub(super) fn own(&self) -> Option<Result<Descriptor>> {
         self.entry.as_ref().map(Entry::descriptor)
     }
@@ -73,22 +69,22 @@ impl Listed {
 
 /// The images that a source has to offer.
 #[derive(Debug, Default)]
-pub struct Offer {
+pub struct Catalog {
     /// Those with a name; there may be several of one name.
     pub named: Vec<Request>,
     /// Those without a name that a layout may have, and without a subject; none that has such a name as well.
-    pub unnamed: Vec<Listed>,
+    pub unnamed: Vec<SourceEntry>,
     /// Those with a name that no layout may have, of what is offered by another entry as well.
-    pub renamed: Vec<Listed>,
-    /// What has the name of a convention for what is about an image.
-    pub about: Vec<Request>,
+    pub renamed: Vec<SourceEntry>,
+    /// Entries with a name that a convention has for referrers.
+    pub referrers: Vec<Request>,
     /// Manifests and indexes with a subject and without a name.
     pub attached: Vec<Digest>,
-    /// What has no name and is neither a manifest nor an index.
+    /// Entries without a name that are neither a manifest nor an index.
     pub others: Vec<Digest>,
 }
 
-impl Offer {
+impl Catalog {
     /// Looks at all entries. One that is no descriptor is left out with a warning.
     ///
     /// # Errors
@@ -96,50 +92,47 @@ impl Offer {
     pub fn of(source: &dyn Source, monitor: &dyn Monitor) -> Result<Self> {
         let mut out = Self::default();
         let mut met: HashSet<Digest> = HashSet::new();
-        let mut unnamed: Vec<(Listed, Option<Descriptor>)> = Vec::new();
-        for listed in source.list()?.iter() {
-            let own = match listed.own() {
+        let mut unnamed = Vec::new();
+        for entry in source.list()? {
+            let own = match entry.own() {
                 Some(Err(err)) => {
                     monitor.left_out(format_args!("left out: {err}"));
                     continue;
                 }
                 own => own.transpose()?,
             };
-            let Some(name) = listed.ref_name() else {
-                unnamed.push((listed.clone(), own));
+            let Some(name) = entry.ref_name() else {
+                unnamed.push((entry, own));
                 continue;
             };
-            let descriptor = match own {
-                Some(own) => own,
-                None => source.descriptor(listed)?,
-            };
+            let descriptor = own.map_or_else(|| source.descriptor(&entry), Ok)?;
             met.insert(descriptor.digest);
             let into = if is_referrers_tag(&name) {
-                &mut out.about
+                &mut out.referrers
             } else {
                 &mut out.named
             };
             let name = Some(name);
             into.push(Request { name, descriptor });
         }
-        for (listed, own) in unnamed {
-            let is_named = listed.name().is_some();
+        for (entry, own) in unnamed {
+            let is_named = entry.name().is_some();
             match own {
                 Some(own) if !met.insert(own.digest) => {}
                 Some(own) if !own.media_type.is_image() && !is_named => out.others.push(own.digest),
                 Some(own) if subject(source, &own).is_some() => out.attached.push(own.digest),
                 _ => {
-                    out.unnamed.push(listed);
+                    out.unnamed.push(entry);
                     continue;
                 }
             }
-            out.renamed.extend(is_named.then_some(listed));
+            out.renamed.extend(is_named.then_some(entry));
         }
         Ok(out)
     }
 }
 
-/// What a manifest or index is about, if it can be read and says so.
+/// Returns the subject of a manifest or index, if it can be read and has one.
 pub(super) fn subject(source: &dyn Source, descriptor: &Descriptor) -> Option<Digest> {
     if !descriptor.media_type.is_image() {
         return None;
