@@ -37,7 +37,8 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
 /// # Errors
 /// [`ErrorKind::Limit`].
 pub(crate) fn check_values(bytes: &[u8]) -> Result<()> {
-    if values(bytes) > MAX_VALUES {
+    // Each takes a byte or more.
+    if bytes.len() >= MAX_VALUES && values(bytes) > MAX_VALUES {
         let text = format!("JSON of more than {MAX_VALUES} values");
         return Err(Error::new(ErrorKind::Limit, text));
     }
