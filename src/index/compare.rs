@@ -184,12 +184,15 @@ impl Index<'_> {
             let (k, row) = item?;
             let row = BlobRow::from_bytes(row.value())?;
             let digest = split_key(k.value())?.0;
-            let said = Said {
+            let mut said = Said {
                 present: row.kind != Kind::Absent,
                 size: row.size,
                 count: row.count,
-                children: children_of(&children, &digest)?.len() as u64,
+                children: 0,
             };
+            if row.kind == Kind::Document {
+                said.children = children_of(&children, &digest)?.len() as u64;
+            }
             Ok((digest, said))
         }))
     }

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Writes the rows of blobs and of what names what, and keeps the counts and orphans that follow from them.
 
-use std::collections::BTreeMap;
-
 use redb::ReadableTable;
 
-use super::edges::Link;
 use super::guard::damage;
-use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, mention_key, piece_keys, split_key};
+use super::rows::{BlobRow, Edge, Kind, Link, Mention, Verified, key, mention_key, piece_keys, split_key};
 use super::tables::Tables;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -98,61 +95,6 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Records the edges of a document; `changes` collects how many more need each blob.
-    pub(super) fn add_links(
-        &mut self,
-        parent: &Digest,
-        links: &[Link],
-        changes: &mut BTreeMap<Digest, Change>,
-    ) -> Result<()> {
-        // A document that names a blob as several media types holds it once.
-        let mut named: BTreeMap<(Edge, Digest), bool> = BTreeMap::new();
-        let mut list = Vec::with_capacity(links.len());
-        for link in links {
-            *named.entry((link.edge, link.digest)).or_default() |= link.is_to_document();
-            list.push(Child {
-                edge: link.edge,
-                digest: link.digest,
-                media_type: link.media_type.clone(),
-            });
-        }
-        list.sort_unstable();
-        list.dedup();
-        self.children.insert(
-            self.next_piece(parent)?.as_slice(),
-            Child::list_to_bytes(&list).as_slice(),
-        )?;
-        for ((edge, digest), is_document) in named {
-            let mention = if is_document {
-                Mention::as_document(parent)
-            } else {
-                Mention::Document(edge, *parent).to_bytes()
-            };
-            let known = self
-                .mentions
-                .insert(mention_key(&digest, &mention).as_slice(), ())?;
-            if edge.holds() && known.is_none() {
-                changes.entry(digest).or_default().count += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// The key of the next piece of the children of a document.
-    fn next_piece(&self, parent: &Digest) -> Result<Vec<u8>> {
-        let (first, last) = piece_keys(parent);
-        let mut pieces = self.children.range(first.as_slice()..=last.as_slice())?;
-        let Some(newest) = pieces.next_back() else {
-            return Ok(first);
-        };
-        let newest = newest?.0;
-        let number = newest
-            .value()
-            .last_chunk()
-            .map_or(0, |number| u32::from_be_bytes(*number));
-        Ok([&key(parent)[..], &number.saturating_add(1).to_be_bytes()].concat())
-    }
-
     /// Notes which tar a layer holds, and how that begins.
     pub(crate) fn note_diff_id(
         &mut self,
@@ -186,13 +128,13 @@ impl Tables<'_> {
     }
 
     /// The first piece of the children of a document, with its key.
-    fn first_piece(&self, parent: &Digest) -> Result<Option<(Vec<u8>, Vec<Child>)>> {
+    fn first_piece(&self, parent: &Digest) -> Result<Option<(Vec<u8>, Vec<Link>)>> {
         let (first, last) = piece_keys(parent);
         let Some(piece) = self.children.range(first.as_slice()..=last.as_slice())?.next() else {
             return Ok(None);
         };
         let (k, list) = piece?;
-        Ok(Some((k.value().to_vec(), Child::list_from_bytes(list.value())?)))
+        Ok(Some((k.value().to_vec(), Link::list_from_bytes(list.value())?)))
     }
 
     /// Forgets a blob that is about to be removed, and lowers the counts of what it names.

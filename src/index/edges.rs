@@ -7,42 +7,11 @@
 use std::collections::HashSet;
 use std::io::{BufReader, Read, Seek};
 
-use super::rows::Edge;
+use super::rows::{Edge, Link};
 use crate::digest::{Digest, VerifyReader};
 use crate::error::Result;
+use crate::spec::Edges;
 use crate::spec::mentions::{begins_like_json, each_digest};
-use crate::spec::{Edges, MediaClass, MediaType};
-
-/// An edge to a blob.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Link {
-    pub edge: Edge,
-    pub digest: Digest,
-    /// The media type that the document gives the blob; empty if it gives none.
-    pub media_type: String,
-}
-
-impl Link {
-    /// Returns an edge to a blob of unknown media type.
-    pub(super) fn plain(edge: Edge, digest: Digest) -> Self {
-        Self {
-            edge,
-            digest,
-            media_type: String::new(),
-        }
-    }
-
-    /// Returns whether the blob is needed as a manifest or index.
-    pub(super) fn is_to_document(&self) -> bool {
-        self.edge == Edge::Declared && names_document(&self.media_type)
-    }
-}
-
-/// Returns whether a media type is one of manifests or indexes.
-pub(super) fn names_document(media_type: &str) -> bool {
-    let class = MediaType::new(media_type.to_owned()).class();
-    matches!(class, MediaClass::Manifest | MediaClass::Index)
-}
 
 /// The content of a blob.
 #[derive(Clone, PartialEq, Eq, Debug)]

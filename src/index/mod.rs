@@ -7,16 +7,18 @@
 //! code works on a database in memory. Private to the crate.
 
 mod backend;
+mod classify;
 mod compare;
 mod counts;
 mod edges;
 mod guard;
-mod learn;
 mod migrate;
 mod peek;
+mod pending;
 mod queries;
 mod rows;
 mod status;
+mod sync;
 pub(crate) mod tables;
 
 use std::os::unix::fs::FileExt as _;
@@ -26,10 +28,10 @@ use redb::{Database, ReadOnlyDatabase, ReadableDatabase, backends::InMemoryBacke
 
 #[cfg(debug_assertions)]
 pub use edges::edges_of;
-pub(crate) use learn::{Damaged, Orphan, end_of_reflog};
 #[cfg(debug_assertions)]
 pub use rows::read_any_row;
 pub use status::IndexStatus;
+pub(crate) use sync::{Damaged, Orphan, end_of_reflog};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -313,7 +315,7 @@ impl<'a> Index<'a> {
             return Ok(false);
         }
         for (algorithm, stamp) in layout.blob_dirs()? {
-            if !has(learn::dir_stamp(algorithm), &stamp)? {
+            if !has(sync::dir_stamp(algorithm), &stamp)? {
                 return Ok(false);
             }
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable};
 
-use super::learn::REFLOG_END;
 use super::rows::{self, Verified};
+use super::sync::REFLOG_END;
 use super::tables::{self, View};
 use super::{FILE, Index, guarded, migrate};
 use crate::digest::Digest;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use redb::{ReadableMultimapTable, ReadableTable};
 
 use super::edges;
-use super::rows::{BlobRow, Child, Edge, Kind, Mention, Verified, key, piece_keys, split_key};
+use super::rows::{BlobRow, Edge, Kind, Link, Mention, Verified, key, piece_keys, split_key};
 use super::tables::{Access, Rows};
 use super::{KnownBlob, Orphan};
 use crate::digest::Digest;
@@ -21,7 +21,7 @@ impl<A: Access> Rows<A> {
             .transpose()
     }
 
-    fn children(&self, parent: &Digest) -> Result<Vec<Child>> {
+    fn children(&self, parent: &Digest) -> Result<Vec<Link>> {
         children_of(&self.children, parent)
     }
 
@@ -168,7 +168,7 @@ impl<A: Access> Rows<A> {
         let mut out = HashMap::new();
         for (parent, named) in first {
             for child in self.children(&parent)? {
-                let Child {
+                let Link {
                     digest, media_type, ..
                 } = child;
                 if named.contains(&digest) && !media_type.is_empty() {
@@ -294,12 +294,12 @@ impl<A: Access> Rows<A> {
 pub(super) fn children_of(
     children: &impl ReadableTable<&'static [u8], &'static [u8]>,
     parent: &Digest,
-) -> Result<Vec<Child>> {
+) -> Result<Vec<Link>> {
     let (first, last) = piece_keys(parent);
     let mut out = Vec::new();
     let mut pieces = 0;
     for piece in children.range(first.as_slice()..=last.as_slice())? {
-        out.extend(Child::list_from_bytes(piece?.1.value())?);
+        out.extend(Link::list_from_bytes(piece?.1.value())?);
         pieces += 1;
     }
     if pieces > 1 {

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rows of the database as values, and their bytes.
 
-use super::edges::names_document;
 use super::guard::damage;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::layout::{Entry, Stamp};
-use crate::spec::MediaType;
+use crate::spec::{MediaClass, MediaType};
+
+/// Returns whether a media type is one of manifests or indexes.
+fn names_document(media_type: &str) -> bool {
+    let class = MediaType::new(media_type.to_owned()).class();
+    matches!(class, MediaClass::Manifest | MediaClass::Index)
+}
 
 fn damaged(what: &str) -> Error {
     damage(format_args!("damaged row: {what}"))
@@ -179,15 +184,30 @@ fn media_type_from(bytes: &[u8]) -> Result<String> {
     name.map(str::to_owned).ok_or_else(|| damaged("media type"))
 }
 
-/// What a document names: how, what, and as which media type (empty if it says none).
+/// An edge to a blob.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Child {
+pub(crate) struct Link {
     pub edge: Edge,
     pub digest: Digest,
+    /// The media type that the document gives the blob; empty if it gives none.
     pub media_type: String,
 }
 
-impl Child {
+impl Link {
+    /// Returns an edge to a blob of unknown media type.
+    pub(super) fn plain(edge: Edge, digest: Digest) -> Self {
+        Self {
+            edge,
+            digest,
+            media_type: String::new(),
+        }
+    }
+
+    /// Returns whether the blob is needed as a manifest or index.
+    pub(super) fn is_to_document(&self) -> bool {
+        self.edge == Edge::Declared && names_document(&self.media_type)
+    }
+
     /// Returns the row of a list, in the order that it has.
     pub(crate) fn list_to_bytes<'a>(list: impl IntoIterator<Item = &'a Self>) -> Vec<u8> {
         let mut out = Vec::new();
@@ -255,6 +275,11 @@ impl Mention {
     /// Returns the row of a document that declares a blob to be a manifest or index. It reads as that of any other blob declared.
     pub(crate) fn as_document(parent: &Digest) -> Vec<u8> {
         [&[DECLARED_DOCUMENT][..], &key(parent)].concat()
+    }
+
+    /// Returns whether a row is that of a document that keeps the blob.
+    pub(super) fn is_of_holder(bytes: &[u8]) -> bool {
+        matches!(bytes.first(), Some(&(DECLARED_DOCUMENT | DECLARED | MENTIONED)))
     }
 
     /// Returns whether a row says that a blob is a manifest or index; `None` if no row after it does.
@@ -350,10 +375,14 @@ impl Verified {
     }
 }
 
-/// The keys of the pieces in which the children of a document stand, the first and the last that there may be.
+/// The key of one of the pieces in which the children of a document stand.
+pub(crate) fn piece_key(parent: &Digest, number: u32) -> Vec<u8> {
+    [&key(parent)[..], &number.to_be_bytes()].concat()
+}
+
+/// The keys of the first and the last piece that there may be.
 pub(crate) fn piece_keys(parent: &Digest) -> (Vec<u8>, Vec<u8>) {
-    let end = |number: u32| [&key(parent)[..], &number.to_be_bytes()].concat();
-    (end(0), end(u32::MAX))
+    (piece_key(parent, 0), piece_key(parent, u32::MAX))
 }
 
 /// The key of a mention of a blob.
@@ -388,12 +417,12 @@ pub fn read_any_row(bytes: &[u8]) {
     if let Ok(row) = BlobRow::from_bytes(bytes) {
         assert_eq!(BlobRow::from_bytes(&row.to_bytes()).ok(), Some(row));
     }
-    if let Ok(child) = Child::from_bytes(bytes) {
-        assert_eq!(Child::from_bytes(&child.to_bytes()).ok(), Some(child));
+    if let Ok(child) = Link::from_bytes(bytes) {
+        assert_eq!(Link::from_bytes(&child.to_bytes()).ok(), Some(child));
     }
-    if let Ok(list) = Child::list_from_bytes(bytes) {
+    if let Ok(list) = Link::list_from_bytes(bytes) {
         assert_eq!(
-            Child::list_from_bytes(&Child::list_to_bytes(&list)).ok(),
+            Link::list_from_bytes(&Link::list_to_bytes(&list)).ok(),
             Some(list)
         );
     }
@@ -433,12 +462,12 @@ mod tests {
                 assert_eq!(Mention::from_bytes(&mention.to_bytes()).expect("row"), mention);
                 for media_type in ["", "a/b", MediaType::MANIFEST, MediaType::DOCKER_CONFIG] {
                     let media_type = media_type.to_owned();
-                    let child = Child {
+                    let child = Link {
                         edge,
                         digest,
                         media_type: media_type.clone(),
                     };
-                    assert_eq!(Child::from_bytes(&child.to_bytes()).expect("row"), child);
+                    assert_eq!(Link::from_bytes(&child.to_bytes()).expect("row"), child);
                     for name in [None, Some(String::new()), Some("a name".to_owned())] {
                         let media_type = media_type.clone();
                         let mention = Mention::Ref { name, media_type };

@@ -6,9 +6,9 @@ use std::time::Duration;
 use redb::{ReadableDatabase, ReadableTableMetadata};
 
 use super::guard::is_damage;
-use super::rows::{Child, stamp_to_bytes};
+use super::rows::{Link, stamp_to_bytes};
 use super::tables::{self};
-use super::{FILE, Index, guarded, learn, migrate};
+use super::{FILE, Index, guarded, migrate, sync};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Lock};
 
@@ -80,7 +80,7 @@ impl Index<'_> {
             out.refs_current = has("index_json", &stamp)?;
             out.blobs_current = true;
             for (algorithm, stamp) in layout.blob_dirs()? {
-                out.blobs_current &= has(learn::dir_stamp(algorithm), &stamp_to_bytes(&stamp))?;
+                out.blobs_current &= has(sync::dir_stamp(algorithm), &stamp_to_bytes(&stamp))?;
             }
             let count = |table: redb::TableDefinition<'static, &'static [u8], &'static [u8]>| {
                 Ok::<u64, Error>(tx.open_table(table)?.len()?)
@@ -92,7 +92,7 @@ impl Index<'_> {
             let orphans = tx.open_table(tables::ORPHAN)?;
             out.orphans = orphans.len()?;
             for piece in tx.open_table(tables::PARENT_TO_CHILDREN)?.range::<&[u8]>(..)? {
-                out.edges += Child::list_from_bytes(piece?.1.value())?.len() as u64;
+                out.edges += Link::list_from_bytes(piece?.1.value())?.len() as u64;
             }
             Ok(out)
         };

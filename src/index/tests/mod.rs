@@ -196,7 +196,7 @@ fn a_name_is_looked_up_without_reading_index_json() {
     let known = |index: &mut Index| {
         let stamp = rows::stamp_to_bytes(&layout.index_stamp().expect("stamp"));
         let set = index.write(|tables| {
-            tables.sync_refs(&layout)?;
+            tables.sync(&layout, &Silent)?;
             tables.meta.insert("index_json", stamp.as_slice())?;
             Ok(())
         });

@@ -209,8 +209,7 @@ impl Store {
     /// The manifests and indexes that are there and that nothing would name if these were the entries of `index.json`.
     fn unnamed(&self, entries: &[Entry], monitor: &dyn Monitor) -> Result<Vec<Unnamed>> {
         let look = |tables: &mut Tables<'_>| {
-            tables.take_entries(&self.layout, entries)?;
-            tables.sync_blobs(&self.layout, &Silent)?;
+            tables.sync_with(&self.layout, entries, &Silent)?;
             let mut out = Vec::new();
             for orphan in tables.orphans()? {
                 if tables.is_document(&orphan.digest)?

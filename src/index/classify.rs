@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Looks into blobs that are not known yet, several at a time.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{Builder, scope};
+
+use super::edges::{self, Content};
+use super::rows::{Kind, Link};
+use crate::digest::{Digest, VerifyReader};
+use crate::error::{ErrorKind, Result};
+use crate::layout::Layout;
+
+/// Number of blobs that are read at a time. The disk bounds it, not the number of cores: a thread that waits for a disk takes none.
+const READERS: usize = 8;
+
+/// Number of blobs for which one thread is as fast as several.
+const FEW: usize = 32;
+
+/// Maximum number of blobs that a reader hands on together, and maximum size of documents among them in bytes, but for the last.
+const PIECE: usize = 64;
+const PIECE_BYTES: u64 = 256 << 10;
+
+/// A blob that is not known.
+pub(super) struct Unknown {
+    pub digest: Digest,
+    /// Whether it is named as a manifest or index.
+    pub is_named: bool,
+}
+
+/// What a look at a blob showed.
+pub(super) enum Classified {
+    Missing,
+    Blob(Kind, u64),
+    Document(u64, Vec<Link>),
+    LargeDocument(u64),
+    Damaged(String),
+}
+
+type Piece = Vec<(Digest, Result<Classified>)>;
+
+/// Looks into blobs, and gives each with what it is, in any order. Of what was found in documents no more is held than [`READERS`]
+/// pieces and as many again that wait.
+///
+/// # Errors
+/// Those of the disk, and those of `take`.
+pub(super) fn classify_each(
+    layout: &Layout,
+    blobs: &[Unknown],
+    mut take: impl FnMut(Digest, Classified) -> Result<()>,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    if blobs.len() > FEW {
+        let (give, pieces) = sync_channel(READERS);
+        scope(|threads| {
+            for _ in 0..READERS {
+                let (give, next) = (give.clone(), &next);
+                // What no thread can be had for is looked into below.
+                let _ = Builder::new().spawn_scoped(threads, move || read_pieces(layout, blobs, next, &give));
+            }
+            drop(give);
+            let mut given = pieces.into_iter().flatten();
+            given.try_for_each(|(digest, found): (Digest, Result<Classified>)| take(digest, found?))
+        })?;
+    }
+    while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+        take(blob.digest, classify(layout, blob)?)?;
+    }
+    Ok(())
+}
+
+/// Looks into blobs from `next` on, until there are no more or nobody takes them.
+fn read_pieces(layout: &Layout, blobs: &[Unknown], next: &AtomicUsize, give: &SyncSender<Piece>) {
+    loop {
+        let (mut piece, mut bytes) = (Piece::new(), 0);
+        while piece.len() < PIECE
+            && bytes < PIECE_BYTES
+            && let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            let found = classify(layout, blob);
+            if let Ok(Classified::Document(size, _)) = &found {
+                bytes += size;
+            }
+            piece.push((blob.digest, found));
+        }
+        if piece.is_empty() || give.send(piece).is_err() {
+            return;
+        }
+    }
+}
+
+/// Looks into one blob. The content of one that is named as a document must be one, or what its digest says.
+fn classify(layout: &Layout, blob: &Unknown) -> Result<Classified> {
+    let read = match layout.open_unverified(&blob.digest) {
+        Ok(None) => return Ok(Classified::Missing),
+        Ok(Some((file, size))) => read(file, blob, size),
+        Err(err) => Err(err),
+    };
+    let is_damage = |kind| matches!(kind, ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Denied);
+    match read {
+        Err(err) if is_damage(err.kind()) => Ok(Classified::Damaged(err.to_string())),
+        read => read,
+    }
+}
+
+/// Reads a blob. One that is no document has to be what its digest says if it is named as a document, or may be the rest of one:
+/// after a loss of power a file may be empty, or all zeros.
+fn read(mut file: File, blob: &Unknown, size: u64) -> Result<Classified> {
+    match edges::read(&file, &blob.digest, size)? {
+        Content::Document(links) => return Ok(Classified::Document(size, links)),
+        Content::Large => return Ok(Classified::LargeDocument(size)),
+        Content::Opaque => {}
+    }
+    let mut first = [0];
+    file.rewind()?;
+    let is_rest = file.read(&mut first)? == 0 || first == [0];
+    if !blob.is_named && !is_rest {
+        return Ok(Classified::Blob(Kind::Opaque, size));
+    }
+    file.rewind()?;
+    VerifyReader::new(file, blob.digest, size).finish()?;
+    Ok(Classified::Blob(Kind::Plain, size))
+}

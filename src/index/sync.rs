@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How the database catches up with the layout: refs by the stamp of `index.json`, blobs by those of their
+//! directories. Only what is not known yet is read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, SystemTime};
+
+use redb::ReadableTable;
+
+use super::classify::{Classified, Unknown, classify_each};
+use super::edges;
+use super::pending::Pending;
+use super::rows::{
+    BlobRow, Edge, Kind, Link, Mention, Verified, key, mention_key, ref_key, split_key, stamp_to_bytes,
+};
+use super::tables::Tables;
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{BlobName, Entry, Layout, Lock, REFLOG, Stamp};
+use crate::progress::Monitor;
+
+/// Maximum number of blobs that are looked at together.
+const BATCH: usize = 16_384;
+
+/// A file that changed less than this before it was looked at may change again without its stamp telling.
+const RACY: Duration = Duration::from_secs(2);
+
+/// A blob that nobody is known to need.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Orphan {
+    pub digest: Digest,
+    pub size: u64,
+}
+
+/// A document that is not what its digest says, or cannot be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Damaged {
+    pub digest: Digest,
+    pub error: String,
+}
+
+/// Follows a stamp that was noted too early to be trusted.
+const YOUNG: u8 = 1;
+
+/// Whether a stamp can be trusted to change with the next change.
+fn settled(stamp: &Stamp) -> bool {
+    let latest = stamp.mtime.max(stamp.ctime);
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(now.as_secs())
+        .unwrap_or(i64::MAX)
+        .saturating_sub(latest.0)
+        > RACY.as_secs() as i64
+}
+
+/// The row of `meta` with where the reflog ended when `index.json` was read last, or before if that could not be told then; absent if
+/// it never could.
+pub(super) const REFLOG_END: &str = "reflog";
+
+/// Tells the ends of reflogs apart, by their last line.
+pub(crate) fn end_of_reflog(line: &[u8]) -> Digest {
+    Digest::of(Algorithm::Blake3, line.strip_suffix(b"\n").unwrap_or(line))
+}
+
+/// The row of `meta` with the stamp of a directory of blobs.
+pub(super) fn dir_stamp(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Sha256 => "blobs/sha256",
+        Algorithm::Sha512 => "blobs/sha512",
+        Algorithm::Blake3 => "blobs/blake3",
+    }
+}
+
+impl Tables<'_> {
+    fn has_stamp(&self, name: &str, stamp: &Stamp) -> Result<bool> {
+        Ok(self
+            .meta
+            .get(name)?
+            .is_some_and(|v| v.value() == stamp_to_bytes(stamp)))
+    }
+
+    fn set_stamp(&mut self, name: &str, stamp: &Stamp) -> Result<()> {
+        let mut value = stamp_to_bytes(stamp);
+        if !settled(stamp) {
+            // Not equal to any stamp, so that all is read again; the status sees what was read last.
+            value.push(YOUNG);
+        }
+        self.meta.insert(name, value.as_slice())?;
+        Ok(())
+    }
+
+    /// Catches up with the layout. Returns the documents that could not be read, again each time until they can.
+    pub(crate) fn sync(&mut self, layout: &Layout, monitor: &dyn Monitor) -> Result<Vec<Damaged>> {
+        let mut update = Update::new(self, layout);
+        let roots = update.refs()?;
+        update.blobs(monitor)?;
+        update.learn(roots, |_| true)?;
+        update.finish()
+    }
+
+    /// As [`Tables::sync`], if these were the entries of `index.json`.
+    pub(crate) fn sync_with(
+        &mut self,
+        layout: &Layout,
+        entries: &[Entry],
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<Damaged>> {
+        let mut update = Update::new(self, layout);
+        let roots = update.entries(entries)?;
+        update.blobs(monitor)?;
+        update.learn(roots, |_| true)?;
+        update.finish()
+    }
+
+    /// Learns a blob that a transaction is about, with the stamp of its file when that was verified, if it was; what is below it
+    /// is learned when a ref leads there.
+    pub(crate) fn learn_part(
+        &mut self,
+        layout: &Layout,
+        digest: &Digest,
+        verified: Option<Stamp>,
+    ) -> Result<()> {
+        // It may have been damaged, or another file, when it was seen last.
+        self.unsee(digest)?;
+        let mut update = Update::new(self, layout);
+        update.learn(vec![*digest], Link::is_to_document)?;
+        update.finish()?;
+        // One that is known to be so already may have a second checksum too.
+        if let Some(stamp) = verified
+            && self.verified(digest)?.is_none_or(|known| known.stamp != stamp)
+        {
+            self.set_verified(digest, Verified { stamp, blake3: None })?;
+        }
+        Ok(())
+    }
+
+    /// Takes away the entries of `index.json` that `drops` picks, as if they did not stand there.
+    pub(crate) fn drop_entries(&mut self, drops: impl Fn(&Entry) -> bool) -> Result<()> {
+        let mut counts: BTreeMap<Digest, i64> = BTreeMap::new();
+        for item in self.refs.iter()? {
+            let (_, entries) = item?;
+            for entry in super::rows::entries(entries.value())?.iter().filter(|e| drops(e)) {
+                for link in entry_links(entry) {
+                    *counts.entry(link.digest).or_default() -= 1;
+                    self.mentions.remove(mention_row(entry, &link).as_slice())?;
+                }
+            }
+        }
+        for (digest, change) in counts {
+            self.add_count(&digest, change)?;
+        }
+        Ok(())
+    }
+
+    /// Which of the blobs in a directory, in order, are not known, and which that are known are not there.
+    fn compare(&self, algorithm: Algorithm, found: &[Digest]) -> Result<(Vec<Digest>, Vec<Digest>)> {
+        let (mut news, mut gone) = (Vec::new(), Vec::new());
+        let mut found = found.iter().copied().peekable();
+        for item in self.blobs.iter()? {
+            let (k, row) = item?;
+            let (digest, _) = split_key(k.value())?;
+            if digest.algorithm() != algorithm || BlobRow::from_bytes(row.value())?.kind == Kind::Absent {
+                continue;
+            }
+            while let Some(new) = found.next_if(|f| *f < digest) {
+                news.push(new);
+            }
+            if found.next_if_eq(&digest).is_none() {
+                gone.push(digest);
+            }
+        }
+        news.extend(found);
+        Ok((news, gone))
+    }
+
+    /// Forgets that the blob directories were listed.
+    pub(crate) fn unlist_blobs(&mut self) -> Result<()> {
+        for algorithm in Algorithm::ALL {
+            self.meta.remove(dir_stamp(algorithm))?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether an entry of `index.json` or a document says that a blob is a manifest or index.
+    fn is_named_as_document(&self, digest: &Digest) -> Result<bool> {
+        let mut is_named = false;
+        self.each_mention(digest, |mention| {
+            let said = Mention::says_document(mention)?;
+            is_named |= said == Some(true);
+            Ok(said == Some(false))
+        })?;
+        Ok(is_named)
+    }
+}
+
+/// A catching up with the layout.
+struct Update<'a, 'tx> {
+    tables: &'a mut Tables<'tx>,
+    layout: &'a Layout,
+    pending: Pending,
+    damaged: Vec<Damaged>,
+    /// Of what was read whole, if nothing in it proves to be damaged.
+    stamps: Vec<(&'static str, Stamp)>,
+}
+
+impl<'a, 'tx> Update<'a, 'tx> {
+    fn new(tables: &'a mut Tables<'tx>, layout: &'a Layout) -> Self {
+        Self {
+            tables,
+            layout,
+            pending: Pending::default(),
+            damaged: Vec::new(),
+            stamps: Vec::new(),
+        }
+    }
+
+    /// Writes what was learned. Returns the documents that could not be read.
+    fn finish(mut self) -> Result<Vec<Damaged>> {
+        self.pending.write(self.tables)?;
+        if self.damaged.is_empty() {
+            for (name, stamp) in self.stamps {
+                self.tables.set_stamp(name, &stamp)?;
+            }
+        } else {
+            self.tables.meta.insert("damaged", &[1][..])?;
+            self.tables.meta.remove("index_json")?;
+        }
+        self.damaged.sort_by_key(|d| d.digest);
+        self.damaged.dedup_by_key(|d| d.digest);
+        Ok(self.damaged)
+    }
+
+    /// Reads the refs again if `index.json` is not the one that was read last. Returns what is to be learned for their sake.
+    fn refs(&mut self) -> Result<Vec<Digest>> {
+        if self.tables.has_stamp("index_json", &self.layout.index_stamp()?)? {
+            return Ok(Vec::new());
+        }
+        // A line of the reflog comes before the `index.json` that it leads to: where a command of ours may be between the two, the
+        // line says nothing of what is read here.
+        let quiet = self.layout.share_lock(Lock::Refs, Duration::ZERO).ok().flatten();
+        let last = match quiet {
+            Some(_) => self.layout.private_dir().last_line(REFLOG)?,
+            None => None,
+        };
+        let (index, stamp) = self.layout.read_index_stamped()?;
+        drop(quiet);
+        let roots = self.entries(index.entries())?;
+        // Lines that are lost by now were there.
+        if let Some(line) = last {
+            let end = key(&end_of_reflog(&line));
+            self.tables.meta.insert(REFLOG_END, end.as_slice())?;
+        }
+        self.stamps.push(("index_json", stamp));
+        Ok(roots)
+    }
+
+    /// Takes these for the entries of `index.json`. Returns what the new ones lead to.
+    fn entries(&mut self, entries: &[Entry]) -> Result<Vec<Digest>> {
+        let mut new: HashMap<Vec<u8>, Vec<&Entry>> = HashMap::with_capacity(entries.len());
+        for entry in entries {
+            let digest = entry
+                .descriptor()
+                .map_or_else(|_| Digest::sha256(entry.raw().as_bytes()), |d| d.digest);
+            new.entry(ref_key(entry.ref_name.as_deref(), &digest))
+                .or_default()
+                .push(entry);
+        }
+        // A document that could not be read is looked at again, though the entry that leads to it is an old one.
+        let again = self.tables.meta.remove("damaged")?.is_some();
+        let mut roots: Vec<Digest> = Vec::new();
+        let mut gone: Vec<(Vec<u8>, String)> = Vec::new();
+        for item in self.tables.refs.iter()? {
+            let (k, old) = item?;
+            match new.get(k.value()) {
+                Some(entries) if Entry::list_to_text(entries) == old.value() => {
+                    if again {
+                        let links = entries.iter().flat_map(|entry| entry_links(entry));
+                        roots.extend(links.map(|link| link.digest));
+                    }
+                    new.remove(k.value());
+                }
+                _ => gone.push((k.value().to_vec(), old.value().to_owned())),
+            }
+        }
+        for (k, old) in gone {
+            self.tables.refs.remove(k.as_slice())?;
+            for entry in super::rows::entries(&old)? {
+                for link in entry_links(&entry) {
+                    self.tables
+                        .mentions
+                        .remove(mention_row(&entry, &link).as_slice())?;
+                    self.pending.drop_ref(link.digest);
+                }
+            }
+        }
+        let mut new: Vec<(Vec<u8>, Vec<&Entry>)> = new.into_iter().collect();
+        new.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for (k, entries) in new {
+            self.tables
+                .refs
+                .insert(k.as_slice(), Entry::list_to_text(&entries).as_str())?;
+            for entry in entries {
+                for link in entry_links(entry) {
+                    self.pending.add_ref(&link, mention_row(entry, &link));
+                    roots.push(link.digest);
+                }
+            }
+        }
+        Ok(roots)
+    }
+
+    /// Lists the blob directories that may have changed, and learns the blobs that are not known.
+    fn blobs(&mut self, monitor: &dyn Monitor) -> Result<()> {
+        for (algorithm, stamp) in self.layout.blob_dirs()? {
+            if self.tables.has_stamp(dir_stamp(algorithm), &stamp)? {
+                continue;
+            }
+            let mut strays = 0_u64;
+            let mut found = Vec::new();
+            for blob in self.layout.blobs(algorithm)? {
+                match blob? {
+                    BlobName::Digest(digest) => found.push(digest),
+                    BlobName::Stray(name) => {
+                        strays += 1;
+                        monitor.warn(format_args!(
+                            "blobs/{algorithm}/{} is no blob, left alone",
+                            name.display()
+                        ));
+                    }
+                }
+            }
+            found.sort_unstable();
+            let (news, gone) = self.tables.compare(algorithm, &found)?;
+            drop(found);
+            // All that the new ones need is in the list.
+            self.learn(news, Link::is_to_document)?;
+            for digest in gone {
+                // Another program may just have put it back.
+                if self.layout.blob_size(&digest)?.is_none() {
+                    self.tables.forget(&digest)?;
+                }
+            }
+            // With something odd in it the directory is looked at, and the warning given, every time.
+            if strays == 0 {
+                self.stamps.push((dir_stamp(algorithm), stamp));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at blobs, unless they are known, and at what the new ones lead to by the edges that `follows` picks.
+    fn learn(&mut self, mut queue: Vec<Digest>, follows: fn(&Link) -> bool) -> Result<()> {
+        while !queue.is_empty() {
+            let batch = queue.split_off(queue.len().saturating_sub(BATCH));
+            let unknown = self.unknown(batch)?;
+            classify_each(self.layout, &unknown, |digest, found| {
+                let below = self.add(digest, found)?;
+                queue.extend(below.iter().filter(|link| follows(link)).map(|link| link.digest));
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Returns those of the blobs that are not known, or not as what they are named.
+    fn unknown(&self, mut digests: Vec<Digest>) -> Result<Vec<Unknown>> {
+        digests.sort_unstable();
+        digests.dedup();
+        let mut out = Vec::new();
+        for digest in digests {
+            let kind = match self.pending.kind(&digest) {
+                Some(kind) => kind,
+                None => self.tables.row(&digest)?.map_or(Kind::Absent, |row| row.kind),
+            };
+            if matches!(kind, Kind::Absent | Kind::Opaque) {
+                let is_named = self.pending.is_named_as_document(&digest)
+                    || self.tables.is_named_as_document(&digest)?;
+                if kind == Kind::Absent || is_named {
+                    out.push(Unknown { digest, is_named });
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Adds a blob that was looked at. Returns its edges; of very many those to blobs that are there.
+    fn add(&mut self, digest: Digest, found: Classified) -> Result<Vec<Link>> {
+        let mut below = Vec::new();
+        match found {
+            Classified::Missing => {}
+            Classified::Blob(kind, size) => self.pending.see(digest, kind, size),
+            Classified::Document(size, links) => {
+                self.pending.see(digest, Kind::Document, size);
+                below = self.pending.add_links(&digest, 0, links);
+            }
+            Classified::LargeDocument(size) => {
+                self.pending.see(digest, Kind::Document, size);
+                below = self.add_many_links(&digest, size)?;
+            }
+            Classified::Damaged(error) => {
+                self.damaged.push(Damaged { digest, error });
+                // The next listing finds the blob again.
+                self.pending.see(digest, Kind::Absent, 0);
+                self.tables.meta.remove(dir_stamp(digest.algorithm()))?;
+            }
+        }
+        if self.pending.is_full() {
+            self.pending.write(self.tables)?;
+        }
+        Ok(below)
+    }
+
+    /// Adds the edges of a document that has very many, read again. Returns those to blobs that are there.
+    fn add_many_links(&mut self, parent: &Digest, size: u64) -> Result<Vec<Link>> {
+        let gone = || Error::new(ErrorKind::NotFound, format!("{parent} is gone"));
+        let (file, _) = self.layout.open_unverified(parent)?.ok_or_else(gone)?;
+        let (mut below, mut piece) = (Vec::new(), 0);
+        edges::each_link(file, parent, size, |links| {
+            for link in self.pending.add_links(parent, piece, links) {
+                if self.layout.blob_size(&link.digest)?.is_some() {
+                    below.push(link);
+                }
+            }
+            piece += 1;
+            if self.pending.is_full() {
+                self.pending.write(self.tables)?;
+            }
+            Ok(())
+        })?;
+        Ok(below)
+    }
+}
+
+/// The row that says that an entry of `index.json` names a blob.
+fn mention_row(entry: &Entry, link: &Link) -> Vec<u8> {
+    let mention = Mention::Ref {
+        name: entry.ref_name.clone(),
+        media_type: link.media_type.clone(),
+    };
+    mention_key(&link.digest, &mention.to_bytes())
+}
+
+/// Returns the edges of an entry of `index.json`. One that is no descriptor, or not to all readers, keeps every digest in its text.
+fn entry_links(entry: &Entry) -> Vec<Link> {
+    let text = entry.raw();
+    let Ok(descriptor) = entry.descriptor() else {
+        return edges::of_unclear(text);
+    };
+    let mut out = vec![Link {
+        edge: Edge::Declared,
+        digest: descriptor.digest,
+        media_type: descriptor.media_type.as_str().to_owned(),
+    }];
+    if entry.is_unclear() {
+        let others = edges::of_unclear(text).into_iter();
+        out.extend(others.filter(|link| link.digest != descriptor.digest));
+    }
+    out
+}
