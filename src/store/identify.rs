@@ -8,9 +8,10 @@ use std::io::Read;
 use serde_json::{Map, Value};
 
 use super::{MAX_DOCUMENT, Store};
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::index::Mention;
+use crate::layout::BlobName;
 use crate::spec::json::{self, Object};
 use crate::spec::{Compression, Descriptor, MediaClass, MediaType};
 
@@ -61,6 +62,44 @@ fn refuse(digest: &Digest, why: impl fmt::Display) -> Error {
 }
 
 impl Store {
+    /// The blob whose digest begins so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
+    pub(crate) fn find(&self, prefix: &DigestPrefix) -> Result<Digest> {
+        let missing = || self.no_blob(prefix);
+        if let Some(digest) = prefix.exact() {
+            return self
+                .layout
+                .blob_size(&digest)?
+                .map(|_| digest)
+                .ok_or_else(missing);
+        }
+        let mut found = Vec::new();
+        for algorithm in Algorithm::ALL
+            .into_iter()
+            .filter(|a| prefix.algorithm().is_none_or(|p| p == *a))
+        {
+            for name in self.layout.blobs(algorithm)? {
+                if let BlobName::Digest(digest) = name?
+                    && prefix.matches(&digest)
+                {
+                    found.push(digest);
+                }
+            }
+        }
+        match found.as_slice() {
+            [] => Err(missing()),
+            [one] => Ok(*one),
+            _ => {
+                found.sort_unstable();
+                let names: Vec<String> = found.iter().take(4).map(ToString::to_string).collect();
+                let text = format!("digest is ambiguous: {prefix} (it could be {})", names.join(", "));
+                Err(Error::new(ErrorKind::Ambiguous, text))
+            }
+        }
+    }
+
     /// Finds out what the blob `digest` is, to name it as an image; `given` is what the caller says.
     ///
     /// # Errors

@@ -11,9 +11,7 @@ mod graph;
 mod identify;
 mod lease;
 mod referrers;
-mod reflog;
 mod refs;
-mod replay;
 mod settings;
 mod summary;
 #[cfg(test)]

@@ -51,6 +51,13 @@ impl std::fmt::Debug for Summaries<'_> {
     }
 }
 
+impl Store {
+    /// The platform of an image: that of its descriptor, else that of its config, as far as these can be read.
+    pub(crate) fn platform(&self, descriptor: &Descriptor) -> Option<Platform> {
+        Summaries::in_store(self).platform(descriptor)
+    }
+}
+
 impl<'a> Summaries<'a> {
     /// Of images whose documents are read by `read`.
     pub fn new(read: impl Fn(&Descriptor) -> Result<Vec<u8>> + Send + 'a) -> Self {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use super::Store;
-use super::reflog::values;
+use super::refs::values;
 use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, Place, Tables, View};

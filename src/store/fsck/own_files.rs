@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::Index;
 use crate::layout::REFLOG;
 use crate::store::Store;
-use crate::store::replay::{Record, is_cut_off};
+use crate::store::refs::{Record, is_cut_off};
 
 /// Whether a file is damaged, rather than kept from us.
 fn is_damage(err: &Error) -> bool {

@@ -15,7 +15,7 @@ use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
 use crate::spec::{Descriptor, MediaType, REF_NAME, RefName};
 use crate::store::graph::walk;
-use crate::store::replay::Replayed;
+use crate::store::refs::Replayed;
 use crate::store::{MAX_DOCUMENT, Store};
 
 /// What a record of the reflog calls a repair.

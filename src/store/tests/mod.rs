@@ -164,7 +164,7 @@ fn a_look_between_the_reflog_and_the_index_json_that_it_leads_to_is_no_newer_wit
     let name: RefName = "t".parse().expect("name");
     let [old, new] = [name.as_str(), "new"].map(|name| store.lookup(name).expect("value"));
     let log = |(): &mut (), state: &Digest| {
-        let change = replay::Record::now("test", Some("t"), old.clone(), new.clone());
+        let change = refs::Record::now("test", Some("t"), old.clone(), new.clone());
         store.record(&mut [change], state)?;
         store.index(&Silent).sync().map(drop)
     };

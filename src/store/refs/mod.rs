@@ -1,12 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Refs: read from `index.json`, which is the truth, and changed there. No database is needed for it.
+//!
+//! [`Store::change_refs`] is the one way to change them: a change of ours is appended to the reflog ([`log`]) before it takes
+//! effect, under the same lock, together with what other programs have done since ([`replay`]).
 
-use super::{Store, Summaries};
-use crate::digest::{Algorithm, Digest, DigestPrefix};
+mod expire;
+mod log;
+mod replay;
+
+use std::collections::{HashMap, HashSet};
+
+pub(super) use log::{Record, is_cut_off};
+pub(super) use replay::Replayed;
+use replay::{of_unnamed, unnamed};
+
+use super::Store;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::index::Index;
-use crate::layout::{BlobName, Entry};
-use crate::spec::{Descriptor, Platform, RefName, RefValue};
+use crate::layout::{Entry, IndexJson};
+use crate::spec::{Descriptor, RefName, RefValue};
 
 /// An entry of `index.json`.
 #[derive(Debug)]
@@ -117,46 +130,79 @@ impl Store {
         })
     }
 
-    /// The blob whose digest begins so.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
-    pub(crate) fn find(&self, prefix: &DigestPrefix) -> Result<Digest> {
-        let missing = || self.no_blob(prefix);
-        if let Some(digest) = prefix.exact() {
-            return self
-                .layout
-                .blob_size(&digest)?
-                .map(|_| digest)
-                .ok_or_else(missing);
-        }
-        let mut found = Vec::new();
-        for algorithm in Algorithm::ALL
-            .into_iter()
-            .filter(|a| prefix.algorithm().is_none_or(|p| p == *a))
-        {
-            for name in self.layout.blobs(algorithm)? {
-                if let BlobName::Digest(digest) = name?
-                    && prefix.matches(&digest)
-                {
-                    found.push(digest);
-                }
-            }
-        }
-        match found.as_slice() {
-            [] => Err(missing()),
-            [one] => Ok(*one),
-            _ => {
-                found.sort_unstable();
-                let names: Vec<String> = found.iter().take(4).map(ToString::to_string).collect();
-                let text = format!("digest is ambiguous: {prefix} (it could be {})", names.join(", "));
-                Err(Error::new(ErrorKind::Ambiguous, text))
-            }
-        }
+    /// Changes `index.json` in one rewrite: `edit`, which may be called again, changes nothing with a name but `names`. What
+    /// becomes of these is recorded.
+    pub(super) fn change_refs<T>(
+        &self,
+        command: &str,
+        names: &[&str],
+        edit: impl Fn(&mut IndexJson) -> Result<T>,
+    ) -> Result<T> {
+        // Blobs that were found may have been named by a process that died before it synced the name.
+        self.layout.sync_blob_names()?;
+        self.drop_refs(command, names, edit)
     }
 
-    /// The platform of an image: that of its descriptor, else that of its config, as far as these can be read.
-    pub(crate) fn platform(&self, descriptor: &Descriptor) -> Option<Platform> {
-        Summaries::in_store(self).platform(descriptor)
+    /// What each of `names` points at, as far as that can be told; those that are there.
+    pub(crate) fn lookup_all(&self, names: &[&str]) -> Result<HashMap<String, RefValue>> {
+        Ok(values(&self.layout.read_index()?, names))
     }
+
+    /// As [`Store::change_refs`], for an `edit` that gives no name to anything.
+    pub(super) fn drop_refs<T>(
+        &self,
+        command: &str,
+        names: &[&str],
+        edit: impl Fn(&mut IndexJson) -> Result<T>,
+    ) -> Result<T> {
+        let edit = |index: &mut IndexJson, state: &Digest| {
+            let mut records = self.catch_up(index, state, "")?;
+            let before = unnamed(index);
+            let mut old = values(index, names);
+            let out = edit(index)?;
+            let mut new = values(index, names);
+            let mut gone = Vec::new();
+            for name in names {
+                let [old, new] = [&mut old, &mut new].map(|values| values.remove(*name).unwrap_or_default());
+                if new.is_empty() {
+                    gone.push(*name);
+                }
+                if !is_same(&old, &new) {
+                    records.push(Record::now(command, Some(name), old, new));
+                }
+            }
+            let unnamed = of_unnamed(before, unnamed(index));
+            records.extend(unnamed.map(|(old, new)| Record::now(command, None, old, new)));
+            Ok((out, records, gone))
+        };
+        let log =
+            |(_, records, _): &mut (T, Vec<Record>, Vec<&str>), state: &Digest| self.record(records, state);
+        let (out, _, gone) = self
+            .layout
+            .update_index_logged(self.opts.lock_timeout, edit, log)?;
+        for name in gone {
+            self.forget_use(name);
+        }
+        Ok(out)
+    }
+}
+
+/// What each of `names` points at, as far as that can be told; those that are there.
+pub(super) fn values(index: &IndexJson, names: &[&str]) -> HashMap<String, RefValue> {
+    let wanted: HashSet<&str> = names.iter().copied().collect();
+    let mut found: HashMap<&str, Vec<Descriptor>> = HashMap::new();
+    for entry in index.entries() {
+        if let Some(name) = entry.ref_name.as_deref().and_then(|name| wanted.get(name))
+            && let Ok(descriptor) = entry.descriptor()
+        {
+            found.entry(name).or_default().push(descriptor);
+        }
+    }
+    let value = |(name, entries): (&str, Vec<Descriptor>)| (name.to_owned(), RefValue::new(entries));
+    found.into_iter().map(value).collect()
+}
+
+/// Whether both are the same images, in the same order.
+pub(super) fn is_same(one: &RefValue, other: &RefValue) -> bool {
+    one.digests().eq(other.digests())
 }

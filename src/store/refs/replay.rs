@@ -1,27 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The reflog as a whole: what it says stands in `index.json`, how it is kept complete, and how it is kept short.
+//! The reflog as a whole: what it says stands in `index.json`, and how it is kept complete.
 //!
 //! Invariant: a line that has a state (the BLAKE3 of an `index.json`) says that the lines up to it tell all that stood there.
 //! Each change of ours begins with a look at the last line: where its state is not what was found, another program was at work,
 //! or a command died, and what differs is recorded first.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
-
-use super::Store;
-use super::reflog::{is_older, is_same};
+use super::is_same;
+use super::log::Record;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::index::end_of_reflog;
 use crate::layout::{IndexJson, Layout, LayoutLock, Lock, LockMode, REFLOG};
-use crate::spec::{Descriptor, RefValue, json};
-
-/// A reflog that is larger loses its oldest entries, in bytes.
-const MAX_BYTES: u64 = 64 << 20;
+use crate::spec::{Descriptor, RefValue};
+use crate::store::Store;
 
 /// Maximum size of a reflog that is replayed, in bytes: all names and what they point at are held.
 const MAX_REPLAY: u64 = 256 << 20;
@@ -32,63 +25,7 @@ const MAX_NAMED: usize = 4;
 /// The command that put entries without a name in the place of names that are lost.
 const LOST: &str = "fsck";
 
-/// A line of the reflog.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Record {
-    /// When; `None` for what was found out later.
-    #[serde(default)]
-    pub time: Option<Timestamp>,
-    /// Which ref; `None` for the entries of `index.json` without a name, of which `old` went and `new` came.
-    #[serde(rename = "ref", default)]
-    pub name: Option<String>,
-    #[serde(default)]
-    pub old: RefValue,
-    #[serde(default)]
-    pub new: RefValue,
-    #[serde(default)]
-    pub command: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uid: Option<u32>,
-    /// The state of `index.json` after it, of which all is known then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub index: Option<Digest>,
-}
-
-impl Record {
-    /// What a command of this moment does.
-    pub(super) fn now(command: &str, name: Option<&str>, old: RefValue, new: RefValue) -> Self {
-        Self {
-            time: Some(Timestamp::now()),
-            name: name.map(str::to_owned),
-            old,
-            new,
-            command: command.to_owned(),
-            uid: Some(rustix::process::geteuid().as_raw()),
-            index: None,
-        }
-    }
-
-    /// The record in a line; `None` for one that is damaged.
-    pub(super) fn parse(line: &[u8]) -> Option<Self> {
-        json::parse(line).ok()
-    }
-
-    /// Whether it says only that `index.json` was compared with all that is recorded.
-    fn is_mark(&self) -> bool {
-        self.name.is_none() && self.old.is_empty() && self.new.is_empty()
-    }
-
-    fn digests(&self) -> impl Iterator<Item = Digest> {
-        self.old.digests().chain(self.new.digests())
-    }
-}
-
-/// Whether a line that cannot be read was cut off: its command died, or the power failed, before the change took effect.
-pub(super) fn is_cut_off(line: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(line).is_err_and(|err| err.is_eof())
-}
-
-fn refuse_more(rest: u64) -> Result<()> {
+pub(in crate::store) fn refuse_more(rest: u64) -> Result<()> {
     if rest > MAX_REPLAY {
         let text = format!("the reflog is larger than {MAX_REPLAY} bytes; remove it or lines from it");
         return Err(Error::new(ErrorKind::Limit, text));
@@ -98,7 +35,7 @@ fn refuse_more(rest: u64) -> Result<()> {
 
 /// What all lines together say.
 #[derive(Debug, Default)]
-pub(super) struct Replayed {
+pub(in crate::store) struct Replayed {
     /// What each name points at, with the number of the line that says so.
     pub names: HashMap<String, (u64, RefValue)>,
     /// Entries without a name.
@@ -192,13 +129,16 @@ impl Replayed {
 }
 
 /// The entries of `index.json` without a name.
-pub(super) fn unnamed(index: &IndexJson) -> Vec<Descriptor> {
+pub(in crate::store) fn unnamed(index: &IndexJson) -> Vec<Descriptor> {
     let unnamed = index.entries().iter().filter(|entry| entry.ref_name.is_none());
     unnamed.filter_map(|entry| entry.descriptor().ok()).collect()
 }
 
 /// Which entries without a name went, and which came; `None` if there are none.
-pub(super) fn of_unnamed(old: Vec<Descriptor>, new: Vec<Descriptor>) -> Option<(RefValue, RefValue)> {
+pub(in crate::store) fn of_unnamed(
+    old: Vec<Descriptor>,
+    new: Vec<Descriptor>,
+) -> Option<(RefValue, RefValue)> {
     let digests = |entries: &[Descriptor]| entries.iter().map(|d| d.digest).collect::<HashSet<Digest>>();
     let (before, after) = (digests(&old), digests(&new));
     let gone = RefValue::new(old.into_iter().filter(|d| !after.contains(&d.digest)));
@@ -211,7 +151,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::Limit`] if it is too large for that.
-    pub(super) fn replay(&self) -> Result<Replayed> {
+    pub(in crate::store) fn replay(&self) -> Result<Replayed> {
         let mut out = Replayed::default();
         self.layout.private_dir().read_lines(REFLOG, |line, rest| {
             refuse_more(rest)?;
@@ -228,7 +168,12 @@ impl Store {
     }
 
     /// What is to be recorded before a change of `index`, which has this state: all that the reflog does not know of it.
-    pub(super) fn catch_up(&self, index: &IndexJson, state: &Digest, command: &str) -> Result<Vec<Record>> {
+    pub(in crate::store) fn catch_up(
+        &self,
+        index: &IndexJson,
+        state: &Digest,
+        command: &str,
+    ) -> Result<Vec<Record>> {
         let last = self.layout.private_dir().last_line(REFLOG)?;
         let known = last
             .as_deref()
@@ -254,7 +199,7 @@ impl Store {
     }
 
     /// Returns the names of the reflog whose images are here, and the digests of its entries without a name that are.
-    pub(super) fn names_here(&self, replayed: &Replayed) -> Result<Vec<String>> {
+    pub(in crate::store) fn names_here(&self, replayed: &Replayed) -> Result<Vec<String>> {
         let mut out = Vec::new();
         for (name, (_, value)) in &replayed.names {
             for digest in value.digests() {
@@ -297,7 +242,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] with [`Fact::TornIndex`].
-    pub(super) fn check_entries(&self) -> Result<()> {
+    pub(in crate::store) fn check_entries(&self) -> Result<()> {
         let (index, state) = self.layout.read_index_state()?;
         if index.entries().is_empty() {
             self.catch_up(&index, &state, "")?;
@@ -306,106 +251,15 @@ impl Store {
     }
 
     /// Records what other programs did to `index.json` since our last change.
-    pub(super) fn record_others(&self) -> Result<()> {
+    pub(in crate::store) fn record_others(&self) -> Result<()> {
         let _lock = self.lock_refs()?;
         let (index, state) = self.layout.read_index_state()?;
         self.record(&mut self.catch_up(&index, &state, "")?, &state)
     }
 
     /// Keeps other commands of ours from changing a ref.
-    pub(super) fn lock_refs(&self) -> Result<LayoutLock> {
+    pub(in crate::store) fn lock_refs(&self) -> Result<LayoutLock> {
         let timeout = self.opts.lock_timeout;
         self.layout.take_lock(Lock::Refs, LockMode::Exclusive, timeout)
-    }
-
-    /// Appends records; the last says what state of `index.json` it leads to, unless that was only looked at.
-    pub(super) fn record(&self, records: &mut [Record], state: &Digest) -> Result<()> {
-        if let Some(last) = records.last_mut().filter(|last| !last.is_mark()) {
-            last.index = Some(*state);
-        }
-        let mut lines = Vec::new();
-        for record in records {
-            lines.extend(json::to_bytes(record)?);
-        }
-        self.layout.private_dir().append(REFLOG, &lines)
-    }
-
-    /// Drops lines older than `expire`, and the oldest of a reflog that has grown too large; but none that is younger than
-    /// `keep`, nor the last of each name that exists, nor the last that says what became of a blob that is there.
-    pub(super) fn expire_reflog(&self, expire: Duration, keep: Duration) -> Result<()> {
-        let expired = |rest: u64, time: Option<Timestamp>| {
-            let is_old = |age| time.is_some_and(|time| is_older(time, age));
-            is_old(expire.max(keep)) || (rest > MAX_BYTES && is_old(keep))
-        };
-        // Lines stand in the order of time, as far as clocks are not set back.
-        let mut is_any = false;
-        self.layout.private_dir().read_lines(REFLOG, |line, rest| {
-            let time = Record::parse(line).and_then(|first| first.time);
-            is_any = expired(rest, time);
-            Ok(time.is_none())
-        })?;
-        if !is_any {
-            return Ok(());
-        }
-        // Under the lock of refs, since somebody who changes one appends.
-        let _lock = self.lock_refs()?;
-        let lines = self.lines_to_keep(&expired)?;
-        let (mut at, mut bytes) = (0, Vec::new());
-        self.layout.private_dir().read_lines(REFLOG, |line, _| {
-            if lines.get(at).is_none_or(|kept| *kept) {
-                bytes.extend_from_slice(line);
-                bytes.push(b'\n');
-            }
-            at += 1;
-            Ok(true)
-        })?;
-        if lines.contains(&false) {
-            self.layout.private_dir().put(REFLOG, &bytes)?;
-        }
-        Ok(())
-    }
-
-    /// Whether each line stays.
-    fn lines_to_keep(&self, expired: &impl Fn(u64, Option<Timestamp>) -> bool) -> Result<Vec<bool>> {
-        let mut lines = Vec::new();
-        self.layout.private_dir().read_lines(REFLOG, |line, rest| {
-            refuse_more(rest)?;
-            let slim = |record: Record| {
-                let digests: Vec<Digest> = record.digests().collect();
-                (record.time, record.name, digests)
-            };
-            lines.push((rest, Record::parse(line).map(slim)));
-            Ok(true)
-        })?;
-        let index = self.layout.read_index()?;
-        let live: HashSet<&str> = index
-            .entries()
-            .iter()
-            .filter_map(|e| e.ref_name.as_deref())
-            .collect();
-        // What was said of each already, from the last line to the first.
-        let (mut names, mut named, mut unnamed) = (HashSet::new(), HashSet::new(), HashSet::new());
-        let mut kept = vec![true; lines.len()];
-        let (mut time, mut is_last) = (None, true);
-        for (at, (rest, record)) in lines.into_iter().enumerate().rev() {
-            // What cannot be read is for a check to tell.
-            let Some((since, name, digests)) = record else {
-                continue;
-            };
-            time = since.or(time);
-            let told = if name.is_some() { &mut named } else { &mut unnamed };
-            let mut is_needed = std::mem::take(&mut is_last) || !expired(rest, time);
-            for digest in digests {
-                if told.insert(digest) && !is_needed {
-                    is_needed = self.layout.blob_size(&digest)?.is_some();
-                }
-            }
-            if let Some(name) = name {
-                let is_live = live.contains(name.as_str());
-                is_needed |= names.insert(name) && is_live;
-            }
-            kept[at] = is_needed;
-        }
-        Ok(kept)
     }
 }

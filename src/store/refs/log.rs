@@ -5,21 +5,22 @@
 //! no database is needed to change a ref, and what it was is never lost. Changes that other programs make are not in
 //! it; they show as a gap between one line and the next, and are told so.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::Store;
-use super::replay::{Record, of_unnamed, unnamed};
+use super::{is_same, values};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result};
-use crate::layout::{IndexJson, REFLOG};
-use crate::spec::{Descriptor, RefValue, json};
+use crate::layout::REFLOG;
+use crate::spec::{RefValue, json};
+use crate::store::Store;
 
 /// A change of a ref.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct RefChange {
     /// When, RFC 3339; `None` for one that was found out later.
@@ -28,99 +29,101 @@ pub struct RefChange {
     #[serde(rename = "ref")]
     pub name: String,
     /// What it pointed at before; empty if it did not exist.
-    #[serde(default)]
     pub old: RefValue,
     /// What it pointed at since; empty if it was removed.
-    #[serde(default)]
     pub new: RefValue,
     /// The command that did it; empty if that is not known: another program, or a command that was interrupted.
     pub command: String,
     /// The user who did it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
 }
 
-/// What each of `names` points at, as far as that can be told; those that are there.
-pub(super) fn values(index: &IndexJson, names: &[&str]) -> HashMap<String, RefValue> {
-    let wanted: HashSet<&str> = names.iter().copied().collect();
-    let mut found: HashMap<&str, Vec<Descriptor>> = HashMap::new();
-    for entry in index.entries() {
-        if let Some(name) = entry.ref_name.as_deref().and_then(|name| wanted.get(name))
-            && let Ok(descriptor) = entry.descriptor()
-        {
-            found.entry(name).or_default().push(descriptor);
-        }
-    }
-    let value = |(name, entries): (&str, Vec<Descriptor>)| (name.to_owned(), RefValue::new(entries));
-    found.into_iter().map(value).collect()
+/// A line of the reflog.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub(in crate::store) struct Record {
+    /// When; `None` for what was found out later.
+    #[serde(default)]
+    pub time: Option<Timestamp>,
+    /// Which ref; `None` for the entries of `index.json` without a name, of which `old` went and `new` came.
+    #[serde(rename = "ref", default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub old: RefValue,
+    #[serde(default)]
+    pub new: RefValue,
+    #[serde(default)]
+    pub command: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The state of `index.json` after it, of which all is known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Digest>,
 }
 
-/// Whether both are the same images, in the same order.
-pub(super) fn is_same(one: &RefValue, other: &RefValue) -> bool {
-    one.digests().eq(other.digests())
+impl Record {
+    /// What a command of this moment does.
+    pub(in crate::store) fn now(command: &str, name: Option<&str>, old: RefValue, new: RefValue) -> Self {
+        Self {
+            time: Some(Timestamp::now()),
+            name: name.map(str::to_owned),
+            old,
+            new,
+            command: command.to_owned(),
+            uid: Some(rustix::process::geteuid().as_raw()),
+            index: None,
+        }
+    }
+
+    /// The record in a line; `None` for one that is damaged.
+    pub(in crate::store) fn parse(line: &[u8]) -> Option<Self> {
+        json::parse(line).ok()
+    }
+
+    /// Whether it says only that `index.json` was compared with all that is recorded.
+    pub(super) fn is_mark(&self) -> bool {
+        self.name.is_none() && self.old.is_empty() && self.new.is_empty()
+    }
+
+    /// Returns the change of a ref that it is; `None` for one of entries without a name.
+    fn into_change(self) -> Option<RefChange> {
+        Some(RefChange {
+            name: self.name?,
+            time: self.time,
+            old: self.old,
+            new: self.new,
+            command: self.command,
+            uid: self.uid,
+        })
+    }
+
+    pub(super) fn digests(&self) -> impl Iterator<Item = Digest> {
+        self.old.digests().chain(self.new.digests())
+    }
+}
+
+/// Whether a line that cannot be read was cut off: its command died, or the power failed, before the change took effect.
+pub(in crate::store) fn is_cut_off(line: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(line).is_err_and(|err| err.is_eof())
 }
 
 impl Store {
-    /// Changes `index.json` in one rewrite: `edit`, which may be called again, changes nothing with a name but `names`. What
-    /// becomes of these is recorded.
-    pub(super) fn change_refs<T>(
-        &self,
-        command: &str,
-        names: &[&str],
-        edit: impl Fn(&mut IndexJson) -> Result<T>,
-    ) -> Result<T> {
-        // Blobs that were found may have been named by a process that died before it synced the name.
-        self.layout.sync_blob_names()?;
-        self.drop_refs(command, names, edit)
-    }
-
-    /// What each of `names` points at, as far as that can be told; those that are there.
-    pub(crate) fn lookup_all(&self, names: &[&str]) -> Result<HashMap<String, RefValue>> {
-        Ok(values(&self.layout.read_index()?, names))
-    }
-
-    /// As [`Store::change_refs`], for an `edit` that gives no name to anything.
-    pub(super) fn drop_refs<T>(
-        &self,
-        command: &str,
-        names: &[&str],
-        edit: impl Fn(&mut IndexJson) -> Result<T>,
-    ) -> Result<T> {
-        let edit = |index: &mut IndexJson, state: &Digest| {
-            let mut records = self.catch_up(index, state, "")?;
-            let before = unnamed(index);
-            let mut old = values(index, names);
-            let out = edit(index)?;
-            let mut new = values(index, names);
-            let mut gone = Vec::new();
-            for name in names {
-                let [old, new] = [&mut old, &mut new].map(|values| values.remove(*name).unwrap_or_default());
-                if new.is_empty() {
-                    gone.push(*name);
-                }
-                if !is_same(&old, &new) {
-                    records.push(Record::now(command, Some(name), old, new));
-                }
-            }
-            let unnamed = of_unnamed(before, unnamed(index));
-            records.extend(unnamed.map(|(old, new)| Record::now(command, None, old, new)));
-            Ok((out, records, gone))
-        };
-        let log =
-            |(_, records, _): &mut (T, Vec<Record>, Vec<&str>), state: &Digest| self.record(records, state);
-        let (out, _, gone) = self
-            .layout
-            .update_index_logged(self.opts.lock_timeout, edit, log)?;
-        for name in gone {
-            self.forget_use(name);
+    /// Appends records; the last says what state of `index.json` it leads to, unless that was only looked at.
+    pub(in crate::store) fn record(&self, records: &mut [Record], state: &Digest) -> Result<()> {
+        if let Some(last) = records.last_mut().filter(|last| !last.is_mark()) {
+            last.index = Some(*state);
         }
-        Ok(out)
+        let mut lines = Vec::new();
+        for record in records {
+            lines.extend(json::to_bytes(record)?);
+        }
+        self.layout.private_dir().append(REFLOG, &lines)
     }
 
     /// Gives `each` the changes in the reflog, the oldest first. A line that is cut off (the power failed) is passed over.
     fn each_change(&self, mut each: impl FnMut(RefChange)) -> Result<()> {
         self.layout.private_dir().read_lines(REFLOG, |line, _| {
-            if let Some(change) = parse(line) {
+            if let Some(change) = Record::parse(line).and_then(Record::into_change) {
                 each(change);
             }
             Ok(true)
@@ -140,7 +143,8 @@ impl Store {
         self.layout.private_dir().read_lines(REFLOG, |line, _| {
             // Most lines are of other refs, and a look is cheaper than a parse.
             if line.windows(quoted.len()).any(|w| w == quoted)
-                && let Some(change) = parse(line).filter(|change| change.name == name)
+                && let Some(change) = Record::parse(line).and_then(Record::into_change)
+                && change.name == name
             {
                 bridge(&mut out, name, change.old.clone());
                 out.push(change);
@@ -181,7 +185,7 @@ impl Store {
     }
 
     /// When each ref was last changed, as far as the reflog tells.
-    pub(super) fn last_changes(&self) -> Result<HashMap<String, Timestamp>> {
+    pub(in crate::store) fn last_changes(&self) -> Result<HashMap<String, Timestamp>> {
         let mut out = HashMap::new();
         self.each_change(|change| {
             if let Some(time) = change.time {
@@ -192,7 +196,7 @@ impl Store {
     }
 
     /// What entries not older than `keep` hold on to.
-    pub(super) fn reflog_roots(&self, keep: Duration) -> Result<Vec<Digest>> {
+    pub(in crate::store) fn reflog_roots(&self, keep: Duration) -> Result<Vec<Digest>> {
         if keep.is_zero() {
             return Ok(Vec::new());
         }
@@ -204,11 +208,6 @@ impl Store {
         })?;
         Ok(out)
     }
-}
-
-/// The change in a line of the reflog; `None` for one that is cut off.
-fn parse(line: &[u8]) -> Option<RefChange> {
-    json::parse(line).ok()
 }
 
 /// Adds the change that must have happened for `next` to follow on the last one.
@@ -228,7 +227,7 @@ fn bridge(out: &mut Vec<RefChange>, name: &str, next: RefValue) {
 }
 
 /// Whether `time` is longer ago than `age`.
-pub(super) fn is_older(time: Timestamp, age: Duration) -> bool {
+pub(in crate::store) fn is_older(time: Timestamp, age: Duration) -> bool {
     let now = Timestamp::now();
     now.as_second().saturating_sub(time.as_second()) > i64::try_from(age.as_secs()).unwrap_or(i64::MAX)
 }

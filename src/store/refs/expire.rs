@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How the reflog is kept short.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::log::{Record, is_older};
+use super::replay::refuse_more;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::layout::REFLOG;
+use crate::store::Store;
+
+/// A reflog that is larger loses its oldest entries, in bytes.
+const MAX_BYTES: u64 = 64 << 20;
+
+impl Store {
+    /// Drops lines older than `expire`, and the oldest of a reflog that has grown too large; but none that is younger than
+    /// `keep`, nor the last of each name that exists, nor the last that says what became of a blob that is there.
+    pub(in crate::store) fn expire_reflog(&self, expire: Duration, keep: Duration) -> Result<()> {
+        let expired = |rest: u64, time: Option<Timestamp>| {
+            let is_old = |age| time.is_some_and(|time| is_older(time, age));
+            is_old(expire.max(keep)) || (rest > MAX_BYTES && is_old(keep))
+        };
+        // Lines stand in the order of time, as far as clocks are not set back.
+        let mut is_any = false;
+        self.layout.private_dir().read_lines(REFLOG, |line, rest| {
+            let time = Record::parse(line).and_then(|first| first.time);
+            is_any = expired(rest, time);
+            Ok(time.is_none())
+        })?;
+        if !is_any {
+            return Ok(());
+        }
+        // Under the lock of refs, since somebody who changes one appends.
+        let _lock = self.lock_refs()?;
+        let lines = self.lines_to_keep(&expired)?;
+        let (mut at, mut bytes) = (0, Vec::new());
+        self.layout.private_dir().read_lines(REFLOG, |line, _| {
+            if lines.get(at).is_none_or(|kept| *kept) {
+                bytes.extend_from_slice(line);
+                bytes.push(b'\n');
+            }
+            at += 1;
+            Ok(true)
+        })?;
+        if lines.contains(&false) {
+            self.layout.private_dir().put(REFLOG, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Whether each line stays.
+    fn lines_to_keep(&self, expired: &impl Fn(u64, Option<Timestamp>) -> bool) -> Result<Vec<bool>> {
+        let mut lines = Vec::new();
+        self.layout.private_dir().read_lines(REFLOG, |line, rest| {
+            refuse_more(rest)?;
+            let slim = |record: Record| {
+                let digests: Vec<Digest> = record.digests().collect();
+                (record.time, record.name, digests)
+            };
+            lines.push((rest, Record::parse(line).map(slim)));
+            Ok(true)
+        })?;
+        let index = self.layout.read_index()?;
+        let live: HashSet<&str> = index
+            .entries()
+            .iter()
+            .filter_map(|e| e.ref_name.as_deref())
+            .collect();
+        // What was said of each already, from the last line to the first.
+        let (mut names, mut named, mut unnamed) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let mut kept = vec![true; lines.len()];
+        let (mut time, mut is_last) = (None, true);
+        for (at, (rest, record)) in lines.into_iter().enumerate().rev() {
+            // What cannot be read is for a check to tell.
+            let Some((since, name, digests)) = record else {
+                continue;
+            };
+            time = since.or(time);
+            let told = if name.is_some() { &mut named } else { &mut unnamed };
+            let mut is_needed = std::mem::take(&mut is_last) || !expired(rest, time);
+            for digest in digests {
+                if told.insert(digest) && !is_needed {
+                    is_needed = self.layout.blob_size(&digest)?.is_some();
+                }
+            }
+            if let Some(name) = name {
+                let is_live = live.contains(name.as_str());
+                is_needed |= names.insert(name) && is_live;
+            }
+            kept[at] = is_needed;
+        }
+        Ok(kept)
+    }
+}
