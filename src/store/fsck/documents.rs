@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
-use super::finding::{Finding, Problem, Severity};
+use super::finding::{Finding, Problem, Severity, short};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{ErrorKind, Result};
 use crate::layer::{LayerReader, LayerStream, Limits, check_entries};
@@ -412,15 +412,6 @@ impl<'a> Documents<'a> {
             let finding = Finding::of(&descriptor.digest, Problem::Platform, text);
             self.tell(out, finding.warning());
         }
-    }
-}
-
-/// Messages of the parser may have all of what it met in them.
-pub(super) fn short(text: String) -> String {
-    const MOST: usize = 1000;
-    match text.char_indices().nth(MOST) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
     }
 }
 

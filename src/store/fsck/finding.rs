@@ -5,7 +5,6 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::documents::short;
 use crate::digest::Digest;
 
 /// How bad a finding is.
@@ -125,5 +124,16 @@ impl Finding {
             digest: Some(*digest),
             ..Self::new(Severity::Error, problem, digest, message)
         }
+    }
+}
+
+/// Maximum length of a message, in characters.
+const MAX_MESSAGE: usize = 1000;
+
+/// Cuts a message that is too long: one of the parser may have all that it met in it.
+pub(super) fn short(text: String) -> String {
+    match text.char_indices().nth(MAX_MESSAGE) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
     }
 }

@@ -235,7 +235,7 @@ pub(in crate::store) fn is_older(time: Timestamp, age: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{MediaType, RefName};
+    use crate::spec::{Descriptor, MediaType, RefName};
     use crate::store::StoreOptions;
 
     struct Fixture {
