@@ -6,6 +6,14 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
+
+/// Returns from a function with an error of a kind and the text that follows, as `format!` takes it.
+macro_rules! fail {
+    ($kind:ident, $($text:tt)*) => {
+        return Err($crate::error::Error::new($crate::error::ErrorKind::$kind, format!($($text)*)).into())
+    };
+}
 
 /// What went wrong, coarse enough to branch on.
 #[non_exhaustive]
@@ -203,11 +211,28 @@ impl From<Error> for io::Error {
 pub(crate) trait ResultExt<T> {
     /// Puts the text that `context` makes before the error's own; called on failure only.
     fn context<C: Into<String>>(self, context: impl FnOnce() -> C) -> Result<T>;
+
+    /// Names the operation that failed and its file: `open /etc/passwd: permission denied`.
+    fn doing(self, verb: &str, path: &Path) -> Result<T>;
+
+    /// Returns `None` for what is not there.
+    fn if_there(self) -> Result<Option<T>>;
 }
 
 impl<T, E: Into<Error>> ResultExt<T> for Result<T, E> {
     fn context<C: Into<String>>(self, context: impl FnOnce() -> C) -> Result<T> {
         self.map_err(|e| e.into().context(context()))
+    }
+
+    fn doing(self, verb: &str, path: &Path) -> Result<T> {
+        self.context(|| format!("{verb} {}", path.display()))
+    }
+
+    fn if_there(self) -> Result<Option<T>> {
+        match self.map_err(Into::into) {
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+            result => result.map(Some),
+        }
     }
 }
 

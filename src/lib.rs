@@ -46,13 +46,16 @@ struct Readme;
 #[doc = include_str!("../docs/guide/rust.md")]
 struct Guide;
 
+// First: the other modules use its macro.
+#[macro_use]
+pub mod error;
+
 pub mod bundle;
 #[cfg(feature = "cli")]
 #[allow(rustdoc::invalid_html_tags)] // its doc comments are the texts of --help
 #[doc(hidden)]
 pub mod cli;
 pub mod digest;
-pub mod error;
 mod fs;
 pub mod image;
 mod index;

@@ -100,8 +100,7 @@ fn open_source(source: &Path, rootless: bool) -> Result<(Root, TreePath)> {
     // A slash behind a name says nothing of what is there.
     let source: &Path = &source.components().collect::<PathBuf>();
     if !crate::fs::exists(source)? {
-        let text = format!("{}: no such file or directory", source.display());
-        return Err(Error::new(ErrorKind::NotFound, text));
+        fail!(NotFound, "{}: no such file or directory", source.display());
     }
     let name = match source.file_name() {
         Some(name) => TreePath::root().join(name.as_encoded_bytes())?,
@@ -120,11 +119,11 @@ fn check_root(root: &Root, name: &TreePath, source: &Path) -> Result<()> {
     let (dir, last) = root.parent(name)?;
     match root.stat(&dir, &last)? {
         Some(inode) if !inode.node.is_dir() => {
-            let text = format!(
+            fail!(
+                Invalid,
                 "{} is no directory and cannot be the root: name the target, as /{name}",
                 source.display()
-            );
-            Err(Error::new(ErrorKind::Invalid, text))
+            )
         }
         _ => Ok(()),
     }
@@ -166,26 +165,25 @@ fn archive(
     monitor: &dyn Monitor,
 ) -> Result<NewLayer> {
     let mut file = crate::fs::open_file(path).context(|| "open new layer archive")?;
-    let meta = file.metadata().context(|| format!("stat {}", path.display()))?;
+    let meta = file.metadata().doing("stat", &path)?;
     if meta.is_dir() {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("new layer archive is a directory: {}", path.display()),
-        ));
+        fail!(Invalid, "new layer archive is a directory: {}", path.display());
     }
     // Of a pipe nobody knows the size, and it can be read once.
     let total = meta.is_file().then_some(meta.len());
     let task: Arc<dyn Task> = Arc::from(monitor.task("packing", total));
     let mut head = Vec::new();
     let read = (&mut file).take(HEAD).read_to_end(&mut head);
-    read.context(|| format!("read {}", path.display()))?;
+    read.doing("read", &path)?;
     let found = Sniffed::of(&head);
     let whole = Counted::new(io::Cursor::new(head).chain(file), &task);
     let mut holds_images = false;
     let layer = match found {
         Sniffed::Foreign(name) => {
-            let text = format!("it is compressed with {name}, which is not handled: decompress it first");
-            Err(Error::new(ErrorKind::Unsupported, text))
+            fail!(
+                Unsupported,
+                "it is compressed with {name}, which is not handled: decompress it first"
+            )
         }
         Sniffed::Compressed(found) if anew => NewLayer::write(txn, compression, |out| {
             let tar = LayerStream::open(whole, found, Algorithm::Sha256, &Limits::default())?;

@@ -73,7 +73,7 @@ impl Meta {
         }
         let walk = document.from_descriptor_path.descriptor_walk;
         if walk.is_empty() {
-            return Err(Error::new(ErrorKind::Corrupt, "descriptor_walk is empty"));
+            fail!(Corrupt, "descriptor_walk is empty");
         }
         let maps = document.map_options;
         Ok(Self {

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use super::Bundle;
 use super::stat_cache::StatCache;
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::fs::{PendingFile, Root};
 use crate::mtree::{Header, Keyword, Keywords, Mtree, MtreeWriter, line};
 use crate::node::{ChangeKind, Inode, NodeKind, PathHash, Time, TreePath};
@@ -103,7 +103,7 @@ pub(super) fn changes(
             return Ok(None);
         }
         let Ok(recorded) = recorded.get_or_init(|| parse(&path)) else {
-            return Err(Error::new(ErrorKind::Corrupt, "the manifest cannot be read"));
+            fail!(Corrupt, "the manifest cannot be read");
         };
         seen.inode.node.xattrs = seen.xattrs()?;
         let digest = OnceLock::new();
@@ -140,7 +140,7 @@ pub(super) fn changes(
     walked?;
     let held = |path: &PathHash| cache.held(path);
     let removed = recorded.missing(held, |path| out.push(path, ChangeKind::Removed));
-    removed.context(|| format!("read {}", path.display()))?;
+    removed.doing("read", &path)?;
     cache.save(&sum, recorded.len() as u64);
     if split.is_empty() {
         return Ok(());
@@ -172,13 +172,13 @@ fn all_names(root: &Root, files: &HashSet<(u64, u64)>, out: &mut Changes<'_>) ->
 }
 
 fn parse(path: &Path) -> Result<Mtree<File>> {
-    Mtree::parse(crate::fs::open_regular(path)?).context(|| format!("parse {}", path.display()))
+    Mtree::parse(crate::fs::open_regular(path)?).doing("parse", &path)
 }
 
 fn blake3(path: &Path) -> Result<Digest> {
     let mut file = crate::fs::open_regular(path)?;
     let mut hasher = Hasher::new(Algorithm::Blake3);
-    read(&mut file, |bytes| hasher.update(bytes)).context(|| format!("read {}", path.display()))?;
+    read(&mut file, |bytes| hasher.update(bytes)).doing("read", &path)?;
     Ok(hasher.finish())
 }
 

@@ -58,11 +58,11 @@ pub struct Repacked {
 pub(super) fn read_meta(bundle: &Bundle) -> Result<Meta> {
     let path = bundle.meta();
     if bundle.is_unfinished()? {
-        let text = format!(
+        fail!(
+            NotFound,
             "{} is not whole: an unpack into it was interrupted, or goes on; unpack it again",
             bundle.path().display()
         );
-        return Err(Error::new(ErrorKind::NotFound, text));
     }
     let bytes = crate::fs::open_regular(&path)
         .and_then(|file| crate::fs::read_to_end(file, &path, MAX_META))
@@ -96,11 +96,11 @@ pub fn repack(
     if let Some(wanted) = &opts.platform
         && !wanted.runs(&base.config.value.platform())
     {
-        let text = format!(
+        fail!(
+            Invalid,
             "the bundle is of an image for {}, not {wanted}",
             base.config.value.platform()
         );
-        return Err(Error::new(ErrorKind::Invalid, text));
     }
     let manifest = base.descriptor().clone();
     let history = history(&base.config.value.author)?;
@@ -186,11 +186,11 @@ pub fn repack(
 fn open_rootfs(bundle: &Bundle) -> Result<Root> {
     let path = bundle.rootfs();
     if crate::fs::is_link(&path)? {
-        let text = format!(
+        fail!(
+            Invalid,
             "{} is a link, not a directory; put the directory itself in its place",
             path.display()
         );
-        return Err(Error::new(ErrorKind::Invalid, text));
     }
     Root::open_no_link(&path)
 }
@@ -274,7 +274,7 @@ fn refresh(
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let (Some(old), Some(new)) = (meta.walk.last(), walk.last()) else {
-        return Err(Error::new(ErrorKind::Invalid, "empty descriptor path"));
+        fail!(Invalid, "empty descriptor path");
     };
     // The same manifest again (nothing changed, no history) leaves the file as it is.
     if old.digest != new.digest {

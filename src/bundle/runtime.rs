@@ -45,17 +45,13 @@ pub fn runtime_config(
     monitor: &dyn Monitor,
 ) -> Result<RuntimeConfig> {
     if image.os != "linux" {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("unsupported OS: {}", image.os),
-        ));
+        fail!(Unsupported, "unsupported OS: {}", image.os);
     }
     let config = &image.config;
     let login = login(&config.user, opts, monitor)?;
     let args: Vec<String> = config.entrypoint.iter().chain(&config.cmd).cloned().collect();
     if let Some(word) = args.iter().find(|word| word.contains('\0')) {
-        let text = format!("the command of the image has a NUL byte: {word:?}");
-        return Err(Error::new(ErrorKind::Invalid, text));
+        fail!(Invalid, "the command of the image has a NUL byte: {word:?}");
     }
     let set = CAPABILITIES.map(str::to_owned).to_vec();
     let mut out = RuntimeConfig {

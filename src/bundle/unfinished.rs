@@ -44,7 +44,7 @@ impl Mark {
     pub(super) fn left(&mut self) -> Result<Option<Digest>> {
         let mut text = String::new();
         let read = (&mut self.file).take(1024).read_to_string(&mut text);
-        read.context(|| format!("read {}", self.path.display()))?;
+        read.doing("read", &self.path)?;
         // A mark that is cut off dates from before any other file of the bundle.
         Ok(text.trim_end().parse().ok())
     }
@@ -56,7 +56,7 @@ impl Mark {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{manifest}"));
-        written.context(|| format!("write {}", self.path.display()))
+        written.doing("write", &self.path)
     }
 
     /// Ends the work, whole or with nothing left.

@@ -10,7 +10,7 @@ use super::runtime::{RuntimeOptions, resolv_conf, runtime_config};
 use super::unfinished::Mark;
 use super::{Bundle, mtree};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::fs::{IdMap, Root};
 use crate::image::{Image, Layer};
 use crate::layer::{LayerReader, LayerStream, Limits};
@@ -51,7 +51,7 @@ impl UnpackOptions {
 /// Unpacks `image` into a new bundle at `path`.
 ///
 /// # Errors
-/// [`ErrorKind::Exists`] if the bundle has a `config.json` or a `rootfs` already, [`ErrorKind::Busy`] if another process
+/// [`ErrorKind::Exists`](crate::error::ErrorKind::Exists) if the bundle has a `config.json` or a `rootfs` already, [`ErrorKind::Busy`](crate::error::ErrorKind::Busy) if another process
 /// unpacks into it. A failure removes what was made and nothing else; what an unpack leaves that is killed, the next one
 /// into the same bundle removes.
 pub fn unpack(
@@ -89,7 +89,7 @@ pub fn unpack(
 /// Marks the bundle as one that is being unpacked. What an unpack left there that was killed is removed first.
 ///
 /// # Errors
-/// [`ErrorKind::Exists`] if the bundle has anything of what is to be made, [`ErrorKind::Busy`] if another process is at it.
+/// [`ErrorKind::Exists`](crate::error::ErrorKind::Exists) if the bundle has anything of what is to be made, [`ErrorKind::Busy`](crate::error::ErrorKind::Busy) if another process is at it.
 fn begin(bundle: &Bundle, manifest: &Digest, rootless: bool, monitor: &dyn Monitor) -> Result<Mark> {
     if !bundle.is_unfinished()? {
         refuse_existing(bundle, manifest)?;
@@ -123,13 +123,15 @@ fn refuse_existing(bundle: &Bundle, manifest: &Digest) -> Result<()> {
     for there in [bundle.config(), bundle.meta(), bundle.mtree(manifest)] {
         if crate::fs::exists(&there)? {
             let name = there.file_name().unwrap_or_default().to_string_lossy();
-            let text = format!("{name} already exists in {}", bundle.path().display());
-            return Err(Error::new(ErrorKind::Exists, text));
+            fail!(Exists, "{name} already exists in {}", bundle.path().display());
         }
     }
     if crate::fs::exists(&bundle.rootfs())? {
-        let text = format!("detecting rootfs: {} already exists", bundle.rootfs().display());
-        return Err(Error::new(ErrorKind::Exists, text));
+        fail!(
+            Exists,
+            "detecting rootfs: {} already exists",
+            bundle.rootfs().display()
+        );
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::fs::Root;
 use crate::mtree::{Difference, Keyword, Keywords, Mtree, Text};
 use crate::node::{Inode, TreePath};
@@ -20,19 +20,19 @@ pub type AnyMtree = Mtree<Box<dyn Text>>;
 pub fn read_mtree(path: &Path) -> Result<AnyMtree> {
     let file = crate::fs::open_file(path)?;
     let is_file = file.metadata().map(|meta| meta.is_file());
-    let text: Box<dyn Text> = if is_file.context(|| format!("stat {}", path.display()))? {
+    let text: Box<dyn Text> = if is_file.doing("stat", &path)? {
         Box::new(file)
     } else {
         // Opened once: what writes to a pipe would not survive that its only reader goes.
         Box::new(crate::fs::read_to_end(file, path, MAX_PIPE)?)
     };
-    Mtree::parse(text).context(|| format!("parse {}", path.display()))
+    Mtree::parse(text).doing("parse", &path)
 }
 
 /// How the tree at `root` differs from `recorded` by the keywords `wanted`.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if the tree does not exist; whatever cannot be read.
+/// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if the tree does not exist; whatever cannot be read.
 pub fn validate(recorded: &AnyMtree, root: &Root, wanted: &Keywords) -> Result<Vec<Difference>> {
     let value = |path: &TreePath, inode: &Inode, keyword: Keyword| value(root, path, inode, keyword);
     let visit = |mut seen: Seen<'_>| {
@@ -71,10 +71,11 @@ fn value(root: &Root, path: &TreePath, inode: &Inode, keyword: Keyword) -> Resul
         }
         Keyword::Uname => Ok(name_of("/etc/passwd", inode.node.uid)),
         Keyword::Gname => Ok(name_of("/etc/group", inode.node.gid)),
-        _ => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("unknown keyword {:?} for file {path}", keyword.name()),
-        )),
+        _ => fail!(
+            Unsupported,
+            "unknown keyword {:?} for file {path}",
+            keyword.name()
+        ),
     }
 }
 

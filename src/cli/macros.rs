@@ -21,10 +21,3 @@ macro_rules! commands {
 macro_rules! refuse {
     ($($text:tt)*) => { return Err($crate::cli::failure::Failure::Arguments(format!($($text)*))) };
 }
-
-/// Returns from a function with an error of a kind that the library knows.
-macro_rules! fail {
-    ($kind:ident, $($text:tt)*) => {
-        return Err(crate::error::Error::new(crate::error::ErrorKind::$kind, format!($($text)*)).into())
-    };
-}

@@ -170,8 +170,7 @@ impl Root {
         if mode & 0o6000 != 0 {
             let found = rustix::fs::fstat(&fd).map_err(|e| here(e, &path()))?;
             if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
-                let text = format!("{} was replaced while it was made", path());
-                return Err(Error::new(ErrorKind::UnsafePath, text));
+                fail!(UnsafePath, "{} was replaced while it was made", path());
             }
         }
         rustix::fs::chmod(fd_path(&fd).as_slice(), Mode::from_raw_mode(mode))

@@ -38,7 +38,7 @@ pub use sys::{
     write_new,
 };
 
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::node::{Node, NodeKind, TreePath};
 use resolve::here;
 
@@ -82,8 +82,7 @@ impl Root {
 
     fn open_with(path: &Path, how: OFlags) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | how;
-        let fd =
-            rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).doing("open", &path)?;
         Ok(Self {
             top: Dir::new(fd, TreePath::root()),
             path: path.to_owned(),
@@ -96,8 +95,7 @@ impl Root {
 
     /// Makes the directory at `path`, which must not exist, and opens it.
     pub fn create(path: &Path, mode: u32) -> Result<Self> {
-        rustix::fs::mkdir(path, Mode::from_raw_mode(mode))
-            .context(|| format!("create directory {}", path.display()))?;
+        rustix::fs::mkdir(path, Mode::from_raw_mode(mode)).doing("create directory", &path)?;
         Self::open_no_link(path)
     }
 
@@ -181,10 +179,8 @@ impl Root {
     pub(crate) fn restore(&self) -> Result<()> {
         let opened = std::mem::take(&mut *self.opened());
         for (path, mode) in opened.iter().rev() {
-            let dir = match self.open_canonical(path) {
-                Ok(dir) => dir,
-                Err(err) if err.kind() == ErrorKind::NotFound => continue,
-                Err(err) => return Err(err),
+            let Some(dir) = self.open_canonical(path).if_there()? else {
+                continue;
             };
             rustix::fs::chmod(attrs::fd_path(&dir).as_slice(), Mode::from_raw_mode(*mode))
                 .map_err(|e| here(e, path))
@@ -224,10 +220,7 @@ impl Root {
         let fd = self.lifted(dir, name, 0o400, open).map_err(|e| here(e, &path));
         let file = File::from(fd.context(|| "open")?);
         if !file.metadata().context(|| path.to_string())?.is_file() {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("{path} is not a regular file"),
-            ));
+            fail!(Invalid, "{path} is not a regular file");
         }
         Ok(file)
     }
@@ -244,7 +237,7 @@ impl Root {
         for _ in 0..40 {
             let (dir, name) = self.parent(&path)?;
             match self.stat(&dir, &name)?.map(|i| i.node.kind) {
-                None => return Err(Error::new(ErrorKind::NotFound, format!("{path}: no such file"))),
+                None => fail!(NotFound, "{path}: no such file"),
                 Some(NodeKind::Symlink { target }) => {
                     let base = if target.first() == Some(&b'/') {
                         &b""[..]
@@ -255,8 +248,7 @@ impl Root {
                 }
                 // To open a device may do something.
                 Some(kind) if !matches!(kind, NodeKind::File { .. }) => {
-                    let text = format!("{path} is not a regular file");
-                    return Err(Error::new(ErrorKind::Invalid, text));
+                    fail!(Invalid, "{path} is not a regular file");
                 }
                 Some(_) => {
                     let mut bytes = Vec::new();
@@ -265,17 +257,13 @@ impl Root {
                         .read_to_end(&mut bytes)
                         .context(|| format!("read {path}"))?;
                     if bytes.len() as u64 > limit {
-                        let text = format!("{path} is larger than {limit} bytes");
-                        return Err(Error::new(ErrorKind::Limit, text));
+                        fail!(Limit, "{path} is larger than {limit} bytes");
                     }
                     return Ok(bytes);
                 }
             }
         }
-        Err(Error::new(
-            ErrorKind::UnsafePath,
-            format!("too many levels of symbolic links: {path}"),
-        ))
+        fail!(UnsafePath, "too many levels of symbolic links: {path}")
     }
 
     /// Makes a new file `name` in `dir` to write to; nothing may be there.
@@ -302,8 +290,10 @@ impl Root {
             && (major > MAX_MAJOR || minor > MAX_MINOR)
         {
             // The kernel would cut it, and make another device.
-            let text = format!("device number {major}:{minor} is larger than {MAX_MAJOR}:{MAX_MINOR}");
-            return Err(Error::new(ErrorKind::Unsupported, text));
+            fail!(
+                Unsupported,
+                "device number {major}:{minor} is larger than {MAX_MAJOR}:{MAX_MINOR}"
+            );
         }
         let mknod = |kind, (major, minor)| {
             rustix::fs::mknodat(

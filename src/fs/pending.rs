@@ -15,8 +15,8 @@ use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use super::attrs::fd_path;
-use super::sys::{doing, remove_file};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use super::sys::remove_file;
+use crate::error::{Result, ResultExt};
 
 /// Links that are followed on the way to one file, as many as the kernel follows.
 const MAX_LINKS: usize = 40;
@@ -70,12 +70,12 @@ impl PendingFile {
     /// whole and durable, and gives it its mode; a pipe or device is written to as the bytes come.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a directory.
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for a directory.
     pub fn output(path: &Path) -> Result<Self> {
         match destination(path)? {
             Destination::Through => {
                 // What was opened before us by a descriptor of this process may have something in it.
-                let file = doing(OpenOptions::new().append(true).open(path), "open", path)?;
+                let file = OpenOptions::new().append(true).open(path).doing("open", path)?;
                 Ok(Self::new(file, path.to_owned(), State::Through))
             }
             Destination::Replaced(target, before) => {
@@ -101,12 +101,9 @@ impl PendingFile {
     pub fn clock(&self) -> Result<(u64, crate::node::Time)> {
         let file = self.file.get_ref();
         // Any change will do.
-        doing(
-            file.set_modified(SystemTime::now()),
-            "set the times of",
-            &self.path,
-        )?;
-        let meta = doing(file.metadata(), "stat", &self.path)?;
+        file.set_modified(SystemTime::now())
+            .doing("set the times of", &self.path)?;
+        let meta = file.metadata().doing("stat", &self.path)?;
         let time = crate::node::Time {
             sec: meta.ctime(),
             nsec: meta.ctime_nsec() as u32,
@@ -116,20 +113,20 @@ impl PendingFile {
 
     /// Moves it to its place, over what is there.
     pub fn commit(mut self) -> Result<()> {
-        doing(self.file.flush(), "write", &self.path)?;
+        self.file.flush().doing("write", &self.path)?;
         let file = self.file.get_ref();
         if let Some(before) = &self.before {
             // Where that is not allowed the file is ours, as one that was not there before.
             let _ = rustix::fs::fchown(file, Some(before.uid), Some(before.gid));
             let mode = Permissions::from_mode(before.mode);
-            doing(file.set_permissions(mode), "chmod", &self.path)?;
+            file.set_permissions(mode).doing("chmod", &self.path)?;
         }
         if self.durable {
-            doing(file.sync_all(), "sync", &self.path)?;
+            file.sync_all().doing("sync", &self.path)?;
         }
         match &self.state {
             State::Through => return Ok(()),
-            State::Named(temp) => doing(fs::rename(temp, &self.path), "rename to", &self.path)?,
+            State::Named(temp) => fs::rename(temp, &self.path).doing("rename to", &self.path)?,
             State::Unnamed => match link(file, &self.path) {
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
                     let ((), temp) = with_temporary_name(&self.path, "link", |temp| link(file, temp))?;
@@ -137,9 +134,9 @@ impl PendingFile {
                     if renamed.is_err() {
                         remove_file(&temp);
                     }
-                    doing(renamed, "rename to", &self.path)?;
+                    renamed.doing("rename to", &self.path)?;
                 }
-                linked => doing(linked, "link", &self.path)?,
+                linked => linked.doing("link", &self.path)?,
             },
         }
         if self.durable {
@@ -151,7 +148,7 @@ impl PendingFile {
                         err.kind(),
                         io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
                     ) => {}
-                synced => doing(synced, "sync directory", above)?,
+                synced => synced.doing("sync directory", above)?,
             }
         }
         Ok(())
@@ -160,12 +157,12 @@ impl PendingFile {
 
 impl Write for PendingFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        doing(self.file.write_all(buf), "write", &self.path)?;
+        self.file.write_all(buf).doing("write", &self.path)?;
         Ok(buf.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(doing(self.file.flush(), "write", &self.path)?)
+        Ok(self.file.flush().doing("write", &self.path)?)
     }
 }
 
@@ -187,10 +184,7 @@ enum Destination {
 }
 
 fn destination(path: &Path) -> Result<Destination> {
-    let invalid = |what: &str| {
-        let text = format!("{} {what}", path.display());
-        Err(Error::new(ErrorKind::Invalid, text))
-    };
+    let invalid = |what: &str| fail!(Invalid, "{} {what}", path.display());
     // The kernel is asked first: it knows whose links may be followed.
     let before = match fs::metadata(path) {
         Ok(found) if found.is_dir() => return invalid("is a directory"),
@@ -201,7 +195,7 @@ fn destination(path: &Path) -> Result<Destination> {
             mode: found.mode() & 0o777,
         }),
         Err(err) if err.kind() == io::ErrorKind::NotFound => None,
-        Err(err) => return doing(Err(err), "open", path),
+        Err(err) => return Err(err).doing("open", path),
     };
     if path.as_os_str().as_bytes().ends_with(b"/") {
         return invalid("names a directory");
@@ -215,7 +209,7 @@ fn destination(path: &Path) -> Result<Destination> {
             Err(err) if matches!(err.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
                 return Ok(Destination::Replaced(at, before));
             }
-            Err(err) => return doing(Err(err), "read link", &at),
+            Err(err) => return Err(err).doing("read link", &at),
         }
     }
     invalid("leads through too many links")

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::Root;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::{Followed, TreePath};
 
 /// Bytes of a path that one system call takes, at most.
@@ -123,9 +123,8 @@ impl Root {
 
     /// As [`Root::dir`], with `make` called for each component that is missing (`false`) or no directory (`true`).
     pub(crate) fn dir_or_make(&self, path: &TreePath, make: MakeDir<'_>) -> Result<Dir> {
-        match self.dir(path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => {}
-            found => return found,
+        if let Some(dir) = self.dir(path).if_there()? {
+            return Ok(dir);
         }
         let dir = self.walk(path, Some(make))?;
         self.remember(path, &dir);
@@ -147,8 +146,7 @@ impl Root {
     pub(crate) fn own_dir(&self, path: &TreePath) -> Result<Dir> {
         let dir = self.dir(path)?;
         if dir.path != *path {
-            let text = format!("{path} was replaced by a link while it was read");
-            return Err(Error::new(ErrorKind::UnsafePath, text));
+            fail!(UnsafePath, "{path} was replaced by a link while it was read");
         }
         Ok(dir)
     }

@@ -12,47 +12,36 @@ use super::{PendingFile, Root};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::Time;
 
-pub(super) fn doing<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<T> {
-    result.context(|| format!("{verb} {}", path.display()))
-}
-
 /// Makes the directory at `path` and those above it; `false` if it was there.
 pub fn make_dirs(path: &Path) -> Result<bool> {
     if let Some(above) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        doing(fs::create_dir_all(above), "create directory", above)?;
+        fs::create_dir_all(above).doing("create directory", above)?;
     }
     match fs::create_dir(path) {
         Ok(()) => Ok(true),
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
-        Err(err) => doing(Err(err), "create directory", path),
+        Err(err) => Err(err).doing("create directory", path),
     }
 }
 
-/// Whether anything is at `path`, a dangling link included.
+/// Returns whether anything is at `path`, a dangling link included.
 pub fn exists(path: &Path) -> Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(err) => doing(Err(err), "stat", path),
-    }
+    Ok(look(path)?.is_some())
 }
 
-/// Whether a link is at `path`.
+/// Returns whether a link is at `path`.
 pub fn is_link(path: &Path) -> Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(found) => Ok(found.is_symlink()),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(err) => doing(Err(err), "stat", path),
-    }
+    Ok(look(path)?.is_some_and(|found| found.is_symlink()))
+}
+
+/// Looks at what is at `path`, without following a link.
+fn look(path: &Path) -> Result<Option<fs::Metadata>> {
+    fs::symlink_metadata(path).doing("stat", path).if_there()
 }
 
 /// Sets the mode of what the caller named.
 pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    doing(
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)),
-        "chmod",
-        path,
-    )
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).doing("chmod", path)
 }
 
 /// Reads a whole file of at most `limit` bytes.
@@ -63,17 +52,16 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// Reads all of `file`, which was opened at `path`, of at most `limit` bytes.
 pub fn read_to_end(file: fs::File, path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    doing(file.take(limit + 1).read_to_end(&mut bytes), "read", path)?;
+    file.take(limit + 1).read_to_end(&mut bytes).doing("read", path)?;
     if bytes.len() as u64 > limit {
-        let text = format!("{} is larger than {limit} bytes", path.display());
-        return Err(Error::new(ErrorKind::Limit, text));
+        fail!(Limit, "{} is larger than {limit} bytes", path.display());
     }
     Ok(bytes)
 }
 
 /// Opens a file that the caller named, to read.
 pub fn open_file(path: &Path) -> Result<fs::File> {
-    doing(fs::File::open(path), "open", path)
+    fs::File::open(path).doing("open", path)
 }
 
 /// Opens a regular file that the caller named or that stands in a directory that the caller named, to read; a link to one will
@@ -83,10 +71,9 @@ pub fn open_regular(path: &Path) -> Result<fs::File> {
     options
         .read(true)
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
-    let file = doing(options.open(path), "open", path)?;
-    if !doing(file.metadata(), "stat", path)?.is_file() {
-        let text = format!("{} is not a regular file", path.display());
-        return Err(Error::new(ErrorKind::Invalid, text));
+    let file = options.open(path).doing("open", path)?;
+    if !file.metadata().doing("stat", path)?.is_file() {
+        fail!(Invalid, "{} is not a regular file", path.display());
     }
     Ok(file)
 }
@@ -105,7 +92,7 @@ pub fn lock_file(path: &Path) -> Result<fs::File> {
         .truncate(false)
         .mode(0o600)
         .custom_flags(flags.bits() as i32);
-    let file = doing(options.open(path), "open", path)?;
+    let file = options.open(path).doing("open", path)?;
     let busy = || {
         let text = format!("{} is locked by another process", path.display());
         Error::new(ErrorKind::Busy, text)
@@ -113,10 +100,10 @@ pub fn lock_file(path: &Path) -> Result<fs::File> {
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => return Err(busy()),
-        Err(fs::TryLockError::Error(err)) => return doing(Err(err), "lock", path),
+        Err(fs::TryLockError::Error(err)) => return Err(err).doing("lock", path),
     }
     // Whoever held it before may have removed it meanwhile.
-    let own = doing(file.metadata(), "stat", path)?;
+    let own = file.metadata().doing("stat", path)?;
     match fs::symlink_metadata(path) {
         Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => Ok(file),
         _ => Err(busy()),
@@ -125,7 +112,7 @@ pub fn lock_file(path: &Path) -> Result<fs::File> {
 
 /// When the content of a file last changed.
 pub fn modified(path: &Path) -> Result<Time> {
-    let meta = doing(fs::metadata(path), "stat", path)?;
+    let meta = fs::metadata(path).doing("stat", path)?;
     Ok(Time {
         sec: meta.mtime(),
         nsec: u32::try_from(meta.mtime_nsec()).unwrap_or_default(),
@@ -134,16 +121,13 @@ pub fn modified(path: &Path) -> Result<Time> {
 
 /// Writes a new file, which must not exist.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = doing(
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(path),
-        "create",
-        path,
-    )?;
-    if let Err(err) = doing(file.write_all(bytes), "write", path) {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(path)
+        .doing("create", path)?;
+    if let Err(err) = file.write_all(bytes).doing("write", path) {
         remove_file(path);
         return Err(err);
     }
@@ -157,12 +141,16 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     options.write(true).mode(0o644);
     match options.clone().create_new(true).open(path) {
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-            let mut file = doing(options.create(true).truncate(true).open(path), "open", path)?;
-            doing(file.write_all(bytes), "write", path)
+            let mut file = options
+                .create(true)
+                .truncate(true)
+                .open(path)
+                .doing("open", path)?;
+            file.write_all(bytes).doing("write", path)
         }
         file => {
-            let mut file = doing(file, "open", path)?;
-            let written = doing(file.write_all(bytes), "write", path);
+            let mut file = file.doing("open", path)?;
+            let written = file.write_all(bytes).doing("write", path);
             if written.is_err() {
                 remove_file(path);
             }
@@ -196,7 +184,7 @@ pub fn remove_tree(path: &Path, rootless: bool) -> Result<()> {
     let root = Root::open_no_link(path)?.rootless(rootless);
     root.remove_children(&crate::node::TreePath::root())?;
     drop(root);
-    doing(fs::remove_dir(path), "remove", path)
+    fs::remove_dir(path).doing("remove", path)
 }
 
 /// How many descriptors this process may have.

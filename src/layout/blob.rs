@@ -70,18 +70,19 @@ impl BlobWriter {
     pub(crate) fn stage_as(mut self, expected: &Descriptor) -> Result<Staged> {
         let digest = self.take_digest();
         if digest != expected.digest {
-            let text = format!(
+            fail!(
+                Corrupt,
                 "verified reader digest mismatch: expected {}, got {digest}",
                 expected.digest
             );
-            return Err(Error::new(ErrorKind::Corrupt, text));
         }
         if self.size != expected.size {
-            let text = format!(
+            fail!(
+                Corrupt,
                 "verified reader size mismatch: {digest} is {} bytes, its descriptor says {}",
-                self.size, expected.size
+                self.size,
+                expected.size
             );
-            return Err(Error::new(ErrorKind::Corrupt, text));
         }
         self.stage_as_is(digest)
     }
@@ -236,8 +237,7 @@ impl Layout {
         if descriptor.media_type.class() == MediaClass::Empty
             && (digest != Digest::sha256(b"{}") || size != 2)
         {
-            let text = format!("empty json blob is invalid: {digest} of {size} bytes");
-            return Err(Error::new(ErrorKind::Corrupt, text));
+            fail!(Corrupt, "empty json blob is invalid: {digest} of {size} bytes");
         }
         if let Some(bytes) = descriptor.embedded()? {
             let mut check = VerifyReader::new(bytes.as_slice(), digest, size);
@@ -254,11 +254,12 @@ impl Layout {
     /// As [`Layout::open_blob`], and [`ErrorKind::Limit`] if its descriptor says that it is larger.
     pub fn read_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
         if descriptor.size > limit {
-            let text = format!(
+            fail!(
+                Limit,
                 "blob {} is {} bytes; documents larger than {limit} bytes are not read",
-                descriptor.digest, descriptor.size
+                descriptor.digest,
+                descriptor.size
             );
-            return Err(Error::new(ErrorKind::Limit, text));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size.min(1 << 20)).unwrap_or(0));
         self.open_blob(descriptor)?
@@ -281,7 +282,7 @@ impl Layout {
 
     /// Opens the file that stands for `digest` without verifying anything, with its size.
     pub(crate) fn open_unverified(&self, digest: &Digest) -> Result<Option<(File, u64)>> {
-        let opened = disk::if_there(self.open_found(digest))?;
+        let opened = self.open_found(digest).if_there()?;
         Ok(opened.map(|(file, found)| (file, found.size)))
     }
 
@@ -334,7 +335,7 @@ impl Layout {
     /// [`ErrorKind::Invalid`] if it stands behind a link.
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
         self.refuse_linked_blobs(digest)?;
-        disk::if_there(self.disk().unlink(&self.blob_path(digest))).map(|_| ())
+        self.disk().unlink(&self.blob_path(digest)).if_there().map(|_| ())
     }
 
     /// Makes the names of all blobs durable, also of those that another process gave and did not live to sync.

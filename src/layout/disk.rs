@@ -41,44 +41,38 @@ pub(crate) trait Disk: std::fmt::Debug + Send + Sync {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OsDisk;
 
-fn doing<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<T> {
-    result.context(|| format!("{verb} {}", path.display()))
-}
-
 impl Disk for OsDisk {
     fn create_temp(&self, path: &Path) -> Result<File> {
         fault::point();
-        doing(create_new(path, 0o600), "create", path)
+        create_new(path, 0o600).doing("create", path)
     }
 
     fn sync(&self, file: &File, path: &Path) -> Result<()> {
         fault::point();
-        doing(file.sync_all(), "sync", path)
+        file.sync_all().doing("sync", path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         fault::point();
-        doing(fs::rename(from, to), "rename to", to)
+        fs::rename(from, to).doing("rename to", to)
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
         fault::point();
-        doing(
-            File::open(path).and_then(|dir| dir.sync_all()),
-            "sync directory",
-            path,
-        )
+        File::open(path)
+            .and_then(|dir| dir.sync_all())
+            .doing("sync directory", path)
     }
 
     fn sync_all(&self, path: &Path) -> Result<()> {
         fault::point();
-        let dir = doing(File::open(path), "open", path)?;
-        rustix::fs::syncfs(&dir).context(|| format!("sync file system of {}", path.display()))
+        let dir = File::open(path).doing("open", path)?;
+        rustix::fs::syncfs(&dir).doing("sync file system of", &path)
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
         fault::point();
-        doing(fs::remove_file(path), "remove", path)
+        fs::remove_file(path).doing("remove", path)
     }
 
     fn write_at(&self, file: &File, _path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -115,7 +109,7 @@ impl Access {
     }
 
     fn give(self, file: &File, mode: u32, path: &Path) -> Result<()> {
-        let now = doing(file.metadata(), "stat", path)?;
+        let now = file.metadata().doing("stat", path)?;
         if rustix::process::geteuid().is_root() && (now.uid(), now.gid()) != (self.uid, self.gid) {
             let owner = (
                 rustix::fs::Uid::from_raw(self.uid),
@@ -125,12 +119,13 @@ impl Access {
             match rustix::fs::fchown(file, Some(owner.0), Some(owner.1)) {
                 // Root of a user namespace that lacks this owner writes as any user with access would.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM) => {}
-                result => result.context(|| format!("chown {}", path.display()))?,
+                result => result.doing("chown", &path)?,
             }
         }
         if now.mode() & 0o7777 != mode {
             fault::point();
-            doing(file.set_permissions(Permissions::from_mode(mode)), "chmod", path)?;
+            file.set_permissions(Permissions::from_mode(mode))
+                .doing("chmod", path)?;
         }
         Ok(())
     }
@@ -141,9 +136,9 @@ impl Access {
         match fs::DirBuilder::new().mode(self.mode & 0o777).create(path) {
             Ok(()) => {}
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
-            Err(err) => return doing(Err(err), "create directory", path),
+            Err(err) => return Err(err).doing("create directory", path),
         }
-        let dir = doing(open_as(path, OFlags::NOFOLLOW | OFlags::DIRECTORY), "open", path)?;
+        let dir = open_as(path, OFlags::NOFOLLOW | OFlags::DIRECTORY).doing("open", path)?;
         self.give(&dir, self.mode & 0o2777, path)?;
         Ok(true)
     }
@@ -158,9 +153,9 @@ impl Access {
             Ok(file) => self.give_file(&file, path).map(|()| file),
             // Somebody else was faster, with whatever it is.
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                open_optional(path)?.map_or_else(|| doing(Err(err), "create", path), Ok)
+                open_optional(path)?.map_or_else(|| Err(err).doing("create", path), Ok)
             }
-            Err(err) => doing(Err(err), "create", path),
+            Err(err) => Err(err).doing("create", path),
         }
     }
 }
@@ -234,7 +229,7 @@ pub(crate) fn is_real_dir(path: &Path) -> bool {
 
 /// Looks at an open file.
 pub(crate) fn fstat(file: &File, path: &Path) -> Result<Found> {
-    doing(file.metadata(), "stat", path).map(|m| found(&m))
+    file.metadata().doing("stat", path).map(|m| found(&m))
 }
 
 fn found(m: &fs::Metadata) -> Found {
@@ -260,15 +255,7 @@ fn optional<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<Option<
     match result {
         Ok(value) => Ok(Some(value)),
         Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(err) => doing(Err(err), verb, path),
-    }
-}
-
-/// Returns `None` for what is not there.
-pub(crate) fn if_there<T>(result: Result<T>) -> Result<Option<T>> {
-    match result {
-        Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
-        result => result.map(Some),
+        Err(err) => Err(err).doing(verb, path),
     }
 }
 
@@ -288,17 +275,14 @@ pub(crate) fn open(path: &Path) -> Result<(File, Found)> {
     let file = open_optional(path)?.ok_or_else(missing)?;
     let found = fstat(&file, path)?;
     if !found.is_file {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("{} is not a regular file", path.display()),
-        ));
+        fail!(Invalid, "{} is not a regular file", path.display());
     }
     Ok((file, found))
 }
 
 /// Opens what is ours to read, and no link: the owner of a layout may be another than who works on it.
 pub(crate) fn open_no_link(path: &Path) -> Result<File> {
-    doing(open_as(path, OFlags::NOFOLLOW | OFlags::NONBLOCK), "open", path)
+    open_as(path, OFlags::NOFOLLOW | OFlags::NONBLOCK).doing("open", path)
 }
 
 /// Opens a file to change it in place; it is made if it is not there.
@@ -307,7 +291,7 @@ pub(crate) fn open_in_place(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     options.custom_flags(OFlags::NOFOLLOW.bits() as i32);
-    doing(options.open(path), "open", path)
+    options.open(path).doing("open", path)
 }
 
 /// Reads a whole file of at most `limit` bytes.
@@ -316,12 +300,11 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, super::Stamp)> {
     let mut bytes = Vec::new();
     if found.size <= limit {
         bytes.reserve_exact(usize::try_from(found.size).unwrap_or(0));
-        doing(file.take(limit + 1).read_to_end(&mut bytes), "read", path)?;
+        file.take(limit + 1).read_to_end(&mut bytes).doing("read", path)?;
     }
     // It may have grown meanwhile.
     if found.size.max(bytes.len() as u64) > limit {
-        let text = format!("{} is larger than {limit} bytes", path.display());
-        return Err(Error::new(ErrorKind::Limit, text));
+        fail!(Limit, "{} is larger than {limit} bytes", path.display());
     }
     Ok((bytes, found.stamp))
 }
@@ -329,7 +312,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, super::Stamp)> {
 /// Writes all of `bytes`.
 pub(crate) fn write(file: &mut File, bytes: &[u8], path: &Path) -> Result<()> {
     fault::point();
-    doing(file.write_all(bytes), "write", path)
+    file.write_all(bytes).doing("write", path)
 }
 
 /// Writes the beginning of `bytes`; says how many.
@@ -338,7 +321,7 @@ pub(crate) fn write_some(file: &mut File, bytes: &[u8], path: &Path) -> Result<u
     loop {
         match file.write(bytes) {
             Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            result => return doing(result, "write", path),
+            result => return result.doing("write", path),
         }
     }
 }
@@ -352,14 +335,14 @@ pub(crate) fn list(path: &Path) -> Result<Vec<OsString>> {
 pub(crate) fn entries(path: &Path) -> Result<Option<impl Iterator<Item = Result<OsString>> + use<>>> {
     let base: PathBuf = path.to_owned();
     let entries = optional(fs::read_dir(path), "read directory", path)?;
-    Ok(entries.map(|e| e.map(move |entry| doing(entry.map(|e| e.file_name()), "read directory", &base))))
+    Ok(entries.map(|e| e.map(move |entry| entry.map(|e| e.file_name()).doing("read directory", &base))))
 }
 
 /// Makes `path` and what is above it, 0755 as far as the caller's umask allows.
 pub(crate) fn make_dirs(path: &Path) -> Result<()> {
     fault::point();
     let result = fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
-    doing(result, "create directory", path)
+    result.doing("create directory", path)
 }
 
 /// Makes one directory, 0755 as far as the caller's umask allows; `false` if something is there.
@@ -368,13 +351,13 @@ pub(crate) fn make_dir(path: &Path) -> Result<bool> {
     match fs::DirBuilder::new().mode(0o755).create(path) {
         Ok(()) => Ok(true),
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(err) => doing(Err(err), "create directory", path),
+        Err(err) => Err(err).doing("create directory", path),
     }
 }
 
 /// Opens a directory, for locking.
 pub(crate) fn open_dir(path: &Path) -> Result<File> {
-    doing(File::open(path), "open", path)
+    File::open(path).doing("open", path)
 }
 
 /// Removes whatever stands at `path`, links not followed.
@@ -385,7 +368,7 @@ pub(crate) fn remove_all(path: &Path) -> Result<()> {
         Some(_) => fs::remove_file(path),
         None => Ok(()),
     };
-    doing(result, "remove", path)
+    result.doing("remove", path)
 }
 
 /// Makes `to` a copy of the open file `from` without copying bytes, where the file system can.

@@ -290,8 +290,7 @@ impl IndexJson {
         let Some(first) = same.next() else {
             let other = others.into_iter().flatten().next();
             let other = other.map_or_else(|| "what is no descriptor".to_owned(), |d| d.digest.to_string());
-            let text = format!("tag {name} points at {other} by now");
-            return Err(Error::new(ErrorKind::Conflict, text));
+            fail!(Conflict, "tag {name} points at {other} by now");
         };
         *first = named(name.as_str(), new)?;
         // The same entry twice is one.

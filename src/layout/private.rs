@@ -76,8 +76,7 @@ impl PrivateDir {
         if self.access.make_dir(path)? || disk::lstat(path)?.is_none_or(|f| f.is_dir) {
             return Ok(());
         }
-        let text = format!("{} is a link, not a directory", path.display());
-        Err(Error::new(ErrorKind::Invalid, text))
+        fail!(Invalid, "{} is a link, not a directory", path.display())
     }
 
     /// Removes it, with the locks and the index database in it.
@@ -94,8 +93,7 @@ impl PrivateDir {
         if disk::lstat(&path)?.is_none_or(|f| f.is_file) {
             return Ok(path);
         }
-        let text = format!("{} is not a regular file", path.display());
-        Err(Error::new(ErrorKind::Invalid, text))
+        fail!(Invalid, "{} is not a regular file", path.display())
     }
 
     /// Returns the path of a file in it, for code that opens it by its path; makes the directory.
@@ -150,7 +148,7 @@ impl PrivateDir {
             self.disk.sync_dir(target.parent().unwrap_or(target))?;
             Ok(true)
         };
-        replace().context(|| format!("write {}", target.display()))
+        replace().doing("write", &target)
     }
 
     /// Opens a file to read; nothing is made and nobody waited for.
@@ -166,11 +164,8 @@ impl PrivateDir {
     /// # Errors
     /// [`ErrorKind::Limit`] if it is larger than any that we write.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        match disk::if_there(disk::read(&self.join(name), MAX_OWN)) {
-            Err(err) if err.kind() == ErrorKind::Limit => Err(Error::new(
-                ErrorKind::Limit,
-                format!("{err}; remove it or mend it"),
-            )),
+        match disk::read(&self.join(name), MAX_OWN).if_there() {
+            Err(err) if err.kind() == ErrorKind::Limit => fail!(Limit, "{err}; remove it or mend it"),
             read => Ok(read?.map(|(bytes, _)| bytes)),
         }
     }
@@ -186,7 +181,7 @@ impl PrivateDir {
         mut each: impl FnMut(&[u8], u64) -> Result<bool>,
     ) -> Result<()> {
         let path = self.join(name);
-        let Some((file, found)) = disk::if_there(disk::open(&path))? else {
+        let Some((file, found)) = disk::open(&path).if_there()? else {
             return Ok(());
         };
         let mut text = BufReader::with_capacity(64 * 1024, file);
@@ -194,15 +189,13 @@ impl PrivateDir {
         for number in 1_u64.. {
             line.clear();
             let mut limited = (&mut text).take(MAX_LINE + 1);
-            let n = limited
-                .read_until(b'\n', &mut line)
-                .context(|| format!("read {}", path.display()))?;
+            let n = limited.read_until(b'\n', &mut line).doing("read", &path)?;
             if n as u64 > MAX_LINE {
-                let text = format!(
+                fail!(
+                    Limit,
                     "{}: line {number} is longer than {MAX_LINE} bytes; remove the line or the file",
                     path.display()
                 );
-                return Err(Error::new(ErrorKind::Limit, text));
             }
             let rest = found.size.saturating_sub(at);
             at += n as u64;
@@ -217,14 +210,14 @@ impl PrivateDir {
     /// that we write.
     pub(crate) fn last_line(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.join(name);
-        let Some((file, found)) = disk::if_there(disk::open(&path))? else {
+        let Some((file, found)) = disk::open(&path).if_there()? else {
             return Ok(None);
         };
         let mut length = found.size.min(4096);
         while length > 0 {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
             file.read_exact_at(&mut bytes, found.size - length)
-                .context(|| format!("read {}", path.display()))?;
+                .doing("read", &path)?;
             let body = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
             let start = body.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
             if start.is_some() || length == found.size {
@@ -287,7 +280,7 @@ impl PrivateDir {
     pub(crate) fn remove(&self, name: &str) -> Result<bool> {
         let path = self.join(name);
         refuse_links(&[&self.path, path.parent().unwrap_or(&path)])?;
-        let removed = disk::if_there(self.disk.unlink(&path))?.is_some();
+        let removed = self.disk.unlink(&path).if_there()?.is_some();
         if removed {
             self.disk.sync_dir(path.parent().unwrap_or(&path))?;
         }
@@ -331,11 +324,11 @@ impl PrivateDir {
             .split(|c| *c == b'\n')
             .find(|line| line.len() as u64 > MAX_LINE)
         {
-            let text = format!(
+            fail!(
+                Limit,
                 "write {name}: a line of {} bytes, at most {MAX_LINE} are read",
                 line.len()
             );
-            return Err(Error::new(ErrorKind::Limit, text));
         }
         let own = self.open_to_change(name)?;
         let end = disk::fstat(own.file(), &own.path)?.size;
@@ -362,11 +355,11 @@ impl PrivateDir {
 pub(super) fn refuse_links(dirs: &[&Path]) -> Result<()> {
     for dir in dirs {
         if disk::lstat(dir)?.is_some_and(|found| found.is_link) {
-            let text = format!(
+            fail!(
+                Invalid,
                 "{} is a link that leads elsewhere, so nothing is removed; put a directory in its place",
                 dir.display()
             );
-            return Err(Error::new(ErrorKind::Invalid, text));
         }
     }
     Ok(())

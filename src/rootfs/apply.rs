@@ -239,24 +239,20 @@ impl<'a> Extractor<'a> {
             NodeKind::Symlink { .. } | NodeKind::Char { .. } | NodeKind::Block { .. } | NodeKind::Fifo => {
                 self.root.make_special(dir, name, node).map(|()| None)
             }
-            NodeKind::Socket => Err(Error::new(ErrorKind::Unsupported, "a layer cannot hold a socket")),
+            NodeKind::Socket => fail!(Unsupported, "a layer cannot hold a socket"),
         }
     }
 
     /// Gives `target` another name; `false` if it is not there.
     fn hard_link(&mut self, path: &TreePath, target: &TreePath) -> Result<bool> {
-        let (from, from_name) = match self.root.parent(target) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(false),
-            found => found?,
+        let Some((from, from_name)) = self.root.parent(target).if_there()? else {
+            return Ok(false);
         };
         let Some(linked) = self.root.stat(&from, &from_name)? else {
             return Ok(false);
         };
         if linked.node.is_dir() {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                format!("hard link to the directory {target}"),
-            ));
+            fail!(Corrupt, "hard link to the directory {target}");
         }
         let dir = self.make_parent(path)?;
         let name = path.name();
@@ -301,8 +297,10 @@ impl<'a> Extractor<'a> {
                     continue;
                 }
                 let Some(next) = self.layer.late.remove_entry(&target) else {
-                    let text = format!("unpack entry {path}: hard link to {target}, which does not exist");
-                    return Err(Error::new(ErrorKind::NotFound, text));
+                    fail!(
+                        NotFound,
+                        "unpack entry {path}: hard link to {target}, which does not exist"
+                    );
                 };
                 chain.extend([(path, target), next]);
             }
@@ -362,18 +360,16 @@ impl<'a> Extractor<'a> {
         if self.layer.links.has_above(path) {
             return Ok(());
         }
-        let (dir, name) = match self.root.parent(path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
-            found => found?,
+        let Some((dir, name)) = self.root.parent(path).if_there()? else {
+            return Ok(());
         };
         self.hide_all(vec![Root::path_of(&dir, &name)])
     }
 
     /// Hides all that lower layers have below the directory at `path`.
     fn hide_below(&mut self, path: &TreePath) -> Result<()> {
-        let (dir, name) = match self.root.parent(path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
-            found => found?,
+        let Some((dir, name)) = self.root.parent(path).if_there()? else {
+            return Ok(());
         };
         // The directory itself is not followed: a link here is no directory of this path.
         if path.is_root() || self.root.stat(&dir, &name)?.is_some_and(|old| old.node.is_dir()) {

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::fs::{
     Attributes, IdMap, ROOTLESS_XATTR, XattrSet, encode_rootless, in_user_namespace, is_forbidden,
 };
@@ -113,8 +113,10 @@ impl<'a> Metadata<'a> {
             }
             XattrSet::Denied => {
                 let attribute = String::from_utf8_lossy(attribute);
-                let text = format!("set extended attribute {attribute:?}: operation not permitted");
-                return Err(Error::new(ErrorKind::Denied, text));
+                fail!(
+                    Denied,
+                    "set extended attribute {attribute:?}: operation not permitted"
+                );
             }
         }
         Ok(())

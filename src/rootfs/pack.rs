@@ -110,9 +110,8 @@ struct Packer<'a, W> {
 
 impl<W: Write> Packer<'_, W> {
     fn stat(&self, path: &TreePath) -> Result<Option<Inode>> {
-        let (dir, name) = match self.root.own_parent(path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
-            found => found?,
+        let Some((dir, name)) = self.root.own_parent(path).if_there()? else {
+            return Ok(None);
         };
         let Some(mut inode) = self.root.stat(&dir, &name)? else {
             return Ok(None);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A walk over a tree: every path with its metadata, the contents unread.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::Root;
 use crate::node::{Inode, NodeKind, TreePath};
 
@@ -26,9 +26,8 @@ pub fn scan(root: &Root, start: TreePath) -> TreeScan<'_> {
 
 impl TreeScan<'_> {
     fn visit(&mut self, path: &TreePath) -> Result<Option<Inode>> {
-        let (dir, name) = match self.root.own_parent(path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
-            found => found?,
+        let Some((dir, name)) = self.root.own_parent(path).if_there()? else {
+            return Ok(None);
         };
         let Some(mut inode) = self.root.stat(&dir, &name)? else {
             return Ok(None);

@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Result, ResultExt};
 use crate::fs::{Dir, Root};
 use crate::node::{Inode, NodeKind, TreePath, Xattrs};
 
@@ -52,7 +52,7 @@ impl Seen<'_> {
 /// meanwhile is left out.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if there is no tree; of several failures the one that is met first.
+/// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if there is no tree; of several failures the one that is met first.
 pub fn survey<T: Send>(
     root: &Root,
     visit: impl Fn(Seen<'_>) -> Result<T> + Sync,
@@ -164,14 +164,12 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
 
     /// Visits a directory and what is in it, and the directories below while there is `room` for results.
     fn read(&self, path: TreePath, room: &mut usize) -> Result<Option<Read<T>>> {
-        let (parent, name) = match self.root.own_parent(&path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
-            found => found?,
+        let Some((parent, name)) = self.root.own_parent(&path).if_there()? else {
+            return Ok(None);
         };
         let Some(inode) = self.root.stat(&parent, &name)? else {
             if path.is_root() {
-                let text = format!("{} does not exist", self.root.path().display());
-                return Err(Error::new(ErrorKind::NotFound, text));
+                fail!(NotFound, "{} does not exist", self.root.path().display());
             }
             return Ok(None);
         };
@@ -234,10 +232,7 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
     }
 
     fn open(&self, path: &TreePath) -> Result<Option<Dir>> {
-        match self.root.own_dir(path) {
-            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
-            dir => dir.map(Some),
-        }
+        self.root.own_dir(path).if_there()
     }
 }
 

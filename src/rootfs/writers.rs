@@ -13,7 +13,7 @@ use rayon::Scope;
 
 use super::metadata::Metadata;
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 use crate::fs::{NewFile, max_open};
 use crate::layer::LayerReader;
 use crate::node::{Inode, Node, NodeKind, TreePath};
@@ -289,7 +289,7 @@ impl<'q, 'scope> Queue<'q, 'scope> {
 fn read_exact(content: &mut impl Read, room: &mut [u8]) -> Result<()> {
     match content.read_exact(room) {
         Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
-            Err(Error::new(ErrorKind::Corrupt, "unexpected end of layer"))
+            fail!(Corrupt, "unexpected end of layer")
         }
         result => Ok(result?),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Store;
 use super::refs::values;
 use crate::digest::{Algorithm, Digest, VerifyReader};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::index::{Index, Place, Tables, View};
 use crate::layout::{BlobWriter, LayoutLock, LockMode, Staged, Stamp, Stored};
 use crate::progress::Silent;
@@ -43,10 +43,8 @@ impl Store {
     /// the index remembers that its content was verified and the file did not change since.
     pub(crate) fn intact(&self, descriptor: &Descriptor) -> Result<Option<Stamp>> {
         let digest = &descriptor.digest;
-        let (file, found) = match self.layout.open_found(digest) {
-            Ok(found) => found,
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(err) => return Err(err),
+        let Some((file, found)) = self.layout.open_found(digest).if_there()? else {
+            return Ok(None);
         };
         if found.size != descriptor.size {
             return Ok(None);
