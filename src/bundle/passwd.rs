@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Users and groups of an image: `/etc/passwd` and `/etc/group` as text, and `user[:group]` looked up in them.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::runtime::User;
 
 /// Maximum id of a user or group.
@@ -16,73 +16,51 @@ pub struct Login {
     pub home: Option<String>,
 }
 
-struct PasswdLine<'a> {
-    name: &'a str,
-    uid: u32,
-    gid: u32,
-    home: &'a str,
-}
-
-struct GroupLine<'a> {
-    name: &'a str,
-    gid: u32,
-    members: &'a str,
-}
-
 /// Looks `spec` up. Lines that cannot be parsed count as the existing tools count them: a bad number is 0.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] for a name without an entry, [`ErrorKind::Invalid`] for a number out of range.
 pub fn look_up(spec: &str, passwd: &str, group: &str) -> Result<Login> {
-    let context = |e: Error| e.context(format!("cannot parse user spec: {spec:?}"));
     let mut parts = spec.split(':');
-    let user = parts.next().unwrap_or_default();
-    let wanted_group = parts.next().unwrap_or_default();
+    let (user, of_group) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    find(user, of_group, passwd, group).context(|| format!("cannot parse user spec: {spec:?}"))
+}
 
-    let number = id(user, "user").map_err(context)?;
-    let entry = passwd_lines(passwd).find(|line| match number {
-        Some(uid) => line.uid == uid,
-        None if user.is_empty() => line.uid == 0,
-        None => line.name == user,
+fn find(user: &str, of_group: &str, passwd: &str, group: &str) -> Result<Login> {
+    let mut login = Login::default();
+    let number = id(user, "user")?;
+    let entry = records(passwd).find(|entry| match number {
+        Some(uid) => entry.number(2) == uid,
+        None if user.is_empty() => entry.number(2) == 0,
+        None => entry.text(0) == user,
     });
-    if let Some(line) = &entry {
-        in_range(line.uid, "user").map_err(context)?;
-        in_range(line.gid, "group").map_err(context)?;
+    match (&entry, number) {
+        (Some(entry), _) => {
+            login.user.uid = in_range(entry.number(2), "user")?;
+            login.user.gid = in_range(entry.number(3), "group")?;
+            login.home = Some(entry.text(5).to_owned());
+        }
+        (None, Some(uid)) => login.user.uid = uid,
+        (None, None) if user.is_empty() => {}
+        (None, None) => return Err(unknown("user", user, "passwd")),
     }
-    let mut login = match (&entry, number) {
-        (Some(line), _) => Login {
-            user: User {
-                uid: line.uid,
-                gid: line.gid,
-                additional_gids: Vec::new(),
-            },
-            home: Some(line.home.to_owned()),
-        },
-        (None, Some(uid)) => Login {
-            user: User {
-                uid,
-                ..User::default()
-            },
-            home: None,
-        },
-        (None, None) if user.is_empty() => Login::default(),
-        (None, None) => return Err(context(unknown("user", user, "passwd"))),
-    };
-    if !wanted_group.is_empty() {
-        let number = id(wanted_group, "group").map_err(context)?;
-        let entry = group_lines(group).find(|line| match number {
-            Some(gid) => line.gid == gid,
-            None => line.name == wanted_group,
+    let mut groups = records(group).filter(|group| !group.text(0).starts_with('#'));
+    if !of_group.is_empty() {
+        let number = id(of_group, "group")?;
+        let found = groups.find(|group| match number {
+            Some(gid) => group.number(2) == gid,
+            None => group.text(0) == of_group,
         });
-        login.user.gid = match (entry, number) {
-            (Some(line), _) => in_range(line.gid, "group").map_err(context)?,
+        login.user.gid = match (found, number) {
+            (Some(group), _) => in_range(group.number(2), "group")?,
             (None, Some(gid)) => gid,
-            (None, None) => return Err(context(unknown("group", wanted_group, "group"))),
+            (None, None) => return Err(unknown("group", of_group, "group")),
         };
     } else if let Some(entry) = entry {
-        let of_user = group_lines(group).filter(|line| line.members.split(',').any(|m| m == entry.name));
+        let name = entry.text(0);
+        let of_user = groups.filter(|group| group.text(3).split(',').any(|member| member == name));
         // No process can have a group beyond.
-        let gids = of_user.map(|line| line.gid).filter(|gid| *gid <= MAX_ID);
+        let gids = of_user.map(|group| group.number(2)).filter(|gid| *gid <= MAX_ID);
         login.user.additional_gids = gids.collect();
     }
     Ok(login)
@@ -93,62 +71,42 @@ fn unknown(what: &str, name: &str, file: &str) -> Error {
     Error::new(ErrorKind::NotFound, text)
 }
 
-/// A number if `text` is one.
+/// Returns a number if `text` is one.
 fn id(text: &str, what: &str) -> Result<Option<u32>> {
     if text.is_empty() || !text.bytes().all(|c| c.is_ascii_digit()) {
         return Ok(None);
     }
     match text.parse() {
         Ok(id) => in_range(id, what).map(Some),
-        Err(_) => Err(out_of_range(what, text)),
+        Err(_) => fail!(Invalid, "{what} id is out of range: {text}"),
     }
 }
 
 /// Refuses an id that runtimes give to no process.
 fn in_range(id: u32, what: &str) -> Result<u32> {
     if id > MAX_ID {
-        return Err(out_of_range(what, &id.to_string()));
+        fail!(Invalid, "{what} id is out of range: {id}");
     }
     Ok(id)
 }
 
-fn out_of_range(what: &str, id: &str) -> Error {
-    Error::new(ErrorKind::Invalid, format!("{what} id is out of range: {id}"))
+/// A line of either file. The fields of a user are name, password, uid, gid, comment, home and shell; those of a group name,
+/// password, gid and members.
+struct Record<'a>(Vec<&'a str>);
+
+impl<'a> Record<'a> {
+    fn text(&self, field: usize) -> &'a str {
+        self.0.get(field).copied().unwrap_or_default()
+    }
+
+    fn number(&self, field: usize) -> u32 {
+        self.text(field).parse().unwrap_or(0)
+    }
 }
 
-fn passwd_lines(text: &str) -> impl Iterator<Item = PasswdLine<'_>> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next().unwrap_or_default();
-            let mut number = |skip| fields.nth(skip).and_then(|f| f.parse().ok()).unwrap_or(0);
-            let (uid, gid) = (number(1), number(0));
-            PasswdLine {
-                name,
-                uid,
-                gid,
-                home: fields.nth(1).unwrap_or_default(),
-            }
-        })
-}
-
-fn group_lines(text: &str) -> impl Iterator<Item = GroupLine<'_>> {
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next().unwrap_or_default();
-        let gid = fields.nth(1).and_then(|f| f.parse().ok()).unwrap_or(0);
-        GroupLine {
-            name,
-            gid,
-            members: fields.next().unwrap_or_default(),
-        }
-    })
+fn records(text: &str) -> impl Iterator<Item = Record<'_>> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(|line| Record(line.splitn(7, ':').collect()))
 }
 
 #[cfg(test)]

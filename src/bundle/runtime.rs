@@ -5,21 +5,18 @@ use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::passwd::{Login, look_up};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::fs::{IdMap, Root};
 use crate::node::TreePath;
 use crate::progress::Monitor;
-use crate::spec::ImageConfig;
-use crate::spec::runtime::{
-    Capabilities, DeviceRule, Linux, Mount, Namespace, Process, Resources, Rlimit, RuntimeConfig,
-    RuntimeRoot, VERSION,
-};
+use crate::spec::runtime::{Mount, Namespace, RuntimeConfig};
+use crate::spec::{ImageConfig, json};
 
-/// `/etc/passwd` and `/etc/group` larger than this are refused.
+/// The configuration of a container of which the image says nothing.
+const DEFAULT: &str = include_str!("default_config.json");
+
+/// Maximum size of `/etc/passwd` and `/etc/group`, in bytes.
 const MAX_PASSWD: u64 = 16 * 1024 * 1024;
-
-const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a runtime configuration depends on beside the image.
 #[derive(Debug)]
@@ -49,104 +46,85 @@ pub fn runtime_config(
     }
     let config = &image.config;
     let login = login(&config.user, opts, monitor)?;
+    let mut out: RuntimeConfig = json::parse(DEFAULT.as_bytes())?;
+    let process = &mut out.process;
     let args: Vec<String> = config.entrypoint.iter().chain(&config.cmd).cloned().collect();
     if let Some(word) = args.iter().find(|word| word.contains('\0')) {
         fail!(Invalid, "the command of the image has a NUL byte: {word:?}");
     }
-    let set = CAPABILITIES.map(str::to_owned).to_vec();
-    let mut out = RuntimeConfig {
-        oci_version: VERSION.to_owned(),
-        process: Process {
-            terminal: true,
-            env: environment(&config.env, login.home.as_deref())?,
-            user: login.user,
-            args: if args.is_empty() {
-                vec!["sh".to_owned()]
-            } else {
-                args
-            },
-            cwd: absolute(&config.working_dir).context(|| "image.Config.WorkingDir")?,
-            capabilities: Some(Capabilities {
-                bounding: set.clone(),
-                effective: set.clone(),
-                inheritable: set.clone(),
-                permitted: set.clone(),
-                ambient: set,
-            }),
-            rlimits: vec![Rlimit {
-                kind: "RLIMIT_NOFILE".to_owned(),
-                hard: 1024,
-                soft: 1024,
-            }],
-            no_new_privileges: true,
-        },
-        root: RuntimeRoot {
-            path: opts.root_path.clone(),
-        },
-        hostname: "umoci-default".to_owned(),
-        mounts: default_mounts(),
-        annotations: annotations(image),
-        linux: default_linux(),
-    };
+    if !args.is_empty() {
+        process.args = args;
+    }
+    set_environment(&mut process.env, &config.env, login.home.as_deref())?;
+    process.user = login.user;
+    process.cwd = absolute(&config.working_dir).context(|| "image.Config.WorkingDir")?;
+    out.root.path.clone_from(&opts.root_path);
+    out.annotations = annotations(image);
     out.mounts.extend(volumes(config.volumes.keys(), monitor)?);
     apply_id_map(&mut out, opts, monitor);
     Ok(out)
 }
 
 fn login(spec: &str, opts: &RuntimeOptions<'_>, monitor: &dyn Monitor) -> Result<Login> {
-    let Some(root) = opts.rootfs else {
-        return Ok(look_up(spec, "", "").unwrap_or_else(|_| {
-            monitor.warn(format_args!(
-                "could not parse user spec {spec:?} without a rootfs -- defaulting to root:root"
-            ));
-            Login::default()
-        }));
-    };
-    let read = |name: &str| -> Result<String> {
-        let path = TreePath::clean(name.as_bytes())?;
-        match root.read_file(&path, MAX_PASSWD) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            // As other tools have it, a file that cannot be opened is an empty one.
-            Err(err) if err.kind() != ErrorKind::Limit => Ok(String::new()),
-            Err(err) => Err(err.context(format!("read /{name} of the image"))),
-        }
-    };
-    look_up(spec, &read("etc/passwd")?, &read("etc/group")?)
+    if let Some(root) = opts.rootfs {
+        return look_up(
+            spec,
+            &read_text(root, "etc/passwd")?,
+            &read_text(root, "etc/group")?,
+        );
+    }
+    Ok(look_up(spec, "", "").unwrap_or_else(|_| {
+        monitor.warn(format_args!(
+            "could not parse user spec {spec:?} without a rootfs -- defaulting to root:root"
+        ));
+        Login::default()
+    }))
 }
 
-/// The defaults, overridden by the image in place, and HOME where nobody said otherwise.
-fn environment(image: &[String], home: Option<&str>) -> Result<Vec<String>> {
-    let mut env = vec![PATH.to_owned(), "TERM=xterm".to_owned()];
-    // Where in it each name stands.
-    let mut at = HashMap::from([("PATH", 0), ("TERM", 1)]);
-    for entry in image {
-        let invalid = |why| {
-            Error::new(
-                ErrorKind::Invalid,
-                format!("parsing image.Config.Env: {why}: {entry:?}"),
-            )
-        };
-        let (name, _) = entry.split_once('=').ok_or_else(|| invalid("must contain '='"))?;
-        if name.is_empty() {
-            return Err(invalid("must have non-empty name"));
-        }
-        if entry.contains('\0') {
-            return Err(invalid("must not contain a NUL byte"));
-        }
-        match at.entry(name) {
-            Slot::Occupied(old) => env[*old.get()].clone_from(entry),
-            Slot::Vacant(new) => {
-                new.insert(env.len());
-                env.push(entry.clone());
-            }
-        }
+/// Reads a file of the tree. As other tools have it, one that cannot be opened is empty.
+fn read_text(root: &Root, name: &str) -> Result<String> {
+    match root.read_file(&TreePath::clean(name.as_bytes())?, MAX_PASSWD) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(err) if err.kind() != ErrorKind::Limit => Ok(String::new()),
+        Err(err) => Err(err.context(format!("read /{name} of the image"))),
     }
-    if let Some(home) = home.filter(|h| !h.is_empty())
-        && !env.iter().any(|entry| entry.starts_with("HOME="))
+}
+
+/// Adds the variables of the image, each in the place of one of its name, and HOME if there is none.
+fn set_environment(env: &mut Vec<String>, image: &[String], home: Option<&str>) -> Result<()> {
+    let mut places = HashMap::new();
+    for (place, entry) in env.iter().enumerate() {
+        places.insert(name_of(entry).to_owned(), place);
+    }
+    for entry in image {
+        let fault = match name_of(entry) {
+            name if name.len() == entry.len() => "must contain '='",
+            "" => "must have non-empty name",
+            _ if entry.contains('\0') => "must not contain a NUL byte",
+            name => {
+                match places.entry(name.to_owned()) {
+                    Slot::Occupied(old) => env[*old.get()].clone_from(entry),
+                    Slot::Vacant(new) => {
+                        new.insert(env.len());
+                        env.push(entry.clone());
+                    }
+                }
+                continue;
+            }
+        };
+        fail!(Invalid, "parsing image.Config.Env: {fault}: {entry:?}");
+    }
+    if let Some(home) = home.filter(|home| !home.is_empty())
+        && !places.contains_key("HOME")
     {
         env.push(format!("HOME={home}"));
     }
-    Ok(env)
+    Ok(())
+}
+
+/// Returns what stands before the `=` of a variable; all of it where there is none.
+fn name_of(variable: &str) -> &str {
+    variable.split('=').next().unwrap_or_default()
 }
 
 /// What the image says of itself, with its labels on top.
@@ -194,12 +172,10 @@ fn volumes<'a>(paths: impl Iterator<Item = &'a String>, monitor: &dyn Monitor) -
     let mut clean = BTreeSet::new();
     for path in paths {
         let volume = absolute(path).context(|| "image.Config.Volumes")?;
-        let is_below = |above: &str| {
-            volume
-                .strip_prefix(above)
-                .is_some_and(|rest| rest.starts_with('/'))
-        };
-        if matches!(volume.as_str(), "/" | "/proc" | "/dev") || is_below("/proc") || is_below("/sys") {
+        if matches!(volume.as_str(), "/" | "/proc" | "/dev")
+            || volume.starts_with("/proc/")
+            || volume.starts_with("/sys/")
+        {
             monitor.warn(format_args!(
                 "volume {path:?} left out: nothing can be mounted there"
             ));
@@ -208,93 +184,17 @@ fn volumes<'a>(paths: impl Iterator<Item = &'a String>, monitor: &dyn Monitor) -
         }
     }
     let options = ["rw", "nosuid", "nodev", "noexec", "relatime"];
-    let volume = |path: String| mount(&path, "tmpfs", "none", &options);
-    Ok(clean.into_iter().map(volume).collect())
-}
-
-fn default_mounts() -> Vec<Mount> {
-    vec![
-        mount("/proc", "proc", "proc", &[]),
-        mount(
-            "/dev",
-            "tmpfs",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        ),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5",
-            ],
-        ),
-        mount(
-            "/dev/shm",
-            "tmpfs",
-            "shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
-        ),
-        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-        mount(
-            "/sys/fs/cgroup",
-            "cgroup",
-            "cgroup",
-            &["nosuid", "noexec", "nodev", "relatime", "ro"],
-        ),
-    ]
-}
-
-fn default_linux() -> Linux {
-    let words = |list: &[&str]| list.iter().map(|&w| w.to_owned()).collect();
-    Linux {
-        resources: Some(Resources {
-            devices: vec![DeviceRule {
-                allow: false,
-                access: "rwm".to_owned(),
-            }],
-        }),
-        namespaces: ["cgroup", "pid", "network", "ipc", "uts", "mount"]
-            .map(namespace)
-            .to_vec(),
-        masked_paths: words(&[
-            "/proc/kcore",
-            "/proc/latency_stats",
-            "/proc/timer_list",
-            "/proc/timer_stats",
-            "/proc/sched_debug",
-            "/sys/firmware",
-            "/proc/scsi",
-        ]),
-        readonly_paths: words(&[
-            "/proc/asound",
-            "/proc/bus",
-            "/proc/fs",
-            "/proc/irq",
-            "/proc/sys",
-            "/proc/sysrq-trigger",
-        ]),
-        ..Linux::default()
-    }
-}
-
-fn namespace(kind: &str) -> Namespace {
-    Namespace {
-        kind: kind.to_owned(),
-    }
+    let mounts = clean.iter().map(|path| mount(path, "tmpfs", "none", &options));
+    Ok(mounts.collect())
 }
 
 /// User namespaces, and what a container without privileges cannot have.
 fn apply_id_map(out: &mut RuntimeConfig, opts: &RuntimeOptions<'_>, monitor: &dyn Monitor) {
     let map = opts.id_map;
     if !map.uids.is_empty() || !map.gids.is_empty() {
-        out.linux.namespaces.push(namespace("user"));
+        out.linux.namespaces.push(Namespace {
+            kind: "user".to_owned(),
+        });
         out.linux.uid_mappings.clone_from(&map.uids);
         out.linux.gid_mappings.clone_from(&map.gids);
     }
@@ -346,11 +246,17 @@ pub fn resolv_conf() -> Result<Option<Vec<String>>> {
         (Flags::RELATIME, "relatime"),
         (Flags::NODIRATIME, "nodiratime"),
     ];
-    Ok(Some(
-        names
-            .iter()
-            .filter(|(flag, _)| flags.contains(*flag))
-            .map(|(_, name)| (*name).to_owned())
-            .collect(),
-    ))
+    let set = names.iter().filter(|(flag, _)| flags.contains(*flag));
+    Ok(Some(set.map(|(_, name)| (*name).to_owned()).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_configuration_is_of_the_version_that_is_announced() {
+        let config: RuntimeConfig = json::parse(DEFAULT.as_bytes()).expect("JSON");
+        assert_eq!(config.oci_version, crate::spec::runtime::VERSION);
+    }
 }
