@@ -34,31 +34,31 @@
 //! # Ok::<(), umoci::error::Error>(())
 //! ```
 
+mod contents;
 mod insert;
+mod manifest;
 mod meta;
-mod mtree;
 mod passwd;
 mod repack;
 mod runtime;
 mod stat_cache;
+mod tree_diff;
 mod unfinished;
 mod unpack;
-mod validate;
 
 use std::path::{Path, PathBuf};
 
 pub use insert::{Insertion, insert};
 pub(crate) use insert::{add_archive, recompress_archive};
 #[doc(hidden)]
-#[doc(hidden)]
 pub use passwd::look_up;
 pub use repack::{RepackOptions, Repacked, repack};
 pub(crate) use runtime::resolv_conf;
 #[doc(hidden)]
 pub use runtime::{RuntimeOptions, runtime_config};
+pub(crate) use tree_diff::{read_mtree, validate};
 pub(crate) use unpack::unpack_into;
 pub use unpack::{UnpackOptions, unpack};
-pub(crate) use validate::{read_mtree, validate};
 
 use crate::digest::Digest;
 pub use crate::fs::IdMap;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::meta::Meta;
-use super::{Bundle, mtree};
+use super::{Bundle, manifest, tree_diff};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::fs::Root;
@@ -114,7 +114,7 @@ pub fn repack(
     monitor.info(format_args!("computing filesystem diff ..."));
     let scratch = || txn.scratch();
     let mut changes = Changes::new(masks(&base, opts)?, &scratch);
-    mtree::changes(&root, bundle, &manifest.digest, &mut changes, monitor)?;
+    tree_diff::changes(&root, bundle, &manifest.digest, &mut changes, monitor)?;
     let changed = !changes.is_empty();
     let changes = changes.sorted()?;
     monitor.info(format_args!("... done"));
@@ -282,7 +282,7 @@ fn refresh(
             tree: bundle.rootfs().display().to_string(),
             ..opts.header.clone()
         };
-        mtree::rewrite(root, bundle, (&old.digest, &new.digest), &header, monitor)?;
+        manifest::rewrite(root, bundle, (&old.digest, &new.digest), &header, monitor)?;
     }
     let meta = Meta {
         walk: walk.to_vec(),

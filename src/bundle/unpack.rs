@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::meta::Meta;
 use super::runtime::{RuntimeOptions, resolv_conf, runtime_config};
 use super::unfinished::Mark;
-use super::{Bundle, mtree};
+use super::{Bundle, manifest};
 use crate::digest::Digest;
 use crate::error::{Result, ResultExt};
 use crate::fs::{IdMap, Root};
@@ -171,7 +171,7 @@ fn fill(
         tree: bundle.rootfs().display().to_string(),
         ..opts.header.clone()
     };
-    mtree::write(
+    manifest::write(
         &root,
         bundle,
         &image.descriptor().digest,

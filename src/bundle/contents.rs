@@ -1,61 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A tree compared with any mtree manifest, by all keywords that such manifests have.
+//! Values of a manifest that are not in the metadata of a file: digests of its content, and names of its owners.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Result, ResultExt};
 use crate::fs::Root;
-use crate::mtree::{Difference, Keyword, Keywords, Mtree, Text};
+use crate::mtree::Keyword;
 use crate::node::{Inode, TreePath};
-use crate::rootfs::{Seen, survey};
+use crate::progress::{Counter, Monitor, Task};
 
-/// What cannot be read twice is held, up to this many bytes.
-const MAX_PIPE: u64 = 4 << 30;
-
-/// A manifest in a file, or in memory where it came through a pipe.
-pub type AnyMtree = Mtree<Box<dyn Text>>;
-
-/// Reads the manifest at `path`, a file or a pipe.
-pub fn read_mtree(path: &Path) -> Result<AnyMtree> {
-    let file = crate::fs::open_file(path)?;
-    let is_file = file.metadata().map(|meta| meta.is_file());
-    let text: Box<dyn Text> = if is_file.doing("stat", &path)? {
-        Box::new(file)
-    } else {
-        // Opened once: what writes to a pipe would not survive that its only reader goes.
-        Box::new(crate::fs::read_to_end(file, path, MAX_PIPE)?)
-    };
-    Mtree::parse(text).doing("parse", &path)
-}
-
-/// How the tree at `root` differs from `recorded` by the keywords `wanted`.
-///
-/// # Errors
-/// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if the tree does not exist; whatever cannot be read.
-pub fn validate(recorded: &AnyMtree, root: &Root, wanted: &Keywords) -> Result<Vec<Difference>> {
-    let value = |path: &TreePath, inode: &Inode, keyword: Keyword| value(root, path, inode, keyword);
-    let visit = |mut seen: Seen<'_>| {
-        seen.inode.node.xattrs = seen.xattrs()?;
-        recorded.compare(&seen.path, &seen.inode, wanted, &value)
-    };
-    let mut out = Vec::new();
-    survey(root, visit, |found| {
-        out.extend(found);
-        Ok(())
-    })?;
-    recorded.missing(
-        |_| false,
-        |path| {
-            out.push(Difference::missing(path));
-            Ok(())
-        },
-    )?;
-    out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(out)
-}
-
-fn value(root: &Root, path: &TreePath, inode: &Inode, keyword: Keyword) -> Result<String> {
+/// Returns the value of `keyword` for the file at `path` of a tree, as a manifest spells it.
+pub(super) fn value(root: &Root, path: &TreePath, inode: &Inode, keyword: Keyword) -> Result<String> {
     match keyword {
         Keyword::Md5 => digest::<md5::Md5>(root, path),
         Keyword::Sha1 => digest::<sha1::Sha1>(root, path),
@@ -66,7 +24,7 @@ fn value(root: &Root, path: &TreePath, inode: &Inode, keyword: Keyword) -> Resul
         Keyword::Ripemd160 => digest::<ripemd::Ripemd160>(root, path),
         Keyword::Cksum => {
             let mut sum = Cksum::default();
-            contents(root, path, |bytes| sum.update(bytes))?;
+            read(root, path, |bytes| sum.update(bytes))?;
             Ok(sum.finish().to_string())
         }
         Keyword::Uname => Ok(name_of("/etc/passwd", inode.node.uid)),
@@ -79,22 +37,43 @@ fn value(root: &Root, path: &TreePath, inode: &Inode, keyword: Keyword) -> Resul
     }
 }
 
-fn contents(root: &Root, path: &TreePath, mut each: impl FnMut(&[u8])) -> Result<()> {
-    let mut file = root.open_file(path)?;
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        let n = file.read(&mut buffer).context(|| format!("read {path}"))?;
-        if n == 0 {
-            return Ok(());
-        }
-        each(&buffer[..n]);
-    }
-}
-
 fn digest<D: sha2::Digest>(root: &Root, path: &TreePath) -> Result<String> {
     let mut hasher = D::new();
-    contents(root, path, |bytes| hasher.update(bytes))?;
+    read(root, path, |bytes| hasher.update(bytes))?;
     Ok(crate::digest::hex(&hasher.finalize()))
+}
+
+/// Returns the SHA-256 of the file at `path` of a tree.
+pub(super) fn sha256(root: &Root, path: &TreePath, task: &dyn Task, monitor: &dyn Monitor) -> Result<Digest> {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    read(root, path, |bytes| {
+        hasher.update(bytes);
+        monitor.count(Counter::BytesHashed, bytes.len() as u64);
+        task.advance(bytes.len() as u64);
+    })?;
+    monitor.count(Counter::FilesRead, 1);
+    Ok(hasher.finish())
+}
+
+/// Returns the BLAKE3 digest of the file at `path` of the host.
+pub(super) fn blake3(path: &Path) -> Result<Digest> {
+    let mut hasher = Hasher::new(Algorithm::Blake3);
+    read_pieces(crate::fs::open_regular(path)?, |bytes| hasher.update(bytes)).doing("read", path)?;
+    Ok(hasher.finish())
+}
+
+fn read(root: &Root, path: &TreePath, each: impl FnMut(&[u8])) -> Result<()> {
+    read_pieces(root.open_file(path)?, each).context(|| format!("read {path}"))
+}
+
+fn read_pieces(mut file: File, mut each: impl FnMut(&[u8])) -> Result<()> {
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => each(&buffer[..n]),
+        }
+    }
 }
 
 /// The name of an id on this machine; empty if it has none.

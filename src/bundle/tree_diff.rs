@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A tree compared with its manifest: that of its bundle, whose stat cache spares most of the work, or any mtree manifest.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::stat_cache::StatCache;
+use super::{Bundle, contents};
+use crate::digest::Digest;
+use crate::error::{Result, ResultExt};
+use crate::fs::Root;
+use crate::mtree::{Difference, Keywords, Mtree, Text};
+use crate::node::{ChangeKind, Inode, PathHash, Time, TreePath};
+use crate::progress::{Monitor, Task};
+use crate::rootfs::{Changes, Seen, survey};
+
+/// Maximum size of a manifest that comes through a pipe, in bytes: it cannot be read twice, so it is held.
+const MAX_PIPE: u64 = 4 << 30;
+
+/// A manifest in a file, or in memory where it came through a pipe.
+pub type AnyMtree = Mtree<Box<dyn Text>>;
+
+/// Reads the manifest at `path`, a file or a pipe.
+pub fn read_mtree(path: &Path) -> Result<AnyMtree> {
+    let file = crate::fs::open_file(path)?;
+    let text: Box<dyn Text> = if file.metadata().doing("stat", path)?.is_file() {
+        Box::new(file)
+    } else {
+        // Opened once: what writes to a pipe would not survive that its only reader goes.
+        Box::new(crate::fs::read_to_end(file, path, MAX_PIPE)?)
+    };
+    Mtree::parse(text).doing("parse", path)
+}
+
+/// Returns how the tree at `root` differs from `recorded` by the keywords `wanted`, sorted by path.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if the tree does not exist; whatever cannot be read.
+pub fn validate(recorded: &AnyMtree, root: &Root, wanted: &Keywords) -> Result<Vec<Difference>> {
+    let mut out = Vec::new();
+    survey(
+        root,
+        |mut seen| {
+            seen.inode.node.xattrs = seen.xattrs()?;
+            recorded.compare(&seen.path, &seen.inode, wanted, &|path, inode, keyword| {
+                contents::value(root, path, inode, keyword)
+            })
+        },
+        |found| {
+            out.extend(found);
+            Ok(())
+        },
+    )?;
+    let never_held = |_: &PathHash| false;
+    recorded.missing(never_held, |path| {
+        out.push(Difference::missing(path));
+        Ok(())
+    })?;
+    out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(out)
+}
+
+/// Adds to `out` how the tree of `bundle` differs from its manifest.
+///
+/// Only metadata is read of what the stat cache knows, and the manifest is read through only if that is not all.
+pub(super) fn changes(
+    root: &Root,
+    bundle: &Bundle,
+    manifest: &Digest,
+    out: &mut Changes<'_>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let path = bundle.mtree(manifest);
+    let sum = contents::blake3(&path)?;
+    let stat_cache = bundle.stat_cache(manifest);
+    let comparison = Comparison {
+        root,
+        manifest: &path,
+        recorded: OnceLock::new(),
+        cache: StatCache::begin(Some(&stat_cache), &stat_cache, Some(&sum)),
+        written: crate::fs::modified(&path)?,
+        keywords: Keywords::umoci(),
+        task: monitor.task("comparing", None),
+        monitor,
+    };
+    // Files that differ and have other names.
+    let mut split = HashSet::new();
+    let visit = |seen: Seen<'_>| comparison.visit(seen);
+    let walked = survey(root, visit, |found| {
+        let Some((path, kind, file)) = found else {
+            return Ok(());
+        };
+        split.extend(file);
+        out.push(path, kind)
+    });
+    let Comparison { cache, recorded, .. } = comparison;
+    let recorded = match recorded.into_inner() {
+        // Why it cannot be read comes before what the walk made of that.
+        Some(recorded) => recorded?,
+        None if walked.is_ok() && cache.all_hold() => return Ok(()),
+        None => parse(&path)?,
+    };
+    walked?;
+    recorded
+        .missing(
+            |path| cache.held(path),
+            |path| out.push(path, ChangeKind::Removed),
+        )
+        .doing("read", &path)?;
+    cache.save(&sum, recorded.len() as u64);
+    if split.is_empty() {
+        return Ok(());
+    }
+    add_all_names(root, &split, out)
+}
+
+/// What is needed to compare one path of a tree with the manifest of its bundle. Threads share it.
+struct Comparison<'a> {
+    root: &'a Root,
+    manifest: &'a Path,
+    /// The manifest, parsed when the first path is met that the cache does not vouch for.
+    recorded: OnceLock<Result<Mtree<File>>>,
+    cache: StatCache,
+    /// When the manifest was written.
+    written: Time,
+    keywords: Keywords,
+    task: Box<dyn Task>,
+    monitor: &'a dyn Monitor,
+}
+
+impl Comparison<'_> {
+    /// Returns how a path differs, with the identity of its file if that may have other names; `None` if it does not differ.
+    fn visit(&self, mut seen: Seen<'_>) -> Result<Option<(TreePath, ChangeKind, Option<FileId>)>> {
+        self.task.advance(0);
+        if self.cache.holds(&seen.path, &seen.inode) {
+            return Ok(None);
+        }
+        let Ok(recorded) = self.recorded.get_or_init(|| parse(self.manifest)) else {
+            fail!(Corrupt, "the manifest cannot be read");
+        };
+        seen.inode.node.xattrs = seen.xattrs()?;
+        let digest = OnceLock::new();
+        let found = recorded.compare(&seen.path, &seen.inode, &self.keywords, &|path, inode, _| {
+            let known = self.digest(path, inode)?;
+            Ok(crate::digest::hex(digest.get_or_init(|| known).as_bytes()))
+        })?;
+        let kind = match found {
+            None if self.is_another_device(&seen) => Some(ChangeKind::Modified),
+            found => found.map(|found| found.kind),
+        };
+        self.cache
+            .put(&seen.path, &seen.inode, digest.get(), kind.is_none());
+        Ok(kind.map(|kind| (seen.path, kind, linked_file(&seen.inode))))
+    }
+
+    /// Returns the digest of a file, which is read only if the cache does not know it.
+    fn digest(&self, path: &TreePath, inode: &Inode) -> Result<Digest> {
+        match self.cache.digest(path, inode) {
+            Some(digest) => Ok(digest),
+            None => contents::sha256(self.root, path, &*self.task, self.monitor),
+        }
+    }
+
+    /// Returns whether a device may have another number than when the manifest, which has none, was written. Where nothing
+    /// else knows the number (another program made the bundle), a device that was made or changed later counts as another one.
+    fn is_another_device(&self, seen: &Seen<'_>) -> bool {
+        let number = seen.inode.node.kind.device_number();
+        number.is_some_and(|number| match self.cache.device_number(&seen.path) {
+            Some(known) => known != number,
+            None => seen.inode.ctime > self.written,
+        })
+    }
+}
+
+/// Device and inode of a file.
+type FileId = (u64, u64);
+
+/// Returns which file it is, if it may have several names.
+fn linked_file(inode: &Inode) -> Option<FileId> {
+    (inode.nlink > 1 && !inode.node.is_dir()).then_some((inode.dev, inode.ino))
+}
+
+/// Adds all names of `files`. A layer that has one name of a file has all of them, else they would be two files when it
+/// is unpacked.
+fn add_all_names(root: &Root, files: &HashSet<FileId>, out: &mut Changes<'_>) -> Result<()> {
+    let visit = |seen: Seen<'_>| {
+        let is_one = linked_file(&seen.inode).is_some_and(|file| files.contains(&file));
+        Ok(is_one.then_some(seen.path))
+    };
+    survey(root, visit, |path| match path {
+        Some(path) => out.push(path, ChangeKind::Modified),
+        None => Ok(()),
+    })
+}
+
+fn parse(path: &Path) -> Result<Mtree<File>> {
+    Mtree::parse(crate::fs::open_regular(path)?).doing("parse", path)
+}
