@@ -6,32 +6,33 @@
 //! whoever changes it meanwhile.
 
 mod attrs;
-mod new_file;
+mod file_range;
+mod open_file;
 mod owner;
 mod pending;
 mod resolve;
-mod section;
 mod sys;
 mod xattr_ids;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-pub(crate) use attrs::{Attributes, Named};
+pub(crate) use attrs::Attributes;
 pub use attrs::{XattrSet, is_forbidden};
-pub use new_file::NewFile;
+pub use file_range::FileRange;
+pub use open_file::OpenFile;
 pub use owner::{IdMap, ROOTLESS_XATTR, decode_rootless, encode_rootless};
 pub use pending::PendingFile;
 #[cfg(debug_assertions)]
 pub use resolve::always_walk;
 pub use resolve::{Dir, Resolver};
-pub use section::Section;
 pub use sys::{
     exists, in_user_namespace, is_link, lock_file, make_dirs, max_open, modified, open_file, open_regular,
     read_file, read_to_end, remove_empty_dir, remove_file, remove_tree, replace_file, set_mode, write_file,
@@ -40,11 +41,13 @@ pub use sys::{
 
 use crate::error::{Result, ResultExt};
 use crate::node::{Node, NodeKind, TreePath};
-use resolve::here;
 
 /// Maximum of the numbers of a device, which Linux keeps in 12 and 20 bits.
 const MAX_MAJOR: u32 = (1 << 12) - 1;
 const MAX_MINOR: u32 = (1 << 20) - 1;
+
+/// Maximum number of links on the way to one file, as many as the kernel follows.
+const MAX_LINKS: usize = 40;
 
 /// A directory that stands for `/`. Threads may share it.
 #[derive(Debug)]
@@ -57,14 +60,6 @@ pub struct Root {
     cache: Mutex<resolve::Cache>,
     /// Directories that have more permissions than they should, with the mode they should have.
     opened: Mutex<BTreeMap<TreePath, u32>>,
-}
-
-fn join(dir: &Dir, name: &[u8]) -> TreePath {
-    if name == b"." {
-        dir.path().clone()
-    } else {
-        dir.path().join(name).unwrap_or_default()
-    }
 }
 
 impl Root {
@@ -183,8 +178,7 @@ impl Root {
                 continue;
             };
             rustix::fs::chmod(attrs::fd_path(&dir).as_slice(), Mode::from_raw_mode(*mode))
-                .map_err(|e| here(e, path))
-                .context(|| "chmod")?;
+                .context(|| format!("chmod: {path}"))?;
         }
         Ok(())
     }
@@ -194,31 +188,25 @@ impl Root {
         self.opened().remove(path);
     }
 
-    /// Names in a directory, sorted bytewise.
+    /// Returns the names in a directory, sorted bytewise.
     pub(crate) fn list(&self, dir: &Dir) -> Result<Vec<Vec<u8>>> {
-        let path = dir.path();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(dir, c".", flags, Mode::empty());
-        let fd = self.permitted(dir, open).map_err(|e| here(e, path))?;
-        let entries = rustix::fs::Dir::new(fd).map_err(|e| here(e, path))?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(|e| here(e, path))?.file_name().to_bytes().to_vec();
-            if name != b"." && name != b".." {
-                names.push(name);
-            }
-        }
+        let mut names = self
+            .permitted(dir, open)
+            .and_then(read_names)
+            .context(|| dir.path().to_string())?;
         names.sort_unstable();
         Ok(names)
     }
 
     /// Opens the regular file `name` in `dir` to read. Neither follows a link nor waits for a fifo.
     pub(crate) fn open_in(&self, dir: &Dir, name: &[u8]) -> Result<File> {
-        let path = join(dir, name);
+        let path = dir.join(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(dir, name, flags, Mode::empty());
-        let fd = self.lifted(dir, name, 0o400, open).map_err(|e| here(e, &path));
-        let file = File::from(fd.context(|| "open")?);
+        let opened = self.lifted(dir, name, 0o400, open);
+        let file = File::from(opened.context(|| format!("open: {path}"))?);
         if !file.metadata().context(|| path.to_string())?.is_file() {
             fail!(Invalid, "{path} is not a regular file");
         }
@@ -234,59 +222,50 @@ impl Root {
     /// Reads the file at `path` of at most `limit` bytes; all links are followed inside the root.
     pub fn read_file(&self, path: &TreePath, limit: u64) -> Result<Vec<u8>> {
         let mut path = path.clone();
-        for _ in 0..40 {
+        for _ in 0..MAX_LINKS {
             let (dir, name) = self.parent(&path)?;
-            match self.stat(&dir, &name)?.map(|i| i.node.kind) {
+            match self.stat(&dir, &name)?.map(|inode| inode.node.kind) {
                 None => fail!(NotFound, "{path}: no such file"),
+                Some(NodeKind::Symlink { target }) if target.starts_with(b"/") => {
+                    path = TreePath::clean(&target)?;
+                }
                 Some(NodeKind::Symlink { target }) => {
-                    let base = if target.first() == Some(&b'/') {
-                        &b""[..]
-                    } else {
-                        dir.path().as_bytes()
-                    };
-                    path = TreePath::clean(&[base, b"/", &target].concat())?;
+                    path = TreePath::clean(&[dir.path().as_bytes(), b"/", &target].concat())?;
                 }
-                // To open a device may do something.
-                Some(kind) if !matches!(kind, NodeKind::File { .. }) => {
-                    fail!(Invalid, "{path} is not a regular file");
-                }
-                Some(_) => {
+                Some(NodeKind::File { .. }) => {
                     let mut bytes = Vec::new();
-                    let file = self.open_in(&dir, &name)?;
-                    file.take(limit + 1)
-                        .read_to_end(&mut bytes)
-                        .context(|| format!("read {path}"))?;
-                    if bytes.len() as u64 > limit {
+                    let read = self.open_in(&dir, &name)?.take(limit + 1).read_to_end(&mut bytes);
+                    if read.context(|| format!("read {path}"))? as u64 > limit {
                         fail!(Limit, "{path} is larger than {limit} bytes");
                     }
                     return Ok(bytes);
                 }
+                // To open a device may do something.
+                Some(_) => fail!(Invalid, "{path} is not a regular file"),
             }
         }
         fail!(UnsafePath, "too many levels of symbolic links: {path}")
     }
 
     /// Makes a new file `name` in `dir` to write to; nothing may be there.
-    pub(crate) fn create_file(&self, dir: &Dir, name: &[u8]) -> Result<NewFile> {
+    pub(crate) fn create_file(&self, dir: &Dir, name: &[u8]) -> Result<OpenFile> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600));
-        let path = join(dir, name);
-        let fd = self.permitted(dir, open).map_err(|e| here(e, &path));
-        Ok(NewFile::new(File::from(fd.context(|| "create")?), path))
+        let path = dir.join(name);
+        let fd = self.permitted(dir, open).context(|| format!("create: {path}"))?;
+        Ok(OpenFile::new(File::from(fd), path))
     }
 
     /// Makes a directory that only its owner may use so far.
     pub(crate) fn make_dir(&self, dir: &Dir, name: &[u8]) -> Result<()> {
         let make = || rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700));
         self.permitted(dir, make)
-            .map_err(|e| here(e, &join(dir, name)))
-            .context(|| "create directory")
+            .context(|| format!("create directory: {}", dir.join(name)))
     }
 
     /// Makes what is neither a regular file nor a directory.
     pub(crate) fn make_special(&self, dir: &Dir, name: &[u8], node: &Node) -> Result<()> {
-        use rustix::fs::FileType::{BlockDevice, CharacterDevice, Fifo};
-        if let NodeKind::Char { major, minor } | NodeKind::Block { major, minor } = node.kind
+        if let Some((major, minor)) = node.kind.device_number()
             && (major > MAX_MAJOR || minor > MAX_MINOR)
         {
             // The kernel would cut it, and make another device.
@@ -295,25 +274,19 @@ impl Root {
                 "device number {major}:{minor} is larger than {MAX_MAJOR}:{MAX_MINOR}"
             );
         }
-        let mknod = |kind, (major, minor)| {
-            rustix::fs::mknodat(
-                dir,
-                name,
-                kind,
-                Mode::from_raw_mode(0o600),
-                rustix::fs::makedev(major, minor),
-            )
+        let kind = match node.kind {
+            NodeKind::Char { .. } => FileType::CharacterDevice,
+            NodeKind::Block { .. } => FileType::BlockDevice,
+            _ => FileType::Fifo,
         };
-        let make = || match &node.kind {
+        let (major, minor) = node.kind.device_number().unwrap_or_default();
+        let device = rustix::fs::makedev(major, minor);
+        self.permitted(dir, || match &node.kind {
             NodeKind::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), dir, name),
-            NodeKind::Char { major, minor } => mknod(CharacterDevice, (*major, *minor)),
-            NodeKind::Block { major, minor } => mknod(BlockDevice, (*major, *minor)),
-            NodeKind::Fifo => mknod(Fifo, (0, 0)),
             NodeKind::File { .. } | NodeKind::Dir | NodeKind::Socket => Err(Errno::INVAL),
-        };
-        self.permitted(dir, make)
-            .map_err(|e| here(e, &join(dir, name)))
-            .context(|| "create special file")
+            _ => rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), device),
+        })
+        .context(|| format!("create special file: {}", dir.join(name)))
     }
 
     /// Gives the file `from` a second name; a link is linked itself.
@@ -321,24 +294,22 @@ impl Root {
         let link = || rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty());
         let link = || self.permitted(from.0, link);
         self.permitted(to.0, link)
-            .map_err(|e| here(e, &join(to.0, to.1)))
-            .context(|| "create hard link")
+            .context(|| format!("create hard link: {}", to.0.join(to.1)))
     }
 
     /// Removes `name` in `dir`, and all below it if it is a directory. Links are removed, not followed.
     pub(crate) fn remove(&self, dir: &Dir, name: &[u8]) -> Result<()> {
-        let path = join(dir, name);
+        let path = dir.join(name);
         match self.permitted(dir, || rustix::fs::unlinkat(dir, name, AtFlags::empty())) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(Errno::ISDIR) => {}
-            Err(err) => return Err(here(err, &path)).context(|| "remove"),
+            Err(err) => return Err(err).context(|| format!("remove: {path}")),
         }
         self.remove_children(&path)?;
         self.forget();
         let remove = || rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
         self.permitted(dir, remove)
-            .map_err(|e| here(e, &path))
-            .context(|| "remove")?;
+            .context(|| format!("remove: {path}"))?;
         // What comes in its place has a mode of its own.
         self.settle(&path);
         Ok(())
@@ -365,10 +336,10 @@ impl Root {
                                 stack.push(child);
                                 emptied = false;
                             }
-                            Err(err) => return Err(here(err, &child)).context(|| "remove"),
+                            Err(err) => return Err(err).context(|| format!("remove: {child}")),
                         }
                     }
-                    Err(err) => return Err(here(err, &at.join(&name)?)).context(|| "remove"),
+                    Err(err) => return Err(err).context(|| format!("remove: {}", dir.join(&name))),
                 }
             }
             if emptied {
@@ -378,6 +349,18 @@ impl Root {
         self.opened().retain(|opened, _| !opened.is_below(path));
         Ok(())
     }
+}
+
+fn read_names(dir: OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::new(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
 }
 
 impl Drop for Root {

@@ -14,12 +14,10 @@ use std::time::SystemTime;
 use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use super::MAX_LINKS;
 use super::attrs::fd_path;
 use super::sys::remove_file;
 use crate::error::{Result, ResultExt};
-
-/// Links that are followed on the way to one file, as many as the kernel follows.
-const MAX_LINKS: usize = 40;
 
 /// Bytes of a name that stand in a temporary one beside it, so that both are short enough.
 const MAX_STEM: usize = 200;

@@ -40,6 +40,14 @@ impl Dir {
         &self.path
     }
 
+    /// Returns the path of `name` in it, which may be `.`.
+    pub(crate) fn join(&self, name: &[u8]) -> TreePath {
+        if name == b"." {
+            return self.path.clone();
+        }
+        self.path.join(name).unwrap_or_default()
+    }
+
     pub(super) fn new(fd: OwnedFd, path: TreePath) -> Self {
         Self {
             fd: Arc::new(fd),
@@ -232,14 +240,14 @@ impl Root {
                 let special = match found {
                     Ok(fd) => {
                         let stat =
-                            rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH).map_err(|e| here(e, path))?;
+                            rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH).context(|| path.to_string())?;
                         match FileType::from_raw_mode(stat.st_mode) {
                             kind @ (FileType::Directory | FileType::Symlink) => break (fd, kind),
                             _ => true,
                         }
                     }
                     Err(Errno::NOENT) => false,
-                    Err(err) => return Err(here(err, path)),
+                    Err(err) => return Err(err).context(|| path.to_string()),
                 };
                 match make.as_mut().filter(|_| tries == 0) {
                     Some(make) => make(&at, &name, special)?,
@@ -252,7 +260,7 @@ impl Root {
                 at = Dir::new(fd, at.path.join(&name)?);
                 continue;
             }
-            let target = rustix::fs::readlinkat(&fd, c"", Vec::new()).map_err(|e| here(e, path))?;
+            let target = rustix::fs::readlinkat(&fd, c"", Vec::new()).context(|| path.to_string())?;
             let target = target.as_bytes();
             followed.follow(target, path)?;
             if target.first() == Some(&b'/') {
@@ -282,15 +290,11 @@ impl Root {
         let mut at = self.top.clone();
         for name in path.components() {
             let open = || rustix::fs::openat(&at, name, DIR, Mode::empty());
-            let fd = self.permitted(&at, open).map_err(|e| here(e, path))?;
+            let fd = self.permitted(&at, open).context(|| path.to_string())?;
             at = Dir::new(fd, at.path.join(name)?);
         }
         Ok(at)
     }
-}
-
-pub(super) fn here(err: Errno, path: &TreePath) -> Error {
-    Error::from(err).context(path.to_string())
 }
 
 pub(super) fn missing(path: &TreePath) -> Error {

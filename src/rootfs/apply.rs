@@ -12,7 +12,7 @@ use super::layer_state::{DeferredMetadata, LayerState};
 use super::metadata::{ExtractOptions, Metadata};
 use super::writers::{FileDigests, Files, Queue};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{Attributes as _, Dir, Named, NewFile, Root};
+use crate::fs::{Attributes as _, Dir, OpenFile, Root};
 use crate::layer::{Entry, EntryBody, LayerReader, Limits};
 use crate::node::{Inode, Node, NodeKind, Time, TreePath};
 use crate::progress::{Counter, Monitor};
@@ -57,11 +57,7 @@ impl<'a> Extractor<'a> {
     pub fn prepare(&mut self) -> Result<()> {
         self.look()?;
         let top = self.root.dir(&TreePath::root())?;
-        let on = Named {
-            root: self.root,
-            dir: &top,
-            name: b".",
-        };
+        let on = self.root.named(&top, b".");
         self.files.metadata.set_owner(&on, &Node::dir(0o755))?;
         on.chmod(0o755)?;
         on.set_times(None, Time::EPOCH)
@@ -71,7 +67,7 @@ impl<'a> Extractor<'a> {
     /// place of [`Extractor::prepare`].
     pub fn look(&mut self) -> Result<bool> {
         let top = self.root.dir(&TreePath::root())?;
-        self.inherits = self.root.xattrs(&top, b".")?.contains_key(DEFAULT_ACL);
+        self.inherits = self.root.named(&top, b".").xattrs()?.contains_key(DEFAULT_ACL);
         self.below = !self.root.list(&top)?.is_empty();
         Ok(self.below)
     }
@@ -166,7 +162,7 @@ impl<'a> Extractor<'a> {
     ) -> Result<()> {
         let dir = self.make_parent(path)?;
         let name = path.name();
-        let key = Root::path_of(&dir, name);
+        let key = dir.join(name);
         self.save_mtime(&dir)?;
         let made = match self.make(&dir, name, &node) {
             Err(err) if err.kind() == ErrorKind::Exists => match self.root.stat(&dir, name)? {
@@ -205,11 +201,7 @@ impl<'a> Extractor<'a> {
                     self.layer.charge(path.as_bytes().len())?;
                     self.layer.links.insert(path);
                 }
-                let on = Named {
-                    root: self.root,
-                    dir: &dir,
-                    name,
-                };
+                let on = self.root.named(&dir, name);
                 self.files.metadata.set(&on, &node, self.inherits)?;
             }
         }
@@ -221,7 +213,7 @@ impl<'a> Extractor<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Exists`] if something is there.
-    fn make(&self, dir: &Dir, name: &[u8], node: &Node) -> Result<Option<NewFile>> {
+    fn make(&self, dir: &Dir, name: &[u8], node: &Node) -> Result<Option<OpenFile>> {
         let metadata = &self.files.metadata;
         match &node.kind {
             NodeKind::Dir => self.root.make_dir(dir, name).map(|()| None),
@@ -230,7 +222,7 @@ impl<'a> Extractor<'a> {
                 if metadata.opts.id_map.rootless || metadata.user_namespace =>
             {
                 let file = self.root.create_file(dir, name)?;
-                let path = Root::path_of(dir, name);
+                let path = dir.join(name);
                 metadata.monitor.warn(format_args!(
                     "rootless{{{path}}} creating empty file in place of device {major}:{minor}"
                 ));
@@ -256,7 +248,7 @@ impl<'a> Extractor<'a> {
         }
         let dir = self.make_parent(path)?;
         let name = path.name();
-        let key = Root::path_of(&dir, name);
+        let key = dir.join(name);
         if let Some(old) = self.root.stat(&dir, name)? {
             if (old.dev, old.ino) == (linked.dev, linked.ino) {
                 self.layer.touch(&key);
@@ -277,7 +269,7 @@ impl<'a> Extractor<'a> {
         if let Some(old) = self.root.stat(&dir, name)? {
             self.replace(&dir, name, &old)?;
         }
-        let key = Root::path_of(&dir, name);
+        let key = dir.join(name);
         self.layer.touch(&key);
         self.layer.charge(key.as_bytes().len())?;
         self.layer.charge(target.as_bytes().len())?;
@@ -319,7 +311,7 @@ impl<'a> Extractor<'a> {
             self.save_mtime(dir)?;
             root.make_dir(dir, name)?;
             // Nobody says what a directory is like that has no entry; this is the same on every machine.
-            let key = Root::path_of(dir, name);
+            let key = dir.join(name);
             self.layer.pass(&key);
             self.layer
                 .defer(key, DeferredMetadata::Entry(Box::new(Node::dir(0o755))))
@@ -332,7 +324,7 @@ impl<'a> Extractor<'a> {
         self.save_mtime(dir)?;
         self.root.remove(dir, name)?;
         if old.node.is_dir() || is_link(old) {
-            self.drop_below(&Root::path_of(dir, name));
+            self.drop_below(&dir.join(name));
         }
         Ok(())
     }
@@ -363,7 +355,7 @@ impl<'a> Extractor<'a> {
         let Some((dir, name)) = self.root.parent(path).if_there()? else {
             return Ok(());
         };
-        self.hide_all(vec![Root::path_of(&dir, &name)])
+        self.hide_all(vec![dir.join(&name)])
     }
 
     /// Hides all that lower layers have below the directory at `path`.
@@ -373,7 +365,7 @@ impl<'a> Extractor<'a> {
         };
         // The directory itself is not followed: a link here is no directory of this path.
         if path.is_root() || self.root.stat(&dir, &name)?.is_some_and(|old| old.node.is_dir()) {
-            let below = self.root.dir(&Root::path_of(&dir, &name))?;
+            let below = self.root.dir(&dir.join(&name))?;
             let inside = self.may_be_hidden(&below)?;
             self.hide_all(inside)?;
         }
@@ -410,11 +402,7 @@ impl<'a> Extractor<'a> {
     /// Sets what a directory gets at the end of the layer.
     fn set_deferred(&mut self, path: &TreePath, deferred: DeferredMetadata) -> Result<()> {
         let dir = self.root.dir(path)?;
-        let on = Named {
-            root: self.root,
-            dir: &dir,
-            name: b".",
-        };
+        let on = self.root.named(&dir, b".");
         match deferred {
             DeferredMetadata::Time(time) => on.set_times(None, time),
             DeferredMetadata::Entry(node) => {
@@ -427,7 +415,7 @@ impl<'a> Extractor<'a> {
                 // What was added to the mode until now must not be taken back later.
                 self.root.settle(path);
                 let (above, name) = self.root.parent(path)?;
-                self.root.chmod(&above, &name, node.mode)
+                self.root.named(&above, &name).chmod(node.mode)
             }
         }
     }

@@ -8,7 +8,7 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::Section;
+use crate::fs::FileRange;
 use crate::node::{Change, ChangeKind, TreePath};
 
 /// What is held in memory, in bytes of paths and what they cost beside.
@@ -115,7 +115,7 @@ impl<'a> Changes<'a> {
         let mut from = 0;
         for to in self.runs {
             if let Some(file) = &self.file {
-                let run = Section::new(Arc::clone(file), from, to);
+                let run = FileRange::new(Arc::clone(file), from, to);
                 out.runs.push(BufReader::with_capacity(READ, run));
             }
             from = to;
@@ -130,7 +130,7 @@ impl<'a> Changes<'a> {
 /// The changes of a tree sorted by path.
 #[derive(Debug)]
 pub struct Sorted {
-    runs: Vec<BufReader<Section>>,
+    runs: Vec<BufReader<FileRange>>,
     held: std::vec::IntoIter<Change>,
     /// The next of each run; what was held is the last run.
     next: BinaryHeap<Reverse<(Change, usize)>>,
@@ -168,7 +168,7 @@ impl Iterator for Sorted {
 }
 
 /// The next change of a run.
-fn read(run: &mut BufReader<Section>) -> Result<Option<Change>> {
+fn read(run: &mut BufReader<FileRange>) -> Result<Option<Change>> {
     if run.buffer().is_empty() && run.get_ref().left() == 0 {
         return Ok(None);
     }

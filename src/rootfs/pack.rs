@@ -7,7 +7,7 @@ use std::io::Write;
 
 use super::scan::scan;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{IdMap, ROOTLESS_XATTR, Root, decode_rootless, is_forbidden};
+use crate::fs::{Attributes as _, IdMap, ROOTLESS_XATTR, Root, decode_rootless, is_forbidden};
 use crate::layer::{LayerWriter, can_hold_xattr};
 use crate::node::{Change, ChangeKind, Inode, Node, NodeKind, Time, TreePath};
 use crate::progress::{Counter, Monitor};
@@ -116,7 +116,7 @@ impl<W: Write> Packer<'_, W> {
         let Some(mut inode) = self.root.stat(&dir, &name)? else {
             return Ok(None);
         };
-        inode.node.xattrs = self.root.xattrs(&dir, &name)?;
+        inode.node.xattrs = self.root.named(&dir, &name).xattrs()?;
         Ok(Some(inode))
     }
 

@@ -2,7 +2,7 @@
 //! A walk over a tree: every path with its metadata, the contents unread.
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::Root;
+use crate::fs::{Attributes as _, Root};
 use crate::node::{Inode, NodeKind, TreePath};
 
 /// All of a tree, depth first: a directory before what is in it, names sorted bytewise. The root comes first.
@@ -36,7 +36,7 @@ impl TreeScan<'_> {
             inode.node.kind,
             NodeKind::File { .. } | NodeKind::Dir | NodeKind::Symlink { .. }
         ) {
-            inode.node.xattrs = self.root.xattrs(&dir, &name)?;
+            inode.node.xattrs = self.root.named(&dir, &name).xattrs()?;
         }
         if inode.node.is_dir() {
             let inside = self.root.own_dir(path)?;

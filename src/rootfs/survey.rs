@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use crate::error::{Result, ResultExt};
-use crate::fs::{Dir, Root};
+use crate::fs::{Attributes as _, Dir, Root};
 use crate::node::{Inode, NodeKind, TreePath, Xattrs};
 
 /// Results that wait for their turn, about; of one directory with what is below it; directories that are read at a
@@ -40,7 +40,7 @@ impl Seen<'_> {
     pub fn xattrs(&self) -> Result<Xattrs> {
         match self.inode.node.kind {
             NodeKind::File { .. } | NodeKind::Dir | NodeKind::Symlink { .. } => {
-                self.root.xattrs(self.dir, self.name)
+                self.root.named(self.dir, self.name).xattrs()
             }
             _ => Ok(Xattrs::new()),
         }

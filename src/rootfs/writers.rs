@@ -14,7 +14,7 @@ use rayon::Scope;
 use super::metadata::Metadata;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::{NewFile, max_open};
+use crate::fs::{OpenFile, max_open};
 use crate::layer::LayerReader;
 use crate::node::{Inode, Node, NodeKind, TreePath};
 use crate::progress::Counter;
@@ -84,7 +84,13 @@ impl<'a> Files<'a> {
 
     /// Gives a file that is complete its attributes and notes its digest, before it is closed: only then may its
     /// inode number belong to another file.
-    pub fn complete(&self, file: NewFile, node: &Node, digest: Option<Digest>, inherits: bool) -> Result<()> {
+    pub fn complete(
+        &self,
+        file: OpenFile,
+        node: &Node,
+        digest: Option<Digest>,
+        inherits: bool,
+    ) -> Result<()> {
         self.metadata.set(&file, node, inherits)?;
         let Some(digest) = digest else {
             return Ok(());
@@ -153,7 +159,7 @@ impl<'a> Files<'a> {
 
 /// A file that waits for its content.
 struct Waiting {
-    file: NewFile,
+    file: OpenFile,
     node: Node,
     entry: TreePath,
     inherits: bool,
@@ -194,7 +200,7 @@ impl<'q, 'scope> Queue<'q, 'scope> {
     /// Fills a new file with the next `size` bytes of `content`: a small one later, on any thread, a large one here.
     pub fn fill<R: Read>(
         &mut self,
-        mut file: NewFile,
+        mut file: OpenFile,
         (entry, node): (&TreePath, Node),
         inherits: bool,
         size: u64,
@@ -224,7 +230,7 @@ impl<'q, 'scope> Queue<'q, 'scope> {
     /// Writes a file as it is read, with holes for zeros; returns the digest of its content, if that is wanted.
     fn stream<R: Read>(
         &mut self,
-        file: &mut NewFile,
+        file: &mut OpenFile,
         size: u64,
         content: &mut LayerReader<R>,
     ) -> Result<Option<Digest>> {

@@ -16,7 +16,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::digest::Algorithm;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
-use crate::fs::{Section, open_file};
+use crate::fs::{FileRange, open_file};
 use crate::layer::{EntryBody, LayerReader, LayerStream, Limits, Sniffed, Sparse};
 use crate::layout::Layout;
 use crate::node::{NodeKind, TreePath};
@@ -59,7 +59,7 @@ impl MemoryBudget {
 /// A file of an archive, read from start to end at a position of its own; holes are zeros.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
-    stored: Section,
+    stored: FileRange,
     sparse: Option<Sparse>,
 }
 
@@ -259,7 +259,7 @@ impl Archive {
             match self.places.get(at) {
                 Some(Place::File(from, size, sparse)) => {
                     return Ok(Member {
-                        stored: Section::new(Arc::clone(&self.file), *from, from + size),
+                        stored: FileRange::new(Arc::clone(&self.file), *from, from + size),
                         sparse: sparse.clone(),
                     });
                 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 /// Reads a part of a file from start to end, at a position of its own: any number may read one file at a time.
 #[derive(Clone, Debug)]
-pub struct Section {
+pub struct FileRange {
     file: Arc<File>,
     at: u64,
     end: u64,
 }
 
-impl Section {
+impl FileRange {
     /// The bytes from `at` to `end`, offsets in the file.
     pub fn new(file: Arc<File>, at: u64, end: u64) -> Self {
         Self { file, at, end }
@@ -26,7 +26,7 @@ impl Section {
     }
 }
 
-impl Read for Section {
+impl Read for FileRange {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left()).map_or(buf.len(), |left| left.min(buf.len()));
         let n = self.file.read_at(&mut buf[..most], self.at)?;
