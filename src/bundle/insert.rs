@@ -165,7 +165,7 @@ fn archive(
     monitor: &dyn Monitor,
 ) -> Result<NewLayer> {
     let mut file = crate::fs::open_file(path).context(|| "open new layer archive")?;
-    let meta = file.metadata().doing("stat", &path)?;
+    let meta = file.metadata().doing("stat", path)?;
     if meta.is_dir() {
         fail!(Invalid, "new layer archive is a directory: {}", path.display());
     }
@@ -174,7 +174,7 @@ fn archive(
     let task: Arc<dyn Task> = Arc::from(monitor.task("packing", total));
     let mut head = Vec::new();
     let read = (&mut file).take(HEAD).read_to_end(&mut head);
-    read.doing("read", &path)?;
+    read.doing("read", path)?;
     let found = Sniffed::of(&head);
     let whole = Counted::new(io::Cursor::new(head).chain(file), &task);
     let mut holds_images = false;

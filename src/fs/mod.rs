@@ -77,7 +77,7 @@ impl Root {
 
     fn open_with(path: &Path, how: OFlags) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | how;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).doing("open", &path)?;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).doing("open", path)?;
         Ok(Self {
             top: Dir::new(fd, TreePath::root()),
             path: path.to_owned(),
@@ -90,7 +90,7 @@ impl Root {
 
     /// Makes the directory at `path`, which must not exist, and opens it.
     pub fn create(path: &Path, mode: u32) -> Result<Self> {
-        rustix::fs::mkdir(path, Mode::from_raw_mode(mode)).doing("create directory", &path)?;
+        rustix::fs::mkdir(path, Mode::from_raw_mode(mode)).doing("create directory", path)?;
         Self::open_no_link(path)
     }
 

@@ -67,7 +67,7 @@ impl Disk for OsDisk {
     fn sync_all(&self, path: &Path) -> Result<()> {
         fault::point();
         let dir = File::open(path).doing("open", path)?;
-        rustix::fs::syncfs(&dir).doing("sync file system of", &path)
+        rustix::fs::syncfs(&dir).doing("sync file system of", path)
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
@@ -119,7 +119,7 @@ impl Access {
             match rustix::fs::fchown(file, Some(owner.0), Some(owner.1)) {
                 // Root of a user namespace that lacks this owner writes as any user with access would.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM) => {}
-                result => result.doing("chown", &path)?,
+                result => result.doing("chown", path)?,
             }
         }
         if now.mode() & 0o7777 != mode {

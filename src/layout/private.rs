@@ -148,7 +148,7 @@ impl PrivateDir {
             self.disk.sync_dir(target.parent().unwrap_or(target))?;
             Ok(true)
         };
-        replace().doing("write", &target)
+        replace().doing("write", target)
     }
 
     /// Opens a file to read; nothing is made and nobody waited for.
