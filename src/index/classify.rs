@@ -12,6 +12,7 @@ use super::rows::{Kind, Link};
 use crate::digest::{Digest, VerifyReader};
 use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
+use crate::spec::mentions::begins_like_json;
 
 /// Number of blobs that are read at a time. The disk bounds it, not the number of cores: a thread that waits for a disk takes none.
 const READERS: usize = 8;
@@ -108,14 +109,20 @@ fn classify(layout: &Layout, blob: &Unknown) -> Result<Classified> {
 /// Reads a blob. One that is no document has to be what its digest says if it is named as a document, or may be the rest of one:
 /// after a loss of power a file may be empty, or all zeros.
 fn read(mut file: File, blob: &Unknown, size: u64) -> Result<Classified> {
-    match edges::read(&file, &blob.digest, size)? {
-        Content::Document(links) => return Ok(Classified::Document(size, links)),
-        Content::Large => return Ok(Classified::LargeDocument(size)),
-        Content::Opaque => {}
+    let mut begin = [0; 512];
+    let length = file.read(&mut begin)?;
+    let begin = &begin[..length];
+    let is_rest = matches!(begin, [] | [0, ..]);
+    // Most blobs are layers.
+    let may_be_document = begin.trim_ascii_start().is_empty() || begins_like_json(&mut &*begin)?;
+    if may_be_document {
+        file.rewind()?;
+        match edges::read(&file, &blob.digest, size)? {
+            Content::Document(links) => return Ok(Classified::Document(size, links)),
+            Content::Large => return Ok(Classified::LargeDocument(size)),
+            Content::Opaque => {}
+        }
     }
-    let mut first = [0];
-    file.rewind()?;
-    let is_rest = file.read(&mut first)? == 0 || first == [0];
     if !blob.is_named && !is_rest {
         return Ok(Classified::Blob(Kind::Opaque, size));
     }

@@ -10,6 +10,7 @@ use std::io::{BufReader, Read, Seek};
 use super::rows::{Edge, Link};
 use crate::digest::{Digest, VerifyReader};
 use crate::error::Result;
+use crate::layout::Entry;
 use crate::spec::Edges;
 use crate::spec::mentions::{begins_like_json, each_digest};
 
@@ -84,6 +85,24 @@ pub(crate) fn each_link(
     let edges = Edges::of(&bytes);
     pieces.add_all(&bytes, &edges)?;
     pieces.finish().map(|()| edges.is_object)
+}
+
+/// Returns the edges of an entry of `index.json`. One that is no descriptor, or not to all readers, keeps every digest in its text.
+pub(super) fn of_entry(entry: &Entry) -> Vec<Link> {
+    let text = entry.raw();
+    let Ok(descriptor) = entry.descriptor() else {
+        return of_unclear(text);
+    };
+    let mut out = vec![Link {
+        edge: Edge::Declared,
+        digest: descriptor.digest,
+        media_type: descriptor.media_type.as_str().to_owned(),
+    }];
+    if entry.is_unclear() {
+        let others = of_unclear(text).into_iter();
+        out.extend(others.filter(|link| link.digest != descriptor.digest));
+    }
+    out
 }
 
 /// Returns the mentions in the text of an entry of `index.json` that readers understand in several ways.

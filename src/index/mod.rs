@@ -31,7 +31,7 @@ pub use edges::edges_of;
 #[cfg(debug_assertions)]
 pub use rows::read_any_row;
 pub use status::IndexStatus;
-pub(crate) use sync::{Damaged, Orphan, end_of_reflog};
+pub(crate) use sync::{Damaged, end_of_reflog};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -161,25 +161,22 @@ impl<'a> Index<'a> {
         self.mending(|index| index.transact(&mut work))
     }
 
-    /// Runs `work` on what the tables would be if it had changed them; nothing is.
-    ///
-    /// # Errors
-    /// As [`Index::read`].
-    pub(crate) fn suppose<T>(&mut self, mut work: impl FnMut(&mut Tables<'_>) -> Result<T>) -> Result<T> {
-        self.mending(|index| {
-            let tx = index.writer()?.begin_write()?;
-            let out = work(&mut Tables::open(&tx)?);
-            tx.abort()?;
-            out
-        })
-    }
-
     /// Catches up with the layout; see [`Tables::sync`]. Nothing is written if it is of this moment already.
     ///
     /// # Errors
     /// Those of the database and of the layout.
     pub(crate) fn sync(&mut self) -> Result<Vec<Damaged>> {
         self.mending(Self::catch_up)
+    }
+
+    /// Returns the stamps of the layout, if the index knows the layout as it is and nobody can change that without a trace.
+    ///
+    /// # Errors
+    /// As [`Index::sync`].
+    pub(crate) fn stamps(&mut self) -> Result<Option<Vec<Stamp>>> {
+        let stamps = self.layout.stamps()?;
+        let is_current = self.mending(Self::is_current)?;
+        Ok(Some(stamps).filter(|_| is_current))
     }
 
     /// Returns whether the database is a file of the layout.

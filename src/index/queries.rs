@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use redb::{ReadableMultimapTable, ReadableTable};
 
+use super::KnownBlob;
 use super::edges;
-use super::rows::{BlobRow, Edge, Kind, Link, Mention, Verified, key, piece_keys, split_key};
+use super::rows::{BlobRow, Edge, Kind, Link, Mention, Verified, entries, key, piece_keys, split_key};
 use super::tables::{Access, Rows};
-use super::{KnownBlob, Orphan};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Entry;
@@ -262,13 +262,27 @@ impl<A: Access> Rows<A> {
         Ok(self.row(digest)?.is_some_and(|row| row.kind != Kind::Absent))
     }
 
-    /// The blobs that nobody is known to need, with their sizes.
-    pub(crate) fn orphans(&self) -> Result<Vec<Orphan>> {
+    /// Returns the blobs that nobody is known to need.
+    pub(crate) fn orphans(&self) -> Result<Vec<Digest>> {
         let mut out = Vec::new();
         for item in self.orphans.iter()? {
-            let (digest, _) = split_key(item?.0.value())?;
-            let size = self.row(&digest)?.map_or(0, |row| row.size);
-            out.push(Orphan { digest, size });
+            out.push(split_key(item?.0.value())?.0);
+        }
+        Ok(out)
+    }
+
+    /// Returns the blobs that the entries of `index.json` name that `is_wanted` picks, as often as they do.
+    pub(crate) fn named_by_entries(
+        &self,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<(Digest, Mention)>> {
+        let mut out = Vec::new();
+        for item in self.refs.iter()? {
+            for entry in entries(item?.1.value())?.iter().filter(|entry| is_wanted(entry)) {
+                for link in edges::of_entry(entry) {
+                    out.push((link.digest, Mention::of_entry(entry, &link)));
+                }
+            }
         }
         Ok(out)
     }

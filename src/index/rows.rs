@@ -112,7 +112,7 @@ impl BlobRow {
 }
 
 /// How a document names a blob.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Edge {
     /// By a descriptor of what it needs.
     Declared,
@@ -259,7 +259,7 @@ fn split_edge(bytes: &[u8]) -> Result<(Edge, &[u8])> {
 }
 
 /// A mention of a blob.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Mention {
     /// In a document; the media type stands in the rows of that.
     Document(Edge, Digest),
@@ -272,6 +272,14 @@ pub(crate) enum Mention {
 }
 
 impl Mention {
+    /// Returns the mention of a blob by an entry of `index.json`.
+    pub(super) fn of_entry(entry: &Entry, link: &Link) -> Self {
+        Self::Ref {
+            name: entry.ref_name.clone(),
+            media_type: link.media_type.clone(),
+        }
+    }
+
     /// Returns the row of a document that declares a blob to be a manifest or index. It reads as that of any other blob declared.
     pub(crate) fn as_document(parent: &Digest) -> Vec<u8> {
         [&[DECLARED_DOCUMENT][..], &key(parent)].concat()

@@ -2,7 +2,7 @@
 //! How the database catches up with the layout: refs by the stamp of `index.json`, blobs by those of their
 //! directories. Only what is not known yet is read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use redb::ReadableTable;
@@ -11,7 +11,7 @@ use super::classify::{Classified, Unknown, classify_each};
 use super::edges;
 use super::pending::Pending;
 use super::rows::{
-    BlobRow, Edge, Kind, Link, Mention, Verified, key, mention_key, ref_key, split_key, stamp_to_bytes,
+    BlobRow, Kind, Link, Mention, Verified, key, mention_key, ref_key, split_key, stamp_to_bytes,
 };
 use super::tables::Tables;
 use crate::digest::{Algorithm, Digest};
@@ -24,13 +24,6 @@ const BATCH: usize = 16_384;
 
 /// A file that changed less than this before it was looked at may change again without its stamp telling.
 const RACY: Duration = Duration::from_secs(2);
-
-/// A blob that nobody is known to need.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Orphan {
-    pub digest: Digest,
-    pub size: u64,
-}
 
 /// A document that is not what its digest says, or cannot be read.
 #[derive(Clone, Debug)]
@@ -131,24 +124,6 @@ impl Tables<'_> {
             && self.verified(digest)?.is_none_or(|known| known.stamp != stamp)
         {
             self.set_verified(digest, Verified { stamp, blake3: None })?;
-        }
-        Ok(())
-    }
-
-    /// Takes away the entries of `index.json` that `drops` picks, as if they did not stand there.
-    pub(crate) fn drop_entries(&mut self, drops: impl Fn(&Entry) -> bool) -> Result<()> {
-        let mut counts: BTreeMap<Digest, i64> = BTreeMap::new();
-        for item in self.refs.iter()? {
-            let (_, entries) = item?;
-            for entry in super::rows::entries(entries.value())?.iter().filter(|e| drops(e)) {
-                for link in entry_links(entry) {
-                    *counts.entry(link.digest).or_default() -= 1;
-                    self.mentions.remove(mention_row(entry, &link).as_slice())?;
-                }
-            }
-        }
-        for (digest, change) in counts {
-            self.add_count(&digest, change)?;
         }
         Ok(())
     }
@@ -275,7 +250,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
             match new.get(k.value()) {
                 Some(entries) if Entry::list_to_text(entries) == old.value() => {
                     if again {
-                        let links = entries.iter().flat_map(|entry| entry_links(entry));
+                        let links = entries.iter().flat_map(|entry| edges::of_entry(entry));
                         roots.extend(links.map(|link| link.digest));
                     }
                     new.remove(k.value());
@@ -286,7 +261,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
         for (k, old) in gone {
             self.tables.refs.remove(k.as_slice())?;
             for entry in super::rows::entries(&old)? {
-                for link in entry_links(&entry) {
+                for link in edges::of_entry(&entry) {
                     self.tables
                         .mentions
                         .remove(mention_row(&entry, &link).as_slice())?;
@@ -301,7 +276,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
                 .refs
                 .insert(k.as_slice(), Entry::list_to_text(&entries).as_str())?;
             for entry in entries {
-                for link in entry_links(entry) {
+                for link in edges::of_entry(entry) {
                     self.pending.add_ref(&link, mention_row(entry, &link));
                     roots.push(link.digest);
                 }
@@ -434,27 +409,5 @@ impl<'a, 'tx> Update<'a, 'tx> {
 
 /// The row that says that an entry of `index.json` names a blob.
 fn mention_row(entry: &Entry, link: &Link) -> Vec<u8> {
-    let mention = Mention::Ref {
-        name: entry.ref_name.clone(),
-        media_type: link.media_type.clone(),
-    };
-    mention_key(&link.digest, &mention.to_bytes())
-}
-
-/// Returns the edges of an entry of `index.json`. One that is no descriptor, or not to all readers, keeps every digest in its text.
-fn entry_links(entry: &Entry) -> Vec<Link> {
-    let text = entry.raw();
-    let Ok(descriptor) = entry.descriptor() else {
-        return edges::of_unclear(text);
-    };
-    let mut out = vec![Link {
-        edge: Edge::Declared,
-        digest: descriptor.digest,
-        media_type: descriptor.media_type.as_str().to_owned(),
-    }];
-    if entry.is_unclear() {
-        let others = edges::of_unclear(text).into_iter();
-        out.extend(others.filter(|link| link.digest != descriptor.digest));
-    }
-    out
+    mention_key(&link.digest, &Mention::of_entry(entry, link).to_bytes())
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::gc::total_size;
+use super::gc::{DropRefs, total_size};
 use super::graph::{UNTAGGED, subject_of};
 use super::{GcOptions, Store};
 use crate::digest::Digest;
@@ -186,7 +186,10 @@ impl Store {
                 });
             }
             drop((living, holder));
-            out.garbage = self.garbage(tables, &GcOptions::default())?.values().sum();
+            out.garbage = self
+                .garbage(tables, &GcOptions::default(), &DropRefs::default())?
+                .values()
+                .sum();
             out.total = total_size(tables)?;
             out.spared = out.total.saturating_sub(out.alone + out.shared + out.garbage);
             out.images

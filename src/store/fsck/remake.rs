@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Finding, Problem, Severity};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::index::{Access, Index, Remembered, Rows, Tables};
+use crate::index::{Access, Index, Place, Remembered, Rows, Tables};
 use crate::layout::{Entry, IndexJson, REFLOG};
 use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
@@ -212,10 +212,10 @@ impl Store {
             tables.sync_with(&self.layout, entries, &Silent)?;
             let mut out = Vec::new();
             for orphan in tables.orphans()? {
-                if tables.is_document(&orphan.digest)?
-                    && let Some((descriptor, name)) = self.read_root(&orphan.digest)?
+                if tables.is_document(&orphan)?
+                    && let Some((descriptor, name)) = self.read_root(&orphan)?
                 {
-                    let is_about = is_about_needed(tables, &orphan.digest)?;
+                    let is_about = is_about_needed(tables, &orphan)?;
                     out.push(Unnamed {
                         descriptor,
                         name,
@@ -225,7 +225,8 @@ impl Store {
             }
             Ok(out)
         };
-        self.index(monitor).suppose(look)
+        // The index itself is of what stands there.
+        Index::new(&self.layout, Place::Memory, monitor).write(look)
     }
 
     /// The descriptor of a manifest or index, and the name that it gives itself; `None` of any other blob.

@@ -15,12 +15,12 @@ use super::graph::{subject_of, walk};
 use super::{Lease, Store};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Access, Damaged, Mention, Rows, Tables};
-use crate::layout::{LayoutLock, LockMode};
+use crate::index::{Access, Damaged, Mention, Rows, Tables, damage};
+use crate::layout::{LayoutLock, LockMode, Stamp};
 use crate::progress::{Monitor, Silent};
 use crate::spec::RefName;
-pub(super) use reach::{Doomed, parents_first};
-use retention::DropRefs;
+use reach::{Unreachable, parents_first};
+pub(super) use retention::DropRefs;
 pub use retention::Keep;
 
 /// So many rows are read at once.
@@ -52,6 +52,8 @@ pub struct GcPlan {
     excess: Option<u64>,
     differences: Vec<String>,
     opts: GcOptions,
+    /// Of the layout as it was, if that proves that it has not changed.
+    stamps: Option<Vec<Stamp>>,
     /// `None` for a layout that cannot be written to.
     lock: Option<LayoutLock>,
 }
@@ -131,40 +133,45 @@ impl Store {
         }
         let retention = self.retention(opts)?;
         let damaged = index.sync()?;
-        index.read(|view| self.refuse_damage(view, &damaged, monitor))?;
-        let (mut refs, mut excess) = (retention.drop.clone(), None);
-        if let Some(limit) = opts.max_size {
-            let total = index.read(total_size)?;
-            let collect = |refs: &mut DropRefs| {
-                let gone = index.suppose(|tables| self.without(tables, opts, refs))?;
-                let left = total.saturating_sub(gone.values().sum());
-                Ok((gone, left))
-            };
-            let (fitting, left) = retention.fit(limit, collect)?;
-            refs = fitting;
-            excess = Some(left).filter(|left| *left > limit);
-        }
-        let remove = index.suppose(|tables| {
-            let gone = self.without(tables, opts, &mut refs)?;
-            if !gone.is_empty() {
+        let mut plan = GcPlan {
+            remove: BTreeMap::new(),
+            refs: DropRefs::default(),
+            excess: None,
+            differences,
+            opts: opts.clone(),
+            // A file that is written in place leaves no trace but its age.
+            stamps: if self.grace(opts)?.is_zero() {
+                index.stamps()?
+            } else {
+                None
+            },
+            lock,
+        };
+        index.read(|view| {
+            self.refuse_damage(view, &damaged, monitor)?;
+            plan.refs = retention.drop.clone();
+            if let Some(limit) = opts.max_size {
+                let total = total_size(view)?;
+                let (fitting, left) = retention.fit(limit, |refs| {
+                    let gone = self.garbage_with(view, opts, refs)?;
+                    let left = total.saturating_sub(gone.values().sum());
+                    Ok((gone, left))
+                })?;
+                plan.refs = fitting;
+                plan.excess = Some(left).filter(|left| *left > limit);
+            }
+            plan.remove = self.garbage_with(view, opts, &mut plan.refs)?;
+            if !plan.remove.is_empty() {
                 // What such an image needed is not known any more.
-                for (name, digest) in tables.missing_roots()? {
+                for (name, digest) in view.missing_roots()? {
                     monitor.warn(format_args!(
                         "{name} leads to {digest}, which is missing: nothing is kept for it"
                     ));
                 }
             }
-            Ok(gone)
+            Ok(())
         })?;
-        drop(index);
-        Ok(GcPlan {
-            remove,
-            refs,
-            excess,
-            differences,
-            opts: opts.clone(),
-            lock,
-        })
+        Ok(plan)
     }
 
     /// Removes what was planned, and temporary files that nobody uses.
@@ -194,15 +201,26 @@ impl Store {
             // What stays is what stands in `index.json` now, and must be known if that is lost.
             self.record_others()?;
             // If we die between the rows and the files, the files are found by the next listing.
+            let mut is_as_planned = plan.stamps.is_some() && plan.stamps == Some(self.layout.stamps()?);
             let forget = |tables: &mut Tables<'_>| {
-                let damaged = tables.sync(&self.layout, &Silent)?;
-                self.refuse_damage(tables, &damaged, &Silent)?;
-                let mut gone = self.garbage(tables, &plan.opts)?;
-                gone.retain(|digest, _| plan.remove.contains_key(digest));
-                let gone = parents_first(tables, gone)?;
+                let mut gone = plan.remove.clone();
+                // A database that has to be made anew was planned with another one.
+                if !std::mem::take(&mut is_as_planned) {
+                    let damaged = tables.sync(&self.layout, &Silent)?;
+                    self.refuse_damage(tables, &damaged, &Silent)?;
+                    let now = self.garbage(tables, &plan.opts, &DropRefs::default())?;
+                    gone.retain(|digest, _| now.contains_key(digest));
+                }
+                let order = parents_first(tables, &gone)?;
                 tables.unlist_blobs()?;
-                gone.iter().try_for_each(|(digest, _)| tables.forget(digest))?;
-                Ok(gone)
+                // Rows go in the order of digests, which costs less.
+                gone.keys().try_for_each(|digest| tables.forget(digest))?;
+                for digest in gone.keys() {
+                    if tables.count(digest)? > 0 {
+                        return Err(damage(format_args!("the count of {digest} is too high")));
+                    }
+                }
+                Ok(order)
             };
             // A full disk is no reason not to free some of it; the next command sees that the files are gone.
             let gone = self.index(monitor).write(forget)?;
@@ -228,58 +246,41 @@ impl Store {
         Ok(report)
     }
 
-    /// What can go if `refs` are dropped; adds to those what goes with it.
-    fn without(
+    /// Returns what can go if `refs` are dropped, and with it what is about that and stands in `index.json` without a name: such an
+    /// entry keeps it from other programs, and is no ref of its own. Those entries are added to `refs`. For the same reason an entry
+    /// about what stays is not dropped, though entries without a name are given up.
+    fn garbage_with(
         &self,
-        tables: &mut Tables<'_>,
-        opts: &GcOptions,
-        refs: &mut DropRefs,
-    ) -> Result<BTreeMap<Digest, u64>> {
-        if !refs.is_empty() {
-            tables.drop_entries(refs.drops())?;
-        }
-        self.with_referrers(tables, opts, refs)
-    }
-
-    /// What can go, and with it what is about that and stands in `index.json` without a name: such an entry keeps it from
-    /// other programs, and is no ref of its own. For the same reason an entry about what stays is not dropped, though entries
-    /// without a name are given up.
-    fn with_referrers(
-        &self,
-        tables: &mut Tables<'_>,
+        tables: &Rows<impl Access>,
         opts: &GcOptions,
         refs: &mut DropRefs,
     ) -> Result<BTreeMap<Digest, u64>> {
         let asked: BTreeSet<Digest> = refs.untagged.iter().copied().collect();
         let mut dropped = asked.clone();
-        loop {
-            let gone = self.garbage_beside(tables, opts, &refs.logged)?;
-            let about = DropRefs {
-                untagged: untagged_about(tables, &gone, &dropped)?,
-                ..DropRefs::default()
-            };
+        let gone = loop {
+            let gone = self.garbage(tables, opts, refs)?;
+            let about = untagged_about(tables, &gone, &dropped)?;
             if about.is_empty() {
-                let is_about_kept = |digest: &Digest| -> Result<bool> {
-                    for subject in tables.subjects(digest)? {
-                        if tables.is_present(&subject)? && !gone.contains_key(&subject) {
-                            return Ok(true);
-                        }
-                    }
-                    Ok(false)
-                };
-                let found = std::mem::take(&mut refs.untagged);
-                for digest in found {
-                    // What something else keeps keeps its entry too, unless it was asked to go.
-                    if gone.contains_key(&digest) || asked.contains(&digest) && !is_about_kept(&digest)? {
-                        refs.untagged.push(digest);
-                    }
-                }
-                return Ok(gone);
+                break gone;
             }
-            tables.drop_entries(about.drops())?;
-            dropped.extend(&about.untagged);
-            refs.untagged.extend(about.untagged);
+            dropped.extend(&about);
+            refs.untagged.extend(about);
+        };
+        let is_about_kept = |digest: &Digest| -> Result<bool> {
+            for subject in tables.subjects(digest)? {
+                if tables.is_present(&subject)? && !gone.contains_key(&subject) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        for digest in std::mem::take(&mut refs.untagged) {
+            // What something else keeps keeps its entry too, unless it was asked to go.
+            if gone.contains_key(&digest) || asked.contains(&digest) && !is_about_kept(&digest)? {
+                refs.untagged.push(digest);
+            }
         }
+        Ok(gone)
     }
 
     /// A damaged document that something needs stops a collection.
@@ -305,43 +306,32 @@ impl Store {
         Ok(())
     }
 
-    /// What can go, in the state of the layout that the index knows.
+    /// Returns what can go if `refs` are dropped, in the state of the layout that the index knows.
     pub(super) fn garbage(
         &self,
         tables: &Rows<impl Access>,
         opts: &GcOptions,
+        refs: &DropRefs,
     ) -> Result<BTreeMap<Digest, u64>> {
-        self.garbage_beside(tables, opts, &[])
+        let dropped = if refs.is_empty() {
+            Vec::new()
+        } else {
+            tables.named_by_entries(refs.drops())?
+        };
+        let mut gone = Unreachable::find(tables, dropped)?;
+        let grace = self.grace(opts)?;
+        if !grace.is_zero() {
+            gone.spare_if(tables, |digest| self.is_younger(digest, grace))?;
+        }
+        let mut held = self.held()?;
+        held.extend(&refs.logged);
+        gone.spare_if(tables, |digest| Ok(held.contains(digest)))?;
+        gone.spare_referrers(tables)?;
+        gone.present(tables)
     }
 
-    /// As [`Store::garbage`], beside what is held besides.
-    fn garbage_beside(
-        &self,
-        tables: &Rows<impl Access>,
-        opts: &GcOptions,
-        more: &[Digest],
-    ) -> Result<BTreeMap<Digest, u64>> {
-        let settings = self.settings()?;
-        let mut doomed = Doomed::default();
-        for orphan in tables.orphans()? {
-            doomed.add(tables, orphan.digest)?;
-        }
-        doomed.check(tables)?;
-        let grace = opts.grace.unwrap_or(settings.gc_grace);
-        if !grace.is_zero() {
-            for digest in doomed.met() {
-                if doomed.is_doomed(&digest) && self.is_younger(&digest, grace)? {
-                    doomed.spare(tables, digest)?;
-                }
-            }
-        }
-        for digest in self.held()?.into_iter().chain(more.iter().copied()) {
-            if doomed.is_doomed(&digest) {
-                doomed.spare(tables, digest)?;
-            }
-        }
-        doomed.spare_referrers(tables)?;
-        doomed.present(tables)
+    fn grace(&self, opts: &GcOptions) -> Result<Duration> {
+        opts.grace.map_or_else(|| Ok(self.settings()?.gc_grace), Ok)
     }
 
     /// What leases and the reflog hold.

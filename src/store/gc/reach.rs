@@ -1,81 +1,92 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which blobs go when nobody needs the orphans: by the counts of the index, each blob and edge looked at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::index::{Access, Mention, Rows, damage};
 
-/// Blobs that go with the orphans.
+/// Blobs that go with the orphans, and with entries of `index.json` that are dropped.
 #[derive(Default)]
-pub(in crate::store) struct Doomed {
+pub(super) struct Unreachable {
     /// For each blob that was met: how many of those who need it stay.
-    held: HashMap<Digest, u64>,
+    ref_count: HashMap<Digest, u64>,
+    /// Blobs with the entries that are dropped and name them.
+    dropped: HashSet<(Digest, Mention)>,
 }
 
-impl Doomed {
-    pub(in crate::store) fn is_doomed(&self, digest: &Digest) -> bool {
-        self.held.get(digest) == Some(&0)
-    }
-
-    /// Every blob that was met.
-    pub(in crate::store) fn met(&self) -> Vec<Digest> {
-        self.held.keys().copied().collect()
-    }
-
-    /// An orphan goes, and with it what nobody else needs.
-    pub(in crate::store) fn add(&mut self, tables: &Rows<impl Access>, orphan: Digest) -> Result<()> {
-        if self.held.insert(orphan, 0) == Some(0) {
-            return Ok(());
+impl Unreachable {
+    /// Returns all that nobody needs if the entries are dropped that `dropped` names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if counts and edges disagree: a row that was damaged must not cost a blob.
+    pub(super) fn find(tables: &Rows<impl Access>, dropped: Vec<(Digest, Mention)>) -> Result<Self> {
+        let mut out = Self::default();
+        for orphan in tables.orphans()? {
+            if out.ref_count.insert(orphan, 0) != Some(0) {
+                for child in tables.present_children(&orphan)? {
+                    out.release(tables, child)?;
+                }
+            }
         }
-        let mut stack = vec![orphan];
+        for (digest, _) in &dropped {
+            out.release(tables, *digest)?;
+        }
+        out.dropped.extend(dropped);
+        out.check(tables)?;
+        Ok(out)
+    }
+
+    pub(super) fn contains(&self, digest: &Digest) -> bool {
+        self.ref_count.get(digest) == Some(&0)
+    }
+
+    /// Takes away one of those who need a blob. With the last of them it goes, and what nobody else needs.
+    fn release(&mut self, tables: &Rows<impl Access>, digest: Digest) -> Result<()> {
+        let mut stack = vec![digest];
         while let Some(digest) = stack.pop() {
-            for child in tables.present_children(&digest)? {
-                let count = match self.held.get(&child) {
-                    Some(count) => *count,
-                    None => tables.count(&child)?,
+            let count = match self.ref_count.get(&digest) {
+                Some(count) => *count,
+                None => tables.count(&digest)?,
+            };
+            // Counts are exact, so one that is zero already would be a damage that the caller must not build on.
+            let left = count
+                .checked_sub(1)
+                .ok_or_else(|| damage(format_args!("the count of {digest} is too low")))?;
+            self.ref_count.insert(digest, left);
+            if left == 0 {
+                stack.extend(tables.present_children(&digest)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that nobody stays who needs a blob that goes, by what is recorded of each apart from the counts.
+    fn check(&self, tables: &Rows<impl Access>) -> Result<()> {
+        for digest in self.digests() {
+            for mention in tables.mentions(digest)? {
+                let who = match &mention {
+                    Mention::Document(edge, parent) if edge.holds() && !self.contains(parent) => {
+                        parent.to_string()
+                    }
+                    Mention::Document(..) => continue,
+                    Mention::Ref { name, .. } => name.clone().unwrap_or_else(|| "index.json".to_owned()),
                 };
-                // Counts are exact, so one that is zero already would be a damage that the caller must not build on.
-                let left = count
-                    .checked_sub(1)
-                    .ok_or_else(|| damage(format_args!("the count of {child} is too low")))?;
-                self.held.insert(child, left);
-                if left == 0 {
-                    stack.push(child);
+                if !self.dropped.contains(&(*digest, mention)) {
+                    return Err(damage(format_args!(
+                        "the count of {digest} says that nobody needs it, but {who} does"
+                    )));
                 }
             }
         }
         Ok(())
     }
 
-    /// Makes sure that nobody stays who needs a blob that goes, by what is recorded of each apart from the counts: a row that
-    /// was damaged must not cost a blob.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Corrupt`] if the two disagree.
-    pub(in crate::store) fn check(&self, tables: &Rows<impl Access>) -> Result<()> {
-        for digest in self.doomed() {
-            for mention in tables.mentions(digest)? {
-                let who = match mention {
-                    Mention::Document(edge, parent) if edge.holds() && !self.is_doomed(&parent) => {
-                        parent.to_string()
-                    }
-                    Mention::Ref { name, .. } => name.unwrap_or_else(|| "index.json".to_owned()),
-                    Mention::Document(..) => continue,
-                };
-                return Err(damage(format_args!(
-                    "the count of {digest} says that nobody needs it, but {who} does"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// The blobs that go, of those that are there with their sizes.
-    pub(in crate::store) fn present(&self, tables: &Rows<impl Access>) -> Result<BTreeMap<Digest, u64>> {
+    /// Returns the blobs that go, of those that are there with their sizes.
+    pub(super) fn present(&self, tables: &Rows<impl Access>) -> Result<BTreeMap<Digest, u64>> {
         let mut out = BTreeMap::new();
-        for digest in self.doomed() {
+        for digest in self.digests() {
             if let Some(size) = tables.size(digest)? {
                 out.insert(*digest, size);
             }
@@ -83,21 +94,34 @@ impl Doomed {
         Ok(out)
     }
 
-    pub(in crate::store) fn doomed(&self) -> impl Iterator<Item = &Digest> {
-        self.held
-            .iter()
-            .filter(|(_, held)| **held == 0)
-            .map(|(digest, _)| digest)
+    fn digests(&self) -> impl Iterator<Item = &Digest> {
+        let gone = self.ref_count.iter().filter(|(_, count)| **count == 0);
+        gone.map(|(digest, _)| digest)
+    }
+
+    /// Keeps the blobs that `is_kept` picks, and all that they need.
+    pub(super) fn spare_if(
+        &mut self,
+        tables: &Rows<impl Access>,
+        mut is_kept: impl FnMut(&Digest) -> Result<bool>,
+    ) -> Result<()> {
+        let digests: Vec<Digest> = self.digests().copied().collect();
+        for digest in digests {
+            if self.contains(&digest) && is_kept(&digest)? {
+                self.spare(tables, digest)?;
+            }
+        }
+        Ok(())
     }
 
     /// A document about a blob that stays, stays too, with all it needs.
-    pub(in crate::store) fn spare_referrers(&mut self, tables: &Rows<impl Access>) -> Result<()> {
+    pub(super) fn spare_referrers(&mut self, tables: &Rows<impl Access>) -> Result<()> {
         // Who is about a blob that goes, and who about one that stays.
         let mut about: HashMap<Digest, Vec<Digest>> = HashMap::new();
         let mut stay = Vec::new();
-        for referrer in self.doomed() {
+        for referrer in self.digests() {
             for subject in tables.subjects(referrer)? {
-                if self.is_doomed(&subject) {
+                if self.contains(&subject) {
                     about.entry(subject).or_default().push(*referrer);
                 } else if tables.is_present(&subject)? {
                     stay.push(*referrer);
@@ -114,21 +138,17 @@ impl Doomed {
         Ok(())
     }
 
-    /// Keeps a doomed blob, and all that it needs; says which blobs no longer go.
-    pub(in crate::store) fn spare(
-        &mut self,
-        tables: &Rows<impl Access>,
-        digest: Digest,
-    ) -> Result<Vec<Digest>> {
+    /// Keeps a blob that would go, and all that it needs. Returns the blobs that no longer go.
+    fn spare(&mut self, tables: &Rows<impl Access>, digest: Digest) -> Result<Vec<Digest>> {
         let (mut stack, mut spared) = (vec![digest], Vec::new());
         while let Some(digest) = stack.pop() {
-            if !self.is_doomed(&digest) {
-                if let Some(held) = self.held.get_mut(&digest) {
-                    *held += 1;
+            if !self.contains(&digest) {
+                if let Some(count) = self.ref_count.get_mut(&digest) {
+                    *count += 1;
                 }
                 continue;
             }
-            self.held.insert(digest, 1);
+            self.ref_count.insert(digest, 1);
             spared.push(digest);
             stack.extend(tables.present_children(&digest)?);
         }
@@ -137,9 +157,9 @@ impl Doomed {
 }
 
 /// Blobs in an order in which they can be removed one by one: at no moment is a document there without what it needs.
-pub(in crate::store) fn parents_first(
+pub(super) fn parents_first(
     tables: &Rows<impl Access>,
-    gone: BTreeMap<Digest, u64>,
+    gone: &BTreeMap<Digest, u64>,
 ) -> Result<Vec<(Digest, u64)>> {
     let mut parents: BTreeMap<Digest, usize> = gone.keys().map(|digest| (*digest, 0)).collect();
     for digest in gone.keys() {

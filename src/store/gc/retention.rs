@@ -91,7 +91,7 @@ fn is_like_duration(text: &str) -> bool {
 
 /// Entries of `index.json` that go.
 #[derive(Clone, Debug, Default)]
-pub(super) struct DropRefs {
+pub(in crate::store) struct DropRefs {
     pub(super) tags: Vec<RefName>,
     pub(super) untagged: Vec<Digest>,
     /// What the reflog will hold of the tags, once it tells that they went.
