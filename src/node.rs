@@ -7,8 +7,9 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Bound;
+use std::sync::LazyLock;
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
@@ -122,79 +123,76 @@ impl TreePath {
     }
 }
 
-/// Paths, by their hashes with a key that nobody else knows. To find what is above a path takes a look at each of
-/// its bytes, not at each path above it.
-#[derive(Clone, Debug, Default)]
-pub struct PathSet {
-    hashes: HashSet<[u64; 2]>,
-    keys: [RandomState; 2],
+/// The hash of a path with a key that nobody else knows: an image cannot provoke collisions.
+pub type SecretHash = [u64; 2];
+
+/// Returns the secret hash of what is called `name` in a directory; that of the root is [`SecretHash::default`]. So the hashes of
+/// all that is on the way to a path cost no more than the path is long.
+pub fn hash_child(dir: SecretHash, name: &[u8]) -> SecretHash {
+    static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
+    KEYS.each_ref().map(|key| key.hash_one((dir, name)))
 }
 
+/// Paths, by their secret hashes.
+#[derive(Clone, Debug, Default)]
+pub struct PathSet(HashSet<SecretHash>);
+
 impl PathSet {
-    /// Adds a path.
-    pub fn insert(&mut self, path: &TreePath) {
-        self.hashes.insert(self.hash(path));
+    /// Adds a path; returns whether it is new.
+    pub fn insert(&mut self, path: &TreePath) -> bool {
+        self.0.insert(hash(path))
+    }
+
+    /// Adds a path and those above it, up to one that is there; returns how many were added.
+    pub fn insert_with_above(&mut self, path: &TreePath) -> usize {
+        let mut all: Vec<SecretHash> = hashes_above(path).collect();
+        all.push(hash(path));
+        all.into_iter().rev().take_while(|hash| self.0.insert(*hash)).count()
     }
 
     /// Takes a path out.
     pub fn remove(&mut self, path: &TreePath) {
-        if !self.hashes.is_empty() {
-            self.hashes.remove(&self.hash(path));
+        if !self.0.is_empty() {
+            self.0.remove(&hash(path));
         }
     }
 
     /// Takes out all.
     pub fn clear(&mut self) {
-        self.hashes.clear();
+        self.0.clear();
     }
 
-    /// Whether a path strictly above this one is there.
+    /// Returns whether a path strictly above this one is there.
     pub fn has_above(&self, path: &TreePath) -> bool {
-        if self.hashes.is_empty() {
-            return false;
-        }
-        let mut above = self.begin();
-        path.components().any(|part| {
-            let found = self.hashes.contains(&above.each_ref().map(Hasher::finish));
-            add(&mut above, part);
-            found
-        })
+        !self.0.is_empty() && hashes_above(path).any(|above| self.0.contains(&above))
     }
 
     /// Takes out all paths strictly above this one.
     pub fn remove_above(&mut self, path: &TreePath) {
-        if self.hashes.is_empty() {
-            return;
-        }
-        let mut above = self.begin();
-        for part in path.components() {
-            self.hashes.remove(&above.each_ref().map(Hasher::finish));
-            add(&mut above, part);
+        if !self.0.is_empty() {
+            for above in hashes_above(path) {
+                self.0.remove(&above);
+            }
         }
     }
 
-    /// Whether a path is there.
+    /// Returns whether a path is there.
     pub fn contains(&self, path: &TreePath) -> bool {
-        !self.hashes.is_empty() && self.hashes.contains(&self.hash(path))
-    }
-
-    fn begin(&self) -> [DefaultHasher; 2] {
-        self.keys.each_ref().map(BuildHasher::build_hasher)
-    }
-
-    fn hash(&self, path: &TreePath) -> [u64; 2] {
-        let mut hash = self.begin();
-        path.components().for_each(|part| add(&mut hash, part));
-        hash.map(|hash| hash.finish())
+        !self.0.is_empty() && self.0.contains(&hash(path))
     }
 }
 
-/// No component holds the slash, so no two paths give the same bytes.
-fn add(hash: &mut [DefaultHasher; 2], part: &[u8]) {
-    for hash in hash {
-        hash.write(part);
-        hash.write(b"/");
-    }
+fn hash(path: &TreePath) -> SecretHash {
+    path.components().fold(SecretHash::default(), hash_child)
+}
+
+/// Returns the hashes of all paths strictly above one, the root first.
+fn hashes_above(path: &TreePath) -> impl Iterator<Item = SecretHash> {
+    path.components().scan(SecretHash::default(), |dir, name| {
+        let above = *dir;
+        *dir = hash_child(above, name);
+        Some(above)
+    })
 }
 
 /// Symbolic links that were followed on the way to one path. A tree on the disk and one that is only thought of have the same
@@ -261,17 +259,13 @@ impl fmt::Debug for TreePath {
     }
 }
 
-/// What stands for a path where there are millions: a part of its BLAKE3 digest.
+/// What stands for a path where there are millions, on the disk too: the first bytes of its BLAKE3 digest.
 pub type PathHash = [u8; 16];
 
-/// The hash of a path.
+/// Returns the hash of a path.
 pub fn hash_path(path: &TreePath) -> PathHash {
-    let mut out = PathHash::default();
     let digest = Digest::of(Algorithm::Blake3, path.as_bytes());
-    out.iter_mut()
-        .zip(digest.as_bytes())
-        .for_each(|(to, from)| *to = *from);
-    out
+    digest.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
 /// A point in time, in seconds and nanoseconds since 1970 UTC. `nsec` is below 10⁹ and counts forward also for

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is known of one layer while it is applied: which paths it has touched, and what is to be done when it ends.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Result;
 use crate::layer::Limits;
@@ -13,11 +12,10 @@ use crate::node::{Node, PathSet, Time, TreePath};
 pub(super) struct LayerState {
     /// Whether lower layers, or another program, may have put something in the tree.
     below: bool,
-    /// Hashes of the paths of entries and of all paths above them, with a random key: an image cannot provoke collisions.
-    touched: HashSet<u128>,
-    keys: [RandomState; 2],
-    /// Hashes of directories below which nothing of lower layers is left: it does not come back.
-    hidden: HashSet<u128>,
+    /// Paths of entries and all paths above them.
+    touched: PathSet,
+    /// Directories below which nothing of lower layers is left: it does not come back.
+    hidden: PathSet,
     /// Directories that were only made on the way to somewhere else: the layer has nothing there.
     passed: BTreeSet<TreePath>,
     /// Paths of the symbolic links that this layer wrote: a whiteout below one of them was never meant for its target.
@@ -51,21 +49,16 @@ impl LayerState {
 
     /// Returns whether the layer has an entry at `path` or below it.
     pub fn has_touched(&self, path: &TreePath) -> bool {
-        self.touched.contains(&self.hash(path.as_bytes()))
+        self.touched.contains(path)
     }
 
     /// Notes that the layer has something at `path`.
     pub fn touch(&mut self, path: &TreePath) {
         self.late.remove(path);
         if self.below {
-            let mut bytes = Some(path.as_bytes());
-            while let Some(path) = bytes
-                && self.touched.insert(self.hash(path))
-            {
-                self.passed.remove(path);
-                // The root has no slash and no bytes, and nothing above it.
-                let above = path.iter().rposition(|&c| c == b'/').unwrap_or(0);
-                bytes = (!path.is_empty()).then(|| &path[..above]);
+            let added = self.touched.insert_with_above(path);
+            for path in std::iter::once(path.clone()).chain(path.ancestors()).take(added) {
+                self.passed.remove(&path);
             }
         }
     }
@@ -89,7 +82,7 @@ impl LayerState {
 
     /// Notes that lower layers have nothing left below `dir`; returns `false` if that was known.
     pub fn hide_below(&mut self, dir: &TreePath) -> bool {
-        self.hidden.insert(self.hash(dir.as_bytes()))
+        self.hidden.insert(dir)
     }
 
     /// Forgets what was to be done at and below a directory or link that is gone.
@@ -123,11 +116,6 @@ impl LayerState {
         self.kept_bytes += bytes as u64;
         let what = "paths and attributes of directories and links";
         Limits::check("directories", what, self.kept_bytes, self.max_kept)
-    }
-
-    fn hash(&self, path: &[u8]) -> u128 {
-        let [high, low] = self.keys.each_ref().map(|key| u128::from(key.hash_one(path)));
-        high << 64 | low
     }
 }
 

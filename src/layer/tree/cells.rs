@@ -7,25 +7,14 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
-use crate::node::TreePath;
+use crate::node::{SecretHash, TreePath, hash_child};
 
-/// What stands for a path: a part of the BLAKE3 of the key of the directory and the name in it. So the keys of all that is on the
-/// way to a path cost no more than the path is long.
-pub(super) type Key = [u8; 16];
+/// What stands for a path.
+pub(super) type Key = SecretHash;
 
 /// The key of the root.
-pub(super) const ROOT: Key = [0; 16];
-
-pub(super) fn child(dir: &Key, name: &[u8]) -> Key {
-    let digest = Digest::of(Algorithm::Blake3, &[dir, name].concat());
-    let mut key = Key::default();
-    key.iter_mut()
-        .zip(digest.as_bytes())
-        .for_each(|(to, from)| *to = *from);
-    key
-}
+pub(super) const ROOT: Key = [0; 2];
 
 /// The number of an entry, from 1.
 pub(super) type Number = u32;
@@ -158,7 +147,7 @@ pub(super) struct Place {
 pub(super) fn in_dir(dir: Rc<Way>, name: &[u8]) -> Result<Place> {
     Ok(Place {
         path: dir.join(name)?,
-        key: child(&dir.here().key, name),
+        key: hash_child(dir.here().key, name),
         dir,
     })
 }
@@ -169,7 +158,7 @@ pub(super) struct Cells([HashMap<Key, Cell>; 16]);
 
 impl Cells {
     pub fn part(key: &Key) -> usize {
-        usize::from(key[0] & 15)
+        (key[0] & 15) as usize
     }
 
     pub fn get(&self, key: &Key) -> Option<&Cell> {
@@ -243,7 +232,7 @@ impl Tree {
             let mut way = self.top();
             for name in dir.components() {
                 let above = way.here();
-                let key = child(&above.key, name);
+                let key = hash_child(above.key, name);
                 let gone = self.gone_at(&key);
                 way.down(name, key, above.floor.max(gone.itself).max(gone.inside));
             }

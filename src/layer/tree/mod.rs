@@ -17,10 +17,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io::Read;
 use std::rc::Rc;
 
-use self::cells::{Cell, Gone, Key, Kind, MAX_ENTRIES, Number, Place, Tree, Way, child, in_dir};
+use self::cells::{Cell, Gone, Key, Kind, MAX_ENTRIES, Number, Place, Tree, Way, in_dir};
 use super::{Entry, EntryBody, LayerReader, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::node::{Followed, NodeKind, PathSet, TreePath};
+use crate::node::{Followed, NodeKind, PathSet, TreePath, hash_child};
 
 /// A hard link, or what it is a name of.
 #[derive(Clone, Debug)]
@@ -251,7 +251,7 @@ impl LayerTree {
                 _ => {}
             }
             let above = way.here();
-            let key = child(&above.key, &name);
+            let key = hash_child(above.key, &name);
             let found = self.tree.at(&key, above.floor);
             if found.is_none_or(|cell| !cell.kind().is_dir()) {
                 if let Some(target) = found.and_then(|cell| self.symlinks.get(&self.content(cell))) {
