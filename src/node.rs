@@ -147,7 +147,10 @@ impl PathSet {
     pub fn insert_with_above(&mut self, path: &TreePath) -> usize {
         let mut all: Vec<SecretHash> = hashes_above(path).collect();
         all.push(hash(path));
-        all.into_iter().rev().take_while(|hash| self.0.insert(*hash)).count()
+        all.into_iter()
+            .rev()
+            .take_while(|hash| self.0.insert(*hash))
+            .count()
     }
 
     /// Takes a path out.

@@ -4,15 +4,15 @@
 //! Invariants: a broken stream is blamed on the blob where the blob is not what its descriptor says; memory is bounded
 //! whatever the layer's size.
 
-use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use super::Limits;
-use super::sniff::Labelled;
+use flate2::bufread::GzDecoder;
+
+use super::{Limits, sniff};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::spec::Compression;
@@ -22,70 +22,48 @@ const CHUNK: usize = 256 * 1024;
 const WAITING: usize = 96;
 const WAITING_FOR_HASH: usize = 8;
 
-/// Decodes a whole stream: all members of a gzip, all frames of a zstd.
-#[allow(clippy::large_enum_variant, reason = "one for each layer that is open")]
-enum Decoder<R: Read> {
-    None(R),
-    Gzip(Option<flate2::bufread::GzDecoder<BufReader<R>>>),
-    /// Behind the last gzip member.
-    Ended(BufReader<R>),
-    Zstd(zstd::stream::read::Decoder<'static, BufReader<R>>),
-}
-
-impl<R: Read> Decoder<R> {
-    fn new(compression: Compression, inner: R, limits: &Limits) -> Result<Self> {
-        Ok(match compression {
-            Compression::None => Decoder::None(inner),
-            Compression::Gzip => {
-                let buffered = BufReader::with_capacity(CHUNK, inner);
-                Decoder::Gzip(Some(flate2::bufread::GzDecoder::new(buffered)))
-            }
-            Compression::Zstd => {
-                let buffered = BufReader::with_capacity(CHUNK, inner);
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered)?;
-                decoder.window_log_max(limits.zstd_window_log)?;
-                Decoder::Zstd(decoder)
-            }
-        })
-    }
-
-    fn into_inner(self) -> Option<R> {
-        match self {
-            Decoder::None(inner) => Some(inner),
-            Decoder::Gzip(decoder) => decoder.map(|d| d.into_inner().into_inner()),
-            Decoder::Ended(inner) => Some(inner.into_inner()),
-            Decoder::Zstd(decoder) => Some(decoder.finish().into_inner()),
+/// Begins to decode a whole stream: all members of a gzip, all frames of a zstd.
+fn decoder<'a>(
+    blob: &'a mut impl Read,
+    compression: Compression,
+    zstd_window_log: u32,
+) -> Result<Box<dyn Read + 'a>> {
+    let blob = sniff::check_label(blob, compression)?;
+    Ok(match compression {
+        Compression::None => Box::new(blob),
+        Compression::Gzip => {
+            let first = GzDecoder::new(BufReader::with_capacity(CHUNK, blob));
+            Box::new(Members(Some(first)))
         }
-    }
+        Compression::Zstd => {
+            let buffered = BufReader::with_capacity(CHUNK, blob);
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered)?;
+            decoder.window_log_max(zstd_window_log)?;
+            Box::new(decoder)
+        }
+    })
 }
 
-impl<R: Read> Read for Decoder<R> {
+/// The members of a gzip as one text; none behind the last one.
+struct Members<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Read for Members<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self {
-                Decoder::None(inner) => return inner.read(buf),
-                Decoder::Zstd(decoder) => return decoder.read(buf),
-                Decoder::Ended(_) => return Ok(0),
-                Decoder::Gzip(slot) => {
-                    let Some(decoder) = slot else { return Ok(0) };
-                    let n = decoder.read(buf)?;
-                    if n > 0 || buf.is_empty() {
-                        return Ok(n);
-                    }
-                    let Some(decoder) = slot.take() else { return Ok(0) };
-                    let mut rest = decoder.into_inner();
-                    // Another member may follow; zeros that pad the stream are tolerated, as gunzip does.
-                    match rest.fill_buf().map(|buffer| buffer.first().copied()) {
-                        Ok(Some(1..)) => *slot = Some(flate2::bufread::GzDecoder::new(rest)),
-                        other => {
-                            let ended = other.and_then(|_| skip_zeros(&mut rest));
-                            *self = Decoder::Ended(rest);
-                            ended?;
-                        }
-                    }
-                }
+        while let Some(member) = &mut self.0 {
+            let n = member.read(buf)?;
+            if n > 0 || buf.is_empty() {
+                return Ok(n);
+            }
+            // Another member may follow; zeros that pad the stream are tolerated, as gunzip does.
+            let rest = member.get_mut();
+            if matches!(rest.fill_buf()?.first(), Some(1..)) {
+                self.0 = self.0.take().map(|ended| GzDecoder::new(ended.into_inner()));
+            } else {
+                skip_zeros(rest)?;
+                self.0 = None;
             }
         }
+        Ok(0)
     }
 }
 
@@ -104,40 +82,28 @@ fn skip_zeros(rest: &mut impl BufRead) -> io::Result<()> {
     }
 }
 
-/// Buffers that come back to be filled again: fresh pages are dear.
-#[derive(Default)]
-struct Pool(Mutex<Vec<Vec<u8>>>);
-
+/// A piece of the text, whose buffer goes back to be filled again: fresh pages are dear.
+#[derive(Debug)]
 struct Chunk {
     data: Vec<u8>,
-    pool: Arc<Pool>,
+    used: Sender<Vec<u8>>,
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        let data = std::mem::take(&mut self.data);
-        self.pool
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(data);
+        let _ = self.used.send(std::mem::take(&mut self.data));
     }
 }
 
 /// The uncompressed bytes of a layer, decoded on one thread and hashed on another while they are read here.
+#[derive(Debug)]
 pub struct LayerStream {
-    chunks: Option<Receiver<Arc<Chunk>>>,
+    chunks: Receiver<Arc<Chunk>>,
     current: Option<(Arc<Chunk>, usize)>,
-    decode: Option<JoinHandle<Result<()>>>,
-    hash: Option<JoinHandle<(Digest, u64)>>,
+    decode: JoinHandle<Result<()>>,
+    hash: JoinHandle<(Digest, u64)>,
     /// Set when the rest of the blob is to be verified although nobody reads on.
     verify: Arc<AtomicBool>,
-}
-
-impl fmt::Debug for LayerStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LayerStream")
-    }
 }
 
 impl LayerStream {
@@ -145,31 +111,36 @@ impl LayerStream {
     /// decoded before somebody reads. Bytes that are something else than `compression` says are an error that names them.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if there is no memory or thread to be had.
+    /// [`ErrorKind::Io`] if there is no thread to be had.
     pub fn open(
-        blob: impl Read + Send + 'static,
+        mut blob: impl Read + Send + 'static,
         compression: Compression,
         algorithm: Algorithm,
         limits: &Limits,
     ) -> Result<Self> {
-        let (to_reader, chunks) = sync_channel::<Arc<Chunk>>(WAITING);
-        let (to_hash, hashed) = sync_channel::<Arc<Chunk>>(WAITING_FOR_HASH);
+        let (to_reader, chunks) = sync_channel(WAITING);
+        let (to_hash, hashed) = sync_channel(WAITING_FOR_HASH);
         let verify = Arc::new(AtomicBool::new(false));
-        let decoder = Decoder::new(compression, Labelled::new(blob, compression), limits)?;
-        let flag = Arc::clone(&verify);
-        let decode = Builder::new()
-            .name("umoci-decode".to_owned())
-            .spawn(move || decode(decoder, &to_reader, &to_hash, &flag))
-            .context(|| "start a thread")?;
-        let hash = Builder::new()
-            .name("umoci-hash".to_owned())
-            .spawn(move || hash(&hashed, algorithm))
-            .context(|| "start a thread")?;
+        let is_wanted = Arc::clone(&verify);
+        let zstd_window_log = limits.zstd_window_log;
+        let decode = spawn("umoci-decode", move || {
+            let decoder = decoder(&mut blob, compression, zstd_window_log);
+            let decoded = decoder.and_then(|decoder| decode(decoder, &to_reader, &to_hash));
+            if let Ok(Ended::Unread) = decoded
+                && !is_wanted.load(Ordering::Relaxed)
+            {
+                return Ok(());
+            }
+            // Whatever the decoder made of it, the blob is read to its end, and what is wrong with it comes first.
+            io::copy(&mut BufReader::with_capacity(CHUNK, blob), &mut io::sink())?;
+            decoded.map(drop)
+        })?;
+        let hash = spawn("umoci-hash", move || hash(&hashed, algorithm))?;
         Ok(Self {
-            chunks: Some(chunks),
+            chunks,
             current: None,
-            decode: Some(decode),
-            hash: Some(hash),
+            decode,
+            hash,
             verify,
         })
     }
@@ -178,103 +149,104 @@ impl LayerStream {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the blob is not what its descriptor says or cannot be decoded.
-    pub fn finish(mut self) -> Result<(Digest, u64)> {
-        self.current = None;
-        if let Some(chunks) = self.chunks.take() {
-            while chunks.recv().is_ok() {}
-        }
+    pub fn finish(self) -> Result<(Digest, u64)> {
+        while self.chunks.recv().is_ok() {}
         self.join()
     }
 
-    /// The error to report when reading the entries failed with `err`: what is wrong with the blob itself, if
+    /// Returns the error to report when reading the entries failed with `err`: what is wrong with the blob itself, if
     /// anything is, since a blob that is broken or cannot be read is why an archive looks broken.
-    pub fn blame(mut self, err: Error) -> Error {
+    pub fn blame(self, err: Error) -> Error {
         self.verify.store(true, Ordering::Relaxed);
-        self.current = None;
-        self.chunks = None;
         match self.join() {
             Err(cause) if cause.kind() == ErrorKind::Corrupt || err.kind() == ErrorKind::Corrupt => cause,
             _ => err,
         }
     }
 
-    fn join(&mut self) -> Result<(Digest, u64)> {
-        let gone = || Error::new(ErrorKind::Io, "a thread that decodes a layer has died");
-        let decoded = self.decode.take().ok_or_else(gone)?.join().map_err(|_| gone())?;
-        let hashed = self.hash.take().ok_or_else(gone)?.join().map_err(|_| gone())?;
-        decoded.map(|()| hashed)
+    fn join(self) -> Result<(Digest, u64)> {
+        drop(self.chunks);
+        match (self.decode.join(), self.hash.join()) {
+            (Ok(decoded), Ok(hashed)) => decoded.map(|()| hashed),
+            _ => Err(Error::new(
+                ErrorKind::Io,
+                "a thread that decodes a layer has died",
+            )),
+        }
     }
+}
+
+fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    let thread = Builder::new().name(name.to_owned());
+    thread.spawn(work).context(|| "start a thread")
 }
 
 impl Read for LayerStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             if let Some((chunk, at)) = &mut self.current {
-                let rest = &chunk.data[*at..];
-                if !rest.is_empty() {
-                    let n = rest.len().min(buf.len());
-                    buf[..n].copy_from_slice(&rest[..n]);
-                    *at += n;
+                let n = (&chunk.data[*at..]).read(buf)?;
+                *at += n;
+                if n > 0 || buf.is_empty() {
                     return Ok(n);
                 }
             }
-            match self.chunks.as_ref().map(Receiver::recv) {
-                Some(Ok(chunk)) => self.current = Some((chunk, 0)),
+            match self.chunks.recv() {
+                Ok(chunk) => self.current = Some((chunk, 0)),
                 // The end, or an error that `finish` and `blame` return.
-                _ => return Ok(0),
+                Err(_) => return Ok(0),
             }
         }
     }
 }
 
-fn decode<R: Read>(
-    mut decoder: Decoder<R>,
+/// Why nothing more is decoded.
+enum Ended {
+    All,
+    /// Nobody reads on.
+    Unread,
+}
+
+fn decode(
+    mut decoder: impl Read,
     to_reader: &SyncSender<Arc<Chunk>>,
     to_hash: &SyncSender<Arc<Chunk>>,
-    verify: &AtomicBool,
-) -> Result<()> {
-    let pool = Arc::new(Pool::default());
-    let mut result = Ok(());
+) -> Result<Ended> {
+    let (used, free) = channel();
     loop {
-        let mut data = pool
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
-            .unwrap_or_default();
-        data.resize(CHUNK, 0);
-        let mut filled = 0;
-        while filled < CHUNK {
-            match decoder.read(&mut data[filled..]) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => {
-                    result = Err(decode_error(err));
-                    break;
-                }
+        let mut data: Vec<u8> = free.try_recv().unwrap_or_default();
+        // What comes before an error is given on.
+        let filled = fill(&mut decoder, &mut data);
+        let is_last = data.is_empty();
+        let used = used.clone();
+        let chunk = Arc::new(Chunk { data, used });
+        if !is_last && (to_hash.send(Arc::clone(&chunk)).is_err() || to_reader.send(chunk).is_err()) {
+            return Ok(Ended::Unread);
+        }
+        filled.map_err(decode_error)?;
+        if is_last {
+            return Ok(Ended::All);
+        }
+    }
+}
+
+/// Fills a buffer, as far as there is something before the end or an error.
+fn fill(decoder: &mut impl Read, data: &mut Vec<u8>) -> io::Result<()> {
+    data.resize(CHUNK, 0);
+    let mut filled = 0;
+    let mut result = Ok(());
+    while filled < CHUNK {
+        match decoder.read(&mut data[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => {
+                result = Err(err);
+                break;
             }
         }
-        data.truncate(filled);
-        if filled == 0 {
-            break;
-        }
-        let chunk = Arc::new(Chunk {
-            data,
-            pool: Arc::clone(&pool),
-        });
-        let sent = to_hash.send(Arc::clone(&chunk)).is_ok() && to_reader.send(chunk).is_ok();
-        if !sent && !verify.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        if !sent || result.is_err() {
-            break;
-        }
     }
-    // Whatever the decoder made of it, the blob is read to its end, and what is wrong with it comes first.
-    if let Some(blob) = decoder.into_inner() {
-        io::copy(&mut BufReader::with_capacity(CHUNK, blob), &mut io::sink())?;
-    }
+    data.truncate(filled);
     result
 }
 
@@ -372,6 +344,11 @@ mod tests {
             };
             assert!(err.to_string().contains("digest mismatch"), "{err}");
         }
+        let reader =
+            crate::digest::VerifyReader::new(io::Cursor::new(blob.clone()), wrong, blob.len() as u64);
+        let stream = LayerStream::open(reader, Compression::None, Algorithm::Sha256, &Limits::default());
+        let err = stream.expect("open").finish().expect_err("label").to_string();
+        assert!(err.contains("digest mismatch"), "{err}");
         let stream = LayerStream::open(
             io::Cursor::new(blob),
             Compression::Gzip,
@@ -477,9 +454,8 @@ mod tests {
         let stream = LayerStream::open(blob, Compression::None, Algorithm::Sha256, &Limits::default());
         let mut stream = stream.expect("open");
         stream.read_exact(&mut [0; 512]).expect("endless");
-        let decode = stream.decode.take().expect("thread");
-        drop(stream);
-        decode.join().expect("no panic").expect("no error");
+        drop(stream.chunks);
+        stream.decode.join().expect("no panic").expect("no error");
         assert_eq!(Arc::strong_count(&alive), 1);
     }
 }

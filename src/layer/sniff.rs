@@ -64,45 +64,21 @@ impl Sniffed {
     }
 }
 
-/// The bytes of a layer, which fail once at their beginning if they are not what they are said to be.
-pub(super) struct Labelled<R> {
-    inner: R,
-    label: Compression,
-    /// The first bytes once they are read, and how many of them were given on.
-    head: Option<(Vec<u8>, usize)>,
-}
-
-impl<R: Read> Labelled<R> {
-    pub(super) fn new(inner: R, label: Compression) -> Self {
-        let head = None;
-        Self { inner, label, head }
-    }
-}
-
-impl<R: Read> Read for Labelled<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let Some((head, given)) = &mut self.head else {
-            let mut head = Vec::new();
-            let read = (&mut self.inner).take(HEAD).read_to_end(&mut head);
-            let found = Sniffed::of(&head).against(self.label);
-            self.head = Some((head, 0));
-            read?;
-            if let Some(found) = found {
-                let said = match self.label {
-                    Compression::None => "a plain tar archive".to_owned(),
-                    label => format!("compressed with {}", label.name()),
-                };
-                return Err(bad(format!("it is {found}, but its media type says {said}")).into());
-            }
-            return self.read(buf);
-        };
-        let n = (&head[*given..]).read(buf)?;
-        *given += n;
-        if n > 0 || buf.is_empty() {
-            return Ok(n);
-        }
-        self.inner.read(buf)
-    }
+/// Returns the bytes of a layer as they are.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if they are certainly not what they are said to be; those of reading.
+pub(super) fn check_label<R: Read>(mut blob: R, label: Compression) -> Result<impl Read> {
+    let mut head = Vec::new();
+    blob.by_ref().take(HEAD).read_to_end(&mut head)?;
+    let Some(found) = Sniffed::of(&head).against(label) else {
+        return Ok(io::Cursor::new(head).chain(blob));
+    };
+    let said = match label {
+        Compression::None => "a plain tar archive".to_owned(),
+        label => format!("compressed with {}", label.name()),
+    };
+    Err(bad(format!("it is {found}, but its media type says {said}")))
 }
 
 /// Reads all entries of an archive, and what is behind its end. Returns whether it is one of images, OCI's or Docker's.
@@ -176,16 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_behind_a_wrong_label_can_still_be_read() {
+    fn a_wrong_label_is_told() {
         let gzip = encode(Compression::Gzip, &[7; 3000]);
-        let mut labelled = Labelled::new(&gzip[..], Compression::None);
-        let err = labelled.read(&mut [0; 9]).expect_err("label").to_string();
-        assert_eq!(
-            err,
-            "it is compressed with gzip, but its media type says a plain tar archive"
-        );
-        let mut rest = Vec::new();
-        labelled.read_to_end(&mut rest).expect("rest");
-        assert_eq!(rest, gzip);
+        let err = check_label(&gzip[..], Compression::None).err().expect("label");
+        let want = "it is compressed with gzip, but its media type says a plain tar archive";
+        assert_eq!(err.to_string(), want);
+        let mut all = Vec::new();
+        let mut labelled = check_label(&gzip[..], Compression::Gzip).expect("label");
+        labelled.read_to_end(&mut all).expect("all");
+        assert_eq!(all, gzip);
     }
 }
