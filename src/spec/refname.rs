@@ -48,37 +48,23 @@ impl RefName {
     }
 }
 
-fn component(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let alnum = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
-    let mut at = 0;
-    loop {
-        if !alnum(at) {
-            return false;
-        }
-        while alnum(at) {
-            at += 1;
-        }
-        match bytes.get(at) {
-            None => return true,
-            Some(b'-') if bytes.get(at + 1) == Some(&b'-') => at += 2,
-            Some(b'-' | b'.' | b'_' | b':' | b'@' | b'+') => at += 1,
-            Some(_) => return false,
-        }
-    }
+/// Returns whether a text is words of letters and digits, with one separator between two of them.
+fn is_component(text: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|c| c.is_ascii_alphanumeric());
+    // Two hyphens are one separator.
+    let text = text.replace("--", "-");
+    text.split(['-', '.', '_', ':', '@', '+']).all(is_word)
 }
 
 impl FromStr for RefName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        if text.split('/').all(component) {
+        if text.split('/').all(is_component) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::new(
-                ErrorKind::Invalid,
-                format!("tag contains invalid characters: {text:?}"),
-            ))
+            let text = format!("tag contains invalid characters: {text:?}");
+            Err(Error::new(ErrorKind::Invalid, text))
         }
     }
 }
@@ -131,6 +117,7 @@ mod tests {
             ".AZ94n18s",
             "a..b",
             "a---b",
+            "a--.b",
             "a/",
             "/a",
             "a b",
