@@ -85,25 +85,8 @@ impl Manifest {
     /// [`ErrorKind::Corrupt`], naming the field; those of [`json::parse`].
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let manifest: Self = json::parse(bytes)?;
-        manifest.check()?;
+        check(MediaClass::Manifest, &manifest.media_type, &manifest.extra)?;
         Ok(manifest)
-    }
-
-    fn check(&self) -> Result<()> {
-        if !self.media_type.is_empty() && self.media_type.class() != MediaClass::Manifest {
-            let text = format!(
-                "malicious manifest detected: its mediaType is {:?}",
-                self.media_type.as_str()
-            );
-            return Err(Error::new(ErrorKind::Corrupt, text));
-        }
-        match misread(&self.extra, &["manifests", "mediaType", "config", "layers"]) {
-            None => Ok(()),
-            Some(field) => {
-                let text = format!("malicious manifest detected: it has a field {field:?}");
-                Err(Error::new(ErrorKind::Corrupt, text))
-            }
-        }
     }
 }
 
@@ -114,33 +97,30 @@ impl ImageIndex {
     /// [`ErrorKind::Corrupt`], naming the field; those of [`json::parse`].
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let index: Self = json::parse(bytes)?;
-        index.check()?;
+        check(MediaClass::Index, &index.media_type, &index.extra)?;
         Ok(index)
-    }
-
-    fn check(&self) -> Result<()> {
-        if !self.media_type.is_empty() && self.media_type.class() != MediaClass::Index {
-            let text = format!(
-                "malicious image detected: its mediaType is {:?}",
-                self.media_type.as_str()
-            );
-            return Err(Error::new(ErrorKind::Corrupt, text));
-        }
-        let fields = ["config", "layers", "fsLayers", "mediaType", "manifests"];
-        match misread(&self.extra, &fields) {
-            None => Ok(()),
-            Some(field) => {
-                let text = format!("malicious image detected: an index with a field {field:?}");
-                Err(Error::new(ErrorKind::Corrupt, text))
-            }
-        }
     }
 }
 
-/// A member that no field took, and that another reader takes for one of `fields`.
-fn misread<'a>(extra: &'a Map<String, Value>, fields: &[&str]) -> Option<&'a String> {
-    let is_field = |name: &&String| fields.iter().any(|field| json::is_like(name, field));
-    extra.keys().find(is_field)
+/// Refuses a document that calls itself something else than `class`, and one with a member that no field took and that another
+/// reader takes for one that tells the kind.
+fn check(class: MediaClass, media_type: &MediaType, extra: &Map<String, Value>) -> Result<()> {
+    let of_kinds = ["config", "layers", "mediaType", "manifests", "fsLayers"];
+    let (what, having, members) = match class {
+        MediaClass::Index => ("image", "an index with", &of_kinds[..]),
+        // A manifest may list the layers of Docker's first schema besides.
+        _ => ("manifest", "it has", &of_kinds[..4]),
+    };
+    let is_member = |name: &&String| members.iter().any(|member| json::is_like(name, member));
+    let why = if !media_type.is_empty() && media_type.class() != class {
+        format!("its mediaType is {:?}", media_type.as_str())
+    } else if let Some(name) = extra.keys().find(is_member) {
+        format!("{having} a field {name:?}")
+    } else {
+        return Ok(());
+    };
+    let text = format!("malicious {what} detected: {why}");
+    Err(Error::new(ErrorKind::Corrupt, text))
 }
 
 #[cfg(test)]
