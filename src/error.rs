@@ -155,18 +155,10 @@ impl std::error::Error for Error {}
 impl From<io::Error> for Error {
     /// Unwraps an `Error` that travelled through an `io` trait; else maps the kind and keeps the error number.
     fn from(err: io::Error) -> Self {
-        if err
-            .get_ref()
-            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Error>)
-        {
-            if let Some(Ok(inner)) = err
-                .into_inner()
-                .map(<dyn std::error::Error + Send + Sync>::downcast::<Error>)
-            {
-                return *inner;
-            }
-            return Self::new(ErrorKind::Io, "unknown error");
-        }
+        let err = match err.downcast::<Self>() {
+            Ok(own) => return own,
+            Err(other) => other,
+        };
         let kind = match err.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             io::ErrorKind::AlreadyExists => ErrorKind::Exists,
@@ -176,22 +168,17 @@ impl From<io::Error> for Error {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => ErrorKind::Corrupt,
             _ => ErrorKind::Io,
         };
-        let errno = err.raw_os_error();
         let mut text = err.to_string();
         if let Some(at) = text.find(" (os error ") {
             text.truncate(at);
         }
-        if text.starts_with(|c: char| c.is_ascii_uppercase()) && errno.is_some() {
+        if text.starts_with(|c: char| c.is_ascii_uppercase()) && err.raw_os_error().is_some() {
             let lower = text[..1].to_ascii_lowercase();
             text.replace_range(..1, &lower);
         }
-        Self(Box::new(Inner {
-            kind,
-            fact: None,
-            message: text,
-            context: Vec::new(),
-            errno,
-        }))
+        let mut out = Self::new(kind, text);
+        out.0.errno = err.raw_os_error();
+        out
     }
 }
 
