@@ -69,12 +69,13 @@ pub struct Digest {
 impl Digest {
     /// Makes a digest from its raw bytes; `None` unless the length is that of the algorithm.
     pub fn from_bytes(algorithm: Algorithm, raw: &[u8]) -> Option<Self> {
-        if raw.len() != algorithm.len() {
-            return None;
-        }
+        (raw.len() == algorithm.len()).then(|| Self::padded(algorithm, raw))
+    }
+
+    fn padded(algorithm: Algorithm, raw: &[u8]) -> Self {
         let mut bytes = [0; 64];
         bytes[..raw.len()].copy_from_slice(raw);
-        Some(Self { algorithm, bytes })
+        Self { algorithm, bytes }
     }
 
     /// Hashes `data` with `algorithm`.
@@ -105,33 +106,7 @@ impl Digest {
     }
 }
 
-/// Lower-case hex of `bytes`.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for b in bytes {
-        out.push(char::from(DIGITS[usize::from(b >> 4)]));
-        out.push(char::from(DIGITS[usize::from(b & 15)]));
-    }
-    out
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let nibble = |c: u8| match c {
-        b'0'..=b'9' => Some(c - b'0'),
-        b'a'..=b'f' => Some(c - b'a' + 10),
-        _ => None,
-    };
-    let text = text.as_bytes();
-    if !text.len().is_multiple_of(2) {
-        return None;
-    }
-    let mut out = Vec::with_capacity(text.len() / 2);
-    for pair in text.chunks_exact(2) {
-        out.push(nibble(pair[0])? << 4 | nibble(pair[1])?);
-    }
-    Some(out)
-}
+pub(crate) use base16ct::lower::encode_string as hex;
 
 impl FromStr for Digest {
     type Err = Error;
@@ -141,27 +116,28 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self> {
         let invalid = || Error::new(ErrorKind::Invalid, format!("invalid digest: {text:?}"));
         let (name, encoded) = text.split_once(':').ok_or_else(invalid)?;
-        let word = |s: &str, extra: &[u8]| {
-            !s.is_empty()
-                && s.bytes()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || extra.contains(&c))
-        };
-        let Some(algorithm) = Algorithm::from_name(name) else {
-            let grammar = word(name, b"+._-")
-                && !encoded.is_empty()
-                && encoded
-                    .bytes()
-                    .all(|c| c.is_ascii_alphanumeric() || b"=_-".contains(&c));
-            return Err(if grammar {
-                Error::new(ErrorKind::Unsupported, format!("unsupported algorithm: {name:?}"))
-            } else {
-                invalid()
-            });
-        };
-        unhex(encoded)
-            .and_then(|raw| Self::from_bytes(algorithm, &raw))
-            .ok_or_else(invalid)
+        match Algorithm::from_name(name) {
+            Some(algorithm) => decoded(algorithm, encoded).ok_or_else(invalid),
+            None if follows_grammar(name, encoded) => Err(unsupported(name)),
+            None => Err(invalid()),
+        }
     }
+}
+
+fn decoded(algorithm: Algorithm, hex: &str) -> Option<Digest> {
+    let mut raw = [0; 64];
+    Digest::from_bytes(algorithm, base16ct::lower::decode(hex, &mut raw).ok()?)
+}
+
+/// Returns whether this is a digest, be it of an algorithm that is not registered.
+fn follows_grammar(name: &str, encoded: &str) -> bool {
+    let in_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"+._-".contains(&c);
+    let in_encoded = |c: u8| c.is_ascii_alphanumeric() || b"=_-".contains(&c);
+    !name.is_empty() && name.bytes().all(in_name) && !encoded.is_empty() && encoded.bytes().all(in_encoded)
+}
+
+fn unsupported(name: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("unsupported algorithm: {name:?}"))
 }
 
 impl fmt::Display for Digest {
@@ -213,7 +189,7 @@ impl DigestPrefix {
 
     /// The digest itself when the prefix is a whole one with its algorithm.
     pub fn exact(&self) -> Option<Digest> {
-        Digest::from_bytes(self.algorithm?, &unhex(&self.hex)?)
+        decoded(self.algorithm?, &self.hex)
     }
 
     /// Whether `digest` starts so.
@@ -228,9 +204,7 @@ impl FromStr for DigestPrefix {
     fn from_str(text: &str) -> Result<Self> {
         let (algorithm, hex) = match text.split_once(':') {
             Some((name, hex)) => {
-                let algorithm = Algorithm::from_name(name).ok_or_else(|| {
-                    Error::new(ErrorKind::Unsupported, format!("unsupported algorithm: {name:?}"))
-                })?;
+                let algorithm = Algorithm::from_name(name).ok_or_else(|| unsupported(name))?;
                 (Some(algorithm), hex)
             }
             None => (None, text),
@@ -264,10 +238,10 @@ impl fmt::Display for DigestPrefix {
 
 /// A running hash of one of the registered algorithms.
 #[doc(hidden)]
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Hasher(State);
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum State {
     Sha256(sha2::Sha256),
     Sha512(sha2::Sha512),
@@ -309,23 +283,11 @@ impl Hasher {
 
     /// The digest of all that was added.
     pub fn finish(self) -> Digest {
-        let pad = |raw: &[u8]| {
-            let mut bytes = [0; 64];
-            bytes[..raw.len()].copy_from_slice(raw);
-            bytes
-        };
-        let (algorithm, bytes) = match self.0 {
-            State::Sha256(h) => (Algorithm::Sha256, pad(&h.finalize())),
-            State::Sha512(h) => (Algorithm::Sha512, pad(&h.finalize())),
-            State::Blake3(h) => (Algorithm::Blake3, pad(h.finalize().as_bytes())),
-        };
-        Digest { algorithm, bytes }
-    }
-}
-
-impl fmt::Debug for Hasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hasher")
+        match self.0 {
+            State::Sha256(h) => Digest::padded(Algorithm::Sha256, &h.finalize()),
+            State::Sha512(h) => Digest::padded(Algorithm::Sha512, &h.finalize()),
+            State::Blake3(h) => Digest::padded(Algorithm::Blake3, h.finalize().as_bytes()),
+        }
     }
 }
 

@@ -165,7 +165,7 @@ impl Extended {
                     base64::engine::general_purpose::STANDARD_NO_PAD.decode(digits.unwrap_or(value));
                 // Others do not look at these, so one that is broken is no reason to refuse.
                 if let Ok(value) = decoded {
-                    out.insert(percent_decoded(name), value);
+                    out.insert(percent_encoding::percent_decode(name).collect(), value);
                 }
             }
         }
@@ -215,28 +215,6 @@ fn time(key: &str, text: &[u8]) -> Result<Time> {
 
 fn count_digits(text: &[u8]) -> usize {
     text.iter().take_while(|c| c.is_ascii_digit()).count()
-}
-
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&c, tail)) = rest.split_first() {
-        let hex = tail
-            .get(..2)
-            .and_then(|h| std::str::from_utf8(h).ok())
-            .and_then(|h| u8::from_str_radix(h, 16).ok());
-        match hex {
-            Some(byte) if c == b'%' => {
-                out.push(byte);
-                rest = &tail[2..];
-            }
-            _ => {
-                out.push(c);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
