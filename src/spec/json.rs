@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::io::{self, Write};
 
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -176,58 +175,33 @@ pub(crate) fn values(bytes: &[u8]) -> usize {
 
 /// Writes `value` on one line with a newline at the end: the form of blobs, `index.json` and `umoci.json`.
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
-    write(value, Escaping(CompactFormatter))
+    write(value, CompactFormatter)
 }
 
 /// Writes `value` indented by tabs, with a newline at the end: the form of a bundle's `config.json`.
 pub fn to_pretty<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
-    write(value, Escaping(PrettyFormatter::with_indent(b"\t")))
+    write(value, PrettyFormatter::with_indent(b"\t"))
 }
 
 fn write<T: Serialize + ?Sized, F: Formatter>(value: &T, formatter: F) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
+    let mut plain = Vec::new();
     value
-        .serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter))
+        .serialize(&mut serde_json::Serializer::with_formatter(&mut plain, formatter))
         .map_err(|e| Error::new(ErrorKind::Invalid, format!("write JSON: {e}")))?;
-    out.push(b'\n');
-    Ok(out)
-}
-
-/// A formatter that escapes what HTML and JavaScript trip over.
-struct Escaping<F>(F);
-
-macro_rules! delegate {
-    ($($name:ident($($arg:ident: $ty:ty),*);)*) => {
-        $(fn $name<W: ?Sized + Write>(&mut self, w: &mut W $(, $arg: $ty)*) -> io::Result<()> {
-            self.0.$name(w $(, $arg)*)
-        })*
-    };
-}
-
-impl<F: Formatter> Formatter for Escaping<F> {
-    delegate! {
-        begin_array();
-        end_array();
-        begin_array_value(first: bool);
-        end_array_value();
-        begin_object();
-        end_object();
-        begin_object_key(first: bool);
-        end_object_key();
-        begin_object_value();
-        end_object_value();
-    }
-
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, w: &mut W, fragment: &str) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-            w.write_all(&rest.as_bytes()[..at])?;
-            let c = rest[at..].chars().next().unwrap_or_default();
-            write!(w, "\\u{:04x}", u32::from(c))?;
-            rest = &rest[at + c.len_utf8()..];
+    let mut out = String::with_capacity(plain.len() + 1);
+    for c in String::from_utf8_lossy(&plain).chars() {
+        // HTML and JavaScript trip over these, which JSON has in strings alone.
+        match c {
+            '<' => out.push_str("\\u003c"),
+            '>' => out.push_str("\\u003e"),
+            '&' => out.push_str("\\u0026"),
+            '\u{2028}' => out.push_str("\\u2028"),
+            '\u{2029}' => out.push_str("\\u2029"),
+            _ => out.push(c),
         }
-        w.write_all(rest.as_bytes())
     }
+    out.push('\n');
+    Ok(out.into_bytes())
 }
 
 #[cfg(test)]
