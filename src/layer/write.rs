@@ -19,6 +19,7 @@ pub struct LayerWriter<W> {
 }
 
 /// The fields of one header.
+#[derive(Default)]
 struct Fields<'a> {
     name: &'a [u8],
     link: &'a [u8],
@@ -30,23 +31,6 @@ struct Fields<'a> {
     mtime: i64,
     device: (u32, u32),
     xattrs: Vec<(&'a [u8], &'a [u8])>,
-}
-
-impl Fields<'_> {
-    fn empty(name: &[u8], flag: u8) -> Fields<'_> {
-        Fields {
-            name,
-            link: b"",
-            flag,
-            mode: 0,
-            uid: 0,
-            gid: 0,
-            size: 0,
-            mtime: 0,
-            device: (0, 0),
-            xattrs: Vec::new(),
-        }
-    }
 }
 
 impl<W: Write> LayerWriter<W> {
@@ -67,27 +51,24 @@ impl<W: Write> LayerWriter<W> {
     pub fn node(&mut self, path: &TreePath, node: &Node, content: &mut dyn Read) -> Result<()> {
         let name = self.name(path, node.is_dir())?;
         let mut fields = Self::fields(&name, node);
-        match &node.kind {
-            NodeKind::File { size } => fields.size = *size,
-            NodeKind::Symlink { target } => fields.link = target,
-            NodeKind::Char { major, minor } | NodeKind::Block { major, minor } => {
-                fields.device = (*major, *minor)
+        fields.device = node.kind.device_number().unwrap_or_default();
+        fields.flag = match &node.kind {
+            NodeKind::File { size } => {
+                fields.size = *size;
+                b'0'
             }
-            NodeKind::Socket => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("a layer cannot hold a socket: {path}"),
-                ));
+            NodeKind::Symlink { target } => {
+                fields.link = target;
+                b'2'
             }
-            NodeKind::Dir | NodeKind::Fifo => {}
-        }
-        fields.flag = match node.kind {
-            NodeKind::Dir => b'5',
-            NodeKind::Symlink { .. } => b'2',
             NodeKind::Char { .. } => b'3',
             NodeKind::Block { .. } => b'4',
+            NodeKind::Dir => b'5',
             NodeKind::Fifo => b'6',
-            NodeKind::File { .. } | NodeKind::Socket => b'0',
+            NodeKind::Socket => {
+                let text = format!("a layer cannot hold a socket: {path}");
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
         };
         self.header(&fields, path)?;
         match node.kind {
@@ -108,21 +89,27 @@ impl<W: Write> LayerWriter<W> {
     /// Hides what lower layers have at `path`.
     pub fn whiteout(&mut self, path: &TreePath) -> Result<()> {
         if path.is_root() {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                "the root directory cannot be hidden",
-            ));
+            let text = "the root directory cannot be hidden";
+            return Err(Error::new(ErrorKind::Invalid, text));
         }
         self.name(path, false)?;
         let name = [WHITEOUT_PREFIX, path.name()].concat();
         let path = path.parent().unwrap_or_default().join(&name)?;
-        self.header(&Fields::empty(path.as_bytes(), b'0'), &path)
+        self.empty_file(&path)
     }
 
     /// Hides all that lower layers have in the directory `dir`.
     pub fn opaque(&mut self, dir: &TreePath) -> Result<()> {
-        let path = dir.join(OPAQUE)?;
-        self.header(&Fields::empty(path.as_bytes(), b'0'), &path)
+        self.empty_file(&dir.join(OPAQUE)?)
+    }
+
+    fn empty_file(&mut self, path: &TreePath) -> Result<()> {
+        let fields = Fields {
+            name: path.as_bytes(),
+            flag: b'0',
+            ..Fields::default()
+        };
+        self.header(&fields, path)
     }
 
     /// Writes the header of an entry as it stood in its archive.
@@ -173,12 +160,13 @@ impl<W: Write> LayerWriter<W> {
     fn fields<'a>(name: &'a [u8], node: &'a Node) -> Fields<'a> {
         let xattrs = node.xattrs.iter().filter(|(_, value)| !value.is_empty());
         Fields {
+            name,
             mode: node.mode & 0o7777,
             uid: node.uid,
             gid: node.gid,
             mtime: node.mtime.sec,
             xattrs: xattrs.map(|(k, v)| (k.as_slice(), v.as_slice())).collect(),
-            ..Fields::empty(name, b'0')
+            ..Fields::default()
         }
     }
 
@@ -198,31 +186,26 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn content(&mut self, path: &TreePath, size: u64, content: &mut dyn Read) -> Result<()> {
-        let changed = || {
-            Error::new(
-                ErrorKind::Io,
-                format!("file changed size while it was read: {path}"),
-            )
-        };
         let mut left = size;
-        while left > 0 {
-            let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+        loop {
+            // One byte more than it may be tells whether it is longer.
+            let want = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .clamp(1, self.buffer.len());
             let n = content
                 .read(&mut self.buffer[..want])
                 .context(|| format!("read {path}"))?;
+            if (n == 0) != (left == 0) {
+                let text = format!("file changed size while it was read: {path}");
+                return Err(Error::new(ErrorKind::Io, text));
+            }
             if n == 0 {
-                return Err(changed());
+                break;
             }
             self.inner
                 .write_all(&self.buffer[..n])
                 .context(|| "write layer")?;
             left -= n as u64;
-        }
-        let more = content
-            .read(&mut self.buffer[..1])
-            .context(|| format!("read {path}"))?;
-        if more > 0 {
-            return Err(changed());
         }
         let padding = (BLOCK - (size % BLOCK as u64) as usize) % BLOCK;
         self.inner
@@ -237,14 +220,8 @@ impl<W: Write> LayerWriter<W> {
         }
         let records = pax_records(fields).context(|| path.to_string())?;
         let split = split_name(fields.name);
-        let ustar = fields.xattrs.is_empty()
-            && (is_ascii(fields.name) && fields.name.len() <= 100 || split.is_some())
-            && is_ascii(fields.link)
-            && fields.link.len() <= 100
-            && fits(u64::from(fields.uid), 7)
-            && fits(u64::from(fields.gid), 7)
-            && fits(fields.size, 11)
-            && u64::try_from(fields.mtime).is_ok_and(|t| fits(t, 11));
+        // A long name may fit as well, in two parts.
+        let ustar = records.iter().all(|(key, _)| key == b"path" && split.is_some());
         if ustar {
             let (prefix, name) = split.unwrap_or((b"", fields.name));
             return self.block(fields, name, prefix);
