@@ -51,6 +51,12 @@ impl EntryType {
             _ => Self::File,
         }
     }
+
+    /// Returns whether content may follow the header.
+    pub fn has_content(self) -> bool {
+        use EntryType::{Continued, DirWithList, File, Label, OldSparse};
+        matches!(self, File | OldSparse | DirWithList | Label | Continued)
+    }
 }
 
 /// What the headers say of any entry, whatever its type.

@@ -16,7 +16,7 @@ use crate::node::{NodeKind, TreePath};
 /// Reads the entries of a layer one by one; as a [`Read`] it gives the content of the entry last returned.
 #[derive(Debug)]
 pub struct LayerReader<R> {
-    inner: R,
+    inner: Counted<R>,
     limits: Limits,
     /// Bytes of the present entry that are still in the stream.
     left: u64,
@@ -24,7 +24,6 @@ pub struct LayerReader<R> {
     padding: u64,
     /// Where the bytes of a sparse file belong.
     sparse: Option<Sparse>,
-    read: u64,
     /// Bytes of holes of sparse files so far.
     holes: u64,
     ended: bool,
@@ -50,12 +49,15 @@ impl<R: Read> LayerReader<R> {
     /// Reads entries from `tar`, which is uncompressed.
     pub fn new(tar: R, limits: Limits) -> Self {
         Self {
-            inner: tar,
+            inner: Counted {
+                inner: tar,
+                read: 0,
+                limit: limits.layer_bytes,
+            },
             limits,
             left: 0,
             padding: 0,
             sparse: None,
-            read: 0,
             holes: 0,
             ended: false,
             global: Arc::default(),
@@ -139,7 +141,7 @@ impl<R: Read> LayerReader<R> {
     /// Where in the archive the content of the file last returned stands, how many bytes it has there, and where those belong
     /// if the file is sparse.
     pub(crate) fn place(&self) -> (u64, u64, Option<Sparse>) {
-        (self.read, self.left, self.sparse.clone())
+        (self.inner.read, self.left, self.sparse.clone())
     }
 
     /// Goes over the hole of a sparse file that comes next, if it has `least` bytes or more; returns how many zeros it stands
@@ -151,18 +153,13 @@ impl<R: Read> LayerReader<R> {
     /// Reads to the end of the stream; what stands behind the end of the archive is ignored.
     pub fn drain(&mut self) -> Result<()> {
         self.ended = true;
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            match self.inner.read(&mut buffer)? {
-                0 => return Ok(()),
-                n => self.count(n)?,
-            }
-        }
+        io::copy(&mut self.inner, &mut io::sink())?;
+        Ok(())
     }
 
-    /// The stream.
+    /// Returns the stream.
     pub fn into_inner(self) -> R {
-        self.inner
+        self.inner.inner
     }
 
     /// As going to the next entry does, without reading what is left of this one.
@@ -173,8 +170,8 @@ impl<R: Read> LayerReader<R> {
         let rest = self.left.saturating_add(self.padding);
         (self.left, self.padding, self.sparse) = (0, 0, None);
         let rest = i64::try_from(rest).map_err(|_| bad("a file larger than an archive can be"))?;
-        self.inner.seek_relative(rest)?;
-        self.read += rest.unsigned_abs();
+        self.inner.inner.seek_relative(rest)?;
+        self.inner.read += rest.unsigned_abs();
         Ok(())
     }
 
@@ -207,44 +204,16 @@ impl<R: Read> LayerReader<R> {
 
     /// Reads over `n` bytes, or as many as there are; returns how many.
     fn skip(&mut self, n: u64) -> Result<u64> {
-        let mut buffer = [0; 16 * 1024];
-        let mut done = 0;
-        while done < n {
-            let want = usize::try_from(n - done).unwrap_or(usize::MAX).min(buffer.len());
-            let n = self.inner.read(&mut buffer[..want])?;
-            if n == 0 {
-                break;
-            }
-            self.count(n)?;
-            done += n as u64;
-        }
-        Ok(done)
+        Ok(io::copy(&mut (&mut self.inner).take(n), &mut io::sink())?)
     }
 
-    fn count(&mut self, n: usize) -> Result<()> {
-        self.read += n as u64;
-        match self.limits.layer_bytes {
-            Some(limit) => Limits::check("layer", "layer", self.read, limit),
-            None => Ok(()),
-        }
-    }
-
-    /// The next block; `None` at the end of the stream.
+    /// Reads the next block; returns `false` at the end of the stream.
     fn block(&mut self, block: &mut [u8; BLOCK as usize]) -> Result<bool> {
-        let mut filled = 0;
-        while filled < block.len() {
-            let n = self.inner.read(&mut block[filled..])?;
-            if n == 0 {
-                return if filled == 0 {
-                    Ok(false)
-                } else {
-                    Err(bad("unexpected end of layer"))
-                };
-            }
-            filled += n;
+        match io::copy(&mut (&mut self.inner).take(BLOCK), &mut &mut block[..])? {
+            0 => return Ok(false),
+            BLOCK => self.record(block),
+            _ => return Err(bad("unexpected end of layer")),
         }
-        self.count(filled)?;
-        self.record(block);
         Ok(true)
     }
 
@@ -276,13 +245,7 @@ impl<R: Read> LayerReader<R> {
         )?;
         self.expect(size);
         let mut data = vec![0; size as usize];
-        self.read_exact(&mut data).map_err(|e| {
-            if e.kind() == io::ErrorKind::UnexpectedEof {
-                bad("unexpected end of layer")
-            } else {
-                e.into()
-            }
-        })?;
+        self.read_exact(&mut data)?;
         self.record(&data);
         Ok(data)
     }
@@ -351,29 +314,19 @@ impl<R: Read> LayerReader<R> {
 
     /// Prepares for the content of an entry; returns the size of the file, which is 0 for what is none.
     fn content(&mut self, header: &Header, entry_type: EntryType, extended: &Extended) -> Result<u64> {
-        match entry_type {
-            EntryType::File
-            | EntryType::OldSparse
-            | EntryType::DirWithList
-            | EntryType::Label
-            | EntryType::Continued => {}
-            _ if sparse::map_place(extended).is_some() => {
+        if !entry_type.has_content() {
+            if sparse::map_place(extended).is_some() {
                 return Err(bad("sparse map of an entry without content"));
             }
-            // GNU tar does not look at its size, and the Go tool does not use it.
-            EntryType::HardLink => {
-                self.expect(0);
-                return Ok(0);
-            }
-            _ => {
-                self.expect(0);
-                let old = header.as_old();
-                return match old.linkflag[0] {
-                    b'1'..=b'6' => header::count(&old.size, "size").map(|_| 0),
-                    // A directory only by the slash behind its name, to which the Go tool applies the rule of files.
-                    _ => header::unsigned(&old.size, "size").map(|_| 0),
-                };
-            }
+            self.expect(0);
+            let old = header.as_old();
+            return match old.linkflag[0] {
+                // GNU tar does not look at the size of a hard link, and the Go tool does not use it.
+                b'1' => Ok(0),
+                b'2'..=b'6' => header::count(&old.size, "size").map(|_| 0),
+                // A directory only by the slash behind its name, to which the Go tool applies the rule of files.
+                _ => header::unsigned(&old.size, "size").map(|_| 0),
+            };
         }
         let stored = self.expect_content(header, extended)?;
         let (pieces, size) = match (entry_type, sparse::map_place(extended)) {
@@ -397,11 +350,12 @@ impl<R: Read> LayerReader<R> {
     fn expect_content(&mut self, header: &Header, extended: &Extended) -> Result<u64> {
         // One below zero is refused even where another replaces it, as all others do.
         let own = header::unsigned(&header.as_old().size, "size")?;
-        let Some(size) = extended.number("size")? else {
-            self.expect(own);
-            return Ok(own);
+        let size = match extended.number("size")? {
+            None => own,
+            Some(size) => {
+                u64::try_from(size).map_err(|_| bad(format!("negative size in a tar header: {size}")))?
+            }
         };
-        let size = u64::try_from(size).map_err(|_| bad(format!("negative size in a tar header: {size}")))?;
         self.expect(size);
         Ok(size)
     }
@@ -417,9 +371,8 @@ impl<R: Read> LayerReader<R> {
         let mut more = gnu.isextended[0] != 0;
         let mut bytes = 0;
         while more {
-            bytes += BLOCK;
             let mut block = GnuExtSparseHeader::new();
-            block.as_mut_bytes().copy_from_slice(&self.map_block(bytes)?);
+            block.as_mut_bytes().copy_from_slice(&self.map_block(&mut bytes)?);
             sparse::old_fields(&block.sparse, &mut pieces)?;
             more = block.isextended[0] != 0;
         }
@@ -430,21 +383,19 @@ impl<R: Read> LayerReader<R> {
         let mut lines = sparse::Lines::default();
         let mut bytes = 0;
         loop {
-            bytes += BLOCK;
-            self.left = self
-                .left
-                .checked_sub(BLOCK)
-                .ok_or_else(|| bad("sparse map is cut off"))?;
-            let block = self.map_block(bytes)?;
+            let left = self.left.checked_sub(BLOCK);
+            self.left = left.ok_or_else(|| bad("sparse map is cut off"))?;
+            let block = self.map_block(&mut bytes)?;
             if let Some(pieces) = lines.add(&block, self.limits.header_bytes)? {
                 return Ok(pieces);
             }
         }
     }
 
-    /// The next block of a sparse map, which has `bytes` bytes with it.
-    fn map_block(&mut self, bytes: u64) -> Result<[u8; BLOCK as usize]> {
-        Limits::check("header", "sparse map", bytes, self.limits.header_bytes)?;
+    /// Reads the next block of a sparse map, of which `bytes` were read so far.
+    fn map_block(&mut self, bytes: &mut u64) -> Result<[u8; BLOCK as usize]> {
+        *bytes += BLOCK;
+        Limits::check("header", "sparse map", *bytes, self.limits.header_bytes)?;
         let mut block = [0; BLOCK as usize];
         if !self.block(&mut block)? {
             return Err(bad("unexpected end of layer"));
@@ -453,16 +404,11 @@ impl<R: Read> LayerReader<R> {
     }
 
     fn read_stored(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buf.len());
-        if want == 0 {
-            return Ok(0);
-        }
-        let n = self.inner.read(&mut buf[..want])?;
-        if n == 0 {
+        let n = (&mut self.inner).take(self.left).read(buf)?;
+        if n == 0 && self.left > 0 && !buf.is_empty() {
             return Err(bad("unexpected end of layer").into());
         }
         self.left -= n as u64;
-        self.count(n)?;
         Ok(n)
     }
 }
@@ -475,6 +421,23 @@ impl<R: Read> Read for LayerReader<R> {
         let n = sparse.read(buf, |part| self.read_stored(part));
         self.sparse = Some(sparse);
         n
+    }
+}
+
+/// A stream of which no more than a limit is read, in bytes.
+#[derive(Debug)]
+struct Counted<R> {
+    inner: R,
+    read: u64,
+    limit: Option<u64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.read += n as u64;
+        Limits::check("layer", "layer", self.read, self.limit.unwrap_or(u64::MAX))?;
+        Ok(n)
     }
 }
 
