@@ -278,7 +278,7 @@ fn hash(chunks: &Receiver<Arc<Chunk>>, algorithm: Algorithm) -> (Digest, u64) {
 mod tests {
     use std::io::Write as _;
 
-    use super::super::compress::tests::{decode, encode, text};
+    use super::super::tests::{decode, encode, text};
     use super::*;
 
     #[test]

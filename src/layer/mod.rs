@@ -13,6 +13,8 @@ mod pax;
 mod read;
 mod sniff;
 mod sparse;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod write;
 

@@ -115,7 +115,7 @@ fn is_docker_list(file: &mut impl Read) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::super::LayerWriter;
-    use super::super::compress::tests::encode;
+    use super::super::tests::encode;
     use super::*;
     use crate::node::{Node, TreePath};
 

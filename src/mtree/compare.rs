@@ -214,7 +214,7 @@ fn time_differs(
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::tests::{format, inode, path};
+    use super::super::tests::{format, inode, path};
     use super::super::{Header, line};
     use super::*;
     use crate::digest::Digest;

@@ -8,6 +8,8 @@ mod compare;
 mod format;
 mod keyword;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod vis;
 
 use std::fs::File;

@@ -353,7 +353,7 @@ fn words(rest: &[u8]) -> impl Iterator<Item = Word> + '_ {
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::tests::path;
+    use super::super::tests::path;
     use super::*;
 
     #[test]
