@@ -24,9 +24,7 @@ struct OrEmpty<V> {
 #[derive(Clone, Copy)]
 enum Kind {
     Bool,
-    Signed,
-    Unsigned,
-    Float,
+    Number,
     Text,
     List,
     Object,
@@ -46,17 +44,14 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
 
     null_is! {
         deserialize_bool Bool;
-        deserialize_i8 Signed;
-        deserialize_i16 Signed;
-        deserialize_i32 Signed;
-        deserialize_i64 Signed;
-        deserialize_u8 Unsigned;
-        deserialize_u16 Unsigned;
-        deserialize_u32 Unsigned;
-        deserialize_u64 Unsigned;
-        deserialize_f32 Float;
-        deserialize_f64 Float;
-        deserialize_char Text;
+        deserialize_i8 Number;
+        deserialize_i16 Number;
+        deserialize_i32 Number;
+        deserialize_i64 Number;
+        deserialize_u8 Number;
+        deserialize_u16 Number;
+        deserialize_u32 Number;
+        deserialize_u64 Number;
         deserialize_str Text;
         deserialize_string Text;
         deserialize_seq List;
@@ -99,7 +94,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
         self.0.deserialize_enum(name, variants, visitor)
     }
 
-    forward_to_deserialize_any! { i128 u128 bytes byte_buf unit unit_struct tuple tuple_struct identifier }
+    // Types that no field has.
+    forward_to_deserialize_any! { i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct identifier }
 }
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
@@ -113,9 +109,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
         let nothing = std::iter::empty();
         match self.kind {
             Kind::Bool => self.wanted.visit_bool(false),
-            Kind::Signed => self.wanted.visit_i64(0),
-            Kind::Unsigned => self.wanted.visit_u64(0),
-            Kind::Float => self.wanted.visit_f64(0.0),
+            Kind::Number => self.wanted.visit_u64(0),
             Kind::Text => self.wanted.visit_borrowed_str(""),
             Kind::List => self
                 .wanted
@@ -135,9 +129,8 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
         let wanted = self.wanted;
         match self.kind {
             Kind::Bool => inner.deserialize_bool(wanted),
-            Kind::Signed => inner.deserialize_i64(wanted),
-            Kind::Unsigned => inner.deserialize_u64(wanted),
-            Kind::Float => inner.deserialize_f64(wanted),
+            // JSON has numbers of one kind.
+            Kind::Number => inner.deserialize_i64(wanted),
             Kind::Text => inner.deserialize_str(wanted),
             Kind::List => inner.deserialize_seq(Lenient(wanted)),
             Kind::Object => inner.deserialize_map(Lenient(wanted)),

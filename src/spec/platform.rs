@@ -35,62 +35,51 @@ pub struct Platform {
 impl Platform {
     /// The platform that this program was built for.
     pub fn host() -> Self {
-        let (architecture, variant) = match std::env::consts::ARCH {
-            "x86_64" => ("amd64", ""),
-            "x86" => ("386", ""),
-            "aarch64" => ("arm64", "v8"),
-            "arm" => ("arm", "v7"),
-            "powerpc64" if cfg!(target_endian = "little") => ("ppc64le", ""),
-            "powerpc64" => ("ppc64", ""),
-            "mips64" if cfg!(target_endian = "little") => ("mips64le", ""),
-            "loongarch64" => ("loong64", ""),
-            other => (other, ""),
+        let architecture = match std::env::consts::ARCH {
+            "x86" => "386",
+            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+            "powerpc64" => "ppc64",
+            "mips64" if cfg!(target_endian = "little") => "mips64le",
+            "loongarch64" => "loong64",
+            other => other,
         };
-        Self {
+        let named = Self {
             architecture: architecture.to_owned(),
             os: std::env::consts::OS.to_owned(),
-            variant: variant.to_owned(),
             ..Self::default()
-        }
+        };
+        named.spelled()
     }
 
     /// The same platform in the names that the image-spec has: `x86_64` is `amd64`, `aarch64` is `arm64` `v8`, `armhf`
     /// is `arm` `v7`, `macos` is `darwin`; case does not count, and a variant may lack its `v`.
     #[must_use]
     pub fn normalized(&self) -> Self {
-        let mut out = self.clone();
-        out.os = self.os.to_ascii_lowercase();
-        if out.os == "macos" {
-            "darwin".clone_into(&mut out.os);
+        let mut os = self.os.to_ascii_lowercase();
+        if os == "macos" {
+            "darwin".clone_into(&mut os);
         }
-        let mut variant = self.variant.to_ascii_lowercase();
         let architecture = self.architecture.to_ascii_lowercase();
-        let (architecture, implied) = match architecture.as_str() {
-            "x86_64" | "x86-64" => ("amd64", ""),
-            "aarch64" => ("arm64", ""),
-            "armhf" => ("arm", "v7"),
+        let (architecture, first_variant) = match architecture.as_str() {
+            "x86_64" | "x86-64" | "amd64" => ("amd64", "v1"),
+            "aarch64" | "arm64" => ("arm64", "v8"),
+            "armhf" | "arm" => ("arm", "v7"),
             "armel" => ("arm", "v6"),
             "i386" | "i486" | "i586" | "i686" => ("386", ""),
             other => (other, ""),
         };
+        let mut variant = self.variant.to_ascii_lowercase();
         if variant.is_empty() {
-            implied.clone_into(&mut variant);
-        }
-        if variant.starts_with(|c: char| c.is_ascii_digit()) {
+            first_variant.clone_into(&mut variant);
+        } else if variant.starts_with(|c: char| c.is_ascii_digit()) {
             variant.insert(0, 'v');
         }
-        if variant.is_empty() {
-            let first = match architecture {
-                "arm64" => "v8",
-                "arm" => "v7",
-                "amd64" => "v1",
-                _ => "",
-            };
-            first.clone_into(&mut variant);
+        Self {
+            architecture: architecture.to_owned(),
+            os,
+            variant,
+            ..self.clone()
         }
-        architecture.clone_into(&mut out.architecture);
-        out.variant = variant;
-        out
     }
 
     /// The same platform as the config of a new image spells it: names as in [`Platform::normalized`], and a variant
@@ -128,14 +117,10 @@ impl Platform {
             return None;
         }
         let (host, image) = (self.normalized(), image.normalized());
-        let version = || match image.os_version.strip_prefix(&host.os_version) {
-            Some(rest) => host.os_version.is_empty() || rest.is_empty() || rest.starts_with('.'),
-            None => false,
-        };
         let runs = host.os == image.os
             && host.architecture == image.architecture
             && runs_variant(&host, &image)
-            && version()
+            && runs_version(&host.os_version, &image.os_version)
             && image.os_features.iter().all(|f| host.os_features.contains(f));
         let variant = variant_number(&image.variant).unwrap_or_default();
         runs.then_some((host.variant != image.variant, std::cmp::Reverse(variant)))
@@ -162,6 +147,14 @@ fn variant_number(text: &str) -> Option<(u32, u32)> {
     let text = text.strip_prefix('v')?;
     let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
     Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Returns whether an image of one version is of a version that is asked for, in parts between dots.
+fn runs_version(wanted: &str, image: &str) -> bool {
+    match image.strip_prefix(wanted) {
+        Some(rest) => wanted.is_empty() || rest.is_empty() || rest.starts_with('.'),
+        None => false,
+    }
 }
 
 fn runs_variant(host: &Platform, image: &Platform) -> bool {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use serde::de::value::MapAccessDeserializer;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
@@ -108,12 +108,8 @@ impl<'de> Deserialize<'de> for RefValue {
                 Descriptor::deserialize(MapAccessDeserializer::new(map)).map(RefValue::from)
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<RefValue, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = seq.next_element()? {
-                    entries.push(entry);
-                }
-                Ok(RefValue::new(entries))
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<RefValue, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(RefValue::new)
             }
         }
         d.deserialize_any(Any)
