@@ -64,6 +64,8 @@ pub enum Fact {
     LockTimeout,
     /// A name leads to several images, and nothing says which of them is meant.
     SeveralImages,
+    /// As [`Fact::SeveralImages`], and all of them are for the platform that is meant.
+    SeveralOfPlatform,
     /// The media type of a document cannot be told, and the caller may say it.
     MediaTypeUnclear,
     /// A tag of that name exists, and the caller did not ask to replace it.

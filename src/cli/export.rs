@@ -85,10 +85,12 @@ impl Export {
         let from = self.layout.open()?;
         let _reading = from.reading();
         let choice = self.choice(&from, &name, to, ui)?;
-        if docker && referrers {
-            self.warn_left_out(&from, &choice, ui)?;
-        }
         if docker {
+            // An export that fails leaves nothing out.
+            let chosen = Request::for_platform(&choice.images, &from, self.platform.get()?.as_ref())?;
+            if referrers {
+                warn_left_out(&from, &choice.images, &chosen, ui);
+            }
             warn_platforms(&from, &choice, ui)?;
         }
         let mut converted = ToOci::new(&from);
@@ -130,30 +132,6 @@ impl Export {
         ui.done(format_args!("exported {text}"));
         warn_replaced(&replaced, ui);
         result.write(&made, &Copied::new(&made, report.as_ref(), &replaced, ui), ui)
-    }
-
-    /// Says how much is attached to the images, for which a Docker archive has no place.
-    fn warn_left_out(&self, from: &Store, choice: &Choice, ui: &Ui) -> Outcome {
-        let platform = self.platform.get()?;
-        let mut left_out = HashSet::new();
-        let images = choice.images.iter();
-        let mut subjects: HashSet<Digest> = images.map(|image| image.descriptor.digest).collect();
-        // Without an image for the platform the export fails, which is told then.
-        if let Ok(images) = Request::for_platform(&choice.images, from, platform.as_ref()) {
-            subjects.extend(images.iter().map(|image| image.descriptor.digest));
-        }
-        for subject in subjects {
-            // A damaged list of them is no reason to keep an image that needs none.
-            let attached = from.referrers(&subject).unwrap_or_default();
-            left_out.extend(attached.into_iter().map(|one| one.digest));
-        }
-        if !left_out.is_empty() {
-            let artifacts = counted(left_out.len() as u64, "artifact");
-            ui.left_out(format_args!(
-                "left out {artifacts} attached to the images: a Docker archive holds no referrers"
-            ));
-        }
-        Ok(())
     }
 
     /// One image each, by names that Docker takes.
@@ -268,6 +246,24 @@ struct What<'a> {
     source: &'a dyn Source,
     images: &'a [Request],
     along: &'a [Request],
+}
+
+/// Says how much is attached to images and to what is `chosen` of them, for which a Docker archive has no place.
+fn warn_left_out(from: &Store, images: &[Request], chosen: &[Request], ui: &Ui) {
+    let subjects = images.iter().chain(chosen).map(|image| image.descriptor.digest);
+    let subjects: HashSet<Digest> = subjects.collect();
+    let mut left_out = HashSet::new();
+    for subject in subjects {
+        // A damaged list of them is no reason to keep an image that needs none.
+        let attached = from.referrers(&subject).unwrap_or_default();
+        left_out.extend(attached.into_iter().map(|one| one.digest));
+    }
+    if !left_out.is_empty() {
+        let artifacts = counted(left_out.len() as u64, "artifact");
+        ui.left_out(format_args!(
+            "left out {artifacts} attached to the images: a Docker archive holds no referrers"
+        ));
+    }
 }
 
 /// Says of which images a Docker archive gets one platform of several.

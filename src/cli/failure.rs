@@ -23,6 +23,13 @@ pub struct Call {
     pub words: Vec<String>,
 }
 
+impl Call {
+    /// Whether the first name of the command is `name`.
+    fn is(&self, name: &str) -> bool {
+        self.path.first().is_some_and(|first| first == name)
+    }
+}
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Failure {
@@ -70,7 +77,10 @@ impl Failure {
     pub fn message(&self, call: &Call) -> Option<String> {
         match self {
             Failure::Error(err) => {
-                let remedy = err.fact().and_then(remedy).map(|remedy| format!("; {remedy}"));
+                let remedy = err
+                    .fact()
+                    .and_then(|fact| remedy(fact, call))
+                    .map(|remedy| format!("; {remedy}"));
                 Some(one_line(&format!("{err}{}", remedy.unwrap_or_default())))
             }
             Failure::Missing(name) => {
@@ -115,7 +125,7 @@ fn misplaced(option: &str, call: &Call) -> Option<String> {
 }
 
 /// Returns the option or command that helps against a failure, as the end of its message.
-fn remedy(fact: Fact) -> Option<String> {
+fn remedy(fact: Fact, call: &Call) -> Option<String> {
     let text = match fact {
         Fact::Limit(name) => {
             let (name, unit) = Limits::NAMES.iter().find(|(known, _)| *known == name)?;
@@ -123,6 +133,8 @@ fn remedy(fact: Fact) -> Option<String> {
         }
         Fact::NoLayout => "umoci init --layout DIR makes a layout",
         Fact::SeveralImages => "--platform takes one of them, and so does the path with @DIGEST",
+        Fact::SeveralOfPlatform if call.is("export") => "--tag DIGEST takes one of them",
+        Fact::SeveralOfPlatform => "the path with @DIGEST takes one of them",
         Fact::LockTimeout => "--lock-timeout waits longer",
         Fact::MediaTypeUnclear => "--media-type says what it is",
         Fact::TagExists => "--force replaces it",

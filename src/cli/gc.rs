@@ -131,7 +131,7 @@ impl Gc {
         match report.excess.map(human_size) {
             Some(size) => fail!(
                 Limit,
-                "{size} stay, more than --max-size: tags that are kept, leases, a grace or the reflog hold them"
+                "{size} stay, more than --max-size: tags that are kept, entries that are no tags, leases, a grace or the reflog hold them"
             ),
             None => Ok(()),
         }

@@ -252,7 +252,7 @@ fn choose(
         }
         several => {
             let several = several.iter().map(|path| &path.last);
-            return Err(ambiguous(label, several, &mut summaries));
+            return Err(ambiguous(label, several, &mut summaries).with_fact(Fact::SeveralOfPlatform));
         }
     };
     Err(Error::new(ErrorKind::NotFound, text))

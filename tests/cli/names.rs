@@ -431,15 +431,24 @@ fn what_is_ambiguous_is_refused_with_the_platforms() {
             "app",
             "out",
         ],
+        &[
+            "export",
+            "--platform",
+            "linux/arm64",
+            "--layout",
+            "img",
+            "docker-archive:out",
+        ],
         &["attach", "--to", "img:app", "--artifact-type", "a/b", "file"],
     ] {
         let said = env.umoci(words).fails();
-        for want in [
-            "ambiguous: app (it leads to ",
-            "linux/arm64 sha256:",
-            "--platform",
-            "@DIGEST",
-        ] {
+        // Where all are for the platform that is wanted, it tells none of them.
+        let hint = match words[0] {
+            "attach" => "; --platform takes one of them, and so does the path with @DIGEST",
+            "export" => "; --tag DIGEST takes one of them",
+            _ => "; the path with @DIGEST takes one of them",
+        };
+        for want in ["ambiguous: app (it leads to ", "linux/arm64 sha256:", hint] {
             assert!(said.contains(want), "{words:?}: {said}");
         }
     }

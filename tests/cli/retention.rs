@@ -166,7 +166,7 @@ fn a_tag_that_frees_nothing_stays_and_what_cannot_be_reached_is_said() {
     assert!(report["excess"].as_u64().expect("excess") > 100_000, "{report}");
     let why = limited(&["10", "--keep", "c"]);
     assert!(
-        why.contains("stay, more than --max-size: tags that are kept, leases, a grace or the reflog"),
+        why.contains("stay, more than --max-size: tags that are kept, entries that are no tags, leases, a grace or the reflog"),
         "{why}"
     );
     assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "a\nc\nalias\n");

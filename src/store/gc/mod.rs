@@ -74,8 +74,8 @@ impl GcPlan {
         &self.refs.untagged
     }
 
-    /// The bytes of the blobs that stay, if they are more than [`GcOptions::max_size`]: tags that are kept, leases, a grace or the reflog
-    /// hold them.
+    /// The bytes of the blobs that stay, if they are more than [`GcOptions::max_size`]: tags that are kept, entries that are no tags, leases, a
+    /// grace or the reflog hold them.
     pub fn excess(&self) -> Option<u64> {
         self.excess
     }
