@@ -76,6 +76,8 @@ pub enum Fact {
     NoImages,
     /// `index.json` is torn: it can be made anew of what else is known.
     TornIndex,
+    /// An entry of `index.json` names nothing: a repair drops it.
+    EmptyEntry,
     /// A tag still needs the blob; the removal of the tag frees it.
     NeededByTag,
 }

@@ -141,6 +141,7 @@ fn remedy(fact: Fact, call: &Call) -> Option<String> {
         Fact::TagMoved => "give another tag, or --force to replace what is there",
         Fact::NoImages => "umoci new --image LAYOUT:TAG --from FILE makes an image of an archive of files",
         Fact::TornIndex => "umoci fsck --repair makes it anew",
+        Fact::EmptyEntry => "umoci fsck --repair drops it",
         Fact::NeededByTag => "umoci rm removes the tag",
         _ => return None,
     };

@@ -21,7 +21,7 @@ use super::ui::Ui;
 ///
 /// With --repair it mends what can be mended without loss: the index database, the counts, modes, temporary files. A damaged blob
 /// is moved to .umoci/quarantine and never deleted; with --from a good copy is fetched from another layout. An index.json that was
-/// torn, or emptied while images of the reflog are there, is made anew of what the reflog, the index database, the rest of the file and the blobs tell; a manifest whose name nothing
+/// torn, or emptied while images of the reflog are there, is made anew of what the reflog, the index database, the rest of the file and the blobs tell, and of one that is whole, entries that name nothing are dropped; a manifest whose name nothing
 /// tells is listed, and gets an entry without a name. A member of the file that is cut is lost, and told. Names that may be older than they were are told of as well.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--layout <image-path>")]

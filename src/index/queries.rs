@@ -10,7 +10,7 @@ use super::edges;
 use super::rows::{BlobRow, Edge, Kind, Link, Mention, Verified, entries, key, piece_keys, split_key};
 use super::tables::{Access, Rows};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::layout::Entry;
 
 impl<A: Access> Rows<A> {
@@ -110,7 +110,11 @@ impl<A: Access> Rows<A> {
                     }
                     Err(err) if edges::of_unclear(entry.raw()).is_empty() => {
                         let text = "what an entry needs is not known, so nothing is removed";
-                        return Err(Error::new(ErrorKind::Corrupt, format!("{text}: {err}")));
+                        let err = Error::new(ErrorKind::Corrupt, format!("{text}: {err}"));
+                        if entry.is_nothing() {
+                            return Err(err.with_fact(Fact::EmptyEntry));
+                        }
+                        return Err(err);
                     }
                     Ok(_) | Err(_) => {}
                 }

@@ -138,9 +138,14 @@ impl Layout {
         self.disk().sync_dir(&self.blobs_dir())
     }
 
-    /// Makes `index.json` anew where it cannot be read or has no entries, and keeps what stands there aside. `make` gives the
+    /// Keeps `index.json` aside, which is about to be replaced.
+    pub(crate) fn keep_index_aside(&self) -> Result<()> {
+        self.private_dir().keep_aside(&self.index_path(), "index.json")
+    }
+
+    /// Makes `index.json` anew where it cannot be read or no entry names anything, and keeps what stands there aside. `make` gives the
     /// new one, from the bytes that are there; `log` is told what comes, and its state, right before that takes effect. Returns
-    /// `None` if the file has entries by now.
+    /// `None` if the file has such entries now.
     ///
     /// # Errors
     /// Those of `make` and `log`, and [`ErrorKind::Busy`] if a lock is not had within `timeout`.
@@ -151,15 +156,14 @@ impl Layout {
         log: impl FnOnce(&IndexJson, &Digest) -> Result<()>,
     ) -> Result<Option<T>> {
         let _locks = self.lock_index(timeout)?;
-        let path = self.index_path();
         // What cannot be read at all tells nothing, and is kept as well.
-        let torn = disk::read(&path, MAX_INDEX).map_or_else(|_| Vec::new(), |(bytes, _)| bytes);
-        if IndexJson::parse(&torn).is_ok_and(|index| !index.entries().is_empty()) {
+        let torn = disk::read(&self.index_path(), MAX_INDEX).map_or_else(|_| Vec::new(), |(bytes, _)| bytes);
+        if IndexJson::parse(&torn).is_ok_and(|index| !index.is_emptied()) {
             return Ok(None);
         }
         let (index, out) = make(&torn)?;
         let bytes = index.to_bytes();
-        self.private_dir().keep_aside(&path, "index.json")?;
+        self.keep_index_aside()?;
         log(&index, &state_of(&bytes))?;
         self.replace("index.json", &bytes)?;
         Ok(Some(out))

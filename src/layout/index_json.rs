@@ -31,6 +31,9 @@ pub struct IndexJson {
 const FEW_ENTRIES: usize = 10_000;
 const MIN_ENTRY: usize = 64;
 
+/// Minimum number of hex digits in a row that may be of a digest; a size has fewer.
+const MIN_HEX: usize = 16;
+
 /// An index of more members is refused: there are five that have a meaning.
 const MAX_MEMBERS: usize = 1000;
 
@@ -97,6 +100,15 @@ impl Entry {
         let may_be = text.contains(['\\', 'ſ']) || text.match_indices('"').any(begins_odd);
         let is_odd = |object: Object<'_>| object.members().any(|(name, _)| json::is_odd(name, &NAMES));
         may_be && Object::parse(text.as_bytes()).map_or(true, is_odd)
+    }
+
+    /// Whether it names nothing to any reader: it has no name, and no digest stands in it, be it cut or spelled in another way.
+    pub(crate) fn is_nothing(&self) -> bool {
+        let mut words = self.raw().split(|c: char| !c.is_ascii_hexdigit());
+        let has_digest = |object: Object<'_>| object.has("digest");
+        self.is_untagged()
+            && !words.any(|word| word.len() >= MIN_HEX)
+            && !Object::parse(self.raw().as_bytes()).is_ok_and(has_digest)
     }
 
     /// Whether it has no name, to any reader.
@@ -223,6 +235,11 @@ impl IndexJson {
     /// The entries, in order.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Whether no entry names anything.
+    pub(crate) fn is_emptied(&self) -> bool {
+        self.entries.iter().all(Entry::is_nothing)
     }
 
     /// What `name` points at.

@@ -529,12 +529,74 @@ fn an_entry_whose_digest_cannot_be_read_stops_a_collection() {
             assert!(why.contains("index.json"), "{edit}: {why}");
             assert_eq!(env.sh("ls img/blobs/sha256 | wc -l").trim(), "4", "{edit}");
         }
-        env.umoci(["rm", "--image", "img:latest"]).ok();
-        // An entry without a name can only be taken out by hand.
-        if edit.contains("digest") {
-            env.umoci(["gc", "--layout", "img"]).ok();
-            assert_eq!(env.sh("ls img/blobs/sha256 | wc -l").trim(), "0", "{edit}");
+        // Without any entry that names something the file is as one that was emptied.
+        if !edit.contains("digest") {
+            assert_eq!(env.umoci(["fsck", "--repair", "--layout", "img"]).code, Some(4));
+            assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "latest\n", "{edit}");
         }
+        env.umoci(["rm", "--image", "img:latest"]).ok();
+        env.umoci(["gc", "--layout", "img"]).ok();
+        assert_eq!(env.sh("ls img/blobs/sha256 | wc -l").trim(), "0", "{edit}");
+    }
+}
+
+#[test]
+fn a_repair_drops_entries_that_name_nothing_and_no_other() {
+    let digest = "0123456789abcdef0123";
+    for (entry, is_dropped) in [
+        (r#""x""#.to_owned(), true),
+        ("null".to_owned(), true),
+        ("7".to_owned(), true),
+        ("[]".to_owned(), true),
+        ("{}".to_owned(), true),
+        (r#"{"digest":null,"size":123456789012345}"#.to_owned(), true),
+        (r#"{"mediaType":"a/b","annotations":{"a":"b"}}"#.to_owned(), true),
+        (r#"{"digest":"x"}"#.to_owned(), false),
+        (r#"{"Digest":"x"}"#.to_owned(), false),
+        (
+            r#"{"annotations":{"org.opencontainers.image.ref.name":"a"}}"#.to_owned(),
+            false,
+        ),
+        (
+            r#"{"Annotations":{"org.opencontainers.image.ref.name":"a"}}"#.to_owned(),
+            false,
+        ),
+        (r#""\u0078""#.to_owned(), false),
+        (format!("\"{digest}\""), false),
+        (format!("[\"SHA256:{}\"]", digest.to_uppercase()), false),
+    ] {
+        let image = Image::new();
+        let env = &image.env;
+        let odd = env
+            .read("img/index.json")
+            .replace("\"manifests\":[", &format!("\"manifests\":[{entry},"));
+        env.write("img/index.json", &odd);
+        // Without garbage there is nothing to refuse.
+        env.put("img", "text/plain", b"garbage");
+        let gc = || env.umoci(["gc", "--layout", "img"]).fails();
+        let says = "; umoci fsck --repair drops it";
+        assert_eq!(gc().contains(says), is_dropped, "{entry}");
+        assert_eq!(env.umoci(["fsck", "--layout", "img"]).code, Some(2), "{entry}");
+        let out = env.umoci(["fsck", "--repair", "--layout", "img"]);
+        assert_eq!(out.code, Some(if is_dropped { 4 } else { 2 }), "{entry}: {out:?}");
+        if is_dropped {
+            assert!(
+                out.stdout
+                    .contains("error (mended): index.json: entry 0 (<none>)"),
+                "{out:?}"
+            );
+            assert_eq!(env.read("img/.umoci/quarantine/index.json"), odd, "{entry}");
+            assert_eq!(env.umoci(["fsck", "--layout", "img"]).code, Some(0), "{entry}");
+            env.umoci(["gc", "--layout", "img"]).ok();
+        } else {
+            assert_eq!(env.read("img/index.json"), odd, "{entry}");
+            gc();
+        }
+        assert_eq!(
+            image.env.umoci(["stat", "--image", "img:latest"]).code,
+            Some(0),
+            "{entry}"
+        );
     }
 }
 

@@ -101,7 +101,7 @@ impl Store {
         let mut report = CheckReport::default();
         let documents = Documents::new(&self.layout, opts.deep);
         self.check_names(&mut report.findings)?;
-        self.check_refs(&documents, &mut report.findings)?;
+        self.check_refs(opts.repair, &documents, &mut report.findings)?;
         let mut index = self.index(&Silent);
         self.synced(&mut index, &documents, &mut report.findings)?;
         let task = monitor.task("checking blobs", None);
@@ -185,9 +185,10 @@ impl Store {
         Ok(())
     }
 
-    /// The entries of `index.json`.
-    fn check_refs(&self, documents: &Documents<'_>, out: &mut Vec<Finding>) -> Result<()> {
+    /// The entries of `index.json`; with `repair`, those that name nothing are dropped.
+    fn check_refs(&self, repair: bool, documents: &Documents<'_>, out: &mut Vec<Finding>) -> Result<()> {
         let root = "index.json";
+        let mut is_dropped = false;
         let mut seen: HashMap<(String, Option<Vec<u8>>), Digest> = HashMap::new();
         for (at, entry) in self.layout.read_index()?.entries().iter().enumerate() {
             let descriptor = entry.descriptor();
@@ -209,7 +210,10 @@ impl Store {
                 Ok(descriptor) => descriptor,
                 Err(err) => {
                     let text = format!("is no descriptor: {err}");
-                    out.push(Finding::new(Severity::Error, Problem::Ref, &subject, text));
+                    let mut finding = Finding::new(Severity::Error, Problem::Ref, &subject, text);
+                    finding.repaired = repair && entry.is_nothing();
+                    is_dropped |= finding.repaired;
+                    out.push(finding);
                     continue;
                 }
             };
@@ -230,6 +234,9 @@ impl Store {
                 };
                 out.push(Finding::new(severity, Problem::Ref, &subject, text));
             }
+        }
+        if is_dropped {
+            self.drop_nothing()?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
 use crate::spec::{Descriptor, MediaType, REF_NAME, RefName};
 use crate::store::graph::walk;
-use crate::store::refs::Replayed;
+use crate::store::refs::{Record, Replayed};
 use crate::store::{MAX_DOCUMENT, Store};
 
 /// What a record of the reflog calls a repair.
@@ -166,7 +166,9 @@ impl Store {
             let replayed = self.replay()?;
             let mut remembered = Index::remembered(&self.layout);
             // One that has looked at a file without entries, which is what is wrong, is no witness.
-            if remembered.as_ref().is_some_and(|known| known.entries.is_empty())
+            if remembered
+                .as_ref()
+                .is_some_and(|known| known.entries.iter().all(Entry::is_nothing))
                 && !self.names_here(&replayed)?.is_empty()
             {
                 remembered = None;
@@ -204,6 +206,21 @@ impl Store {
         };
         let findings = self.layout.rebuild_index(self.opts.lock_timeout, make, log)?;
         Ok(findings.unwrap_or_default())
+    }
+
+    /// Drops the entries of `index.json` that name nothing, and keeps the file as it was aside.
+    pub(super) fn drop_nothing(&self) -> Result<()> {
+        let edit = |index: &mut IndexJson, state: &Digest| {
+            index.drop_entries(Entry::is_nothing);
+            self.catch_up(index, state, COMMAND)
+        };
+        let log = |records: &mut Vec<Record>, state: &Digest| {
+            self.layout.keep_index_aside()?;
+            self.record(records, state)
+        };
+        self.layout
+            .update_index_logged(self.opts.lock_timeout, edit, log)
+            .map(|_| ())
     }
 
     /// The manifests and indexes that are there and that nothing would name if these were the entries of `index.json`.

@@ -179,7 +179,7 @@ impl Store {
             .as_deref()
             .and_then(Record::parse)
             .and_then(|last| last.index);
-        let is_empty = index.entries().is_empty();
+        let is_empty = index.is_emptied();
         if known == Some(*state) || (last.is_none() && is_empty) {
             return Ok(Vec::new());
         }
@@ -218,7 +218,7 @@ impl Store {
         Ok(out)
     }
 
-    /// Refuses an `index.json` without entries while images of the reflog are here: a program that writes the file in place was
+    /// Refuses an `index.json` without entries that name anything while images of the reflog are here: a program that writes the file in place was
     /// interrupted, and everything would be garbage. A file that is as it was before the last record was not emptied: a command
     /// of ours died before its change took effect.
     fn refuse_emptied(&self, replayed: &Replayed, state: &Digest) -> Result<()> {
@@ -244,7 +244,7 @@ impl Store {
     /// [`ErrorKind::Corrupt`] with [`Fact::TornIndex`].
     pub(in crate::store) fn check_entries(&self) -> Result<()> {
         let (index, state) = self.layout.read_index_state()?;
-        if index.entries().is_empty() {
+        if index.is_emptied() {
             self.catch_up(&index, &state, "")?;
         }
         Ok(())
