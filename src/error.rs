@@ -74,7 +74,7 @@ pub enum Fact {
     TagMoved,
     /// The archive has the list of images of none of the formats: its files may be those of one image.
     NoImages,
-    /// `index.json` is torn: it can be made anew of what else is known.
+    /// `index.json` or another part of the layout is torn or missing: it can be made anew of what else is known.
     TornIndex,
     /// An entry of `index.json` names nothing: a repair drops it.
     EmptyEntry,

@@ -10,6 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use clap::{Arg, Command};
 
 use super::reference::takes_value;
+use crate::image::nearest;
 
 /// What the words ask for.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub enum Request {
     Help(Vec<String>),
     /// Print the version.
     Version,
-    /// The name of a command or help topic that does not exist.
-    UnknownTopic(String),
+    /// The name of a command or help topic that does not exist, and the one that it may have been meant to be.
+    UnknownTopic(String, Option<String>),
     /// The words do not fit; the path says whose help to print.
     Usage {
         /// Command whose help is printed.
@@ -64,7 +65,7 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
                     );
                 }
                 let Some(next) = command.find_subcommand(&*name) else {
-                    return Request::UnknownTopic(name.into_owned());
+                    return unknown(command, &name);
                 };
                 command = next;
                 path.push(next.get_name().to_owned());
@@ -130,13 +131,20 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
     Request::Run { path, words: out }
 }
 
+/// Returns that `command` has no command `name` below it.
+fn unknown(command: &Command, name: &str) -> Request {
+    let shown = command.get_subcommands().filter(|below| !below.is_hide_set());
+    let names = shown.flat_map(|below| std::iter::once(below.get_name()).chain(below.get_visible_aliases()));
+    Request::UnknownTopic(name.to_owned(), nearest(name, names).map(str::to_owned))
+}
+
 /// `umoci help [TOPIC]` and `umoci raw help [TOPIC]`.
 fn topic(program: &Command, path: &[String], topics: Vec<String>) -> Request {
     let mut command = program;
     let mut found = Vec::new();
     for name in path.iter().chain(topics.iter().filter(|t| !t.starts_with('-'))) {
         let Some(next) = command.find_subcommand(name) else {
-            return Request::UnknownTopic(name.clone());
+            return unknown(command, name);
         };
         command = next;
         found.push(next.get_name().to_owned());
@@ -260,8 +268,8 @@ mod tests {
             };
             assert_eq!(path, want, "{words:?}");
         }
-        assert!(matches!(run(&["foo"]), Request::UnknownTopic(name) if name == "foo"));
-        assert!(matches!(run(&["help", "foo"]), Request::UnknownTopic(_)));
+        assert!(matches!(run(&["foo"]), Request::UnknownTopic(name, None) if name == "foo"));
+        assert!(matches!(run(&["help", "foo"]), Request::UnknownTopic(..)));
         assert!(matches!(run(&["--version"]), Request::Version));
     }
 }

@@ -41,8 +41,8 @@ pub enum Failure {
     Missing(&'static str),
     /// The words do not fit; the help of a command of the Go tool is printed as well.
     Usage(String),
-    /// There is no such command or help topic.
-    UnknownTopic(String),
+    /// There is no such command or help topic; perhaps another one was meant.
+    UnknownTopic(String, Option<String>),
     /// A check found something, which was printed; the code says what.
     Found(u8),
     /// Whoever reads our output went away: not worth a word.
@@ -77,10 +77,9 @@ impl Failure {
     pub fn message(&self, call: &Call) -> Option<String> {
         match self {
             Failure::Error(err) => {
-                let remedy = err
-                    .fact()
-                    .and_then(|fact| remedy(fact, call))
-                    .map(|remedy| format!("; {remedy}"));
+                let remedy = err.fact().and_then(|fact| remedy(fact, call));
+                let remedy = remedy.or_else(|| bare_name(err, call));
+                let remedy = remedy.map(|remedy| format!("; {remedy}"));
                 Some(one_line(&format!("{err}{}", remedy.unwrap_or_default())))
             }
             Failure::Missing(name) => {
@@ -88,7 +87,7 @@ impl Failure {
                 Some(one_line(&format!("missing mandatory argument: {name}{hint}")))
             }
             Failure::Arguments(text) | Failure::Usage(text) => Some(one_line(text)),
-            Failure::UnknownTopic(_) | Failure::Found(_) | Failure::BrokenPipe => None,
+            Failure::UnknownTopic(..) | Failure::Found(_) | Failure::BrokenPipe => None,
         }
     }
 
@@ -106,10 +105,20 @@ impl Failure {
         match self {
             Failure::BrokenPipe => 0,
             Failure::Found(code) => *code,
-            Failure::UnknownTopic(_) => UNKNOWN_TOPIC,
+            Failure::UnknownTopic(..) => UNKNOWN_TOPIC,
             _ => 1,
         }
     }
+}
+
+fn is_layout(path: &str) -> bool {
+    Path::new(path).join("oci-layout").exists()
+}
+
+/// Splits the first operand that is a layout with a tag behind a colon.
+fn layout_and_tag(call: &Call) -> Option<(&str, &str)> {
+    let mut pairs = call.words.iter().filter_map(|word| word.split_once(':'));
+    pairs.find(|(path, _)| is_layout(path))
 }
 
 /// Returns the option before the operand that was meant as its value.
@@ -117,11 +126,31 @@ fn misplaced(option: &str, call: &Call) -> Option<String> {
     let word = call.words.first()?;
     let (path, tag) = word.split_once(':').unwrap_or((word, ""));
     let is_meant = match option {
-        "--image" => !tag.is_empty() || Path::new(path).join("oci-layout").exists(),
-        "--layout" => Path::new(word).join("oci-layout").exists(),
-        _ => false,
+        "--image" => !tag.is_empty() || is_layout(path),
+        "--layout" => is_layout(word),
+        _ => return None,
     };
-    is_meant.then(|| format!("; write {option} {word}"))
+    if is_meant {
+        return Some(format!("; write {option} {word}"));
+    }
+    if option != "--layout" {
+        return None;
+    }
+    // The source of an import is another layout.
+    let (path, tag) = layout_and_tag(call).filter(|_| !call.is("import"))?;
+    let tag = match call.path.first()?.as_str() {
+        "ref" => format!(" {tag}"),
+        "export" => format!(" --tag {tag}"),
+        _ => String::new(),
+    };
+    Some(format!("; write {option} {path}{tag}"))
+}
+
+/// Returns the name that was meant by an operand which has the layout before it.
+fn bare_name(err: &Error, call: &Call) -> Option<String> {
+    let takes_name = matches!(call.path.get(1)?.as_str(), "log" | "remove" | "restore") && call.is("ref");
+    let (_, tag) = layout_and_tag(call).filter(|_| takes_name && err.kind() == ErrorKind::NotFound)?;
+    Some(format!("write {tag} without its layout"))
 }
 
 /// Returns the option or command that helps against a failure, as the end of its message.

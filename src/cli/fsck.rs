@@ -62,12 +62,9 @@ impl Fsck {
             .map(|path| open_other(path))
             .collect::<Outcome<Vec<_>>>()?;
         let mut findings = Store::check_frame(&path, StoreOptions::default(), self.repair, ui)?;
-        let mut found = if findings
-            .iter()
-            .any(|f| f.problem == Problem::Frame && !f.repaired)
-        {
-            CheckReport::default()
-        } else {
+        let is_left = |f: &Finding| f.problem == Problem::Frame && !f.repaired;
+        let is_open = !findings.iter().any(is_left);
+        let mut found = if is_open {
             let store = self.layout.open()?;
             let options = CheckOptions {
                 fast: self.fast,
@@ -76,6 +73,8 @@ impl Fsck {
                 from: &from,
             };
             store.check(&options, ui)?
+        } else {
+            CheckReport::default()
         };
         findings.append(&mut found.findings);
         found.findings = findings;
@@ -100,7 +99,11 @@ impl Fsck {
         } else {
             let mut text: String = findings.iter().map(line).collect();
             let size = human_size(*bytes);
-            let _ = writeln!(text, "{result}: {blobs} blobs, {read} of them read, {size}");
+            let _ = if is_open {
+                writeln!(text, "{result}: {blobs} blobs, {read} of them read, {size}")
+            } else {
+                writeln!(text, "{result}: blobs are looked at once it is a layout again")
+            };
             ui.print(text.as_bytes())?;
         }
         if found.is_damaged() && !self.repair {

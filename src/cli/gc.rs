@@ -118,12 +118,11 @@ impl Gc {
         } else if self.dry_run {
             ui.print(report.plan().as_bytes())?;
         } else {
-            let tags = match report.tags.as_slice() {
-                [] => String::new(),
-                tags => format!(" and the tags {}", tags.join(", ")),
-            };
+            for tag in &report.tags {
+                ui.warn(format_args!("removed tag: {tag}"));
+            }
             ui.done(format_args!(
-                "removed {}, {}{tags}",
+                "removed {}, {}",
                 counted(report.blobs.len() as u64, "blob"),
                 human_size(report.bytes)
             ));

@@ -164,7 +164,7 @@ fn serve(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut Ca
     match argv::read(program, words) {
         argv::Request::Help(path) => ui.print(help::page(program, &path, ui::terminal_width()).as_bytes()),
         argv::Request::Version => ui.print(version().as_bytes()),
-        argv::Request::UnknownTopic(name) => Err(Failure::UnknownTopic(name)),
+        argv::Request::UnknownTopic(name, near) => Err(Failure::UnknownTopic(name, near)),
         argv::Request::Usage { path, error } => {
             call.path = path;
             Err(Failure::Usage(error))
@@ -242,8 +242,11 @@ fn finish(program: &clap::Command, outcome: Outcome, ui: &Ui, call: &Call) -> Ex
             return ExitCode::from(1);
         }
     }
-    if let Failure::UnknownTopic(name) = &failure {
+    if let Failure::UnknownTopic(name, near) = &failure {
         eprintln!("No help topic for '{}'", failure::one_line(name));
+        if let Some(near) = near {
+            eprintln!("Did you mean '{near}'?");
+        }
     }
     if let Some(hint) = failure.hint(call) {
         ui.log(Level::Warn, hint);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci tag`
 
+use std::path::Path;
+
 use crate::error::Error;
 use crate::image::{Target, resolve, resolve_one, resolve_whole};
 use crate::progress::Monitor;
@@ -56,6 +58,14 @@ impl Tag {
                 _ => found.roots,
             }
         };
+        if let Some((layout, tag)) = new.as_str().split_once(':')
+            && Path::new(layout) == image.layout
+            && !image.target.to_string().starts_with(&format!("{layout}:"))
+        {
+            ui.warn(format_args!(
+                "the new tag is called {new}, with the name of the layout: write {tag} for {tag:?}"
+            ));
+        }
         let made = Made::by_value(&new, &value);
         store.set_ref(&new, value)?;
         if !dropped.is_empty() {

@@ -56,7 +56,7 @@ pub(crate) use index_edit::{IndexEdit, IndexPart, Which};
 pub use new_layer::NewLayer;
 pub use select::Target;
 pub(crate) use select::{
-    DescriptorPath, MAX_DEPTH, ReadDocument, Resolved, pick, resolve, resolve_index, resolve_one,
+    DescriptorPath, MAX_DEPTH, ReadDocument, Resolved, nearest, pick, resolve, resolve_index, resolve_one,
     resolve_root, resolve_whole,
 };
 pub use squash::squash;

@@ -386,7 +386,7 @@ fn not_found(store: &Store, target: &Target) -> Error {
                 let text = format!("tag not found: {name} (the tag is {tag:?}, or give the digest alone)");
                 return Error::new(ErrorKind::NotFound, text);
             }
-            match nearest(name.as_str(), &names) {
+            match nearest(name.as_str(), names.iter().map(String::as_str)) {
                 Some(near) => format!("tag not found: {name} (did you mean {near:?}?)"),
                 None => format!("tag not found: {name}"),
             }
@@ -395,11 +395,13 @@ fn not_found(store: &Store, target: &Target) -> Error {
     Error::new(ErrorKind::NotFound, text)
 }
 
-/// The name that a mistyped one was meant to be: at most a third of its letters differ.
-fn nearest<'a>(typed: &str, names: &'a [String]) -> Option<&'a str> {
-    let distances = names.iter().map(|name| (strsim::levenshtein(typed, name), name));
-    let best = distances.min()?;
-    (best.0 <= typed.len().max(3) / 3).then_some(best.1.as_str())
+/// Returns the name that a mistyped one was meant to be: at most a third of its letters differ.
+pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distances = names
+        .into_iter()
+        .map(|name| (strsim::levenshtein(typed, name), name));
+    let (count, best) = distances.min()?;
+    (count <= typed.len().max(3) / 3).then_some(best)
 }
 
 #[cfg(test)]
@@ -408,9 +410,9 @@ mod tests {
 
     #[test]
     fn a_mistyped_tag_names_the_nearest_one() {
-        let names: Vec<String> = ["latest", "v1.0", "debian"].map(str::to_owned).to_vec();
-        assert_eq!(nearest("lates", &names), Some("latest"));
-        assert_eq!(nearest("debain", &names), Some("debian"));
-        assert_eq!(nearest("fedora", &names), None);
+        let names = ["latest", "v1.0", "debian"];
+        assert_eq!(nearest("lates", names), Some("latest"));
+        assert_eq!(nearest("debain", names), Some("debian"));
+        assert_eq!(nearest("fedora", names), None);
     }
 }

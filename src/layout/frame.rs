@@ -180,17 +180,21 @@ impl Layout {
 
     pub(crate) fn open_on(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
         let invalid = |kind, why: String| {
-            Err(Error::new(
-                kind,
-                format!("validate: {why}: invalid image detected"),
-            ))
+            let err = Error::new(kind, format!("validate: {why}: invalid image detected"));
+            let is_broken = || Self::open_broken(path).is_ok_and(|found| found.is_some());
+            Err(match kind {
+                ErrorKind::Unsupported => err,
+                _ if is_broken() => err.with_fact(Fact::TornIndex),
+                ErrorKind::NotFound => err.with_fact(Fact::NoLayout),
+                _ => err,
+            })
         };
         let file = path.join("oci-layout");
         let version = match disk::read(&file, 1 << 20) {
             Ok((bytes, _)) => bytes,
             Err(err) if err.kind() == ErrorKind::NotFound => {
                 let why = format!("read oci-layout: {} does not exist", file.display());
-                return invalid(ErrorKind::NotFound, why).map_err(|err| err.with_fact(Fact::NoLayout));
+                return invalid(ErrorKind::NotFound, why);
             }
             Err(err) => return Err(err.context("validate: read oci-layout")),
         };

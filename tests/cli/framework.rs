@@ -399,6 +399,16 @@ fn what_does_not_fit_ends_with_code_1_and_the_help() {
             (Some(3), "No help topic for 'foo'\n")
         );
     }
+    for (words, name, near) in [
+        (&["lst"][..], "lst", "list"),
+        (&["fsk"], "fsk", "fsck"),
+        (&["help", "unpak"], "unpak", "unpack"),
+        (&["ref", "restor"], "restor", "restore"),
+        (&["raw", "unpck"], "unpck", "unpack"),
+    ] {
+        let want = format!("No help topic for '{name}'\nDid you mean '{near}'?\n");
+        assert_eq!(env.umoci(words).stderr, want);
+    }
     for (words, want) in [
         (
             &["--verbose", "--log=info", "ls", "--layout", "x"][..],
@@ -430,6 +440,14 @@ fn an_operand_in_place_of_a_missing_option_is_told_its_place() {
         ("gc img", "--layout; write --layout img"),
         ("ref log img latest", "--layout; write --layout img"),
         ("ref log latest", "--layout"),
+        ("ref log img:app", "--layout; write --layout img app"),
+        ("ref log none:app", "--layout"),
+        ("fsck img:app", "--layout; write --layout img"),
+        (
+            "export oci-archive:x img:app",
+            "--layout; write --layout img --tag app",
+        ),
+        ("import img:app", "--layout"),
         ("attach img", "--to"),
     ] {
         assert_eq!(

@@ -247,6 +247,18 @@ fn damage_that_no_tag_leads_to_harms_nobody() {
 }
 
 #[test]
+fn findings_about_entries_come_in_the_order_of_these() {
+    let image = Image::new();
+    for _ in 0..11 {
+        image.env.list("img", serde_json::json!({}), None);
+    }
+    let out = image.env.umoci(["fsck", "--layout", "img"]);
+    let entries = out.stdout.lines().filter(|line| line.contains(": entry "));
+    let numbers = entries.filter_map(|line| line.split(' ').nth(3)?.parse::<usize>().ok());
+    assert!(numbers.eq(1..=11), "{out:?}");
+}
+
+#[test]
 fn a_repair_mends_without_loss_and_says_so() {
     let image = Image::new();
     let env = &image.env;

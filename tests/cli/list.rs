@@ -35,3 +35,19 @@ fn an_empty_layout_prints_nothing_and_wrong_arguments_are_named() {
         assert_eq!(env.umoci(words).fails(), want, "{words:?}");
     }
 }
+
+#[test]
+fn a_layout_that_lacks_a_part_is_refused_with_the_way_to_mend_it() {
+    for part in ["index.json", "blobs", "oci-layout"] {
+        let image = Image::new();
+        image.env.sh(&format!("mv img/{part} part"));
+        let why = image.env.umoci(["ls", "--layout", "img"]).fails();
+        assert!(
+            why.ends_with("invalid image detected; umoci fsck --repair makes it anew"),
+            "{why}"
+        );
+        let out = image.env.umoci(["fsck", "--layout", "img"]);
+        let last = out.stdout.lines().last().unwrap_or_default();
+        assert_eq!(last, "damaged: blobs are looked at once it is a layout again");
+    }
+}

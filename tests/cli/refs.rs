@@ -231,6 +231,22 @@ fn what_a_name_was_before_can_be_seen_used_and_restored() {
             &["ref", "restore", "--layout", "img", "none"],
             "none@{1}: nothing is recorded of this ref",
         ),
+        (
+            &["ref", "log", "--layout", "img", "img:old"],
+            "nothing is recorded of img:old; write old without its layout",
+        ),
+        (
+            &["ref", "restore", "--layout", "img", "img:old"],
+            "img:old@{1}: nothing is recorded of this ref; write old without its layout",
+        ),
+        (
+            &["ref", "remove", "--layout", "img", "img:old"],
+            "tag not found: img:old; write old without its layout",
+        ),
+        (
+            &["ref", "restore", "--layout", "img", "latest@{x}"],
+            "not a count of changes: \"latest@{x}\"",
+        ),
     ] {
         let why = env.umoci(words).fails();
         assert!(why.contains(want), "{words:?}: {why}");

@@ -88,8 +88,20 @@ fn rules_keep_and_the_rest_of_what_they_speak_of_goes() {
             .fails();
         assert!(why.starts_with(&format!("invalid --keep-last: {says}")), "{why}");
     }
-    gc(&env, &["--keep-last", "n-*=1"]);
-    assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "r-1\nn-3\nother\n");
+    for (words, told) in [
+        (&["--keep-last", "none-*=1"][..], "• no tag matches \"none-*\""),
+        (&["--keep-last", "n-*=9"], ""),
+        (
+            &["--keep-last", "n-*=1"],
+            "• removed tag: n-1\n   • removed tag: n-2",
+        ),
+        (&["-q", "--keep-last", "r-*=1", "--keep", "[!o]*"], ""),
+    ] {
+        let (global, words) = words.split_at(usize::from(words[0] == "-q"));
+        let ran = env.umoci([global, &["gc", "--layout", "img"], words].concat());
+        assert_eq!((ran.code, ran.stderr.trim()), (Some(0), told), "{words:?}");
+    }
+    assert_eq!(env.umoci(["ls", "--layout", "img"]).ok(), "r-1\nn-3\n");
 }
 
 #[test]
@@ -164,7 +176,10 @@ fn a_tag_that_frees_nothing_stays_and_what_cannot_be_reached_is_said() {
     let report = short("10");
     assert_eq!(report["tags"], serde_json::json!(["alias", "b", "c"]));
     assert!(report["excess"].as_u64().expect("excess") > 100_000, "{report}");
-    let why = limited(&["10", "--keep", "c"]);
+    let ran = env.umoci(["gc", "--layout", "img", "--max-size", "10", "--keep", "c"]);
+    assert_eq!(ran.code, Some(1));
+    let why = ran.stderr;
+    assert!(why.contains("removed tag: b\n"), "{why}");
     assert!(
         why.contains("stay, more than --max-size: tags that are kept, entries that are no tags, leases, a grace or the reflog"),
         "{why}"

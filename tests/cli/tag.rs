@@ -16,6 +16,24 @@ fn a_second_name_has_the_same_target_and_annotations() {
 }
 
 #[test]
+fn a_tag_with_the_name_of_the_layout_is_made_and_told() {
+    let image = Image::new();
+    for (from, tag, is_told) in [
+        ("img:latest", "img:v1", true),
+        // Names of Docker are like that.
+        ("img:img:v1", "img:v2", false),
+        ("img:latest", "other:v1", false),
+    ] {
+        let ran = image.env.umoci(["tag", "--image", from, tag]);
+        assert_eq!((ran.code, !ran.stderr.is_empty()), (Some(0), is_told), "{tag}");
+        let said = ran.stderr.contains("the new tag is called img:v1");
+        assert_eq!(said, is_told, "{}", ran.stderr);
+    }
+    let names = image.env.umoci(["ls", "--layout", "img"]).ok();
+    assert_eq!(names, "latest\nimg:v1\nimg:v2\nother:v1\n");
+}
+
+#[test]
 fn wrong_arguments_are_named() {
     let image = Image::new();
     for (words, want) in [

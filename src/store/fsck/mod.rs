@@ -163,7 +163,7 @@ impl Store {
             .retain(|f| f.digest.is_none() || met.insert(mark(f)));
         report
             .findings
-            .sort_by(|a, b| (b.severity, &a.subject).cmp(&(a.severity, &b.subject)));
+            .sort_by(|a, b| (b.severity, place(a)).cmp(&(a.severity, place(b))));
         Ok(report)
     }
 
@@ -300,6 +300,12 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Returns what findings of one severity are sorted by: those about entries of `index.json` stay in the order of these.
+fn place(finding: &Finding) -> &str {
+    let place = finding.subject.split_once(": entry ");
+    place.map_or(finding.subject.as_str(), |(file, _)| file)
 }
 
 /// Counts everything anew and compares.

@@ -131,7 +131,7 @@ impl Store {
                 index.replace_with(fresh)?;
             }
         }
-        let retention = self.retention(opts)?;
+        let retention = self.retention(opts, monitor)?;
         let damaged = index.sync()?;
         let mut plan = GcPlan {
             remove: BTreeMap::new(),

@@ -12,6 +12,7 @@ use super::GcOptions;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Entry;
+use crate::progress::Monitor;
 use crate::spec::RefName;
 use crate::store::Store;
 
@@ -158,7 +159,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if no rule keeps any tag, or a pattern that matches none looks like a duration: both are a slip.
-    pub(super) fn retention(&self, opts: &GcOptions) -> Result<Retention> {
+    pub(super) fn retention(&self, opts: &GcOptions, monitor: &dyn Monitor) -> Result<Retention> {
         let mut out = Retention::default();
         if !opts.untagged && opts.keep.is_empty() && opts.max_size.is_none() {
             return Ok(out);
@@ -169,6 +170,11 @@ impl Store {
             out.drop.untagged = untagged;
         }
         let kept = kept_by_each(&opts.keep, &tags);
+        for (keep, _) in opts.keep.iter().zip(&kept).filter(|(_, kept)| kept.is_empty()) {
+            if let Keep::Last(pattern, _) = keep {
+                monitor.warn(format_args!("no tag matches {:?}", pattern.as_str()));
+            }
+        }
         let is_kept = |at: &usize| kept.iter().any(|kept| kept.contains(at));
         let gives_up = |at: &usize| {
             let is_spoken_of = || opts.keep.iter().any(|keep| keep.speaks_of(&tags[*at].name));
