@@ -29,12 +29,12 @@ pub struct Lease {
     /// When it ends, RFC 3339; never if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// What it keeps.
+    /// Blobs that it keeps, with all that they need.
     pub digests: Vec<Digest>,
 }
 
 impl Lease {
-    /// Whether it still holds.
+    /// Returns whether it still holds.
     pub fn is_valid(&self) -> bool {
         self.expires.is_none_or(|end| Timestamp::now() < end)
     }

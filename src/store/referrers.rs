@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is about an image: signatures, SBOMs, attestations. Spec: image-spec, manifest (`subject`); distribution-spec,
+//! Referrers of an image: signatures, SBOMs, attestations. Spec: image-spec, manifest (`subject`); distribution-spec,
 //! listing referrers.
 //!
 //! Three conventions tell of them in a layout, and all are read: a manifest or index with a `subject`, in `index.json` or
@@ -19,16 +19,16 @@ use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
 use crate::spec::{Descriptor, MediaClass, MediaType, RefName};
 
-/// What cosign puts behind the name of an image that is about another one.
+/// Suffixes of the tags by which cosign attaches an image to another one.
 const COSIGN: [&str; 3] = [".sig", ".att", ".sbom"];
 
-/// A media or artifact type that is longer is none, in bytes. Spec: RFC 6838, section 4.2.
+/// Maximum length of a media or artifact type, in bytes. Spec: RFC 6838, section 4.2.
 const MAX_TYPE: usize = 255;
 
-/// Annotations of so many bytes are in a list; those of further referrers are left out.
+/// Maximum size of all annotations in a list, in bytes; those of further referrers are left out.
 const MAX_ANNOTATIONS: usize = 8 << 20;
 
-/// The tag of an index of what is about `digest`, and of cosign's images with `suffix` behind it. Spec: distribution-spec,
+/// Returns the tag of an index of what is about `digest`, and of cosign's images with `suffix` behind it. Spec: distribution-spec,
 /// referrers tag schema.
 pub fn referrers_tag(digest: &Digest, suffix: &str) -> Result<RefName> {
     let hex = digest.encoded();
@@ -37,8 +37,8 @@ pub fn referrers_tag(digest: &Digest, suffix: &str) -> Result<RefName> {
 }
 
 impl Store {
-    /// What is about `digest`, by any of the conventions: descriptors with artifact type and annotations, in the order of
-    /// artifact types and digests. What cannot be read has neither.
+    /// Returns the referrers of `digest`, by any of the conventions: descriptors with artifact type and annotations, in the order of
+    /// artifact types and digests. A referrer that cannot be read has neither.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if an index of referrers is damaged.
@@ -89,7 +89,7 @@ impl Store {
             .collect())
     }
 
-    /// The digests in an index of referrers, as far as they are any.
+    /// Returns the digests in an index of referrers, as far as they are any.
     fn listed(&self, index: &Digest) -> Result<Vec<Digest>> {
         let Some(bytes) = self.read_referrer(index)? else {
             return Ok(Vec::new());
@@ -102,7 +102,7 @@ impl Store {
             .collect())
     }
 
-    /// A document of the size that it has here, whatever others say; `None` if it is not here.
+    /// Returns a document of the size that it has here, whatever others say; `None` if it is not here.
     fn read_referrer(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
         let Some(size) = self.layout.blob_size(digest)? else {
             return Ok(None);
@@ -140,7 +140,7 @@ impl Store {
     }
 
     /// Removes manifests that are about an image, each named once, and what is about them in turn, unless something other than an
-    /// entry of `index.json` without a tag leads to that. What they alone need is garbage then. Returns what was removed.
+    /// entry of `index.json` without a tag leads to that. Blobs that they alone need are garbage then. Returns the digests that were removed.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if a tag, a document or a lease needs one of `referrers`, [`ErrorKind::Corrupt`] if a document that
@@ -182,7 +182,7 @@ impl Store {
             Ok(still)
         };
         let still = index.write(remove)?;
-        // What is about others goes first: at no moment is it there without them.
+        // Referrers go first: at no moment is one there without its subject.
         for digest in still.iter().rev() {
             self.layout.remove_blob(digest)?;
         }
@@ -194,7 +194,7 @@ impl Store {
     }
 }
 
-/// Whether all that a document names is here; the empty document may stand in its descriptor alone.
+/// Returns whether all that a document names is here; the empty document may stand in its descriptor alone.
 fn is_complete(tables: &Rows<impl Access>, document: &Digest) -> Result<bool> {
     let empty = Digest::sha256(b"{}");
     for child in tables.declared_children(document)? {
@@ -260,7 +260,7 @@ fn needed_by(
     Ok(None)
 }
 
-/// What a referrer says of itself; `None` if it is no JSON object.
+/// Returns a descriptor of a referrer by its own members; `None` if it is no JSON object.
 fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
     let object = Object::parse(bytes).ok()?;
     let is_type = |text: &String| (1..=MAX_TYPE).contains(&text.len());

@@ -93,7 +93,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What `known` has under `key`, else what `find` finds, which others may find out at the same time.
+/// Returns what `known` has under `key`, else what `find` finds, which others may find out at the same time.
 fn remembered<K: Eq + Hash, V: Clone>(
     known: &Mutex<HashMap<K, V>>,
     key: K,
@@ -153,7 +153,7 @@ impl<'a> Documents<'a> {
         Ok(Some(out))
     }
 
-    /// What was left out of the findings, as one.
+    /// Returns what was left out of the findings, as one.
     pub(super) fn left_out(&self) -> Option<Finding> {
         let severity = (*lock(&self.untold))?;
         let text = format!(
@@ -354,7 +354,7 @@ impl<'a> Documents<'a> {
         Ok(())
     }
 
-    /// Whether a document is of the type that its descriptor gives it.
+    /// Returns whether a document is of the type that its descriptor gives it.
     fn check_type(
         &self,
         parent: &dyn fmt::Display,

@@ -118,7 +118,7 @@ impl Finding {
         }
     }
 
-    /// A fault of a blob.
+    /// Returns a fault of a blob.
     pub(super) fn of(digest: &Digest, problem: Problem, message: impl Into<String>) -> Self {
         Self {
             digest: Some(*digest),

@@ -8,7 +8,7 @@ use crate::layout::REFLOG;
 use crate::store::Store;
 use crate::store::refs::{Record, is_cut_off};
 
-/// Whether a file is damaged, rather than kept from us.
+/// Returns whether a file is damaged, rather than kept from us.
 fn is_damage(err: &Error) -> bool {
     matches!(
         err.kind(),
@@ -106,7 +106,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a reflog without lines must have had some. Without entries in `index.json` none is missed.
+    /// Returns whether a reflog without lines must have had some. Without entries in `index.json` none is missed.
     fn is_reflog_lost(&self) -> Result<bool> {
         Ok(!self.layout.read_index()?.entries().is_empty()
             && Index::remembered(&self.layout).is_some_and(|known| known.end.is_some()))
