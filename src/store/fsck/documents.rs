@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `fsck` says of documents: whether their descriptors are true, and configs fit their layers.
+//! The check of documents: their descriptors are true, and configs fit their layers.
 //!
 //! A document may be named any number of times, by documents that each name any number: what it says of itself is read once.
 //! Parsed, it may be a hundred times its size, so large ones are left for one thread, which takes them one by one.
@@ -23,13 +23,13 @@ use crate::spec::{
 };
 use crate::store::{MAX_DOCUMENT, Summaries};
 
-/// No more faults than this are told.
+/// Maximum number of faults that are told.
 const MAX_FINDINGS: usize = 50_000;
 
-/// A media type that a document gives itself is compared up to here, in bytes.
+/// Maximum length to which the media type that a document gives itself is compared, in bytes.
 const MAX_TYPE: usize = 300;
 
-/// Documents of more bytes than this are not parsed by several threads at a time.
+/// Maximum size in bytes of documents that several threads parse at a time.
 const LARGE: u64 = 64 << 10;
 
 /// A blob as a descriptor names it.
@@ -49,7 +49,7 @@ pub(super) struct Documents<'a> {
     untold: Mutex<Option<Severity>>,
 }
 
-/// What a document says that it is.
+/// The media type that a document gives itself.
 #[derive(Clone, Debug)]
 enum OwnType {
     /// Its media type, if it says one.
@@ -60,7 +60,7 @@ enum OwnType {
     Unread,
 }
 
-/// What a config says of layers.
+/// The layers that a config speaks of.
 #[derive(Clone, Debug)]
 enum Config {
     Layers {
@@ -76,7 +76,7 @@ enum Config {
     Unread,
 }
 
-/// What became of a layer that was read.
+/// The outcome of reading a layer.
 #[derive(Clone, Debug)]
 enum Decoded {
     /// The digest of its tar.
@@ -93,7 +93,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns what `known` has under `key`, else what `find` finds, which others may find out at the same time.
+/// Returns the value that `known` has under `key`, else that of `find`, which other threads may compute at the same time.
 fn remembered<K: Eq + Hash, V: Clone>(
     known: &Mutex<HashMap<K, V>>,
     key: K,
@@ -153,7 +153,7 @@ impl<'a> Documents<'a> {
         Ok(Some(out))
     }
 
-    /// Returns what was left out of the findings, as one.
+    /// Returns one finding for those that were left out.
     pub(super) fn left_out(&self) -> Option<Finding> {
         let severity = (*lock(&self.untold))?;
         let text = format!(
@@ -367,7 +367,7 @@ impl<'a> Documents<'a> {
         }
         let digest = descriptor.digest;
         let read = || {
-            // What stands in the descriptor itself may be something else.
+            // The content in the descriptor itself may be another one.
             let plain = Descriptor::new(String::new(), digest, descriptor.size);
             let Ok(bytes) = self.layout.read_blob(&plain, MAX_DOCUMENT) else {
                 return Ok(OwnType::Unread);

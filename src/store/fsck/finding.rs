@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a check finds: damage as data.
+//! The findings of a check: damage as data.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -29,7 +29,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// What kind of thing a finding is.
+/// The kind of a finding.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -72,21 +72,21 @@ pub enum Problem {
     More,
 }
 
-/// Something that was found.
+/// A fault, or a fact worth knowing.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What kind of thing it is.
+    /// Its kind.
     pub problem: Problem,
-    /// What it is about: a digest, a path in the layout, or an entry of `index.json`.
+    /// Its subject: a digest, a path in the layout, or an entry of `index.json`.
     pub subject: String,
-    /// What is wrong, to be read after the subject.
+    /// The fault, to be read after the subject.
     pub message: String,
     /// Tags of images that need it, or `<none>` for an entry without one; some, if there are many.
     pub refs: Vec<String>,
-    /// How many more tags need it, at least.
+    /// Number of further tags that need it, at least.
     #[serde(rename = "moreRefs")]
     pub more_refs: u64,
     /// Whether it was mended.

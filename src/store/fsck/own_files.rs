@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `fsck` says of our own files that cannot be derived: settings, leases, the reflog. What is mended is kept aside.
+//! The check of our own files that cannot be derived: settings, leases, the reflog. A file that is mended is kept aside.
 
 use super::{Finding, Problem, Severity};
 use crate::error::{Error, ErrorKind, Result};
