@@ -373,20 +373,20 @@ impl<R: Read> VerifyReader<R> {
         };
         let got = hasher.finish();
         if got != self.expected {
-            let text = format!(
+            fail!(
+                Corrupt,
                 "verified reader digest mismatch: expected {}, got {got}",
                 self.expected
             );
-            return Err(Error::new(ErrorKind::Corrupt, text));
         }
         let mut extra = [0; 1];
         if self.left > 0 || self.inner.read(&mut extra)? > 0 {
             let found = if self.left > 0 { "fewer" } else { "more" };
-            let text = format!(
+            fail!(
+                Corrupt,
                 "verified reader size mismatch: expected {} bytes, found {found}",
                 self.size
             );
-            return Err(Error::new(ErrorKind::Corrupt, text));
         }
         Ok(())
     }

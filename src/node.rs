@@ -12,7 +12,7 @@ use std::ops::Bound;
 use std::sync::LazyLock;
 
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// A path below the root of a file-system tree, as bytes, in its one clean form. The root itself is empty.
 ///
@@ -30,11 +30,14 @@ impl TreePath {
     /// component before it away and stops at the root.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a NUL byte.
+    /// [`crate::error::ErrorKind::Invalid`] for a NUL byte.
     pub fn clean(raw: &[u8]) -> Result<Self> {
         if raw.contains(&0) {
-            let text = format!("path contains a NUL byte: {:?}", String::from_utf8_lossy(raw));
-            return Err(Error::new(ErrorKind::Invalid, text));
+            fail!(
+                Invalid,
+                "path contains a NUL byte: {:?}",
+                String::from_utf8_lossy(raw)
+            );
         }
         let mut parts: Vec<&[u8]> = Vec::new();
         for part in raw.split(|&c| c == b'/') {
@@ -77,11 +80,10 @@ impl TreePath {
     /// Adds one component.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if `name` is empty, `.`, `..`, or holds a slash or NUL.
+    /// [`crate::error::ErrorKind::Invalid`] if `name` is empty, `.`, `..`, or holds a slash or NUL.
     pub fn join(&self, name: &[u8]) -> Result<Self> {
         if matches!(name, b"" | b"." | b"..") || name.iter().any(|&c| c == b'/' || c == 0) {
-            let text = format!("invalid file name: {:?}", String::from_utf8_lossy(name));
-            return Err(Error::new(ErrorKind::Invalid, text));
+            fail!(Invalid, "invalid file name: {:?}", String::from_utf8_lossy(name));
         }
         let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
         if !self.is_root() {
@@ -216,13 +218,12 @@ impl Followed {
     /// Counts one more link on the way to `path`.
     ///
     /// # Errors
-    /// [`ErrorKind::UnsafePath`] for too many.
+    /// [`crate::error::ErrorKind::UnsafePath`] for too many.
     pub fn follow(&mut self, target: &[u8], path: &TreePath) -> Result<()> {
         self.links += 1;
         self.parts += target.split(|&c| c == b'/').count();
         if self.links > Self::MAX_LINKS || self.parts > Self::MAX_PARTS {
-            let text = format!("too many levels of symbolic links: {path}");
-            return Err(Error::new(ErrorKind::UnsafePath, text));
+            fail!(UnsafePath, "too many levels of symbolic links: {path}");
         }
         Ok(())
     }

@@ -74,8 +74,7 @@ fn skip_zeros(rest: &mut impl BufRead) -> io::Result<()> {
             return Ok(());
         }
         if buffer.iter().any(|&c| c != 0) {
-            let text = "trailing garbage behind the gzip stream";
-            return Err(Error::new(ErrorKind::Corrupt, text).into());
+            fail!(Corrupt, "trailing garbage behind the gzip stream");
         }
         let n = buffer.len();
         rest.consume(n);

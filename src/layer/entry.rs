@@ -6,7 +6,7 @@ use tar::Header;
 use super::header::{self, Format};
 use super::pax::Extended;
 use super::{Entry, EntryBody, OPAQUE, bad, sparse};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::node::{Node, NodeKind, Time, TreePath};
 
 /// What an entry is, by its type and name.
@@ -130,11 +130,10 @@ pub(super) fn whiteout(name: &TreePath, hidden: &[u8]) -> Result<Entry> {
         });
     }
     if hidden.is_empty() {
-        return Err(bad(format!("invalid whiteout with empty name: {name}")));
+        fail!(Corrupt, "invalid whiteout with empty name: {name}");
     }
     if matches!(hidden, b"." | b"..") {
-        let text = format!("whiteout of a directory itself: {name}");
-        return Err(Error::new(ErrorKind::UnsafePath, text));
+        fail!(UnsafePath, "whiteout of a directory itself: {name}");
     }
     Ok(Entry {
         path: dir.join(hidden)?,

@@ -188,7 +188,7 @@ pub(super) fn check_sum(header: &Header) -> Result<()> {
     let sum = number(field, "checksum")?;
     // Base 256 is for numbers that need it.
     if field[0] & 0x80 != 0 || (sum != unsigned && sum != signed) {
-        return Err(bad("invalid tar header: wrong checksum"));
+        fail!(Corrupt, "invalid tar header: wrong checksum");
     }
     Ok(())
 }

@@ -62,15 +62,17 @@ impl Limits {
             "directories" => self.directory_bytes = value,
             "zstd-window" if (10..=31).contains(&value) => self.zstd_window_log = value as u32,
             "zstd-window" => {
-                let text = format!("zstd-window is from 10 to 31, not {value}");
-                return Err(Error::new(ErrorKind::Invalid, text));
+                fail!(Invalid, "zstd-window is from 10 to 31, not {value}");
             }
             "entries" => self.entries = value,
             "layer" => self.layer_bytes = Some(value),
             _ => {
                 let names: Vec<&str> = Self::NAMES.iter().map(|(name, _)| *name).collect();
-                let text = format!("no limit is called {name:?}; there are {}", names.join(", "));
-                return Err(Error::new(ErrorKind::Invalid, text));
+                fail!(
+                    Invalid,
+                    "no limit is called {name:?}; there are {}",
+                    names.join(", ")
+                );
             }
         }
         Ok(())

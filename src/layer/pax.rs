@@ -175,7 +175,7 @@ impl Extended {
             }
         }
         if out.keys().any(|name| name.is_empty() || name.contains(&0)) {
-            return Err(bad("extended attribute without a valid name"));
+            fail!(Corrupt, "extended attribute without a valid name");
         }
         Ok(out)
     }

@@ -10,7 +10,7 @@ use super::entry::{EntryType, Fields, link, name, whiteout};
 use super::pax::{self, Extended, Records};
 use super::sparse::{self, MapPlace, Pieces, Sparse};
 use super::{BLOCK, Entry, EntryBody, Limits, WHITEOUT_PREFIX, bad, header};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::node::{NodeKind, TreePath};
 
 /// Reads the entries of a layer one by one; as a [`Read`] it gives the content of the entry last returned.
@@ -81,8 +81,8 @@ impl<R: Read> LayerReader<R> {
     /// Goes to the next entry, over what is left of the last one; `None` at the end of the archive.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] for a broken or truncated archive, [`ErrorKind::Limit`] for one that asks for too much,
-    /// [`ErrorKind::UnsafePath`] for a whiteout of `.` or `..`, [`ErrorKind::Unsupported`] for a file that begins in
+    /// [`crate::error::ErrorKind::Corrupt`] for a broken or truncated archive, [`crate::error::ErrorKind::Limit`] for one that asks for too much,
+    /// [`crate::error::ErrorKind::UnsafePath`] for a whiteout of `.` or `..`, [`crate::error::ErrorKind::Unsupported`] for a file that begins in
     /// another archive.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         let mut extended = self.begin_entry();
@@ -187,7 +187,7 @@ impl<R: Read> LayerReader<R> {
         let (content, padding) = (self.left, self.padding);
         (self.left, self.padding, self.sparse) = (0, 0, None);
         if self.skip(content)? < content {
-            return Err(bad("unexpected end of layer"));
+            fail!(Corrupt, "unexpected end of layer");
         }
         self.ended |= self.skip(padding)? < padding;
         Ok(())
@@ -293,8 +293,10 @@ impl<R: Read> LayerReader<R> {
             EntryType::Dir | EntryType::DirWithList => NodeKind::Dir,
             EntryType::Label => return Ok(None),
             EntryType::Continued => {
-                let text = "the file begins in another archive, of which this one is the next volume";
-                return Err(Error::new(ErrorKind::Unsupported, text));
+                fail!(
+                    Unsupported,
+                    "the file begins in another archive, of which this one is the next volume"
+                );
             }
             EntryType::HardLink => {
                 let target = TreePath::clean(&link)?;
@@ -316,7 +318,7 @@ impl<R: Read> LayerReader<R> {
     fn content(&mut self, header: &Header, entry_type: EntryType, extended: &Extended) -> Result<u64> {
         if !entry_type.has_content() {
             if sparse::map_place(extended).is_some() {
-                return Err(bad("sparse map of an entry without content"));
+                fail!(Corrupt, "sparse map of an entry without content");
             }
             self.expect(0);
             let old = header.as_old();
@@ -398,7 +400,7 @@ impl<R: Read> LayerReader<R> {
         Limits::check("header", "sparse map", *bytes, self.limits.header_bytes)?;
         let mut block = [0; BLOCK as usize];
         if !self.block(&mut block)? {
-            return Err(bad("unexpected end of layer"));
+            fail!(Corrupt, "unexpected end of layer");
         }
         Ok(block)
     }
@@ -406,7 +408,7 @@ impl<R: Read> LayerReader<R> {
     fn read_stored(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = (&mut self.inner).take(self.left).read(buf)?;
         if n == 0 && self.left > 0 && !buf.is_empty() {
-            return Err(bad("unexpected end of layer").into());
+            fail!(Corrupt, "unexpected end of layer");
         }
         self.left -= n as u64;
         Ok(n)

@@ -41,9 +41,10 @@ impl Sparse {
             total = total.saturating_add(length);
         }
         if total > stored {
-            return Err(bad(format!(
+            fail!(
+                Corrupt,
                 "sparse map speaks of {total} bytes, the entry has {stored}"
-            )));
+            );
         }
         Ok(Self {
             pieces: pieces.into(),
@@ -173,7 +174,7 @@ fn numbers(extended: &Extended) -> impl Iterator<Item = (&[u8], &[u8])> {
 pub(super) fn check(extended: &Extended) -> Result<()> {
     let in_order = |(at, (key, _)): (usize, (&[u8], _))| (key == OFFSET) == at.is_multiple_of(2);
     if !numbers(extended).enumerate().all(in_order) {
-        return Err(bad("sparse map with an offset or length out of order"));
+        fail!(Corrupt, "sparse map with an offset or length out of order");
     }
     match map_place(extended) {
         Some(MapPlace::Records) => records(extended).map(drop),
@@ -263,7 +264,7 @@ fn pairs<'a>(numbers: impl Iterator<Item = &'a [u8]>) -> Result<Pieces> {
 
 fn in_pairs(numbers: &[u64]) -> Result<Pieces> {
     if !numbers.len().is_multiple_of(2) {
-        return Err(bad("sparse map with an odd count of numbers"));
+        fail!(Corrupt, "sparse map with an odd count of numbers");
     }
     Ok(numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
 }

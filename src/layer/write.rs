@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use super::read::Head;
 use super::{LayerReader, OPAQUE, WHITEOUT_PREFIX, pax};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::node::{Node, NodeKind, TreePath};
 
 const BLOCK: usize = 512;
@@ -46,8 +46,8 @@ impl<W: Write> LayerWriter<W> {
     /// Writes an entry; for a regular file `content` gives exactly as many bytes as the node says.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a name that would be a whiteout, [`ErrorKind::Unsupported`] for a socket,
-    /// [`ErrorKind::Io`] if the content is longer or shorter.
+    /// [`crate::error::ErrorKind::Invalid`] for a name that would be a whiteout, [`crate::error::ErrorKind::Unsupported`] for a socket,
+    /// [`crate::error::ErrorKind::Io`] if the content is longer or shorter.
     pub fn node(&mut self, path: &TreePath, node: &Node, content: &mut dyn Read) -> Result<()> {
         let name = self.name(path, node.is_dir())?;
         let mut fields = Self::fields(&name, node);
@@ -66,8 +66,7 @@ impl<W: Write> LayerWriter<W> {
             NodeKind::Dir => b'5',
             NodeKind::Fifo => b'6',
             NodeKind::Socket => {
-                let text = format!("a layer cannot hold a socket: {path}");
-                return Err(Error::new(ErrorKind::Unsupported, text));
+                fail!(Unsupported, "a layer cannot hold a socket: {path}");
             }
         };
         self.header(&fields, path)?;
@@ -89,8 +88,7 @@ impl<W: Write> LayerWriter<W> {
     /// Hides what lower layers have at `path`.
     pub fn whiteout(&mut self, path: &TreePath) -> Result<()> {
         if path.is_root() {
-            let text = "the root directory cannot be hidden";
-            return Err(Error::new(ErrorKind::Invalid, text));
+            fail!(Invalid, "the root directory cannot be hidden");
         }
         self.name(path, false)?;
         let name = [WHITEOUT_PREFIX, path.name()].concat();
@@ -175,8 +173,7 @@ impl<W: Write> LayerWriter<W> {
             return Ok(self.root_name.to_vec());
         }
         if path.name().starts_with(WHITEOUT_PREFIX) {
-            let text = format!("invalid path has whiteout prefix \".wh.\": {path}");
-            return Err(Error::new(ErrorKind::Invalid, text));
+            fail!(Invalid, "invalid path has whiteout prefix \".wh.\": {path}");
         }
         let mut name = path.as_bytes().to_vec();
         if dir {
@@ -196,8 +193,7 @@ impl<W: Write> LayerWriter<W> {
                 .read(&mut self.buffer[..want])
                 .context(|| format!("read {path}"))?;
             if (n == 0) != (left == 0) {
-                let text = format!("file changed size while it was read: {path}");
-                return Err(Error::new(ErrorKind::Io, text));
+                fail!(Io, "file changed size while it was read: {path}");
             }
             if n == 0 {
                 break;
@@ -215,8 +211,7 @@ impl<W: Write> LayerWriter<W> {
 
     fn header(&mut self, fields: &Fields<'_>, path: &TreePath) -> Result<()> {
         if !fits(u64::from(fields.device.0), 7) || !fits(u64::from(fields.device.1), 7) {
-            let text = format!("device number cannot be stored: {path}");
-            return Err(Error::new(ErrorKind::Unsupported, text));
+            fail!(Unsupported, "device number cannot be stored: {path}");
         }
         let records = pax_records(fields).context(|| path.to_string())?;
         let split = split_name(fields.name);
@@ -290,11 +285,11 @@ fn pax_records(fields: &Fields<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut add = |key: &[u8], value: &[u8]| out.push((key.to_vec(), value.to_vec()));
     for (name, value) in &fields.xattrs {
         if !can_hold_xattr(name) {
-            let text = format!(
+            fail!(
+                Unsupported,
                 "extended attribute {:?} cannot be stored",
                 String::from_utf8_lossy(name)
             );
-            return Err(Error::new(ErrorKind::Unsupported, text));
         }
         add(&[b"SCHILY.xattr.", *name].concat(), value);
     }

@@ -115,10 +115,7 @@ impl<T: Text> Mtree<T> {
         self.found[at].store(true, Ordering::Relaxed);
         let at = self.rows[at].at;
         let Some(Line::Path { words: rest, .. }) = Lines::new(&self.text, at, LINE).next()? else {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "the manifest changed while it was read",
-            ));
+            fail!(Corrupt, "the manifest changed while it was read");
         };
         let own: Vec<Word> = words(&rest).collect();
         let set = self.set(at)?;

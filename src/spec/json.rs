@@ -38,8 +38,7 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
 pub(crate) fn check_values(bytes: &[u8]) -> Result<()> {
     // Each takes a byte or more.
     if bytes.len() >= MAX_VALUES && values(bytes) > MAX_VALUES {
-        let text = format!("JSON of more than {MAX_VALUES} values");
-        return Err(Error::new(ErrorKind::Limit, text));
+        fail!(Limit, "JSON of more than {MAX_VALUES} values");
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::json;
 use super::{Annotations, Descriptor, MediaClass, MediaType};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// An image manifest: a config and layers, the lowest first.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl Manifest {
     /// Reads a manifest, and refuses a document that could be read as an index as well (CVE-2021-41190).
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`], naming the field; those of [`json::parse`].
+    /// [`crate::error::ErrorKind::Corrupt`], naming the field; those of [`json::parse`].
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let manifest: Self = json::parse(bytes)?;
         check(MediaClass::Manifest, &manifest.media_type, &manifest.extra)?;
@@ -94,7 +94,7 @@ impl ImageIndex {
     /// Reads an index, and refuses a document that could be read as a manifest as well (CVE-2021-41190).
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`], naming the field; those of [`json::parse`].
+    /// [`crate::error::ErrorKind::Corrupt`], naming the field; those of [`json::parse`].
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let index: Self = json::parse(bytes)?;
         check(MediaClass::Index, &index.media_type, &index.extra)?;
@@ -119,13 +119,13 @@ fn check(class: MediaClass, media_type: &MediaType, extra: &Map<String, Value>) 
     } else {
         return Ok(());
     };
-    let text = format!("malicious {what} detected: {why}");
-    Err(Error::new(ErrorKind::Corrupt, text))
+    fail!(Corrupt, "malicious {what} detected: {why}");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     const CONFIG: &str = r#"{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0}"#;
 

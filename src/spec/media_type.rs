@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// A media type as written in a document; any string, since unknown types must survive.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ impl MediaType {
     /// A media type as one is written. Spec: RFC 6838, section 4.2.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if the text is none.
+    /// [`crate::error::ErrorKind::Invalid`] if the text is none.
     pub fn parse(text: &str) -> Result<Self> {
         let is_name = |name: &str| {
             let is_plain = |c: char| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c);
@@ -110,8 +110,10 @@ impl MediaType {
         match text.split_once('/') {
             Some((kind, name)) if is_name(kind) && is_name(name) => Ok(Self::new(text)),
             _ => {
-                let text = format!("{text:?} is no media type, such as application/spdx+json");
-                Err(Error::new(ErrorKind::Invalid, text))
+                fail!(
+                    Invalid,
+                    "{text:?} is no media type, such as application/spdx+json"
+                );
             }
         }
     }

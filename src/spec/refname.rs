@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// A reference name that follows the grammar of the spec. Names outside of it may stand in a foreign `index.json`: they are
 /// listed and can be removed, and their entries are read by digest.
@@ -29,7 +29,7 @@ impl RefName {
     /// Reads a name that is to be given to something.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if it does not follow the grammar, or is a digest.
+    /// [`crate::error::ErrorKind::Invalid`] if it does not follow the grammar, or is a digest.
     pub fn parse_new(text: &str) -> Result<Self> {
         let name: Self = text.parse()?;
         name.check_new().map(|()| name)
@@ -38,13 +38,12 @@ impl RefName {
     /// Checks that the name may be given to something.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if it is a digest.
+    /// [`crate::error::ErrorKind::Invalid`] if it is a digest.
     pub fn check_new(&self) -> Result<()> {
         if self.as_digest().is_none() {
             return Ok(());
         }
-        let text = format!("{self} is a digest, and no name for an image");
-        Err(Error::new(ErrorKind::Invalid, text))
+        fail!(Invalid, "{self} is a digest, and no name for an image");
     }
 }
 
@@ -63,8 +62,7 @@ impl FromStr for RefName {
         if text.split('/').all(is_component) {
             Ok(Self(text.to_owned()))
         } else {
-            let text = format!("tag contains invalid characters: {text:?}");
-            Err(Error::new(ErrorKind::Invalid, text))
+            fail!(Invalid, "tag contains invalid characters: {text:?}");
         }
     }
 }

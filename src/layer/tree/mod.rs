@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 use self::cells::{Cell, Gone, Key, Kind, MAX_ENTRIES, Number, Place, Tree, Way, in_dir};
 use super::{Entry, EntryBody, LayerReader, Limits};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::node::{Followed, NodeKind, PathSet, TreePath, hash_child};
 
 /// A hard link, or what it is a name of.
@@ -91,7 +91,7 @@ impl LayerTree {
     /// Looks at the next layer up.
     ///
     /// # Errors
-    /// Those of the reader, and of a layer that cannot be applied; [`ErrorKind::Limit`] for more entries than one image may
+    /// Those of the reader, and of a layer that cannot be applied; [`crate::error::ErrorKind::Limit`] for more entries than one image may
     /// have.
     pub fn add_layer<R: Read>(&mut self, layer: &mut LayerReader<R>) -> Result<()> {
         if self.starts.len() == self.from {
@@ -127,8 +127,7 @@ impl LayerTree {
                 self.put(&root, Kind::Dir, number)
             }
             _ if path.is_root() => {
-                let text = "refusing to change type of root directory";
-                Err(Error::new(ErrorKind::UnsafePath, text))
+                fail!(UnsafePath, "refusing to change type of root directory");
             }
             EntryBody::Node(node) => {
                 let Some(at) = self.place(path, true)? else {
@@ -409,8 +408,7 @@ impl LayerTree {
         let found = self.tree.find(&from).filter(|cell| cell.kind() != Kind::Late);
         let Some(linked) = found else { return Ok(false) };
         if linked.kind().is_dir() {
-            let text = format!("hard link to the directory {target}");
-            return Err(Error::new(ErrorKind::Corrupt, text));
+            fail!(Corrupt, "hard link to the directory {target}");
         }
         let content = self.content(linked);
         let Some(at) = self.place(path, true)? else {
@@ -418,8 +416,7 @@ impl LayerTree {
         };
         // The directory that it needs stands where the target was, or it stands where the target's directory was.
         if at.path.is_below(&from.path) || from.path.is_below(&at.path) {
-            let text = format!("hard link to {target}, which gives way to it");
-            return Err(Error::new(ErrorKind::NotFound, text));
+            fail!(NotFound, "hard link to {target}, which gives way to it");
         }
         if self.entries == number {
             self.moved(path, &at)?;
@@ -451,8 +448,10 @@ impl LayerTree {
                     continue;
                 }
                 let Some(next) = self.late.remove_entry(&target) else {
-                    let text = format!("entry {path}: hard link to {target}, which does not exist");
-                    return Err(Error::new(ErrorKind::NotFound, text));
+                    fail!(
+                        NotFound,
+                        "entry {path}: hard link to {target}, which does not exist"
+                    );
                 };
                 chain.extend([(path, (target, number)), next]);
             }

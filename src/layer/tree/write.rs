@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use super::cells::{Cell, Kind, Number, Step};
 use super::{LayerTree, Name};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::layer::read::Head;
 use crate::layer::{Entry, EntryBody, LayerReader, LayerWriter, WHITEOUT_PREFIX};
 use crate::node::{Node, TreePath};
@@ -142,14 +142,15 @@ impl LayerTree {
     /// Ends the second reading.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for a directory that has the name of a whiteout, and nothing in it: no layer can have it.
+    /// [`crate::error::ErrorKind::Unsupported`] for a directory that has the name of a whiteout, and nothing in it: no layer can have it.
     pub fn finish(&self) -> Result<()> {
         let Some(path) = self.implied.keys().find(|path| self.unsaid.contains(path)) else {
             return Ok(());
         };
-        let text =
-            format!("the directory {path} is empty and has the name of a whiteout, which no layer can hold");
-        Err(Error::new(ErrorKind::Unsupported, text))
+        fail!(
+            Unsupported,
+            "the directory {path} is empty and has the name of a whiteout, which no layer can hold"
+        );
     }
 
     /// Writes what stays of the `number`-th layer, and reads `tar` to its end unless something is wrong; returns it.
