@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The runtime configuration (`config.json` of a bundle) as plain data, with the fields that this crate writes, in
-//! the order in which other tools write them. Spec: runtime-spec, config.
+//! The runtime configuration (`config.json` of a bundle) as plain data, in the order in which other tools write it: the fields
+//! that this crate changes by name, all others as they stand in the default. Spec: runtime-spec, config.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// The version of the runtime-spec that is written: the newest that runc 1.1 and crun 1.8 know.
 pub const VERSION: &str = "1.0.2";
@@ -46,15 +47,9 @@ pub struct Process {
     pub env: Vec<String>,
     /// Where.
     pub cwd: String,
-    /// Capabilities.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub capabilities: Option<Capabilities>,
-    /// Resource limits.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rlimits: Vec<Rlimit>,
-    /// Whether it may gain privileges.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub no_new_privileges: bool,
+    /// What else is said of it: capabilities, resource limits.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// The ids of a process.
@@ -68,29 +63,6 @@ pub struct User {
     /// Further groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub additional_gids: Vec<u32>,
-}
-
-/// The five capability sets.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "named as the kernel names them")]
-pub struct Capabilities {
-    pub bounding: Vec<String>,
-    pub effective: Vec<String>,
-    pub inheritable: Vec<String>,
-    pub permitted: Vec<String>,
-    pub ambient: Vec<String>,
-}
-
-/// A resource limit.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Rlimit {
-    /// Such as `RLIMIT_NOFILE`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Hard limit.
-    pub hard: u64,
-    /// Soft limit.
-    pub soft: u64,
 }
 
 /// The root file system.
@@ -127,16 +99,13 @@ pub struct Linux {
     pub gid_mappings: Vec<IdMapping>,
     /// Control group limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Resources>,
+    pub resources: Option<Value>,
     /// Namespaces that the container gets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Namespace>,
-    /// Paths that are hidden.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub masked_paths: Vec<String>,
-    /// Paths that are read-only.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub readonly_paths: Vec<String>,
+    /// What else is said of it: paths that are hidden or read-only.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// `size` ids, from `container_id` inside to `host_id` outside.
@@ -150,22 +119,6 @@ pub struct IdMapping {
     pub host_id: u32,
     /// How many.
     pub size: u32,
-}
-
-/// Control group limits.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Resources {
-    /// Device rules.
-    pub devices: Vec<DeviceRule>,
-}
-
-/// A device rule.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct DeviceRule {
-    /// Whether it allows or denies.
-    pub allow: bool,
-    /// Letters out of `rwm`.
-    pub access: String,
 }
 
 /// A namespace.
