@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a tree differs from its manifest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::keyword::{is_host_xattr, xattr_words};
-use super::{Keyword, Keywords, Mtree, Text, pairs};
+use super::{Keyword, Keywords, Mtree, Text, pairs, push_word};
 use crate::error::Result;
 use crate::node::{ChangeKind, Inode, NodeKind, TreePath};
 
@@ -107,109 +107,99 @@ impl<T: Text> Mtree<T> {
     }
 }
 
-type Differing = Option<(String, String, String)>;
+/// A keyword with its recorded and its present value.
+type Fact = (String, Option<Vec<u8>>, Option<Vec<u8>>);
 
+/// Returns the first keyword that differs, with both values.
 fn differs(
     line: &[u8],
     path: &TreePath,
     inode: &Inode,
     wanted: &Keywords,
     value: Value<'_>,
-) -> Result<Differing> {
-    let recorded = |name: &str| pairs(line).find(|(n, _)| *n == name.as_bytes()).map(|(_, v)| v);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut check = |name: &str, expected: Option<&[u8]>, got: Option<&[u8]>| -> Differing {
-        (expected != got).then(|| {
-            (
-                name.to_owned(),
-                expected.map(text).unwrap_or_default(),
-                got.map(text).unwrap_or_default(),
-            )
-        })
-    };
-    // What is at hand first, then names of owners, contents last.
-    let cost = |k: &Keyword| match k {
-        Keyword::Uname | Keyword::Gname => 1,
-        k if k.needs_content() => 2,
-        _ => 0,
-    };
+) -> Result<Option<(String, String, String)>> {
     let mut keywords: Vec<Keyword> = wanted.iter().collect();
     keywords.sort_by_key(cost);
     for keyword in keywords {
-        let name = keyword.name();
-        let found = match (keyword, &inode.node.kind) {
-            (Keyword::Xattr, _) => xattrs_differ(line, inode, &mut check),
-            (Keyword::Time | Keyword::TarTime, _) => time_differs(line, inode, wanted, &mut check),
-            (Keyword::Flags, _) => None,
+        let facts = match (keyword, &inode.node.kind) {
+            (Keyword::Flags, _) => Vec::new(),
+            (Keyword::Xattr, _) => xattr_facts(line, inode),
+            (Keyword::Time | Keyword::TarTime, _) => vec![time_fact(line, inode, wanted)],
             (Keyword::Uname | Keyword::Gname, _) | (_, NodeKind::File { .. }) if cost(&keyword) > 0 => {
-                let got = value(path, inode, keyword)?;
-                check(name, recorded(name), Some(got.as_bytes()))
+                let got = value(path, inode, keyword)?.into_bytes();
+                vec![(keyword.name().to_owned(), recorded(line, keyword), Some(got))]
             }
-            _ => check(name, recorded(name), keyword.value(inode).as_deref()),
+            _ => vec![fact(keyword, recorded(line, keyword), inode)],
         };
-        if found.is_some() {
-            return Ok(found);
+        if let Some((name, expected, got)) = facts.into_iter().find(|(_, expected, got)| expected != got) {
+            return Ok(Some((name, shown(expected), shown(got))));
         }
     }
     Ok(None)
 }
 
-fn xattrs_differ(
-    line: &[u8],
-    inode: &Inode,
-    check: &mut impl FnMut(&str, Option<&[u8]>, Option<&[u8]>) -> Differing,
-) -> Differing {
-    let recorded: Vec<(&[u8], &[u8])> = pairs(line)
-        .filter(|(name, _)| name.starts_with(b"xattr.") && !is_host_xattr(name))
-        .collect();
+/// What is at hand comes first, then names of owners, contents last.
+fn cost(keyword: &Keyword) -> u8 {
+    match keyword {
+        Keyword::Uname | Keyword::Gname => 1,
+        other if other.needs_content() => 2,
+        _ => 0,
+    }
+}
+
+fn fact(keyword: Keyword, recorded: Option<Vec<u8>>, inode: &Inode) -> Fact {
+    (keyword.name().to_owned(), recorded, keyword.value(inode))
+}
+
+fn recorded(line: &[u8], keyword: Keyword) -> Option<Vec<u8>> {
+    let mut words = pairs(line);
+    let found = words.find(|(name, _)| *name == keyword.name().as_bytes());
+    found.map(|(_, value)| value.to_vec())
+}
+
+fn shown(value: Option<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()
+}
+
+/// Returns a fact for each attribute of either side, sorted by name; of a name that stands there several times, for each of
+/// its places.
+fn xattr_facts(line: &[u8], inode: &Inode) -> Vec<Fact> {
     // A name with `=` in it is spelled as it is, and what is read of it is another word: of both sides the same is read.
-    let spelled: Vec<Vec<u8>> = xattr_words(inode)
+    let mut spelled = Vec::new();
+    for (name, value) in xattr_words(inode) {
+        push_word(&mut spelled, &name, &value);
+    }
+    let recorded = pairs(line).filter(|(name, _)| name.starts_with(b"xattr.") && !is_host_xattr(name));
+    let mut facts: BTreeMap<(&[u8], usize), [Option<Vec<u8>>; 2]> = BTreeMap::new();
+    for (side, words) in [recorded.collect::<Vec<_>>(), pairs(&spelled).collect()]
         .iter()
-        .map(|(name, value)| [name, &b"="[..], value].concat())
-        .collect();
-    let actual: Vec<(&[u8], &[u8])> = spelled.iter().flat_map(|word| pairs(word)).collect();
-    let names: BTreeSet<&[u8]> = recorded.iter().chain(&actual).map(|(name, _)| *name).collect();
-    let values = |words: &[(&[u8], &[u8])], name: &[u8]| -> Vec<Vec<u8>> {
-        let of_name = words.iter().filter(|(n, _)| *n == name);
-        of_name.map(|(_, value)| value.to_vec()).collect()
-    };
-    names.into_iter().find_map(|name| {
-        let (expected, got) = (values(&recorded, name), values(&actual, name));
-        let at = |values: &[Vec<u8>], at: usize| values.get(at).cloned();
-        (0..expected.len().max(got.len())).find_map(|n| {
-            let name = String::from_utf8_lossy(name);
-            check(&name, at(&expected, n).as_deref(), at(&got, n).as_deref())
-        })
-    })
+        .enumerate()
+    {
+        let mut places: HashMap<&[u8], usize> = HashMap::new();
+        for (name, value) in words {
+            let place = places.entry(name).or_default();
+            facts.entry((name, *place)).or_default()[side] = Some(value.to_vec());
+            *place += 1;
+        }
+    }
+    let named = facts
+        .into_iter()
+        .map(|((name, _), [expected, got])| (String::from_utf8_lossy(name).into_owned(), expected, got));
+    named.collect()
 }
 
 /// Whole seconds are compared if either side knows no more; each of the two keywords stands for both.
-fn time_differs(
-    line: &[u8],
-    inode: &Inode,
-    wanted: &Keywords,
-    check: &mut impl FnMut(&str, Option<&[u8]>, Option<&[u8]>) -> Differing,
-) -> Differing {
-    let recorded = |keyword: Keyword| {
-        pairs(line)
-            .find(|(n, _)| *n == keyword.name().as_bytes())
-            .map(|(_, v)| v.to_vec())
-    };
-    let whole = |value: Vec<u8>| {
-        let seconds = value.split(|&c| c == b'.').next().unwrap_or_default().to_vec();
-        [seconds, b".000000000".to_vec()].concat()
-    };
-    let (keyword, expected) = match (recorded(Keyword::Time), recorded(Keyword::TarTime)) {
-        (Some(time), _) if wanted.contains(Keyword::Time) => (Keyword::Time, Some(time)),
-        (_, Some(time)) | (Some(time), None) => (Keyword::TarTime, Some(whole(time))),
-        (None, None) if wanted.contains(Keyword::TarTime) => (Keyword::TarTime, None),
-        (None, None) => (Keyword::Time, None),
-    };
-    check(
-        keyword.name(),
-        expected.as_deref(),
-        keyword.value(inode).as_deref(),
-    )
+fn time_fact(line: &[u8], inode: &Inode, wanted: &Keywords) -> Fact {
+    match (recorded(line, Keyword::Time), recorded(line, Keyword::TarTime)) {
+        (Some(time), _) if wanted.contains(Keyword::Time) => fact(Keyword::Time, Some(time), inode),
+        (_, Some(time)) | (Some(time), None) => {
+            let seconds = time.split(|&c| c == b'.').next().unwrap_or_default();
+            let whole = [seconds, b".000000000"].concat();
+            fact(Keyword::TarTime, Some(whole), inode)
+        }
+        (None, None) if wanted.contains(Keyword::TarTime) => fact(Keyword::TarTime, None, inode),
+        (None, None) => fact(Keyword::Time, None, inode),
+    }
 }
 
 #[cfg(test)]

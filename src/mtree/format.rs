@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use super::keyword::xattr_words;
-use super::{Keyword, Keywords, pairs, vis};
+use super::{Keyword, Keywords, pairs, push_word, vis};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::node::{Inode, NodeKind, TreePath};
@@ -25,30 +25,19 @@ pub struct Header {
 /// The words of a line with the facts that bundles use; `sha256` is the digest of a regular file.
 pub fn line(inode: &Inode, sha256: Option<&Digest>) -> Box<[u8]> {
     let mut line = Vec::new();
-    let mut word = |name: &[u8], value: &[u8]| {
-        if !line.is_empty() {
-            line.push(b' ');
-        }
-        line.extend_from_slice(name);
-        line.push(b'=');
-        line.extend_from_slice(value);
-    };
     for keyword in Keywords::umoci().iter() {
-        let name = keyword.name().as_bytes();
-        match keyword {
-            Keyword::Xattr => xattr_words(inode)
-                .iter()
-                .for_each(|(name, value)| word(name, value)),
-            Keyword::Sha256 => {
-                if let (NodeKind::File { .. }, Some(digest)) = (&inode.node.kind, sha256) {
-                    word(name, digest.encoded().as_bytes());
+        let value = match (keyword, &inode.node.kind) {
+            (Keyword::Xattr, _) => {
+                for (name, value) in xattr_words(inode) {
+                    push_word(&mut line, &name, &value);
                 }
+                None
             }
-            _ => {
-                if let Some(value) = keyword.value(inode) {
-                    word(name, &value);
-                }
-            }
+            (Keyword::Sha256, NodeKind::File { .. }) => sha256.map(|digest| digest.encoded().into_bytes()),
+            _ => keyword.value(inode),
+        };
+        if let Some(value) = value {
+            push_word(&mut line, keyword.name().as_bytes(), &value);
         }
     }
     line.into()
@@ -75,15 +64,15 @@ impl<W: Write> MtreeWriter<W> {
             let value: String = value.chars().filter(|c| !c.is_control()).collect();
             writeln!(out, "#{:>15} {value}", format!("{label}:"))
         };
-        if let Some(user) = &header.user {
-            comment("user", user)?;
-        }
-        if let Some(machine) = &header.machine {
-            comment("machine", machine)?;
-        }
-        comment("tree", &header.tree)?;
-        if let Some(date) = &header.date {
-            comment("date", date)?;
+        for (label, value) in [
+            ("user", header.user.as_deref()),
+            ("machine", header.machine.as_deref()),
+            ("tree", Some(&*header.tree)),
+            ("date", header.date.as_deref()),
+        ] {
+            if let Some(value) = value {
+                comment(label, value)?;
+            }
         }
         let names: Vec<&str> = Keywords::umoci().iter().map(Keyword::name).collect();
         comment("keywords", &names.join(","))?;
@@ -127,13 +116,12 @@ impl<W: Write> MtreeWriter<W> {
     }
 
     fn open(&mut self, out: &mut Vec<u8>, path: &TreePath, line: &[u8]) {
-        let shown = if path.as_bytes().contains(&b'\n') {
-            vis::encode(path.as_bytes())
-        } else {
-            path.as_bytes().to_vec()
-        };
         out.extend_from_slice(b"\n# ");
-        out.extend_from_slice(if path.is_root() { b"." } else { &shown });
+        match path.as_bytes() {
+            b"" => out.push(b'.'),
+            broken if broken.contains(&b'\n') => out.extend(vis::encode(broken)),
+            plain => out.extend_from_slice(plain),
+        }
         out.push(b'\n');
         let owner: Vec<Vec<u8>> = pairs(line)
             .filter(|(name, _)| matches!(*name, b"uid" | b"gid"))
@@ -141,9 +129,8 @@ impl<W: Write> MtreeWriter<W> {
             .collect();
         if path.is_root() || !owner.iter().all(|word| self.set.contains(word)) {
             self.set = [&b"type=file"[..], b"nlink=1", b"mode=0664"]
-                .iter()
-                .map(|w| w.to_vec())
-                .collect();
+                .map(<[u8]>::to_vec)
+                .into();
             self.set.extend(owner);
             out.extend_from_slice(b"/set ");
             out.extend_from_slice(&self.set.join(&b' '));

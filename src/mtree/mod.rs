@@ -63,3 +63,13 @@ fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         }
     })
 }
+
+/// Adds a word to a line.
+fn push_word(line: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    if !line.is_empty() {
+        line.push(b' ');
+    }
+    line.extend_from_slice(name);
+    line.push(b'=');
+    line.extend_from_slice(value);
+}

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The text of a manifest's file, read leniently: other tools write it too.
 
-use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Keyword, Keywords, Text, pairs, vis};
+use super::{Keyword, Keywords, Text, pairs, push_word, vis};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::node::{PathHash, TreePath, hash_path};
 
 /// A manifest whose text stays where it is; only where each path's line is found is held.
+#[derive(Debug)]
 pub struct Mtree<T> {
     text: T,
     /// Sorted by the hash of the path.
@@ -25,12 +25,6 @@ pub struct Mtree<T> {
     used: Keywords,
 }
 
-impl<T> fmt::Debug for Mtree<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mtree of {} paths", self.rows.len())
-    }
-}
-
 /// How much is read at a time of a text that is read through, and for one line, in bytes.
 const WHOLE: usize = 64 * 1024;
 const LINE: usize = 1024;
@@ -42,7 +36,7 @@ const MAX_LINE: usize = 16 << 20;
 type Word = (Vec<u8>, Vec<u8>);
 
 /// Where the line of a path begins.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Row {
     path: PathHash,
     at: u64,
@@ -117,7 +111,7 @@ impl<T: Text> Mtree<T> {
         let Some(Line::Path { words: rest, .. }) = Lines::new(&self.text, at, LINE).next()? else {
             fail!(Corrupt, "the manifest changed while it was read");
         };
-        let own: Vec<Word> = words(&rest).collect();
+        let own = words(&rest);
         let set = self.set(at)?;
         let inherited = set.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
         let mut words: Vec<_> = inherited
@@ -127,12 +121,7 @@ impl<T: Text> Mtree<T> {
         words.sort_by_key(|(keyword, _)| keyword.map_or(usize::MAX, |k| k as usize));
         let mut line = Vec::new();
         for (_, (name, value)) in words {
-            if !line.is_empty() {
-                line.push(b' ');
-            }
-            line.extend_from_slice(name);
-            line.push(b'=');
-            line.extend_from_slice(value);
+            push_word(&mut line, name, value);
         }
         Ok(Some(line))
     }
@@ -148,7 +137,7 @@ impl<T: Text> Mtree<T> {
             return Ok(Arc::clone(set));
         }
         let set = match Lines::new(&self.text, at, LINE).next()? {
-            Some(Line::Set { words: line, .. }) => Arc::new(words(&line).collect()),
+            Some(Line::Set { words: line, .. }) => Arc::new(words(&line)),
             _ => Arc::default(),
         };
         *lock() = Some((at, Arc::clone(&set)));
@@ -165,14 +154,9 @@ impl<T: Text> Mtree<T> {
         known: impl Fn(&PathHash) -> bool,
         mut take: impl FnMut(TreePath) -> Result<()>,
     ) -> Result<()> {
-        let is_missing =
-            |(row, found): (&Row, &AtomicBool)| !found.load(Ordering::Relaxed) && !known(&row.path);
-        let mut missing: Vec<u64> = Vec::new();
-        for item in self.rows.iter().zip(&self.found) {
-            if is_missing(item) {
-                missing.push(item.0.at);
-            }
-        }
+        let rows = self.rows.iter().zip(&self.found);
+        let missing = rows.filter(|(row, found)| !found.load(Ordering::Relaxed) && !known(&row.path));
+        let mut missing: Vec<u64> = missing.map(|(row, _)| row.at).collect();
         missing.sort_unstable();
         let mut left = missing.len();
         let mut lines = Lines::new(&self.text, 0, WHOLE);
@@ -333,19 +317,14 @@ fn keyword(name: &[u8]) -> Option<Keyword> {
     std::str::from_utf8(base).ok().and_then(Keyword::from_name)
 }
 
-/// Pairs of a line, with the names that we write.
-fn words(rest: &[u8]) -> impl Iterator<Item = Word> + '_ {
-    let line = spaced(rest);
-    let found: Vec<Word> = pairs(&line)
-        .map(|(name, value)| {
-            let known = std::str::from_utf8(name).ok().and_then(Keyword::from_name);
-            (
-                known.map_or_else(|| name.to_vec(), |k| k.name().as_bytes().to_vec()),
-                value.to_vec(),
-            )
-        })
-        .collect();
-    found.into_iter()
+/// Returns the pairs of a line, with the names that we write.
+fn words(line: &[u8]) -> Vec<Word> {
+    let word = |(name, value): (&[u8], &[u8])| {
+        let known = std::str::from_utf8(name).ok().and_then(Keyword::from_name);
+        let name = known.map_or(name, |keyword| keyword.name().as_bytes());
+        (name.to_vec(), value.to_vec())
+    };
+    pairs(line).map(word).collect()
 }
 
 #[cfg(test)]
