@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! PAX extended header records, `LENGTH KEY=VALUE\n`, read and written, and what their values say.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -22,16 +23,13 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Records> {
     let mut out = Records::new();
     // Some writers pad with NUL bytes.
     while data.first().is_some_and(|&c| c != 0) {
-        let begin = data.iter().position(|&c| !is_blank(c)).unwrap_or(0);
-        let space = data[begin..]
-            .iter()
-            .position(|&c| is_blank(c))
-            .ok_or_else(|| invalid("no length"))?
-            + begin;
-        let length = std::str::from_utf8(&data[begin..space])
-            .ok()
-            .and_then(|t| t.parse::<usize>().ok());
-        let length = length
+        let blanks = data.iter().take_while(|c| is_blank(**c)).count();
+        let digits = data[blanks..].iter().take_while(|c| !is_blank(**c)).count();
+        let space = blanks + digits;
+        if space == data.len() {
+            return Err(invalid("no length"));
+        }
+        let length = decimal(&data[blanks..space])
             .filter(|&n| n > space + 2 && n <= data.len())
             .ok_or_else(|| invalid("wrong length"))?;
         let record = &data[space + 1..length];
@@ -49,6 +47,11 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Records> {
         data = &data[length..];
     }
     Ok(out)
+}
+
+/// Reads a decimal number.
+pub(super) fn decimal<N: FromStr>(text: &[u8]) -> Option<N> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn is_blank(c: u8) -> bool {
@@ -145,8 +148,7 @@ impl Extended {
         };
         // As GNU tar reads it, whose texts end there.
         let digits = until_nul(value);
-        let number = std::str::from_utf8(digits).ok().and_then(|t| t.parse().ok());
-        let number = number.filter(|_| digits.len() == value.len() || !digits.starts_with(b"+"));
+        let number = decimal(digits).filter(|_| digits.len() == value.len() || !digits.starts_with(b"+"));
         number.map(Some).ok_or_else(|| invalid_value(key, value))
     }
 
@@ -198,8 +200,7 @@ fn time(key: &str, text: &[u8]) -> Result<Time> {
         return Err(invalid());
     }
     let negative = whole.starts_with(b"-");
-    let sec: Option<i64> = std::str::from_utf8(whole).ok().and_then(|t| t.parse().ok());
-    let sec = sec.ok_or_else(invalid)?;
+    let sec: i64 = decimal(whole).ok_or_else(invalid)?;
     let fraction = fraction.iter().map(|&c| char::from(c));
     let digits: String = fraction.chain("000000000".chars()).take(9).collect();
     let nsec: u32 = digits.parse().map_err(|_| invalid())?;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::header::unsigned;
-use super::pax::Extended;
+use super::pax::{Extended, decimal};
 use super::{BLOCK, bad};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -230,7 +230,7 @@ impl Lines {
                 self.line.push(c);
                 continue;
             }
-            let number = decimal(&self.line);
+            let number: Option<u64> = decimal(&self.line);
             self.line.clear();
             match self.wanted {
                 None => {
@@ -247,10 +247,6 @@ impl Lines {
         }
         Ok(None)
     }
-}
-
-fn decimal(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn no_number() -> Error {

@@ -232,15 +232,12 @@ impl<W: Write> LayerWriter<W> {
         for (key, value) in records {
             pax::write(&mut data, key, value);
         }
-        let mut block = [0; BLOCK];
-        put(&mut block[..100], &pax_name(name));
-        octal(&mut block[100..108], 0);
-        octal(&mut block[108..116], 0);
-        octal(&mut block[116..124], 0);
-        octal(&mut block[124..136], data.len() as u64);
-        octal(&mut block[136..148], 0);
-        block[156] = b'x';
-        self.write_block(&mut block)?;
+        let fields = Fields {
+            flag: b'x',
+            size: data.len() as u64,
+            ..Fields::default()
+        };
+        self.block(&fields, &pax_name(name), b"")?;
         data.resize(data.len().next_multiple_of(BLOCK), 0);
         self.inner.write_all(&data).context(|| "write layer")
     }
@@ -255,15 +252,14 @@ impl<W: Write> LayerWriter<W> {
         octal(&mut block[136..148], u64::try_from(fields.mtime).unwrap_or(0));
         block[156] = fields.flag;
         put(&mut block[157..257], &ascii(fields.link));
-        octal(&mut block[329..337], u64::from(fields.device.0));
-        octal(&mut block[337..345], u64::from(fields.device.1));
-        put(&mut block[345..500], prefix);
-        self.write_block(&mut block)
-    }
-
-    fn write_block(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {
         block[257..265].copy_from_slice(b"ustar\x0000");
-        self.write_summed(block)
+        // As the tools whose bytes these are, an extended header leaves the device out.
+        if fields.flag != b'x' {
+            octal(&mut block[329..337], u64::from(fields.device.0));
+            octal(&mut block[337..345], u64::from(fields.device.1));
+        }
+        put(&mut block[345..500], prefix);
+        self.write_summed(&mut block)
     }
 
     fn write_summed(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {

@@ -242,8 +242,9 @@ impl Tree {
         in_dir(way.unwrap_or_else(|| Rc::new(self.top())), path.name())
     }
 
-    pub fn end(&mut self, key: Key, set: impl FnOnce(&mut Gone, Number), number: Number) {
-        set(self.gone.entry(key).or_default(), number);
+    /// Returns what is gone at `key`, to be changed.
+    pub fn gone_mut(&mut self, key: Key) -> &mut Gone {
         self.last = None;
+        self.gone.entry(key).or_default()
     }
 }

@@ -286,7 +286,7 @@ impl LayerTree {
             if self.below.contains(&key) {
                 self.hide(&path)?;
             }
-            self.end(key, |gone, number| gone.itself = number, number);
+            self.gone_mut(key).itself = number;
         }
         self.tree.cells.insert(key, Cell::new(Kind::Implied, number));
         self.passed.insert(key);
@@ -328,7 +328,7 @@ impl LayerTree {
             self.hide(&at.path)?;
         }
         if old.kind().is_dir() || by_dir {
-            self.end(at.key, |gone, number| gone.itself = number, self.entries);
+            self.gone_mut(at.key).itself = self.entries;
         } else if self.symlinks.contains_key(&self.content(old)) {
             self.last = None;
         }
@@ -350,9 +350,10 @@ impl LayerTree {
         Ok(())
     }
 
-    fn end(&mut self, key: Key, set: impl FnOnce(&mut Gone, Number), number: Number) {
-        self.tree.end(key, set, number);
+    /// Returns what is gone at `key`, to be changed.
+    fn gone_mut(&mut self, key: Key) -> &mut Gone {
         self.last = None;
+        self.tree.gone_mut(key)
     }
 
     fn whiteout(&mut self, path: &TreePath) -> Result<()> {
@@ -370,7 +371,7 @@ impl LayerTree {
             self.leave(&at.key, old);
             self.hide(&at.path)?;
             let number = if is_passed { self.entries } else { self.start() + 1 };
-            self.end(at.key, |gone, number| gone.itself = number, number);
+            self.gone_mut(at.key).itself = number;
         } else if old.kind().is_dir() {
             self.empty(&at, old)?;
         }
@@ -396,7 +397,7 @@ impl LayerTree {
     fn empty(&mut self, at: &Place, old: Cell) -> Result<()> {
         self.leave(&at.key, old);
         self.hide(&at.path)?;
-        self.end(at.key, |gone, number| gone.inside = number, self.start() + 1);
+        self.gone_mut(at.key).inside = self.start() + 1;
         Ok(())
     }
 
