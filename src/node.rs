@@ -4,7 +4,6 @@
 //! Invariant: a [`TreePath`] is relative, has no `.`, `..`, empty or NUL-bearing component, and so names something
 //! at or below the root it is used with. No I/O here.
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -226,12 +225,6 @@ impl Followed {
             fail!(UnsafePath, "too many levels of symbolic links: {path}");
         }
         Ok(())
-    }
-}
-
-impl Borrow<[u8]> for TreePath {
-    fn borrow(&self) -> &[u8] {
-        self.as_bytes()
     }
 }
 

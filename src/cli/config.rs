@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci config`
 
-use std::collections::BTreeMap;
 use std::io::Read;
 
 use crate::error::Result;
@@ -234,13 +233,14 @@ impl Config {
         if created.is_some() {
             image.created = created;
         }
-        let add = |set: &mut BTreeMap<String, Value>, names: &[String]| {
+        for (set, names) in [
+            (&mut image.config.exposed_ports, &self.exposed_ports),
+            (&mut image.config.volumes, &self.volume),
+        ] {
             for name in slice(names) {
-                set.entry(name).or_insert_with(|| Value::Object(Map::new()));
+                set.entry(name).or_default();
             }
-        };
-        add(&mut image.config.exposed_ports, &self.exposed_ports);
-        add(&mut image.config.volumes, &self.volume);
+        }
         for (list, words) in [
             (&mut image.config.entrypoint, &self.entrypoint),
             (&mut image.config.cmd, &self.cmd),

@@ -152,16 +152,10 @@ fn octal(digits: &[u8]) -> Option<i64> {
 }
 
 fn base_64(digits: &[u8]) -> Option<i64> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let add = |value: i64, c: &u8| {
-        let digit = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        value.checked_mul(64)?.checked_add(i64::from(digit))
+        let digit = ALPHABET.iter().position(|known| known == c)?;
+        value.checked_mul(64)?.checked_add(digit as i64)
     };
     digits.iter().try_fold(0, add)
 }

@@ -98,23 +98,21 @@ const GLOBAL: [&[u8]; 7] = [b"path", b"linkpath", b"size", b"uid", b"gid", b"mti
 impl Extended {
     /// The last value of `key`; an empty one takes back those before it.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        let global = if GLOBAL.contains(&key) {
-            self.global.as_slice()
-        } else {
-            &[]
-        };
-        let mut values = self.records.iter().rev().chain(global.iter().rev());
+        let mut values = self.records.iter().rev().chain(self.global_records().rev());
         let last = values.find(|(k, _)| k == key);
         last.map(|(_, v)| v.as_slice()).filter(|v| !v.is_empty())
     }
 
+    /// Returns what the global header says of files.
+    fn global_records(&self) -> impl DoubleEndedIterator<Item = &(Vec<u8>, Vec<u8>)> {
+        self.global
+            .iter()
+            .filter(|(key, _)| GLOBAL.contains(&key.as_slice()))
+    }
+
     /// All of it as one header of type `x` would say it; a global header is left out if it says nothing of files.
     pub fn into_records(self) -> Records {
-        let global = self
-            .global
-            .iter()
-            .filter(|(key, _)| GLOBAL.contains(&key.as_slice()));
-        let mut out: Records = global.cloned().collect();
+        let mut out: Records = self.global_records().cloned().collect();
         out.extend(self.records);
         for (key, value) in [(&b"path"[..], self.long_name), (b"linkpath", self.long_link)] {
             if !value.is_empty() {
@@ -126,9 +124,7 @@ impl Extended {
 
     /// Whether a global header speaks of files.
     pub fn has_global(&self) -> bool {
-        self.global
-            .iter()
-            .any(|(key, _)| GLOBAL.contains(&key.as_slice()))
+        self.global_records().next().is_some()
     }
 
     /// Refuses values that cannot be read, also those that say nothing of this entry.

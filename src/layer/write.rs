@@ -3,8 +3,9 @@
 
 use std::io::{Read, Write};
 
+use super::pax::{self, Records};
 use super::read::Head;
-use super::{LayerReader, OPAQUE, WHITEOUT_PREFIX, pax};
+use super::{LayerReader, OPAQUE, WHITEOUT_PREFIX};
 use crate::error::{Result, ResultExt};
 use crate::node::{Node, NodeKind, TreePath};
 
@@ -124,17 +125,13 @@ impl<W: Write> LayerWriter<W> {
         dir: bool,
     ) -> Result<()> {
         let name = self.name(path, dir)?;
-        let mut records: Vec<(&[u8], &[u8])> = Vec::new();
-        for (key, value) in &head.records {
-            let value = match (key.as_slice(), target) {
-                (b"path", _) | (b"linkpath", Some(_)) => continue,
-                (b"GNU.sparse.name", _) => &name,
-                _ => value,
-            };
-            records.push((key, value));
+        let mut records = head.records.clone();
+        records.retain(|(key, _)| key != b"path" && (target.is_none() || key != b"linkpath"));
+        for (_, value) in records.iter_mut().filter(|(key, _)| key == b"GNU.sparse.name") {
+            value.clone_from(&name);
         }
-        records.push((b"path", &name));
-        records.extend(target.map(|target| (&b"linkpath"[..], target.as_bytes())));
+        records.push((b"path".to_vec(), name.clone()));
+        records.extend(target.map(|target| (b"linkpath".to_vec(), target.as_bytes().to_vec())));
         let (main, rest) = head.blocks[head.main..].split_at(BLOCK);
         let mut main: [u8; BLOCK] = main.try_into().unwrap_or([0; BLOCK]);
         self.extended(&name, &records)?;
@@ -210,7 +207,7 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn header(&mut self, fields: &Fields<'_>, path: &TreePath) -> Result<()> {
-        if !fits(u64::from(fields.device.0), 7) || !fits(u64::from(fields.device.1), 7) {
+        if !fits(fields.device.0.into(), 7) || !fits(fields.device.1.into(), 7) {
             fail!(Unsupported, "device number cannot be stored: {path}");
         }
         let records = pax_records(fields).context(|| path.to_string())?;
@@ -221,13 +218,12 @@ impl<W: Write> LayerWriter<W> {
             let (prefix, name) = split.unwrap_or((b"", fields.name));
             return self.block(fields, name, prefix);
         }
-        let records: Vec<(&[u8], &[u8])> = records.iter().map(|(k, v)| (&k[..], &v[..])).collect();
         self.extended(fields.name, &records)?;
         self.block(fields, fields.name, b"")
     }
 
     /// Writes an extended header for the entry called `name`.
-    fn extended(&mut self, name: &[u8], records: &[(&[u8], &[u8])]) -> Result<()> {
+    fn extended(&mut self, name: &[u8], records: &Records) -> Result<()> {
         let mut data = Vec::new();
         for (key, value) in records {
             pax::write(&mut data, key, value);
@@ -245,18 +241,18 @@ impl<W: Write> LayerWriter<W> {
     fn block(&mut self, fields: &Fields<'_>, name: &[u8], prefix: &[u8]) -> Result<()> {
         let mut block = [0; BLOCK];
         put(&mut block[..100], &ascii(name));
-        octal(&mut block[100..108], u64::from(fields.mode));
-        octal(&mut block[108..116], u64::from(fields.uid));
-        octal(&mut block[116..124], u64::from(fields.gid));
-        octal(&mut block[124..136], fields.size);
-        octal(&mut block[136..148], u64::try_from(fields.mtime).unwrap_or(0));
+        octal(&mut block[100..108], fields.mode.into());
+        octal(&mut block[108..116], fields.uid.into());
+        octal(&mut block[116..124], fields.gid.into());
+        octal(&mut block[124..136], fields.size.into());
+        octal(&mut block[136..148], fields.mtime.into());
         block[156] = fields.flag;
         put(&mut block[157..257], &ascii(fields.link));
         block[257..265].copy_from_slice(b"ustar\x0000");
         // As the tools whose bytes these are, an extended header leaves the device out.
         if fields.flag != b'x' {
-            octal(&mut block[329..337], u64::from(fields.device.0));
-            octal(&mut block[337..345], u64::from(fields.device.1));
+            octal(&mut block[329..337], fields.device.0.into());
+            octal(&mut block[337..345], fields.device.1.into());
         }
         put(&mut block[345..500], prefix);
         self.write_summed(&mut block)
@@ -276,8 +272,8 @@ pub fn can_hold_xattr(name: &[u8]) -> bool {
 }
 
 /// The PAX records of what does not fit into a header, sorted by key.
-fn pax_records(fields: &Fields<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut out: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+fn pax_records(fields: &Fields<'_>) -> Result<Records> {
+    let mut out = Records::new();
     let mut add = |key: &[u8], value: &[u8]| out.push((key.to_vec(), value.to_vec()));
     for (name, value) in &fields.xattrs {
         if !can_hold_xattr(name) {
@@ -295,16 +291,14 @@ fn pax_records(fields: &Fields<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         }
     }
     for (key, value, digits) in [
-        (&b"uid"[..], u64::from(fields.uid), 7),
-        (b"gid", u64::from(fields.gid), 7),
-        (b"size", fields.size, 11),
+        (&b"uid"[..], fields.uid.into(), 7),
+        (b"gid", fields.gid.into(), 7),
+        (b"size", fields.size.into(), 11),
+        (b"mtime", fields.mtime.into(), 11),
     ] {
         if !fits(value, digits) {
             add(key, value.to_string().as_bytes());
         }
-    }
-    if !u64::try_from(fields.mtime).is_ok_and(|t| fits(t, 11)) {
-        add(b"mtime", fields.mtime.to_string().as_bytes());
     }
     out.sort();
     Ok(out)
@@ -319,12 +313,12 @@ fn ascii(text: &[u8]) -> Vec<u8> {
 }
 
 /// Whether `value` fits into so many octal digits.
-fn fits(value: u64, digits: u32) -> bool {
-    value < 1 << (3 * digits)
+fn fits(value: i128, digits: u32) -> bool {
+    (0..1 << (3 * digits)).contains(&value)
 }
 
 /// A number, padded with zeros and ended by NUL; one that does not fit is 0, and stands in a PAX record.
-fn octal(field: &mut [u8], value: u64) {
+fn octal(field: &mut [u8], value: i128) {
     let digits = field.len() - 1;
     let value = if fits(value, digits as u32) { value } else { 0 };
     field[..digits].copy_from_slice(format!("{value:0digits$o}").as_bytes());

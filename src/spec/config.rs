@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Platform;
@@ -55,12 +55,8 @@ pub struct ContainerConfig {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// Ports such as `80/tcp`; the values are empty objects.
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "objects"
-    )]
-    pub exposed_ports: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exposed_ports: ObjectSet,
     /// `NAME=VALUE`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
@@ -71,12 +67,8 @@ pub struct ContainerConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cmd: Vec<String>,
     /// Paths that should be volumes; the values are empty objects.
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "objects"
-    )]
-    pub volumes: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: ObjectSet,
     /// Where the command starts.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
@@ -94,11 +86,8 @@ pub struct ContainerConfig {
     pub extra: Map<String, Value>,
 }
 
-/// Reads a set that is spelled as an object of objects, of which `null` is an empty one.
-fn objects<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, Value>, D::Error> {
-    let read = BTreeMap::<String, Map<String, Value>>::deserialize(d)?;
-    Ok(read.into_iter().map(|(key, value)| (key, value.into())).collect())
-}
+/// A set that is spelled as an object of objects.
+pub type ObjectSet = BTreeMap<String, Map<String, Value>>;
 
 /// The layers of an image by their uncompressed digests.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

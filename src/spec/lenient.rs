@@ -32,10 +32,10 @@ enum Kind {
 }
 
 macro_rules! null_is {
-    ($($method:ident $kind:ident;)*) => {
-        $(fn $method<V: Visitor<'de>>(self, wanted: V) -> Result<V::Value, D::Error> {
+    ($($kind:ident: $($method:ident)+;)*) => {
+        $($(fn $method<V: Visitor<'de>>(self, wanted: V) -> Result<V::Value, D::Error> {
             self.0.deserialize_option(OrEmpty { wanted, kind: Kind::$kind })
-        })*
+        })+)*
     };
 }
 
@@ -43,20 +43,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
     type Error = D::Error;
 
     null_is! {
-        deserialize_bool Bool;
-        deserialize_i8 Number;
-        deserialize_i16 Number;
-        deserialize_i32 Number;
-        deserialize_i64 Number;
-        deserialize_u8 Number;
-        deserialize_u16 Number;
-        deserialize_u32 Number;
-        deserialize_u64 Number;
-        deserialize_str Text;
-        deserialize_string Text;
-        deserialize_seq List;
-        deserialize_map Object;
-        deserialize_option Optional;
+        Bool: deserialize_bool;
+        Number: deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64;
+        Number: deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64;
+        Text: deserialize_str deserialize_string;
+        List: deserialize_seq;
+        Object: deserialize_map;
+        Optional: deserialize_option;
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {

@@ -19,7 +19,7 @@ mod ref_value;
 mod refname;
 pub(crate) mod runtime;
 
-pub use config::{ContainerConfig, History, ImageConfig, RootFs};
+pub use config::{ContainerConfig, History, ImageConfig, ObjectSet, RootFs};
 pub use descriptor::{Annotations, Descriptor};
 pub(crate) use document::MAX_DOCUMENT;
 pub(crate) use document::{Document, Edges};
