@@ -29,7 +29,7 @@ impl Algorithm {
     /// All algorithms, in the order in which blob directories are searched.
     pub const ALL: [Algorithm; 3] = [Algorithm::Sha256, Algorithm::Sha512, Algorithm::Blake3];
 
-    /// The name in a digest and under `blobs/`.
+    /// Returns the name in a digest and under `blobs/`.
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::Sha256 => "sha256",
@@ -43,7 +43,7 @@ impl Algorithm {
         Self::ALL.into_iter().find(|a| a.name() == name)
     }
 
-    /// Length of the digest in bytes; the hex form is twice as long.
+    /// Returns the length of a digest in bytes; the hex form is twice as long.
     #[allow(clippy::len_without_is_empty, reason = "a digest is never empty")]
     pub fn len(self) -> usize {
         match self {
@@ -90,17 +90,17 @@ impl Digest {
         Self::of(Algorithm::Sha256, data)
     }
 
-    /// The algorithm.
+    /// Returns the algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The raw bytes, as many as [`Algorithm::len`] says.
+    /// Returns the raw bytes, as many as [`Algorithm::len`] says.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.algorithm.len()]
     }
 
-    /// The hex part, which is also the file name below `blobs/<algorithm>/`.
+    /// Returns the hex part, which is also the file name below `blobs/<algorithm>/`.
     pub fn encoded(&self) -> String {
         hex(self.as_bytes())
     }
@@ -177,22 +177,22 @@ impl DigestPrefix {
     /// Fewest hex digits of a prefix.
     pub const MIN: usize = 7;
 
-    /// The algorithm, if one was written.
+    /// Returns the algorithm, if one was written.
     pub fn algorithm(&self) -> Option<Algorithm> {
         self.algorithm
     }
 
-    /// The hex digits.
+    /// Returns the hex digits.
     pub fn hex(&self) -> &str {
         &self.hex
     }
 
-    /// The digest itself when the prefix is a whole one with its algorithm.
+    /// Returns the digest itself when the prefix is a whole one with its algorithm.
     pub fn exact(&self) -> Option<Digest> {
         decoded(self.algorithm?, &self.hex)
     }
 
-    /// Whether `digest` starts so.
+    /// Returns whether `digest` begins with it.
     pub fn matches(&self, digest: &Digest) -> bool {
         self.algorithm.is_none_or(|a| a == digest.algorithm()) && digest.encoded().starts_with(&self.hex)
     }
@@ -281,7 +281,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all that was added.
+    /// Returns the digest of all that was added.
     pub fn finish(self) -> Digest {
         match self.0 {
             State::Sha256(h) => Digest::padded(Algorithm::Sha256, &h.finalize()),
@@ -315,7 +315,7 @@ impl<W: Write> DigestWriter<W> {
         self.written
     }
 
-    /// The wrapped writer, the digest and the count of the bytes that passed.
+    /// Returns the wrapped writer, the digest and the count of the bytes that passed.
     pub fn finish(self) -> (W, Digest, u64) {
         (self.inner, self.hasher.finish(), self.written)
     }

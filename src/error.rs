@@ -109,12 +109,12 @@ impl Error {
         }))
     }
 
-    /// The kind to branch on.
+    /// Returns the kind to branch on.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The detail to branch on, if the kind alone does not tell enough.
+    /// Returns the detail to branch on, if the kind alone does not tell enough.
     pub fn fact(&self) -> Option<Fact> {
         self.0.fact
     }
@@ -126,7 +126,7 @@ impl Error {
         self
     }
 
-    /// The error number of the operating system, when it was the cause.
+    /// Returns the error number of the operating system, when it was the cause.
     pub fn errno(&self) -> Option<i32> {
         self.0.errno
     }

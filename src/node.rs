@@ -20,7 +20,7 @@ use crate::error::Result;
 pub struct TreePath(Box<[u8]>);
 
 impl TreePath {
-    /// The root.
+    /// Returns the root.
     pub fn root() -> Self {
         Self::default()
     }
@@ -29,7 +29,7 @@ impl TreePath {
     /// component before it away and stops at the root.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Invalid`] for a NUL byte.
+    /// `ErrorKind::Invalid` for a NUL byte.
     pub fn clean(raw: &[u8]) -> Result<Self> {
         if raw.contains(&0) {
             fail!(
@@ -51,17 +51,17 @@ impl TreePath {
         Ok(Self(parts.join(&b'/').into()))
     }
 
-    /// The bytes, without a leading or trailing slash.
+    /// Returns the bytes, without a leading or trailing slash.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether this is the root.
+    /// Returns whether this is the root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The path above; the root for a path of one component, `None` for the root.
+    /// Returns the path above; the root for a path of one component, `None` for the root.
     pub fn parent(&self) -> Option<Self> {
         if self.is_root() {
             return None;
@@ -70,7 +70,7 @@ impl TreePath {
         Some(Self(self.0[..cut].into()))
     }
 
-    /// The last component; empty for the root.
+    /// Returns the last component; empty for the root.
     pub fn name(&self) -> &[u8] {
         let cut = self.0.iter().rposition(|&c| c == b'/').map_or(0, |at| at + 1);
         &self.0[cut..]
@@ -79,7 +79,7 @@ impl TreePath {
     /// Adds one component.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Invalid`] if `name` is empty, `.`, `..`, or holds a slash or NUL.
+    /// `ErrorKind::Invalid` if `name` is empty, `.`, `..`, or holds a slash or NUL.
     pub fn join(&self, name: &[u8]) -> Result<Self> {
         if matches!(name, b"" | b"." | b"..") || name.iter().any(|&c| c == b'/' || c == 0) {
             fail!(Invalid, "invalid file name: {:?}", String::from_utf8_lossy(name));
@@ -93,17 +93,17 @@ impl TreePath {
         Ok(Self(bytes.into()))
     }
 
-    /// The components, outermost first.
+    /// Returns the components, outermost first.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.split(|&c| c == b'/').filter(|part| !part.is_empty())
     }
 
-    /// All paths above this one, the nearest first and the root last.
+    /// Returns all paths above this one, the nearest first and the root last.
     pub fn ancestors(&self) -> impl Iterator<Item = TreePath> {
         std::iter::successors(self.parent(), TreePath::parent)
     }
 
-    /// Where the paths strictly below this one stand in the order of paths.
+    /// Returns the range of the paths strictly below this one in the order of paths.
     pub fn below(&self) -> (Bound<Self>, Bound<Self>) {
         // No name is less than this one, and no byte stands between a slash and a zero.
         let first = |above: &[u8]| Bound::Included(Self([above, b"\x01"].concat().into()));
@@ -114,7 +114,7 @@ impl TreePath {
         (first(&[self.as_bytes(), b"/"].concat()), Bound::Excluded(end))
     }
 
-    /// Whether this path lies strictly below `other`.
+    /// Returns whether this path lies strictly below `other`.
     pub fn is_below(&self, other: &TreePath) -> bool {
         match self.0.strip_prefix(other.as_bytes()) {
             Some(rest) if other.is_root() => !rest.is_empty(),
@@ -208,16 +208,17 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// More links than this on the way to one path are a loop.
+    /// Maximum number of links on the way to one path: more are a loop.
     const MAX_LINKS: usize = 255;
 
-    /// Components of all their targets, empty ones too: each may be a directory to open, for every entry behind the links.
+    /// Maximum number of components of all their targets, empty ones too: each may be a directory to open, for every entry
+    /// behind the links.
     const MAX_PARTS: usize = 4096;
 
     /// Counts one more link on the way to `path`.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::UnsafePath`] for too many.
+    /// `ErrorKind::UnsafePath` for too many.
     pub fn follow(&mut self, target: &[u8], path: &TreePath) -> Result<()> {
         self.links += 1;
         self.parts += target.split(|&c| c == b'/').count();
@@ -319,7 +320,7 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
-    /// Major and minor number, if it is a device.
+    /// Returns the major and minor number, if it is a device.
     pub fn device_number(&self) -> Option<(u32, u32)> {
         match *self {
             NodeKind::Char { major, minor } | NodeKind::Block { major, minor } => Some((major, minor)),
@@ -348,7 +349,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A directory with `mode`, owned by 0:0, from 1970: what a missing parent becomes.
+    /// Makes a directory with `mode`, owned by 0:0, from 1970: what a missing parent becomes.
     pub fn dir(mode: u32) -> Self {
         Self {
             kind: NodeKind::Dir,
@@ -361,7 +362,7 @@ impl Node {
         }
     }
 
-    /// Whether it is a directory.
+    /// Returns whether it is a directory.
     pub fn is_dir(&self) -> bool {
         self.kind == NodeKind::Dir
     }

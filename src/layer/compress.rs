@@ -17,13 +17,13 @@ use crate::spec::Compression;
 pub(super) const BLOCK: usize = 1 << 20;
 const WINDOW: usize = 32 * 1024;
 
-/// Blocks that are compressed or wait at a time, at most.
+/// Maximum number of blocks that are compressed or wait at a time.
 const MAX_RUNNING: usize = 32;
 
 const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 
-/// Threads that compress zstd at most: each takes some 30 MiB.
+/// Maximum number of threads that compress zstd: each takes some 30 MiB.
 const ZSTD_THREADS: usize = 3;
 
 /// Compresses what is written to it.

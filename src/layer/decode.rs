@@ -17,7 +17,7 @@ use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::spec::Compression;
 
-/// Bytes of one buffer between threads, how many may wait to be read, and how many to be hashed.
+/// Bytes of one buffer between threads, and the maximum number that wait to be read, and to be hashed.
 const CHUNK: usize = 256 * 1024;
 const WAITING: usize = 96;
 const WAITING_FOR_HASH: usize = 8;
@@ -249,7 +249,8 @@ fn fill(decoder: &mut impl Read, data: &mut Vec<u8>) -> io::Result<()> {
     result
 }
 
-/// What the blob's reader or the kernel says stands as it is; the rest is what a decoder thinks of the bytes.
+/// Makes an error of a failure to decode: what the reader of the blob or the kernel says stands as it is, the rest is what a
+/// decoder thinks of the bytes.
 fn decode_error(err: io::Error) -> Error {
     if err.raw_os_error().is_some() || matches!(err.get_ref(), Some(e) if e.is::<Error>()) {
         return err.into();

@@ -88,7 +88,6 @@ impl Fields {
     }
 
     pub fn node(self, kind: NodeKind, extended: &Extended) -> Result<Node> {
-        let id = |id: i64, key| u32::try_from(id).map_err(|_| bad(format!("{key} out of range: {id}")));
         Ok(Node {
             kind,
             mode: self.mode,
@@ -101,7 +100,11 @@ impl Fields {
     }
 }
 
-/// The name of an entry: what is nearest to how GNU tar says it comes first.
+fn id(number: i64, key: &str) -> Result<u32> {
+    u32::try_from(number).map_err(|_| bad(format!("{key} out of range: {number}")))
+}
+
+/// Returns the name of an entry: what is nearest to how GNU tar says it comes first.
 pub(super) fn name(header: &Header, extended: &Extended) -> Vec<u8> {
     let sparse = sparse::map_place(extended).and_then(|_| extended.get(b"GNU.sparse.name"));
     let long = Some(extended.long_name.as_slice()).filter(|name| !name.is_empty());
@@ -111,7 +114,7 @@ pub(super) fn name(header: &Header, extended: &Extended) -> Vec<u8> {
     }
 }
 
-/// The target of a link.
+/// Returns the target of a link.
 pub(super) fn link(header: &Header, extended: &Extended) -> Vec<u8> {
     let long = Some(extended.long_link.as_slice()).filter(|link| !link.is_empty());
     match long.or(extended.get(b"linkpath")) {
@@ -120,7 +123,7 @@ pub(super) fn link(header: &Header, extended: &Extended) -> Vec<u8> {
     }
 }
 
-/// What `name`, that of a whiteout of `hidden`, says.
+/// Reads `name`, that of a whiteout of `hidden`.
 pub(super) fn whiteout(name: &TreePath, hidden: &[u8]) -> Result<Entry> {
     let dir = name.parent().unwrap_or_default();
     if name.name() == OPAQUE {

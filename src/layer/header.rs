@@ -36,12 +36,12 @@ pub(super) fn until_nul(field: &[u8]) -> &[u8] {
     &field[..field.iter().position(|&c| c == 0).unwrap_or(field.len())]
 }
 
-/// The times of a GNU header as fields, of access and of change.
+/// Returns the times of a GNU header as fields, of access and of change.
 fn gnu_times(block: &[u8; 512]) -> [&[u8]; 2] {
     [&block[345..357], &block[357..369]]
 }
 
-/// The name, with its prefix where the format has one.
+/// Returns the name, with its prefix where the format has one.
 pub(super) fn name(header: &Header) -> Vec<u8> {
     let name = until_nul(&header.as_old().name);
     let block = header.as_bytes();
@@ -67,7 +67,8 @@ pub(super) fn name(header: &Header) -> Vec<u8> {
     }
 }
 
-/// The time of last access, where the format has one; GNU leaves it empty mostly, and some writers left something else there.
+/// Returns the time of last access, where the format has one; GNU leaves it empty mostly, and some writers left something
+/// else there.
 pub(super) fn atime(header: &Header) -> Option<i64> {
     let block = header.as_bytes();
     match Format::of(header) {
@@ -81,28 +82,30 @@ pub(super) fn atime(header: &Header) -> Option<i64> {
     }
 }
 
-/// A device number, as far as the format has one.
+/// Reads a device number, as far as the format has one.
 pub(super) fn device(header: &Header) -> Result<(u32, u32)> {
     if Format::of(header) == Format::V7 {
         return Ok((0, 0));
     }
     let block = header.as_bytes();
-    let id = |field, what| {
-        u32::try_from(number(field, what)?).map_err(|_| bad(format!("{what} of a device out of range")))
-    };
     Ok((
-        id(&block[329..337], "major number")?,
-        id(&block[337..345], "minor number")?,
+        device_number(&block[329..337], "major number")?,
+        device_number(&block[337..345], "minor number")?,
     ))
 }
 
-/// A number of a header: octal with spaces and NULs around it, or base 256 with its sign. An empty field is 0.
+fn device_number(field: &[u8], what: &str) -> Result<u32> {
+    u32::try_from(number(field, what)?).map_err(|_| bad(format!("{what} of a device out of range")))
+}
+
+/// Reads a number of a header: octal with spaces and NULs around it, or base 256 with its sign. An empty field is 0.
 pub(super) fn number(field: &[u8], what: &str) -> Result<i64> {
     let read = go_number(field).or_else(|| gnu_number(field));
     read.ok_or_else(|| bad(format!("invalid {what} in a tar header")))
 }
 
-/// As [`number`], for a size or owner. Of these GNU tar reads none below zero, and the Go tool reads them where they do not matter.
+/// Reads as [`number`] does, for a size or owner. Of these GNU tar reads none below zero, and the Go tool reads them where they
+/// do not matter.
 pub(super) fn count(field: &[u8], what: &str) -> Result<i64> {
     match go_number(field) {
         Some(n) => Ok(n),
@@ -110,12 +113,12 @@ pub(super) fn count(field: &[u8], what: &str) -> Result<i64> {
     }
 }
 
-/// As [`number`], for what cannot be negative.
+/// Reads as [`number`] does, for what cannot be negative.
 pub(super) fn unsigned(field: &[u8], what: &str) -> Result<u64> {
     u64::try_from(number(field, what)?).map_err(|_| bad(format!("negative {what} in a tar header")))
 }
 
-/// A number as the Go tool reads it.
+/// Reads a number as the Go tool reads it.
 fn go_number(field: &[u8]) -> Option<i64> {
     if field[0] & 0x80 != 0 {
         return base_256(field);
@@ -128,8 +131,8 @@ fn go_number(field: &[u8]) -> Option<i64> {
     octal(until_nul(&field[first..=last]))
 }
 
-/// A number as GNU tar reads it, if the Go tool reads none: whatever white space begins or ends it, and the base 64 of the years
-/// in which it had no base 256.
+/// Reads a number as GNU tar does, if the Go tool reads none: whatever white space begins or ends it, and the base 64 of the
+/// years in which it had no base 256.
 fn gnu_number(field: &[u8]) -> Option<i64> {
     let text = until_nul(field.strip_prefix(b"\0").unwrap_or(field)).trim_ascii_start();
     let text = &text[..text

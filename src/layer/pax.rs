@@ -96,7 +96,7 @@ pub(super) struct Extended {
 const GLOBAL: [&[u8]; 7] = [b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime", b"atime"];
 
 impl Extended {
-    /// The last value of `key`; an empty one takes back those before it.
+    /// Returns the last value of `key`; an empty one takes back those before it.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
         let mut values = self.records.iter().rev().chain(self.global_records().rev());
         let last = values.find(|(k, _)| k == key);
@@ -110,7 +110,7 @@ impl Extended {
             .filter(|(key, _)| GLOBAL.contains(&key.as_slice()))
     }
 
-    /// All of it as one header of type `x` would say it; a global header is left out if it says nothing of files.
+    /// Returns all records as one header of type `x` has them; a global header is left out if it says nothing of files.
     pub fn into_records(self) -> Records {
         let mut out: Records = self.global_records().cloned().collect();
         out.extend(self.records);
@@ -122,7 +122,7 @@ impl Extended {
         out
     }
 
-    /// Whether a global header speaks of files.
+    /// Returns whether a global header speaks of files.
     pub fn has_global(&self) -> bool {
         self.global_records().next().is_some()
     }
@@ -148,12 +148,12 @@ impl Extended {
         number.map(Some).ok_or_else(|| invalid_value(key, value))
     }
 
-    /// A time, in seconds with a fraction.
+    /// Reads a time, in seconds with a fraction.
     pub fn time(&self, key: &str) -> Result<Option<Time>> {
         self.get(key.as_bytes()).map(|text| time(key, text)).transpose()
     }
 
-    /// The attributes, as star and libarchive write them; star's way has them as they are, and counts where both are there.
+    /// Returns the attributes, as star and libarchive write them; star has them as they are, and counts where both are there.
     pub fn xattrs(&self) -> Result<Xattrs> {
         let mut out = Xattrs::new();
         for (key, value) in &self.records {
@@ -183,8 +183,8 @@ fn invalid_value(key: &str, value: &[u8]) -> Error {
     bad(format!("invalid PAX {key}: {:?}", String::from_utf8_lossy(value)))
 }
 
-/// `[-]seconds[.fraction]`; a fraction counts away from zero, so a negative one borrows a second. GNU tar reads as much as is a
-/// number, and so do we.
+/// Reads `[-]seconds[.fraction]`; a fraction counts away from zero, so a negative one borrows a second. GNU tar reads as much as
+/// is a number, and so do we.
 fn time(key: &str, text: &[u8]) -> Result<Time> {
     let invalid = || invalid_value(key, text);
     let signs = usize::from(matches!(text.first(), Some(b'-' | b'+')));

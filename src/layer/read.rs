@@ -73,7 +73,7 @@ impl<R: Read> LayerReader<R> {
         }
     }
 
-    /// The header of the entry last returned, if headers are recorded.
+    /// Returns the header of the entry last returned, if headers are recorded.
     pub(super) fn take_head(&mut self) -> Head {
         self.head.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -81,8 +81,8 @@ impl<R: Read> LayerReader<R> {
     /// Goes to the next entry, over what is left of the last one; `None` at the end of the archive.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Corrupt`] for a broken or truncated archive, [`crate::error::ErrorKind::Limit`] for one that asks for too much,
-    /// [`crate::error::ErrorKind::UnsafePath`] for a whiteout of `.` or `..`, [`crate::error::ErrorKind::Unsupported`] for a file that begins in
+    /// `ErrorKind::Corrupt` for a broken or truncated archive, `ErrorKind::Limit` for one that asks for too much,
+    /// `ErrorKind::UnsafePath` for a whiteout of `.` or `..`, `ErrorKind::Unsupported` for a file that begins in
     /// another archive.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         let mut extended = self.begin_entry();
@@ -138,8 +138,8 @@ impl<R: Read> LayerReader<R> {
         }
     }
 
-    /// Where in the archive the content of the file last returned stands, how many bytes it has there, and where those belong
-    /// if the file is sparse.
+    /// Returns the place of the content of the file last returned in the archive, how many bytes it has there, and where those
+    /// belong if the file is sparse.
     pub(crate) fn place(&self) -> (u64, u64, Option<Sparse>) {
         (self.inner.read, self.left, self.sparse.clone())
     }
@@ -162,7 +162,7 @@ impl<R: Read> LayerReader<R> {
         self.inner.inner
     }
 
-    /// As going to the next entry does, without reading what is left of this one.
+    /// Goes to the next entry without reading what is left of this one.
     pub(crate) fn seek_rest(&mut self) -> Result<()>
     where
         R: io::Seek,
@@ -233,7 +233,7 @@ impl<R: Read> LayerReader<R> {
         Ok(Some(header))
     }
 
-    /// Content of an extended header.
+    /// Reads the content of an extended header.
     fn header_data(&mut self, header: &Header, extended: &mut Extended) -> Result<Vec<u8>> {
         let size = header::unsigned(&header.as_old().size, "size")?;
         extended.bytes = extended.bytes.saturating_add(size);
@@ -256,7 +256,7 @@ impl<R: Read> LayerReader<R> {
         Ok(data)
     }
 
-    /// What a header proper says; `None` for one that makes no file.
+    /// Reads a header proper; `None` for one that makes no file.
     fn entry(&mut self, header: &Header, extended: &Extended) -> Result<Option<Entry>> {
         extended.check()?;
         sparse::check(extended)?;
@@ -362,7 +362,7 @@ impl<R: Read> LayerReader<R> {
         Ok(size)
     }
 
-    /// The old format of GNU has the map in the header and in blocks behind it.
+    /// Reads the map of the old format of GNU, which stands in the header and in blocks behind it.
     fn old_sparse_map(&mut self, header: &Header) -> Result<(Pieces, u64)> {
         let gnu = header
             .as_gnu()

@@ -9,10 +9,10 @@ use super::{BLOCK, LayerReader, bad, header};
 use crate::error::Result;
 use crate::spec::Compression;
 
-/// So many bytes of a stream tell all that can be told, in bytes.
+/// Maximum number of bytes of a stream that tell something of it.
 pub const HEAD: u64 = BLOCK;
 
-/// Bytes of a list of images that are looked at.
+/// Maximum number of bytes of a list of images that are looked at.
 const MAX_LIST: u64 = 4 << 20;
 
 /// Compressions that no layer can have, by their first bytes.
@@ -53,7 +53,7 @@ impl Sniffed {
         }
     }
 
-    /// What it is, if that is certain and a layer of this media type cannot be it.
+    /// Names what it is, if that is certain and a layer of this media type cannot be it.
     fn against(self, label: Compression) -> Option<String> {
         match self {
             Sniffed::Tar if label != Compression::None => Some("a plain tar archive".to_owned()),
@@ -98,7 +98,7 @@ pub fn check_entries(tar: &mut LayerReader<impl Read>) -> Result<bool> {
     Ok(holds_images)
 }
 
-/// Whether a file is the list of images of a Docker archive.
+/// Returns whether a file is the list of images of a Docker archive.
 fn is_docker_list(file: &mut impl Read) -> Result<bool> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]

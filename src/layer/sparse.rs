@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::header::unsigned;
 use super::pax::{Extended, decimal};
 use super::{BLOCK, bad};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// Offset and length of data, in order and apart.
 pub(super) type Pieces = Vec<(u64, u64)>;
@@ -31,7 +31,7 @@ enum Next {
 }
 
 impl Sparse {
-    /// A file of `size` bytes, of which the entry has `stored`; what it has beyond the pieces is left out, as GNU tar does.
+    /// Makes a file of `size` bytes, of which the entry has `stored`; what it has beyond the pieces is left out, as GNU tar does.
     pub fn new(pieces: Pieces, size: u64, stored: u64) -> Result<Self> {
         let mut end = 0;
         let mut total: u64 = 0;
@@ -54,17 +54,17 @@ impl Sparse {
         })
     }
 
-    /// How many bytes are in no piece.
+    /// Returns how many bytes are in no piece.
     pub fn holes(&self) -> u64 {
         self.size - self.pieces.iter().map(|(_, length)| length).sum::<u64>()
     }
 
-    /// Count of the pieces.
+    /// Returns the number of the pieces.
     pub fn pieces(&self) -> usize {
         self.pieces.len()
     }
 
-    /// How many bytes of the file, holes included, are still to be read.
+    /// Returns how many bytes of the file, holes included, are still to be read.
     pub fn left(&self) -> u64 {
         self.size - self.at
     }
@@ -102,17 +102,15 @@ impl Sparse {
         buf: &mut [u8],
         stored: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let within = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(buf.len());
-        let n = match self.next() {
-            Next::Hole(n) => {
-                let n = within(n);
+        let next = self.next();
+        let (Next::Hole(n) | Next::Data(n)) = next;
+        let n = usize::try_from(n).unwrap_or(usize::MAX).min(buf.len());
+        let n = match next {
+            Next::Hole(_) => {
                 buf[..n].fill(0);
                 n
             }
-            Next::Data(n) => {
-                let n = within(n);
-                stored(&mut buf[..n])?
-            }
+            Next::Data(_) => stored(&mut buf[..n])?,
         };
         self.at += n as u64;
         Ok(n)
@@ -147,7 +145,7 @@ const MAP: &[u8] = b"GNU.sparse.map";
 const OFFSET: &[u8] = b"GNU.sparse.offset";
 const NUMBYTES: &[u8] = b"GNU.sparse.numbytes";
 
-/// Whether the records make a file sparse. Those of an unknown version do not.
+/// Returns whether the records make a file sparse. Those of an unknown version do not.
 pub(super) fn map_place(extended: &Extended) -> Option<MapPlace> {
     let version = |key| extended.get(key).unwrap_or_default();
     match (version(b"GNU.sparse.major"), version(b"GNU.sparse.minor")) {
@@ -161,7 +159,7 @@ pub(super) fn map_place(extended: &Extended) -> Option<MapPlace> {
     }
 }
 
-/// The records of version 0.0, of which each is one number of the map.
+/// Returns the records of version 0.0, of which each is one number of the map.
 fn numbers(extended: &Extended) -> impl Iterator<Item = (&[u8], &[u8])> {
     let records = extended
         .records
@@ -182,7 +180,7 @@ pub(super) fn check(extended: &Extended) -> Result<()> {
     }
 }
 
-/// The pieces in the records of an extended header: versions 0.0 and 0.1.
+/// Returns the pieces in the records of an extended header: versions 0.0 and 0.1.
 pub(super) fn records(extended: &Extended) -> Result<Pieces> {
     let pieces = match extended.get(MAP) {
         Some(map) if numbers(extended).next().is_none() => pairs(map.split(|&c| c == b','))?,
@@ -198,7 +196,7 @@ pub(super) fn records(extended: &Extended) -> Result<Pieces> {
     }
 }
 
-/// The size of the file with its holes; that of what is `stored`, if the records do not say.
+/// Returns the size of the file with its holes; that of what is `stored`, if the records do not say.
 pub(super) fn size(extended: &Extended, stored: u64) -> Result<u64> {
     let said = match extended.number("GNU.sparse.size")? {
         Some(size) => Some(size),
@@ -235,9 +233,10 @@ impl Lines {
             match self.wanted {
                 None => {
                     let count = number.ok_or_else(|| bad("sparse map without a count"))?;
-                    let wanted = count.checked_mul(2).filter(|&n| n <= limit);
-                    let too_many = || Error::new(ErrorKind::Limit, format!("sparse map of {count} pieces"));
-                    self.wanted = Some(wanted.ok_or_else(too_many)?);
+                    self.wanted = count.checked_mul(2).filter(|&n| n <= limit);
+                    if self.wanted.is_none() {
+                        fail!(Limit, "sparse map of {count} pieces");
+                    }
                 }
                 Some(_) => self.numbers.push(number.ok_or_else(no_number)?),
             }

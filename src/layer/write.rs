@@ -47,8 +47,8 @@ impl<W: Write> LayerWriter<W> {
     /// Writes an entry; for a regular file `content` gives exactly as many bytes as the node says.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Invalid`] for a name that would be a whiteout, [`crate::error::ErrorKind::Unsupported`] for a socket,
-    /// [`crate::error::ErrorKind::Io`] if the content is longer or shorter.
+    /// `ErrorKind::Invalid` for a name that would be a whiteout, `ErrorKind::Unsupported` for a socket,
+    /// `ErrorKind::Io` if the content is longer or shorter.
     pub fn node(&mut self, path: &TreePath, node: &Node, content: &mut dyn Read) -> Result<()> {
         let name = self.name(path, node.is_dir())?;
         let mut fields = Self::fields(&name, node);
@@ -266,12 +266,12 @@ impl<W: Write> LayerWriter<W> {
     }
 }
 
-/// Whether a layer can hold an extended attribute of this name: the record of an extended header ends its key with the first `=`.
+/// Returns whether a layer can hold an extended attribute of this name: the key of a record ends with the first `=`.
 pub fn can_hold_xattr(name: &[u8]) -> bool {
     !name.is_empty() && !name.contains(&b'=') && !name.contains(&0)
 }
 
-/// The PAX records of what does not fit into a header, sorted by key.
+/// Returns the PAX records of what does not fit into a header, sorted by key.
 fn pax_records(fields: &Fields<'_>) -> Result<Records> {
     let mut out = Records::new();
     let mut add = |key: &[u8], value: &[u8]| out.push((key.to_vec(), value.to_vec()));
@@ -312,19 +312,19 @@ fn ascii(text: &[u8]) -> Vec<u8> {
     text.iter().copied().filter(|&c| c != 0 && c < 0x80).collect()
 }
 
-/// Whether `value` fits into so many octal digits.
+/// Returns whether `value` fits into so many octal digits.
 fn fits(value: i128, digits: u32) -> bool {
     (0..1 << (3 * digits)).contains(&value)
 }
 
-/// A number, padded with zeros and ended by NUL; one that does not fit is 0, and stands in a PAX record.
+/// Writes a number, padded with zeros and ended by NUL; one that does not fit is 0, and stands in a PAX record.
 fn octal(field: &mut [u8], value: i128) {
     let digits = field.len() - 1;
     let value = if fits(value, digits as u32) { value } else { 0 };
     field[..digits].copy_from_slice(format!("{value:0digits$o}").as_bytes());
 }
 
-/// Text, cut to the field. A cut must not leave a slash at the end, which would make a file a directory.
+/// Writes text, cut to the field. A cut must not leave a slash at the end, which would make a file a directory.
 fn put(field: &mut [u8], text: &[u8]) {
     let n = text.len().min(field.len());
     field[..n].copy_from_slice(&text[..n]);
@@ -356,7 +356,7 @@ fn split_name(name: &[u8]) -> Option<(&[u8], &[u8])> {
     (!rest.is_empty() && rest.len() <= 100).then_some((&name[..at], rest))
 }
 
-/// Name of the extended header of an entry: `PaxHeaders.0` put before the last component.
+/// Returns the name of the extended header of an entry: `PaxHeaders.0` put before the last component.
 pub(super) fn pax_name(name: &[u8]) -> Vec<u8> {
     let at = name.iter().rposition(|&c| c == b'/').map_or(0, |at| at + 1);
     let mut out = name[..at].to_vec();

@@ -21,7 +21,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// A path that was recorded and is not there.
+    /// Makes the difference of a path that was recorded and is not there.
     pub fn missing(path: TreePath) -> Self {
         Self {
             path,
@@ -51,7 +51,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Text in double quotes, as Go's `%q` has it: what cannot be shown is escaped, bytes that are no UTF-8 as `\xHH`.
+/// Writes text in double quotes, as Go's `%q` has it: what cannot be shown is escaped, bytes that are no UTF-8 as `\xHH`.
 fn quote(f: &mut fmt::Formatter<'_>, text: &[u8]) -> fmt::Result {
     f.write_str("\"")?;
     for chunk in text.utf8_chunks() {
@@ -138,7 +138,7 @@ fn differs(
     Ok(None)
 }
 
-/// What is at hand comes first, then names of owners, contents last.
+/// Orders keywords: what is at hand comes first, then names of owners, contents last.
 fn cost(keyword: &Keyword) -> u8 {
     match keyword {
         Keyword::Uname | Keyword::Gname => 1,
@@ -188,7 +188,7 @@ fn xattr_facts(line: &[u8], inode: &Inode) -> Vec<Fact> {
     named.collect()
 }
 
-/// Whole seconds are compared if either side knows no more; each of the two keywords stands for both.
+/// Compares whole seconds if either side knows no more; each of the two keywords stands for both.
 fn time_fact(line: &[u8], inode: &Inode, wanted: &Keywords) -> Fact {
     match (recorded(line, Keyword::Time), recorded(line, Keyword::TarTime)) {
         (Some(time), _) if wanted.contains(Keyword::Time) => fact(Keyword::Time, Some(time), inode),
@@ -234,7 +234,7 @@ mod tests {
         )
     }
 
-    /// All that differs, by path.
+    /// Returns all that differs, by path.
     fn compare(
         recorded: &[u8],
         tree: Vec<(TreePath, Inode)>,

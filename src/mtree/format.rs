@@ -22,7 +22,7 @@ pub struct Header {
     pub date: Option<String>,
 }
 
-/// The words of a line with the facts that bundles use; `sha256` is the digest of a regular file.
+/// Returns the words of a line with the facts that bundles use; `sha256` is the digest of a regular file.
 pub fn line(inode: &Inode, sha256: Option<&Digest>) -> Box<[u8]> {
     let mut line = Vec::new();
     for keyword in Keywords::umoci().iter() {

@@ -73,7 +73,7 @@ impl Keyword {
             .map(|(k, ..)| *k)
     }
 
-    /// The name that is written.
+    /// Returns the name that is written.
     pub fn name(self) -> &'static str {
         NAMES
             .iter()
@@ -81,7 +81,7 @@ impl Keyword {
             .map_or("", |(_, name, _)| name)
     }
 
-    /// Whether its value is in the content of the file.
+    /// Returns whether its value is in the content of the file.
     pub fn needs_content(self) -> bool {
         matches!(
             self,
@@ -89,7 +89,7 @@ impl Keyword {
         )
     }
 
-    /// The value for `inode`; `None` if files of its type have none, or if it is not in the metadata. For
+    /// Returns the value for `inode`; `None` if files of its type have none, or if it is not in the metadata. For
     /// [`Keyword::Xattr`] see [`xattr_words`].
     pub(super) fn value(self, inode: &Inode) -> Option<Vec<u8>> {
         let node = &inode.node;
@@ -125,32 +125,25 @@ impl Keyword {
 /// Extended attributes that belong to the host and not to the tree.
 const HOST_XATTRS: [&[u8]; 2] = [b"security.selinux", b"system.nfs4_acl"];
 
-/// Whether `word`, a name that begins with `xattr.`, speaks of an attribute of the host.
+/// Returns whether `word`, a name that begins with `xattr.`, speaks of an attribute of the host.
 pub(super) fn is_host_xattr(word: &[u8]) -> bool {
     word.strip_prefix(b"xattr.")
         .is_some_and(|name| HOST_XATTRS.contains(&name))
 }
 
-/// `xattr.NAME` and value for each extended attribute of a file or directory.
+/// Returns `xattr.NAME` and value for each extended attribute of a file or directory.
 pub(super) fn xattr_words(inode: &Inode) -> Vec<(Vec<u8>, Vec<u8>)> {
     if !matches!(inode.node.kind, NodeKind::File { .. } | NodeKind::Dir) {
         return Vec::new();
     }
-    let own = inode
-        .node
-        .xattrs
-        .iter()
-        .filter(|(name, _)| !HOST_XATTRS.contains(&name.as_slice()));
-    let word = |(name, value): (&Vec<u8>, &Vec<u8>)| {
-        let name = [&b"xattr."[..], &vis::encode(name)].concat();
-        (
-            name,
-            base64::engine::general_purpose::STANDARD
-                .encode(value)
-                .into_bytes(),
-        )
-    };
-    own.map(word).collect()
+    let mut words = Vec::new();
+    for (name, value) in &inode.node.xattrs {
+        if !HOST_XATTRS.contains(&name.as_slice()) {
+            let value = base64::engine::general_purpose::STANDARD.encode(value);
+            words.push(([b"xattr.", &*vis::encode(name)].concat(), value.into_bytes()));
+        }
+    }
+    words
 }
 
 /// An ordered set of keywords.
@@ -158,7 +151,7 @@ pub(super) fn xattr_words(inode: &Inode) -> Vec<(Vec<u8>, Vec<u8>)> {
 pub struct Keywords(Vec<Keyword>);
 
 impl Keywords {
-    /// Those that bundles use, in the order in which they are written.
+    /// Returns those that bundles use, in the order in which they are written.
     pub fn umoci() -> Self {
         Self(vec![
             Size, Type, Uid, Gid, Mode, Link, Nlink, TarTime, Sha256, Xattr,
@@ -185,12 +178,12 @@ impl Keywords {
         }
     }
 
-    /// The keywords, in order.
+    /// Returns the keywords, in order.
     pub fn iter(&self) -> impl Iterator<Item = Keyword> + '_ {
         self.0.iter().copied()
     }
 
-    /// Whether `keyword` is among them.
+    /// Returns whether `keyword` is among them.
     pub fn contains(&self, keyword: Keyword) -> bool {
         self.0.contains(&keyword)
     }

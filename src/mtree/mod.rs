@@ -54,7 +54,7 @@ impl Text for &[u8] {
     }
 }
 
-/// The words of a line as pairs.
+/// Returns the words of a line as pairs.
 fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     line.split(|&c| c == b' ').filter(|w| !w.is_empty()).map(|word| {
         match word.iter().position(|&c| c == b'=') {

@@ -25,11 +25,11 @@ pub struct Mtree<T> {
     used: Keywords,
 }
 
-/// How much is read at a time of a text that is read through, and for one line, in bytes.
+/// Bytes that are read at a time of a text that is read through, and for one line.
 const WHOLE: usize = 64 * 1024;
 const LINE: usize = 1024;
 
-/// A longer line is refused, with the lines that it goes on in, in bytes: names and values are much shorter.
+/// Maximum length of a line with the lines that it goes on in, in bytes: names and values are much shorter.
 const MAX_LINE: usize = 16 << 20;
 
 /// A name and a value.
@@ -81,17 +81,17 @@ impl<T: Text> Mtree<T> {
         Ok(out)
     }
 
-    /// Count of paths.
+    /// Returns the number of paths.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there is no path.
+    /// Returns whether there is no path.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The keywords that occur.
+    /// Returns the keywords that occur.
     pub fn keywords(&self) -> &Keywords {
         &self.used
     }
@@ -100,7 +100,7 @@ impl<T: Text> Mtree<T> {
         self.rows.binary_search_by(|row| row.path.cmp(path)).ok()
     }
 
-    /// The words of a path's line, inherited ones included, in the order in which we write them; the path counts as
+    /// Returns the words of a path's line, inherited ones included, in the order in which we write them; the path counts as
     /// found.
     pub(super) fn line(&self, path: &TreePath) -> Result<Option<Vec<u8>>> {
         let Some(at) = self.row(&hash_path(path)) else {
@@ -126,7 +126,7 @@ impl<T: Text> Mtree<T> {
         Ok(Some(line))
     }
 
-    /// The words of the `/set` that is in force at an offset.
+    /// Returns the words of the `/set` that is in force at an offset.
     fn set(&self, at: u64) -> Result<Arc<Vec<Word>>> {
         let before = self.sets.partition_point(|set| *set < at);
         let Some(&at) = before.checked_sub(1).and_then(|n| self.sets.get(n)) else {
@@ -191,7 +191,7 @@ struct Lines<'a, T> {
 }
 
 impl<'a, T: Text> Lines<'a, T> {
-    /// The lines that begin at an offset, read so many bytes at a time.
+    /// Reads the lines that begin at an offset, read so many bytes at a time.
     fn new(text: &'a T, at: u64, step: usize) -> Self {
         Self {
             text: BufReader::with_capacity(step, Reader { text, at }),
@@ -298,7 +298,7 @@ fn join(whole: &mut Vec<u8>, line: &[u8]) -> bool {
     goes_on
 }
 
-/// The first word of a line, and the rest.
+/// Returns the first word of a line, and the rest.
 fn split(line: &[u8]) -> (&[u8], &[u8]) {
     match line.iter().position(|c| matches!(c, b' ' | b'\t')) {
         Some(at) => (&line[..at], &line[at + 1..]),
@@ -306,12 +306,12 @@ fn split(line: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// With spaces alone between the words.
+/// Returns a line with spaces alone between the words.
 fn spaced(rest: &[u8]) -> Vec<u8> {
     rest.iter().map(|&c| if c == b'\t' { b' ' } else { c }).collect()
 }
 
-/// The keyword that a word belongs to; `xattr.NAME` belongs to `xattr`.
+/// Returns the keyword that a word belongs to; `xattr.NAME` belongs to `xattr`.
 fn keyword(name: &[u8]) -> Option<Keyword> {
     let base = name.split(|&c| c == b'.').next().unwrap_or_default();
     std::str::from_utf8(base).ok().and_then(Keyword::from_name)

@@ -28,7 +28,6 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
             out.push(c);
             continue;
         }
-        let digit = |c: u8, base: u32| char::from(c).to_digit(base);
         out.push(match rest.next()? {
             c @ (b'\\' | b'"' | b'\'') => c,
             b'n' => b'\n',
@@ -56,6 +55,10 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
         });
     }
     Some(out)
+}
+
+fn digit(c: u8, base: u32) -> Option<u32> {
+    char::from(c).to_digit(base)
 }
 
 fn control(c: u8) -> u8 {

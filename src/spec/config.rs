@@ -114,7 +114,7 @@ impl Default for RootFs {
 }
 
 impl RootFs {
-    /// What a config that has none says of layers.
+    /// Makes the value for a config that has none.
     fn unsaid() -> Self {
         Self {
             kind: String::new(),
@@ -122,7 +122,7 @@ impl RootFs {
         }
     }
 
-    /// Whether it says nothing: its config may be that of an artifact.
+    /// Returns whether it says nothing: its config may be that of an artifact.
     pub fn is_unsaid(&self) -> bool {
         self.kind.is_empty() && self.diff_ids.is_empty()
     }
@@ -152,7 +152,7 @@ pub struct History {
 }
 
 impl ImageConfig {
-    /// Operating system and processor together.
+    /// Returns the operating system and processor together.
     pub fn platform(&self) -> Platform {
         Platform {
             architecture: self.architecture.clone(),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{MediaType, Platform, REF_NAME};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// Annotations, sorted by key.
 pub type Annotations = BTreeMap<String, String>;
@@ -55,7 +55,7 @@ fn size<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u64, D::Error> {
 }
 
 impl Descriptor {
-    /// A descriptor with nothing but the three required fields.
+    /// Makes a descriptor with nothing but the three required fields.
     pub fn new(media_type: impl Into<MediaType>, digest: Digest, size: u64) -> Self {
         Self {
             media_type: media_type.into(),
@@ -70,22 +70,25 @@ impl Descriptor {
         }
     }
 
-    /// The blob itself, if it is in the descriptor; not yet verified.
+    /// Returns the blob itself, if it is in the descriptor; not yet verified.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if it is not base64.
+    /// [`crate::error::ErrorKind::Corrupt`] if it is not base64.
     pub fn embedded(&self) -> Result<Option<Vec<u8>>> {
-        let decode = |data: &String| {
-            let decoded = base64::engine::general_purpose::STANDARD.decode(data);
-            decoded.map_err(|e| {
-                let text = format!("invalid embedded descriptor data: {}: {e}", self.digest);
-                Error::new(ErrorKind::Corrupt, text)
-            })
+        let Some(data) = &self.data else {
+            return Ok(None);
         };
-        self.data.as_ref().map(decode).transpose()
+        match base64::engine::general_purpose::STANDARD.decode(data) {
+            Ok(decoded) => Ok(Some(decoded)),
+            Err(err) => fail!(
+                Corrupt,
+                "invalid embedded descriptor data: {}: {err}",
+                self.digest
+            ),
+        }
     }
 
-    /// Whether a list that has both has one thing twice: the digest and the platform are the same.
+    /// Returns whether both are one entry of a list: the digest and the platform are the same.
     pub fn is_same_entry(&self, other: &Self) -> bool {
         self.digest == other.digest && self.platform == other.platform
     }
@@ -101,7 +104,7 @@ impl Descriptor {
         }
     }
 
-    /// The ref name among the annotations.
+    /// Returns the ref name among the annotations.
     pub fn ref_name(&self) -> Option<&str> {
         self.annotations.get(REF_NAME).map(String::as_str)
     }

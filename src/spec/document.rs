@@ -86,7 +86,7 @@ impl Document {
         Ok(None)
     }
 
-    /// The descriptors of what it needs, in order. A subject is not among them: it may be anywhere.
+    /// Returns the descriptors of what it needs, in order. A subject is not among them: it may be anywhere.
     pub(crate) fn into_declared(self) -> Vec<Descriptor> {
         match self {
             Self::Manifest(manifest) => std::iter::once(manifest.config).chain(manifest.layers).collect(),
@@ -144,16 +144,15 @@ impl Edges {
                 ..Self::default()
             };
         };
-        let document = if bytes.len() as u64 <= MAX_DOCUMENT {
-            Document::of(bytes, &object).ok().flatten()
-        } else {
-            None
-        };
+        let is_small = bytes.len() as u64 <= MAX_DOCUMENT;
+        let document = is_small.then(|| Document::of(bytes, &object).ok().flatten());
+        let document = document.flatten();
         let is_clear = object.is_whole && object.doubled.is_none();
         let is_plain = is_clear
-            && document
-                .as_ref()
-                .map_or_else(|| is_plain_config(&object), Document::is_plain);
+            && match &document {
+                Some(document) => document.is_plain(),
+                None => is_plain_config(&object),
+            };
         let subjects = match &document {
             Some(document) if is_plain => document
                 .subject()
@@ -239,7 +238,7 @@ fn is_any(name: &str, members: &[&str]) -> bool {
 mod tests {
     use super::*;
 
-    /// The kind of a document and the count of what it declares.
+    /// Returns the kind of a document and the count of what it declares.
     fn kind(text: &str) -> Result<Option<(&'static str, usize)>> {
         let found = Document::parse(text.as_bytes())?;
         Ok(found.map(|document| {

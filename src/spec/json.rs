@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::lenient::Lenient;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A document of more JSON values than this is refused: a value takes a byte or two, and a hundred times that in memory. A list of
+/// Maximum number of JSON values of a document: a value takes a byte or two, and a hundred times that in memory. A list of
 /// images as large as a document may be, 4 MiB, has fewer.
 pub const MAX_VALUES: usize = 300_000;
 
@@ -43,7 +43,7 @@ pub(crate) fn check_values(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// As [`parse`], for what holds its parts as text and may have any number of them.
+/// Parses as [`parse`] does, for what holds its parts as text and may have any number of them.
 pub(crate) fn parse_large<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(Lenient(&mut reader)).map_err(|err| {
@@ -141,8 +141,8 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// Whether a reader that does not care for case, as that of Go, takes `name` for the member `plain`; two letters beyond ASCII are
-/// to it an `s` and a `k`.
+/// Returns whether a reader that does not care for case, as that of Go, takes `name` for the member `plain`; two letters beyond
+/// ASCII are to it an `s` and a `k`.
 pub(crate) fn is_like(name: &str, plain: &str) -> bool {
     let folded = |c| match c {
         'ſ' => 's',
@@ -152,12 +152,12 @@ pub(crate) fn is_like(name: &str, plain: &str) -> bool {
     name.chars().map(folded).eq(plain.chars().map(folded))
 }
 
-/// Whether `name` is such another spelling of one of the members `plain`.
+/// Returns whether `name` is such another spelling of one of the members `plain`.
 pub(crate) fn is_odd(name: &str, plain: &[&str]) -> bool {
     plain.iter().any(|plain| name != *plain && is_like(name, plain))
 }
 
-/// How many values there are in a document at most, told by the marks outside of strings.
+/// Returns the maximum number of values in a document, told by the marks outside of strings.
 pub(crate) fn values(bytes: &[u8]) -> usize {
     let (mut count, mut in_string, mut escaped) = (1, false, false);
     for byte in bytes {

@@ -215,7 +215,7 @@ mod tests {
         })
     }
 
-    /// The places of all values in a document, as JSON pointers and as errors call them.
+    /// Returns the places of all values in a document, as JSON pointers and as errors call them.
     fn places(value: &Value, pointer: &str, field: &str, out: &mut Vec<(String, String)>) {
         let below: Vec<(String, String, &Value)> = match value {
             Value::Object(members) => {

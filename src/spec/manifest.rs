@@ -65,7 +65,7 @@ pub struct ImageIndex {
 }
 
 impl Manifest {
-    /// A manifest of an OCI image.
+    /// Makes a manifest of an OCI image.
     pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
         Self {
             schema_version: 2,

@@ -24,7 +24,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The name on the command line.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Compression::None => "none",
@@ -33,8 +33,8 @@ impl Compression {
         }
     }
 
-    /// By the first bytes: RFC 1952, section 2.3.1; RFC 8878, section 3.1, by which a zstd stream may begin with a frame to be
-    /// skipped, as pzstd writes it.
+    /// Tells a compression by the first bytes: RFC 1952, section 2.3.1; RFC 8878, section 3.1, by which a zstd stream may begin
+    /// with a frame to be skipped, as pzstd writes it.
     pub(crate) fn of_magic(bytes: &[u8]) -> Self {
         match bytes {
             [0x1f, 0x8b, 8, ..] => Compression::Gzip,
@@ -96,29 +96,21 @@ impl MediaType {
         Self(text.into())
     }
 
-    /// A media type as one is written. Spec: RFC 6838, section 4.2.
+    /// Reads a media type as one is written. Spec: RFC 6838, section 4.2.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Invalid`] if the text is none.
     pub fn parse(text: &str) -> Result<Self> {
-        let is_name = |name: &str| {
-            let is_plain = |c: char| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c);
-            (1..=127).contains(&name.len())
-                && name.chars().all(is_plain)
-                && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        };
         match text.split_once('/') {
             Some((kind, name)) if is_name(kind) && is_name(name) => Ok(Self::new(text)),
-            _ => {
-                fail!(
-                    Invalid,
-                    "{text:?} is no media type, such as application/spdx+json"
-                );
-            }
+            _ => fail!(
+                Invalid,
+                "{text:?} is no media type, such as application/spdx+json"
+            ),
         }
     }
 
-    /// The OCI layer type for `compression`.
+    /// Returns the OCI layer type for `compression`.
     pub fn layer(compression: Compression) -> Self {
         Self(match compression {
             Compression::None => Self::LAYER.to_owned(),
@@ -126,34 +118,34 @@ impl MediaType {
         })
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether nothing is written.
+    /// Returns whether nothing is written.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether it is the type of a manifest or an index.
+    /// Returns whether it is the type of a manifest or an index.
     pub fn is_image(&self) -> bool {
         matches!(self.class(), MediaClass::Manifest | MediaClass::Index)
     }
 
-    /// Whether it is one of Docker's types rather than OCI's.
+    /// Returns whether it is one of Docker's types rather than OCI's.
     pub fn is_docker(&self) -> bool {
         self.0.starts_with("application/vnd.docker.")
     }
 
-    /// Whether it is a layer that must not be given on, and may be missing therefore.
+    /// Returns whether it is a layer that must not be given on, and may be missing therefore.
     pub fn is_nondistributable(&self) -> bool {
         [Self::LAYER_NONDISTRIBUTABLE, Self::DOCKER_FOREIGN_LAYER]
             .iter()
             .any(|base| self.0.starts_with(base))
     }
 
-    /// The OCI twin of one of Docker's types; any other type as it is.
+    /// Returns the OCI twin of one of Docker's types; any other type as it is.
     pub fn to_oci(&self) -> Self {
         let text = self.0.as_str();
         let layer = |base: &str, twin: &str| {
@@ -171,7 +163,7 @@ impl MediaType {
         })
     }
 
-    /// What the type means to us.
+    /// Returns the meaning of the type.
     pub fn class(&self) -> MediaClass {
         match self.0.as_str() {
             Self::INDEX | Self::DOCKER_LIST => return MediaClass::Index,
@@ -199,6 +191,13 @@ impl MediaType {
         }
         MediaClass::Other
     }
+}
+
+fn is_name(part: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c);
+    (1..=127).contains(&part.len())
+        && part.chars().all(is_plain)
+        && part.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 impl fmt::Display for MediaType {

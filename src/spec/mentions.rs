@@ -54,7 +54,7 @@ pub(crate) fn each_digest(file: impl Read, mut each: impl FnMut(Digest) -> Resul
     }
 }
 
-/// As [`each_digest`], for a blob that begins like JSON; of any other blob only the beginning is read.
+/// Does as [`each_digest`] for a blob that begins like JSON; of any other blob only the beginning is read.
 ///
 /// # Errors
 /// Those of reading, and those of `each`.
@@ -66,8 +66,8 @@ pub(crate) fn each_mention(blob: impl Read, each: impl FnMut(Digest) -> Result<(
     Ok(())
 }
 
-/// Returns whether a text begins like a JSON object or list, and passes over the white space before it. A byte order mark may stand
-/// before it as well: some readers leave that out of account.
+/// Returns whether a text begins like a JSON object or list, and passes over the white space before it. A byte order mark may
+/// stand before it as well: some readers leave that out of account.
 pub(crate) fn begins_like_json(reader: &mut impl BufRead) -> Result<bool> {
     loop {
         let piece = reader.fill_buf()?;

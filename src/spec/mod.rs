@@ -70,7 +70,7 @@ impl<T: serde::Serialize> Raw<T> {
 }
 
 impl<T> Raw<T> {
-    /// The digest of the bytes.
+    /// Returns the digest of the bytes.
     pub fn digest(&self, algorithm: Algorithm) -> Digest {
         Digest::of(algorithm, &self.bytes)
     }

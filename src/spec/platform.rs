@@ -33,7 +33,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// The platform that this program was built for.
+    /// Returns the platform that this program was built for.
     pub fn host() -> Self {
         let architecture = match std::env::consts::ARCH {
             "x86" => "386",
@@ -51,7 +51,7 @@ impl Platform {
         named.spelled()
     }
 
-    /// The same platform in the names that the image-spec has: `x86_64` is `amd64`, `aarch64` is `arm64` `v8`, `armhf`
+    /// Returns the same platform in the names that the image-spec has: `x86_64` is `amd64`, `aarch64` is `arm64` `v8`, `armhf`
     /// is `arm` `v7`, `macos` is `darwin`; case does not count, and a variant may lack its `v`.
     #[must_use]
     pub fn normalized(&self) -> Self {
@@ -82,7 +82,7 @@ impl Platform {
         }
     }
 
-    /// The same platform as the config of a new image spells it: names as in [`Platform::normalized`], and a variant
+    /// Returns the same platform as the config of a new image spells it: names as in [`Platform::normalized`], and a variant
     /// where it was given or, as in [`Platform::host`], where the processor is an ARM.
     #[must_use]
     pub fn spelled(&self) -> Self {
@@ -93,13 +93,13 @@ impl Platform {
         out
     }
 
-    /// Whether this is of no machine: entries of an index that say something of another entry (BuildKit's attestations)
+    /// Returns whether this is of no machine: entries of an index that say something of another entry (BuildKit's attestations)
     /// have `unknown/unknown`.
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" || self.architecture == "unknown"
     }
 
-    /// Whether an image of the platform `image` runs on this one.
+    /// Returns whether an image of the platform `image` runs on this one.
     ///
     /// Operating system and processor must be the same. A processor runs what was made for its own variant and for the
     /// earlier ones (`arm` `v7` runs `v6`, `amd64` `v3` runs `v2`); of processors whose variants have no such order the
@@ -109,7 +109,7 @@ impl Platform {
         self.rank(image).is_some()
     }
 
-    /// How well an image of the platform `image` fits to this one, less is better; `None` if it does not run.
+    /// Ranks an image of the platform `image` by how well it fits to this one, less is better; `None` if it does not run.
     ///
     /// The variant tells: the same one is best, then the nearest of the earlier ones.
     pub fn rank(&self, image: &Self) -> Option<(bool, std::cmp::Reverse<(u32, u32)>)> {
@@ -133,7 +133,7 @@ const ARCHITECTURES: [&str; 14] = [
     "riscv64", "s390x", "wasm",
 ];
 
-/// Whether `name`, in any spelling, is that of a processor.
+/// Returns whether `name`, in any spelling, is that of a processor.
 fn is_architecture(name: &str) -> bool {
     let named = Platform {
         architecture: name.to_owned(),
@@ -142,7 +142,12 @@ fn is_architecture(name: &str) -> bool {
     ARCHITECTURES.contains(&named.normalized().architecture.as_str())
 }
 
-/// `v7` is 7.0, `v8.5` is 8.5.
+fn is_name(part: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !part.is_empty() && part.chars().all(is_plain)
+}
+
+/// Reads a variant as a number: `v7` is 7.0, `v8.5` is 8.5.
 fn variant_number(text: &str) -> Option<(u32, u32)> {
     let text = text.strip_prefix('v')?;
     let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
@@ -195,11 +200,11 @@ impl FromStr for Platform {
         };
         let mut inner = inner.split('+');
         let version = inner.next().unwrap_or_default();
-        let named = |part: &str| {
-            let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-            !part.is_empty() && part.chars().all(is_plain)
-        };
-        if parts.next().is_some() || ![os, architecture, variant.unwrap_or("v1")].into_iter().all(named) {
+        if parts.next().is_some()
+            || ![os, architecture, variant.unwrap_or("v1")]
+                .into_iter()
+                .all(is_name)
+        {
             return Err(invalid());
         }
         Ok(Self {
@@ -214,7 +219,7 @@ impl FromStr for Platform {
 }
 
 impl fmt::Display for Platform {
-    /// `os[(version[+feature]...)]/architecture[/variant]`, as it is read.
+    /// Writes `os[(version[+feature]...)]/architecture[/variant]`, as it is read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.os)?;
         if !self.os_version.is_empty() || !self.os_features.is_empty() {

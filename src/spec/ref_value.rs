@@ -20,7 +20,7 @@ use crate::digest::Digest;
 pub struct RefValue(Vec<Descriptor>);
 
 impl RefValue {
-    /// The entries, in order; of those that are the same the first.
+    /// Takes the entries, in order; of those that are the same the first.
     pub fn new(entries: impl IntoIterator<Item = Descriptor>) -> Self {
         let mut out: Vec<Descriptor> = Vec::new();
         // A foreign file may have any number of them.
@@ -35,22 +35,22 @@ impl RefValue {
         Self(out)
     }
 
-    /// The entries; none of them is the same as another.
+    /// Returns the entries; none of them is the same as another.
     pub fn entries(&self) -> &[Descriptor] {
         &self.0
     }
 
-    /// Whether there is no entry: the name does not exist.
+    /// Returns whether there is no entry: the name does not exist.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The digests of the entries, in order.
+    /// Returns the digests of the entries, in order.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
         self.0.iter().map(|entry| entry.digest)
     }
 
-    /// The entry, if it is the only one.
+    /// Returns the entry, if it is the only one.
     pub fn only(&self) -> Option<&Descriptor> {
         match self.0.as_slice() {
             [only] => Some(only),

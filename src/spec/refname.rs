@@ -16,12 +16,12 @@ use crate::error::{Error, Result};
 pub struct RefName(String);
 
 impl RefName {
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The digest that the name is, if it is one.
+    /// Returns the digest that the name is, if it is one.
     pub fn as_digest(&self) -> Option<Digest> {
         self.0.parse().ok()
     }

@@ -56,7 +56,7 @@ pub(super) struct Cell {
     pub stamp: Number,
 }
 
-/// Entries that a [`Cell`] can count.
+/// Maximum number of entries that a [`Cell`] can count.
 pub(super) const MAX_ENTRIES: u64 = (1 << 29) - 1;
 
 impl Cell {
@@ -81,6 +81,13 @@ impl Cell {
 pub(super) struct Gone {
     pub itself: Number,
     pub inside: Number,
+}
+
+impl Gone {
+    /// Returns up to which entries what was below is gone in either way.
+    pub fn last(self) -> Number {
+        self.itself.max(self.inside)
+    }
 }
 
 /// A directory of the tree, with all that is above it.
@@ -111,7 +118,7 @@ impl Way {
         self.steps.last().copied().unwrap_or(root)
     }
 
-    /// The path of `name` in it.
+    /// Returns the path of `name` in it.
     pub fn join(&self, name: &[u8]) -> Result<TreePath> {
         TreePath::clean(&self.path)?.join(name)
     }
@@ -188,7 +195,7 @@ impl Tree {
         self.gone.get(key).copied().unwrap_or_default()
     }
 
-    /// The way of no step.
+    /// Returns the way to the root.
     pub fn top(&self) -> Way {
         Way {
             path: Vec::new(),
@@ -208,7 +215,7 @@ impl Tree {
         }
     }
 
-    /// What is in a directory with this floor under this key.
+    /// Returns what is in a directory with this floor under this key.
     pub fn at(&self, key: &Key, floor: Number) -> Option<Cell> {
         let cell = *self.cells.get(key)?;
         (cell.stamp >= floor.max(self.gone_at(key).itself)).then_some(cell)
@@ -223,7 +230,7 @@ impl Tree {
         self.at(&place.key, place.dir.here().floor)
     }
 
-    /// Where `path` is, of which no component is a link; directories on the way need not be there.
+    /// Returns the place of `path`, of which no component is a link; directories on the way need not be there.
     pub fn known_place(&mut self, path: &TreePath) -> Result<Place> {
         let Some(dir) = path.parent() else {
             return Ok(self.root());
@@ -233,8 +240,7 @@ impl Tree {
             for name in dir.components() {
                 let above = way.here();
                 let key = hash_child(above.key, name);
-                let gone = self.gone_at(&key);
-                way.down(name, key, above.floor.max(gone.itself).max(gone.inside));
+                way.down(name, key, above.floor.max(self.gone_at(&key).last()));
             }
             self.last = Some((dir, Rc::new(way)));
         }

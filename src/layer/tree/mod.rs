@@ -32,8 +32,8 @@ struct Name {
 
 /// The tree that layers give one after the other, and the layers of it that are merged.
 ///
-/// [`LayerTree::add_layer`] at all layers from the lowest, [`LayerTree::finalize`], then [`LayerTree::write_first`] and [`LayerTree::write`], again from
-/// the lowest, and [`LayerTree::finish`].
+/// [`LayerTree::add_layer`] at all layers from the lowest, [`LayerTree::finalize`], then [`LayerTree::write_first`] and
+/// [`LayerTree::write`], again from the lowest, and [`LayerTree::finish`].
 #[derive(Debug, Default)]
 pub struct LayerTree {
     limits: Limits,
@@ -91,7 +91,7 @@ impl LayerTree {
     /// Looks at the next layer up.
     ///
     /// # Errors
-    /// Those of the reader, and of a layer that cannot be applied; [`crate::error::ErrorKind::Limit`] for more entries than one image may
+    /// Those of the reader, and of a layer that cannot be applied; `ErrorKind::Limit` for more entries than one image may
     /// have.
     pub fn add_layer<R: Read>(&mut self, layer: &mut LayerReader<R>) -> Result<()> {
         if self.starts.len() == self.from {
@@ -177,12 +177,12 @@ impl LayerTree {
         )
     }
 
-    /// The number of the last entry of the layers below this one.
+    /// Returns the number of the last entry of the layers below this one.
     fn start(&self) -> Number {
         self.starts.last().copied().unwrap_or(0)
     }
 
-    /// Whether an entry is one of those that are merged.
+    /// Returns whether an entry is one of those that are merged.
     fn is_merged(&self, number: Number) -> bool {
         self.first.is_some_and(|first| number >= first)
     }
@@ -218,8 +218,8 @@ impl LayerTree {
         Ok(())
     }
 
-    /// Where the thing called `path` is, every link on the way to its directory followed; `None` if there is no such directory,
-    /// unless it is to be made.
+    /// Returns the place of what is called `path`, every link on the way to its directory followed; `None` if there is no such
+    /// directory, unless it is to be made.
     fn place(&mut self, path: &TreePath, make: bool) -> Result<Option<Place>> {
         let dir = path.parent().unwrap_or_default();
         let way = match &self.last {
@@ -269,8 +269,7 @@ impl LayerTree {
                 self.imply(&mut way, &name, key, found)?;
                 // What was replaced changes the floor of what is in its place.
             }
-            let gone = self.tree.gone_at(&key);
-            way.down(&name, key, above.floor.max(gone.itself).max(gone.inside));
+            way.down(&name, key, above.floor.max(self.tree.gone_at(&key).last()));
         }
         Ok(Some(way))
     }
@@ -298,7 +297,7 @@ impl LayerTree {
         Ok(())
     }
 
-    /// The entry that has the content of what is there.
+    /// Returns the entry that has the content of what is there.
     fn content(&self, cell: Cell) -> Number {
         match self.names.get(&cell.number()) {
             Some(name) if cell.kind() == Kind::Link => name.content,

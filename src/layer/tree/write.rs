@@ -68,19 +68,17 @@ impl LayerTree {
         Ok(found.is_some_and(|cell| cell.kind() != Kind::Link && cell.number() == content))
     }
 
-    /// Whether something below must be hidden at `path`: it was there, nothing above hides it, and no file is in its place.
+    /// Returns whether something below must be hidden at `path`: it was there, nothing above hides it, and no file is in its
+    /// place.
     fn is_hidden(&mut self, path: &TreePath) -> Result<bool> {
         let place = self.tree.known_place(path)?;
-        let by_above = |step: &Step| {
-            let gone = self.tree.gone_at(&step.key);
-            self.is_merged(gone.itself.max(gone.inside))
-        };
+        let by_above = |step: &Step| self.is_merged(self.tree.gone_at(&step.key).last());
         Ok(self.below.contains(&place.key)
             && (path.is_root() || !place.dir.steps.iter().any(by_above))
             && self.tree.find(&place).is_none_or(|cell| cell.kind().is_dir()))
     }
 
-    /// Whether the `number`-th layer has something that goes into the merged one.
+    /// Returns whether the `number`-th layer has something that goes into the merged one.
     ///
     /// # Errors
     /// As [`LayerTree::finalize`].
@@ -108,7 +106,7 @@ impl LayerTree {
         Ok(false)
     }
 
-    /// Whether the name at `path` is one of the merged layers.
+    /// Returns whether the name at `path` is one of the merged layers.
     fn is_new(&mut self, path: &TreePath) -> Result<bool> {
         let found = self.find_path(path)?;
         Ok(found.is_some_and(|cell| self.is_merged(cell.number())))
@@ -142,7 +140,7 @@ impl LayerTree {
     /// Ends the second reading.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Unsupported`] for a directory that has the name of a whiteout, and nothing in it: no layer can have it.
+    /// `ErrorKind::Unsupported` for a directory that has the name of a whiteout, and nothing in it: no layer can have it.
     pub fn finish(&self) -> Result<()> {
         let Some(path) = self.implied.keys().find(|path| self.unsaid.contains(path)) else {
             return Ok(());
@@ -198,7 +196,7 @@ impl LayerTree {
         late.iter().try_for_each(|(head, fate)| fate.write(head, out))
     }
 
-    /// What is written of an entry.
+    /// Tells how an entry is written; `None` if it is not.
     fn fate(&mut self, number: Number, path: &TreePath, body: &EntryBody) -> Result<Option<Fate>> {
         let at = self.moved.get(&number).unwrap_or(path).clone();
         let stays = self.find_path(&at)?.is_some_and(|cell| cell.number() == number);
