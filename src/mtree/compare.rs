@@ -119,13 +119,13 @@ fn differs(
     value: Value<'_>,
 ) -> Result<Option<(String, String, String)>> {
     let mut keywords: Vec<Keyword> = wanted.iter().collect();
-    keywords.sort_by_key(cost);
+    keywords.sort_by_key(|keyword| cost(*keyword));
     for keyword in keywords {
         let facts = match (keyword, &inode.node.kind) {
             (Keyword::Flags, _) => Vec::new(),
             (Keyword::Xattr, _) => xattr_facts(line, inode),
             (Keyword::Time | Keyword::TarTime, _) => vec![time_fact(line, inode, wanted)],
-            (Keyword::Uname | Keyword::Gname, _) | (_, NodeKind::File { .. }) if cost(&keyword) > 0 => {
+            (Keyword::Uname | Keyword::Gname, _) | (_, NodeKind::File { .. }) if cost(keyword) > 0 => {
                 let got = value(path, inode, keyword)?.into_bytes();
                 vec![(keyword.name().to_owned(), recorded(line, keyword), Some(got))]
             }
@@ -139,7 +139,7 @@ fn differs(
 }
 
 /// Orders keywords: what is at hand comes first, then names of owners, contents last.
-fn cost(keyword: &Keyword) -> u8 {
+fn cost(keyword: Keyword) -> u8 {
     match keyword {
         Keyword::Uname | Keyword::Gname => 1,
         other if other.needs_content() => 2,
@@ -170,7 +170,8 @@ fn xattr_facts(line: &[u8], inode: &Inode) -> Vec<Fact> {
         push_word(&mut spelled, &name, &value);
     }
     let recorded = pairs(line).filter(|(name, _)| name.starts_with(b"xattr.") && !is_host_xattr(name));
-    let mut facts: BTreeMap<(&[u8], usize), [Option<Vec<u8>>; 2]> = BTreeMap::new();
+    type Place<'a> = (&'a [u8], usize);
+    let mut facts: BTreeMap<Place<'_>, [Option<Vec<u8>>; 2]> = BTreeMap::new();
     for (side, words) in [recorded.collect::<Vec<_>>(), pairs(&spelled).collect()]
         .iter()
         .enumerate()
