@@ -7,62 +7,48 @@ use super::vis;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Inode, NodeKind};
 
-/// A fact about a file that a manifest can hold, in the order in which facts are written.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs, reason = "named as in the file")]
-pub enum Keyword {
-    Size,
-    Type,
-    Uid,
-    Gid,
-    Mode,
-    Link,
-    Nlink,
-    TarTime,
-    Time,
-    Sha256,
-    Xattr,
-    Uname,
-    Gname,
-    Cksum,
-    Flags,
-    Md5,
-    Sha1,
-    Sha384,
-    Sha512,
-    Sha512_256,
-    Ripemd160,
+/// Declares the keywords, each with the name that is written and its other names.
+macro_rules! keywords {
+    ($($keyword:ident: $name:literal $(or $other:literal)*;)*) => {
+        /// A fact about a file that a manifest can hold, in the order in which facts are written.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[allow(missing_docs, reason = "named as in the file")]
+        pub enum Keyword {
+            $($keyword,)*
+        }
+
+        const NAMES: &[(Keyword, &str, &[&str])] = &[$((Keyword::$keyword, $name, &[$($other),*]),)*];
+    };
+}
+
+keywords! {
+    Size: "size";
+    Type: "type";
+    Uid: "uid";
+    Gid: "gid";
+    Mode: "mode";
+    Link: "link";
+    Nlink: "nlink";
+    TarTime: "tar_time";
+    Time: "time";
+    Sha256: "sha256digest" or "sha256";
+    Xattr: "xattr" or "xattrs";
+    Uname: "uname";
+    Gname: "gname";
+    Cksum: "cksum";
+    Flags: "flags";
+    Md5: "md5digest" or "md5";
+    Sha1: "sha1digest" or "sha1";
+    Sha384: "sha384digest" or "sha384";
+    Sha512: "sha512digest" or "sha512";
+    Sha512_256: "sha512256digest" or "sha512256";
+    Ripemd160: "ripemd160digest" or "rmd160" or "rmd160digest";
 }
 
 use Keyword::{
-    Cksum, Flags, Gid, Gname, Link, Md5, Mode, Nlink, Ripemd160, Sha1, Sha256, Sha384, Sha512, Sha512_256,
-    Size, TarTime, Time, Type, Uid, Uname, Xattr,
+    Cksum, Gid, Link, Md5, Mode, Nlink, Ripemd160, Sha1, Sha256, Sha384, Sha512, Sha512_256, Size, TarTime,
+    Time, Type, Uid, Xattr,
 };
-
-/// Each keyword with its name and its other names.
-const NAMES: [(Keyword, &str, &[&str]); 21] = [
-    (Size, "size", &[]),
-    (Type, "type", &[]),
-    (Uid, "uid", &[]),
-    (Gid, "gid", &[]),
-    (Mode, "mode", &[]),
-    (Link, "link", &[]),
-    (Nlink, "nlink", &[]),
-    (TarTime, "tar_time", &[]),
-    (Time, "time", &[]),
-    (Sha256, "sha256digest", &["sha256"]),
-    (Xattr, "xattr", &["xattrs"]),
-    (Uname, "uname", &[]),
-    (Gname, "gname", &[]),
-    (Cksum, "cksum", &[]),
-    (Flags, "flags", &[]),
-    (Md5, "md5digest", &["md5"]),
-    (Sha1, "sha1digest", &["sha1"]),
-    (Sha384, "sha384digest", &["sha384"]),
-    (Sha512, "sha512digest", &["sha512"]),
-    (Sha512_256, "sha512256digest", &["sha512256"]),
-    (Ripemd160, "ripemd160digest", &["rmd160", "rmd160digest"]),
-];
 
 impl Keyword {
     /// Looks a keyword up by any of its names.

@@ -58,17 +58,14 @@ impl<T: Text> Mtree<T> {
         };
         let mut lines = Lines::new(&out.text, 0, WHOLE);
         while let Some(line) = lines.next()? {
-            let words = match line {
-                Line::Set { words, at } => {
-                    out.sets.push(at);
-                    words
-                }
-                Line::Path { path, words, at } => {
-                    let path = hash_path(&path);
-                    out.rows.push(Row { path, at });
-                    words
-                }
-            };
+            let Line { path, words, at } = line;
+            match path {
+                None => out.sets.push(at),
+                Some(path) => out.rows.push(Row {
+                    path: hash_path(&path),
+                    at,
+                }),
+            }
             for keyword in pairs(&words).filter_map(|(name, _)| keyword(name)) {
                 out.used.add(keyword);
             }
@@ -108,10 +105,11 @@ impl<T: Text> Mtree<T> {
         };
         self.found[at].store(true, Ordering::Relaxed);
         let at = self.rows[at].at;
-        let Some(Line::Path { words: rest, .. }) = Lines::new(&self.text, at, LINE).next()? else {
+        let found = Lines::new(&self.text, at, LINE).next()?;
+        let Some(line) = found.filter(|line| line.path.is_some()) else {
             fail!(Corrupt, "the manifest changed while it was read");
         };
-        let own = words(&rest);
+        let own = words(&line.words);
         let set = self.set(at)?;
         let inherited = set.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
         let mut words: Vec<_> = inherited
@@ -137,7 +135,7 @@ impl<T: Text> Mtree<T> {
             return Ok(Arc::clone(set));
         }
         let set = match Lines::new(&self.text, at, LINE).next()? {
-            Some(Line::Set { words: line, .. }) => Arc::new(words(&line)),
+            Some(line) if line.path.is_none() => Arc::new(words(&line.words)),
             _ => Arc::default(),
         };
         *lock() = Some((at, Arc::clone(&set)));
@@ -163,8 +161,8 @@ impl<T: Text> Mtree<T> {
         while left > 0
             && let Some(line) = lines.next()?
         {
-            if let Line::Path { path, at, .. } = line
-                && missing.binary_search(&at).is_ok()
+            if let Some(path) = line.path
+                && missing.binary_search(&line.at).is_ok()
             {
                 left -= 1;
                 take(path)?;
@@ -175,11 +173,12 @@ impl<T: Text> Mtree<T> {
 }
 
 /// A line that counts.
-enum Line {
-    /// What the paths after it inherit.
-    Set { words: Vec<u8>, at: u64 },
-    /// A path, which begins `at` an offset.
-    Path { path: TreePath, words: Vec<u8>, at: u64 },
+struct Line {
+    /// Where it begins.
+    at: u64,
+    /// What it is about; none for words that the paths after it inherit.
+    path: Option<TreePath>,
+    words: Vec<u8>,
 }
 
 /// The lines of a text in order.
@@ -238,36 +237,34 @@ impl<'a, T: Text> Lines<'a, T> {
 
     fn line(&mut self, whole: &[u8], at: u64) -> Result<Option<Line>> {
         let (first, rest) = split(whole);
-        match first {
-            b"" => {}
-            b"/set" | b"/unset" => {
-                let words = if first == b"/set" {
-                    spaced(rest)
-                } else {
-                    Vec::new()
-                };
-                return Ok(Some(Line::Set { words, at }));
+        let (path, rest) = match first {
+            b"" => return Ok(None),
+            b".." => {
+                self.dir = self.dir.parent().unwrap_or_default();
+                return Ok(None);
             }
-            b".." => self.dir = self.dir.parent().unwrap_or_default(),
-            _ => {
-                let invalid = || self.bad("invalid escape in a name");
-                let name = vis::decode(first).ok_or_else(invalid)?;
-                let path = if first.contains(&b'/') {
-                    TreePath::clean(&name)
-                } else if name == b"." {
-                    Ok(TreePath::root())
-                } else {
-                    self.dir.join(&name)
-                };
-                let path = path.map_err(|e| self.bad(&e.to_string()))?;
-                let words = spaced(rest);
-                if pairs(&words).any(|word| word == (b"type", b"dir")) {
-                    self.dir = path.clone();
-                }
-                return Ok(Some(Line::Path { path, words, at }));
-            }
+            b"/set" => (None, rest),
+            b"/unset" => (None, &b""[..]),
+            name => (Some(self.path(name)?), rest),
+        };
+        let words = spaced(rest);
+        if let Some(path) = &path
+            && pairs(&words).any(|word| word == (b"type", b"dir"))
+        {
+            self.dir = path.clone();
         }
-        Ok(None)
+        Ok(Some(Line { at, path, words }))
+    }
+
+    /// Returns the path that a name means: one from the root, or a file of the directory that is open.
+    fn path(&self, spelled: &[u8]) -> Result<TreePath> {
+        let name = vis::decode(spelled).ok_or_else(|| self.bad("invalid escape in a name"))?;
+        let path = match name.as_slice() {
+            _ if spelled.contains(&b'/') => TreePath::clean(&name),
+            b"." => Ok(TreePath::root()),
+            name => self.dir.join(name),
+        };
+        path.map_err(|e| self.bad(&e.to_string()))
     }
 }
 
