@@ -371,24 +371,19 @@ impl<R: Read> VerifyReader<R> {
         let Some(hasher) = self.hasher.take() else {
             return Ok(());
         };
-        let got = hasher.finish();
-        if got != self.expected {
-            fail!(
-                Corrupt,
-                "verified reader digest mismatch: expected {}, got {got}",
-                self.expected
-            );
+        let (expected, got) = (self.expected, hasher.finish());
+        if got != expected {
+            let text = format!("verified reader digest mismatch: expected {expected}, got {got}");
+            return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        let mut extra = [0; 1];
-        if self.left > 0 || self.inner.read(&mut extra)? > 0 {
-            let found = if self.left > 0 { "fewer" } else { "more" };
-            fail!(
-                Corrupt,
-                "verified reader size mismatch: expected {} bytes, found {found}",
-                self.size
-            );
-        }
-        Ok(())
+        let found = match self.left {
+            0 if self.inner.read(&mut [0])? == 0 => return Ok(()),
+            0 => "more",
+            _ => "fewer",
+        };
+        let size = self.size;
+        let text = format!("verified reader size mismatch: expected {size} bytes, found {found}");
+        Err(Error::new(ErrorKind::Corrupt, text))
     }
 }
 
@@ -397,12 +392,7 @@ impl<R: Read> Read for VerifyReader<R> {
         if buf.is_empty() {
             return Ok(0);
         }
-        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buf.len());
-        let n = if want == 0 {
-            0
-        } else {
-            self.inner.read(&mut buf[..want])?
-        };
+        let n = (&mut self.inner).take(self.left).read(buf)?;
         if n == 0 {
             self.verdict()?;
             return Ok(0);

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use tar::Header;
 
-use super::{BLOCK, LayerReader, bad, header};
+use super::{BLOCK, LayerReader, header};
 use crate::error::Result;
 use crate::spec::Compression;
 
@@ -56,11 +56,18 @@ impl Sniffed {
     /// Names what it is, if that is certain and a layer of this media type cannot be it.
     fn against(self, label: Compression) -> Option<String> {
         match self {
-            Sniffed::Tar if label != Compression::None => Some("a plain tar archive".to_owned()),
-            Sniffed::Compressed(found) if label != found => Some(format!("compressed with {}", found.name())),
+            Sniffed::Tar if label != Compression::None => Some(described(Compression::None)),
+            Sniffed::Compressed(found) if label != found => Some(described(found)),
             Sniffed::Foreign(name) => Some(format!("compressed with {name}")),
             _ => None,
         }
+    }
+}
+
+fn described(compression: Compression) -> String {
+    match compression {
+        Compression::None => "a plain tar archive".to_owned(),
+        other => format!("compressed with {}", other.name()),
     }
 }
 
@@ -74,11 +81,8 @@ pub(super) fn check_label<R: Read>(mut blob: R, label: Compression) -> Result<im
     let Some(found) = Sniffed::of(&head).against(label) else {
         return Ok(io::Cursor::new(head).chain(blob));
     };
-    let said = match label {
-        Compression::None => "a plain tar archive".to_owned(),
-        label => format!("compressed with {}", label.name()),
-    };
-    Err(bad(format!("it is {found}, but its media type says {said}")))
+    let said = described(label);
+    fail!(Corrupt, "it is {found}, but its media type says {said}");
 }
 
 /// Reads all entries of an archive, and what is behind its end. Returns whether it is one of images, OCI's or Docker's.

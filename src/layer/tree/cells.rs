@@ -99,7 +99,7 @@ pub(super) struct Way {
     pub steps: Vec<Step>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Step {
     /// Where its path ends in that of the way.
     pub end: usize,
@@ -110,12 +110,7 @@ pub(super) struct Step {
 
 impl Way {
     pub fn here(&self) -> Step {
-        let root = Step {
-            end: 0,
-            key: ROOT,
-            floor: 0,
-        };
-        self.steps.last().copied().unwrap_or(root)
+        self.steps.last().copied().unwrap_or_default()
     }
 
     /// Returns the path of `name` in it.
@@ -200,9 +195,8 @@ impl Tree {
         Way {
             path: Vec::new(),
             steps: vec![Step {
-                end: 0,
-                key: ROOT,
                 floor: self.gone_at(&ROOT).inside,
+                ..Step::default()
             }],
         }
     }
@@ -235,17 +229,21 @@ impl Tree {
         let Some(dir) = path.parent() else {
             return Ok(self.root());
         };
-        if self.last.as_ref().is_none_or(|(known, _)| *known != dir) {
-            let mut way = self.top();
-            for name in dir.components() {
-                let above = way.here();
-                let key = hash_child(above.key, name);
-                way.down(name, key, above.floor.max(self.gone_at(&key).last()));
+        let way = match &self.last {
+            Some((known, way)) if *known == dir => Rc::clone(way),
+            _ => {
+                let mut way = self.top();
+                for name in dir.components() {
+                    let above = way.here();
+                    let key = hash_child(above.key, name);
+                    way.down(name, key, above.floor.max(self.gone_at(&key).last()));
+                }
+                let way = Rc::new(way);
+                self.last = Some((dir, Rc::clone(&way)));
+                way
             }
-            self.last = Some((dir, Rc::new(way)));
-        }
-        let way = self.last.as_ref().map(|(_, way)| Rc::clone(way));
-        in_dir(way.unwrap_or_else(|| Rc::new(self.top())), path.name())
+        };
+        in_dir(way, path.name())
     }
 
     /// Returns what is gone at `key`, to be changed.

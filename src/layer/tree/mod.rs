@@ -236,6 +236,12 @@ impl LayerTree {
         in_dir(way, path.name()).map(Some)
     }
 
+    /// Returns what is called `path`, and its place.
+    fn find(&mut self, path: &TreePath) -> Result<Option<(Place, Cell)>> {
+        let place = self.place(path, false)?;
+        Ok(place.and_then(|at| self.tree.find(&at).map(|cell| (at, cell))))
+    }
+
     fn walk(&mut self, path: &TreePath, make: bool) -> Result<Option<Way>> {
         let mut rest: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         let mut way = self.tree.top();
@@ -359,10 +365,7 @@ impl LayerTree {
         if self.own_symlinks.has_above(path) {
             return Ok(());
         }
-        let Some(at) = self.place(path, false)? else {
-            return Ok(());
-        };
-        let Some(old) = self.tree.find(&at) else {
+        let Some((at, old)) = self.find(path)? else {
             return Ok(());
         };
         let is_passed = self.passed.contains(&at.key);
@@ -378,18 +381,16 @@ impl LayerTree {
     }
 
     fn opaque(&mut self, path: &TreePath) -> Result<()> {
-        let at = if path.is_root() {
-            Some(self.tree.root())
+        let found = if path.is_root() {
+            let root = self.tree.root();
+            self.tree.find(&root).map(|cell| (root, cell))
         } else {
-            self.place(path, false)?
+            self.find(path)?
         };
-        if let Some(at) = at
-            && let Some(old) = self.tree.find(&at)
-            && old.kind().is_dir()
-        {
-            self.empty(&at, old)?;
+        match found {
+            Some((at, old)) if old.kind().is_dir() => self.empty(&at, old),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Takes from a directory what this layer has not put there.
@@ -402,11 +403,10 @@ impl LayerTree {
 
     /// Gives `target` another name; `false` if it is not there.
     fn hard_link(&mut self, path: &TreePath, target: &TreePath, number: Number) -> Result<bool> {
-        let Some(from) = self.place(target, false)? else {
+        let found = self.find(target)?;
+        let Some((from, linked)) = found.filter(|(_, cell)| cell.kind() != Kind::Late) else {
             return Ok(false);
         };
-        let found = self.tree.find(&from).filter(|cell| cell.kind() != Kind::Late);
-        let Some(linked) = found else { return Ok(false) };
         if linked.kind().is_dir() {
             fail!(Corrupt, "hard link to the directory {target}");
         }
