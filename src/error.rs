@@ -227,6 +227,17 @@ impl<T, E: Into<Error>> ResultExt<T> for Result<T, E> {
     }
 }
 
+/// Returns the first of some names as a list for a message, and how many more there are.
+pub(crate) fn shortlist(names: impl IntoIterator<Item = String>) -> String {
+    let mut names = names.into_iter();
+    let mut out: Vec<String> = names.by_ref().take(8).collect();
+    match names.count() {
+        0 => {}
+        rest => out.push(format!("and {rest} more")),
+    }
+    out.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,7 +119,7 @@ pub fn repack(
     let changes = changes.sorted()?;
     monitor.info(format_args!("... done"));
 
-    let mut edit = Edit::new(&base).context(|| "create mutator for base image")?;
+    let mut edit = Edit::new(&base);
     if changed {
         let compression = opts.compression.unwrap_or_else(|| edit.auto_compression());
         let pack_options = PackOptions {

@@ -297,9 +297,6 @@ fn apply(
     monitor.count(Counter::BlobBytesRead, layer.descriptor.size);
     let mut reader = LayerReader::new(stream, limits.clone());
     // A broken archive is blamed on the blob where the blob is not what it should be.
-    let stream = match extractor.apply_layer(&mut reader).and_then(|()| reader.drain()) {
-        Ok(()) => reader.into_inner(),
-        Err(err) => return Err(reader.into_inner().blame(err)),
-    };
-    layer.finish(stream).map(|_| ())
+    let read = extractor.apply_layer(&mut reader).and_then(|()| reader.drain());
+    layer.end(reader.into_inner(), read).map(drop)
 }

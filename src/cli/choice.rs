@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::digest::Digest;
-use crate::progress::Monitor;
+use crate::progress::{Monitor, Silent};
 use crate::spec::{Platform, RefName};
 use crate::transfer::{Catalog, Request, Source, SourceEntry, ToOci, referrers};
 
@@ -17,10 +17,8 @@ use super::ui::Ui;
 pub struct Choice {
     /// The images that are asked for.
     pub images: Vec<Request>,
-    /// What has the name of something about an image.
-    pub about: Vec<Request>,
-    /// Untagged referrers, if all of a source is copied.
-    pub attached: Vec<Digest>,
+    /// The entries of the source, if all of it is copied.
+    pub catalog: Option<Catalog>,
 }
 
 /// Maximum number of entries that a message names.
@@ -63,10 +61,7 @@ impl Choice {
         let mut catalog = Catalog::of(source, ui)?;
         match (catalog.named.len(), catalog.unnamed.as_slice()) {
             (0, []) => fail!(NotFound, "there is no image in {from}"),
-            (0, [one]) if gets_name => catalog.named.push(Request {
-                name: None,
-                descriptor: source.descriptor(one)?,
-            }),
+            (0, [one]) if gets_name => catalog.named.push(Request::unnamed(source.descriptor(one)?)),
             (0, [one]) => match one.name() {
                 None => refuse!("the image in {from} has no name: {naming}"),
                 Some(name) => {
@@ -116,21 +111,23 @@ impl Choice {
             )),
         }
         let images = match platform {
-            Some(_) => Request::for_platform(&catalog.named, source, platform)?,
-            None => catalog.named,
+            Some(_) => for_platform(&catalog.named, source, platform)?,
+            None => std::mem::take(&mut catalog.named),
         };
-        Ok(Self {
-            images,
-            about: catalog.referrers,
-            attached: catalog.attached,
-        })
+        let catalog = Some(catalog);
+        Ok(Self { images, catalog })
     }
 
-    /// How many images there are: what has one name is one.
-    pub fn count(&self) -> usize {
-        let unnamed = self.images.iter().filter(|image| image.name.is_none()).count();
-        let names = self.images.iter().filter_map(|image| image.name.as_ref());
-        names.collect::<HashSet<_>>().len() + unnamed
+    /// Adds images. A name that is there already gets their entries too.
+    pub fn add(&mut self, request: Request) {
+        let mut known = self.images.iter_mut();
+        match known.find(|known| known.name.is_some() && known.name == request.name) {
+            Some(known) => {
+                let entries = known.value.entries().iter().cloned();
+                known.value = entries.chain(request.value).collect();
+            }
+            None => self.images.push(request),
+        }
     }
 
     /// Gives `name` to the only image.
@@ -138,13 +135,10 @@ impl Choice {
     /// # Errors
     /// How many there are, if there is not just one.
     pub fn call(&mut self, name: &RefName) -> std::result::Result<(), usize> {
-        let count = self.count();
-        if count != 1 {
-            return Err(count);
+        match self.images.as_mut_slice() {
+            [only] => only.name = Some(name.clone()),
+            images => return Err(images.len()),
         }
-        self.images
-            .iter_mut()
-            .for_each(|image| image.name = Some(name.clone()));
         Ok(())
     }
 
@@ -156,27 +150,27 @@ impl Choice {
         with_referrers: bool,
         ui: &Ui,
     ) -> Outcome<(Vec<Request>, Vec<Request>)> {
-        let Self {
-            mut images,
-            about,
-            mut attached,
-        } = self;
+        let Self { mut images, catalog } = self;
         let mut along = Vec::new();
         if with_referrers {
+            let is_whole = catalog.is_some();
+            let catalog = catalog.map_or_else(|| Catalog::of(source, &Silent), Ok)?;
             let mut is_changed = |descriptor: &_| match &mut converted {
                 Some(converted) => converted.changes(descriptor),
                 None => Ok(false),
             };
-            along = referrers(source, &images, about, &mut is_changed, ui)?;
-        }
-        if with_referrers && converted.is_none() {
-            let copied: HashSet<Digest> = along.iter().map(|one| one.descriptor.digest).collect();
-            attached.retain(|digest| !copied.contains(digest));
-            if !attached.is_empty() {
-                let artifacts = counted(attached.len() as u64, "artifact");
-                ui.left_out(format_args!(
-                    "left out {artifacts} attached to images that are not copied"
-                ));
+            along = referrers(source, &catalog, &images, is_whole, &mut is_changed, ui)?;
+            if is_whole && converted.is_none() {
+                let mut left: HashSet<Digest> = catalog.attached.iter().map(|(_, one)| one.digest).collect();
+                for digest in images.iter().chain(&along).flat_map(|one| one.value.digests()) {
+                    left.remove(&digest);
+                }
+                if !left.is_empty() {
+                    let artifacts = counted(left.len() as u64, "artifact");
+                    ui.left_out(format_args!(
+                        "left out {artifacts} attached to images that are not copied"
+                    ));
+                }
             }
         }
         if let Some(converted) = converted {
@@ -186,4 +180,17 @@ impl Choice {
         }
         Ok((images, along))
     }
+}
+
+/// Returns the requests for the images for `platform` alone.
+pub fn for_platform(
+    requests: &[Request],
+    source: &dyn Source,
+    platform: Option<&Platform>,
+) -> Outcome<Vec<Request>> {
+    let mut out = Vec::new();
+    for request in requests {
+        out.push(request.for_platform(source, platform)?);
+    }
+    Ok(out)
 }

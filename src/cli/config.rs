@@ -9,7 +9,7 @@ use crate::progress::Monitor;
 use crate::spec::{ImageConfig, MediaType, json};
 use serde_json::{Map, Value};
 
-use super::args::{AlgorithmArg, HistoryArgs, ImageArg, PlatformArg, TagArg};
+use super::args::{AlgorithmArg, HistoryArgs, ImageArg, LayerName, PlatformArg, TagArg};
 use super::failure::{Failure, Outcome};
 use super::result::{Made, ResultArgs};
 use super::ui::{Ui, harmless};
@@ -123,7 +123,7 @@ impl Config {
         let created = created.map_err(|e| e.context("parse --created"))?;
         let store = self.image.open_with(&image, &self.algorithm)?;
         let edit = |base: &Image| -> Outcome<Edit> {
-            let mut edit = Edit::new(base).map_err(|e| e.context("create mutator for manifest"))?;
+            let mut edit = Edit::new(base);
             if let Some(template) = &template {
                 edit.config = apply_template(template.clone(), &edit.config)?;
                 self.check_platform(&edit.config)?;
@@ -162,7 +162,7 @@ impl Config {
             Some(_) if !is_used => {
                 refuse!("--layer goes with --layer.annotation or --clear=layer.annotations")
             }
-            Some(name) => Ok(Some(base.find_layer(&name.parse()?)?)),
+            Some(name) => Ok(Some(name.parse::<LayerName>()?.find(base)?)),
             None => Ok(base.manifest.value.layers.len().checked_sub(1)),
         }
     }

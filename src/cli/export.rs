@@ -8,10 +8,10 @@ use std::path::Path;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::fs::PendingFile;
-use crate::image::{DescriptorPath, Target, resolve};
+use crate::image::{Target, resolve};
 use crate::layer::{Encoder, Limits};
 use crate::progress::Monitor;
-use crate::spec::{Compression, Platform, RefName};
+use crate::spec::{Compression, RefName};
 use crate::store::{Store, StoreOptions};
 use crate::transfer::{
     CopyReport, DockerImage, DockerName, OciArchiveSink, Request, Source, StoreSink, ToOci, copy,
@@ -19,7 +19,7 @@ use crate::transfer::{
 };
 
 use super::args::{FormatArg, LayoutArg, PlatformArg, ReferrersArg, one_of};
-use super::choice::{Choice, Words};
+use super::choice::{Choice, Words, for_platform};
 use super::failure::{Failure, Outcome, invalid};
 use super::place::{Archived, Place};
 use super::result::{Copied, Made, ResultArgs, report_text, warn_replaced};
@@ -87,7 +87,7 @@ impl Export {
         let choice = self.choice(&from, &name, to, ui)?;
         if docker {
             // An export that fails leaves nothing out.
-            let chosen = Request::for_platform(&choice.images, &from, self.platform.get()?.as_ref())?;
+            let chosen = for_platform(&choice.images, &from, self.platform.get()?.as_ref())?;
             if referrers {
                 warn_left_out(&from, &choice.images, &chosen, ui);
             }
@@ -147,11 +147,8 @@ impl Export {
         let layout = whole.file_name().unwrap_or_default().to_string_lossy();
         let mut tags: HashMap<DockerName, &RefName> = HashMap::new();
         let mut out = Vec::new();
-        for Request {
-            name: own,
-            descriptor,
-        } in &Request::for_platform(what.images, what.source, platform.as_ref())?
-        {
+        let images = for_platform(what.images, what.source, platform.as_ref())?;
+        for Request { name: own, value } in &images {
             let name = match (&given, own) {
                 (Name::Docker(name), _) => name.clone(),
                 (_, Some(tag)) => {
@@ -165,10 +162,10 @@ impl Export {
                 }
                 (_, None) => refuse!("name the image, as {archive}:NAME[:TAG]"),
             };
-            out.push(DockerImage {
-                name,
-                descriptor: descriptor.clone(),
-            });
+            out.extend(value.entries().iter().cloned().map(|descriptor| DockerImage {
+                name: name.clone(),
+                descriptor,
+            }));
         }
         Ok(out)
     }
@@ -199,13 +196,13 @@ impl Export {
             if own.is_none() && !gets_name {
                 refuse!("an image named by its digest needs a name: {to}:TAG");
             }
-            choice.images.extend(Request::find(from, &target, platform, own)?);
+            choice.add(Request::find(from, &target, platform, own)?);
         }
         let called = match name {
             Name::None => Ok(()),
             Name::Tag(name) => choice.call(name),
-            Name::Docker(_) if choice.count() == 1 => Ok(()),
-            Name::Docker(_) => Err(choice.count()),
+            Name::Docker(_) if choice.images.len() == 1 => Ok(()),
+            Name::Docker(_) => Err(choice.images.len()),
         };
         match called {
             Ok(()) => Ok(choice),
@@ -250,7 +247,10 @@ struct What<'a> {
 
 /// Says how much is attached to images and to what is `chosen` of them, for which a Docker archive has no place.
 fn warn_left_out(from: &Store, images: &[Request], chosen: &[Request], ui: &Ui) {
-    let subjects = images.iter().chain(chosen).map(|image| image.descriptor.digest);
+    let subjects = images
+        .iter()
+        .chain(chosen)
+        .flat_map(|image| image.value.digests());
     let subjects: HashSet<Digest> = subjects.collect();
     let mut left_out = HashSet::new();
     for subject in subjects {
@@ -270,13 +270,12 @@ fn warn_left_out(from: &Store, images: &[Request], chosen: &[Request], ui: &Ui) 
 fn warn_platforms(from: &Store, choice: &Choice, ui: &Ui) -> Outcome {
     let mut images: BTreeMap<String, usize> = BTreeMap::new();
     for request in &choice.images {
-        let digest = request.descriptor.digest;
-        let name = request.name.as_ref();
-        let name = name.map_or_else(|| digest.to_string(), |name| name.as_str().to_owned());
-        let is_image =
-            |path: &DescriptorPath| !path.last().platform.as_ref().is_some_and(Platform::is_unknown);
-        let paths = resolve(from, &Target::Digest(digest))?.paths;
-        *images.entry(name).or_default() += paths.iter().filter(|path| is_image(path)).count();
+        let mut count = 0;
+        for digest in request.value.digests() {
+            let paths = resolve(from, &Target::Digest(digest))?.paths;
+            count += paths.iter().filter(|path| !path.is_unknown()).count();
+        }
+        images.insert(request.label(), count);
     }
     for (name, count) in images.into_iter().filter(|(_, count)| *count > 1) {
         let others = count - 1;

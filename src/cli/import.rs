@@ -68,9 +68,9 @@ impl Import {
                         let Some(name) = tag.or_else(|| target.name().cloned()) else {
                             refuse!("an image named by its digest needs a --tag");
                         };
-                        let images = Request::find(&from, &target, platform.as_ref(), name)?;
+                        let image = Request::find(&from, &target, platform.as_ref(), Some(name))?;
                         Choice {
-                            images,
+                            images: vec![image],
                             ..Choice::default()
                         }
                     }
@@ -94,9 +94,9 @@ impl Import {
                 let choice = match &archive.name {
                     None => self.all(&*source, &archive.to_string(), ":@N", tag, ui)?,
                     Some(name) => {
-                        let images = one(&*source, &archive, name, platform.as_ref(), tag)?;
+                        let image = one(&*source, &archive, name, platform.as_ref(), tag)?;
                         Choice {
-                            images,
+                            images: vec![image],
                             ..Choice::default()
                         }
                     }
@@ -149,9 +149,9 @@ impl Import {
         let report = copy(source, &sink, images.iter().chain(&along), ui)?;
         let replaced = sink.commit(&images, &along, ui)?;
         warn_replaced(&replaced, ui);
-        let text = report_text(images.len(), Some(&report));
-        ui.done(format_args!("imported {text}"));
         let made = Made::by_requests(&images);
+        let text = report_text(made.len(), Some(&report));
+        ui.done(format_args!("imported {text}"));
         result.write(&made, &Copied::new(&made, Some(&report), &replaced, ui), ui)
     }
 }
@@ -163,7 +163,7 @@ fn one(
     name: &str,
     platform: Option<&Platform>,
     tag: Option<RefName>,
-) -> Outcome<Vec<Request>> {
+) -> Outcome<Request> {
     let (own, value) = archive.find(source, name)?;
     let name = match (tag, own) {
         (Some(tag), _) => tag,
@@ -171,13 +171,10 @@ fn one(
             .map_err(|e: Error| Failure::Arguments(format!("{e}: give it another name with --tag")))?,
         (None, None) => refuse!("the image {name} in {archive} has no name: give it one with --tag"),
     };
-    let request = |descriptor| Request {
-        name: Some(name.clone()),
-        descriptor,
-    };
-    let requests: Vec<Request> = value.into_iter().map(request).collect();
+    let name = Some(name);
+    let request = Request { name, value };
     Ok(match platform {
-        Some(_) => Request::for_platform(&requests, source, platform)?,
-        None => requests,
+        Some(_) => request.for_platform(source, platform)?,
+        None => request,
     })
 }

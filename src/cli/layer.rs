@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact};
-use crate::image::{Image, Layer as ImageLayer, LayerName};
+use crate::image::{Image, Layer as ImageLayer};
 use crate::progress::{Monitor, Task};
 use crate::spec::{Descriptor, History};
 use serde::Serialize;
 
-use super::args::{ImageWord, LimitArgs, LockArg, PlatformArg, WholeArg};
+use super::args::{ImageWord, LayerName, LimitArgs, LockArg, PlatformArg, WholeArg};
 use super::failure::Outcome;
 use super::table::{Table, human_size, or_dash};
 use super::ui::Ui;
@@ -111,7 +111,7 @@ impl Cat {
         let store = self.lock.open(&image.layout)?;
         let _reading = store.reading();
         let image = Image::find(&store, &image.target, platform.as_ref())?;
-        let at = image.find_layer(&name)?;
+        let at = name.find(&image)?;
         let descriptor = &image.manifest.value.layers[at];
         if self.compressed {
             return ui.print_all(&mut store.open_blob(descriptor)?);

@@ -190,13 +190,7 @@ fn from_other(sink: &StoreSink<'_>, image: &ImageRef, part: &IndexPart, ui: &Ui)
     let from = open_other(&image.layout)?;
     let _reading = from.reading();
     let found = IndexEdit::entries(&from, &image.target, part)?;
-    let copies = found.iter().cloned();
-    let requests: Vec<Request> = copies
-        .map(|descriptor| Request {
-            name: None,
-            descriptor,
-        })
-        .collect();
+    let requests: Vec<Request> = found.iter().cloned().map(Request::unnamed).collect();
     copy(&from, sink, &requests, ui)?;
     Ok(found)
 }

@@ -80,10 +80,13 @@ impl Made {
 
     /// Returns what was copied.
     pub fn by_requests(requests: &[Request]) -> Vec<Self> {
-        let made = requests
-            .iter()
-            .map(|one| Self::new(one.name.as_ref().map(RefName::as_str), &one.descriptor));
-        made.collect()
+        let mut made = Vec::new();
+        for Request { name, value } in requests {
+            for entry in value.entries() {
+                made.push(Self::new(name.as_ref().map(RefName::as_str), entry));
+            }
+        }
+        made
     }
 }
 

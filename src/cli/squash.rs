@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci squash` and `umoci rebase`: other layers below or instead of those of an image.
 
-use crate::image::{Edit, Image, LayerName, Target, change, squash};
+use crate::image::{Edit, Image, Target, change, squash};
 use crate::progress::Monitor;
 use crate::spec::{Descriptor, Platform, RefName};
 use crate::store::{Store, Txn};
 use serde_json::json;
 
 use super::args::{
-    AlgorithmArg, CompressArg, HistoryArgs, ImageRef, ImageWord, LimitArgs, LockArg, Near, PlatformArg,
-    TagArg,
+    AlgorithmArg, CompressArg, HistoryArgs, ImageRef, ImageWord, LayerName, LimitArgs, LockArg, Near,
+    PlatformArg, TagArg,
 };
 use super::failure::{Failure, Outcome};
 use super::result::{Made, ResultArgs};
@@ -116,8 +116,8 @@ impl Squash {
         let from: Option<LayerName> = self.from.as_deref().map(str::parse).transpose()?;
         let (store, platform) = self.changed.open(&image)?;
         let edit = |txn: &mut Txn<'_>, base: &Image| -> Outcome<Edit> {
-            let from = from.as_ref().map_or(Ok(0), |name| base.find_layer(name))?;
-            let mut edit = Edit::new(base)?;
+            let from = from.as_ref().map_or(Ok(0), |name| name.find(base))?;
+            let mut edit = Edit::new(base);
             let count = edit.manifest.layers.len();
             if count < from + 2 {
                 ui.done(format_args!(
@@ -168,7 +168,7 @@ impl Rebase {
         };
         let (store, platform) = self.changed.open(&image)?;
         let edit = |_: &mut Txn<'_>, base: &Image| -> Outcome<Edit> {
-            let mut edit = Edit::new(base)?;
+            let mut edit = Edit::new(base);
             // A base of several platforms is meant for that of the image.
             let own = edit.config.platform();
             let find = |word: &str, option: &str| -> Outcome<Image> {

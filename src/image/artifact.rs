@@ -45,11 +45,10 @@ impl Artifact {
         }
         let mut manifest = Manifest::new(empty(), layers);
         manifest.artifact_type = Some(self.media_type.clone());
-        manifest.subject = Some(Descriptor::new(
-            subject.media_type.clone(),
-            subject.digest,
-            subject.size,
-        ));
+        manifest.subject = Some(Descriptor {
+            data: None,
+            ..subject.bare()
+        });
         manifest.annotations = self.annotations;
         let descriptor = Descriptor {
             artifact_type: Some(self.media_type),

@@ -2,7 +2,7 @@
 //! An image or index changed where it stands, also while others change it: nobody's change is lost.
 
 use super::{Edit, Image, IndexEdit, NewLayer, Target};
-use crate::error::{Error, ErrorKind, ResultExt};
+use crate::error::{Error, ErrorKind};
 use crate::spec::{Compression, Descriptor, History, Platform, REF_NAME, RefName};
 use crate::store::Txn;
 
@@ -26,11 +26,11 @@ pub fn change<E: From<Error>>(
 ) -> std::result::Result<Vec<Descriptor>, E> {
     retry_on_conflict(txn, |txn| {
         let mut image = Image::find(txn.store(), target, platform)?;
-        let by_name = |root: &Descriptor| matches!(target, Target::Name(name) if root.ref_name() == Some(name.as_str()));
-        if let Some(root) = image.walk.first_mut().filter(|root| !by_name(root)) {
+        if let Some(root) = image.walk.first_mut()
+            && !is_called(root, target)
+        {
             let there = txn.store().lookup(tag)?;
-            let own = there.entries().iter().find(|entry| entry.digest == root.digest);
-            match own {
+            match there.entries().iter().find(|entry| entry.digest == root.digest) {
                 Some(own) => root.clone_from(own),
                 // What is of the past takes the place of all that is there.
                 None => drop(root.annotations.remove(REF_NAME)),
@@ -39,6 +39,11 @@ pub fn change<E: From<Error>>(
         let edit = edit(txn, &image)?;
         Ok(edit.apply(txn, tag)?)
     })
+}
+
+/// Returns whether an entry has the name by which it was asked for.
+fn is_called(entry: &Descriptor, target: &Target) -> bool {
+    matches!(target, Target::Name(name) if entry.ref_name() == Some(name.as_str()))
 }
 
 /// Adds a layer on top of an image, as [`change`] changes it.
@@ -56,18 +61,14 @@ pub fn add_layer<E: From<Error>>(
     make: impl FnOnce(&mut Txn<'_>, Compression) -> std::result::Result<NewLayer, E>,
     history: impl Fn(&str) -> std::result::Result<Option<History>, E>,
 ) -> std::result::Result<Vec<Descriptor>, E> {
-    let mut make = Some(make);
-    let mut made: Option<NewLayer> = None;
-    change(txn, target, platform, tag, |txn, base| {
-        let mut edit = Edit::new(base).context(|| "create mutator for base image")?;
+    let base = Edit::new(&Image::find(txn.store(), target, platform)?);
+    // What is wrong with the history shows before the work.
+    history(&base.config.author)?;
+    let layer = make(txn, compression.unwrap_or_else(|| base.auto_compression()))?;
+    change(txn, target, platform, tag, |_, image| {
+        let mut edit = Edit::new(image);
         let history = history(&edit.config.author)?;
-        if let Some(make) = make.take() {
-            let compression = compression.unwrap_or_else(|| edit.auto_compression());
-            made = Some(make(txn, compression)?);
-        }
-        if let Some(layer) = made.clone() {
-            edit.add_layer(layer, history);
-        }
+        edit.add_layer(layer.clone(), history);
         Ok(edit)
     })
 }

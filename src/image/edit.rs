@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::json::{self, Object};
 use crate::spec::{
     Compression, Descriptor, History, ImageConfig, ImageIndex, Manifest, MediaClass, MediaType, Platform,
-    REF_NAME, RefName,
+    REF_NAME, RefName, settle_history,
 };
 use crate::store::{Store, Txn};
 
@@ -32,38 +32,25 @@ pub struct Edit {
     /// The config as it will be.
     pub config: ImageConfig,
     /// The platform as it was: where it changes, the entries that name the image change too.
-    platform: Option<Platform>,
+    platform: Platform,
 }
 
 impl Edit {
     /// Starts from an image. One of Docker's media types becomes an OCI image, with the same layers.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] if it has no image manifest or no image config.
-    pub fn new(image: &Image) -> Result<Self> {
-        let config_type = &image.manifest.value.config.media_type;
-        for (media_type, want) in [
-            (&image.descriptor().media_type, MediaClass::Manifest),
-            (config_type, MediaClass::Config),
-        ] {
-            if media_type.class() != want {
-                let text = format!("unsupported source type: {media_type}");
-                return Err(Error::new(ErrorKind::Unsupported, text));
-            }
-        }
+    pub fn new(image: &Image) -> Self {
         let mut manifest = image.manifest.value.clone();
-        if image.descriptor().media_type.is_docker() || config_type.is_docker() {
+        if image.descriptor().media_type.is_docker() || manifest.config.media_type.is_docker() {
             manifest.media_type = MediaType::MANIFEST.into();
             for part in std::iter::once(&mut manifest.config).chain(&mut manifest.layers) {
                 part.media_type = part.media_type.to_oci();
             }
         }
-        Ok(Self {
+        Self {
             walk: image.walk.clone(),
             manifest,
-            platform: Some(image.config.value.platform()),
+            platform: image.config.value.platform(),
             config: image.config.value.clone(),
-        })
+        }
     }
 
     /// The same edit, whose result takes the place of what stands at the end of `walk`, the way there from a tag.
@@ -82,21 +69,14 @@ impl Edit {
 
     /// As [`Edit::blank`], for another platform.
     pub fn blank_for(platform: Platform, created: String) -> Self {
-        let config = ImageConfig {
-            created: Some(created),
-            architecture: platform.architecture,
-            os: platform.os,
-            os_version: platform.os_version,
-            os_features: platform.os_features,
-            variant: platform.variant,
-            ..ImageConfig::default()
-        };
+        let mut config = ImageConfig::for_platform(platform);
+        config.created = Some(created);
         let nothing = Digest::sha256(b"");
         Self {
             walk: vec![Descriptor::new(MediaType::MANIFEST, nothing, 0)],
             manifest: Manifest::new(Descriptor::new(MediaType::CONFIG, nothing, 0), Vec::new()),
+            platform: config.platform(),
             config,
-            platform: None,
         }
     }
 
@@ -125,7 +105,7 @@ impl Edit {
 
     fn add_history(&mut self, history: Option<History>, empty_layer: bool) {
         if let Some(history) = history {
-            self.settle_history();
+            settle_history(&mut self.config.history, self.manifest.layers.len());
             self.config.history.push(History {
                 empty_layer,
                 ..history
@@ -138,7 +118,7 @@ impl Edit {
     /// The steps that made them go; those among them that made no layer stay. With `history` the new layer gets a step in
     /// the place of the last of them, whose comment goes on with what made the layers that it replaces.
     pub fn merge_layers(&mut self, from: usize, layer: NewLayer, history: Option<History>) {
-        self.settle_history();
+        settle_history(&mut self.config.history, self.manifest.layers.len());
         let mut comments = Vec::new();
         let mut steps = Vec::new();
         let mut place = 0;
@@ -185,22 +165,23 @@ impl Edit {
         }
         if !is_on_old {
             let why = difference(own, &before.rootfs.diff_ids[..count]);
-            let text = format!("the image does not stand on the old base: {why}");
-            return Err(Error::new(ErrorKind::Conflict, text));
+            fail!(Conflict, "the image does not stand on the old base: {why}");
         }
         let (ours, theirs) = (self.config.platform(), after.platform());
         if !theirs.runs(&ours) && !ours.runs(&theirs) {
-            let text = format!("the image is for {ours}, and the new base for {theirs}");
-            return Err(Error::new(ErrorKind::Invalid, text));
+            fail!(Invalid, "the image is for {ours}, and the new base for {theirs}");
         }
-        self.settle_history();
+        settle_history(&mut self.config.history, self.manifest.layers.len());
         let above = if self.config.history.starts_with(&before.history) {
             before.history.len()
         } else {
-            steps_of_layers(&self.config.history, count)
+            // The steps up to the one that made the topmost layer of the base.
+            let steps = self.config.history.iter().enumerate();
+            let made = steps.filter(|(_, step)| !step.empty_layer);
+            made.take(count).last().map_or(0, |(at, _)| at + 1)
         };
         let mut steps = after.history.clone();
-        settle(&mut steps, layers.len());
+        settle_history(&mut steps, layers.len());
         self.config.history.splice(..above, steps);
         let diff_ids = layers.iter().map(|layer| layer.diff_id);
         self.config.rootfs.diff_ids.splice(..count, diff_ids);
@@ -215,10 +196,6 @@ impl Edit {
             self.manifest.annotations.remove(BASE_NAME);
         }
         Ok(true)
-    }
-
-    fn settle_history(&mut self) {
-        settle(&mut self.config.history, self.manifest.layers.len());
     }
 
     /// The compression for a new layer when none is asked for: that of the topmost compressed layer, else gzip.
@@ -256,14 +233,14 @@ impl Edit {
             .first()
             .filter(|root| root.ref_name() == Some(tag.as_str()))
             .cloned();
-        let mut changed = (platform.as_ref() != Some(&now)).then_some(&now);
+        let mut changed = (platform != now).then_some(&now);
         if changed.is_some() {
             refuse_second(txn.store(), &walk, own.is_some().then_some(tag), &now)?;
         }
         let config_type = manifest.config.media_type.clone();
         manifest.config = txn.put(&json::to_bytes(&config)?, config_type)?;
         let [.., last] = walk.as_slice() else {
-            return Err(Error::new(ErrorKind::Invalid, "empty descriptor path"));
+            fail!(Invalid, "empty descriptor path");
         };
         let mut new = txn.put(&json::to_bytes(&manifest)?, last.media_type.to_oci())?;
         // From the manifest up: each index names the document below it by its new digest, and becomes another itself.
@@ -302,33 +279,14 @@ impl Edit {
 
 /// Returns in words the first difference between the layers of an image and those of a base.
 fn difference(own: &[Digest], base: &[Digest]) -> String {
-    for (at, layer) in base.iter().enumerate() {
-        match own.get(at) {
-            Some(other) if other == layer => {}
-            Some(other) => {
-                let number = at + 1;
-                return format!("layer {number} of the image is {other}, and of the old base {layer}");
-            }
-            None => break,
+    let (count, all) = (own.len(), base.len());
+    match own.iter().zip(base).position(|(own, base)| own != base) {
+        Some(at) => {
+            let (number, own, base) = (at + 1, own[at], base[at]);
+            format!("layer {number} of the image is {own}, and of the old base {base}")
         }
+        None => format!("the image has {count} layers, and the old base {all}"),
     }
-    format!(
-        "the image has {} layers, and the old base {}",
-        own.len(),
-        base.len()
-    )
-}
-
-/// Returns the count of steps up to the one that made the topmost of so many layers.
-fn steps_of_layers(history: &[History], layers: usize) -> usize {
-    let mut made = 0;
-    for (at, step) in history.iter().enumerate() {
-        if made == layers {
-            return at;
-        }
-        made += usize::from(!step.empty_layer);
-    }
-    history.len()
 }
 
 /// Refuses a new platform of the last of `walk` if another image has it: of the index above, or of the name `own`.
@@ -355,22 +313,6 @@ fn refuse_second(
         }
     }
     Ok(())
-}
-
-/// Makes a history agree with the count of layers; see [`Edit::add_empty_history`].
-fn settle(history: &mut Vec<History>, layers: usize) {
-    let mut missing = layers;
-    for step in history.iter_mut().filter(|h| !h.empty_layer) {
-        match missing.checked_sub(1) {
-            Some(left) => missing = left,
-            None => step.empty_layer = true,
-        }
-    }
-    let unknown = History {
-        comment: "no history of this layer".to_owned(),
-        ..History::default()
-    };
-    history.extend(std::iter::repeat_n(unknown, missing));
 }
 
 /// The bytes of an image index in which the entry `old` names `new` instead, and has its platform if that is given; all

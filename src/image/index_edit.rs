@@ -6,8 +6,8 @@ use std::fmt;
 
 use super::{DescriptorPath, Target, read_index, resolve, resolve_index, resolve_one};
 use crate::digest::{Digest, DigestPrefix};
-use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{Annotations, Descriptor, ImageIndex, MediaType, Platform, REF_NAME, RefName, json};
+use crate::error::{Error, ErrorKind, Result, shortlist};
+use crate::spec::{Descriptor, ImageIndex, MediaType, Platform, REF_NAME, RefName, json};
 use crate::store::{Store, Summaries, Txn};
 
 /// An image index that is being made or changed. [`IndexEdit::apply`] writes it as a new blob; the one that it began with
@@ -59,7 +59,7 @@ impl Which {
     fn is(&self, entry: &Descriptor) -> bool {
         match (self, &entry.platform) {
             (Which::Digest(prefix), _) => prefix.matches(&entry.digest),
-            (Which::Platform(wanted), Some(platform)) => is_same_platform(wanted, platform),
+            (Which::Platform(wanted), Some(platform)) => wanted.agrees_with(platform),
             (Which::Platform(_), None) => false,
         }
     }
@@ -74,27 +74,11 @@ impl fmt::Display for Which {
     }
 }
 
-/// Returns whether a platform is the wanted one, in all that this says.
-fn is_same_platform(wanted: &Platform, platform: &Platform) -> bool {
-    let (wanted, has) = (wanted.normalized(), platform.normalized());
-    (&has.os, &has.architecture, &has.variant) == (&wanted.os, &wanted.architecture, &wanted.variant)
-        && (wanted.os_version.is_empty() || has.os_version == wanted.os_version)
-        && (wanted.os_features.is_empty() || has.os_features == wanted.os_features)
-}
-
 impl Default for IndexEdit {
     /// An index without entries.
     fn default() -> Self {
         Self {
-            index: ImageIndex {
-                schema_version: 2,
-                media_type: MediaType::INDEX.into(),
-                artifact_type: None,
-                manifests: Vec::new(),
-                subject: None,
-                annotations: Annotations::new(),
-                extra: serde_json::Map::new(),
-            },
+            index: ImageIndex::new(Vec::new()),
             root: None,
         }
     }
@@ -152,6 +136,7 @@ impl IndexEdit {
     pub fn add(&mut self, entry: Descriptor) {
         let mut entries = self.index.manifests.iter_mut();
         match entries.find(|old| old.is_same_entry(&entry)) {
+            // An image that is merged again has no second place, and may have more said of it.
             Some(old) => old.annotations.extend(entry.annotations),
             None => self.index.manifests.push(entry),
         }
@@ -189,23 +174,15 @@ impl IndexEdit {
         if !found.is_empty() {
             return Ok(());
         }
-        let entries = &self.index.manifests;
-        let mut names = Vec::new();
-        for entry in entries.iter().take(8) {
-            names.push(match &entry.platform {
-                Some(platform) => platform.to_string(),
-                None => entry.digest.to_string(),
-            });
-        }
-        if entries.len() > names.len() {
-            names.push(format!("and {} more", entries.len() - names.len()));
-        }
-        let has = match names.as_slice() {
-            [] => "is empty".to_owned(),
-            names => format!("has {}", names.join(", ")),
+        let names = self.index.manifests.iter().map(|entry| match &entry.platform {
+            Some(platform) => platform.to_string(),
+            None => entry.digest.to_string(),
+        });
+        let has = match self.index.manifests.len() {
+            0 => "is empty".to_owned(),
+            _ => format!("has {}", shortlist(names)),
         };
-        let text = format!("no entry {which} in the index, which {has}");
-        Err(Error::new(ErrorKind::NotFound, text))
+        fail!(NotFound, "no entry {which} in the index, which {has}")
     }
 
     /// Writes the index and points `tag` at it when the transaction is committed, which fails with

@@ -19,7 +19,7 @@
 //! let app = Target::Name("app".parse()?);
 //! let image = Image::find(&store, &app, None)?;
 //!
-//! let mut edit = Edit::new(&image)?;
+//! let mut edit = Edit::new(&image);
 //! edit.config.config.cmd = vec!["/bin/app".to_owned()];
 //! edit.config.config.env.push("LANG=C".to_owned());
 //! edit.config.config.labels.insert("stage".to_owned(), "test".to_owned());
@@ -65,7 +65,7 @@ pub(crate) use stat::{ImageStat, IndexStat, Stat, stat};
 use std::io::Read;
 use std::sync::Arc;
 
-use crate::digest::{Digest, DigestPrefix};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::{LayerStream, Limits};
 use crate::progress::{Counted, Task};
@@ -126,12 +126,8 @@ impl Image {
         let manifest = read_manifest(last, read)?;
         let descriptor = &manifest.value.config;
         if descriptor.media_type.class() != MediaClass::Config {
-            let text = format!(
-                "config blob is not correct mediatype {}: {}",
-                MediaType::CONFIG,
-                descriptor.media_type
-            );
-            return Err(Error::new(ErrorKind::Unsupported, text));
+            let (want, has) = (MediaType::CONFIG, &descriptor.media_type);
+            fail!(Unsupported, "config blob is not correct mediatype {want}: {has}");
         }
         let config = read(descriptor)
             .and_then(Raw::<ImageConfig>::parse)
@@ -146,43 +142,6 @@ impl Image {
     /// The descriptor of the manifest.
     pub fn descriptor(&self) -> &Descriptor {
         self.walk.last().unwrap_or(&self.manifest.value.config)
-    }
-
-    /// Returns the place of the layer of this name, from 0, the lowest.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if several begin so.
-    pub(crate) fn find_layer(&self, name: &LayerName) -> Result<usize> {
-        let layers = &self.manifest.value.layers;
-        let prefix = match name {
-            LayerName::Number(number @ 1..) if *number <= layers.len() => return Ok(number - 1),
-            LayerName::Number(number) => {
-                let text = format!("no layer {number}: the image has {}", layers.len());
-                return Err(Error::new(ErrorKind::NotFound, text));
-            }
-            LayerName::Digest(prefix) => prefix,
-        };
-        let diff_ids = &self.config.value.rootfs.diff_ids;
-        let mut found: Vec<usize> = Vec::new();
-        for (at, layer) in layers.iter().enumerate() {
-            let diff_id = diff_ids.get(at);
-            if prefix.matches(&layer.digest) || diff_id.is_some_and(|diff_id| prefix.matches(diff_id)) {
-                found.push(at);
-            }
-        }
-        let Some(first) = found.first() else {
-            let text = format!("no layer {} in the image", prefix.hex());
-            return Err(Error::new(ErrorKind::NotFound, text));
-        };
-        // An image may have one layer several times.
-        if found.iter().all(|at| layers[*at].digest == layers[*first].digest) {
-            return Ok(*first);
-        }
-        let text = format!(
-            "several layers of the image begin with {}: give more digits, or the number",
-            prefix.hex()
-        );
-        Err(Error::new(ErrorKind::Ambiguous, text))
     }
 
     /// The layers, the lowest first.
@@ -237,6 +196,14 @@ impl Layer<'_> {
         LayerStream::open(blob, self.compression, self.diff_id.algorithm(), limits)
     }
 
+    /// As [`Layer::finish`] after a read that came to its end; the error of any other, and what is wrong with the layer then.
+    pub(crate) fn end(&self, stream: LayerStream, read: Result<()>) -> Result<u64> {
+        match read {
+            Ok(()) => self.finish(stream),
+            Err(err) => Err(stream.blame(err)),
+        }
+    }
+
     /// Checks what was read to its end against the descriptor and the diff_id; returns the size of the tar in bytes.
     ///
     /// # Errors
@@ -248,30 +215,6 @@ impl Layer<'_> {
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
         Ok(size)
-    }
-}
-
-/// Which layer a person means: its number from 1, the lowest, or its digest or diff_id, of which 7 hex digits are enough.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LayerName {
-    /// The number.
-    Number(usize),
-    /// Digest or diff_id.
-    Digest(DigestPrefix),
-}
-
-impl std::str::FromStr for LayerName {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        // Seven digits are a digest.
-        match text.parse() {
-            Ok(number) if text.len() < DigestPrefix::MIN => Ok(LayerName::Number(number)),
-            _ => text.parse().map(LayerName::Digest).map_err(|_| {
-                let why = "give its number from 1, the lowest, or its digest";
-                Error::new(ErrorKind::Invalid, format!("invalid layer {text:?}: {why}"))
-            }),
-        }
     }
 }
 
@@ -292,8 +235,7 @@ fn layer(descriptor: &Descriptor, diff_id: Digest) -> Result<Layer<'_>> {
         }
         _ => format!("layer data is an unsupported mediatype: {media_type}"),
     };
-    let text = format!("layer {}: {text}", descriptor.digest);
-    Err(Error::new(ErrorKind::Unsupported, text))
+    fail!(Unsupported, "layer {}: {text}", descriptor.digest)
 }
 
 /// Reads and checks the manifest that `descriptor` names.

@@ -110,11 +110,9 @@ impl NewLayer {
         let (sink, diff_id, uncompressed) = hashed.finish();
         let start = sink.start;
         let (stored, compressed) = sink.finish(&diff_id)?;
-        let media_type = MediaType::layer(compression);
-        let descriptor = Descriptor::new(media_type, stored.digest, stored.size);
         txn.note_diff_id(&stored.digest, &diff_id, start.as_ref());
         Ok(Self {
-            descriptor: annotated(descriptor, uncompressed),
+            descriptor: annotated(stored, uncompressed),
             diff_id,
             compressed,
             holds_images: false,
@@ -182,33 +180,6 @@ struct Decoded {
 }
 
 impl Decoded {
-    /// Opens a layer, and writes those of its first bytes to `to` that were the same in another layer, or earlier in this.
-    fn open(
-        sink: &Sink<'_, '_>,
-        layer: Descriptor,
-        seen: Option<&Same>,
-        to: &mut impl Write,
-    ) -> Result<Self> {
-        let blob = sink.txn.store().open_blob(&layer)?;
-        let mut stream = LayerStream::open(blob, sink.compression, Algorithm::Blake3, &Limits::default())?;
-        let mut hasher = Hasher::new(Algorithm::Blake3);
-        let mut count = 0;
-        if let Some(seen) = seen {
-            (hasher, count) = (seen.hasher.clone(), seen.count);
-            let mut to = DigestWriter::new(to, Algorithm::Blake3);
-            io::copy(&mut stream.by_ref().take(count), &mut to).context(|| "write layer")?;
-            if to.finish().1 != hasher.clone().finish() {
-                let text = format!("layer {} is not what it was", layer.digest);
-                return Err(Error::new(ErrorKind::Corrupt, text));
-            }
-        }
-        Ok(Self {
-            same: Same { layer, hasher, count },
-            stream,
-            buffer: vec![0; BUFFER],
-        })
-    }
-
     /// Returns whether the layer goes on with these bytes.
     fn goes_on(&mut self, bytes: &[u8]) -> bool {
         for piece in bytes.chunks(BUFFER) {
@@ -224,20 +195,41 @@ impl Decoded {
 }
 
 impl Sink<'_, '_> {
+    /// Opens a layer, and writes those of its first bytes to `to` that were the same in another layer, or earlier in this.
+    fn decode(&self, layer: Descriptor, seen: Option<&Same>, to: &mut impl Write) -> Result<Decoded> {
+        let blob = self.txn.store().open_blob(&layer)?;
+        let mut stream = LayerStream::open(blob, self.compression, Algorithm::Blake3, &Limits::default())?;
+        let (mut hasher, mut count) = (Hasher::new(Algorithm::Blake3), 0);
+        if let Some(seen) = seen {
+            (hasher, count) = (seen.hasher.clone(), seen.count);
+            let mut to = DigestWriter::new(to, Algorithm::Blake3);
+            io::copy(&mut stream.by_ref().take(count), &mut to).context(|| "write layer")?;
+            if to.finish().1 != hasher.clone().finish() {
+                fail!(Corrupt, "layer {} is not what it was", layer.digest);
+            }
+        }
+        Ok(Decoded {
+            same: Same { layer, hasher, count },
+            stream,
+            buffer: vec![0; BUFFER],
+        })
+    }
+
     /// Goes on with `bytes`, which are not in the layer of `seen`: with another layer that begins with the bytes of both, or
     /// compressing them.
     fn part(&mut self, seen: Option<&Same>, bytes: &[u8]) -> Result<State> {
         while let Some(layer) = self.candidates.pop() {
             // One that cannot be read is no loss.
-            if let Ok(mut other) = Decoded::open(self, layer, seen, &mut io::sink())
+            if let Ok(mut other) = self.decode(layer, seen, &mut io::sink())
                 && other.goes_on(bytes)
             {
                 return Ok(State::Same(Box::new(other)));
             }
         }
+        // What was the same was not compressed yet: it is read again from the layer that has it.
         let mut encoder = Box::new(Encoder::new(self.txn.write_blob()?, self.compression)?);
         if let Some(seen) = seen {
-            Decoded::open(self, seen.layer.clone(), Some(seen), &mut encoder)?;
+            self.decode(seen.layer.clone(), Some(seen), &mut encoder)?;
         }
         encoder.write_all(bytes)?;
         Ok(State::Compressed(encoder))

@@ -105,7 +105,7 @@ impl DescriptorPath {
     }
 
     /// Returns whether it ends at what says something of an image, and is none itself.
-    fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         self.last.platform.as_ref().is_some_and(Platform::is_unknown)
     }
 }
@@ -183,8 +183,7 @@ pub fn resolve_index(store: &Store, target: &Target) -> Result<Descriptor> {
             format!("it has several entries, {entries}")
         }
     };
-    let text = format!("{target} is no image index: {why}");
-    Err(Error::new(ErrorKind::Unsupported, text))
+    fail!(Unsupported, "{target} is no image index: {why}")
 }
 
 /// Finds the one image that `target` leads to: the only one, or of several the one that runs best on `platform` (see
@@ -243,19 +242,18 @@ fn choose(
             best.push(path);
         }
     }
-    let text = match best.as_slice() {
-        [one] => return Ok((*one).clone()),
-        [] if paths.is_empty() => format!("no image at {label}"),
+    match best.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] if paths.is_empty() => fail!(NotFound, "no image at {label}"),
         [] => {
             let there = choices(paths.iter().map(DescriptorPath::last), &mut summaries);
-            format!("no image for {wanted} at {label}: it leads to {there}")
+            fail!(NotFound, "no image for {wanted} at {label}: it leads to {there}")
         }
         several => {
             let several = several.iter().map(|path| &path.last);
-            return Err(ambiguous(label, several, &mut summaries).with_fact(Fact::SeveralOfPlatform));
+            Err(ambiguous(label, several, &mut summaries).with_fact(Fact::SeveralOfPlatform))
         }
-    };
-    Err(Error::new(ErrorKind::NotFound, text))
+    }
 }
 
 /// The error for a label that leads to several images of which one is wanted.
@@ -271,103 +269,80 @@ fn ambiguous<'a>(
 
 /// A descriptor for a bare digest: as `index.json` has it if it does, else by what the blob itself says.
 fn by_digest(store: &Store, digest: &Digest) -> Result<Descriptor> {
-    for entry in store.refs()? {
-        if let Ok(descriptor) = entry.descriptor
-            && descriptor.digest == *digest
-        {
-            return Ok(descriptor);
-        }
+    let entries = store.refs()?.into_iter();
+    let mut descriptors = entries.filter_map(|entry| entry.descriptor.ok());
+    match descriptors.find(|descriptor| descriptor.digest == *digest) {
+        Some(known) => Ok(known),
+        None => Ok(store.identify(digest, None)?.descriptor),
     }
-    Ok(store.identify(digest, None)?.descriptor)
 }
 
 /// Returns all ways from `roots`, each in its turn, to something that is not an index.
 fn descend(roots: &[Descriptor], read: &ReadDocument<'_>) -> Result<Vec<DescriptorPath>> {
-    let mut descent = Descent {
-        read,
-        bytes: 0,
-        values: 0,
-        met: HashSet::new(),
-        found: Vec::new(),
-    };
+    let mut found = Vec::new();
+    // Bytes and JSON values of all indexes: no more together than one document may have.
+    let (mut bytes, mut values) = (0, 0);
     for (root, last) in roots.iter().cloned().enumerate() {
-        descent.met.clear();
+        let mut met = HashSet::new();
         let above = None;
-        descent.take(DescriptorPath { above, last, root }, 1)?;
+        let mut stack = vec![(DescriptorPath { above, last, root }, 1)];
+        while let Some((path, depth)) = stack.pop() {
+            let digest = path.last.digest;
+            if path.last.media_type.class() != MediaClass::Index {
+                found.push(path);
+                continue;
+            }
+            if depth > MAX_DEPTH {
+                let text = format!("image index {digest} is nested deeper than {MAX_DEPTH} levels");
+                return Err(Error::new(ErrorKind::Limit, text));
+            }
+            // Ways multiply where one index stands in many others.
+            if !met.insert(digest) {
+                continue;
+            }
+            let context = || format!("read image index {digest}");
+            let index = read(&path.last).context(context)?;
+            bytes += index.len();
+            values += json::values(&index);
+            if bytes > MAX_BYTES {
+                fail!(Limit, "image indexes of more than {MAX_BYTES} bytes together");
+            }
+            if values > json::MAX_VALUES {
+                let most = json::MAX_VALUES;
+                fail!(Limit, "image indexes of more than {most} JSON values together");
+            }
+            let index = ImageIndex::parse(&index).context(context)?;
+            let above = Arc::new(path);
+            // The last that is pushed is the first that is taken.
+            for last in index.manifests.into_iter().rev() {
+                let above = Some(Arc::clone(&above));
+                stack.push((DescriptorPath { above, last, root }, depth + 1));
+            }
+        }
     }
-    Ok(descent.found)
-}
-
-struct Descent<'a> {
-    read: &'a ReadDocument<'a>,
-    /// Bytes and JSON values of the indexes that were read.
-    bytes: usize,
-    values: usize,
-    /// The indexes that were descended from this root.
-    met: HashSet<Digest>,
-    found: Vec<DescriptorPath>,
-}
-
-impl Descent<'_> {
-    fn take(&mut self, path: DescriptorPath, depth: usize) -> Result<()> {
-        if path.last.media_type.class() != MediaClass::Index {
-            self.found.push(path);
-            return Ok(());
-        }
-        let digest = path.last.digest;
-        if depth > MAX_DEPTH {
-            let text = format!("image index {digest} is nested deeper than {MAX_DEPTH} levels");
-            return Err(Error::new(ErrorKind::Limit, text));
-        }
-        if !self.met.insert(digest) {
-            return Ok(());
-        }
-        let context = || format!("read image index {digest}");
-        let bytes = (self.read)(&path.last).context(context)?;
-        self.bytes += bytes.len();
-        self.values += json::values(&bytes);
-        // No more together than one document may have.
-        if self.bytes > MAX_BYTES || self.values > json::MAX_VALUES {
-            let most = if self.bytes > MAX_BYTES {
-                format!("{MAX_BYTES} bytes")
-            } else {
-                format!("{} JSON values", json::MAX_VALUES)
-            };
-            let text = format!("image indexes of more than {most} together");
-            return Err(Error::new(ErrorKind::Limit, text));
-        }
-        let index = ImageIndex::parse(&bytes).context(context)?;
-        drop(bytes);
-        let above = Arc::new(path);
-        for child in index.manifests {
-            let path = DescriptorPath {
-                root: above.root,
-                above: Some(above.clone()),
-                last: child,
-            };
-            self.take(path, depth + 1)?;
-        }
-        Ok(())
-    }
+    Ok(found)
 }
 
 /// The platforms of images; the digests of those that have none, or the same as another.
 fn choices<'a>(images: impl IntoIterator<Item = &'a Descriptor>, summaries: &mut Summaries<'_>) -> String {
     let mut images = images.into_iter();
     let shown: Vec<&Descriptor> = images.by_ref().take(MAX_CHOICES).collect();
-    let platforms: Vec<Option<String>> = shown
-        .iter()
-        .map(|image| summaries.platform(image).map(|platform| platform.to_string()))
-        .collect();
-    let is_once = |name: &Option<String>| platforms.iter().filter(|other| *other == name).count() == 1;
-    let name = |(image, platform): (&&Descriptor, &Option<String>)| match platform {
-        Some(name) if is_once(platform) => name.clone(),
-        Some(name) => format!("{name} {}", image.digest),
-        None => image.digest.to_string(),
-    };
-    let mut names: Vec<String> = shown.iter().zip(&platforms).map(name).collect();
-    let rest = images.count();
-    names.extend((rest > 0).then(|| format!("and {rest} more")));
+    let mut platforms = Vec::new();
+    for image in &shown {
+        platforms.push(summaries.platform(image).map(|platform| platform.to_string()));
+    }
+    let mut names = Vec::new();
+    for (image, platform) in shown.iter().zip(&platforms) {
+        names.push(match platform {
+            None => image.digest.to_string(),
+            Some(name) if platforms.iter().filter(|other| *other == platform).count() == 1 => name.clone(),
+            Some(name) => format!("{name} {}", image.digest),
+        });
+    }
+    match images.count() {
+        0 => {}
+        rest => names.push(format!("and {rest} more")),
+    }
     names.join(", ")
 }
 
@@ -377,19 +352,19 @@ fn not_found(store: &Store, target: &Target) -> Error {
         Target::Past(name, steps) => format!("{name}@{{{steps}}} is not known"),
         Target::Digest(digest) => format!("no image found at {digest}"),
         Target::Name(name) => {
-            let names: Vec<String> = store
-                .refs()
-                .map(|refs| refs.into_iter().filter_map(|r| r.name).collect())
-                .unwrap_or_default();
-            let (tag, digest) = name.as_str().rsplit_once('@').unwrap_or_default();
-            if digest.parse::<Digest>().is_ok() {
-                let text = format!("tag not found: {name} (the tag is {tag:?}, or give the digest alone)");
-                return Error::new(ErrorKind::NotFound, text);
-            }
-            match nearest(name.as_str(), names.iter().map(String::as_str)) {
-                Some(near) => format!("tag not found: {name} (did you mean {near:?}?)"),
-                None => format!("tag not found: {name}"),
-            }
+            let hint = match name.as_str().rsplit_once('@') {
+                Some((tag, digest)) if digest.parse::<Digest>().is_ok() => {
+                    format!(" (the tag is {tag:?}, or give the digest alone)")
+                }
+                _ => {
+                    let names = store.names().unwrap_or_default();
+                    match nearest(name.as_str(), names.iter().map(String::as_str)) {
+                        Some(near) => format!(" (did you mean {near:?}?)"),
+                        None => String::new(),
+                    }
+                }
+            };
+            format!("tag not found: {name}{hint}")
         }
     };
     Error::new(ErrorKind::NotFound, text)

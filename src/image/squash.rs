@@ -26,19 +26,16 @@ pub fn squash(
 ) -> Result<NewLayer> {
     let layers = image.layers()?;
     let twice = layers.iter().chain(layers.get(from..).unwrap_or_default());
-    let total = twice
-        .map(|layer| layer.descriptor.size)
-        .fold(0, u64::saturating_add);
+    let sizes = twice.map(|layer| layer.descriptor.size);
+    let total = sizes.fold(0, u64::saturating_add);
     let task: Arc<dyn Task> = Arc::from(monitor.task("merging", Some(total)));
     let store = txn.store();
     let context = |layer: &Layer<'_>| format!("layer {}", layer.descriptor.digest);
     let mut merge = LayerTree::new(from, limits.clone());
     for layer in &layers {
         let mut reader = LayerReader::new(layer.open(store, limits, &task)?, limits.clone());
-        let read = match merge.add_layer(&mut reader).and_then(|()| reader.drain()) {
-            Ok(()) => layer.finish(reader.into_inner()),
-            Err(err) => Err(reader.into_inner().blame(err)),
-        };
+        let read = merge.add_layer(&mut reader).and_then(|()| reader.drain());
+        let read = layer.end(reader.into_inner(), read);
         read.context(|| context(layer))?;
     }
     merge.finalize()?;
@@ -50,11 +47,8 @@ pub fn squash(
                 continue;
             }
             let stream = layer.open(store, limits, &task)?;
-            let read = match merge.write(number, stream, &mut writer) {
-                (stream, Ok(())) => layer.finish(stream),
-                (stream, Err(err)) => Err(stream.blame(err)),
-            };
-            read.context(|| context(layer))?;
+            let (stream, read) = merge.write(number, stream, &mut writer);
+            layer.end(stream, read).context(|| context(layer))?;
         }
         merge.finish()?;
         writer.finish().map(|_| ())

@@ -107,9 +107,8 @@ pub fn stat(store: &Store, target: &Target, platform: Option<&Platform>) -> Resu
 pub fn stat_index(store: &Store, roots: &RefValue, paths: &[DescriptorPath]) -> Result<IndexStat> {
     let index = match roots.only() {
         Some(root) => {
-            let context = || format!("read image index {}", root.digest);
-            let bytes = store.read(root).context(context)?;
-            Some(Part::of(root, &bytes).context(context)?)
+            let index = store.read(root).and_then(|bytes| Part::of(root, &bytes));
+            Some(index.context(|| format!("read image index {}", root.digest))?)
         }
         None => None,
     };

@@ -14,52 +14,33 @@ use crate::error::{Error, ErrorKind, Result};
 /// [`ErrorKind::Invalid`], naming the text.
 pub fn parse(text: &str) -> Result<String> {
     let invalid = || Error::new(ErrorKind::Invalid, format!("not a time of RFC 3339: {text:?}"));
-    let bytes = text.as_bytes();
-    let shape = bytes.len() >= 20
-        && bytes.iter().enumerate().take(19).all(|(at, c)| match at {
-            4 | 7 => *c == b'-',
-            10 => *c == b'T',
-            13 | 16 => *c == b':',
-            _ => c.is_ascii_digit(),
-        });
-    if !shape {
-        return Err(invalid());
-    }
-    let (fraction, zone) = match text[19..].strip_prefix('.') {
-        Some(rest) => {
-            let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
-            if end == 0 {
-                return Err(invalid());
-            }
-            (&rest[..end.min(9)], &rest[end..])
-        }
-        None => ("", &text[19..]),
+    let (time, rest) = text.split_at_checked(19).ok_or_else(invalid)?;
+    let (fraction, zone) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?),
+        None => ("0", rest),
     };
-    let zone_shape = zone == "Z"
-        || (zone.len() == 6
-            && zone.starts_with(['+', '-'])
-            && zone
-                .bytes()
-                .skip(1)
-                .enumerate()
-                .all(|(at, c)| if at == 2 { c == b':' } else { c.is_ascii_digit() }));
-    if !zone_shape {
+    let has_shape = shape(time) == "0000-00-00T00:00:00"
+        && !fraction.is_empty()
+        && (zone == "Z" || matches!(shape(zone).as_str(), "+00:00" | "-00:00"));
+    if !has_shape || zone != "Z" && (&zone[1..3] > "23" || &zone[4..] > "59") {
         return Err(invalid());
     }
-    BrokenDownTime::parse("%Y-%m-%dT%H:%M:%S", &text[..19])
-        .and_then(|t| t.to_datetime())
+    BrokenDownTime::parse("%Y-%m-%dT%H:%M:%S", time)
+        .and_then(|time| time.to_datetime())
         .map_err(|_| invalid())?;
-    if zone != "Z" && (&zone[1..3] > "23" || &zone[4..6] > "59") {
-        return Err(invalid());
-    }
-    let fraction = fraction.trim_end_matches('0');
+    // What is stored counts nanoseconds.
+    let fraction = fraction[..fraction.len().min(9)].trim_end_matches('0');
     let dot = if fraction.is_empty() { "" } else { "." };
-    let zone = if zone == "+00:00" || zone == "-00:00" {
-        "Z"
-    } else {
-        zone
+    let zone = match zone {
+        "+00:00" | "-00:00" => "Z",
+        other => other,
     };
-    Ok(format!("{}{dot}{fraction}{zone}", &text[..19]))
+    Ok(format!("{time}{dot}{fraction}{zone}"))
+}
+
+/// Returns a text with a zero for each digit.
+fn shape(text: &str) -> String {
+    text.replace(|c: char| c.is_ascii_digit(), "0")
 }
 
 /// The time `seconds` after 1970, in UTC.

@@ -151,7 +151,36 @@ pub struct History {
     pub extra: Map<String, Value>,
 }
 
+/// Makes a history agree with the count of layers: the steps for which no layer is left have made none, and layers that no step
+/// speaks of get one each at the end.
+pub(crate) fn settle_history(history: &mut Vec<History>, layers: usize) {
+    let mut missing = layers;
+    for step in history.iter_mut().filter(|h| !h.empty_layer) {
+        match missing.checked_sub(1) {
+            Some(left) => missing = left,
+            None => step.empty_layer = true,
+        }
+    }
+    let unknown = History {
+        comment: "no history of this layer".to_owned(),
+        ..History::default()
+    };
+    history.extend(std::iter::repeat_n(unknown, missing));
+}
+
 impl ImageConfig {
+    /// Returns a config that says no more than the platform.
+    pub(crate) fn for_platform(platform: Platform) -> Self {
+        Self {
+            architecture: platform.architecture,
+            os: platform.os,
+            os_version: platform.os_version,
+            os_features: platform.os_features,
+            variant: platform.variant,
+            ..Self::default()
+        }
+    }
+
     /// Returns the operating system and processor together.
     pub fn platform(&self) -> Platform {
         Platform {

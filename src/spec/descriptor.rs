@@ -93,6 +93,14 @@ impl Descriptor {
         self.digest == other.digest && self.platform == other.platform
     }
 
+    /// Returns the descriptor with no more than it takes to read the blob.
+    pub(crate) fn bare(&self) -> Self {
+        Self {
+            data: self.data.clone(),
+            ..Self::new(self.media_type.clone(), self.digest, self.size)
+        }
+    }
+
     /// Returns the same entry of a list with another blob in it: the media type, digest and size of `blob`.
     pub(crate) fn pointing_at(&self, blob: &Self) -> Self {
         Self {

@@ -91,6 +91,19 @@ impl Manifest {
 }
 
 impl ImageIndex {
+    /// An OCI image index.
+    pub fn new(manifests: Vec<Descriptor>) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: MediaType::INDEX.into(),
+            artifact_type: None,
+            manifests,
+            subject: None,
+            annotations: Annotations::new(),
+            extra: Map::new(),
+        }
+    }
+
     /// Reads an index, and refuses a document that could be read as a manifest as well (CVE-2021-41190).
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod ref_value;
 mod refname;
 pub(crate) mod runtime;
 
+pub(crate) use config::settle_history;
 pub use config::{ContainerConfig, History, ImageConfig, ObjectSet, RootFs};
 pub use descriptor::{Annotations, Descriptor};
 pub(crate) use document::MAX_DOCUMENT;

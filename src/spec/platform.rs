@@ -99,6 +99,14 @@ impl Platform {
         self.os == "unknown" || self.architecture == "unknown"
     }
 
+    /// Returns whether `other` is this platform in all that this one says; a variant must be the same.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        let (own, other) = (self.normalized(), other.normalized());
+        (&own.os, &own.architecture, &own.variant) == (&other.os, &other.architecture, &other.variant)
+            && (own.os_version.is_empty() || own.os_version == other.os_version)
+            && (own.os_features.is_empty() || own.os_features == other.os_features)
+    }
+
     /// Returns whether an image of the platform `image` runs on this one.
     ///
     /// Operating system and processor must be the same. A processor runs what was made for its own variant and for the

@@ -13,7 +13,7 @@ use crate::index::{Access, Edge, Index, IndexStatus, KnownBlob, Mention, Place, 
 use crate::progress::Monitor;
 use crate::spec::MediaType;
 
-/// Number of blobs that the index is asked for at a time.
+/// So many blobs are asked for at a time.
 const BATCH: usize = 8192;
 
 /// A blob in a list.
@@ -27,7 +27,7 @@ pub struct BlobEntry {
     pub size: u64,
     /// A media type that a document or ref gives it, if any does.
     pub media_type: Option<MediaType>,
-    /// Number of refs and documents that need it.
+    /// How many refs and documents need it.
     pub references: u64,
 }
 
@@ -42,7 +42,7 @@ pub struct BlobInfo {
     pub size: u64,
     /// Every media type that documents and refs give it.
     pub media_types: Vec<MediaType>,
-    /// Number of refs and documents that need it.
+    /// How many refs and documents need it.
     pub references: u64,
     /// Documents that need it.
     pub needed_by: Vec<Digest>,
@@ -95,7 +95,7 @@ impl Store {
         }
     }
 
-    /// Returns the facts about a blob, and all that leads to it.
+    /// What a blob is, and all that leads to it.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it is not there.
@@ -140,7 +140,7 @@ impl Store {
         })
     }
 
-    /// Returns the state of the index database; nothing is created.
+    /// What the index database is and knows; nothing is created.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Busy`] if another process has it open.
@@ -158,7 +158,7 @@ impl Store {
             .is_err_and(|err| err.kind() == ErrorKind::NotFound);
         let index = Index::new(&self.layout, Place::FileOnly, monitor);
         let mut index = index.waiting(self.opts.lock_timeout);
-        // Blobs that the old database had not met yet are no faults of it.
+        // What the old one did not know yet is not what it was wrong about.
         index.sync()?;
         if is_first {
             return Ok(Vec::new());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The media type of a bare digest. The document that names a blob decides its media type, and a tag for a bare digest is such a
-//! name: so evidence is weighed, and a blob that stays unclear is refused (CVE-2021-41190).
+//! What is this digest? Which media type a blob has is decided by whoever names it, and tagging a bare digest makes
+//! us the one who names it: so evidence is weighed, and what stays unclear is refused (CVE-2021-41190).
 
 use std::fmt;
 use std::io::Read;
@@ -15,16 +15,16 @@ use crate::layout::BlobName;
 use crate::spec::json::{self, Object};
 use crate::spec::{Compression, Descriptor, MediaClass, MediaType};
 
-/// The media type of a blob, and the evidence for it.
+/// What was found out about a blob.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// A descriptor for it: media type, digest, size; platform and artifact type where they can be told.
     pub descriptor: Descriptor,
-    /// The evidence for its media type.
+    /// How its media type was found.
     pub evidence: Evidence,
 }
 
-/// Evidence for a media type, the strongest first.
+/// How a media type was found, the strongest first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Evidence {
     /// The document says so itself.
@@ -48,7 +48,7 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// The content of a blob, as far as its bytes tell.
+/// What the bytes themselves say.
 enum Probe {
     Document(Map<String, Value>),
     Other(&'static str),
@@ -62,7 +62,7 @@ fn refuse(digest: &Digest, why: impl fmt::Display) -> Error {
 }
 
 impl Store {
-    /// Returns the blob whose digest begins so.
+    /// The blob whose digest begins so.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
@@ -133,7 +133,7 @@ impl Store {
 
     /// Reads the blob, verified, as far as it takes to tell what it is.
     fn probe(&self, digest: &Digest, size: u64) -> Result<Probe> {
-        // The bytes that are read and those that are verified come from one open file.
+        // What is read and what is checked is the same open file.
         let mut blob = self
             .layout
             .open_blob(&Descriptor::new(String::new(), *digest, size))?;
@@ -287,12 +287,12 @@ impl Store {
         }
     }
 
-    /// Returns the media types that documents of the layout give to a blob.
+    /// The media types that documents of the layout give to a blob.
     fn recorded_types(&self, digest: &Digest) -> Result<Vec<String>> {
         self.read_index(|view| view.media_types(digest))
     }
 
-    /// Returns the refusal of what is no manifest or index, with the manifests that have it.
+    /// The refusal of what is no manifest or index, with the manifests that have it.
     fn not_an_image(&self, digest: &Digest, what: &str) -> Error {
         let parents = self.read_index(|view| view.mentions(digest)).unwrap_or_default();
         let names: Vec<String> = parents
@@ -319,7 +319,7 @@ fn version_is_2(document: &Map<String, Value>) -> bool {
     document.get("schemaVersion").and_then(Value::as_u64) == Some(2)
 }
 
-/// Returns a name for the kind of bytes that are no document.
+/// What bytes that are no document look like.
 fn magic(bytes: &[u8]) -> &'static str {
     match Compression::of_magic(bytes) {
         Compression::Gzip => return "gzip data, such as a layer",

@@ -29,12 +29,12 @@ pub struct Lease {
     /// When it ends, RFC 3339; never if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// Blobs that it keeps, with all that they need.
+    /// What it keeps.
     pub digests: Vec<Digest>,
 }
 
 impl Lease {
-    /// Returns whether it still holds.
+    /// Whether it still holds.
     pub fn is_valid(&self) -> bool {
         self.expires.is_none_or(|end| Timestamp::now() < end)
     }

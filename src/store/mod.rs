@@ -27,7 +27,7 @@ pub use fsck::{CheckOptions, CheckReport, Finding, Problem, Severity};
 pub use gc::{GcOptions, GcPlan, GcReport, Keep};
 pub use identify::Verdict;
 pub(crate) use lease::Lease;
-pub(crate) use referrers::referrers_tag;
+pub(crate) use referrers::{SUFFIXES, is_referrers_tag, referrers_tag};
 pub use refs::RefEntry;
 pub(crate) use settings::{format_duration, parse_duration};
 pub(crate) use summary::{Summaries, Summary};
@@ -42,10 +42,10 @@ use crate::progress::{Monitor, Silent};
 use crate::spec::Descriptor;
 pub(crate) use crate::spec::MAX_DOCUMENT;
 
-/// Options of a store.
+/// How to open a store.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Maximum time to wait for other processes.
+    /// How long to wait for other processes.
     pub lock_timeout: Duration,
     /// Digest algorithm of new blobs.
     pub algorithm: Algorithm,
@@ -121,7 +121,7 @@ impl Store {
     }
 
     #[doc(hidden)]
-    /// Returns the layout.
+    /// The layout.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Referrers of an image: signatures, SBOMs, attestations. Spec: image-spec, manifest (`subject`); distribution-spec,
+//! What is about an image: signatures, SBOMs, attestations. Spec: image-spec, manifest (`subject`); distribution-spec,
 //! listing referrers.
 //!
 //! Three conventions tell of them in a layout, and all are read: a manifest or index with a `subject`, in `index.json` or
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::graph::{subject_of, walk};
 use super::{MAX_DOCUMENT, Store};
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::index::{Access, Index, Mention, Place, Rows, Tables};
 use crate::layout::{Entry, IndexJson, LockMode};
@@ -19,16 +19,16 @@ use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
 use crate::spec::{Descriptor, MediaClass, MediaType, RefName};
 
-/// Suffixes of the tags by which cosign attaches an image to another one.
-const COSIGN: [&str; 3] = [".sig", ".att", ".sbom"];
+/// What stands behind the digest in the names of referrers: nothing for an index of them all, the rest is cosign's.
+pub(crate) const SUFFIXES: [&str; 4] = ["", ".sig", ".att", ".sbom"];
 
-/// Maximum length of a media or artifact type, in bytes. Spec: RFC 6838, section 4.2.
+/// A media or artifact type that is longer is none, in bytes. Spec: RFC 6838, section 4.2.
 const MAX_TYPE: usize = 255;
 
-/// Maximum size of all annotations in a list, in bytes; those of further referrers are left out.
+/// Annotations of so many bytes are in a list; those of further referrers are left out.
 const MAX_ANNOTATIONS: usize = 8 << 20;
 
-/// Returns the tag of an index of what is about `digest`, and of cosign's images with `suffix` behind it. Spec: distribution-spec,
+/// The tag of an index of what is about `digest`, and of cosign's images with `suffix` behind it. Spec: distribution-spec,
 /// referrers tag schema.
 pub fn referrers_tag(digest: &Digest, suffix: &str) -> Result<RefName> {
     let hex = digest.encoded();
@@ -36,9 +36,24 @@ pub fn referrers_tag(digest: &Digest, suffix: &str) -> Result<RefName> {
     format!("{}-{hex}{suffix}", digest.algorithm().name()).parse()
 }
 
+/// Returns whether this is the name of an index of referrers, or one of cosign's. Spec: distribution-spec, referrers tag schema.
+pub(crate) fn is_referrers_tag(name: &RefName) -> bool {
+    let Some((algorithm, rest)) = name.as_str().split_once('-') else {
+        return false;
+    };
+    let Some(algorithm) = Algorithm::from_name(algorithm) else {
+        return false;
+    };
+    let length = (2 * algorithm.len()).min(64);
+    let Some((hex, suffix)) = rest.split_at_checked(length) else {
+        return false;
+    };
+    hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) && SUFFIXES.contains(&suffix)
+}
+
 impl Store {
-    /// Returns the referrers of `digest`, by any of the conventions: descriptors with artifact type and annotations, in the order of
-    /// artifact types and digests. A referrer that cannot be read has neither.
+    /// What is about `digest`, by any of the conventions: descriptors with artifact type and annotations, in the order of
+    /// artifact types and digests. What cannot be read has neither.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if an index of referrers is damaged.
@@ -53,7 +68,7 @@ impl Store {
                 found.extend(self.listed(&entry.digest).context(context)?);
             }
         }
-        for suffix in COSIGN {
+        for suffix in &SUFFIXES[1..] {
             let named = self.lookup(&referrers_tag(digest, suffix)?)?;
             found.extend(named.digests());
         }
@@ -89,7 +104,7 @@ impl Store {
             .collect())
     }
 
-    /// Returns the digests in an index of referrers, as far as they are any.
+    /// The digests in an index of referrers, as far as they are any.
     fn listed(&self, index: &Digest) -> Result<Vec<Digest>> {
         let Some(bytes) = self.read_referrer(index)? else {
             return Ok(Vec::new());
@@ -102,7 +117,7 @@ impl Store {
             .collect())
     }
 
-    /// Returns a document of the size that it has here, whatever others say; `None` if it is not here.
+    /// A document of the size that it has here, whatever others say; `None` if it is not here.
     fn read_referrer(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
         let Some(size) = self.layout.blob_size(digest)? else {
             return Ok(None);
@@ -140,7 +155,7 @@ impl Store {
     }
 
     /// Removes manifests that are about an image, each named once, and what is about them in turn, unless something other than an
-    /// entry of `index.json` without a tag leads to that. Blobs that they alone need are garbage then. Returns the digests that were removed.
+    /// entry of `index.json` without a tag leads to that. What they alone need is garbage then. Returns what was removed.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if a tag, a document or a lease needs one of `referrers`, [`ErrorKind::Corrupt`] if a document that
@@ -182,7 +197,7 @@ impl Store {
             Ok(still)
         };
         let still = index.write(remove)?;
-        // Referrers go first: at no moment is one there without its subject.
+        // What is about others goes first: at no moment is it there without them.
         for digest in still.iter().rev() {
             self.layout.remove_blob(digest)?;
         }
@@ -194,7 +209,7 @@ impl Store {
     }
 }
 
-/// Returns whether all that a document names is here; the empty document may stand in its descriptor alone.
+/// Whether all that a document names is here; the empty document may stand in its descriptor alone.
 fn is_complete(tables: &Rows<impl Access>, document: &Digest) -> Result<bool> {
     let empty = Digest::sha256(b"{}");
     for child in tables.declared_children(document)? {
@@ -260,7 +275,7 @@ fn needed_by(
     Ok(None)
 }
 
-/// Returns a descriptor of a referrer by its own members; `None` if it is no JSON object.
+/// What a referrer says of itself; `None` if it is no JSON object.
 fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
     let object = Object::parse(bytes).ok()?;
     let is_type = |text: &String| (1..=MAX_TYPE).contains(&text.len());
@@ -353,6 +368,24 @@ mod tests {
             assert!(err.to_string().contains(by), "{err}");
             assert!(store.layout().blob_size(&artifact).expect("stat").is_some());
             assert_eq!(store.names().expect("names"), ["t"]);
+        }
+    }
+
+    #[test]
+    fn names_of_what_is_about_an_image_are_told_from_others() {
+        let hex = "0123456789abcdef".repeat(4);
+        for (name, want) in [
+            (format!("sha256-{hex}"), true),
+            (format!("sha512-{hex}.sig"), true),
+            (format!("blake3-{hex}.sbom"), true),
+            (format!("sha256-{hex}.other"), false),
+            (format!("sha256-{hex}0"), false),
+            (format!("md5-{hex}"), false),
+            (format!("sha256-{}", &hex[1..]), false),
+            (format!("sha256-{}", hex.to_uppercase()), false),
+            ("v1".to_owned(), false),
+        ] {
+            assert_eq!(is_referrers_tag(&name.parse().expect("name")), want, "{name}");
         }
     }
 }

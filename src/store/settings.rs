@@ -12,7 +12,7 @@ use crate::spec::json;
 
 const FILE: &str = "settings.json";
 
-/// The settings of a layout. A setting that is absent has its default.
+/// What a layout is set to. A setting that is absent has its default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Settings {
@@ -35,7 +35,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Returns the settings with their names in the file.
+    /// The settings with their names in the file.
     fn fields(&mut self) -> [(&'static str, &mut Duration); 3] {
         [
             ("gc.grace", &mut self.gc_grace),
@@ -46,7 +46,7 @@ impl Settings {
 }
 
 impl Store {
-    /// Returns the settings of the layout.
+    /// The settings of the layout.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] or [`ErrorKind::Corrupt`] if the file cannot be understood: a setting that protects blobs
@@ -108,7 +108,7 @@ impl Store {
 
 const UNITS: [(char, u64); 5] = [('w', 604_800), ('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
 
-/// Returns a duration as people write it: `90d`, `1h30m`, `0`.
+/// A duration as people write it: `90d`, `1h30m`, `0`.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`], naming the text.
@@ -138,7 +138,7 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Returns the form that [`parse_duration`] reads, to the second.
+/// The form that [`parse_duration`] reads, to the second.
 pub fn format_duration(duration: Duration) -> String {
     let mut seconds = duration.as_secs();
     let mut out = String::new();

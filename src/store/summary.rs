@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Platform and size of images in a list. However often an image is named, its documents are read once.
+//! What there is to say of images in a list: platform and size. However often an image is named, its documents are read once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,10 +11,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::spec::{Descriptor, Document, Manifest, MediaClass, Platform, json};
 
-/// Maximum length of the name of a platform in a config, in bytes; a longer one is none.
+/// The name of a platform that a config gives may be so long, in bytes; a longer one is none.
 const MAX_NAME: usize = 200;
 
-/// Maximum number of blobs that are counted for one image or index.
+/// More blobs than this are not counted for one image or index.
 const MAX_NEEDED: usize = 1 << 18;
 
 /// Platform and size of an image, as far as its documents can be read.
@@ -38,7 +38,7 @@ pub struct Summaries<'a> {
     configs: HashMap<Key, Option<Platform>>,
 }
 
-/// Facts of a manifest: the platform in its config, and the bytes of all that it names.
+/// What a manifest says: the platform in its config, and the bytes of all that it names.
 #[derive(Clone, Default)]
 struct Known {
     platform: Option<Platform>,
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Summaries<'_> {
 }
 
 impl Store {
-    /// Returns the platform of an image: that of its descriptor, else that of its config, as far as these can be read.
+    /// The platform of an image: that of its descriptor, else that of its config, as far as these can be read.
     pub(crate) fn platform(&self, descriptor: &Descriptor) -> Option<Platform> {
         Summaries::in_store(self).platform(descriptor)
     }
@@ -85,7 +85,7 @@ impl<'a> Summaries<'a> {
         })
     }
 
-    /// Returns the summary of what `descriptor` names.
+    /// The summary of what `descriptor` names.
     pub fn of(&mut self, descriptor: &Descriptor) -> Summary {
         let Known { platform, below } = self.manifest(descriptor);
         Summary {
@@ -94,14 +94,14 @@ impl<'a> Summaries<'a> {
         }
     }
 
-    /// Returns the platform alone, for which nothing is read if the descriptor has it.
+    /// The platform alone, for which nothing is read if the descriptor has it.
     pub fn platform(&mut self, descriptor: &Descriptor) -> Option<Platform> {
         let said = descriptor.platform.clone();
         said.or_else(|| self.manifest(descriptor).platform)
     }
 
     /// Bytes of all that `descriptor` needs as its documents say, each blob once: of an image its manifest, config and layers, of
-    /// an index the images in it. A document that cannot be read needs nothing else. `None` if there are too many blobs to count.
+    /// an index the images in it. What cannot be read needs nothing else. `None` if there are too many blobs to count.
     pub fn total(&self, descriptor: &Descriptor) -> Option<u64> {
         let (mut met, mut total) = (HashSet::new(), 0_u64);
         let mut stack = vec![(descriptor.clone(), true)];

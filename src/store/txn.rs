@@ -13,15 +13,15 @@ use crate::layout::{BlobWriter, LayoutLock, LockMode, Staged, Stamp, Stored};
 use crate::progress::Silent;
 use crate::spec::{Compression, Descriptor, MediaType, RefName, RefValue};
 
-/// Maximum number of blobs, and of their bytes, that are made durable and named together.
+/// So many blobs, or bytes of blobs, are made durable and named together.
 const MAX_STAGED: usize = 4096;
 const MAX_STAGED_BYTES: u64 = 1 << 30;
 
-/// Maximum size of a blob, in bytes, that is hashed sooner than the index could tell that it need not be.
+/// A blob of so many bytes is hashed before the index could say that it need not be.
 const QUICKLY_READ: u64 = 1 << 20;
 
 impl Store {
-    /// Begins to write. `verb` names the command, in the reflog and in messages to processes that have to wait.
+    /// Begins to write. `verb` says what for, in the reflog and in messages to those who have to wait.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Busy`] if a garbage collection holds the layout for too long.
@@ -30,8 +30,8 @@ impl Store {
         Ok(self.txn(verb, Some(lock)))
     }
 
-    /// Begins a rehearsal: all is worked out and nothing is written, which a read-only layout allows too. Lookups in it do not
-    /// see blobs that it would have written; it ends with [`Txn::rehearsed`].
+    /// Begins a rehearsal: all is worked out and nothing is written, which a read-only layout allows too. What is asked of it
+    /// does not see what it would have written; it ends with [`Txn::rehearsed`].
     pub(crate) fn rehearse(&self, verb: &str) -> Txn<'_> {
         Txn {
             rehearsed: Some(Vec::new()),
@@ -39,7 +39,7 @@ impl Store {
         }
     }
 
-    /// Returns whether a blob is there and what its descriptor says: the stamp of its file, for [`Txn::add_intact`]. It is read, unless
+    /// Whether a blob is there and what its descriptor says: the stamp of its file, for [`Txn::add_intact`]. It is read, unless
     /// the index remembers that its content was verified and the file did not change since.
     pub(crate) fn intact(&self, descriptor: &Descriptor) -> Result<Option<Stamp>> {
         let digest = &descriptor.digest;
@@ -99,17 +99,17 @@ pub struct Txn<'a> {
     refs: Vec<(RefName, RefValue)>,
     /// Entries of refs, each with what takes its place.
     replaced: Vec<(RefName, Descriptor, Descriptor)>,
-    /// Digests of which a ref must still point at one.
+    /// What a ref must point at still.
     expected: Vec<(RefName, Vec<Digest>)>,
     /// Entries of `index.json` without a name that come and go.
     listed: Vec<Descriptor>,
     unlisted: Vec<Digest>,
-    /// Blobs that would have been written; `None` outside of a rehearsal.
+    /// What would have been written; `None` if it is written.
     rehearsed: Option<Vec<Descriptor>>,
 }
 
 impl<'a> Txn<'a> {
-    /// Returns the store that is written to.
+    /// The store that is written to.
     pub fn store(&self) -> &'a Store {
         self.store
     }
@@ -122,7 +122,7 @@ impl<'a> Txn<'a> {
     /// Gives a blob its name, and makes it part of the transaction.
     ///
     /// # Errors
-    /// Any failure to write it.
+    /// What keeps it from being written.
     pub fn finish_blob(&mut self, writer: BlobWriter, media_type: MediaType) -> Result<Descriptor> {
         let Some(rehearsed) = &mut self.rehearsed else {
             let Stored { digest, size, .. } = self.store_blob(writer)?;
@@ -152,7 +152,7 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    /// Returns an empty file for what has no room in memory. It has no name, and goes when it is closed.
+    /// An empty file for what has no room in memory. It has no name, and goes when it is closed.
     pub fn scratch(&self) -> Result<File> {
         self.store.layout.private_dir().scratch()
     }
@@ -192,7 +192,7 @@ impl<'a> Txn<'a> {
     pub(crate) fn stage(&mut self, blob: Staged) -> Result<()> {
         self.staged_bytes += blob.size;
         self.staged.push(blob);
-        // Blobs that have their names survive an interruption, so that a rerun goes on from there.
+        // What has its name survives an interruption, so that a rerun goes on from there.
         if self.staged.len() >= MAX_STAGED || self.staged_bytes >= MAX_STAGED_BYTES {
             self.publish()?;
         }
@@ -226,9 +226,9 @@ impl<'a> Txn<'a> {
         self.diff_ids.push((*layer, *diff_id, start.copied()));
     }
 
-    /// Returns a layer of this store that was made of the tar with this diff_id, in this compression; its bytes are verified.
+    /// A layer of this store that was made of the tar with this diff_id, in this compression; its bytes are verified.
     ///
-    /// A layer that is not known is no loss: it is compressed again then.
+    /// What cannot be known is no loss: the layer is compressed again then.
     pub fn layer_of(&self, diff_id: &Digest, compression: Compression) -> Option<Descriptor> {
         let known = self.known_layers(compression, |tables| tables.layers_of(diff_id));
         known.into_iter().find(|layer| {
@@ -340,7 +340,7 @@ impl<'a> Txn<'a> {
         }
         self.publish()?;
         if self.store.opts.index && !self.blobs.is_empty() {
-            // The next command that needs the index makes up for a failure here.
+            // What goes wrong here is put right by the next command that needs the index.
             let _ = self.tell_index();
         }
         let (refs, replaced) = (std::mem::take(&mut self.refs), std::mem::take(&mut self.replaced));

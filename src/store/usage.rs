@@ -13,35 +13,35 @@ use crate::error::Result;
 use crate::index::{Access, Rows};
 use crate::progress::Monitor;
 
-/// Bytes of the layout that an image takes.
+/// What an image takes of the layout, in bytes.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ImageUsage {
     /// Its tag; `<none>` for an entry of `index.json` without one.
     pub name: String,
-    /// The digest that it points at.
+    /// What it points at.
     pub digest: Digest,
-    /// Bytes that no other entry needs: freed if the tag goes.
+    /// What nobody else needs: freed if the tag goes.
     pub alone: u64,
-    /// Bytes that other entries need too.
+    /// What other entries need too.
     pub shared: u64,
 }
 
-/// Bytes that a layout holds. The four parts add up to `total`.
+/// What a layout holds, in bytes. The four parts add up to `total`.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Usage {
     /// The entries of `index.json`, the one that holds most alone first.
     pub images: Vec<ImageUsage>,
-    /// Bytes that one entry holds alone, over all entries.
+    /// What one entry holds alone, over all entries.
     pub alone: u64,
-    /// Bytes that several entries share, each blob once.
+    /// What several entries share, each blob once.
     pub shared: u64,
-    /// Bytes that `gc` would free.
+    /// What `gc` would free.
     pub garbage: u64,
-    /// Bytes that no entry leads to and `gc` spares.
+    /// What no entry leads to and `gc` spares.
     pub spared: u64,
     /// All blobs.
     pub total: u64,
@@ -74,7 +74,7 @@ struct Living {
 }
 
 impl Living {
-    /// Returns the number of a blob, after all that lives with it was taken in; `None` if it is not there.
+    /// The number of a blob, after all that lives with it was taken in; `None` if it is not there.
     fn take(&mut self, tables: &Rows<impl Access>, root: &Digest) -> Result<Option<u32>> {
         let mut stack = Vec::new();
         let root = self.number(tables, root, &mut stack)?;
@@ -132,7 +132,7 @@ impl Living {
 }
 
 impl Store {
-    /// Returns the bytes that each image holds alone and shares, and those that a collection would free.
+    /// What each image holds alone and shares, and what a collection would free.
     pub(crate) fn usage(&self, monitor: &dyn Monitor) -> Result<Usage> {
         let mut roots = Vec::new();
         for entry in self.layout.read_index()?.entries() {

@@ -10,7 +10,7 @@ use crate::spec::RefName;
 
 const DIR: &str = "used";
 
-/// Returns the file of a name. Names may be longer than those of files, and have slashes.
+/// The file of a name. Names may be longer than those of files, and have slashes.
 fn file(name: &str) -> String {
     Digest::sha256(name.as_bytes()).encoded().clone()
 }
@@ -23,7 +23,7 @@ impl Store {
         }
     }
 
-    /// Returns when `name` was last used, in seconds since 1970; `None` if that is not known.
+    /// When `name` was last used, in seconds since 1970; `None` if that is not known.
     pub(crate) fn last_use(&self, name: &RefName) -> Option<i64> {
         let stamp = self
             .layout

@@ -34,26 +34,10 @@ pub(super) const ENTRY_COST: u64 = 4096;
 /// A tar archive and where its files are.
 #[derive(Debug)]
 pub struct Archive {
-    file: Arc<File>,
     places: HashMap<TreePath, Place>,
-    budget: MemoryBudget,
-}
-
-/// How much memory is held because an archive says so, in bytes: it is the archive that says how much it names.
-#[derive(Debug)]
-struct MemoryBudget {
-    bytes: AtomicU64,
+    /// Bytes of memory that are held because the archive says so, and their limit.
+    held: AtomicU64,
     limit: u64,
-}
-
-impl MemoryBudget {
-    fn add(&self, bytes: u64) -> Result<()> {
-        let all = self
-            .bytes
-            .fetch_add(bytes, Ordering::Relaxed)
-            .saturating_add(bytes);
-        Limits::check("directories", "table of contents of an archive", all, self.limit)
-    }
 }
 
 /// A file of an archive, read from start to end at a position of its own; holes are zeros.
@@ -66,8 +50,10 @@ pub(super) struct Member {
 impl Member {
     /// How many bytes are still to be read.
     pub fn left(&self) -> u64 {
-        let sparse = self.sparse.as_ref().map(Sparse::left);
-        sparse.unwrap_or_else(|| self.stored.left())
+        match &self.sparse {
+            Some(sparse) => sparse.left(),
+            None => self.stored.left(),
+        }
     }
 }
 
@@ -82,8 +68,7 @@ impl Read for Member {
 
 #[derive(Debug)]
 enum Place {
-    /// Offset and size in bytes of what is stored, and where that belongs if the file is sparse.
-    File(u64, u64, Option<Sparse>),
+    File(Member),
     /// Another path of the archive; `None` if it leads outside.
     Link(Option<TreePath>),
     /// More than one entry has this path.
@@ -157,52 +142,46 @@ impl Archive {
 
     fn index(mut file: File, limits: &Limits) -> Result<Self> {
         file.seek(SeekFrom::Start(0))?;
+        let file = Arc::new(file);
         let mut archive = Self {
-            file: Arc::new(file),
             places: HashMap::new(),
-            budget: MemoryBudget {
-                bytes: AtomicU64::new(0),
-                limit: limits.directory_bytes,
-            },
+            held: AtomicU64::new(0),
+            limit: limits.directory_bytes,
         };
-        let file = Arc::clone(&archive.file);
         let end = file.metadata()?.len();
         let mut reader = LayerReader::new(BufReader::with_capacity(64 * 1024, &*file), limits.clone());
         let mut count = 0;
         loop {
             let entry = match reader.next_entry() {
                 Err(err) if count == 0 && err.kind() == ErrorKind::Corrupt && !has_magic(&file) => {
-                    return Err(Error::new(ErrorKind::Corrupt, "not a tar archive"));
+                    fail!(Corrupt, "not a tar archive");
                 }
                 entry => entry?,
             };
             let Some(entry) = entry else { break };
             count += 1;
             Limits::check("entries", "archive", count, limits.entries)?;
+            let (at, stored, sparse) = reader.place();
+            if at.checked_add(stored).is_none_or(|to| to > end) {
+                fail!(Corrupt, "the archive ends inside of {}", entry.path);
+            }
+            reader.seek_rest()?;
             let place = match entry.body {
                 EntryBody::Node(node) => match node.kind {
                     NodeKind::File { .. } => {
-                        let (at, stored, sparse) = reader.place();
-                        if at.checked_add(stored).is_none_or(|to| to > end) {
-                            let text = format!("the archive ends inside of {}", entry.path);
-                            return Err(Error::new(ErrorKind::Corrupt, text));
-                        }
-                        Some(Place::File(at, stored, sparse))
+                        let stored = FileRange::new(Arc::clone(&file), at, at + stored);
+                        Place::File(Member { stored, sparse })
                     }
-                    NodeKind::Symlink { target } => Some(Place::Link(inside(&entry.path, &target))),
-                    _ => None,
+                    NodeKind::Symlink { target } => Place::Link(inside(&entry.path, &target)),
+                    _ => continue,
                 },
-                EntryBody::HardLink { target } => Some(Place::Link(Some(target))),
-                _ => None,
+                EntryBody::HardLink { target } => Place::Link(Some(target)),
+                _ => continue,
             };
-            reader.seek_rest()?;
-            if let Some(place) = place {
-                archive.add(entry.path, place)?;
-            }
+            archive.add(entry.path, place)?;
         }
         if count == 0 {
-            let text = "not a tar archive, or an empty one";
-            return Err(Error::new(ErrorKind::Corrupt, text));
+            fail!(Corrupt, "not a tar archive, or an empty one");
         }
         Ok(archive)
     }
@@ -211,7 +190,9 @@ impl Archive {
     fn add(&mut self, path: TreePath, place: Place) -> Result<()> {
         let more = match &place {
             Place::Link(Some(target)) => target.as_bytes().len(),
-            Place::File(_, _, Some(sparse)) => sparse.pieces() * size_of::<(u64, u64)>(),
+            Place::File(Member {
+                sparse: Some(sparse), ..
+            }) => sparse.pieces() * size_of::<(u64, u64)>(),
             _ => 0,
         };
         self.hold(COST + path.as_bytes().len() as u64 + more as u64)?;
@@ -229,12 +210,14 @@ impl Archive {
         Ok(())
     }
 
-    /// Notes bytes of memory that are about to be held because of this archive.
+    /// Notes bytes of memory that are about to be held because of this archive: it says how much it names.
     ///
     /// # Errors
     /// [`ErrorKind::Limit`] if that is too much.
     pub(super) fn hold(&self, bytes: u64) -> Result<()> {
-        self.budget.add(bytes)
+        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
+        let held = before.saturating_add(bytes);
+        Limits::check("directories", "table of contents of an archive", held, self.limit)
     }
 
     /// Parses a JSON array of the archive, of which each element costs so many bytes of memory.
@@ -257,29 +240,16 @@ impl Archive {
         let mut at = path;
         for _ in 0..=MAX_LINKS {
             match self.places.get(at) {
-                Some(Place::File(from, size, sparse)) => {
-                    return Ok(Member {
-                        stored: FileRange::new(Arc::clone(&self.file), *from, from + size),
-                        sparse: sparse.clone(),
-                    });
-                }
+                Some(Place::File(member)) => return Ok(member.clone()),
                 Some(Place::Link(Some(target))) => at = target,
                 Some(Place::Link(None)) => {
-                    let text = format!("{path} is a link that leads out of the archive");
-                    return Err(Error::new(ErrorKind::UnsafePath, text));
+                    fail!(UnsafePath, "{path} is a link that leads out of the archive")
                 }
-                Some(Place::Doubled) => {
-                    let text = format!("the archive has {at} more than once");
-                    return Err(Error::new(ErrorKind::Corrupt, text));
-                }
-                None => {
-                    let text = format!("the archive has no {path}");
-                    return Err(Error::new(ErrorKind::NotFound, text));
-                }
+                Some(Place::Doubled) => fail!(Corrupt, "the archive has {at} more than once"),
+                None => fail!(NotFound, "the archive has no {path}"),
             }
         }
-        let text = format!("too many links on the way to {path}");
-        Err(Error::new(ErrorKind::Corrupt, text))
+        fail!(Corrupt, "too many links on the way to {path}")
     }
 
     /// The bytes of the file at `path`, of which there may be `limit`.

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a source lists, and which of it are images to copy.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::document::read_document;
-use super::referrers::is_referrers_tag;
 use super::{Request, Source};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::layout::Entry;
 use crate::progress::Monitor;
 use crate::spec::json::Object;
-use crate::spec::{Descriptor, RefName};
+use crate::spec::{Descriptor, RefName, RefValue};
+use crate::store::is_referrers_tag;
 
 /// An entry of a source, which names an image or something else.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl SourceEntry {
 /// The images that a source has to offer.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    /// Those with a name; there may be several of one name.
+    /// Those with a name.
     pub named: Vec<Request>,
     /// Those without a name that a layout may have, and without a subject; none that has such a name as well.
     pub unnamed: Vec<SourceEntry>,
@@ -78,8 +78,8 @@ pub struct Catalog {
     pub renamed: Vec<SourceEntry>,
     /// Entries with a name that a convention has for referrers.
     pub referrers: Vec<Request>,
-    /// Manifests and indexes with a subject and without a name.
-    pub attached: Vec<Digest>,
+    /// Entries without a name that are manifests and indexes with a subject, each behind that.
+    pub attached: Vec<(Digest, Descriptor)>,
     /// Entries without a name that are neither a manifest nor an index.
     pub others: Vec<Digest>,
 }
@@ -93,6 +93,8 @@ impl Catalog {
         let mut out = Self::default();
         let mut met: HashSet<Digest> = HashSet::new();
         let mut unnamed = Vec::new();
+        let mut names: Vec<RefName> = Vec::new();
+        let mut entries: HashMap<RefName, Vec<Descriptor>> = HashMap::new();
         for entry in source.list()? {
             let own = match entry.own() {
                 Some(Err(err)) => {
@@ -107,20 +109,34 @@ impl Catalog {
             };
             let descriptor = own.map_or_else(|| source.descriptor(&entry), Ok)?;
             met.insert(descriptor.digest);
+            let of_name = entries.entry(name.clone()).or_default();
+            if of_name.is_empty() {
+                names.push(name);
+            }
+            of_name.push(descriptor);
+        }
+        // A name with several entries is one request; the order is that of the first entries.
+        for name in names {
             let into = if is_referrers_tag(&name) {
                 &mut out.referrers
             } else {
                 &mut out.named
             };
+            let value = RefValue::new(entries.remove(&name).unwrap_or_default());
             let name = Some(name);
-            into.push(Request { name, descriptor });
+            into.push(Request { name, value });
         }
+        // After all names are known: an image with a name needs no entry without one.
         for (entry, own) in unnamed {
             let is_named = entry.name().is_some();
-            match own {
-                Some(own) if !met.insert(own.digest) => {}
-                Some(own) if !own.media_type.is_image() && !is_named => out.others.push(own.digest),
-                Some(own) if subject(source, &own).is_some() => out.attached.push(own.digest),
+            let subject = own.as_ref().and_then(|own| subject(source, own));
+            match (own, subject) {
+                (Some(own), Some(subject)) => {
+                    met.insert(own.digest);
+                    out.attached.push((subject, own));
+                }
+                (Some(own), _) if !met.insert(own.digest) => {}
+                (Some(own), _) if !own.media_type.is_image() && !is_named => out.others.push(own.digest),
                 _ => {
                     out.unnamed.push(entry);
                     continue;
@@ -133,7 +149,7 @@ impl Catalog {
 }
 
 /// Returns the subject of a manifest or index, if it can be read and has one.
-pub(super) fn subject(source: &dyn Source, descriptor: &Descriptor) -> Option<Digest> {
+fn subject(source: &dyn Source, descriptor: &Descriptor) -> Option<Digest> {
     if !descriptor.media_type.is_image() {
         return None;
     }

@@ -6,11 +6,11 @@ use std::collections::hash_map::Entry;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
-use super::document::{Embedded, bare, is_index, read_index, read_manifest};
+use super::document::{Embedded, is_index, read_index, read_manifest};
 use super::{MAX_DEPTH, Request, Source, SourceEntry};
 use crate::digest::{Digest, VerifyReader};
 use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{Descriptor, json};
+use crate::spec::{Descriptor, RefValue, json};
 
 /// A document, and whether it is read as an index: one descriptor may say so and another not.
 type Key = (Digest, bool);
@@ -36,12 +36,6 @@ struct Converted {
     new: Option<(Digest, u64)>,
 }
 
-impl std::fmt::Debug for ToOci<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ToOci({} documents)", self.made.len())
-    }
-}
-
 impl<'a> ToOci<'a> {
     /// Wraps `source`.
     pub fn new(source: &'a dyn Source) -> Self {
@@ -58,9 +52,10 @@ impl<'a> ToOci<'a> {
     /// # Errors
     /// Those of reading its documents.
     pub fn convert(&mut self, request: Request) -> Result<Request> {
-        self.learn(&request.descriptor)?;
+        let entries = request.value.entries().iter();
+        let value: Result<RefValue> = entries.map(|entry| self.converted(entry)).collect();
         Ok(Request {
-            descriptor: self.renamed(&request.descriptor),
+            value: value?,
             ..request
         })
     }
@@ -70,24 +65,23 @@ impl<'a> ToOci<'a> {
     /// # Errors
     /// As [`ToOci::convert`].
     pub fn changes(&mut self, descriptor: &Descriptor) -> Result<bool> {
-        self.learn(descriptor)?;
-        Ok(self.renamed(descriptor).digest != descriptor.digest)
+        Ok(self.converted(descriptor)?.digest != descriptor.digest)
     }
 
-    /// Finds out what `root` and the documents below it become.
-    fn learn(&mut self, root: &Descriptor) -> Result<()> {
-        if root.media_type.is_image() {
-            self.add(root)?;
-            self.settle(key(root), 0)?;
+    fn converted(&mut self, descriptor: &Descriptor) -> Result<Descriptor> {
+        if descriptor.media_type.is_image() {
+            self.add(descriptor)?;
+            self.settle(key(descriptor), 0)?;
         }
-        Ok(())
+        Ok(self.renamed(descriptor))
     }
 
     fn add(&mut self, document: &Descriptor) -> Result<()> {
+        // What it takes to read a document is held once, however many indexes name it.
         if let Entry::Vacant(place) = self.documents.entry(key(document)) {
             self.embedded.add(document)?;
             place.insert(Converted {
-                old: bare(document),
+                old: document.bare(),
                 new: None,
             });
         }
@@ -125,16 +119,17 @@ impl<'a> ToOci<'a> {
     fn children(&mut self, index: &Descriptor) -> Result<Vec<Key>> {
         let mut out = Vec::new();
         for child in read_index(self.source, index)?.manifests {
-            let key = key(&child);
-            if !self.documents.contains_key(&key) {
-                let is_here = child.data.is_some() || self.source.size(&child.digest)?.is_some();
-                if !child.media_type.is_image() || !is_here {
-                    continue;
-                }
-                self.add(&child)?;
+            if !child.media_type.is_image() {
+                continue;
             }
-            out.push(key);
+            let key = key(&child);
+            let is_known = self.documents.contains_key(&key);
+            if is_known || child.data.is_some() || self.source.size(&child.digest)?.is_some() {
+                self.add(&child)?;
+                out.push(key);
+            }
         }
+        // Keys alone, each once: an index of many entries may stand above others of as many.
         out.sort_unstable();
         out.dedup();
         Ok(out)

@@ -52,18 +52,13 @@ pub struct DockerArchive {
 #[derive(Debug, Default)]
 struct Seen {
     images: HashMap<usize, Descriptor>,
-    configs: HashMap<TreePath, Arc<Config>>,
+    /// Each config with its diff_ids.
+    configs: HashMap<TreePath, Arc<(Descriptor, Vec<Digest>)>>,
     /// Digests of each layer that is compressed, and of the tar in it.
     sums: HashMap<TreePath, (Digest, Digest)>,
     manifests: HashMap<Digest, Vec<u8>>,
     /// Where each blob is.
     blobs: HashMap<Digest, TreePath>,
-}
-
-#[derive(Debug)]
-struct Config {
-    descriptor: Descriptor,
-    diff_ids: Vec<Digest>,
 }
 
 impl DockerArchive {
@@ -97,25 +92,27 @@ impl DockerArchive {
         if let Some(known) = seen.images.get(&number) {
             return Ok(known.clone());
         }
-        let none = || Error::new(ErrorKind::NotFound, format!("the archive has no image @{number}"));
-        let item: Item = json::parse(self.items.get(number).ok_or_else(none)?.get().as_bytes())?;
-        let config = seen.config(self, &item.config)?;
+        let Some(item) = self.items.get(number) else {
+            fail!(NotFound, "the archive has no image @{number}");
+        };
+        let item: Item = json::parse(item.get().as_bytes())?;
+        let known = seen.config(self, &item.config)?;
+        let (config, diff_ids) = &*known;
         let files = item.layers.unwrap_or_default();
-        if files.len() != config.diff_ids.len() {
+        if files.len() != diff_ids.len() {
+            let (layers, diff_ids) = (files.len(), diff_ids.len());
             let text = format!(
-                "{} layers in {MANIFEST}, but {} diff_ids in {}",
-                files.len(),
-                config.diff_ids.len(),
+                "{layers} layers in {MANIFEST}, but {diff_ids} diff_ids in {}",
                 item.config
             );
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
         let mut layers = Vec::new();
-        for (file, diff_id) in files.iter().zip(&config.diff_ids) {
+        for (file, diff_id) in files.iter().zip(diff_ids) {
             let layer = seen.layer(self, &TreePath::clean(file.as_bytes())?, diff_id);
             layers.push(layer.context(|| format!("layer {file}"))?);
         }
-        let mut manifest = Manifest::new(config.descriptor.clone(), layers);
+        let mut manifest = Manifest::new(config.clone(), layers);
         manifest.media_type = MediaType::DOCKER_MANIFEST.into();
         let bytes = json::to_bytes(&manifest)?;
         let size = bytes.len() as u64;
@@ -136,7 +133,7 @@ impl DockerArchive {
 }
 
 impl Seen {
-    fn config(&mut self, of: &DockerArchive, file: &str) -> Result<Arc<Config>> {
+    fn config(&mut self, of: &DockerArchive, file: &str) -> Result<Arc<(Descriptor, Vec<Digest>)>> {
         let path = TreePath::clean(file.as_bytes())?;
         if let Some(known) = self.configs.get(&path) {
             return Ok(Arc::clone(known));
@@ -155,10 +152,8 @@ impl Seen {
         of.archive
             .hold(diff_ids.len() as u64 * size_of::<Digest>() as u64)?;
         self.found(of, digest, &path)?;
-        let config = Arc::new(Config {
-            descriptor: Descriptor::new(MediaType::DOCKER_CONFIG, digest, bytes.len() as u64),
-            diff_ids,
-        });
+        let descriptor = Descriptor::new(MediaType::DOCKER_CONFIG, digest, bytes.len() as u64);
+        let config = Arc::new((descriptor, diff_ids));
         self.configs.insert(path, Arc::clone(&config));
         Ok(config)
     }
@@ -182,8 +177,7 @@ impl Seen {
             };
             self.sums.insert(path.clone(), (blob, tar));
             if tar != *diff_id {
-                let text = format!("diffid mismatch: got {tar} expected {diff_id}");
-                return Err(Error::new(ErrorKind::Corrupt, text));
+                fail!(Corrupt, "diffid mismatch: got {tar} expected {diff_id}");
             }
             media_type = format!("{media_type}.{}", compression.name());
             digest = blob;
@@ -214,11 +208,8 @@ fn read_names(archive: &Archive, items: &[Box<RawValue>]) -> Result<Vec<SourceEn
             names.push(None);
         }
         for name in names {
-            out.push(SourceEntry {
-                number,
-                name,
-                entry: None,
-            });
+            let entry = None;
+            out.push(SourceEntry { number, name, entry });
         }
     }
     Ok(out)
@@ -231,11 +222,10 @@ fn sums(
     algorithm: Algorithm,
     limits: &Limits,
 ) -> Result<(Digest, Digest)> {
+    // The file is read twice; that is rare, since Docker writes layers as they are.
+    let mut reader = BufReader::with_capacity(256 * 1024, member.clone());
     let mut blob = DigestWriter::new(io::sink(), Algorithm::Sha256);
-    io::copy(
-        &mut BufReader::with_capacity(256 * 1024, member.clone()),
-        &mut blob,
-    )?;
+    io::copy(&mut reader, &mut blob)?;
     let (_, digest, _) = blob.finish();
     let (tar, _) = LayerStream::open(member.clone(), compression, algorithm, limits)?.finish()?;
     Ok((digest, tar))
@@ -260,9 +250,14 @@ impl Source for DockerArchive {
             let bytes = io::Cursor::new(bytes.clone());
             return Ok(Box::new(VerifyReader::new(bytes, digest, size)));
         }
-        let none = || Error::new(ErrorKind::NotFound, format!("the archive has no blob {digest}"));
-        let member = self.archive.member(seen.blobs.get(&digest).ok_or_else(none)?)?;
-        Ok(Box::new(VerifyReader::new(member, digest, size)))
+        let Some(path) = seen.blobs.get(&digest) else {
+            fail!(NotFound, "the archive has no blob {digest}");
+        };
+        Ok(Box::new(VerifyReader::new(
+            self.archive.member(path)?,
+            digest,
+            size,
+        )))
     }
 
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::spec::RefName;
 
 /// Bytes of a repository with its registry, and of a tag, at most.
@@ -62,8 +62,7 @@ impl DockerName {
         if is_repository(&self.repository) && is_tag(&self.tag) {
             return Ok(self);
         }
-        let text = format!("{:?} is no name that Docker takes", self.to_string());
-        Err(Error::new(ErrorKind::Invalid, text))
+        fail!(Invalid, "{:?} is no name that Docker takes", self.to_string())
     }
 }
 
@@ -106,14 +105,13 @@ fn is_repository(text: &str) -> bool {
 
 fn is_registry(text: &str) -> bool {
     let (host, port) = text.split_once(':').unwrap_or((text, "0"));
-    let is_label = |label: &str| {
-        let is_end = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
-        let bytes = label.as_bytes();
-        is_end(bytes.first())
-            && is_end(bytes.last())
-            && bytes.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'-')
-    };
     !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()) && host.split('.').all(is_label)
+}
+
+/// Letters and digits, with `-` between them.
+fn is_label(text: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric();
+    text.starts_with(is_word) && text.ends_with(is_word) && text.chars().all(|c| is_word(c) || c == '-')
 }
 
 /// Lower-case letters and digits, with `.`, `_`, `__` or any number of `-` between them.

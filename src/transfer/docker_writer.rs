@@ -103,10 +103,8 @@ impl<W: Write> Writer<'_, W> {
             _ => layer.finish(self.open(layer)?)?,
         };
         let mut stream = self.open(layer)?;
-        if let Err(err) = self.archive.file(name, size, &mut stream) {
-            return Err(stream.blame(err));
-        }
-        layer.finish(stream).map(drop)
+        let read = self.archive.file(name, size, &mut stream);
+        layer.end(stream, read).map(drop)
     }
 
     fn open(&self, layer: &Layer<'_>) -> Result<LayerStream> {

@@ -33,14 +33,6 @@ impl Embedded {
     }
 }
 
-/// Returns a descriptor with no more than it takes to read the blob.
-pub(super) fn bare(descriptor: &Descriptor) -> Descriptor {
-    Descriptor {
-        data: descriptor.data.clone(),
-        ..Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size)
-    }
-}
-
 pub(super) fn is_index(descriptor: &Descriptor) -> bool {
     descriptor.media_type.class() == MediaClass::Index
 }

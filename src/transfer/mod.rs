@@ -19,11 +19,9 @@ mod oci_dir;
 mod plan;
 mod referrers;
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -46,7 +44,7 @@ use plan::{Needed, Plan};
 pub(crate) use referrers::referrers;
 
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::image::{MAX_DEPTH, Target, pick, resolve_one, resolve_whole};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::spec::{Descriptor, Platform, RefName, RefValue};
@@ -62,10 +60,9 @@ pub trait Source: Sync {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it cannot be told, which does not concern the other entries.
     fn descriptor(&self, entry: &SourceEntry) -> Result<Descriptor> {
-        entry.own().unwrap_or_else(|| {
-            let text = format!("entry {} is of another source", entry.number);
-            Err(Error::new(ErrorKind::Invalid, text))
-        })
+        entry
+            .own()
+            .unwrap_or_else(|| fail!(Invalid, "entry {} is of another source", entry.number))
     }
 
     /// Opens a blob. Its last read fails if it is not what the descriptor says.
@@ -109,18 +106,26 @@ pub trait Sink: Sync {
     }
 }
 
-/// An image or index to copy. There are several of one name where the name has several entries.
+/// Images and indexes to copy: all entries of a name, or one without a name.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Its name in the sink, if it is to have one.
+    /// The name in the sink, if there is to be one.
     pub name: Option<RefName>,
-    /// What it is.
-    pub descriptor: Descriptor,
+    /// What is copied.
+    pub value: RefValue,
 }
 
 impl Request {
-    /// What `target` stands for in `store`, to be called `name` if at all: each of its entries, an index with all its images;
-    /// or its image for `platform` alone.
+    /// Returns the request for a descriptor that gets no name.
+    pub fn unnamed(descriptor: Descriptor) -> Self {
+        Self {
+            name: None,
+            value: descriptor.into(),
+        }
+    }
+
+    /// Returns the request for what `target` stands for in `store`, an index with all its images; or for its image for
+    /// `platform` alone.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if several fit `platform`,
@@ -129,87 +134,36 @@ impl Request {
         store: &Store,
         target: &Target,
         platform: Option<&Platform>,
-        name: impl Into<Option<RefName>>,
-    ) -> Result<Vec<Self>> {
-        let name = name.into();
-        let found = match platform {
+        name: Option<RefName>,
+    ) -> Result<Self> {
+        let value = match platform {
             Some(_) => resolve_one(store, target, platform)?.into_last().into(),
             None => resolve_whole(store, target)?,
         };
-        let mut out = Vec::new();
-        for descriptor in found {
-            out.push(Self {
-                name: name.clone(),
-                descriptor,
-            });
-        }
-        Ok(out)
+        Ok(Self { name, value })
     }
 
-    /// Of each name, or image without one, the image for `platform` alone (this machine's for `None`) if it leads to several.
+    /// Returns the request for the image for `platform` alone (this machine's for `None`) if this one leads to several.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none for it, [`ErrorKind::Ambiguous`] if there are several.
-    pub fn for_platform(
-        requests: &[Self],
-        source: &dyn Source,
-        platform: Option<&Platform>,
-    ) -> Result<Vec<Self>> {
-        let mut out = Vec::new();
-        for (name, value) in by_name(requests) {
-            let label = label(name.as_ref(), value.entries());
-            let read = |descriptor: &Descriptor| read_document(source, descriptor);
-            let descriptor = pick(value.entries(), platform, &label, &read)?.into_last();
-            out.push(Self { name, descriptor });
+    pub fn for_platform(&self, source: &dyn Source, platform: Option<&Platform>) -> Result<Self> {
+        let read = |descriptor: &Descriptor| read_document(source, descriptor);
+        let image = pick(self.value.entries(), platform, &self.label(), &read)?;
+        Ok(Self {
+            name: self.name.clone(),
+            value: image.into_last().into(),
+        })
+    }
+
+    /// Returns the name for messages: that in the sink, else a digest.
+    pub fn label(&self) -> String {
+        match (&self.name, self.value.entries()) {
+            (Some(name), _) => name.as_str().to_owned(),
+            (None, [first, ..]) => first.digest.to_string(),
+            (None, []) => String::new(),
         }
-        Ok(out)
     }
-
-    /// What it is called in messages.
-    fn label(&self) -> String {
-        label(self.name.as_ref(), std::slice::from_ref(&self.descriptor))
-    }
-}
-
-fn label(name: Option<&RefName>, entries: &[Descriptor]) -> String {
-    match (name, entries) {
-        (Some(name), _) => name.as_str().to_owned(),
-        (None, [first, ..]) => first.digest.to_string(),
-        (None, []) => String::new(),
-    }
-}
-
-/// Returns the value of each name, in the order in which the names come first. A request without a name stands by itself.
-fn by_name(requests: &[Request]) -> Vec<(Option<RefName>, RefValue)> {
-    let mut out: Vec<(Option<RefName>, Vec<Descriptor>)> = Vec::new();
-    let mut places: HashMap<&RefName, usize> = HashMap::new();
-    for Request { name, descriptor } in requests {
-        let next = out.len();
-        let at = name
-            .as_ref()
-            .map_or(next, |name| *places.entry(name).or_insert(next));
-        if at == next {
-            out.push((name.clone(), Vec::new()));
-        }
-        out[at].1.push(descriptor.clone());
-    }
-    out.into_iter()
-        .map(|(name, entries)| (name, RefValue::new(entries)))
-        .collect()
-}
-
-/// Returns the requests with a name, each name once.
-fn named(requests: &[Request]) -> Vec<(RefName, RefValue)> {
-    by_name(requests)
-        .into_iter()
-        .filter_map(|(name, value)| Some((name?, value)))
-        .collect()
-}
-
-/// Returns the requests without a name.
-fn unnamed(requests: &[Request]) -> Vec<Descriptor> {
-    let unnamed = requests.iter().filter(|request| request.name.is_none());
-    unnamed.map(|request| request.descriptor.clone()).collect()
 }
 
 /// What was copied.
@@ -241,17 +195,22 @@ pub fn copy<'a>(
     let plan = Plan::new(source, sink, what.into_iter().collect())?;
     plan.left_out.tell(monitor);
     let task: Arc<dyn Task> = Arc::from(monitor.task("copying", Some(plan.size())));
-    let (copied, present, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let report = Mutex::new(CopyReport {
+        left_out: plan.left_out.clone(),
+        ..CopyReport::default()
+    });
     let copy_one = |(digest, needed): &(&Digest, &Needed)| -> Result<()> {
         let descriptor = needed.descriptor(digest);
         let context = || format!("copy {}: blob {digest}", needed.image);
-        if copy_blob(source, sink, &descriptor, &task).context(context)? {
-            copied.fetch_add(1, Ordering::Relaxed);
-            bytes.fetch_add(descriptor.size, Ordering::Relaxed);
+        let is_copied = copy_blob(source, sink, &descriptor, &task).context(context)?;
+        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_copied {
+            report.copied += 1;
+            report.bytes += descriptor.size;
             monitor.count(Counter::BlobsWritten, 1);
             monitor.count(Counter::BlobBytesWritten, descriptor.size);
         } else {
-            present.fetch_add(1, Ordering::Relaxed);
+            report.present += 1;
         }
         Ok(())
     };
@@ -263,12 +222,7 @@ pub fn copy<'a>(
             blobs.par_iter().try_for_each(copy_one)?;
         }
     }
-    Ok(CopyReport {
-        copied: copied.into_inner(),
-        present: present.into_inner(),
-        bytes: bytes.into_inner(),
-        left_out: plan.left_out,
-    })
+    Ok(report.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Copies one blob; `false` if it was there.
@@ -278,16 +232,16 @@ fn copy_blob(
     descriptor: &Descriptor,
     task: &Arc<dyn Task>,
 ) -> Result<bool> {
-    if sink.has(descriptor)? {
+    let is_there = sink.has(descriptor)?;
+    let is_done = is_there
+        || match source.local(descriptor) {
+            Some(file) => sink.adopt(descriptor, &file)?,
+            None => false,
+        };
+    if is_done {
         task.advance(descriptor.size);
-        return Ok(false);
+    } else {
+        sink.put(descriptor, &mut Counted::new(source.open(descriptor)?, task))?;
     }
-    if let Some(file) = source.local(descriptor)
-        && sink.adopt(descriptor, &file)?
-    {
-        task.advance(descriptor.size);
-        return Ok(true);
-    }
-    sink.put(descriptor, &mut Counted::new(source.open(descriptor)?, task))?;
-    Ok(true)
+    Ok(!is_there)
 }

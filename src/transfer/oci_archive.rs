@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::archive::{Archive, ENTRY_COST, Member};
 use super::archive_writer::ArchiveWriter;
-use super::{Request, Sink, Source, SourceEntry, named, unnamed};
+use super::{Request, Sink, Source, SourceEntry};
 use crate::digest::{Digest, VerifyReader};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::layout::{Entry, IndexJson, OCI_LAYOUT, layout_version};
 use crate::node::TreePath;
 use crate::spec::Descriptor;
@@ -52,8 +52,7 @@ fn read_entries(archive: &Archive) -> Result<Vec<SourceEntry>> {
     let version = archive.read_list("oci-layout", MAX_VERSION)?;
     let version = layout_version(&version).context(|| "oci-layout")?;
     if version != "1.0.0" {
-        let text = format!("layout version is not supported: {version:?}");
-        return Err(Error::new(ErrorKind::Unsupported, text));
+        fail!(Unsupported, "layout version is not supported: {version:?}");
     }
     let index = archive.read(&TreePath::clean(b"index.json")?, MAX_INDEX)?;
     let manifests = Object::parse(&index).map(|object| object.get("manifests").unwrap_or("null"));
@@ -115,8 +114,15 @@ impl<W: Write + Send> OciArchiveSink<W> {
     pub fn finish(self, images: &[Request], attached: &[Request]) -> Result<W> {
         let mut state = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut index = IndexJson::parse(EMPTY_INDEX)?;
-        index.set_refs(&[named(images), named(attached)].concat())?;
-        index.add_untagged(&[unnamed(images), unnamed(attached)].concat())?;
+        let (mut named, mut unnamed) = (Vec::new(), Vec::new());
+        for request in images.iter().chain(attached) {
+            match &request.name {
+                Some(name) => named.push((name.clone(), request.value.clone())),
+                None => unnamed.extend_from_slice(request.value.entries()),
+            }
+        }
+        index.set_refs(&named)?;
+        index.add_untagged(&unnamed)?;
         state.archive.bytes("index.json", &index.to_bytes())?;
         state.archive.finish()
     }

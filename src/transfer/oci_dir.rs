@@ -6,9 +6,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Request, Sink, Source, SourceEntry, named, unnamed};
+use super::{Request, Sink, Source, SourceEntry};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt, shortlist};
 use crate::image::{read_index, retry_on_conflict};
 use crate::progress::Monitor;
 use crate::spec::{Descriptor, MediaClass, RefName, RefValue, json};
@@ -62,9 +62,8 @@ impl<'a> StoreSink<'a> {
     /// [`ErrorKind::Exists`], with the names.
     pub fn keep_names(&mut self, what: &[Request]) -> Result<()> {
         self.keeps_names = true;
-        let tags = named(what);
         let store = self.with(|txn| txn.store());
-        refuse_replaced(&replaced(&tags, &there(store, &tags)?))
+        refuse_replaced(&replaced(what, &there(store, what)?))
     }
 
     /// Gives `images` their names, all at once, and lists those without a name. Returns the names that pointed at something else
@@ -81,28 +80,35 @@ impl<'a> StoreSink<'a> {
     ) -> Result<Vec<RefName>> {
         let keeps_names = self.keeps_names;
         let mut txn = self.into_txn();
-        let (tags, attached_tags) = (named(images), named(attached));
-        if !attached_tags.is_empty() {
+        if attached.iter().any(|request| request.name.is_some()) {
             // An index that is joined is read where it has been copied to.
             txn.attempt()?;
         }
         retry_on_conflict(&mut txn, |txn| {
-            let there = there(txn.store(), &tags)?;
-            let replaced = replaced(&tags, &there);
+            let there = there(txn.store(), images)?;
+            let replaced = replaced(images, &there);
             if keeps_names {
                 refuse_replaced(&replaced)?;
             }
-            for (name, value) in &tags {
-                // The names that are reported as replaced are those, or the commit is tried again.
-                let known = there.get(name.as_str()).cloned().unwrap_or_default();
-                txn.expect_ref(name, known.digests().collect());
-                txn.set_ref(name, value.clone());
+            for Request { name, value } in images {
+                if let Some(name) = name {
+                    // The names that are reported as replaced are those, or the commit is tried again.
+                    let known = there.get(name.as_str()).cloned().unwrap_or_default();
+                    txn.expect_ref(name, known.digests().collect());
+                    txn.set_ref(name, value.clone());
+                }
             }
-            for descriptor in unnamed(images).into_iter().chain(unnamed(attached)) {
-                txn.list(descriptor);
+            for Request { name, value } in attached {
+                if let Some(name) = name {
+                    join(txn, name, value, monitor)?;
+                }
             }
-            for (name, value) in &attached_tags {
-                join(txn, name, value, monitor)?;
+            let unnamed = images
+                .iter()
+                .chain(attached)
+                .filter(|request| request.name.is_none());
+            for descriptor in unnamed.flat_map(|request| request.value.entries()) {
+                txn.list(descriptor.clone());
             }
             Ok(replaced)
         })
@@ -149,18 +155,20 @@ impl Sink for StoreSink<'_> {
     }
 }
 
-/// What the names of `tags` point at in `store`.
-fn there(store: &Store, tags: &[(RefName, RefValue)]) -> Result<HashMap<String, RefValue>> {
-    let names: Vec<&str> = tags.iter().map(|(name, _)| name.as_str()).collect();
-    store.lookup_all(&names)
+/// Returns the values that the names of requests have in `store`.
+fn there(store: &Store, what: &[Request]) -> Result<HashMap<String, RefValue>> {
+    let names = what.iter().filter_map(|request| request.name.as_ref());
+    store.lookup_all(&names.map(RefName::as_str).collect::<Vec<_>>())
 }
 
 /// Returns the names that point at something else.
-fn replaced(tags: &[(RefName, RefValue)], there: &HashMap<String, RefValue>) -> Vec<RefName> {
+fn replaced(what: &[Request], there: &HashMap<String, RefValue>) -> Vec<RefName> {
     let mut out = Vec::new();
-    for (name, value) in tags {
-        let known = there.get(name.as_str());
-        if known.is_some_and(|known| !known.digests().eq(value.digests())) {
+    for Request { name, value } in what {
+        if let Some(name) = name
+            && let Some(known) = there.get(name.as_str())
+            && !known.digests().eq(value.digests())
+        {
             out.push(name.clone());
         }
     }
@@ -171,13 +179,8 @@ fn refuse_replaced(names: &[RefName]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
-    let shown: Vec<&str> = names.iter().take(8).map(RefName::as_str).collect();
-    let more = match names.len() - shown.len() {
-        0 => String::new(),
-        n => format!(" and {n} more"),
-    };
-    let text = format!("tag exists: {}{more}; no tag is changed", shown.join(", "));
-    Err(Error::new(ErrorKind::Exists, text))
+    let names = shortlist(names.iter().map(RefName::to_string));
+    fail!(Exists, "tag exists: {names}; no tag is changed")
 }
 
 /// Returns the entry of a name that has one alone, if that is an index.
@@ -202,6 +205,7 @@ fn join(txn: &mut Txn<'_>, name: &RefName, new: &RefValue, monitor: &dyn Monitor
         let mut index = read_index(store, known).context(context)?;
         let listed: HashSet<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();
         let mut news = read_index(store, new).context(context)?.manifests;
+        // What the destination lists stays as it is, also where the source says more of it.
         news.retain(|entry| !listed.contains(&entry.digest));
         if !news.is_empty() {
             index.manifests.extend(news);
@@ -273,7 +277,8 @@ mod tests {
         let other = image(&from, "b");
         let name: RefName = "a".parse().expect("name");
         let new: RefName = "new".parse().expect("name");
-        let request = Request::find(&from, &Target::Name(name), None, new).expect("find");
+        let request = Request::find(&from, &Target::Name(name), None, Some(new)).expect("find");
+        let request = [request];
         let sink = StoreSink::new(&into, "import").expect("sink");
         let report = copy(&from, &sink, &request, &Silent).expect("copy");
         assert!(

@@ -28,8 +28,6 @@ pub(super) struct Plan<'a> {
     source: &'a dyn Source,
     sink: &'a dyn Sink,
     blobs: HashMap<Digest, Needed>,
-    /// Media types and names of images, of which many blobs have the same.
-    texts: HashSet<Arc<str>>,
     embedded: Embedded,
     /// Blobs that documents declare and neither side has.
     pub left_out: LeftOuts,
@@ -39,7 +37,7 @@ pub(super) struct Plan<'a> {
 pub(super) struct Needed {
     pub size: u64,
     data: Option<Box<str>>,
-    media_type: Arc<str>,
+    media_type: MediaType,
     /// The first image that needs it.
     pub image: Arc<str>,
     /// How far it is below the images.
@@ -52,7 +50,7 @@ impl Needed {
     pub(super) fn descriptor(&self, digest: &Digest) -> Descriptor {
         Descriptor {
             data: self.data.as_deref().map(str::to_owned),
-            ..Descriptor::new(&*self.media_type, *digest, self.size)
+            ..Descriptor::new(self.media_type.clone(), *digest, self.size)
         }
     }
 }
@@ -68,18 +66,23 @@ impl<'a> Plan<'a> {
             source,
             sink,
             blobs: HashMap::new(),
-            texts: HashSet::new(),
             embedded: Embedded::default(),
             left_out: LeftOuts::default(),
         };
+        let mut roots = Vec::new();
+        for request in what {
+            let label: Arc<str> = request.label().into();
+            let entries = request.value.entries().iter();
+            roots.extend(entries.map(|root| (root, Arc::clone(&label))));
+        }
         let mut level = Vec::new();
-        for request in &what {
-            let label = request.label();
-            plan.add_root(&request.descriptor, &label, &mut level)
+        for (root, label) in &roots {
+            plan.add_root(root, label, &mut level)
                 .context(|| format!("copy {label}"))?;
         }
         for depth in 1.. {
             let mut next = Vec::new();
+            // Several documents of the level above may lead to one.
             let mut met = HashSet::new();
             level.retain(|digest| met.insert(*digest));
             for digest in level {
@@ -90,10 +93,10 @@ impl<'a> Plan<'a> {
             }
             level = next;
         }
+        // Only a copy that lacks something can lack all.
         if !plan.left_out.is_empty() {
-            for request in &what {
-                plan.refuse_hollow(&request.descriptor)
-                    .context(|| format!("copy {}", request.label()))?;
+            for (root, label) in roots {
+                plan.refuse_hollow(root).context(|| format!("copy {label}"))?;
             }
         }
         Ok(plan)
@@ -116,23 +119,13 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn intern(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.texts.get(text) {
-            return Arc::clone(known);
-        }
-        let new: Arc<str> = text.into();
-        self.texts.insert(Arc::clone(&new));
-        new
-    }
-
     /// Notes an image that is asked for.
-    fn add_root(&mut self, root: &Descriptor, label: &str, level: &mut Vec<Digest>) -> Result<()> {
+    fn add_root(&mut self, root: &Descriptor, label: &Arc<str>, level: &mut Vec<Digest>) -> Result<()> {
         if !self.source.has(root)? {
             let opened = self.source.open(root);
             opened.context(|| format!("blob {}", root.digest))?;
         }
-        let label = self.intern(label);
-        if self.need(root, &label, 0, Place::Image)? {
+        if self.need(root, label, 0, Place::Image)? {
             level.push(root.digest);
         }
         Ok(())
@@ -145,13 +138,12 @@ impl<'a> Plan<'a> {
             let text = format!("image index above {digest} is nested deeper than {MAX_DEPTH} levels");
             return Err(Error::new(ErrorKind::Limit, text));
         }
-        let media_type = self.intern(found.media_type.as_str());
         let Some(known) = self.blobs.get_mut(&digest) else {
             self.embedded.add(found)?;
             let needed = Needed {
                 size: found.size,
                 data: found.data.as_deref().map(Box::from),
-                media_type,
+                media_type: found.media_type.clone(),
                 image: Arc::clone(image),
                 depth,
                 place,
@@ -160,19 +152,16 @@ impl<'a> Plan<'a> {
             return Ok(true);
         };
         if known.size != found.size {
-            let text = format!(
-                "{digest} is said to be of {} and of {} bytes",
-                known.size, found.size
-            );
-            return Err(Error::new(ErrorKind::Corrupt, text));
+            let (one, other) = (known.size, found.size);
+            fail!(Corrupt, "{digest} is said to be of {one} and of {other} bytes");
         }
         let was = (known.depth, known.place);
         known.depth = known.depth.max(depth);
         known.place = known.place.max(place);
         // What one document has for a mere file may be an image to another.
-        let is_image = found.media_type.is_image() && !MediaType::from(&*known.media_type).is_image();
+        let is_image = found.media_type.is_image() && !known.media_type.is_image();
         if is_image {
-            known.media_type = media_type;
+            known.media_type.clone_from(&found.media_type);
         }
         Ok(is_image || was != (known.depth, known.place))
     }
@@ -186,36 +175,35 @@ impl<'a> Plan<'a> {
         let context = || format!("copy {image}");
         let below = Below::of(self.source, &document, needed.place).context(context)?;
         for child in &below.blobs {
-            let presence = self.presence(child, below.is_sparse);
-            let presence = presence
-                .context(|| format!("blob {}", child.digest))
-                .context(context)?;
-            if presence == Presence::Nowhere {
+            let found = self.find(child, below.is_sparse).context(context)?;
+            let Some(is_in_source) = found else {
                 self.left_out.add(&image, digest, child);
                 continue;
-            }
-            let is_news = self.need(child, &image, depth, below.place).context(context)?;
-            if is_news && presence == Presence::Source {
+            };
+            if self.need(child, &image, depth, below.place).context(context)? && is_in_source {
                 level.push(child.digest);
             }
         }
         Ok(())
     }
 
-    /// Finds out where a blob is that a document declares, of which some may be missing if the document is sparse.
-    fn presence(&self, blob: &Descriptor, is_sparse: bool) -> Result<Presence> {
-        if self.source.has(blob)? {
-            return Ok(Presence::Source);
+    /// Returns whether the source has a blob of a document, or else the sink; `None` if neither has it and the copy may lack it.
+    fn find(&self, blob: &Descriptor, is_sparse: bool) -> Result<Option<bool>> {
+        let context = || format!("blob {}", blob.digest);
+        if self.source.has(blob).context(context)? {
+            return Ok(Some(true));
         }
+        // There is nothing to read it from. It was whole when it came there, with what is below it.
         if self.sink.has(blob)? {
-            return Ok(Presence::Sink);
+            return Ok(Some(false));
         }
-        if (is_sparse || is_elsewhere(blob)) && self.source.size(&blob.digest)?.is_none() {
-            return Ok(Presence::Nowhere);
+        let may_lack = is_sparse || is_elsewhere(blob);
+        if may_lack && self.source.size(&blob.digest).context(context)?.is_none() {
+            return Ok(None);
         }
         // What can be opened all the same (bytes of another size) is read by the copy, which says what is wrong.
-        self.source.open(blob)?;
-        Ok(Presence::Source)
+        self.source.open(blob).context(context)?;
+        Ok(Some(true))
     }
 
     /// Refuses an index of which nothing is there: a copy of it would be a name for nothing.
@@ -244,15 +232,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Where a blob that a document declares is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    Source,
-    /// Only there. There is nothing to read it from; it was whole when it came there, with what is below it.
-    Sink,
-    Nowhere,
-}
-
 /// Where a blob stands among those that are copied.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Place {
@@ -277,41 +256,33 @@ impl Below {
     /// Reads a blob that stands in `place`. One that its descriptor calls a manifest or index is one; of all others the bytes
     /// tell, since no descriptor need be right.
     fn of(source: &dyn Source, descriptor: &Descriptor, place: Place) -> Result<Self> {
-        if descriptor.media_type.is_image() {
-            return Ok(Self::declared(
-                children(source, descriptor)?,
-                is_index(descriptor),
-            ));
-        }
-        let document = match (detect(source, descriptor), place) {
-            // What it is worth shows when it is copied.
-            (Err(_), Place::Leaf) => None,
-            (document, _) => document?,
+        let is_labelled = descriptor.media_type.is_image();
+        let (blobs, is_index) = if is_labelled {
+            (children(source, descriptor)?, is_index(descriptor))
+        } else {
+            match (detect(source, descriptor), place) {
+                (Ok(Some(document)), _) => {
+                    let is_index = matches!(document, Document::Index(_));
+                    (document.into_declared(), is_index)
+                }
+                // What it is worth shows when it is copied.
+                (Ok(None) | Err(_), Place::Leaf) => return Ok(Self::default()),
+                (Err(err), Place::Image) => return Err(err),
+                (Ok(None), Place::Image) => (mentioned(source, descriptor)?, true),
+            }
         };
-        let is_index = matches!(document, Some(Document::Index(_)));
-        Ok(match (document.map(Document::into_declared), place) {
-            (Some(blobs), Place::Image) => Self::declared(blobs, is_index),
-            (Some(blobs), Place::Leaf) => Self {
-                blobs,
-                is_sparse: true,
-                place: Place::Leaf,
-            },
-            (None, Place::Image) => Self {
-                blobs: mentioned(source, descriptor)?,
-                is_sparse: true,
-                place: Place::Image,
-            },
-            (None, Place::Leaf) => Self::default(),
-        })
-    }
-
-    /// The blobs that an index declares, or that a manifest does.
-    fn declared(blobs: Vec<Descriptor>, is_index: bool) -> Self {
-        Self {
+        // A manifest among mere data may belong to an image that is elsewhere, and has no images below it.
+        let is_data = place == Place::Leaf && !is_labelled;
+        let place = if is_index && !is_data {
+            Place::Image
+        } else {
+            Place::Leaf
+        };
+        Ok(Self {
             blobs,
-            is_sparse: is_index,
-            place: if is_index { Place::Image } else { Place::Leaf },
-        }
+            is_sparse: is_index || is_data,
+            place,
+        })
     }
 }
 

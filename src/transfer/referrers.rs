@@ -3,35 +3,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::catalog::subject;
-use super::document::{bare, children, is_index};
-use super::{Request, Source};
-use crate::digest::{Algorithm, Digest};
+use super::document::{children, is_index};
+use super::{Catalog, Request, Source};
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::progress::Monitor;
 use crate::spec::{Descriptor, RefName};
-use crate::store::referrers_tag;
+use crate::store::{SUFFIXES, referrers_tag};
 
-/// What stands behind the digest in the names of referrers: nothing for an index of them all, the rest is cosign's.
-const SUFFIXES: [&str; 4] = ["", ".sig", ".att", ".sbom"];
-
-/// Returns whether this is the name of an index of referrers, or one of cosign's. Spec: distribution-spec, referrers tag schema.
-pub(super) fn is_referrers_tag(name: &RefName) -> bool {
-    let Some((algorithm, rest)) = name.as_str().split_once('-') else {
-        return false;
-    };
-    let Some(algorithm) = Algorithm::from_name(algorithm) else {
-        return false;
-    };
-    let length = (2 * algorithm.len()).min(64);
-    let Some((hex, suffix)) = rest.split_at_checked(length) else {
-        return false;
-    };
-    hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) && SUFFIXES.contains(&suffix)
-}
-
-/// Returns all that the source has about `images`, their parts and their referrers, behind the `known` of these: manifests
-/// and indexes with a subject and without a name, with an entry or without, and the entries with the names of the conventions.
+/// Returns the referrers in the source of `images`, their parts and their referrers: manifests and indexes with a subject and
+/// without a name, in the catalog or not, and the entries with the names of the conventions; all of these if `is_whole`.
 ///
 /// An image for which `is_changed` says that it will not be there by this digest takes nothing along: its referrers would be
 /// about nothing.
@@ -40,26 +21,37 @@ pub(super) fn is_referrers_tag(name: &RefName) -> bool {
 /// Those of the source, and of `is_changed`.
 pub fn referrers(
     source: &dyn Source,
+    catalog: &Catalog,
     images: &[Request],
-    known: Vec<Request>,
+    is_whole: bool,
     is_changed: &mut dyn FnMut(&Descriptor) -> Result<bool>,
     monitor: &dyn Monitor,
 ) -> Result<Vec<Request>> {
-    let mut attached = Attached::list(source)?;
-    for tag in images
-        .iter()
-        .chain(&known)
-        .filter_map(|request| request.name.as_ref())
-    {
-        // The entries of a name that is asked for are among the requests.
-        attached.by_tag.entry(tag.clone()).and_modify(Vec::clear);
+    let mut out = if is_whole {
+        catalog.referrers.clone()
+    } else {
+        Vec::new()
+    };
+    let asked: HashSet<&RefName> = images.iter().filter_map(|image| image.name.as_ref()).collect();
+    let mut attached = Attached::default();
+    for (subject, referrer) in catalog.attached.iter().cloned() {
+        attached.by_subject.entry(subject).or_default().push(referrer);
     }
-    let mut out = known;
+    for request in &catalog.referrers {
+        if let Some(tag) = &request.name {
+            let is_new = !is_whole && !asked.contains(tag);
+            let request = is_new.then(|| request.clone());
+            attached.by_tag.insert(tag.clone(), request);
+        }
+    }
     let mut met = HashSet::new();
     let mut left_out: HashSet<RefName> = HashSet::new();
     let mut bare = 0;
     // In rounds: the referrers of those that the last round found.
-    let mut round: Vec<Descriptor> = images.iter().chain(&out).map(|r| r.descriptor.clone()).collect();
+    let mut round: Vec<Descriptor> = Vec::new();
+    for request in images.iter().chain(&out) {
+        round.extend_from_slice(request.value.entries());
+    }
     while !round.is_empty() {
         let documents = documents_below(source, &round, &mut met)?;
         round.clear();
@@ -73,8 +65,10 @@ pub fn referrers(
                 bare += 1;
                 left_out.extend(tags);
             } else {
-                round.extend(found.iter().map(|request| request.descriptor.clone()));
-                out.extend(found);
+                for request in found {
+                    round.extend_from_slice(request.value.entries());
+                    out.push(request);
+                }
             }
         }
     }
@@ -88,40 +82,15 @@ pub fn referrers(
 }
 
 /// The referrers in a source.
+#[derive(Default)]
 struct Attached {
     /// Those without a name, by their subjects.
     by_subject: HashMap<Digest, Vec<Descriptor>>,
-    /// The entries of each name of the conventions.
-    by_tag: HashMap<RefName, Vec<Descriptor>>,
+    /// Those with the names of the conventions; `None` for one that is copied anyway.
+    by_tag: HashMap<RefName, Option<Request>>,
 }
 
 impl Attached {
-    /// Reads the entries of a source.
-    fn list(source: &dyn Source) -> Result<Self> {
-        let mut out = Self {
-            by_subject: HashMap::new(),
-            by_tag: HashMap::new(),
-        };
-        for entry in source.list()? {
-            let Some(Ok(descriptor)) = entry.own() else {
-                continue;
-            };
-            match entry.ref_name() {
-                Some(tag) if is_referrers_tag(&tag) => {
-                    out.by_tag.entry(tag).or_default().push(descriptor);
-                }
-                // An entry with a name of its own travels when it is asked for.
-                Some(_) => {}
-                None => {
-                    if let Some(subject) = subject(source, &descriptor) {
-                        out.by_subject.entry(subject).or_default().push(descriptor);
-                    }
-                }
-            }
-        }
-        Ok(out)
-    }
-
     /// Adds the referrers of `documents` that have no entry.
     fn add_unlisted(&mut self, source: &dyn Source, documents: &[Descriptor]) -> Result<()> {
         let subjects: Vec<Digest> = documents.iter().map(|document| document.digest).collect();
@@ -135,26 +104,15 @@ impl Attached {
 
     /// Takes the referrers of a document out, and the names that some of them have.
     fn take(&mut self, document: &Digest) -> Result<(Vec<Request>, Vec<RefName>)> {
-        let mut found = Vec::new();
-        for descriptor in self.by_subject.remove(document).unwrap_or_default() {
-            found.push(Request {
-                name: None,
-                descriptor,
-            });
-        }
+        let untagged = self.by_subject.remove(document).unwrap_or_default();
+        let mut found: Vec<Request> = untagged.into_iter().map(Request::unnamed).collect();
         let mut tags = Vec::new();
         for suffix in SUFFIXES {
             let tag = referrers_tag(document, suffix)?;
-            let Some(entries) = self.by_tag.remove(&tag) else {
-                continue;
-            };
-            for descriptor in entries {
-                found.push(Request {
-                    name: Some(tag.clone()),
-                    descriptor,
-                });
+            if let Some(request) = self.by_tag.remove(&tag) {
+                found.extend(request);
+                tags.push(tag);
             }
-            tags.push(tag);
         }
         Ok((found, tags))
     }
@@ -169,6 +127,7 @@ fn documents_below(
 ) -> Result<Vec<Descriptor>> {
     let mut out = Vec::new();
     add_new(source, roots, met, &mut out)?;
+    // The list grows while it is walked; what is in it is never added again, so the walk ends.
     let mut at = 0;
     while let Some(document) = out.get(at) {
         if is_index(document) {
@@ -191,31 +150,8 @@ fn add_new(
         let is_known = !descriptor.media_type.is_image() || met.contains(&descriptor.digest);
         if !is_known && source.has(descriptor)? {
             met.insert(descriptor.digest);
-            out.push(bare(descriptor));
+            out.push(descriptor.bare());
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_what_is_about_an_image_are_told_from_others() {
-        let hex = "0123456789abcdef".repeat(4);
-        for (name, want) in [
-            (format!("sha256-{hex}"), true),
-            (format!("sha512-{hex}.sig"), true),
-            (format!("blake3-{hex}.sbom"), true),
-            (format!("sha256-{hex}.other"), false),
-            (format!("sha256-{hex}0"), false),
-            (format!("md5-{hex}"), false),
-            (format!("sha256-{}", &hex[1..]), false),
-            (format!("sha256-{}", hex.to_uppercase()), false),
-            ("v1".to_owned(), false),
-        ] {
-            assert_eq!(is_referrers_tag(&name.parse().expect("name")), want, "{name}");
-        }
-    }
 }

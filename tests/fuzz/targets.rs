@@ -222,8 +222,11 @@ pub fn archive(data: &[u8]) {
             let images = std::slice::from_ref(request);
             copy(&*source, &sink, images, &Silent)?;
             sink.commit(images, &[], &Silent)?;
-            if request.descriptor.media_type == MediaType::MANIFEST {
-                let read = store.layout().read_blob(&request.descriptor, ENOUGH)?;
+            for image in request.value.entries() {
+                if image.media_type != MediaType::MANIFEST {
+                    continue;
+                }
+                let read = store.layout().read_blob(image, ENOUGH)?;
                 let manifest: Manifest = json::parse(&read)?;
                 for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
                     let size = store.layout().blob_size(&blob.digest)?;

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Layers: how a new one is compressed, the limits of those that are read, and the owners of their files.
+//! Layers: how a new one is compressed, the limits of those that are read, the owners of their files, and the names of layers.
 
-use crate::error::{Result, ResultExt as _};
+use std::str::FromStr;
+
+use crate::digest::DigestPrefix;
+use crate::error::{Error, ErrorKind, Result, ResultExt as _};
 use crate::fs::IdMap;
+use crate::image::Image;
 use crate::layer::Limits;
 use crate::spec::Compression;
 use clap::Args;
@@ -88,5 +92,66 @@ impl IdMapArgs {
             }
         }
         Ok(map)
+    }
+}
+
+/// Which layer a person means: its number from 1, the lowest, or its digest or diff_id, of which 7 hex digits are enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerName {
+    /// The number.
+    Number(usize),
+    /// Digest or diff_id.
+    Digest(DigestPrefix),
+}
+
+impl FromStr for LayerName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // Seven digits are a digest.
+        match text.parse() {
+            Ok(number) if text.len() < DigestPrefix::MIN => Ok(LayerName::Number(number)),
+            _ => text.parse().map(LayerName::Digest).map_err(|_| {
+                let why = "give its number from 1, the lowest, or its digest";
+                Error::new(ErrorKind::Invalid, format!("invalid layer {text:?}: {why}"))
+            }),
+        }
+    }
+}
+
+impl LayerName {
+    /// Returns the place among the layers of the one of this name, from 0, the lowest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if several begin so.
+    pub fn find(&self, image: &Image) -> Result<usize> {
+        let layers = &image.manifest.value.layers;
+        let prefix = match self {
+            LayerName::Number(number @ 1..) if *number <= layers.len() => return Ok(number - 1),
+            LayerName::Number(number) => {
+                fail!(NotFound, "no layer {number}: the image has {}", layers.len());
+            }
+            LayerName::Digest(prefix) => prefix,
+        };
+        let diff_ids = &image.config.value.rootfs.diff_ids;
+        let mut found: Vec<usize> = Vec::new();
+        for (at, layer) in layers.iter().enumerate() {
+            let diff_id = diff_ids.get(at);
+            if prefix.matches(&layer.digest) || diff_id.is_some_and(|diff_id| prefix.matches(diff_id)) {
+                found.push(at);
+            }
+        }
+        let Some(first) = found.first() else {
+            fail!(NotFound, "no layer {} in the image", prefix.hex());
+        };
+        // An image may have one layer several times.
+        if found.iter().all(|at| layers[*at].digest == layers[*first].digest) {
+            return Ok(*first);
+        }
+        let text = format!(
+            "several layers of the image begin with {}: give more digits, or the number",
+            prefix.hex()
+        );
+        Err(Error::new(ErrorKind::Ambiguous, text))
     }
 }

@@ -11,6 +11,6 @@ mod values;
 pub use copy::{FormatArg, ReferrersArg};
 pub use history::HistoryArgs;
 pub use image::{ImageArg, ImageRef, ImageWord, Near, PlatformArg, TagArg, source};
-pub use layers::{CompressArg, IdMapArgs, LimitArgs};
+pub use layers::{CompressArg, IdMapArgs, LayerName, LimitArgs};
 pub use layout::{AlgorithmArg, LayoutArg, LockArg, blob, write_blob};
 pub use values::{WholeArg, annotations, duration, one_of, optional, pattern, positionals, size};

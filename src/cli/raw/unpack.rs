@@ -2,10 +2,10 @@
 //! `umoci raw unpack`
 
 use crate::bundle::{UnpackOptions, unpack_into};
-use crate::image::{Image, LayerName};
+use crate::image::Image;
 use crate::progress::Monitor;
 
-use super::super::args::{IdMapArgs, ImageArg, LimitArgs, PlatformArg};
+use super::super::args::{IdMapArgs, ImageArg, LayerName, LimitArgs, PlatformArg};
 use super::super::failure::Outcome;
 use super::super::ui::Ui;
 
@@ -48,7 +48,7 @@ impl Unpack {
         let store = self.image.open(&image)?;
         let _reading = store.reading();
         let loaded = Image::find(&store, &image.target, platform.as_ref())?;
-        options.layer = only.map(|name| loaded.find_layer(&name)).transpose()?;
+        options.layer = only.map(|name| name.find(&loaded)).transpose()?;
         ui.warn(format_args!("unpacking rootfs ..."));
         unpack_into(&store, &loaded, rootfs.as_ref(), &options, ui)
             .map_err(|e| e.context("create rootfs"))?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The check of one blob: its content has its digest, and all may read it.
+//! What `fsck` says of one blob: whether its content has its digest, and all may read it.
 
 use super::documents::Documents;
 use super::{CheckOptions, Finding, Problem};
@@ -9,7 +9,7 @@ use crate::index::{KnownBlob, Verified};
 use crate::layout::Stamp;
 use crate::store::Store;
 
-/// The outcome of the check of one blob.
+/// What one look at a blob showed.
 #[derive(Default)]
 pub(super) struct Looked {
     pub(super) findings: Vec<Finding>,
@@ -39,7 +39,7 @@ impl Store {
         }
         let (mut file, found) = match self.layout.open_found(digest) {
             Ok(opened) => opened,
-            // The check of the document that needs it tells of that.
+            // Who needs it says so.
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(out),
             Err(err) => return Ok(unreadable(digest, &err)),
         };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The check of documents: their descriptors are true, and configs fit their layers.
+//! What `fsck` says of documents: whether their descriptors are true, and configs fit their layers.
 //!
 //! A document may be named any number of times, by documents that each name any number: what it says of itself is read once.
 //! Parsed, it may be a hundred times its size, so large ones are left for one thread, which takes them one by one.
@@ -23,13 +23,13 @@ use crate::spec::{
 };
 use crate::store::{MAX_DOCUMENT, Summaries};
 
-/// Maximum number of faults that are told.
+/// No more faults than this are told.
 const MAX_FINDINGS: usize = 50_000;
 
-/// Maximum length to which the media type that a document gives itself is compared, in bytes.
+/// A media type that a document gives itself is compared up to here, in bytes.
 const MAX_TYPE: usize = 300;
 
-/// Maximum size in bytes of documents that several threads parse at a time.
+/// Documents of more bytes than this are not parsed by several threads at a time.
 const LARGE: u64 = 64 << 10;
 
 /// A blob as a descriptor names it.
@@ -49,7 +49,7 @@ pub(super) struct Documents<'a> {
     untold: Mutex<Option<Severity>>,
 }
 
-/// The media type that a document gives itself.
+/// What a document says that it is.
 #[derive(Clone, Debug)]
 enum OwnType {
     /// Its media type, if it says one.
@@ -60,7 +60,7 @@ enum OwnType {
     Unread,
 }
 
-/// The layers that a config speaks of.
+/// What a config says of layers.
 #[derive(Clone, Debug)]
 enum Config {
     Layers {
@@ -76,7 +76,7 @@ enum Config {
     Unread,
 }
 
-/// The outcome of reading a layer.
+/// What became of a layer that was read.
 #[derive(Clone, Debug)]
 enum Decoded {
     /// The digest of its tar.
@@ -93,7 +93,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the value that `known` has under `key`, else that of `find`, which other threads may compute at the same time.
+/// What `known` has under `key`, else what `find` finds, which others may find out at the same time.
 fn remembered<K: Eq + Hash, V: Clone>(
     known: &Mutex<HashMap<K, V>>,
     key: K,
@@ -153,7 +153,7 @@ impl<'a> Documents<'a> {
         Ok(Some(out))
     }
 
-    /// Returns one finding for those that were left out.
+    /// What was left out of the findings, as one.
     pub(super) fn left_out(&self) -> Option<Finding> {
         let severity = (*lock(&self.untold))?;
         let text = format!(
@@ -354,7 +354,7 @@ impl<'a> Documents<'a> {
         Ok(())
     }
 
-    /// Returns whether a document is of the type that its descriptor gives it.
+    /// Whether a document is of the type that its descriptor gives it.
     fn check_type(
         &self,
         parent: &dyn fmt::Display,
@@ -367,7 +367,7 @@ impl<'a> Documents<'a> {
         }
         let digest = descriptor.digest;
         let read = || {
-            // The content in the descriptor itself may be another one.
+            // What stands in the descriptor itself may be something else.
             let plain = Descriptor::new(String::new(), digest, descriptor.size);
             let Ok(bytes) = self.layout.read_blob(&plain, MAX_DOCUMENT) else {
                 return Ok(OwnType::Unread);

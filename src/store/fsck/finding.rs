@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The findings of a check: damage as data.
+//! What a check finds: damage as data.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 
-/// The severity of a finding.
+/// How bad a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -29,7 +29,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// The kind of a finding.
+/// What kind of thing a finding is.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -72,21 +72,21 @@ pub enum Problem {
     More,
 }
 
-/// A fault, or a fact worth knowing.
+/// Something that was found.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Its severity.
+    /// How bad it is.
     pub severity: Severity,
-    /// Its kind.
+    /// What kind of thing it is.
     pub problem: Problem,
-    /// Its subject: a digest, a path in the layout, or an entry of `index.json`.
+    /// What it is about: a digest, a path in the layout, or an entry of `index.json`.
     pub subject: String,
-    /// The fault, to be read after the subject.
+    /// What is wrong, to be read after the subject.
     pub message: String,
     /// Tags of images that need it, or `<none>` for an entry without one; some, if there are many.
     pub refs: Vec<String>,
-    /// Number of further tags that need it, at least.
+    /// How many more tags need it, at least.
     #[serde(rename = "moreRefs")]
     pub more_refs: u64,
     /// Whether it was mended.
@@ -118,7 +118,7 @@ impl Finding {
         }
     }
 
-    /// Returns a fault of a blob.
+    /// A fault of a blob.
     pub(super) fn of(digest: &Digest, problem: Problem, message: impl Into<String>) -> Self {
         Self {
             digest: Some(*digest),

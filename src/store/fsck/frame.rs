@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The check and the repair of the parts without which a directory is no layout.
+//! What `fsck` says of the parts without which a directory is no layout, and how it mends them.
 
 use std::path::Path;
 

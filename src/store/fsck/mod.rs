@@ -30,19 +30,19 @@ use crate::layout::{BlobName, LockMode};
 use crate::progress::{Monitor, Silent};
 use crate::spec::{RefName, json};
 
-/// Number of blobs that are checked between two looks at the index.
+/// So many blobs are looked at between two looks at the index.
 const BATCH: usize = 8192;
 
-/// Maximum number of refs that are named with a finding.
+/// No more refs than this are named with a finding.
 const MOST_REFS: usize = 8;
 
-/// Maximum number of refs that are counted with a finding.
+/// No more refs than this are counted with a finding.
 const MAX_COUNTED: usize = 100_000;
 
-/// Maximum number of edges that are followed to count refs, for all findings together.
+/// Maximum count of those who name something that are looked at to count refs, for all findings together.
 const MAX_LOOKED_AT: usize = 2_000_000;
 
-/// Options of a check.
+/// How to check.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct CheckOptions<'a> {
@@ -61,24 +61,24 @@ pub struct CheckOptions<'a> {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CheckReport {
-    /// Findings, the worst first.
+    /// What was found, the worst first.
     pub findings: Vec<Finding>,
-    /// Number of blobs.
+    /// How many blobs there are.
     pub blobs: u64,
-    /// Number of blobs that were read.
+    /// How many of them were read.
     pub read: u64,
     /// Bytes of those.
     pub bytes: u64,
 }
 
 impl CheckReport {
-    /// Returns whether something is wrong that was not mended.
+    /// Whether something is wrong that was not mended.
     pub fn is_damaged(&self) -> bool {
         let left = |f: &Finding| f.severity == Severity::Error && !f.repaired;
         self.findings.iter().any(left)
     }
 
-    /// Returns whether something was mended.
+    /// Whether something was mended.
     pub fn is_repaired(&self) -> bool {
         self.findings.iter().any(|f| f.repaired)
     }
@@ -142,7 +142,7 @@ impl Store {
         }
         drop(task);
         report.findings.extend(documents.left_out());
-        // The blobs that a damaged document names are not known, so a recount would only find the same damage again.
+        // What a damaged document names is not known, so a recount would only find the same damage again.
         let is_damage = |f: &Finding| matches!(f.problem, Problem::Damaged | Problem::Unreadable);
         if !opts.fast && !report.findings.iter().any(is_damage) {
             check_index(&mut index, opts, &mut report.findings)?;
@@ -155,7 +155,7 @@ impl Store {
         if opts.repair {
             self.repair(opts, &mut report.findings, monitor)?;
         }
-        // A fault that both the index and the check of its blob have met is one.
+        // What the index and the look at each blob have both met is one.
         let mut met = HashSet::new();
         let mark = |f: &Finding| Digest::sha256(format!("{} {}", f.subject, f.message).as_bytes());
         report
@@ -167,7 +167,7 @@ impl Store {
         Ok(report)
     }
 
-    /// Returns what stands under `blobs/`.
+    /// What stands under `blobs/`.
     fn check_names(&self, out: &mut Vec<Finding>) -> Result<()> {
         for path in self.layout.foreign_entries()? {
             let name = path.strip_prefix(self.layout.path()).unwrap_or(&path).display();
@@ -185,7 +185,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the entries of `index.json`; with `repair`, those that name nothing are dropped.
+    /// The entries of `index.json`; with `repair`, those that name nothing are dropped.
     fn check_refs(&self, repair: bool, documents: &Documents<'_>, out: &mut Vec<Finding>) -> Result<()> {
         let root = "index.json";
         let mut is_dropped = false;
@@ -333,7 +333,7 @@ fn check_index(index: &mut Index<'_>, opts: &CheckOptions<'_>, out: &mut Vec<Fin
     Ok(())
 }
 
-/// Says which refs lead to what was found. A missing blob that no ref needs is no damage.
+/// Says which refs lead to what was found. What is missing and no ref needs is no damage.
 fn name_refs(index: &mut Index<'_>, findings: &mut [Finding]) -> Result<()> {
     if findings.iter().all(|f| f.digest.is_none()) {
         return Ok(());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The check of our own files that cannot be derived: settings, leases, the reflog. A file that is mended is kept aside.
+//! What `fsck` says of our own files that cannot be derived: settings, leases, the reflog. What is mended is kept aside.
 
 use super::{Finding, Problem, Severity};
 use crate::error::{Error, ErrorKind, Result};
@@ -8,7 +8,7 @@ use crate::layout::REFLOG;
 use crate::store::Store;
 use crate::store::refs::{Record, is_cut_off};
 
-/// Returns whether a file is damaged, rather than kept from us.
+/// Whether a file is damaged, rather than kept from us.
 fn is_damage(err: &Error) -> bool {
     matches!(
         err.kind(),
@@ -106,7 +106,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns whether a reflog without lines must have had some. Without entries in `index.json` none is missed.
+    /// Whether a reflog without lines must have had some. Without entries in `index.json` none is missed.
     fn is_reflog_lost(&self) -> Result<bool> {
         Ok(!self.layout.read_index()?.entries().is_empty()
             && Index::remembered(&self.layout).is_some_and(|known| known.end.is_some()))

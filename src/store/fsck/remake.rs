@@ -18,7 +18,7 @@ use crate::store::graph::walk;
 use crate::store::refs::{Record, Replayed};
 use crate::store::{MAX_DOCUMENT, Store};
 
-/// The command that a record of the reflog has for a repair.
+/// What a record of the reflog calls a repair.
 const COMMAND: &str = "fsck";
 
 /// Entries of `index.json` as they are put together.
@@ -110,7 +110,7 @@ impl Gathered {
             let key = (line, name.clone());
             self.names.entry(key).or_default().push(entry);
         } else {
-            // An entry that is no descriptor is kept too.
+            // What is no descriptor is kept too.
             let key = digest.unwrap_or_else(|_| Digest::sha256(entry.raw().as_bytes()));
             self.unnamed.insert(key, entry);
         }
@@ -223,7 +223,7 @@ impl Store {
             .map(|_| ())
     }
 
-    /// Returns the manifests and indexes that are there and that nothing would name if these were the entries of `index.json`.
+    /// The manifests and indexes that are there and that nothing would name if these were the entries of `index.json`.
     fn unnamed(&self, entries: &[Entry], monitor: &dyn Monitor) -> Result<Vec<Unnamed>> {
         let look = |tables: &mut Tables<'_>| {
             tables.sync_with(&self.layout, entries, &Silent)?;
@@ -246,7 +246,7 @@ impl Store {
         Index::new(&self.layout, Place::Memory, monitor).write(look)
     }
 
-    /// Returns the descriptor of a manifest or index, and the name that it gives itself; `None` of any other blob.
+    /// The descriptor of a manifest or index, and the name that it gives itself; `None` of any other blob.
     fn read_root(&self, digest: &Digest) -> Result<Option<(Descriptor, Option<String>)>> {
         let Some(bytes) = self.layout.read_document(digest, MAX_DOCUMENT)? else {
             return Ok(None);
@@ -274,7 +274,7 @@ impl Store {
     }
 
     /// Gives each of these the name that it gives itself, if no other has it and nothing tells that it went; else an entry without
-    /// a name, which keeps it from being collected. A manifest that the reflog or a lease speaks of is no loss.
+    /// a name, which keeps it from being collected. What the reflog or a lease tells of is no loss.
     fn name_or_keep(
         &self,
         gathered: &mut Gathered,
@@ -320,7 +320,7 @@ impl Store {
         Ok(out)
     }
 
-    /// Returns whether another program wrote a blob after the last line of the reflog, as it does to give it a name.
+    /// Whether another program wrote a blob after the last line of the reflog, as it does to give it a name.
     fn is_written_since(&self, digest: &Digest) -> Result<bool> {
         let recorded = self.layout.private_dir().stamp(REFLOG);
         let written = self.layout.blob_stamp(digest)?;

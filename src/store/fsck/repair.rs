@@ -27,7 +27,7 @@ impl Store {
                     self.layout.give(&self.layout.blob_path(&digest))?;
                     finding.repaired = true;
                 }
-                // A blob that cannot be read may be good, and is left where it is.
+                // What cannot be read may be good, and is left where it is.
                 Problem::Damaged | Problem::Missing => {
                     let size = finding.wanted;
                     if finding.problem != Problem::Missing && self.layout.blob_size(&digest)?.is_some() {

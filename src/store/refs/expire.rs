@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Old lines of the reflog are dropped.
+//! How the reflog is kept short.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::layout::REFLOG;
 use crate::store::Store;
 
-/// Maximum size of the reflog in bytes; a larger one loses its oldest lines.
+/// A reflog that is larger loses its oldest entries, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
 
 impl Store {
@@ -52,7 +52,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns whether each line stays.
+    /// Whether each line stays.
     fn lines_to_keep(&self, expired: &impl Fn(u64, Option<Timestamp>) -> bool) -> Result<Vec<bool>> {
         let mut lines = Vec::new();
         self.layout.private_dir().read_lines(REFLOG, |line, rest| {
@@ -70,12 +70,12 @@ impl Store {
             .iter()
             .filter_map(|e| e.ref_name.as_deref())
             .collect();
-        // Names and digests that later lines speak of: the lines are met from the last to the first.
+        // What was said of each already, from the last line to the first.
         let (mut names, mut named, mut unnamed) = (HashSet::new(), HashSet::new(), HashSet::new());
         let mut kept = vec![true; lines.len()];
         let (mut time, mut is_last) = (None, true);
         for (at, (rest, record)) in lines.into_iter().enumerate().rev() {
-            // A line that cannot be read is for a check to tell.
+            // What cannot be read is for a check to tell.
             let Some((since, name, digests)) = record else {
                 continue;
             };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The reflog: the former values of each ref, so that a change can be undone.
+//! The reflog: what each ref pointed at before, so that a change can be undone.
 //!
 //! A file of lines in our own directory, to which a change of refs appends before it takes effect, under the same lock:
-//! no database is needed to change a ref, and its former value is never lost. Changes that other programs make are not in
+//! no database is needed to change a ref, and what it was is never lost. Changes that other programs make are not in
 //! it; they show as a gap between one line and the next, and are told so.
 
 use std::collections::HashMap;
@@ -28,9 +28,9 @@ pub struct RefChange {
     /// Which.
     #[serde(rename = "ref")]
     pub name: String,
-    /// Its value before; empty if it did not exist.
+    /// What it pointed at before; empty if it did not exist.
     pub old: RefValue,
-    /// Its value since; empty if it was removed.
+    /// What it pointed at since; empty if it was removed.
     pub new: RefValue,
     /// The command that did it; empty if that is not known: another program, or a command that was interrupted.
     pub command: String,
@@ -62,7 +62,7 @@ pub(in crate::store) struct Record {
 }
 
 impl Record {
-    /// Makes the record of a change of this moment.
+    /// What a command of this moment does.
     pub(in crate::store) fn now(command: &str, name: Option<&str>, old: RefValue, new: RefValue) -> Self {
         Self {
             time: Some(Timestamp::now()),
@@ -75,12 +75,12 @@ impl Record {
         }
     }
 
-    /// Returns the record in a line; `None` for one that is damaged.
+    /// The record in a line; `None` for one that is damaged.
     pub(in crate::store) fn parse(line: &[u8]) -> Option<Self> {
         json::parse(line).ok()
     }
 
-    /// Returns whether it says only that `index.json` was compared with all that is recorded.
+    /// Whether it says only that `index.json` was compared with all that is recorded.
     pub(super) fn is_mark(&self) -> bool {
         self.name.is_none() && self.old.is_empty() && self.new.is_empty()
     }
@@ -102,7 +102,7 @@ impl Record {
     }
 }
 
-/// Returns whether a line that cannot be read was cut off: its command died, or the power failed, before the change took effect.
+/// Whether a line that cannot be read was cut off: its command died, or the power failed, before the change took effect.
 pub(in crate::store) fn is_cut_off(line: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(line).is_err_and(|err| err.is_eof())
 }
@@ -130,7 +130,7 @@ impl Store {
         })
     }
 
-    /// Returns the changes of `name`, also of one that no tag may have, the newest first: `log[n].old` is its value `n + 1` changes ago.
+    /// The changes of `name`, also of one that no tag may have, the newest first: `log[n].old` is what it was `n + 1` changes ago.
     pub(crate) fn reflog(&self, name: &str) -> Result<Vec<RefChange>> {
         // Of a file that is torn it tells what stood there.
         let now = match self.layout.read_index() {
@@ -158,7 +158,7 @@ impl Store {
         Ok(out)
     }
 
-    /// Returns the value of `name` `steps` changes ago; 0 is now.
+    /// What `name` pointed at `steps` changes ago; 0 is now.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it did not exist then, or the reflog does not reach back so far.
@@ -184,7 +184,7 @@ impl Store {
         some(change.old.clone(), "the ref did not exist then")
     }
 
-    /// Returns when each ref was last changed, as far as the reflog tells.
+    /// When each ref was last changed, as far as the reflog tells.
     pub(in crate::store) fn last_changes(&self) -> Result<HashMap<String, Timestamp>> {
         let mut out = HashMap::new();
         self.each_change(|change| {
@@ -195,7 +195,7 @@ impl Store {
         Ok(out)
     }
 
-    /// Returns the digests in lines that are not older than `keep`.
+    /// What entries not older than `keep` hold on to.
     pub(in crate::store) fn reflog_roots(&self, keep: Duration) -> Result<Vec<Digest>> {
         if keep.is_zero() {
             return Ok(Vec::new());
@@ -226,7 +226,7 @@ fn bridge(out: &mut Vec<RefChange>, name: &str, next: RefValue) {
     }
 }
 
-/// Returns whether `time` is longer ago than `age`.
+/// Whether `time` is longer ago than `age`.
 pub(in crate::store) fn is_older(time: Timestamp, age: Duration) -> bool {
     let now = Timestamp::now();
     now.as_second().saturating_sub(time.as_second()) > i64::try_from(age.as_secs()).unwrap_or(i64::MAX)

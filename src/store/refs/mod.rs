@@ -26,12 +26,12 @@ use crate::spec::{Descriptor, RefName, RefValue};
 pub struct RefEntry {
     /// Its name, also one that no tag may have.
     pub name: Option<String>,
-    /// The descriptor; an error for an entry that is none, which does not concern the others.
+    /// What it points at; an error for an entry that is no descriptor, which does not concern the others.
     pub descriptor: Result<Descriptor>,
 }
 
 impl Store {
-    /// Returns all entries of `index.json`, in order.
+    /// All entries of `index.json`, in order.
     pub fn refs(&self) -> Result<Vec<RefEntry>> {
         let index = self.layout.read_index()?;
         let entry = |e: &Entry| RefEntry {
@@ -41,7 +41,7 @@ impl Store {
         Ok(index.entries().iter().map(entry).collect())
     }
 
-    /// Returns all names, in order, as often as they stand there.
+    /// All names, in order, as often as they stand there.
     pub fn names(&self) -> Result<Vec<String>> {
         Ok(self
             .layout
@@ -52,7 +52,7 @@ impl Store {
             .collect())
     }
 
-    /// Returns the value of `name`, also of one that no tag may have; an empty value if there is no such name.
+    /// What `name`, also one that no tag may have, points at; an empty value if there is no such name.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if no entry of that name is a descriptor.
@@ -66,7 +66,7 @@ impl Store {
         self.layout.read_index()?.value(name)
     }
 
-    /// Points `name` at `value`, whose blobs must be there; its former value is replaced.
+    /// Points `name` at `value`, whose blobs must be there; what the name had before is replaced.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if a blob is not there, [`ErrorKind::Invalid`] for a name that is a digest.
@@ -100,7 +100,7 @@ impl Store {
         })
     }
 
-    /// Points `name`, also one that no tag may have, at its value of `steps` changes ago (see `Store::past`); returns that.
+    /// Points `name`, also one that no tag may have, at what it pointed at `steps` changes ago (see `Store::past`); returns that.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if that is not known, or a blob of it was collected since; [`ErrorKind::Invalid`] for a name that is
@@ -130,8 +130,8 @@ impl Store {
         })
     }
 
-    /// Changes `index.json` in one rewrite: `edit`, which may be called again, changes nothing with a name but `names`. The
-    /// changes of these are recorded.
+    /// Changes `index.json` in one rewrite: `edit`, which may be called again, changes nothing with a name but `names`. What
+    /// becomes of these is recorded.
     pub(super) fn change_refs<T>(
         &self,
         command: &str,
@@ -143,7 +143,7 @@ impl Store {
         self.drop_refs(command, names, edit)
     }
 
-    /// Returns the values of those of `names` that are there, as far as they can be read.
+    /// What each of `names` points at, as far as that can be told; those that are there.
     pub(crate) fn lookup_all(&self, names: &[&str]) -> Result<HashMap<String, RefValue>> {
         Ok(values(&self.layout.read_index()?, names))
     }
@@ -187,7 +187,7 @@ impl Store {
     }
 }
 
-/// Returns the values of those of `names` that are there, as far as they can be read.
+/// What each of `names` points at, as far as that can be told; those that are there.
 pub(super) fn values(index: &IndexJson, names: &[&str]) -> HashMap<String, RefValue> {
     let wanted: HashSet<&str> = names.iter().copied().collect();
     let mut found: HashMap<&str, Vec<Descriptor>> = HashMap::new();
@@ -202,7 +202,7 @@ pub(super) fn values(index: &IndexJson, names: &[&str]) -> HashMap<String, RefVa
     found.into_iter().map(value).collect()
 }
 
-/// Returns whether both are the same images, in the same order.
+/// Whether both are the same images, in the same order.
 pub(super) fn is_same(one: &RefValue, other: &RefValue) -> bool {
     one.digests().eq(other.digests())
 }

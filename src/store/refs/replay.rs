@@ -33,10 +33,10 @@ pub(in crate::store) fn refuse_more(rest: u64) -> Result<()> {
     Ok(())
 }
 
-/// The outcome of all lines together.
+/// What all lines together say.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Replayed {
-    /// The value of each name, with the number of the line that set it.
+    /// What each name points at, with the number of the line that says so.
     pub names: HashMap<String, (u64, RefValue)>,
     /// Entries without a name.
     pub unnamed: BTreeMap<Digest, Descriptor>,
@@ -89,7 +89,7 @@ impl Replayed {
         }
     }
 
-    /// Returns the records by which this becomes what stands in `index`.
+    /// The records by which this becomes what stands in `index`.
     fn differences(&self, index: &IndexJson, command: &str) -> Vec<Record> {
         let record = |name: Option<&str>, old: RefValue, new: RefValue| Record {
             name: name.map(str::to_owned),
@@ -128,13 +128,13 @@ impl Replayed {
     }
 }
 
-/// Returns the entries of `index.json` without a name.
+/// The entries of `index.json` without a name.
 pub(in crate::store) fn unnamed(index: &IndexJson) -> Vec<Descriptor> {
     let unnamed = index.entries().iter().filter(|entry| entry.ref_name.is_none());
     unnamed.filter_map(|entry| entry.descriptor().ok()).collect()
 }
 
-/// Returns which entries without a name went, and which came; `None` if there are none.
+/// Which entries without a name went, and which came; `None` if there are none.
 pub(in crate::store) fn of_unnamed(
     old: Vec<Descriptor>,
     new: Vec<Descriptor>,
@@ -167,7 +167,7 @@ impl Store {
         Ok(out)
     }
 
-    /// Returns the records that must come before a change of `index`, which has this state: all that the reflog does not know of it.
+    /// What is to be recorded before a change of `index`, which has this state: all that the reflog does not know of it.
     pub(in crate::store) fn catch_up(
         &self,
         index: &IndexJson,
