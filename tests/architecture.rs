@@ -60,7 +60,11 @@ fn files() -> Vec<(String, String)> {
 /// Each source that is part of the product, as [`files`] has it: folders called `tests` are left out.
 fn product_files() -> Vec<(String, String)> {
     let mut files = files();
-    files.retain(|(name, _)| !name.split('/').any(|part| part == "tests"));
+    files.retain(|(name, _)| {
+        !name
+            .split('/')
+            .any(|part| part.trim_end_matches(".rs") == "tests")
+    });
     files
 }
 

@@ -180,10 +180,9 @@ fn archive(
     let mut holds_images = false;
     let layer = match found {
         Sniffed::Foreign(name) => {
-            fail!(
-                Unsupported,
-                "it is compressed with {name}, which is not handled: decompress it first"
-            )
+            let text = format!("it is compressed with {name}, which is not handled: decompress it first");
+            // What follows names the archive.
+            Err(Error::new(ErrorKind::Unsupported, text))
         }
         Sniffed::Compressed(found) if anew => NewLayer::write(txn, compression, |out| {
             let tar = LayerStream::open(whole, found, Algorithm::Sha256, &Limits::default())?;
