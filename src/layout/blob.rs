@@ -5,15 +5,16 @@
 //! temporary file at worst.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::private::refuse_links;
 use super::temp::TempFile;
-use super::{Layout, disk};
+use super::{Layout, Stamp, disk};
 use crate::digest::{Algorithm, Digest, Hasher, VerifyReader};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::spec::{Descriptor, MediaClass};
 
 /// Reads a blob and verifies it; see [`VerifyReader`].
@@ -51,24 +52,24 @@ impl BlobWriter {
     }
 
     /// Gives the blob its name, durably.
-    pub fn finish(mut self) -> Result<Stored> {
-        let digest = self.take_digest();
+    pub fn finish(self) -> Result<Stored> {
         let layout = self.layout.clone();
-        layout.publish_one(self.stage_as_is(digest)?)
+        layout.publish_one(self.stage()?)
     }
 
     /// As [`BlobWriter::finish`], if what was written is what `expected` says.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if it is not; nothing is left behind.
+    /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if it is not; nothing is left behind.
     pub fn finish_as(self, expected: &Descriptor) -> Result<Stored> {
         let layout = self.layout.clone();
         layout.publish_one(self.stage_as(expected)?)
     }
 
     /// As [`BlobWriter::finish_as`], but the blob gets its name later, by [`Layout::publish`].
-    pub(crate) fn stage_as(mut self, expected: &Descriptor) -> Result<Staged> {
-        let digest = self.take_digest();
+    pub(crate) fn stage_as(self, expected: &Descriptor) -> Result<Staged> {
+        let staged = self.stage()?;
+        let (digest, size) = (staged.digest, staged.size);
         if digest != expected.digest {
             fail!(
                 Corrupt,
@@ -76,33 +77,29 @@ impl BlobWriter {
                 expected.digest
             );
         }
-        if self.size != expected.size {
+        if size != expected.size {
             fail!(
                 Corrupt,
-                "verified reader size mismatch: {digest} is {} bytes, its descriptor says {}",
-                self.size,
+                "verified reader size mismatch: {digest} is {size} bytes, its descriptor says {}",
                 expected.size
             );
         }
-        self.stage_as_is(digest)
+        Ok(staged)
     }
 
-    /// Digest and size in bytes of what was written, of which nothing is left behind.
-    pub(crate) fn measured(mut self) -> (Digest, u64) {
-        (self.take_digest(), self.size)
+    /// Returns digest and size in bytes of what was written, of which nothing is left behind.
+    pub(crate) fn measured(self) -> (Digest, u64) {
+        (self.hasher.finish(), self.size)
     }
 
-    fn take_digest(&mut self) -> Digest {
-        std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256)).finish()
-    }
-
-    fn stage_as_is(mut self, digest: Digest) -> Result<Staged> {
-        let measured = || Error::new(ErrorKind::Invalid, "blob is only measured");
-        let (temp, file) = self.file.take().ok_or_else(measured)?;
+    fn stage(self) -> Result<Staged> {
+        let Some((temp, file)) = self.file else {
+            fail!(Invalid, "blob is only measured");
+        };
         self.layout.access().give_file(&file, temp.path())?;
         Ok(Staged {
             temp,
-            digest,
+            digest: self.hasher.finish(),
             size: self.size,
         })
     }
@@ -137,7 +134,7 @@ impl Layout {
     /// Starts a new blob.
     ///
     /// # Errors
-    /// [`ErrorKind::ReadOnly`] or [`ErrorKind::Denied`] if this process may not write to the layout.
+    /// [`ErrorKind::ReadOnly`](crate::error::ErrorKind::ReadOnly) or [`ErrorKind::Denied`](crate::error::ErrorKind::Denied) if this process may not write to the layout.
     pub(crate) fn write_blob(&self, algorithm: Algorithm) -> Result<BlobWriter> {
         let file = self.private_dir().temp_file("blob")?;
         Ok(BlobWriter::new(self, Some(file), algorithm))
@@ -197,18 +194,18 @@ impl Layout {
     /// between the check and the use.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if it is not what `expected` says.
+    /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if it is not what `expected` says.
     pub(crate) fn adopt_blob(&self, expected: &Descriptor, from: &Path) -> Result<Option<Staged>> {
         let (source, found) = disk::open(from)?;
         let (temp, file) = self.private_dir().temp_file("blob")?;
         let mut shared = disk::reflink(&source, &file);
         // A hard link shares owner and mode too, and a later change in place by a tool that does not replace
         // files; so only large blobs that look just as ours would are shared that way.
-        let alike = (found.uid, found.gid, found.mode) == self.blob_owner();
+        let alike = (found.uid(), found.gid(), found.mode() & 0o7777) == self.blob_owner();
         if !shared && alike && expected.size >= MIN_HARD_LINK {
             disk::remove_all(temp.path())?;
             // Where `from` is a symbolic link, that link is what got a second name, and it leads elsewhere.
-            let same = |now: disk::Found| now.stamp.same_file(&found.stamp);
+            let same = |now: Metadata| Stamp::of(&now).same_file(&Stamp::of(&found));
             shared = disk::hard_link(from, temp.path()) && disk::lstat(temp.path())?.is_some_and(same);
         }
         if !shared {
@@ -220,18 +217,18 @@ impl Layout {
         Ok(Some(Staged {
             temp,
             digest: expected.digest,
-            size: found.size,
+            size: found.len(),
         }))
     }
 
     /// Opens the blob that `descriptor` names, for one pass from start to end.
     ///
-    /// Bytes are hashed as they pass, and the last read fails with [`ErrorKind::Corrupt`] if size or digest differ
+    /// Bytes are hashed as they pass, and the last read fails with [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if size or digest differ
     /// from the descriptor; a reader that is dropped early has verified nothing. Data embedded in the descriptor is
     /// taken instead of the file. Spec: image-layout, blobs; descriptor, embedded content.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such blob.
+    /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if there is no such blob.
     pub fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobReader> {
         let (digest, size) = (descriptor.digest, descriptor.size);
         if descriptor.media_type.class() == MediaClass::Empty
@@ -251,7 +248,7 @@ impl Layout {
     /// Reads and verifies a whole blob of at most `limit` bytes.
     ///
     /// # Errors
-    /// As [`Layout::open_blob`], and [`ErrorKind::Limit`] if its descriptor says that it is larger.
+    /// As [`Layout::open_blob`], and [`ErrorKind::Limit`](crate::error::ErrorKind::Limit) if its descriptor says that it is larger.
     pub fn read_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
         if descriptor.size > limit {
             fail!(
@@ -274,20 +271,19 @@ impl Layout {
     }
 
     /// The stamp of the file that stands for `digest`; `None` if there is none.
-    pub(crate) fn blob_stamp(&self, digest: &Digest) -> Result<Option<super::Stamp>> {
-        Ok(disk::stat(&self.blob_path(digest))?
-            .filter(|f| f.is_file)
-            .map(|f| f.stamp))
+    pub(crate) fn blob_stamp(&self, digest: &Digest) -> Result<Option<Stamp>> {
+        let found = disk::stat(&self.blob_path(digest))?.filter(Metadata::is_file);
+        Ok(found.as_ref().map(Stamp::of))
     }
 
     /// Opens the file that stands for `digest` without verifying anything, with its size.
     pub(crate) fn open_unverified(&self, digest: &Digest) -> Result<Option<(File, u64)>> {
         let opened = self.open_found(digest).if_there()?;
-        Ok(opened.map(|(file, found)| (file, found.size)))
+        Ok(opened.map(|(file, found)| (file, found.len())))
     }
 
     /// As [`Layout::open_unverified`], with all that `stat` says; an error if there is no such file.
-    pub(crate) fn open_found(&self, digest: &Digest) -> Result<(File, disk::Found)> {
+    pub(crate) fn open_found(&self, digest: &Digest) -> Result<(File, Metadata)> {
         disk::open(&self.blob_path(digest))
     }
 
@@ -332,7 +328,7 @@ impl Layout {
     /// Removes a blob; it is no error if it is gone already.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if it stands behind a link.
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if it stands behind a link.
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
         self.refuse_linked_blobs(digest)?;
         self.disk().unlink(&self.blob_path(digest)).if_there().map(|_| ())
@@ -366,6 +362,7 @@ const MIN_HARD_LINK: u64 = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use crate::spec::MediaType;
 
     fn layout() -> (tempfile::TempDir, Layout) {

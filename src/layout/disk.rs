@@ -5,15 +5,15 @@
 //! The only file of this module that knows `std::fs`.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::fault;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use super::{Stamp, fault};
+use crate::error::{Result, ResultExt};
 
 /// What can change a store. Each call is one step that a crash can come before or after.
 pub(crate) trait Disk: std::fmt::Debug + Send + Sync {
@@ -174,20 +174,6 @@ fn open_as(path: &Path, flags: OFlags) -> io::Result<File> {
     options.open(path)
 }
 
-/// What `stat` says of a path.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub is_dir: bool,
-    pub is_file: bool,
-    /// Only of a path that was looked at itself.
-    pub is_link: bool,
-    pub size: u64,
-    pub uid: u32,
-    pub gid: u32,
-    pub mode: u32,
-    pub stamp: super::Stamp,
-}
-
 /// Sets the times of the file at `path` to now, not through a link; `false` if that cannot be done.
 pub(crate) fn touch(path: &Path) -> bool {
     let now = rustix::fs::Timespec {
@@ -213,42 +199,31 @@ pub(crate) fn drop_file(path: &Path) {
 }
 
 /// Looks at `path`, following links; `None` if nothing is there.
-pub(crate) fn stat(path: &Path) -> Result<Option<Found>> {
-    optional(fs::metadata(path), "stat", path).map(|m| m.as_ref().map(found))
+pub(crate) fn stat(path: &Path) -> Result<Option<Metadata>> {
+    optional(fs::metadata(path), "stat", path)
+}
+
+/// Looks at `path`, following links.
+pub(crate) fn stat_existing(path: &Path) -> Result<Metadata> {
+    match stat(path)? {
+        Some(found) => Ok(found),
+        None => fail!(NotFound, "{} does not exist", path.display()),
+    }
 }
 
 /// Looks at `path` itself; `None` if nothing is there.
-pub(crate) fn lstat(path: &Path) -> Result<Option<Found>> {
-    optional(fs::symlink_metadata(path), "stat", path).map(|m| m.as_ref().map(found))
+pub(crate) fn lstat(path: &Path) -> Result<Option<Metadata>> {
+    optional(fs::symlink_metadata(path), "stat", path)
 }
 
 /// Whether a directory stands at `path`, and no link to one.
 pub(crate) fn is_real_dir(path: &Path) -> bool {
-    lstat(path).is_ok_and(|found| found.is_some_and(|f| f.is_dir))
+    lstat(path).is_ok_and(|found| found.is_some_and(|f| f.is_dir()))
 }
 
 /// Looks at an open file.
-pub(crate) fn fstat(file: &File, path: &Path) -> Result<Found> {
-    file.metadata().doing("stat", path).map(|m| found(&m))
-}
-
-fn found(m: &fs::Metadata) -> Found {
-    Found {
-        is_dir: m.is_dir(),
-        is_file: m.is_file(),
-        is_link: m.is_symlink(),
-        size: m.len(),
-        uid: m.uid(),
-        gid: m.gid(),
-        mode: m.mode() & 0o7777,
-        stamp: super::Stamp {
-            dev: m.dev(),
-            ino: m.ino(),
-            size: m.len(),
-            mtime: (m.mtime(), m.mtime_nsec()),
-            ctime: (m.ctime(), m.ctime_nsec()),
-        },
-    }
+pub(crate) fn fstat(file: &File, path: &Path) -> Result<Metadata> {
+    file.metadata().doing("stat", path)
 }
 
 fn optional<T>(result: io::Result<T>, verb: &str, path: &Path) -> Result<Option<T>> {
@@ -265,16 +240,12 @@ pub(crate) fn open_optional(path: &Path) -> Result<Option<File>> {
 }
 
 /// Opens a regular file to read.
-pub(crate) fn open(path: &Path) -> Result<(File, Found)> {
-    let missing = || {
-        Error::new(
-            ErrorKind::NotFound,
-            format!("open {}: no such file or directory", path.display()),
-        )
+pub(crate) fn open(path: &Path) -> Result<(File, Metadata)> {
+    let Some(file) = open_optional(path)? else {
+        fail!(NotFound, "open {}: no such file or directory", path.display());
     };
-    let file = open_optional(path)?.ok_or_else(missing)?;
     let found = fstat(&file, path)?;
-    if !found.is_file {
+    if !found.is_file() {
         fail!(Invalid, "{} is not a regular file", path.display());
     }
     Ok((file, found))
@@ -295,18 +266,18 @@ pub(crate) fn open_in_place(path: &Path) -> Result<File> {
 }
 
 /// Reads a whole file of at most `limit` bytes.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, super::Stamp)> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, Stamp)> {
     let (file, found) = open(path)?;
     let mut bytes = Vec::new();
-    if found.size <= limit {
-        bytes.reserve_exact(usize::try_from(found.size).unwrap_or(0));
+    if found.len() <= limit {
+        bytes.reserve_exact(usize::try_from(found.len()).unwrap_or(0));
         file.take(limit + 1).read_to_end(&mut bytes).doing("read", path)?;
     }
     // It may have grown meanwhile.
-    if found.size.max(bytes.len() as u64) > limit {
+    if found.len().max(bytes.len() as u64) > limit {
         fail!(Limit, "{} is larger than {limit} bytes", path.display());
     }
-    Ok((bytes, found.stamp))
+    Ok((bytes, Stamp::of(&found)))
 }
 
 /// Writes all of `bytes`.
@@ -364,7 +335,7 @@ pub(crate) fn open_dir(path: &Path) -> Result<File> {
 pub(crate) fn remove_all(path: &Path) -> Result<()> {
     fault::point();
     let result = match lstat(path)? {
-        Some(found) if found.is_dir => fs::remove_dir_all(path),
+        Some(found) if found.is_dir() => fs::remove_dir_all(path),
         Some(_) => fs::remove_file(path),
         None => Ok(()),
     };

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Layout, disk};
+use super::{Layout, Stamp, disk};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 
 /// Who else may hold the lock at the same time.
@@ -101,8 +101,8 @@ pub(super) fn acquire(
         };
         match locked {
             Ok(()) => {
-                let held = disk::fstat(&file, path)?.stamp;
-                if disk::stat(path)?.is_some_and(|f| f.stamp.same_file(&held)) {
+                let held = Stamp::of(&disk::fstat(&file, path)?);
+                if disk::stat(path)?.is_some_and(|now| Stamp::of(&now).same_file(&held)) {
                     return Ok(Some(LayoutLock { _file: file }));
                 }
             }
@@ -125,15 +125,15 @@ pub(super) fn acquire(
     }
 }
 
-/// Who holds the lock, from the kernel's list: ` by process 12 (umoci)`; empty if that cannot be told.
+/// Returns who holds the lock, from the kernel's list: ` by process 12 (umoci)`; empty if that cannot be told.
 fn holders(file: &File, path: &Path) -> String {
-    let Ok(found) = disk::fstat(file, path) else {
+    let (Ok(found), Ok((list, _))) = (
+        disk::fstat(file, path),
+        disk::read(Path::new("/proc/locks"), 1 << 20),
+    ) else {
         return String::new();
     };
-    let Ok((list, _)) = disk::read(Path::new("/proc/locks"), 1 << 20) else {
-        return String::new();
-    };
-    let inode = format!(":{}", found.stamp.ino);
+    let inode = format!(":{}", Stamp::of(&found).ino);
     let mut names: Vec<String> = Vec::new();
     for line in String::from_utf8_lossy(&list).lines() {
         // 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF
@@ -144,24 +144,20 @@ fn holders(file: &File, path: &Path) -> String {
         if !file.ends_with(&inode) {
             continue;
         }
-        let comm = disk::read(Path::new(&format!("/proc/{pid}/comm")), 64);
-        let name = comm
-            .map(|(bytes, _)| String::from_utf8_lossy(&bytes).trim().to_owned())
-            .unwrap_or_default();
-        names.push(if name.is_empty() {
+        names.push(match disk::read(Path::new(&format!("/proc/{pid}/comm")), 64) {
+            Ok((name, _)) if !name.trim_ascii().is_empty() => {
+                format!("process {pid} ({})", String::from_utf8_lossy(&name).trim())
+            }
             // One that is gone already, or of somebody else.
-            format!("process {pid}")
-        } else {
-            format!("process {pid} ({name})")
+            _ => format!("process {pid}"),
         });
     }
     names.dedup();
     names.truncate(4);
     if names.is_empty() {
-        String::new()
-    } else {
-        format!(" by {}", names.join(", "))
+        return String::new();
     }
+    format!(" by {}", names.join(", "))
 }
 
 #[cfg(test)]

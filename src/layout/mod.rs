@@ -6,9 +6,9 @@
 //! index database, of tar, or of what an image means. Spec: image-spec, image-layout.
 
 mod blob;
+mod create;
 mod disk;
 mod fault;
-mod frame;
 mod index_json;
 mod lock;
 mod private;
@@ -17,6 +17,8 @@ mod temp;
 pub(crate) mod tests;
 
 use std::ffi::OsString;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +32,8 @@ pub use index_json::IndexJson;
 pub use lock::LayoutLock;
 pub(crate) use lock::{Lock, LockMode};
 
+pub(crate) use create::{OCI_LAYOUT, layout_version};
 use disk::Disk;
-pub(crate) use frame::{OCI_LAYOUT, layout_version};
 pub(crate) use private::{MAX_OWN, OwnFile, PrivateDir, REFLOG};
 #[cfg(test)]
 pub(crate) use tests::journal::Journal;
@@ -39,7 +41,7 @@ pub(crate) use tests::journal::Journal;
 pub(crate) use tests::volatile::{Loss, Volatile, scratch};
 
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Fact, Result};
+use crate::error::{Fact, Result};
 
 /// An `index.json` larger than this is refused, in bytes.
 const MAX_INDEX: u64 = 1 << 30;
@@ -64,6 +66,17 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    /// Returns the stamp of what was looked at.
+    pub(crate) fn of(found: &Metadata) -> Self {
+        Self {
+            dev: found.dev(),
+            ino: found.ino(),
+            size: found.len(),
+            mtime: (found.mtime(), found.mtime_nsec()),
+            ctime: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+
     /// Whether both are of one file, whatever happened to it in between.
     fn same_file(&self, other: &Self) -> bool {
         (self.dev, self.ino) == (other.dev, other.ino)
@@ -96,12 +109,11 @@ fn state_of(bytes: &[u8]) -> Digest {
 
 impl Layout {
     fn at(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
-        let missing = || Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display()));
-        let root = disk::stat(path)?.ok_or_else(missing)?;
+        let root = disk::stat_existing(path)?;
         let access = disk::Access {
-            uid: root.uid,
-            gid: root.gid,
-            mode: root.mode,
+            uid: root.uid(),
+            gid: root.gid(),
+            mode: root.mode() & 0o7777,
         };
         Ok(Self(Arc::new(Shared {
             root: path.to_owned(),
@@ -184,7 +196,7 @@ impl Layout {
     /// Reads `index.json`.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if it is broken, and still is a moment later.
+    /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if it is broken, and still is a moment later.
     pub(crate) fn read_index(&self) -> Result<IndexJson> {
         self.read_index_bytes().map(|(index, _, _)| index)
     }
@@ -224,17 +236,15 @@ impl Layout {
 
     /// The stamp of `index.json`.
     pub(crate) fn index_stamp(&self) -> Result<Stamp> {
-        let path = self.index_path();
-        let missing = || Error::new(ErrorKind::NotFound, format!("{} does not exist", path.display()));
-        Ok(disk::stat(&path)?.ok_or_else(missing)?.stamp)
+        Ok(Stamp::of(&disk::stat_existing(&self.index_path())?))
     }
 
     /// The directories of blobs that exist, of the algorithms that we know, with their stamps.
     pub(crate) fn blob_dirs(&self) -> Result<Vec<(Algorithm, Stamp)>> {
         let mut out = Vec::new();
         for algorithm in Algorithm::ALL {
-            if let Some(found) = disk::stat(&self.algorithm_dir(algorithm))?.filter(|f| f.is_dir) {
-                out.push((algorithm, found.stamp));
+            if let Some(found) = disk::stat(&self.algorithm_dir(algorithm))?.filter(Metadata::is_dir) {
+                out.push((algorithm, Stamp::of(&found)));
             }
         }
         Ok(out)
@@ -257,7 +267,7 @@ impl Layout {
     /// before it takes effect.
     ///
     /// # Errors
-    /// Those of `edit` and `log`, and [`ErrorKind::Busy`] if a lock is not had within `timeout`.
+    /// Those of `edit` and `log`, and [`ErrorKind::Busy`](crate::error::ErrorKind::Busy) if a lock is not had within `timeout`.
     pub(crate) fn update_index_logged<T>(
         &self,
         timeout: Duration,
@@ -314,7 +324,7 @@ impl Layout {
 
     /// Size of the file at `path`, in bytes.
     pub(crate) fn file_size(path: &Path) -> Result<u64> {
-        disk::open(path).map(|(_, found)| found.size)
+        disk::open(path).map(|(_, found)| found.len())
     }
 
     /// Whether a file stands at `path`.

@@ -73,7 +73,7 @@ impl PrivateDir {
 
     /// Makes a directory for us alone. A link in its place is refused: it could lead out of the layout.
     pub(super) fn make_dir(&self, path: &Path) -> Result<()> {
-        if self.access.make_dir(path)? || disk::lstat(path)?.is_none_or(|f| f.is_dir) {
+        if self.access.make_dir(path)? || disk::lstat(path)?.is_none_or(|f| f.is_dir()) {
             return Ok(());
         }
         fail!(Invalid, "{} is a link, not a directory", path.display())
@@ -90,7 +90,7 @@ impl PrivateDir {
     /// [`ErrorKind::Invalid`] if something else than a file is there: a link could lead out of the layout.
     fn regular(&self, name: &str) -> Result<PathBuf> {
         let path = self.join(name);
-        if disk::lstat(&path)?.is_none_or(|f| f.is_file) {
+        if disk::lstat(&path)?.is_none_or(|f| f.is_file()) {
             return Ok(path);
         }
         fail!(Invalid, "{} is not a regular file", path.display())
@@ -197,7 +197,7 @@ impl PrivateDir {
                     path.display()
                 );
             }
-            let rest = found.size.saturating_sub(at);
+            let rest = found.len().saturating_sub(at);
             at += n as u64;
             if n == 0 || !each(line.strip_suffix(b"\n").unwrap_or(&line), rest)? {
                 break;
@@ -213,20 +213,20 @@ impl PrivateDir {
         let Some((file, found)) = disk::open(&path).if_there()? else {
             return Ok(None);
         };
-        let mut length = found.size.min(4096);
+        let mut length = found.len().min(4096);
         while length > 0 {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-            file.read_exact_at(&mut bytes, found.size - length)
+            file.read_exact_at(&mut bytes, found.len() - length)
                 .doing("read", &path)?;
             let body = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
             let start = body.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
-            if start.is_some() || length == found.size {
+            if start.is_some() || length == found.len() {
                 return Ok(Some(bytes.split_off(start.unwrap_or(0))));
             }
             if length > MAX_LINE {
                 return Ok(None);
             }
-            length = found.size.min(length * 16);
+            length = found.len().min(length * 16);
         }
         Ok(None)
     }
@@ -303,7 +303,7 @@ impl PrivateDir {
     /// The stamp of a file; `None` if that cannot be had.
     pub(crate) fn stamp(&self, name: &str) -> Option<Stamp> {
         let found = disk::lstat(&self.join(name)).ok()??;
-        found.is_file.then_some(found.stamp)
+        found.is_file().then(|| Stamp::of(&found))
     }
 
     /// Removes a file if it can be had, not durably.
@@ -331,7 +331,7 @@ impl PrivateDir {
             );
         }
         let own = self.open_to_change(name)?;
-        let end = disk::fstat(own.file(), &own.path)?.size;
+        let end = disk::fstat(own.file(), &own.path)?.len();
         if end == 0 {
             // Before the first line, so that a file with lines has a name that is durable.
             self.access.give_file(own.file(), &own.path)?;
@@ -354,7 +354,7 @@ impl PrivateDir {
 /// Refuses to remove anything below directories of a layout of which one is a link: what it leads to may belong to others.
 pub(super) fn refuse_links(dirs: &[&Path]) -> Result<()> {
     for dir in dirs {
-        if disk::lstat(dir)?.is_some_and(|found| found.is_link) {
+        if disk::lstat(dir)?.is_some_and(|found| found.is_symlink()) {
             fail!(
                 Invalid,
                 "{} is a link that leads elsewhere, so nothing is removed; put a directory in its place",

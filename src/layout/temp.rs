@@ -22,13 +22,10 @@ pub(super) struct TempDir {
     next: u64,
 }
 
-impl Drop for PrivateDir {
+impl Drop for TempDir {
     fn drop(&mut self) {
-        let temp = self.temp.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(temp) = temp.take() {
-            // What cannot be removed now is found unlocked by the next garbage collection.
-            let _ = disk::remove_all(&temp.path);
-        }
+        // What cannot be removed now is found unlocked by the next garbage collection.
+        let _ = disk::remove_all(&self.path);
     }
 }
 
@@ -62,9 +59,8 @@ impl Drop for TempFile {
 }
 
 impl PrivateDir {
-    /// A name for a temporary file that only this process uses.
+    /// Returns a name for a temporary file that only this process uses.
     fn temp_path(&self, what: &str) -> Result<PathBuf> {
-        static PROCESS: AtomicU64 = AtomicU64::new(0);
         let mut temp = self.temp.lock().unwrap_or_else(PoisonError::into_inner);
         // Our own directory may be deleted at any time.
         if let Some(dir) = &*temp
@@ -72,33 +68,37 @@ impl PrivateDir {
         {
             *temp = None;
         }
-        if temp.is_none() {
-            let base = self.join("tmp");
-            let mut lost = 0;
-            *temp = Some(loop {
-                let nonce = PROCESS.fetch_add(1, Ordering::Relaxed);
-                let path = base.join(format!("{}-{nonce}", std::process::id()));
-                match self.claim_temp(&base, &path) {
-                    Ok(Some(lock)) => {
-                        break TempDir {
-                            path,
-                            _lock: lock,
-                            next: 0,
-                        };
-                    }
-                    // A garbage collection found the directory before it was locked, at whichever step.
-                    Ok(None) => {}
-                    Err(err) if err.kind() == ErrorKind::NotFound && lost < 100 => {}
-                    Err(err) => return Err(err),
+        let dir = match &mut *temp {
+            Some(dir) => dir,
+            None => temp.insert(self.claim_temp()?),
+        };
+        dir.next += 1;
+        Ok(dir.path.join(format!("{what}-{}", dir.next)))
+    }
+
+    /// Makes a directory for the temporary files of this process, and locks it.
+    fn claim_temp(&self) -> Result<TempDir> {
+        static CLAIMED: AtomicU64 = AtomicU64::new(0);
+        let base = self.join("tmp");
+        let mut lost = 0;
+        loop {
+            let nonce = CLAIMED.fetch_add(1, Ordering::Relaxed);
+            let path = base.join(format!("{}-{nonce}", std::process::id()));
+            match self.try_claim(&base, &path) {
+                Ok(Some(lock)) => {
+                    return Ok(TempDir {
+                        path,
+                        _lock: lock,
+                        next: 0,
+                    });
                 }
-                lost += 1;
-            });
+                // A garbage collection found the directory before it was locked, at whichever step.
+                Ok(None) => {}
+                Err(err) if err.kind() == ErrorKind::NotFound && lost < 100 => {}
+                Err(err) => return Err(err),
+            }
+            lost += 1;
         }
-        let temp = temp
-            .as_mut()
-            .ok_or_else(|| Error::new(ErrorKind::Io, "no directory for temporary files"))?;
-        temp.next += 1;
-        Ok(temp.path.join(format!("{what}-{}", temp.next)))
     }
 
     /// Makes a temporary file, open to read and write.
@@ -121,7 +121,7 @@ impl PrivateDir {
     }
 
     /// Makes the directory `path` below `base` and locks it; `None` if another process was faster.
-    fn claim_temp(&self, base: &Path, path: &Path) -> Result<Option<File>> {
+    fn try_claim(&self, base: &Path, path: &Path) -> Result<Option<File>> {
         self.ensure()?;
         self.make_dir(base)?;
         if !self.access.make_dir(path)? {
@@ -163,7 +163,7 @@ impl Layout {
         paths.retain(|path| Some(path) != own.as_ref());
         let mut out = Vec::new();
         for path in paths {
-            if disk::lstat(&path)?.is_some_and(|found| found.is_dir || found.is_file)
+            if disk::lstat(&path)?.is_some_and(|found| found.is_dir() || found.is_file())
                 && let Ok(file) = disk::open_dir(&path)
                 && file.try_lock().is_ok()
             {

@@ -46,14 +46,15 @@ impl Store {
         let Some((file, found)) = self.layout.open_found(digest).if_there()? else {
             return Ok(None);
         };
-        if found.size != descriptor.size {
+        let stamp = Stamp::of(&found);
+        if found.len() != descriptor.size {
             return Ok(None);
         }
         let is_known = self.opts.index
-            && found.size > QUICKLY_READ
-            && Index::peek_verified(&self.layout, digest).is_some_and(|known| known.stamp == found.stamp);
+            && found.len() > QUICKLY_READ
+            && Index::peek_verified(&self.layout, digest).is_some_and(|known| known.stamp == stamp);
         let read = || VerifyReader::new(file, *digest, descriptor.size).finish();
-        Ok((is_known || read().is_ok()).then_some(found.stamp))
+        Ok((is_known || read().is_ok()).then_some(stamp))
     }
 
     fn txn(&self, verb: &str, lock: Option<LayoutLock>) -> Txn<'_> {

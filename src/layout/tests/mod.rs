@@ -7,6 +7,7 @@ pub(crate) mod volatile;
 use std::fs::File;
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::progress::Silent;
 use crate::spec::{Descriptor, MediaType, RefName};
 
@@ -112,7 +113,7 @@ fn a_disk_that_dies_between_any_two_steps_leaves_a_good_layout() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("img");
         let journal = Journal::new(most);
-        let made = Layout::create_on(&path, Box::new(journal));
+        let made = Layout::create_on(&path, Box::new(journal), false);
         if most == 0 {
             assert!(made.is_err());
             continue;

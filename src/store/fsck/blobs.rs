@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `fsck` says of one blob: whether its content has its digest, and all may read it.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use super::documents::Documents;
 use super::{CheckOptions, Finding, Problem};
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -43,17 +45,18 @@ impl Store {
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(out),
             Err(err) => return Ok(unreadable(digest, &err)),
         };
-        if !self.layout.is_open_enough(found.mode) {
-            let text = format!("has mode {:04o}, narrower than that of the layout", found.mode);
+        let (stamp, mode) = (Stamp::of(&found), found.mode() & 0o7777);
+        if !self.layout.is_open_enough(mode) {
+            let text = format!("has mode {mode:04o}, narrower than that of the layout");
             let finding = Finding::of(digest, Problem::Permissions, text).info();
             out.findings.push(finding);
         }
-        if !unchanged(&found.stamp) {
-            match sums(&mut file, digest, found.size, known.as_ref()) {
+        if !unchanged(&stamp) {
+            match sums(&mut file, digest, stamp.size, known.as_ref()) {
                 Ok((bytes, Ok(blake3))) => {
                     out.bytes = Some(bytes);
                     let row = Verified {
-                        stamp: found.stamp,
+                        stamp,
                         blake3: Some(blake3),
                     };
                     out.verified = Some((*digest, row));
@@ -67,7 +70,7 @@ impl Store {
             }
         }
         // Whether it is a document shows at its first byte; layers are not read twice.
-        if found.stamp.size <= crate::store::MAX_DOCUMENT
+        if stamp.size <= crate::store::MAX_DOCUMENT
             && let Some(bytes) = self.layout.read_document(digest, crate::store::MAX_DOCUMENT)?
         {
             match documents.check(digest, &bytes)? {

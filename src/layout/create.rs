@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What makes a directory a layout (`oci-layout`, `index.json`, `blobs/`): made, opened, mended. Spec: image-spec, image-layout.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
 use super::disk::{self, Disk, OsDisk};
 use super::{IndexJson, Layout, LockMode, MAX_INDEX, state_of};
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Fact, Result};
+use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 
 /// The file `oci-layout`.
 pub(crate) const OCI_LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}\n";
@@ -16,6 +15,12 @@ pub(crate) const OCI_LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}\n";
 /// An `index.json` without entries.
 const EMPTY_INDEX: &[u8] =
     b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
+
+/// The version of the layouts that are understood.
+const VERSION: &str = "1.0.0";
+
+/// Maximum size of the file `oci-layout`, in bytes.
+const MAX_OCI_LAYOUT: u64 = 1 << 20;
 
 /// Returns the version in a file `oci-layout`.
 pub(crate) fn layout_version(bytes: &[u8]) -> Result<String> {
@@ -34,7 +39,7 @@ impl Layout {
     /// # Errors
     /// [`ErrorKind::Exists`] if something is there.
     pub fn create(path: &Path) -> Result<Self> {
-        Self::create_on(path, Box::new(OsDisk))
+        Self::create_on(path, Box::new(OsDisk), false)
     }
 
     /// As [`Layout::create`], but an empty directory may be there.
@@ -42,32 +47,19 @@ impl Layout {
     /// # Errors
     /// As [`Layout::create`].
     pub(crate) fn create_in(path: &Path) -> Result<Self> {
-        Self::create_where(path, Box::new(OsDisk), |path| {
-            Ok(disk::is_real_dir(path) && disk::list(path)?.is_empty())
-        })
+        Self::create_on(path, Box::new(OsDisk), true)
     }
 
-    pub(crate) fn create_on(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
-        Self::create_where(path, disk, |_| Ok(false))
-    }
-
-    fn create_where(
-        path: &Path,
-        disk: Box<dyn Disk>,
-        will_do: impl FnOnce(&Path) -> Result<bool>,
-    ) -> Result<Self> {
+    pub(crate) fn create_on(path: &Path, disk: Box<dyn Disk>, may_be_empty: bool) -> Result<Self> {
         let above = path.parent().filter(|p| !p.as_os_str().is_empty());
         if let Some(above) = above {
             disk::make_dirs(above)?;
         }
-        let exists = || {
-            let text = format!("path already exists: {}", path.display());
-            Error::new(ErrorKind::Exists, text)
-        };
         let made = disk::make_dir(path)?;
+        let is_empty = may_be_empty && disk::is_real_dir(path) && disk::list(path)?.is_empty();
         // What a process that was killed left half made is completed.
-        if !made && !is_unfinished(path)? && !will_do(path)? {
-            return Err(exists());
+        if !made && !is_empty && !is_unfinished(path)? {
+            fail!(Exists, "path already exists: {}", path.display());
         }
         match disk.sync_dir(above.unwrap_or(Path::new("."))) {
             // A directory that may be written to but not read cannot be synced.
@@ -78,7 +70,7 @@ impl Layout {
         let lock = layout.lock(LockMode::Exclusive, Duration::ZERO, "init");
         if !made && (lock.is_err() || !is_unfinished(path)?) {
             // Another process is about to make it, or has just done so.
-            return Err(exists());
+            fail!(Exists, "path already exists: {}", path.display());
         }
         lock.and_then(|_held| layout.fill()).inspect_err(|_| {
             // Half a layout would only be in the way of the next attempt.
@@ -102,9 +94,8 @@ impl Layout {
 
     /// A directory that has some of the parts of a layout; `None` if it has none. Only for repairs.
     pub(crate) fn open_broken(path: &Path) -> Result<Option<Self>> {
-        let parts = ["blobs", "index.json", "oci-layout"];
         let mut found = 0;
-        for part in parts {
+        for part in ["blobs", "index.json", "oci-layout"] {
             found += usize::from(disk::lstat(&path.join(part))?.is_some());
         }
         if found < 2 {
@@ -116,12 +107,12 @@ impl Layout {
     /// The parts of a layout, but for `index.json`, that are missing or cannot be understood, each with what is wrong.
     pub(crate) fn broken_parts(&self) -> Vec<(&'static str, String)> {
         let mut out = Vec::new();
-        if !disk::stat(&self.blobs_dir()).is_ok_and(|found| found.is_some_and(|f| f.is_dir)) {
+        if !disk::stat(&self.blobs_dir()).is_ok_and(|found| found.is_some_and(|f| f.is_dir())) {
             out.push(("blobs", "is no directory".to_owned()));
         }
-        let head = disk::read(&self.0.root.join("oci-layout"), 1 << 20);
-        match head.and_then(|(bytes, _)| layout_version(&bytes)) {
-            Ok(version) if version == "1.0.0" => {}
+        let read = disk::read(&self.0.root.join("oci-layout"), MAX_OCI_LAYOUT);
+        match read.and_then(|(bytes, _)| layout_version(&bytes)) {
+            Ok(version) if version == VERSION => {}
             Ok(_) => out.push(("oci-layout", "does not say version 1.0.0".to_owned())),
             Err(err) => out.push(("oci-layout", format!("cannot be read: {err}"))),
         }
@@ -179,62 +170,66 @@ impl Layout {
     }
 
     pub(crate) fn open_on(path: &Path, disk: Box<dyn Disk>) -> Result<Self> {
-        let invalid = |kind, why: String| {
-            let err = Error::new(kind, format!("validate: {why}: invalid image detected"));
-            let is_broken = || Self::open_broken(path).is_ok_and(|found| found.is_some());
-            Err(match kind {
-                ErrorKind::Unsupported => err,
-                _ if is_broken() => err.with_fact(Fact::TornIndex),
-                ErrorKind::NotFound => err.with_fact(Fact::NoLayout),
-                _ => err,
-            })
-        };
         let file = path.join("oci-layout");
-        let version = match disk::read(&file, 1 << 20) {
-            Ok((bytes, _)) => bytes,
-            Err(err) if err.kind() == ErrorKind::NotFound => {
-                let why = format!("read oci-layout: {} does not exist", file.display());
-                return invalid(ErrorKind::NotFound, why);
-            }
-            Err(err) => return Err(err.context("validate: read oci-layout")),
+        let read = disk::read(&file, MAX_OCI_LAYOUT).context(|| "validate: read oci-layout");
+        let Some((bytes, _)) = read.if_there()? else {
+            let why = format!("read oci-layout: {} does not exist", file.display());
+            return Err(invalid(path, ErrorKind::NotFound, &why));
         };
-        let version = match layout_version(&version) {
-            Ok(version) => version,
-            Err(err) => return invalid(ErrorKind::Corrupt, format!("parse {}: {err}", file.display())),
-        };
-        if version != "1.0.0" {
+        let version = layout_version(&bytes).map_err(|err| {
+            invalid(
+                path,
+                ErrorKind::Corrupt,
+                &format!("parse {}: {err}", file.display()),
+            )
+        })?;
+        if version != VERSION {
             let text = format!(
                 "layout version is not supported: {version:?} in {}",
                 file.display()
             );
-            return invalid(ErrorKind::Unsupported, text);
+            return Err(invalid(path, ErrorKind::Unsupported, &text));
         }
-        for (name, dir) in [("blobs", true), ("index.json", false)] {
-            let what = path.join(name);
-            match disk::stat(&what)? {
-                None => return invalid(ErrorKind::NotFound, format!("{} does not exist", what.display())),
-                Some(found) if found.is_dir != dir => {
-                    let kind = if dir { "no directory" } else { "a directory" };
-                    return invalid(ErrorKind::Corrupt, format!("{} is {kind}", what.display()));
-                }
-                Some(_) => {}
-            }
+        for (name, is_dir) in [("blobs", true), ("index.json", false)] {
+            let part = path.join(name);
+            let (kind, why) = match disk::stat(&part)? {
+                None => (ErrorKind::NotFound, "does not exist"),
+                Some(found) if found.is_dir() == is_dir => continue,
+                Some(_) if is_dir => (ErrorKind::Corrupt, "is no directory"),
+                Some(_) => (ErrorKind::Corrupt, "is a directory"),
+            };
+            return Err(invalid(path, kind, &format!("{} {why}", part.display())));
         }
         Self::at(path, disk)
     }
 }
 
-/// Whether at `path` stands a layout that was begun and not finished: only our own parts, no blob, and not yet
+/// Returns why there is no layout at `path` that can be opened, and whether a repair may help.
+fn invalid(path: &Path, kind: ErrorKind, why: &str) -> Error {
+    let err = Error::new(kind, format!("validate: {why}: invalid image detected"));
+    match kind {
+        ErrorKind::Unsupported => err,
+        _ if matches!(Layout::open_broken(path), Ok(Some(_))) => err.with_fact(Fact::TornIndex),
+        ErrorKind::NotFound => err.with_fact(Fact::NoLayout),
+        _ => err,
+    }
+}
+
+/// Returns whether at `path` stands a layout that was begun and not finished: only our own parts, no blob, and not yet
 /// `oci-layout`, which comes last.
 fn is_unfinished(path: &Path) -> Result<bool> {
     if !disk::is_real_dir(&path.join(".umoci")) {
         return Ok(false);
     }
-    let known = |name: &OsString| [".umoci", "blobs", "index.json"].iter().any(|k| name == k);
     let blobs = path.join("blobs");
-    let algorithms = disk::list(&blobs)?;
-    Ok(disk::list(path)?.iter().all(known)
-        && algorithms.iter().all(|name| name == "sha256")
+    let mut names = disk::list(path)?;
+    names.retain(|name| {
+        ![".umoci", "blobs", "index.json"]
+            .iter()
+            .any(|known| name == known)
+    });
+    Ok(names.is_empty()
+        && disk::list(&blobs)?.iter().all(|name| name == "sha256")
         && disk::list(&blobs.join("sha256"))?.is_empty())
 }
 
