@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers without a bundle: from a directory, a whiteout, or a finished tar.
 
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,23 +96,21 @@ pub fn insert(
     })
 }
 
-/// The directory that holds `source`, and its name there.
+/// Returns the directory that holds `source`, and its name there.
 fn open_source(source: &Path, rootless: bool) -> Result<(Root, TreePath)> {
     // A slash behind a name says nothing of what is there.
     let source: &Path = &source.components().collect::<PathBuf>();
     if !crate::fs::exists(source)? {
         fail!(NotFound, "{}: no such file or directory", source.display());
     }
-    let name = match source.file_name() {
-        Some(name) => TreePath::root().join(name.as_encoded_bytes())?,
+    let (dir, name) = match (source.parent(), source.file_name()) {
+        (Some(above), Some(name)) if above.as_os_str().is_empty() => (Path::new("."), name),
+        (Some(above), Some(name)) => (above, name),
         // `.`, `..` and `/` are directories; what is in them is what is wanted.
-        None => return Ok((Root::open(source)?.rootless(rootless), TreePath::root())),
+        _ => (source, OsStr::new("")),
     };
-    let above = source
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
-    Ok((Root::open(above)?.rootless(rootless), name))
+    let name = TreePath::clean(name.as_encoded_bytes())?;
+    Ok((Root::open(dir)?.rootless(rootless), name))
 }
 
 /// Refuses what is no directory and would stand in place of the root, where no image may have it.
@@ -129,8 +128,8 @@ fn check_root(root: &Root, name: &TreePath, source: &Path) -> Result<()> {
     }
 }
 
-/// Makes a layer of the tar archive in the file or pipe at `path`. One that is compressed with gzip or zstd stays as it is, byte
-/// for byte; a plain one gets `compression`.
+/// Makes a layer of the tar archive in the file or pipe at `path`. A plain one gets the compression `wanted`, else `automatic`;
+/// one that is compressed with gzip or zstd gets `wanted` too, and stays as it is, byte for byte, if that is `None`.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] for a directory, [`ErrorKind::Corrupt`] for what is no tar archive, or a broken one,
@@ -138,30 +137,8 @@ fn check_root(root: &Root, name: &TreePath, source: &Path) -> Result<()> {
 pub fn add_archive(
     txn: &mut Txn<'_>,
     path: &Path,
-    compression: Compression,
-    monitor: &dyn Monitor,
-) -> Result<NewLayer> {
-    archive(txn, path, compression, false, monitor)
-}
-
-/// As [`add_archive`], but an archive that is compressed already is compressed anew.
-///
-/// # Errors
-/// Those of [`add_archive`].
-pub fn recompress_archive(
-    txn: &mut Txn<'_>,
-    path: &Path,
-    compression: Compression,
-    monitor: &dyn Monitor,
-) -> Result<NewLayer> {
-    archive(txn, path, compression, true, monitor)
-}
-
-fn archive(
-    txn: &mut Txn<'_>,
-    path: &Path,
-    compression: Compression,
-    anew: bool,
+    wanted: Option<Compression>,
+    automatic: Compression,
     monitor: &dyn Monitor,
 ) -> Result<NewLayer> {
     let mut file = crate::fs::open_file(path).context(|| "open new layer archive")?;
@@ -173,43 +150,51 @@ fn archive(
     let total = meta.is_file().then_some(meta.len());
     let task: Arc<dyn Task> = Arc::from(monitor.task("packing", total));
     let mut head = Vec::new();
-    let read = (&mut file).take(HEAD).read_to_end(&mut head);
-    read.doing("read", path)?;
+    (&mut file)
+        .take(HEAD)
+        .read_to_end(&mut head)
+        .doing("read", path)?;
     let found = Sniffed::of(&head);
     let whole = Counted::new(io::Cursor::new(head).chain(file), &task);
-    let mut holds_images = false;
-    let layer = match found {
-        Sniffed::Foreign(name) => {
-            let text = format!("it is compressed with {name}, which is not handled: decompress it first");
-            // What follows names the archive.
-            Err(Error::new(ErrorKind::Unsupported, text))
-        }
-        Sniffed::Compressed(found) if anew => NewLayer::write(txn, compression, |out| {
-            let tar = LayerStream::open(whole, found, Algorithm::Sha256, &Limits::default())?;
-            match copy_checked(tar, out) {
-                (tar, Ok(found)) => {
-                    holds_images = found;
-                    tar.finish().map(|_| ())
-                }
-                (tar, Err(err)) => Err(tar.blame(err)),
-            }
-        }),
-        Sniffed::Compressed(found) => NewLayer::keep(txn, found, whole),
-        Sniffed::Tar | Sniffed::Other => NewLayer::write(txn, compression, |out| {
-            holds_images = copy_checked(whole, out).1?;
-            Ok(())
-        }),
-    };
-    let mut layer = layer.map_err(|err| {
-        let is_wrong = err.kind() == ErrorKind::Corrupt;
-        let what = if is_wrong {
-            " is no tar archive, or a broken one"
-        } else {
-            ""
+    store_archive(txn, whole, found, wanted, automatic).map_err(|err| {
+        let what = match err.kind() {
+            ErrorKind::Corrupt => " is no tar archive, or a broken one",
+            _ => "",
         };
         err.context(format!("new layer archive {}{what}", path.display()))
-    })?;
-    layer.holds_images |= holds_images;
+    })
+}
+
+fn store_archive(
+    txn: &mut Txn<'_>,
+    archive: impl Read + Send + 'static,
+    found: Sniffed,
+    wanted: Option<Compression>,
+    automatic: Compression,
+) -> Result<NewLayer> {
+    let compression = wanted.unwrap_or(automatic);
+    let mut holds_images = false;
+    let mut layer = match found {
+        Sniffed::Foreign(name) => fail!(
+            Unsupported,
+            "it is compressed with {name}, which is not handled: decompress it first"
+        ),
+        Sniffed::Compressed(found) if wanted.is_none() => return NewLayer::keep(txn, found, archive),
+        Sniffed::Compressed(found) => NewLayer::write(txn, compression, |out| {
+            let tar = LayerStream::open(archive, found, Algorithm::Sha256, &Limits::default())?;
+            let (tar, copied) = copy_checked(tar, out);
+            match copied {
+                Ok(found) => holds_images = found,
+                Err(err) => return Err(tar.blame(err)),
+            }
+            tar.finish().map(|_| ())
+        })?,
+        Sniffed::Tar | Sniffed::Other => NewLayer::write(txn, compression, |out| {
+            holds_images = copy_checked(archive, out).1?;
+            Ok(())
+        })?,
+    };
+    layer.holds_images = holds_images;
     Ok(layer)
 }
 

@@ -48,8 +48,8 @@ mod unpack;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use insert::add_archive;
 pub use insert::{Insertion, insert};
-pub(crate) use insert::{add_archive, recompress_archive};
 #[doc(hidden)]
 pub use passwd::look_up;
 pub use repack::{RepackOptions, Repacked, repack};

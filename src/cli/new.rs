@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bundle::{Insertion, add_archive, insert, recompress_archive};
+use crate::bundle::{Insertion, add_archive, insert};
 use crate::error::Error;
 use crate::fs::IdMap;
 use crate::image::{Edit, NewLayer};
@@ -134,10 +134,7 @@ impl Content {
     ) -> Outcome<NewLayer> {
         let compression = wanted.unwrap_or(automatic);
         let (source, id_map) = match self {
-            Content::Archive(path) if wanted.is_some() => {
-                return Ok(recompress_archive(txn, &path, compression, ui)?);
-            }
-            Content::Archive(path) => return Ok(add_archive(txn, &path, compression, ui)?),
+            Content::Archive(path) => return Ok(add_archive(txn, &path, wanted, automatic, ui)?),
             Content::Tree(source, id_map) => (source, id_map),
         };
         let options = PackOptions {

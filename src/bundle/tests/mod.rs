@@ -58,7 +58,7 @@ fn long_tasks_say_how_many_bytes_have_passed() {
     edit.apply(&mut txn, &tag).expect("apply");
 
     let recorder = Recorder::default();
-    add_archive(&mut txn, &tar, Compression::Gzip, &recorder).expect("add");
+    add_archive(&mut txn, &tar, None, Compression::Gzip, &recorder).expect("add");
     let added = task(&recorder, "packing");
     assert_eq!((passed(&added), added.total), (size, Some(size)));
     txn.commit().expect("commit");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci raw add-layer`
 
-use crate::bundle::{add_archive, recompress_archive};
+use crate::bundle::add_archive;
 use crate::image::add_layer;
 use crate::progress::Monitor;
 
@@ -60,12 +60,8 @@ impl AddLayer {
             &tag,
             compression,
             |txn, compression| {
-                let add = if is_wanted {
-                    recompress_archive
-                } else {
-                    add_archive
-                };
-                let layer = add(txn, archive.as_ref(), compression, ui)?;
+                let wanted = is_wanted.then_some(compression);
+                let layer = add_archive(txn, archive.as_ref(), wanted, compression, ui)?;
                 self.history.warn_if_none(ui);
                 Ok(layer)
             },
