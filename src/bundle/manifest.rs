@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The mtree manifest of a bundle, written from the metadata on disk and the digests that are known already.
 
-use std::path::Path;
-
 use super::stat_cache::StatCache;
 use super::{Bundle, contents};
 use crate::digest::{Algorithm, Digest, DigestWriter};
@@ -13,54 +11,47 @@ use crate::node::NodeKind;
 use crate::progress::Monitor;
 use crate::rootfs::{FileDigests, Seen, survey};
 
-/// Walks the tree and writes its manifest. Only files that `known` does not have are read.
+/// Where the digests of the files of a tree are known from, so that they need not be read.
+pub(super) enum Known<'a> {
+    /// The tree was unpacked just now, with these digests.
+    Unpacked(&'a FileDigests),
+    /// The tree had this manifest before, and a stat cache beside it.
+    Before(&'a Digest),
+}
+
+/// Walks the tree of `bundle` and writes the mtree manifest of it, which is named for the image manifest `image`. Only files that are not `known` are read.
 pub(super) fn write(
     root: &Root,
     bundle: &Bundle,
-    manifest: &Digest,
+    image: &Digest,
     header: &Header,
-    known: &FileDigests,
+    known: &Known<'_>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let cache = StatCache::begin_after_writing(&bundle.stat_cache(manifest));
-    let known = |_: &StatCache, seen: &Seen<'_>| known.get(&seen.inode);
-    take(root, &bundle.mtree(manifest), header, known, cache, monitor)
-}
-
-/// Walks the tree, which was that of manifest `old`, and replaces its manifest by that of `new`.
-pub(super) fn rewrite(
-    root: &Root,
-    bundle: &Bundle,
-    (old, new): (&Digest, &Digest),
-    header: &Header,
-    monitor: &dyn Monitor,
-) -> Result<()> {
-    let cache = StatCache::begin(Some(&bundle.stat_cache(old)), &bundle.stat_cache(new), None);
-    let known = |cache: &StatCache, seen: &Seen<'_>| cache.digest(&seen.path, &seen.inode);
-    take(root, &bundle.mtree(new), header, known, cache, monitor)
-}
-
-/// Writes the manifest of the tree as it is now to `path`.
-fn take(
-    root: &Root,
-    path: &Path,
-    header: &Header,
-    known: impl Fn(&StatCache, &Seen<'_>) -> Option<Digest> + Sync,
-    cache: StatCache,
-    monitor: &dyn Monitor,
-) -> Result<()> {
-    let out = DigestWriter::new(PendingFile::begin(path)?, Algorithm::Blake3);
-    let mut writer = MtreeWriter::new(out, header)?;
+    let cache = bundle.stat_cache(image);
+    let cache = match known {
+        Known::Unpacked(_) => StatCache::begin_after_writing(&cache),
+        Known::Before(old) => StatCache::begin(&bundle.stat_cache(old), &cache, None),
+    };
+    let header = Header {
+        tree: bundle.rootfs().display().to_string(),
+        ..header.clone()
+    };
+    let file = PendingFile::begin(&bundle.mtree(image))?;
+    let mut writer = MtreeWriter::new(DigestWriter::new(file, Algorithm::Blake3), &header)?;
     let task = monitor.task("reading the tree", None);
     let visit = |mut seen: Seen<'_>| {
         task.advance(0);
-        let digest = match &seen.inode.node.kind {
-            NodeKind::File { .. } => Some(match known(&cache, &seen) {
-                Some(digest) => digest,
-                None => contents::sha256(root, &seen.path, &*task, monitor)?,
-            }),
-            _ => None,
-        };
+        let mut digest = None;
+        if let NodeKind::File { .. } = seen.inode.node.kind {
+            digest = match known {
+                Known::Unpacked(digests) => digests.get(&seen.inode),
+                Known::Before(_) => cache.digest(&seen.path, &seen.inode),
+            };
+            if digest.is_none() {
+                digest = Some(contents::sha256(root, &seen.path, &*task, monitor)?);
+            }
+        }
         seen.inode.node.xattrs = seen.xattrs()?;
         cache.put(&seen.path, &seen.inode, digest.as_ref(), true);
         let line = line(&seen.inode, digest.as_ref());

@@ -14,7 +14,7 @@ use crate::node::{Time, TreePath};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::rootfs::{Changes, PackOptions, pack};
 use crate::spec::{Compression, Descriptor, History, Platform, REF_NAME, RefName, RefValue};
-use crate::store::Store;
+use crate::store::{Store, Txn};
 
 /// `umoci.json` larger than this is refused, in bytes.
 const MAX_META: u64 = 16 << 20;
@@ -87,33 +87,23 @@ pub fn repack(
 ) -> Result<Repacked> {
     let meta = read_meta(bundle)?;
     let mut txn = store.begin("repack")?;
-    let base = Image::load(store, meta.walk.clone()).map_err(|err| match err.kind() {
-        ErrorKind::NotFound => {
-            err.context("the image that the bundle was unpacked from is not in this layout (removed by gc?)")
-        }
-        _ => err.context("create mutator for base image"),
-    })?;
-    if let Some(wanted) = &opts.platform
-        && !wanted.runs(&base.config.value.platform())
-    {
-        fail!(
-            Invalid,
-            "the bundle is of an image for {}, not {wanted}",
-            base.config.value.platform()
-        );
-    }
-    let manifest = base.descriptor().clone();
+    let base = load_base(store, &meta, opts)?;
     let history = history(&base.config.value.author)?;
-    let is_own_tag = meta.walk.first().and_then(Descriptor::ref_name) == Some(tag.as_str());
-    if is_own_tag && !opts.force {
+    let new_tag = NewTag {
+        store,
+        tag,
+        meta: &meta,
+    };
+    if new_tag.is_own() && !opts.force {
         // What cannot be done is said before the work.
-        place(store, tag, &meta)?;
+        new_tag.place()?;
     }
     let root = open_rootfs(bundle)?.rootless(meta.id_map.rootless);
 
     monitor.info(format_args!("computing filesystem diff ..."));
     let scratch = || txn.scratch();
     let mut changes = Changes::new(masks(&base, opts)?, &scratch);
+    let manifest = base.descriptor().clone();
     tree_diff::changes(&root, bundle, &manifest.digest, &mut changes, monitor)?;
     let changed = !changes.is_empty();
     let changes = changes.sorted()?;
@@ -144,34 +134,7 @@ pub fn repack(
         edit.manifest.media_type = crate::spec::MediaType::MANIFEST.into();
         edit.add_empty_history(history);
     }
-    let mut was = None;
-    let walk = retry_on_conflict(&mut txn, |txn| -> Result<Vec<Descriptor>> {
-        let place_now = match place(store, tag, &meta) {
-            _ if !is_own_tag => meta.walk.clone(),
-            Err(err) if opts.force && err.kind() == ErrorKind::Conflict => forced_place(store, tag, &meta)?,
-            place => place?,
-        };
-        let walk = edit.clone().onto(place_now.clone()).apply(txn, tag)?;
-        // Before the tag moves: a repack that is killed then must know its own work when it is run again.
-        if is_own_tag && let Err(err) = note(bundle, &meta, &place_now, &walk) {
-            monitor.warn(format_args!("the bundle does not know its new image: {err}"));
-        }
-        was = place_now.first().map(|first| first.digest);
-        Ok(walk)
-    })?;
-    let unpacked = meta.walk.first().map(|first| first.digest);
-    if let Some(was) = was.filter(|was| unpacked != Some(*was) && !meta.repacked.contains(was)) {
-        monitor.warn(format_args!(
-            "the tag has moved since the bundle was unpacked: what is new at {was} beside its image stays"
-        ));
-    }
-    if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
-        monitor.info(format_args!(
-            "new image manifest created: {}->{}",
-            first.digest, last.digest
-        ));
-        monitor.info(format_args!("created new tag for image manifest: {tag}"));
-    }
+    let walk = new_tag.point_at(&edit, bundle, &mut txn, opts.force, monitor)?;
     if opts.refresh {
         refresh(bundle, &root, &meta, &walk, opts, monitor).context(|| "refresh bundle")?;
     }
@@ -180,6 +143,25 @@ pub fn repack(
         base: manifest,
         changed,
     })
+}
+
+/// Loads the image that the bundle was unpacked from.
+fn load_base(store: &Store, meta: &Meta, opts: &RepackOptions) -> Result<Image> {
+    let base = Image::load(store, meta.walk.clone()).map_err(|err| {
+        let gone = err.kind() == ErrorKind::NotFound;
+        err.context(if gone {
+            "the image that the bundle was unpacked from is not in this layout (removed by gc?)"
+        } else {
+            "create mutator for base image"
+        })
+    })?;
+    let platform = base.config.value.platform();
+    match &opts.platform {
+        Some(wanted) if !wanted.runs(&platform) => {
+            fail!(Invalid, "the bundle is of an image for {platform}, not {wanted}")
+        }
+        _ => Ok(base),
+    }
 }
 
 /// Opens the tree. A bundle of somebody else must not have what a link leads to put into an image.
@@ -195,62 +177,130 @@ fn open_rootfs(bundle: &Bundle) -> Result<Root> {
     Root::open_no_link(&path)
 }
 
-/// Where the image of the bundle stands below its tag now: the one that was unpacked, or what a repack of the bundle put in
-/// its place. Others may have changed what is beside it.
-fn place(store: &Store, tag: &RefName, meta: &Meta) -> Result<Vec<Descriptor>> {
-    let Some(now) = store.lookup(tag)?.into_iter().next() else {
-        return Ok(meta.walk.clone());
-    };
-    let paths = resolve(store, &Target::Name(tag.clone()))?.paths;
-    let unpacked = meta.walk.last().map(|last| last.digest);
-    let mut known = meta.repacked.iter().rev().copied().chain(unpacked);
-    // Of several entries that lead there it is the one of the same platform.
-    let is_other = |path: &&DescriptorPath| {
-        let platform = |root: Option<&Descriptor>| root.and_then(|root| root.platform.clone());
-        platform(path.to_vec().first()) != platform(meta.walk.first())
-    };
-    let found = known.find_map(|known| {
-        let paths = paths.iter().filter(|path| path.last().digest == known);
-        paths.min_by_key(is_other)
-    });
-    found.map(DescriptorPath::to_vec).ok_or_else(|| {
+/// The tag that a repack of a bundle is about to set.
+struct NewTag<'a> {
+    store: &'a Store,
+    tag: &'a RefName,
+    meta: &'a Meta,
+}
+
+impl NewTag<'_> {
+    /// Returns whether the bundle was unpacked from this tag.
+    fn is_own(&self) -> bool {
+        self.meta.walk.first().and_then(Descriptor::ref_name) == Some(self.tag.as_str())
+    }
+
+    /// Returns where the image of the bundle stands below its tag now: the one that was unpacked, or what a repack of the
+    /// bundle put in its place. Others may have changed what is beside it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not there any more.
+    fn place(&self) -> Result<Vec<Descriptor>> {
+        let (tag, meta) = (self.tag, self.meta);
+        let Some(now) = self.store.lookup(tag)?.into_iter().next() else {
+            return Ok(meta.walk.clone());
+        };
+        let paths = resolve(self.store, &Target::Name(tag.clone()))?.paths;
+        let platform = meta.walk.first().and_then(|root| root.platform.as_ref());
+        let unpacked = meta.walk.last().map(|last| last.digest);
+        for known in meta.repacked.iter().rev().copied().chain(unpacked) {
+            let leading = paths.iter().filter(|path| path.last().digest == known);
+            let leading = leading.map(DescriptorPath::to_vec);
+            // Of several entries that lead there it is the one of the same platform.
+            let is_other =
+                |walk: &Vec<Descriptor>| walk.first().and_then(|root| root.platform.as_ref()) != platform;
+            if let Some(walk) = leading.min_by_key(is_other) {
+                return Ok(walk);
+            }
+        }
         let text = format!(
             "the tag has moved since the bundle was unpacked: tag {tag} points at {} by now",
             now.digest
         );
-        Error::new(ErrorKind::Conflict, text).with_fact(Fact::TagMoved)
-    })
-}
-
-/// What the image of the bundle takes the place of under its tag, where nothing of it is there any more: the only entry that
-/// is for the same platform, else all of them.
-fn forced_place(store: &Store, tag: &RefName, meta: &Meta) -> Result<Vec<Descriptor>> {
-    let mut walk = meta.walk.clone();
-    let is_image = walk.len() == 1;
-    if let Some(root) = walk.first_mut() {
-        let there = store.lookup(tag)?;
-        let is_same = |entry: &&Descriptor| entry.platform.is_some() && entry.platform == root.platform;
-        let same: RefValue = there.entries().iter().filter(is_same).cloned().collect();
-        match same.only() {
-            Some(only) if is_image => root.clone_from(only),
-            _ => drop(root.annotations.remove(REF_NAME)),
-        }
+        Err(Error::new(ErrorKind::Conflict, text).with_fact(Fact::TagMoved))
     }
-    Ok(walk)
+
+    /// Returns what the image of the bundle takes the place of under its tag, where nothing of it is there any more: the only
+    /// entry that is for the same platform, else all of them.
+    fn forced_place(&self) -> Result<Vec<Descriptor>> {
+        let mut walk = self.meta.walk.clone();
+        let is_image = walk.len() == 1;
+        if let Some(root) = walk.first_mut() {
+            let there = self.store.lookup(self.tag)?;
+            let is_same = |entry: &&Descriptor| entry.platform.is_some() && entry.platform == root.platform;
+            let same: RefValue = there.entries().iter().filter(is_same).cloned().collect();
+            match same.only() {
+                Some(only) if is_image => root.clone_from(only),
+                _ => drop(root.annotations.remove(REF_NAME)),
+            }
+        }
+        Ok(walk)
+    }
+
+    /// Writes the image of `edit` and points the tag at it; returns the way from the tag to its manifest.
+    fn point_at(
+        &self,
+        edit: &Edit,
+        bundle: &Bundle,
+        txn: &mut Txn<'_>,
+        force: bool,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<Descriptor>> {
+        let (tag, meta) = (self.tag, self.meta);
+        let mut was = None;
+        let walk = retry_on_conflict(txn, |txn| -> Result<Vec<Descriptor>> {
+            let place = match self.is_own().then(|| self.place()) {
+                None => meta.walk.clone(),
+                Some(Err(err)) if force && err.kind() == ErrorKind::Conflict => self.forced_place()?,
+                Some(place) => place?,
+            };
+            let walk = edit.clone().onto(place.clone()).apply(txn, tag)?;
+            // Before the tag moves: a repack that is killed then must know its own work when it is run again.
+            if self.is_own()
+                && let Err(err) = note(bundle, meta, &place, &walk)
+            {
+                monitor.warn(format_args!("the bundle does not know its new image: {err}"));
+            }
+            was = place.first().map(|first| first.digest);
+            Ok(walk)
+        })?;
+        let unpacked = meta.walk.first().map(|first| first.digest);
+        if let Some(was) = was.filter(|was| unpacked != Some(*was) && !meta.repacked.contains(was)) {
+            monitor.warn(format_args!(
+                "the tag has moved since the bundle was unpacked: what is new at {was} beside its image stays"
+            ));
+        }
+        if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
+            monitor.info(format_args!(
+                "new image manifest created: {}->{}",
+                first.digest, last.digest
+            ));
+            monitor.info(format_args!("created new tag for image manifest: {tag}"));
+        }
+        Ok(walk)
+    }
 }
 
 /// Writes into the bundle what stands in its place, and what is about to.
 fn note(bundle: &Bundle, meta: &Meta, before: &[Descriptor], after: &[Descriptor]) -> Result<()> {
-    let ends = |walk: &[Descriptor]| [walk.first(), walk.last()].map(|end| end.map(|end| end.digest));
-    let own = |known: &Digest| meta.repacked.contains(known);
-    let mut repacked: Vec<Digest> = ends(before).into_iter().flatten().filter(own).collect();
-    repacked.extend(ends(after).into_iter().flatten());
+    let mut repacked: Vec<Digest> = ends(before)
+        .filter(|known| meta.repacked.contains(known))
+        .collect();
+    repacked.extend(ends(after));
     repacked.dedup();
     let noted = Meta {
         repacked,
         ..meta.clone()
     };
     crate::fs::replace_file(&bundle.meta(), &noted.to_bytes()?)
+}
+
+/// Returns what the tag points at, and the manifest.
+fn ends(walk: &[Descriptor]) -> impl Iterator<Item = Digest> {
+    [walk.first(), walk.last()]
+        .into_iter()
+        .flatten()
+        .map(|end| end.digest)
 }
 
 fn masks(base: &Image, opts: &RepackOptions) -> Result<Vec<TreePath>> {
@@ -278,11 +328,8 @@ fn refresh(
     };
     // The same manifest again (nothing changed, no history) leaves the file as it is.
     if old.digest != new.digest {
-        let header = crate::mtree::Header {
-            tree: bundle.rootfs().display().to_string(),
-            ..opts.header.clone()
-        };
-        manifest::rewrite(root, bundle, (&old.digest, &new.digest), &header, monitor)?;
+        let known = manifest::Known::Before(&old.digest);
+        manifest::write(root, bundle, &new.digest, &opts.header, &known, monitor)?;
     }
     let meta = Meta {
         walk: walk.to_vec(),

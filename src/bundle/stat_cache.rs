@@ -10,13 +10,13 @@
 use std::fs::File;
 use std::io::{BufReader, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fs::PendingFile;
 use crate::node::{Inode, NodeKind, PathHash, Time, TreePath, hash_path};
 
@@ -48,6 +48,9 @@ const ROWS_AT_ONCE: u32 = 64 * 1024;
 
 type Row = [u8; ROW];
 
+/// A device, and a time by the clock of its file system.
+type Moment = (u64, Time);
+
 /// What was known of a tree before a walk, and what is noted on it. Threads may share it.
 #[derive(Debug)]
 pub(super) struct StatCache {
@@ -60,7 +63,7 @@ pub(super) struct StatCache {
     /// The new file; `None` if it cannot be written, and nothing can be noted.
     noted: Mutex<Option<Noted>>,
     /// Device and time of the beginning of the walk, by the clock of the file system.
-    begun: Option<(u64, Time)>,
+    begun: Option<Moment>,
 }
 
 /// Rows of a file without the digests, which stay there: few are ever asked for.
@@ -82,26 +85,18 @@ impl Known {
     ///
     /// # Errors
     /// If it is no whole cache.
-    fn read(path: &Path) -> Result<Self> {
-        Self::read_at_most(path, MAX_ROWS)
-    }
-
-    fn read_at_most(path: &Path, most: u32) -> Result<Self> {
-        let odd = || Error::new(ErrorKind::Corrupt, "invalid stat cache");
+    fn read(path: &Path, max_rows: u32) -> Result<Self> {
         let file = crate::fs::open_regular(path)?;
-        let rows = file.metadata()?.len().checked_sub((MAGIC.len() + TAIL) as u64);
-        let rows = rows
-            .filter(|rows| rows.is_multiple_of(ROW as u64))
-            .ok_or_else(odd)?;
-        let count = u32::try_from(rows / ROW as u64).ok();
-        let count = count.filter(|count| *count <= most).ok_or_else(odd)?;
+        let length = file.metadata()?.len();
+        let rows = length.saturating_sub((MAGIC.len() + TAIL) as u64);
+        let count = u32::try_from(rows / ROW as u64).unwrap_or(u32::MAX);
+        if length < (MAGIC.len() + TAIL) as u64 || !rows.is_multiple_of(ROW as u64) || count > max_rows {
+            fail!(Corrupt, "invalid stat cache");
+        }
         let mut hasher = Hasher::new(Algorithm::Blake3);
         let mut from = BufReader::with_capacity(64 * 1024, &file);
         let mut magic = [0; MAGIC.len()];
         from.read_exact(&mut magic)?;
-        if magic != *MAGIC {
-            return Err(odd());
-        }
         hasher.update(&magic);
         let mut rows = Vec::with_capacity(count.min(ROWS_AT_ONCE) as usize);
         let mut row: Row = [0; ROW];
@@ -114,8 +109,8 @@ impl Known {
         from.read_exact(&mut tail)?;
         let (about, sum) = tail.split_at(TAIL - SUM);
         hasher.update(about);
-        if sum != hasher.finish().as_bytes() {
-            return Err(odd());
+        if magic != *MAGIC || sum != hasher.finish().as_bytes() {
+            fail!(Corrupt, "invalid stat cache");
         }
         rows.sort_unstable();
         Ok(Self {
@@ -147,24 +142,36 @@ struct Noted {
     is_news: bool,
 }
 
+impl Noted {
+    fn begin(path: &Path, clock: impl Fn(&PendingFile) -> Result<Moment>) -> Result<(Self, Moment)> {
+        let file = PendingFile::begin(path)?;
+        // The clock that counts is that behind the times of files.
+        let begun = clock(&file)?;
+        let mut file = DigestWriter::new(file, Algorithm::Blake3);
+        file.write_all(MAGIC)?;
+        Ok((Self { file, is_news: false }, begun))
+    }
+}
+
 impl StatCache {
     /// Reads the cache at `old` if there is one, and begins one that [`StatCache::save`] will put at `path`. To be
     /// called before the walk. `manifest` is the BLAKE3 digest of the text that the rows are to agree with.
-    pub(super) fn begin(old: Option<&PathBuf>, path: &Path, manifest: Option<&Digest>) -> Self {
-        let known = old.and_then(|old| Known::read(old).ok()).unwrap_or_default();
+    pub(super) fn begin(old: &Path, path: &Path, manifest: Option<&Digest>) -> Self {
+        let known = Known::read(old, MAX_ROWS).unwrap_or_default();
         let of_manifest =
             manifest.is_some_and(|sum| known.file.is_some() && known.manifest == sum.as_bytes());
-        Self::new(known, of_manifest, Self::create(path, PendingFile::clock))
+        let begun = Noted::begin(path, PendingFile::clock).ok();
+        Self::new(known, of_manifest, begun)
     }
 
-    /// The same for a tree that was written just now: the clock goes on first, so that what was written last is old
+    /// Begins a cache for a tree that was written just now: the clock goes on first, so that what was written last is old
     /// enough to be noted.
     pub(super) fn begin_after_writing(path: &Path) -> Self {
-        Self::new(Known::default(), false, Self::create(path, next_tick))
+        Self::new(Known::default(), false, Noted::begin(path, next_tick).ok())
     }
 
-    fn new(known: Known, of_manifest: bool, noted: Result<(Noted, (u64, Time))>) -> Self {
-        let (noted, begun) = noted.ok().unzip();
+    fn new(known: Known, of_manifest: bool, begun: Option<(Noted, Moment)>) -> Self {
+        let (noted, begun) = begun.unzip();
         Self {
             of_manifest,
             held: known.rows.iter().map(|_| AtomicBool::new(false)).collect(),
@@ -172,19 +179,6 @@ impl StatCache {
             begun,
             noted: Mutex::new(noted),
         }
-    }
-
-    fn create(
-        path: &Path,
-        clock: impl Fn(&PendingFile) -> Result<(u64, Time)>,
-    ) -> Result<(Noted, (u64, Time))> {
-        let file = PendingFile::begin(path)?;
-        // The clock that counts is that behind the times of files.
-        let begun = clock(&file)?;
-        let mut file = DigestWriter::new(file, Algorithm::Blake3);
-        file.write_all(MAGIC)?;
-        let noted = Noted { file, is_news: false };
-        Ok((noted, begun))
     }
 
     /// The row of a path that has not changed since it was noted.
@@ -242,11 +236,9 @@ impl StatCache {
     /// Notes a path as it was found on this walk, with the digest of its content if that is known, and whether the
     /// manifest says the same.
     pub(super) fn put(&self, path: &TreePath, inode: &Inode, digest: Option<&Digest>, same: bool) {
-        let settled = self
-            .begun
-            .is_some_and(|(dev, time)| dev == inode.dev && inode.ctime < time);
-        if !settled {
-            return;
+        match self.begun {
+            Some((dev, time)) if dev == inode.dev && inode.ctime < time => {}
+            _ => return,
         }
         let mut row = [0; ROW];
         row[..HASH].copy_from_slice(&hash_path(path));
@@ -287,7 +279,7 @@ impl StatCache {
 }
 
 /// The time by the clock of the file system as soon as it has gone on, or the same if it does not within [`TICK`].
-fn next_tick(file: &PendingFile) -> Result<(u64, Time)> {
+fn next_tick(file: &PendingFile) -> Result<Moment> {
     let (first, until) = (file.clock()?, Instant::now() + TICK);
     loop {
         let now = file.clock()?;
@@ -311,8 +303,10 @@ fn finish(
     let mut held: Vec<u32> = held.map(|((_, at), _)| *at).collect();
     held.sort_unstable();
     for at in held {
-        let gone = || Error::new(ErrorKind::Io, "the stat cache cannot be read again");
-        file.write_all(&known.whole(at).ok_or_else(gone)?)?;
+        let Some(row) = known.whole(at) else {
+            fail!(Io, "the stat cache cannot be read again");
+        };
+        file.write_all(&row)?;
     }
     file.write_all(manifest.as_bytes())?;
     file.write_all(&count.to_le_bytes())?;
@@ -329,20 +323,21 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 
 fn hash_stat(inode: &Inode) -> [u8; HASH] {
     let node = &inode.node;
-    let (kind, numbers) = match node.kind {
-        NodeKind::File { .. } => (0, (0, 0)),
-        NodeKind::Dir => (1, (0, 0)),
-        NodeKind::Symlink { .. } => (2, (0, 0)),
-        NodeKind::Char { major, minor } => (3, (major, minor)),
-        NodeKind::Block { major, minor } => (4, (major, minor)),
-        NodeKind::Fifo => (5, (0, 0)),
-        NodeKind::Socket => (6, (0, 0)),
+    let kind = match node.kind {
+        NodeKind::File { .. } => 0,
+        NodeKind::Dir => 1,
+        NodeKind::Symlink { .. } => 2,
+        NodeKind::Char { .. } => 3,
+        NodeKind::Block { .. } => 4,
+        NodeKind::Fifo => 5,
+        NodeKind::Socket => 6,
     };
+    let (major, minor) = node.kind.device_number().unwrap_or_default();
     let mut hasher = Hasher::new(Algorithm::Blake3);
     for word in [inode.dev, inode.ino, inode.size, inode.nlink] {
         hasher.update(&word.to_le_bytes());
     }
-    for word in [kind, numbers.0, numbers.1, node.mode, node.uid, node.gid] {
+    for word in [kind, major, minor, node.mode, node.uid, node.gid] {
         hasher.update(&word.to_le_bytes());
     }
     for time in [node.mtime, inode.ctime] {
@@ -390,14 +385,14 @@ mod tests {
         let file = inode(&tree);
         // The clock has to go on before the file is old enough.
         loop {
-            let cache = StatCache::begin(None, &path, None);
+            let cache = StatCache::begin(&path, &path, None);
             cache.put(&name(), &file, Some(&digest), true);
             if noted(&cache) > 0 {
                 cache.save(&sum(7), 1);
                 break;
             }
         }
-        let again = |manifest| StatCache::begin(Some(&path), &path, Some(&sum(manifest)));
+        let again = |manifest| StatCache::begin(&path, &path, Some(&sum(manifest)));
         let cache = again(7);
         assert_eq!(cache.digest(&name(), &file), Some(digest));
         assert!(!cache.all_hold() && !cache.held(&hash_path(&name())));
@@ -418,7 +413,7 @@ mod tests {
         let mut bytes = std::fs::read(&path).expect("read");
         let is_whole = |bytes: &[u8]| {
             std::fs::write(&path, bytes).expect("write");
-            Known::read(&path).is_ok()
+            Known::read(&path, MAX_ROWS).is_ok()
         };
         for at in 0..bytes.len() {
             bytes[at] ^= 1;
@@ -427,11 +422,8 @@ mod tests {
         }
         assert!(is_whole(&bytes) && !is_whole(&bytes[..bytes.len() - 1]) && !is_whole(b""));
         std::fs::write(&path, &bytes).expect("write");
-        assert!(Known::read_at_most(&path, 1).is_ok());
-        assert!(
-            Known::read_at_most(&path, 0).is_err(),
-            "more rows than a tree has paths"
-        );
+        assert!(Known::read(&path, 1).is_ok());
+        assert!(Known::read(&path, 0).is_err(), "more rows than a tree has paths");
     }
 
     #[test]
@@ -439,13 +431,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("x.stat");
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).expect("pipe");
-        assert!(Known::read(&path).is_err());
+        assert!(Known::read(&path, MAX_ROWS).is_err());
     }
 
     #[test]
     fn a_file_as_young_as_the_walk_is_not_noted() {
         let dir = tempfile::tempdir().expect("dir");
-        let cache = StatCache::begin(None, &dir.path().join("x.stat"), None);
+        let cache = StatCache::begin(&dir.path().join("none"), &dir.path().join("x.stat"), None);
         let tree = dir.path().join("tree");
         std::fs::create_dir(&tree).expect("mkdir");
         std::fs::write(tree.join("file"), "content").expect("write");

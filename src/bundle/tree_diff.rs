@@ -79,7 +79,7 @@ pub(super) fn changes(
         root,
         manifest: &path,
         recorded: OnceLock::new(),
-        cache: StatCache::begin(Some(&stat_cache), &stat_cache, Some(&sum)),
+        cache: StatCache::begin(&stat_cache, &stat_cache, Some(&sum)),
         written: crate::fs::modified(&path)?,
         keywords: Keywords::umoci(),
         task: monitor.task("comparing", None),

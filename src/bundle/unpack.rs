@@ -167,18 +167,9 @@ fn fill(
     crate::fs::write_new(&bundle.config(), &json::to_pretty(&config)?)?;
 
     monitor.info(format_args!("computing filesystem manifest ..."));
-    let header = crate::mtree::Header {
-        tree: bundle.rootfs().display().to_string(),
-        ..opts.header.clone()
-    };
-    manifest::write(
-        &root,
-        bundle,
-        &image.descriptor().digest,
-        &header,
-        &digests,
-        monitor,
-    )?;
+    let digest = &image.descriptor().digest;
+    let known = manifest::Known::Unpacked(&digests);
+    manifest::write(&root, bundle, digest, &opts.header, &known, monitor)?;
     monitor.info(format_args!("... done"));
 
     let meta = Meta {
