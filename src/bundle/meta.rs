@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fs::IdMap;
 use crate::spec::runtime::IdMapping;
 use crate::spec::{Descriptor, json};
@@ -52,24 +52,24 @@ impl Meta {
     /// Parses the file.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for another version, [`ErrorKind::Corrupt`] for what is not such a document.
+    /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) for another version, [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) for what is not such a document.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
             #[serde(default)]
             umoci_version: String,
         }
-        let version: Version = json::parse(bytes)?;
-        let unsupported = |text| Err(Error::new(ErrorKind::Unsupported, text));
-        if version.umoci_version != VERSION {
-            return unsupported(format!(
-                "unsupported umoci.json version {:?}",
-                version.umoci_version
-            ));
+        let version = json::parse::<Version>(bytes)?.umoci_version;
+        if version != VERSION {
+            fail!(Unsupported, "unsupported umoci.json version {version:?}");
         }
         let document: Document = json::parse(bytes)?;
         if document.whiteout_mode != 0 {
-            return unsupported(format!("unsupported whiteout_mode {}", document.whiteout_mode));
+            fail!(
+                Unsupported,
+                "unsupported whiteout_mode {}",
+                document.whiteout_mode
+            );
         }
         let walk = document.from_descriptor_path.descriptor_walk;
         if walk.is_empty() {
@@ -89,15 +89,14 @@ impl Meta {
 
     /// The file, as one line.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let some = |maps: &[IdMapping]| (!maps.is_empty()).then(|| maps.to_vec());
         json::to_bytes(&Document {
             umoci_version: VERSION.to_owned(),
             from_descriptor_path: Walk {
                 descriptor_walk: self.walk.clone(),
             },
             map_options: MapOptions {
-                uid_mappings: some(&self.id_map.uids),
-                gid_mappings: some(&self.id_map.gids),
+                uid_mappings: Some(self.id_map.uids.clone()).filter(|maps| !maps.is_empty()),
+                gid_mappings: Some(self.id_map.gids.clone()).filter(|maps| !maps.is_empty()),
                 rootless: self.id_map.rootless,
             },
             whiteout_mode: 0,

@@ -228,14 +228,16 @@ fn apply_id_map(out: &mut RuntimeConfig, opts: &RuntimeOptions<'_>, monitor: &dy
     }
 }
 
-/// The mount flags of the host's `/etc/resolv.conf` that a rootless mount of it cannot lift; `None` if there is no
-/// such file.
-pub fn resolv_conf() -> Result<Option<Vec<String>>> {
+/// Returns the mount flags of the host's `/etc/resolv.conf` that a rootless mount of it cannot lift; `None` if there is no
+/// such file, and for a container that mounts none.
+pub fn resolv_conf(id_map: &IdMap) -> Result<Option<Vec<String>>> {
     use rustix::fs::StatVfsMountFlags as Flags;
-    let flags = match rustix::fs::statvfs("/etc/resolv.conf") {
-        Ok(stat) => stat.f_flag,
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(err) => return Err(err).context(|| "statfs /etc/resolv.conf"),
+    if !id_map.rootless {
+        return Ok(None);
+    }
+    let found = rustix::fs::statvfs("/etc/resolv.conf").context(|| "statfs /etc/resolv.conf");
+    let Some(found) = found.if_there()? else {
+        return Ok(None);
     };
     let names = [
         (Flags::RDONLY, "ro"),
@@ -246,7 +248,7 @@ pub fn resolv_conf() -> Result<Option<Vec<String>>> {
         (Flags::RELATIME, "relatime"),
         (Flags::NODIRATIME, "nodiratime"),
     ];
-    let set = names.iter().filter(|(flag, _)| flags.contains(*flag));
+    let set = names.iter().filter(|(flag, _)| found.f_flag.contains(*flag));
     Ok(Some(set.map(|(_, name)| (*name).to_owned()).collect()))
 }
 

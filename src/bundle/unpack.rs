@@ -65,7 +65,6 @@ pub fn unpack(
     // What is wrong with the image is found before anything is made.
     image.layers()?;
     let made = crate::fs::make_dirs(path)?;
-    let context = || "create runtime bundle".to_owned();
     let manifest = image.descriptor().digest;
     let result = begin(&bundle, &manifest, opts.id_map.rootless, monitor).and_then(|mark| {
         let result =
@@ -76,12 +75,10 @@ pub fn unpack(
         mark.remove();
         result
     });
-    if let Err(err) = result {
-        if made {
-            crate::fs::remove_empty_dir(path);
-        }
-        return Err(err).context(context);
+    if result.is_err() && made {
+        crate::fs::remove_empty_dir(path);
     }
+    result.context(|| "create runtime bundle")?;
     monitor.info(format_args!("unpacked image bundle: {}", path.display()));
     Ok(bundle)
 }
@@ -120,9 +117,9 @@ fn begin(bundle: &Bundle, manifest: &Digest, rootless: bool, monitor: &dyn Monit
 }
 
 fn refuse_existing(bundle: &Bundle, manifest: &Digest) -> Result<()> {
-    for there in [bundle.config(), bundle.meta(), bundle.mtree(manifest)] {
-        if crate::fs::exists(&there)? {
-            let name = there.file_name().unwrap_or_default().to_string_lossy();
+    for file in [bundle.config(), bundle.meta(), bundle.mtree(manifest)] {
+        if crate::fs::exists(&file)? {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
             fail!(Exists, "{name} already exists in {}", bundle.path().display());
         }
     }
@@ -148,22 +145,16 @@ fn fill(
     let digests = unpack_rootfs(store, image, &root, opts, true, monitor).context(|| "unpack rootfs")?;
     monitor.info(format_args!("... done"));
 
-    let config = runtime_config(
-        &image.config.value,
-        &RuntimeOptions {
-            rootfs: Some(&root),
-            root_path: "rootfs".to_owned(),
-            id_map: &opts.id_map,
-            resolv_conf: if opts.id_map.rootless {
-                resolv_conf()?
-            } else {
-                None
-            },
-        },
-        monitor,
-    )
-    .context(|| format!("config {}", image.manifest.value.config.digest))
-    .context(|| "unpack config.json: generate config.json")?;
+    let options = RuntimeOptions {
+        rootfs: Some(&root),
+        root_path: "rootfs".to_owned(),
+        id_map: &opts.id_map,
+        resolv_conf: resolv_conf(&opts.id_map)?,
+    };
+    let config = runtime_config(&image.config.value, &options, monitor).context(|| {
+        let digest = &image.manifest.value.config.digest;
+        format!("unpack config.json: generate config.json: config {digest}")
+    })?;
     crate::fs::write_new(&bundle.config(), &json::to_pretty(&config)?)?;
 
     monitor.info(format_args!("computing filesystem manifest ..."));
@@ -182,18 +173,18 @@ fn fill(
 
 /// Removes what an unpack of `manifest` has made that did not come to its end.
 fn clean(bundle: &Bundle, manifest: &Digest, rootless: bool, monitor: &dyn Monitor) {
-    for path in [
-        bundle.meta(),
-        bundle.mtree(manifest),
-        bundle.stat_cache(manifest),
-        bundle.config(),
-    ] {
-        crate::fs::remove_file(&path);
-    }
-    if let Err(err) = crate::fs::remove_tree(&bundle.rootfs(), rootless) {
+    crate::fs::remove_file(&bundle.meta());
+    crate::fs::remove_file(&bundle.mtree(manifest));
+    crate::fs::remove_file(&bundle.stat_cache(manifest));
+    crate::fs::remove_file(&bundle.config());
+    remove_incomplete(&bundle.rootfs(), rootless, monitor);
+}
+
+fn remove_incomplete(tree: &Path, rootless: bool, monitor: &dyn Monitor) {
+    if let Err(err) = crate::fs::remove_tree(tree, rootless) {
         monitor.warn(format_args!(
             "cannot remove the incomplete {}: {err}",
-            bundle.rootfs().display()
+            tree.display()
         ));
     }
 }
@@ -218,14 +209,8 @@ pub fn unpack_into(
     let root = root.rootless(opts.id_map.rootless);
     let result = unpack_rootfs(store, image, &root, opts, false, monitor).map(|_| ());
     drop(root);
-    if result.is_err()
-        && made
-        && let Err(err) = crate::fs::remove_tree(path, opts.id_map.rootless)
-    {
-        monitor.warn(format_args!(
-            "cannot remove the incomplete {}: {err}",
-            path.display()
-        ));
+    if result.is_err() && made {
+        remove_incomplete(path, opts.id_map.rootless, monitor);
     }
     result
 }
@@ -260,21 +245,21 @@ fn unpack_rootfs(
     let task: Arc<dyn Task> = Arc::from(monitor.task("unpacking", Some(total)));
     let mut ahead = VecDeque::new();
     let mut unopened = layers.iter();
-    for layer in &layers {
+    loop {
         while ahead.len() <= LAYERS_AHEAD
             && let Some(next) = unopened.next()
         {
-            ahead.push_back(next.open(store, &opts.limits, &task));
+            ahead.push_back((next, next.open(store, &opts.limits, &task)));
         }
-        let stream = ahead
-            .pop_front()
-            .unwrap_or_else(|| layer.open(store, &opts.limits, &task));
-        monitor.info(format_args!("unpack layer: {}", layer.descriptor.digest));
+        let Some((layer, stream)) = ahead.pop_front() else {
+            return extractor.finish();
+        };
+        let digest = &layer.descriptor.digest;
+        monitor.info(format_args!("unpack layer: {digest}"));
         stream
             .and_then(|stream| apply(stream, layer, &mut extractor, &opts.limits, monitor))
-            .context(|| format!("layer {}", layer.descriptor.digest))?;
+            .context(|| format!("layer {digest}"))?;
     }
-    extractor.finish()
 }
 
 fn apply(

@@ -55,7 +55,7 @@ impl RuntimeConfig {
             rootfs: root.as_ref(),
             root_path: name.unwrap_or_else(|| ".".to_owned()),
             id_map: &id_map,
-            resolv_conf: if id_map.rootless { resolv_conf()? } else { None },
+            resolv_conf: resolv_conf(&id_map)?,
         };
         let digest = &loaded.manifest.value.config.digest;
         let config = runtime_config(&loaded.config.value, &options, ui)
