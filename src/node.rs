@@ -385,6 +385,13 @@ pub struct Inode {
     pub ctime: Time,
 }
 
+impl Inode {
+    /// Returns device and number of a file that has other names too.
+    pub fn linked_file(&self) -> Option<(u64, u64)> {
+        (self.nlink > 1 && !self.node.is_dir()).then_some((self.dev, self.ino))
+    }
+}
+
 /// How a path differs between a recorded tree and the one on disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ChangeKind {

@@ -152,7 +152,7 @@ impl Comparison<'_> {
         };
         self.cache
             .put(&seen.path, &seen.inode, digest.get(), kind.is_none());
-        Ok(kind.map(|kind| (seen.path, kind, linked_file(&seen.inode))))
+        Ok(kind.map(|kind| (seen.path, kind, seen.inode.linked_file())))
     }
 
     /// Returns the digest of a file, which is read only if the cache does not know it.
@@ -177,16 +177,11 @@ impl Comparison<'_> {
 /// Device and inode of a file.
 type FileId = (u64, u64);
 
-/// Returns which file it is, if it may have several names.
-fn linked_file(inode: &Inode) -> Option<FileId> {
-    (inode.nlink > 1 && !inode.node.is_dir()).then_some((inode.dev, inode.ino))
-}
-
 /// Adds all names of `files`. A layer that has one name of a file has all of them, else they would be two files when it
 /// is unpacked.
 fn add_all_names(root: &Root, files: &HashSet<FileId>, out: &mut Changes<'_>) -> Result<()> {
     let visit = |seen: Seen<'_>| {
-        let is_one = linked_file(&seen.inode).is_some_and(|file| files.contains(&file));
+        let is_one = seen.inode.linked_file().is_some_and(|file| files.contains(&file));
         Ok(is_one.then_some(seen.path))
     };
     survey(root, visit, |path| match path {

@@ -191,11 +191,7 @@ impl<'a> Extractor<'a> {
                 let pending = DeferredMetadata::Entry(Box::new(node));
                 self.layer.defer(key.clone(), pending)?;
             }
-            (NodeKind::File { size }, Some(file)) => {
-                let size = *size;
-                queue.fill(file, (path, node), self.inherits, size, content)?;
-            }
-            (_, Some(file)) => queue.fill(file, (path, node), self.inherits, 0, content)?,
+            (_, Some(file)) => queue.fill(file, path, node, self.inherits, content)?,
             (_, None) => {
                 if matches!(node.kind, NodeKind::Symlink { .. }) {
                     self.layer.charge(path.as_bytes().len())?;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use super::scan::scan;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::fs::{Attributes as _, IdMap, ROOTLESS_XATTR, Root, decode_rootless, is_forbidden};
 use crate::layer::{LayerWriter, can_hold_xattr};
 use crate::node::{Change, ChangeKind, Inode, Node, NodeKind, Time, TreePath};
@@ -49,7 +49,9 @@ pub fn pack<W: Write>(
             }
             continue;
         }
-        let inode = packer.stat(&path)?.ok_or_else(|| vanished(&path))?;
+        let Some(inode) = packer.stat(&path)? else {
+            fail!(NotFound, "{path} vanished while the tree was read");
+        };
         let is_dir = inode.node.is_dir();
         packer.entry(&path, &path, inode)?;
         if !is_dir && !gone.covers(&path) {
@@ -122,15 +124,13 @@ impl<W: Write> Packer<'_, W> {
 
     /// Writes what is at `path` of the tree under the name `name`.
     fn entry(&mut self, path: &TreePath, name: &TreePath, inode: Inode) -> Result<()> {
-        let is_linked = |inode: &Inode| !inode.node.is_dir() && inode.nlink > 1;
-        let identity = |inode: &Inode| (inode.dev, inode.ino);
-        if is_linked(&inode)
-            && let Some((first, node, left)) = self.links.get_mut(&identity(&inode))
+        if let Some(linked) = inode.linked_file()
+            && let Some((first, node, left)) = self.links.get_mut(&linked)
         {
             self.out.hard_link(name, first, node)?;
             *left -= 1;
             if *left == 0 {
-                self.links.remove(&identity(&inode));
+                self.links.remove(&linked);
             }
             return Ok(());
         }
@@ -146,11 +146,10 @@ impl<W: Write> Packer<'_, W> {
             }
             _ => (None, inode),
         };
-        let links = is_linked(&inode).then(|| (identity(&inode), inode.nlink - 1));
+        let (linked, others) = (inode.linked_file(), inode.nlink - 1);
         let node = self.node(path, inode.node)?;
-        if let Some((identity, left)) = links {
-            let first = (name.clone(), node.clone(), left);
-            self.links.insert(identity, first);
+        if let Some(linked) = linked {
+            self.links.insert(linked, (name.clone(), node.clone(), others));
         }
         match file {
             Some(mut file) => self.out.node(name, &node, &mut file),
@@ -207,13 +206,6 @@ impl<W: Write> Packer<'_, W> {
         }
         Ok(node)
     }
-}
-
-fn vanished(path: &TreePath) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        format!("{path} vanished while the tree was read"),
-    )
 }
 
 #[cfg(test)]

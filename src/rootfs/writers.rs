@@ -77,21 +77,10 @@ impl<'a> Files<'a> {
         digests
     }
 
-    /// A hash for the content of a file, if its digest is wanted.
-    pub fn hasher(&self) -> Option<Hasher> {
-        self.metadata.opts.digests.then(|| Hasher::new(Algorithm::Sha256))
-    }
-
     /// Gives a file that is complete its attributes and notes its digest, before it is closed: only then may its
     /// inode number belong to another file.
-    pub fn complete(
-        &self,
-        file: OpenFile,
-        node: &Node,
-        digest: Option<Digest>,
-        inherits: bool,
-    ) -> Result<()> {
-        self.metadata.set(&file, node, inherits)?;
+    fn complete(&self, file: &OpenFile, node: &Node, digest: Option<Digest>, inherits: bool) -> Result<()> {
+        self.metadata.set(file, node, inherits)?;
         let Some(digest) = digest else {
             return Ok(());
         };
@@ -117,43 +106,31 @@ impl<'a> Files<'a> {
     /// Writes all files of a batch, unless an earlier entry has failed.
     fn write(&self, mut batch: Batch) {
         let mut start = 0;
-        for (at, waiting) in std::mem::take(&mut batch.files).into_iter().enumerate() {
-            let sequence = batch.first + at as u64;
-            if lock(&self.failure)
-                .as_ref()
-                .is_some_and(|(first, _)| *first < sequence)
-            {
+        for (sequence, mut waiting) in (batch.first..).zip(std::mem::take(&mut batch.files)) {
+            if matches!(&*lock(&self.failure), Some((first, _)) if *first < sequence) {
                 break;
             }
             let content = &batch.bytes[start..waiting.end];
             start = waiting.end;
-            let Waiting {
-                mut file,
-                node,
-                entry,
-                inherits,
-                ..
-            } = waiting;
-            let written = file
-                .write(content)
-                .and_then(|()| {
-                    let digest = self.hasher().map(|mut hasher| {
-                        hasher.update(content);
-                        hasher.finish()
-                    });
-                    self.complete(file, &node, digest, inherits)
-                })
-                .context(|| format!("unpack entry {entry}"));
-            if let Err(err) = written {
-                let mut failure = lock(&self.failure);
-                // Another thread may have failed at an earlier entry meanwhile.
-                if failure.as_ref().is_none_or(|(first, _)| sequence < *first) {
-                    *failure = Some((sequence, err));
-                }
-                break;
+            let written = self.write_one(&mut waiting, content);
+            let Err(err) = written.context(|| format!("unpack entry {}", waiting.entry)) else {
+                continue;
+            };
+            let mut failure = lock(&self.failure);
+            // Another thread may have failed at an earlier entry meanwhile.
+            if failure.as_ref().is_none_or(|(first, _)| sequence < *first) {
+                *failure = Some((sequence, err));
             }
+            break;
         }
         lock(&self.buffers).push(batch.bytes);
+    }
+
+    fn write_one(&self, waiting: &mut Waiting, content: &[u8]) -> Result<()> {
+        waiting.file.write(content)?;
+        let wanted = self.metadata.opts.digests;
+        let digest = wanted.then(|| Digest::of(Algorithm::Sha256, content));
+        self.complete(&waiting.file, &waiting.node, digest, waiting.inherits)
     }
 }
 
@@ -197,18 +174,23 @@ impl<'q, 'scope> Queue<'q, 'scope> {
         }
     }
 
-    /// Fills a new file with the next `size` bytes of `content`: a small one later, on any thread, a large one here.
+    /// Fills a new file with the `content` of its entry: a small one later, on any thread, a large one here.
     pub fn fill<R: Read>(
         &mut self,
         mut file: OpenFile,
-        (entry, node): (&TreePath, Node),
+        entry: &TreePath,
+        node: Node,
         inherits: bool,
-        size: u64,
         content: &mut LayerReader<R>,
     ) -> Result<()> {
+        // An empty file stands in the place of a device.
+        let size = match node.kind {
+            NodeKind::File { size } => size,
+            _ => 0,
+        };
         if size >= LARGE {
             let digest = self.stream(&mut file, size, content)?;
-            return self.files.complete(file, &node, digest, inherits);
+            return self.files.complete(&file, &node, digest, inherits);
         }
         let size = size as usize;
         if self.batch.bytes.len() + size > BATCH_BYTES || self.batch.files.len() >= self.batch_files {
@@ -235,7 +217,8 @@ impl<'q, 'scope> Queue<'q, 'scope> {
         content: &mut LayerReader<R>,
     ) -> Result<Option<Digest>> {
         self.buffer.resize(BATCH_BYTES, 0);
-        let mut hasher = self.files.hasher();
+        let wanted = self.files.metadata.opts.digests;
+        let mut hasher = wanted.then(|| Hasher::new(Algorithm::Sha256));
         let mut left = size;
         while left > 0 {
             // Holes that a buffer holds are read as zeros, so that not each of many small ones takes calls of its own.
