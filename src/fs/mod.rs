@@ -35,8 +35,8 @@ pub use resolve::always_walk;
 pub use resolve::{Dir, Resolver};
 pub use sys::{
     exists, in_user_namespace, is_link, lock_file, make_dirs, max_open, modified, open_file, open_regular,
-    read_file, read_to_end, remove_empty_dir, remove_file, remove_tree, replace_file, set_mode, write_file,
-    write_new,
+    read_file, read_to_end, remove_empty_dir, remove_file, remove_tree, replace_file, set_mode, write_new,
+    write_output,
 };
 
 use crate::error::{Result, ResultExt};

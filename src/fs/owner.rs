@@ -2,7 +2,7 @@
 //! Owners inside and outside of a container: id maps, and the extended attribute that stands for an owner where
 //! nobody may change one.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Result, ResultExt};
 use crate::spec::runtime::IdMapping;
 
 /// Extended attribute that holds the owner of a file of a rootless tree, as other rootless tools know it.
@@ -26,16 +26,17 @@ impl IdMap {
     /// The map for the user who runs this process and has no privileges: root of the container is this user, and the owners of
     /// the files are kept in `ROOTLESS_XATTR`.
     pub fn of_this_user() -> Self {
-        let own = |id: u32| {
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        let [uids, gids] = [user.as_raw(), group.as_raw()].map(|id| {
             vec![IdMapping {
                 container_id: 0,
                 host_id: id,
                 size: 1,
             }]
-        };
+        });
         Self {
-            uids: own(rustix::process::geteuid().as_raw()),
-            gids: own(rustix::process::getegid().as_raw()),
+            uids,
+            gids,
             rootless: true,
         }
     }
@@ -43,33 +44,29 @@ impl IdMap {
     /// Parses `CONTAINER:HOST[:SIZE]`; the size is 1 if it is left out.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`], naming the part that is wrong.
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid), naming the part that is wrong.
     pub fn parse_mapping(text: &str) -> Result<IdMapping> {
         let fields: Vec<&str> = text.split(':').collect();
-        let invalid = |why: String| Error::new(ErrorKind::Invalid, why);
-        let number = |at: usize, what: &str| -> Result<u32> {
-            let field = fields.get(at).copied().unwrap_or("1");
-            field
-                .parse()
-                .map_err(|_| invalid(format!("invalid {what} in mapping {text:?}: {field:?}")))
-        };
-        if fields.len() < 2 || fields.len() > 3 {
-            return Err(invalid(format!(
+        let (container, host, size) = match fields[..] {
+            [container, host] => (container, host, "1"),
+            [container, host, size] => (container, host, size),
+            _ => fail!(
+                Invalid,
                 "invalid number of fields in mapping {text:?}: {}",
                 fields.len()
-            )));
-        }
+            ),
+        };
         Ok(IdMapping {
-            container_id: number(0, "containerID")?,
-            host_id: number(1, "hostID")?,
-            size: number(2, "size")?,
+            container_id: field(text, "containerID", container)?,
+            host_id: field(text, "hostID", host)?,
+            size: field(text, "size", size)?,
         })
     }
 
     /// The owner on the host of what is owned by `uid:gid` in the container.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if the maps leave one of them out.
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if the maps leave one of them out.
     pub fn to_host(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
         Ok((self.uid_to_host(uid)?, self.gid_to_host(gid)?))
     }
@@ -77,42 +74,48 @@ impl IdMap {
     /// The owner in the container of what is owned by `uid:gid` on the host.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if the maps leave one of them out.
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if the maps leave one of them out.
     pub fn to_container(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
         Ok((self.uid_to_container(uid)?, self.gid_to_container(gid)?))
     }
 
     pub(super) fn uid_to_host(&self, uid: u32) -> Result<u32> {
-        to_host(&self.uids, uid).map_err(|e| e.context("map uid to host"))
+        to_host(&self.uids, uid).context(|| "map uid to host")
     }
 
     pub(super) fn gid_to_host(&self, gid: u32) -> Result<u32> {
-        to_host(&self.gids, gid).map_err(|e| e.context("map gid to host"))
+        to_host(&self.gids, gid).context(|| "map gid to host")
     }
 
     pub(super) fn uid_to_container(&self, uid: u32) -> Result<u32> {
-        to_container(&self.uids, uid).map_err(|e| e.context("map uid to container"))
+        to_container(&self.uids, uid).context(|| "map uid to container")
     }
 
     pub(super) fn gid_to_container(&self, gid: u32) -> Result<u32> {
-        to_container(&self.gids, gid).map_err(|e| e.context("map gid to container"))
+        to_container(&self.gids, gid).context(|| "map gid to container")
+    }
+}
+
+fn field(mapping: &str, name: &str, text: &str) -> Result<u32> {
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => fail!(Invalid, "invalid {name} in mapping {mapping:?}: {text:?}"),
     }
 }
 
 fn to_host(maps: &[IdMapping], id: u32) -> Result<u32> {
-    let host = translate(maps, id, |m| (m.container_id, m.host_id));
-    // The kernel takes this one for "no change".
-    host.filter(|id| *id != u32::MAX).ok_or_else(|| {
-        let text = format!("container id {id} cannot be mapped to a host id");
-        Error::new(ErrorKind::Invalid, text)
-    })
+    match translate(maps, id, |map| (map.container_id, map.host_id)) {
+        // The kernel takes this one for "no change".
+        Some(u32::MAX) | None => fail!(Invalid, "container id {id} cannot be mapped to a host id"),
+        Some(host) => Ok(host),
+    }
 }
 
 fn to_container(maps: &[IdMapping], id: u32) -> Result<u32> {
-    translate(maps, id, |m| (m.host_id, m.container_id)).ok_or_else(|| {
-        let text = format!("host id {id} cannot be mapped to a container id");
-        Error::new(ErrorKind::Invalid, text)
-    })
+    match translate(maps, id, |map| (map.host_id, map.container_id)) {
+        None => fail!(Invalid, "host id {id} cannot be mapped to a container id"),
+        Some(container) => Ok(container),
+    }
 }
 
 /// The first map that holds `id` decides.
@@ -148,33 +151,35 @@ pub fn encode_rootless(uid: u32, gid: u32) -> Option<Vec<u8>> {
 /// The owner in a value of `ROOTLESS_XATTR`.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`] for what is no such value.
+/// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) for what is no such value.
 pub fn decode_rootless(value: &[u8]) -> Result<(u32, u32)> {
-    let bad = || Error::new(ErrorKind::Corrupt, "invalid value of user.rootlesscontainers");
-    let mut bytes = value.iter();
-    let varint = |bytes: &mut std::slice::Iter<'_, u8>| -> Result<u64> {
-        let mut out = 0_u64;
-        for shift in (0..70).step_by(7) {
-            let byte = *bytes.next().ok_or_else(bad)?;
-            out |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
-            if byte & 0x80 == 0 {
-                return Ok(out);
-            }
-        }
-        Err(bad())
-    };
     let mut owner = (0, 0);
-    while !bytes.as_slice().is_empty() {
-        let tag = varint(&mut bytes)?;
-        let id = u32::try_from(varint(&mut bytes)?).map_err(|_| bad())?;
-        let id = if id == NO_CHANGE { 0 } else { id };
-        match tag {
-            0x08 => owner.0 = id,
-            0x10 => owner.1 = id,
-            _ => return Err(bad()),
+    let mut rest = value;
+    while !rest.is_empty() {
+        let tag = read_varint(&mut rest);
+        let id = read_varint(&mut rest).and_then(|id| u32::try_from(id).ok());
+        let id = id.map(|id| if id == NO_CHANGE { 0 } else { id });
+        match (tag, id) {
+            (Some(0x08), Some(id)) => owner.0 = id,
+            (Some(0x10), Some(id)) => owner.1 = id,
+            _ => fail!(Corrupt, "invalid value of user.rootlesscontainers"),
         }
     }
     Ok(owner)
+}
+
+/// Takes a number off `bytes`: seven bits in each byte, the lowest first, and the high bit in all but the last.
+fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut out = 0_u64;
+    for shift in (0..70).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        out |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+        if byte & 0x80 == 0 {
+            return Some(out);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

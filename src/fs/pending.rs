@@ -54,14 +54,15 @@ enum State {
 impl PendingFile {
     /// Begins the file that is to be at `path`, in place of whatever is there.
     pub fn begin(path: &Path) -> Result<Self> {
-        let (file, state) = if let Some(file) = unnamed(path) {
-            (file, State::Unnamed)
-        } else {
-            let make = |temp: &Path| create_new().open(temp);
-            let (file, temp) = with_temporary_name(path, "create", make)?;
-            (file, State::Named(temp))
-        };
-        Ok(Self::new(file, path.to_owned(), state))
+        match unnamed(path) {
+            Some(file) => Ok(Self::new(file, path.to_owned(), State::Unnamed)),
+            None => Self::begin_named(path),
+        }
+    }
+
+    fn begin_named(path: &Path) -> Result<Self> {
+        let (file, temp) = with_temporary_name(path, "create", |temp| create_new().open(temp))?;
+        Ok(Self::new(file, path.to_owned(), State::Named(temp)))
     }
 
     /// Begins the output that a person wants at `path`. A link is followed. A regular file is replaced when the new one is
@@ -139,14 +140,11 @@ impl PendingFile {
         }
         if self.durable {
             let above = above(&self.path);
-            match File::open(above).and_then(|dir| dir.sync_all()) {
-                // Some directories cannot be opened, others not be synced.
-                Err(err)
-                    if matches!(
-                        err.kind(),
-                        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
-                    ) => {}
-                synced => synced.doing("sync directory", above)?,
+            let synced = File::open(above).and_then(|dir| dir.sync_all());
+            // Some directories cannot be opened, others not be synced.
+            let excused = [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput];
+            if !matches!(&synced, Err(err) if excused.contains(&err.kind())) {
+                synced.doing("sync directory", above)?;
             }
         }
         Ok(())
@@ -182,21 +180,19 @@ enum Destination {
 }
 
 fn destination(path: &Path) -> Result<Destination> {
-    let invalid = |what: &str| fail!(Invalid, "{} {what}", path.display());
     // The kernel is asked first: it knows whose links may be followed.
-    let before = match fs::metadata(path) {
-        Ok(found) if found.is_dir() => return invalid("is a directory"),
-        Ok(found) if !found.is_file() => return Ok(Destination::Through),
-        Ok(found) => Some(Before {
+    let before = match fs::metadata(path).doing("open", path).if_there()? {
+        Some(found) if found.is_dir() => fail!(Invalid, "{} is a directory", path.display()),
+        Some(found) if !found.is_file() => return Ok(Destination::Through),
+        Some(found) => Some(Before {
             uid: Uid::from_raw(found.uid()),
             gid: Gid::from_raw(found.gid()),
             mode: found.mode() & 0o777,
         }),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => None,
-        Err(err) => return Err(err).doing("open", path),
+        None => None,
     };
     if path.as_os_str().as_bytes().ends_with(b"/") {
-        return invalid("names a directory");
+        fail!(Invalid, "{} names a directory", path.display());
     }
     let mut at = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -210,7 +206,7 @@ fn destination(path: &Path) -> Result<Destination> {
             Err(err) => return Err(err).doing("read link", &at),
         }
     }
-    invalid("leads through too many links")
+    fail!(Invalid, "{} leads through too many links", path.display())
 }
 
 fn is_on_proc(dir: &Path) -> bool {
@@ -274,9 +270,7 @@ mod tests {
 
     /// A way to begin a file that does not need what this file system can do.
     fn named(path: &Path) -> PendingFile {
-        let (file, temp) =
-            with_temporary_name(path, "create", |temp| create_new().open(temp)).expect("create");
-        PendingFile::new(file, path.to_owned(), State::Named(temp))
+        PendingFile::begin_named(path).expect("begin")
     }
 
     fn names(dir: &Path) -> Vec<String> {

@@ -8,9 +8,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 use super::{PendingFile, Root};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::node::Time;
+use crate::error::{Result, ResultExt};
+use crate::node::{Time, TreePath};
 
 /// Makes the directory at `path` and those above it; `false` if it was there.
 pub fn make_dirs(path: &Path) -> Result<bool> {
@@ -67,11 +69,11 @@ pub fn open_file(path: &Path) -> Result<fs::File> {
 /// Opens a regular file that the caller named or that stands in a directory that the caller named, to read; a link to one will
 /// do. Neither hangs on a pipe nor reads a device, which has no end.
 pub fn open_regular(path: &Path) -> Result<fs::File> {
-    let mut options = OpenOptions::new();
-    options
+    let file = OpenOptions::new()
         .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
-    let file = options.open(path).doing("open", path)?;
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path)
+        .doing("open", path)?;
     if !file.metadata().doing("stat", path)?.is_file() {
         fail!(Invalid, "{} is not a regular file", path.display());
     }
@@ -81,32 +83,27 @@ pub fn open_regular(path: &Path) -> Result<fs::File> {
 /// Opens the regular file at `path` to read and write, which is made if it is not there, and takes an exclusive lock on it.
 ///
 /// # Errors
-/// [`ErrorKind::Busy`] if another process has the lock, or has just removed the file.
+/// [`ErrorKind::Busy`](crate::error::ErrorKind::Busy) if another process has the lock, or has just removed the file.
 pub fn lock_file(path: &Path) -> Result<fs::File> {
-    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
-    let mut options = OpenOptions::new();
-    options
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(flags.bits() as i32);
-    let file = options.open(path).doing("open", path)?;
-    let busy = || {
-        let text = format!("{} is locked by another process", path.display());
-        Error::new(ErrorKind::Busy, text)
-    };
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Err(busy()),
+        .custom_flags((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32)
+        .open(path)
+        .doing("open", path)?;
+    let is_locked = match file.try_lock() {
+        Ok(()) => true,
+        Err(fs::TryLockError::WouldBlock) => false,
         Err(fs::TryLockError::Error(err)) => return Err(err).doing("lock", path),
-    }
+    };
     // Whoever held it before may have removed it meanwhile.
     let own = file.metadata().doing("stat", path)?;
-    match fs::symlink_metadata(path) {
-        Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => Ok(file),
-        _ => Err(busy()),
+    match look(path)? {
+        Some(now) if is_locked && (now.dev(), now.ino()) == (own.dev(), own.ino()) => Ok(file),
+        _ => fail!(Busy, "{} is locked by another process", path.display()),
     }
 }
 
@@ -134,34 +131,17 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Writes a file, over what is in it; a device or pipe such as `/dev/stdout` will do. A new file that cannot be written
-/// whole is removed again.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o644);
-    match options.clone().create_new(true).open(path) {
-        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-            let mut file = options
-                .create(true)
-                .truncate(true)
-                .open(path)
-                .doing("open", path)?;
-            file.write_all(bytes).doing("write", path)
-        }
-        file => {
-            let mut file = file.doing("open", path)?;
-            let written = file.write_all(bytes).doing("write", path);
-            if written.is_err() {
-                remove_file(path);
-            }
-            written
-        }
-    }
-}
-
 /// Writes a file in one step, in place of one that may exist.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = PendingFile::begin(path)?;
+    write_whole(PendingFile::begin(path)?, bytes)
+}
+
+/// Writes the output that a person wants at `path`; see [`PendingFile::output`].
+pub fn write_output(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(PendingFile::output(path)?, bytes)
+}
+
+fn write_whole(mut file: PendingFile, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)?;
     file.commit()
 }
@@ -182,16 +162,15 @@ pub fn remove_tree(path: &Path, rootless: bool) -> Result<()> {
         return Ok(());
     }
     let root = Root::open_no_link(path)?.rootless(rootless);
-    root.remove_children(&crate::node::TreePath::root())?;
+    root.remove_children(&TreePath::root())?;
     drop(root);
     fs::remove_dir(path).doing("remove", path)
 }
 
 /// How many descriptors this process may have.
 pub fn max_open() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let limit = limit.current.and_then(|limit| usize::try_from(limit).ok());
-    limit.unwrap_or(usize::MAX)
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// Whether this process is in a user namespace other than the first one.
@@ -199,8 +178,7 @@ pub fn in_user_namespace() -> bool {
     let Ok(map) = fs::read_to_string("/proc/self/uid_map") else {
         return false;
     };
-    let words: Vec<&str> = map.split_whitespace().collect();
-    words != ["0", "0", "4294967295"]
+    !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ impl<W: Write> Packer<'_, W> {
             }
             _ => (None, inode),
         };
-        let (linked, others) = (inode.linked_file(), inode.nlink - 1);
+        let (linked, others) = (inode.linked_file(), inode.nlink.saturating_sub(1));
         let node = self.node(path, inode.node)?;
         if let Some(linked) = linked {
             self.links.insert(linked, (name.clone(), node.clone(), others));

@@ -60,6 +60,9 @@ impl RuntimeConfig {
         let digest = &loaded.manifest.value.config.digest;
         let config = runtime_config(&loaded.config.value, &options, ui)
             .map_err(|e| e.context(format!("generate config: config {digest}")))?;
-        Ok(crate::fs::write_file(file.as_ref(), &json::to_pretty(&config)?)?)
+        Ok(crate::fs::write_output(
+            file.as_ref(),
+            &json::to_pretty(&config)?,
+        )?)
     }
 }
