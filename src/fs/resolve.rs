@@ -230,31 +230,14 @@ impl Root {
                 }
                 _ => {}
             }
-            let open = || {
-                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                rustix::fs::openat(&at, name.as_slice(), flags, Mode::empty())
-            };
-            let mut found = self.permitted(&at, open);
-            let mut tries = 0;
-            let (fd, kind) = loop {
-                let special = match found {
-                    Ok(fd) => {
-                        let stat =
-                            rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH).context(|| path.to_string())?;
-                        match FileType::from_raw_mode(stat.st_mode) {
-                            kind @ (FileType::Directory | FileType::Symlink) => break (fd, kind),
-                            _ => true,
-                        }
-                    }
-                    Err(Errno::NOENT) => false,
-                    Err(err) => return Err(err).context(|| path.to_string()),
-                };
-                match make.as_mut().filter(|_| tries == 0) {
-                    Some(make) => make(&at, &name, special)?,
-                    None => return Err(missing(path)),
-                }
-                tries += 1;
-                found = self.permitted(&at, open);
+            let mut found = self.open_component(&at, &name, path)?;
+            let is_passable = matches!(&found, Some((_, FileType::Directory | FileType::Symlink)));
+            if !is_passable && let Some(make) = &mut make {
+                make(&at, &name, found.is_some())?;
+                found = self.open_component(&at, &name, path)?;
+            }
+            let Some((fd, kind @ (FileType::Directory | FileType::Symlink))) = found else {
+                return Err(missing(path));
             };
             if kind == FileType::Directory {
                 at = Dir::new(fd, at.path.join(&name)?);
@@ -273,16 +256,24 @@ impl Root {
         Ok(at)
     }
 
+    /// Opens what is at `name`, for a walk to `path`, with its type; `None` if nothing is there.
+    fn open_component(&self, at: &Dir, name: &[u8], path: &TreePath) -> Result<Option<(OwnedFd, FileType)>> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(at, name, flags, Mode::empty());
+        let fd = match self.permitted(at, open) {
+            Err(Errno::NOENT) => return Ok(None),
+            opened => opened.context(|| path.to_string())?,
+        };
+        let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH).context(|| path.to_string())?;
+        Ok(Some((fd, FileType::from_raw_mode(stat.st_mode))))
+    }
+
     /// Opens a directory whose path has no links, as a canonical path has none; one that has some now is refused.
     pub(super) fn open_canonical(&self, path: &TreePath) -> Result<Dir> {
-        let cached = self
-            .cache()
-            .dirs
-            .get(path)
-            .filter(|dir| dir.path == *path)
-            .cloned();
-        if let Some(dir) = cached {
-            return Ok(dir);
+        if let Some(dir) = self.cache().dirs.get(path)
+            && dir.path == *path
+        {
+            return Ok(dir.clone());
         }
         if let Ok(Some(dir)) = self.open_fast(path) {
             return Ok(dir);

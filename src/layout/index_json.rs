@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::index_entry::{Entry, raw};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::spec::json::Object;
+use crate::error::Result;
 use crate::spec::{Descriptor, MediaType, REF_NAME, RefName, RefValue, json};
 
 /// The document, in pieces.
@@ -31,130 +31,16 @@ pub struct IndexJson {
 const FEW_ENTRIES: usize = 10_000;
 const MIN_ENTRY: usize = 64;
 
-/// Minimum number of hex digits in a row that may be of a digest; a size has fewer.
-const MIN_HEX: usize = 16;
-
 /// An index of more members is refused: there are five that have a meaning.
 const MAX_MEMBERS: usize = 1000;
 
 /// Members that every index we write has.
 const OWN_MEMBERS: [&str; 2] = ["schemaVersion", "mediaType"];
 
-/// One entry of `manifests`.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    /// Its name, also one that no tag may have; an empty one is none.
-    pub ref_name: Option<String>,
-    raw: Box<RawValue>,
-}
-
-impl Entry {
-    /// The entry as a descriptor.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Corrupt`] if it is none; other entries are not concerned.
-    pub(crate) fn descriptor(&self) -> Result<Descriptor> {
-        let name = || {
-            format!(
-                "index.json: entry {:?}",
-                self.ref_name.as_deref().unwrap_or("<none>")
-            )
-        };
-        json::parse(self.raw.get().as_bytes()).context(name)
-    }
-
-    /// What a name points at that has these entries. One that is no descriptor is passed over where another is.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Corrupt`] if there are some, and none is a descriptor.
-    pub(crate) fn value_of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<RefValue> {
-        let (mut good, mut bad) = (Vec::new(), None);
-        for entry in entries {
-            match entry.descriptor() {
-                Ok(descriptor) => good.push(descriptor),
-                Err(err) => bad = bad.or(Some(err)),
-            }
-        }
-        match bad {
-            Some(err) if good.is_empty() => Err(err),
-            _ => Ok(RefValue::new(good)),
-        }
-    }
-
-    /// The entry as it stands in the file.
-    pub(crate) fn raw(&self) -> &str {
-        self.raw.get()
-    }
-
-    /// Whether another reader, which does not care for case, may take it for an entry of something else or with a tag.
-    pub(crate) fn is_unclear(&self) -> bool {
-        const NAMES: [&str; 3] = ["digest", "mediaType", "annotations"];
-        let text = self.raw();
-        let begins_odd = |(at, _): (usize, &str)| {
-            NAMES.iter().any(|plain| {
-                let name = text.get(at + 1..at + 1 + plain.len());
-                name.is_some_and(|name| json::is_odd(name, &[plain]))
-            })
-        };
-        // Few have such letters at all.
-        let may_be = text.contains(['\\', 'ſ']) || text.match_indices('"').any(begins_odd);
-        let is_odd = |object: Object<'_>| object.members().any(|(name, _)| json::is_odd(name, &NAMES));
-        may_be && Object::parse(text.as_bytes()).map_or(true, is_odd)
-    }
-
-    /// Whether it names nothing to any reader: it has no name, and no digest stands in it, be it cut or spelled in another way.
-    pub(crate) fn is_nothing(&self) -> bool {
-        let mut words = self.raw().split(|c: char| !c.is_ascii_hexdigit());
-        let has_digest = |object: Object<'_>| object.has("digest");
-        self.is_untagged()
-            && !words.any(|word| word.len() >= MIN_HEX)
-            && !Object::parse(self.raw().as_bytes()).is_ok_and(has_digest)
-    }
-
-    /// Whether it has no name, to any reader.
-    pub(crate) fn is_untagged(&self) -> bool {
-        self.ref_name.is_none() && !self.is_unclear()
-    }
-
-    /// Entries as a JSON array, each with its own bytes.
-    pub(crate) fn list_to_text(entries: &[&Entry]) -> String {
-        let raw: Vec<&str> = entries.iter().map(|e| e.raw()).collect();
-        format!("[{}]", raw.join(","))
-    }
-
-    /// The entries of [`Entry::list_to_text`].
-    pub(crate) fn list_from_text(text: &str) -> Result<Vec<Entry>> {
-        let raw: Vec<Box<RawValue>> = json::parse_large(text.as_bytes())?;
-        Ok(raw.into_iter().map(Entry::new).collect())
-    }
-
-    /// The entry of a descriptor under a name, or of one that has no tag.
-    pub(crate) fn of(name: Option<&str>, descriptor: &Descriptor) -> Result<Self> {
-        let mut descriptor = descriptor.clone();
-        let own = name.map(|name| (REF_NAME.to_owned(), name.to_owned()));
-        descriptor.annotations.extend(own);
-        Ok(Self {
-            ref_name: name.map(str::to_owned),
-            raw: raw(&descriptor)?,
-        })
-    }
-
-    /// An entry as it stands in a file.
-    pub(crate) fn new(raw: Box<RawValue>) -> Self {
-        #[derive(Deserialize)]
-        struct Named {
-            #[serde(default)]
-            annotations: Option<serde_json::Map<String, serde_json::Value>>,
-        }
-        // What has too many values for a descriptor is none.
-        let named: Option<Named> = json::parse(raw.get().as_bytes()).ok();
-        let name = named
-            .and_then(|n| n.annotations)
-            .and_then(|mut a| a.remove(REF_NAME));
-        let name = name.and_then(|v| v.as_str().map(str::to_owned));
-        let ref_name = name.filter(|name| !name.is_empty());
-        Self { ref_name, raw }
-    }
+/// Returns whether an entry is a descriptor, and one of these.
+fn is_one_of(known: &Result<Descriptor>, entries: &[&Descriptor]) -> bool {
+    let known = known.as_ref();
+    known.is_ok_and(|known| entries.iter().any(|entry| known.is_same_entry(entry)))
 }
 
 /// An entry called `name`, also one that no tag may have.
@@ -165,18 +51,11 @@ fn named(name: &str, descriptor: &Descriptor) -> Result<Entry> {
     Entry::of(Some(name), descriptor)
 }
 
-fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>> {
-    let text = String::from_utf8(json::to_bytes(value)?)
-        .map_err(|_| Error::new(ErrorKind::Invalid, "JSON that is not UTF-8"))?;
-    RawValue::from_string(text.trim_end().to_owned())
-        .map_err(|e| Error::new(ErrorKind::Invalid, format!("write JSON: {e}")))
-}
-
 impl IndexJson {
     /// Parses the file.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if it is no JSON object, or has a member twice.
+    /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if it is no JSON object, or has a member twice.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         json::parse_large(bytes)
     }
@@ -200,34 +79,27 @@ impl IndexJson {
         (found.index, found.lost)
     }
 
-    /// The file.
+    /// Returns the bytes of the file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = vec![b'{'];
-        let mut first = true;
-        let mut comma = |out: &mut Vec<u8>| {
-            if !std::mem::take(&mut first) {
-                out.push(b',');
-            }
-        };
+        let mut out = b"{".to_vec();
         for at in 0..=self.members.len() {
             if at == self.before {
-                comma(&mut out);
                 out.extend_from_slice(b"\"manifests\":[");
                 for (at, entry) in self.entries.iter().enumerate() {
-                    if at > 0 {
-                        out.push(b',');
-                    }
-                    out.extend_from_slice(entry.raw.get().as_bytes());
+                    out.extend_from_slice(if at > 0 { b"," } else { b"" });
+                    out.extend_from_slice(entry.raw().as_bytes());
                 }
-                out.push(b']');
+                out.extend_from_slice(b"],");
             }
             if let Some((name, value)) = self.members.get(at) {
-                comma(&mut out);
-                out.extend_from_slice(serde_json::Value::from(name.as_str()).to_string().as_bytes());
-                out.push(b':');
+                let name = serde_json::Value::from(name.as_str());
+                out.extend_from_slice(format!("{name}:").as_bytes());
                 out.extend_from_slice(value.get().as_bytes());
+                out.push(b',');
             }
         }
+        // The comma behind the last member.
+        out.pop();
         out.extend_from_slice(b"}\n");
         out
     }
@@ -245,10 +117,13 @@ impl IndexJson {
     /// What `name` points at.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if the name has entries, and none of them is a descriptor.
+    /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if the name has entries, and none of them is a descriptor.
     pub(crate) fn value(&self, name: &str) -> Result<RefValue> {
-        let named = self.entries.iter();
-        Entry::value_of(named.filter(|entry| entry.ref_name.as_deref() == Some(name)))
+        Entry::value_of(self.named_by(name))
+    }
+
+    fn named_by(&self, name: &str) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.has_name(name))
     }
 
     /// Points `name` at `value`: every entry of that name goes, the new ones come last.
@@ -267,7 +142,7 @@ impl IndexJson {
     /// Points each name at its value, or drops it for an empty one, in this order.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a new name that is a digest.
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for a new name that is a digest.
     pub(crate) fn set_refs(&mut self, changes: &[(impl AsRef<str>, RefValue)]) -> Result<()> {
         // The last word on each name counts.
         let last: HashMap<&str, usize> = changes
@@ -290,34 +165,27 @@ impl IndexJson {
     /// this is [`IndexJson::set_ref`], as for a name that is gone.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if the name has entries and `old` is none of them.
+    /// [`ErrorKind::Conflict`](crate::error::ErrorKind::Conflict) if the name has entries and `old` is none of them.
     pub(crate) fn replace_entry(&mut self, name: &RefName, old: &Descriptor, new: &Descriptor) -> Result<()> {
-        let of_name = |entry: &&mut Entry| entry.ref_name.as_deref() == Some(name.as_str());
-        let (mut same, mut others) = (Vec::new(), Vec::new());
-        for entry in self.entries.iter_mut().filter(of_name) {
-            match entry.descriptor() {
-                Ok(known) if known.is_same_entry(old) => same.push(entry),
-                known => others.push(known),
-            }
-        }
+        let name = name.as_str();
+        let known = self.named_by(name).map(Entry::descriptor);
+        let others: Vec<_> = known.filter(|known| !is_one_of(known, &[old])).collect();
         if others.is_empty() {
             return self.set_ref(name, new.clone());
         }
-        let mut same = same.into_iter();
-        let Some(first) = same.next() else {
+        let is_old = |entry: &Entry| entry.has_name(name) && is_one_of(&entry.descriptor(), &[old]);
+        let Some(at) = self.entries.iter().position(is_old) else {
             let other = others.into_iter().flatten().next();
             let other = other.map_or_else(|| "what is no descriptor".to_owned(), |d| d.digest.to_string());
             fail!(Conflict, "tag {name} points at {other} by now");
         };
-        *first = named(name.as_str(), new)?;
+        self.entries[at] = named(name, new)?;
         // The same entry twice is one.
         let mut met = false;
         self.drop_entries(|entry| {
-            let is_new = entry.ref_name.as_deref() == Some(name.as_str())
-                && entry
-                    .descriptor()
-                    .is_ok_and(|known| known.is_same_entry(new) || known.is_same_entry(old));
-            is_new && std::mem::replace(&mut met, true)
+            entry.has_name(name)
+                && is_one_of(&entry.descriptor(), &[old, new])
+                && std::mem::replace(&mut met, true)
         });
         self.changed = true;
         self.settle()
@@ -388,7 +256,7 @@ impl IndexJson {
 
     /// Whether an entry has this name.
     pub(crate) fn has_ref(&self, name: &str) -> bool {
-        self.entries.iter().any(|e| e.ref_name.as_deref() == Some(name))
+        self.named_by(name).next().is_some()
     }
 
     /// Sets the members that every index we write has.

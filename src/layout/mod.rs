@@ -9,6 +9,7 @@ mod blob;
 mod create;
 mod disk;
 mod fault;
+mod index_entry;
 mod index_json;
 mod lock;
 mod private;
@@ -27,7 +28,7 @@ pub(crate) use blob::Staged;
 pub use blob::{BlobReader, BlobWriter, Stored};
 #[cfg(debug_assertions)]
 pub use fault::die_before_step;
-pub(crate) use index_json::Entry;
+pub(crate) use index_entry::Entry;
 pub use index_json::IndexJson;
 pub use lock::LayoutLock;
 pub(crate) use lock::{Lock, LockMode};

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One entry of `index.json`, with the bytes that it has there.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::spec::json::Object;
+use crate::spec::{Descriptor, REF_NAME, RefValue, json};
+
+/// Minimum number of hex digits in a row that may be of a digest; a size has fewer.
+const MIN_HEX: usize = 16;
+
+/// One entry of `manifests`.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Its name, also one that no tag may have; an empty one is none.
+    pub ref_name: Option<String>,
+    raw: Box<RawValue>,
+}
+
+impl Entry {
+    /// The entry as a descriptor.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if it is none; other entries are not concerned.
+    pub(crate) fn descriptor(&self) -> Result<Descriptor> {
+        let name = || {
+            format!(
+                "index.json: entry {:?}",
+                self.ref_name.as_deref().unwrap_or("<none>")
+            )
+        };
+        json::parse(self.raw.get().as_bytes()).context(name)
+    }
+
+    /// What a name points at that has these entries. One that is no descriptor is passed over where another is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if there are some, and none is a descriptor.
+    pub(crate) fn value_of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<RefValue> {
+        let (mut good, mut bad) = (Vec::new(), None);
+        for entry in entries {
+            match entry.descriptor() {
+                Ok(descriptor) => good.push(descriptor),
+                Err(err) => bad = bad.or(Some(err)),
+            }
+        }
+        match bad {
+            Some(err) if good.is_empty() => Err(err),
+            _ => Ok(RefValue::new(good)),
+        }
+    }
+
+    /// The entry as it stands in the file.
+    pub(crate) fn raw(&self) -> &str {
+        self.raw.get()
+    }
+
+    /// Whether another reader, which does not care for case, may take it for an entry of something else or with a tag.
+    pub(crate) fn is_unclear(&self) -> bool {
+        const NAMES: [&str; 3] = ["digest", "mediaType", "annotations"];
+        let text = self.raw();
+        let begins_odd = |(at, _): (usize, &str)| {
+            NAMES.iter().any(|plain| {
+                let name = text.get(at + 1..at + 1 + plain.len());
+                name.is_some_and(|name| json::is_odd(name, &[plain]))
+            })
+        };
+        // Few have such letters at all.
+        let may_be = text.contains(['\\', 'ſ']) || text.match_indices('"').any(begins_odd);
+        let is_odd = |object: Object<'_>| object.members().any(|(name, _)| json::is_odd(name, &NAMES));
+        may_be && Object::parse(text.as_bytes()).map_or(true, is_odd)
+    }
+
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        self.ref_name.as_deref() == Some(name)
+    }
+
+    /// Returns whether it names nothing to any reader: it has no name, and no digest stands in it, be it cut or spelled in
+    /// another way.
+    pub(crate) fn is_nothing(&self) -> bool {
+        let mut words = self.raw().split(|c: char| !c.is_ascii_hexdigit());
+        self.is_untagged()
+            && !words.any(|word| word.len() >= MIN_HEX)
+            && !Object::parse(self.raw().as_bytes()).is_ok_and(|object| object.has("digest"))
+    }
+
+    /// Whether it has no name, to any reader.
+    pub(crate) fn is_untagged(&self) -> bool {
+        self.ref_name.is_none() && !self.is_unclear()
+    }
+
+    /// Entries as a JSON array, each with its own bytes.
+    pub(crate) fn list_to_text(entries: &[&Entry]) -> String {
+        let raw: Vec<&str> = entries.iter().map(|e| e.raw()).collect();
+        format!("[{}]", raw.join(","))
+    }
+
+    /// The entries of [`Entry::list_to_text`].
+    pub(crate) fn list_from_text(text: &str) -> Result<Vec<Entry>> {
+        let raw: Vec<Box<RawValue>> = json::parse_large(text.as_bytes())?;
+        Ok(raw.into_iter().map(Entry::new).collect())
+    }
+
+    /// The entry of a descriptor under a name, or of one that has no tag.
+    pub(crate) fn of(name: Option<&str>, descriptor: &Descriptor) -> Result<Self> {
+        let mut descriptor = descriptor.clone();
+        let own = name.map(|name| (REF_NAME.to_owned(), name.to_owned()));
+        descriptor.annotations.extend(own);
+        Ok(Self {
+            ref_name: name.map(str::to_owned),
+            raw: raw(&descriptor)?,
+        })
+    }
+
+    /// An entry as it stands in a file.
+    pub(crate) fn new(raw: Box<RawValue>) -> Self {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(default)]
+            annotations: Option<serde_json::Map<String, serde_json::Value>>,
+        }
+        // What has too many values for a descriptor is none.
+        let named: Option<Named> = json::parse(raw.get().as_bytes()).ok();
+        let name = named
+            .and_then(|n| n.annotations)
+            .and_then(|mut a| a.remove(REF_NAME));
+        let name = name.and_then(|v| v.as_str().map(str::to_owned));
+        let ref_name = name.filter(|name| !name.is_empty());
+        Self { ref_name, raw }
+    }
+}
+
+/// Returns `value` as JSON text.
+pub(super) fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>> {
+    let text = String::from_utf8(json::to_bytes(value)?)
+        .map_err(|_| Error::new(ErrorKind::Invalid, "JSON that is not UTF-8"))?;
+    RawValue::from_string(text.trim_end().to_owned())
+        .map_err(|e| Error::new(ErrorKind::Invalid, format!("write JSON: {e}")))
+}
