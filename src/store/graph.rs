@@ -81,7 +81,7 @@ impl Store {
                 let entry = |blob: KnownBlob| BlobEntry {
                     digest: blob.digest,
                     size: blob.size,
-                    media_type: media_types.remove(&blob.digest).map(MediaType::new),
+                    media_type: media_types.remove(&blob.digest),
                     references: blob.count,
                 };
                 Ok(blobs.into_iter().map(entry).collect::<Vec<_>>())
@@ -123,11 +123,7 @@ impl Store {
             Ok(BlobInfo {
                 digest: *digest,
                 size: stamp.size,
-                media_types: tables
-                    .media_types(digest)?
-                    .into_iter()
-                    .map(MediaType::new)
-                    .collect(),
+                media_types: tables.media_types(digest)?,
                 references: tables.count(digest)?,
                 needed_by,
                 referrers,

@@ -235,11 +235,7 @@ impl Store {
         document: &Map<String, Value>,
         shape: Option<MediaClass>,
     ) -> Result<(MediaType, Evidence)> {
-        let recorded: Vec<MediaType> = self
-            .recorded_types(digest)?
-            .into_iter()
-            .map(MediaType::new)
-            .collect();
+        let recorded = self.read_index(|view| view.media_types(digest))?;
         match recorded.as_slice() {
             [] => {}
             [one] => {
@@ -287,12 +283,7 @@ impl Store {
         }
     }
 
-    /// The media types that documents of the layout give to a blob.
-    fn recorded_types(&self, digest: &Digest) -> Result<Vec<String>> {
-        self.read_index(|view| view.media_types(digest))
-    }
-
-    /// The refusal of what is no manifest or index, with the manifests that have it.
+    /// Returns the refusal of what is no manifest or index, with the manifests that have it.
     fn not_an_image(&self, digest: &Digest, what: &str) -> Error {
         let parents = self.read_index(|view| view.mentions(digest)).unwrap_or_default();
         let names: Vec<String> = parents
