@@ -6,6 +6,7 @@
 //! unsafe code. The steps are those that `--log=info` names.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -74,10 +75,8 @@ impl Profile {
             .map_err(|_| Error::new(ErrorKind::Io, "the thread that takes it died").context(context()))?;
         let mut encoder = Encoder::new(self.file, Compression::Gzip)?;
         encoder.write_all(&samples.encode()).context(context)?;
-        Ok(encoder
-            .finish()
-            .and_then(|mut file| Ok(file.flush()?))
-            .context(context)?)
+        encoder.finish().context(context)?;
+        Ok(())
     }
 }
 
@@ -104,7 +103,7 @@ struct Samples {
     began: Duration,
     lasted: Duration,
     /// What each thread had used at the last look, in nanoseconds.
-    threads: HashMap<u32, u64>,
+    threads: HashMap<OsString, u64>,
     /// Looks that saw use, and nanoseconds.
     used: BTreeMap<(String, String), (u64, u64)>,
 }
@@ -112,30 +111,21 @@ struct Samples {
 impl Samples {
     /// Looks at all threads; `false` if there is nothing to see.
     fn look(&mut self, step: &str) -> bool {
-        let read = |tid: u32, file: &str| std::fs::read_to_string(format!("{THREADS}/{tid}/{file}"));
-        let Ok(threads) = std::fs::read_dir(THREADS) else {
-            return false;
-        };
         let mut seen = HashMap::new();
-        for entry in threads.flatten() {
-            let Some(tid) = entry.file_name().to_str().and_then(|t| t.parse().ok()) else {
-                continue;
-            };
+        for entry in std::fs::read_dir(THREADS).into_iter().flatten().flatten() {
             // A thread may end between two of these.
-            let Ok(stat) = read(tid, "schedstat") else {
+            let stat = std::fs::read_to_string(entry.path().join("schedstat")).unwrap_or_default();
+            let Some(total) = stat.split(' ').next().and_then(|n| n.parse::<u64>().ok()) else {
                 continue;
             };
-            let Some(total) = stat.split_ascii_whitespace().next().and_then(|n| n.parse().ok()) else {
-                continue;
-            };
-            seen.insert(tid, total);
-            let before = self.threads.get(&tid).copied().unwrap_or(0);
+            let before = self.threads.get(&entry.file_name()).copied().unwrap_or(0);
             // Less than before: another thread has got the number.
-            let new = if total < before { total } else { total - before };
+            let new = total.checked_sub(before).unwrap_or(total);
             if new > 0 {
-                let name = read(tid, "comm").unwrap_or_else(|_| UNSEEN.to_owned());
-                self.add(step, name.trim_end(), new);
+                let name = std::fs::read_to_string(entry.path().join("comm"));
+                self.add(step, name.as_deref().unwrap_or(UNSEEN).trim_end(), new);
             }
+            seen.insert(entry.file_name(), total);
         }
         self.threads = seen;
         !self.threads.is_empty()
@@ -157,20 +147,21 @@ impl Samples {
 
     /// As a message `perftools.profiles.Profile`: each stack is thread, step, program.
     fn encode(&self) -> Vec<u8> {
-        let mut profile = Message::default();
         // The first is always empty.
-        let mut strings = vec![String::new()];
-        let mut kind = |kind: &str, unit: &str| {
-            let kind = Message::default().number(1, index(&mut strings, kind));
-            kind.number(2, index(&mut strings, unit))
+        let mut strings = Names(vec![String::new()]);
+        let mut kind = |field, kind: &str, unit: &str| {
+            let kind = [number(1, strings.index(kind)), number(2, strings.index(unit))];
+            bytes(field, &kind.concat())
         };
-        profile = profile
-            .message(1, &kind("samples", "count"))
-            .message(1, &kind("cpu", "nanoseconds"))
-            .message(11, &kind("cpu", "nanoseconds"))
-            .number(12, PERIOD.as_nanos() as u64)
-            .number(9, self.began.as_nanos() as u64)
-            .number(10, self.lasted.as_nanos() as u64);
+        let mut out = [
+            kind(1, "samples", "count"),
+            kind(1, "cpu", "nanoseconds"),
+            kind(11, "cpu", "nanoseconds"),
+            number(12, PERIOD.as_nanos() as u64),
+            number(9, self.began.as_nanos() as u64),
+            number(10, self.lasted.as_nanos() as u64),
+        ]
+        .concat();
         let mut places: BTreeMap<String, u64> = BTreeMap::new();
         for ((step, thread), (looks, time)) in &self.used {
             let label = if thread == UNSEEN { "" } else { "thread " };
@@ -181,70 +172,65 @@ impl Samples {
                     stack.push(*places.entry(name.to_owned()).or_insert(next));
                 }
             }
-            let sample = Message::default().packed(1, &stack).packed(2, &[*looks, *time]);
-            profile = profile.message(2, &sample);
+            out.extend(bytes(
+                2,
+                &[packed(1, &stack), packed(2, &[*looks, *time])].concat(),
+            ));
         }
         // A place is one function without lines: number of the place, of the function and of its name's string.
         for (name, &id) in &places {
-            let line = Message::default().number(1, id);
-            profile = profile.message(4, &Message::default().number(1, id).message(4, &line));
-            let name = index(&mut strings, name);
-            let function = Message::default().number(1, id).number(2, name).number(3, name);
-            profile = profile.message(5, &function);
+            out.extend(bytes(4, &[number(1, id), bytes(4, &number(1, id))].concat()));
+            let name = strings.index(name);
+            out.extend(bytes(
+                5,
+                &[number(1, id), number(2, name), number(3, name)].concat(),
+            ));
         }
-        for text in &strings {
-            profile = profile.bytes(6, text.as_bytes());
-        }
-        profile.0
+        out.extend(strings.0.iter().flat_map(|text| bytes(6, text.as_bytes())));
+        out
     }
 }
 
-/// Returns the number of a string in the table of them, which has it from now on.
-fn index(strings: &mut Vec<String>, text: &str) -> u64 {
-    let at = strings.iter().position(|known| known == text).unwrap_or_else(|| {
-        strings.push(text.to_owned());
-        strings.len() - 1
-    });
-    at as u64
+/// Strings that others refer to by their place.
+struct Names(Vec<String>);
+
+impl Names {
+    fn index(&mut self, text: &str) -> u64 {
+        let at = self.0.iter().position(|known| known == text);
+        at.unwrap_or_else(|| {
+            self.0.push(text.to_owned());
+            self.0.len() - 1
+        }) as u64
+    }
 }
 
-/// A message of protocol buffers.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
+/// A number as protocol buffers have it: seven bits a byte, the lowest first.
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
     }
+    out.push(value as u8);
+    out
+}
 
-    fn number(mut self, field: u64, value: u64) -> Self {
-        self.varint(field << 3);
-        self.varint(value);
-        self
-    }
+/// A field of a message with a number.
+fn number(field: u64, value: u64) -> Vec<u8> {
+    [varint(field << 3), varint(value)].concat()
+}
 
-    fn bytes(mut self, field: u64, value: &[u8]) -> Self {
-        self.varint(field << 3 | 2);
-        self.varint(value.len() as u64);
-        self.0.extend_from_slice(value);
-        self
-    }
+/// A field of a message with a string or another message.
+fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
+    [&varint(field << 3 | 2), &varint(value.len() as u64), value].concat()
+}
 
-    fn message(self, field: u64, value: &Message) -> Self {
-        self.bytes(field, &value.0)
-    }
-
-    fn packed(self, field: u64, values: &[u64]) -> Self {
-        let mut packed = Message::default();
-        for &value in values {
-            packed.varint(value);
-        }
-        self.message(field, &packed)
-    }
+/// A field of a message with several numbers.
+fn packed(field: u64, values: &[u64]) -> Vec<u8> {
+    bytes(
+        field,
+        &values.iter().copied().flat_map(varint).collect::<Vec<_>>(),
+    )
 }
 
 #[cfg(test)]
