@@ -39,7 +39,7 @@ pub fn page(program: &Command, path: &[String], width: Option<usize>) -> String 
     page.groups("ENVIRONMENT", &[(None, topic.environment())]);
     page.groups("COMMANDS", &topic.commands());
     if let Some(category) = topic.category() {
-        page.section("CATEGORY", category);
+        page.section("CATEGORY", &category);
     }
     if topic.is_program() {
         page.groups("GLOBAL OPTIONS", &topic.options());

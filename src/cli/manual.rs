@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use clap::Command;
 
-use super::reference::{Group, Topic};
+use super::reference::{Group, Row, Topic};
 
 /// Returns the pages of the program and of each command that is shown: the name of the file, and the text.
 pub fn pages(program: &Command) -> Vec<(String, String)> {
@@ -19,101 +19,81 @@ pub fn pages(program: &Command) -> Vec<(String, String)> {
 }
 
 fn page(topic: &Topic<'_>) -> String {
-    let name = topic.name("-");
-    let version = env!("CARGO_PKG_VERSION");
-    let mut out = format!(
-        ".TH {} 1 \"\" \"umoci {version}\" \"umoci\"\n",
-        name.to_uppercase()
-    );
-    let _ = write!(out, ".SH NAME\n{} \\- {}\n", plain(&name), plain(&topic.about()));
-    let _ = write!(out, ".SH SYNOPSIS\n{}\n", synopsis(topic));
-    description(topic, &mut out);
-    groups("COMMANDS", &topic.commands(), bold, &mut out);
-    let title = if topic.is_program() {
+    let (name, version) = (topic.name("-"), env!("CARGO_PKG_VERSION"));
+    let title = name.to_uppercase();
+    let options = if topic.is_program() {
         "GLOBAL OPTIONS"
     } else {
         "OPTIONS"
     };
-    groups(title, &topic.options(), option, &mut out);
-    examples(topic, &mut out);
-    groups(
-        "EXIT STATUS",
-        &[(None, topic.exit_codes())],
-        name_or_words,
-        &mut out,
-    );
-    groups(
-        "ENVIRONMENT",
-        &[(None, topic.environment())],
-        name_or_words,
-        &mut out,
-    );
-    groups("FILES", &[(None, topic.files())], name_or_words, &mut out);
+    let rows = |rows| groups(&[(None, rows)], name_or_words);
     let also: Vec<String> = see_also(topic).iter().map(|page| reference(page)).collect();
-    let _ = write!(out, ".SH SEE ALSO\n{}\n", also.join(",\n"));
+    let sections = [
+        ("NAME", format!("{} \\- {}", plain(&name), plain(&topic.about()))),
+        ("SYNOPSIS", synopsis(topic)),
+        ("DESCRIPTION", description(topic)),
+        ("COMMANDS", groups(&topic.commands(), bold)),
+        (options, groups(&topic.options(), option)),
+        ("EXAMPLES", examples(topic)),
+        ("EXIT STATUS", rows(topic.exit_codes())),
+        ("ENVIRONMENT", rows(topic.environment())),
+        ("FILES", rows(topic.files())),
+        ("SEE ALSO", also.join(",\n")),
+    ];
+    let mut out = format!(".TH {title} 1 \"\" \"umoci {version}\" \"umoci\"\n");
+    for (title, text) in sections.iter().filter(|(_, text)| !text.is_empty()) {
+        let _ = writeln!(out, ".SH {title}\n{text}");
+    }
     out
 }
 
 fn synopsis(topic: &Topic<'_>) -> String {
-    let name = bold(&topic.name(" "));
-    if topic.is_program() {
-        return format!(
-            "{name} [\\fIglobal options\\fR] \\fIcommand\\fR [\\fIoptions\\fR] [\\fIarguments\\fR...]"
-        );
-    }
-    if topic.command.has_subcommands() {
-        return format!("{name} \\fIcommand\\fR [\\fIoptions\\fR] [\\fIarguments\\fR...]");
-    }
-    format!("{name} [\\fIoptions\\fR] {}", marked(&topic.operands()))
+    let words = if topic.is_program() {
+        "[<global options>] <command> [<options>] [<arguments>...]".to_owned()
+    } else if topic.command.has_subcommands() {
+        "<command> [<options>] [<arguments>...]".to_owned()
+    } else {
+        format!("[<options>] {}", topic.operands())
+    };
+    format!("{} {}", bold(&topic.name(" ")), marked(&words))
 }
 
-fn description(topic: &Topic<'_>, out: &mut String) {
+fn description(topic: &Topic<'_>) -> String {
     let mut paragraphs = topic.paragraphs();
     if paragraphs.is_empty() {
         let about = topic.about();
         let (first, rest) = about.split_at(about.len().min(1));
         paragraphs.push(first.to_uppercase() + rest + ".");
     }
-    out.push_str(".SH DESCRIPTION\n");
-    for (at, paragraph) in paragraphs.iter().enumerate() {
-        let gap = if at == 0 { "" } else { ".PP\n" };
-        let _ = writeln!(out, "{gap}{}", marked(paragraph));
-    }
+    let mut paragraphs: Vec<String> = paragraphs.iter().map(|text| marked(text)).collect();
     if !topic.is_program() {
         let program = reference("umoci");
-        let _ = write!(
-            out,
-            ".PP\nThe options that stand before the command are in {program}.\n"
-        );
+        paragraphs.push(format!(
+            "The options that stand before the command are in {program}."
+        ));
     }
+    paragraphs.join("\n.PP\n")
 }
 
-fn examples(topic: &Topic<'_>, out: &mut String) {
-    if topic.examples().is_empty() {
-        return;
-    }
-    out.push_str(".SH EXAMPLES\n");
-    for (at, (text, command)) in topic.examples().iter().enumerate() {
+fn examples(topic: &Topic<'_>) -> String {
+    let mut paragraphs = Vec::new();
+    for (text, command) in topic.examples() {
         if !text.is_empty() {
-            let gap = if at == 0 { "" } else { ".PP\n" };
-            let _ = writeln!(out, "{gap}{}:", plain(text));
+            paragraphs.push(plain(&text) + ":");
         }
-        let _ = write!(out, ".PP\n.RS 4\n.nf\n{}\n.fi\n.RE\n", plain(command));
+        paragraphs.push(format!(".RS 4\n.nf\n{}\n.fi\n.RE", plain(&command)));
     }
+    paragraphs.join("\n.PP\n")
 }
 
-fn groups(title: &str, groups: &[Group], style: fn(&str) -> String, out: &mut String) {
-    if groups.iter().any(|(_, rows)| !rows.is_empty()) {
-        let _ = writeln!(out, ".SH {title}");
-    }
+fn groups(groups: &[Group], style: fn(&str) -> String) -> String {
+    let mut out = Vec::new();
     for (group, rows) in groups {
-        if let Some(group) = group {
-            let _ = writeln!(out, ".SS {}", plain(group));
-        }
-        for (name, text) in rows {
-            let _ = write!(out, ".TP\n{}\n{}\n", style(name), marked(text));
-        }
+        out.extend(group.as_ref().map(|group| format!(".SS {}", plain(group))));
+        let row = |(name, text): &Row| format!(".TP\n{}\n{}", style(name), marked(text));
+        out.extend(rows.iter().map(row));
     }
+    out.join("\n")
 }
 
 /// A name in bold, or with the words that it has in angle brackets in italics.

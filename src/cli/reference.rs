@@ -24,7 +24,7 @@ const OF_THE_GO_TOOL: [&str; 12] = [
     "config", "unpack", "repack", "gc", "init", "new", "tag", "remove", "list", "stat", "raw", "insert",
 ];
 
-/// Examples by command, variables, exit codes and files: below the title of each section its pairs, the second half indented.
+/// Examples by command, variables, exit codes, files and categories: below the title of each section its pairs, the second half indented.
 const FACTS: &str = include_str!("reference.txt");
 
 /// Two texts that belong together: a name and what it means, or a sentence and a command line.
@@ -125,15 +125,11 @@ impl<'a> Topic<'a> {
     }
 
     /// Returns the kind of thing that it is about, of a command of the program.
-    pub fn category(&self) -> Option<&'static str> {
+    pub fn category(&self) -> Option<String> {
         let [name] = self.path[..] else { return None };
-        match name {
-            "config" | "unpack" | "repack" | "new" | "tag" | "remove" | "stat" | "insert" | "layer"
-            | "squash" | "rebase" | "manifest" | "attach" | "detach" | "referrers" => Some("image"),
-            "gc" | "init" | "list" | "ref" | "import" | "export" | "blob" | "du" | "fsck" | "index"
-            | "lease" | "settings" => Some("layout"),
-            _ => None,
-        }
+        let is_own = |(_, names): &Row| names.split(' ').any(|other| other == name);
+        let found = pairs("categories").into_iter().find(is_own);
+        found.map(|(category, _)| category)
     }
 
     /// Returns the commands below, with the names that each has.
@@ -145,8 +141,7 @@ impl<'a> Topic<'a> {
         for topic in self.below() {
             let aliases = topic.command.get_visible_aliases();
             let names: Vec<&str> = std::iter::once(topic.command.get_name()).chain(aliases).collect();
-            let group = topic.category().map(str::to_owned);
-            add(&mut out, group, names.join(", "), topic.about());
+            add(&mut out, topic.category(), names.join(", "), topic.about());
         }
         let help = "Shows a list of commands or help for one command".to_owned();
         add(&mut out, None, "help, h", help);
