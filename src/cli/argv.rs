@@ -4,8 +4,9 @@
 //! One dash or two, `--name value` or `--name=value`, booleans with `=false`, options before and behind arguments,
 //! values that begin with a dash: all end as `--name=value … -- arguments`, so clap never guesses.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 use clap::{Arg, Command};
 
@@ -37,6 +38,73 @@ pub enum Request {
     },
 }
 
+/// A part of a command line.
+pub enum Part<'a> {
+    /// A command that there is, below those before it.
+    Command(&'a Command),
+    /// Another word where a command is wanted, such as `help`.
+    NoCommand(String),
+    /// An option by one of its names, and its value if one is there.
+    Option(Option<&'a Arg>, String, Option<OsString>),
+    /// A word of the command.
+    Operand(OsString),
+}
+
+/// The parts of a command line, read against the definition of the program.
+pub struct Parts<'a, 'w> {
+    command: &'a Command,
+    words: std::slice::Iter<'w, OsString>,
+    /// `--` was among the words.
+    pub is_rest: bool,
+}
+
+impl<'a, 'w> Parts<'a, 'w> {
+    /// Begins with the words behind the program's name.
+    pub fn new(program: &'a Command, words: &'w [OsString]) -> Self {
+        Self {
+            command: program,
+            words: words.iter(),
+            is_rest: false,
+        }
+    }
+}
+
+impl<'a> Iterator for Parts<'a, '_> {
+    type Item = Part<'a>;
+
+    fn next(&mut self) -> Option<Part<'a>> {
+        let mut word = self.words.next()?;
+        if word == "--" && !self.is_rest {
+            self.is_rest = true;
+            word = self.words.next()?;
+        }
+        if self.is_rest || !(is_option(word) || self.command.has_subcommands()) {
+            return Some(Part::Operand(word.clone()));
+        }
+        if !is_option(word) {
+            let name = word.to_string_lossy();
+            let Some(next) = self.command.find_subcommand(&*name) else {
+                return Some(Part::NoCommand(name.into_owned()));
+            };
+            self.command = next;
+            return Some(Part::Command(next));
+        }
+        let bytes = word.as_bytes();
+        let mut parts = bytes[if bytes.starts_with(b"--") { 2 } else { 1 }..].splitn(2, |&c| c == b'=');
+        let name = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+        let value = parts.next().map(|value| OsStr::from_bytes(value).to_owned());
+        let arg = find(self.command, &name);
+        let is_behind = value.is_none() && arg.is_some_and(takes_value);
+        let behind = is_behind.then(|| self.words.next().cloned()).flatten();
+        Some(Part::Option(arg, name, value.or(behind)))
+    }
+}
+
+/// Whether a word is an option: a lone dash is stdin, and so is one with a media type behind a colon.
+pub fn is_option(word: &OsStr) -> bool {
+    matches!(word.as_bytes(), [b'-', next, ..] if *next != b':')
+}
+
 /// Reads the words behind the program's name against the definition of the program.
 pub fn read(program: &Command, words: &[OsString]) -> Request {
     let mut out = vec![OsString::from("umoci")];
@@ -44,82 +112,27 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
     let mut command = program;
     let mut arguments: Vec<OsString> = Vec::new();
     let mut help = false;
-    let mut seen: Vec<(String, String)> = Vec::new();
-    let mut words = words.iter();
-
-    while let Some(word) = words.next() {
-        let bytes = word.as_bytes();
-        if bytes == b"--" {
-            arguments.extend(words.by_ref().cloned());
-            break;
-        }
-        // No option begins with a colon: stdin with a media type does.
-        if bytes.len() < 2 || bytes[0] != b'-' || bytes[1] == b':' {
-            if command.has_subcommands() {
-                let name = word.to_string_lossy();
-                if name == "help" || name == "h" {
-                    return topic(
-                        program,
-                        &path,
-                        words.map(|w| w.to_string_lossy().into_owned()).collect(),
-                    );
-                }
-                let Some(next) = command.find_subcommand(&*name) else {
-                    return unknown(command, &name);
-                };
+    let mut seen = HashMap::new();
+    let mut parts = Parts::new(program, words);
+    while let Some(part) = parts.next() {
+        match part {
+            Part::Operand(word) => arguments.push(word),
+            Part::Command(next) => {
                 command = next;
                 path.push(next.get_name().to_owned());
                 out.push(next.get_name().into());
-                continue;
             }
-            arguments.push(word.clone());
-            continue;
-        }
-        let name = &bytes[if bytes.starts_with(b"--") { 2 } else { 1 }..];
-        let (name, mut value) = match name.iter().position(|&c| c == b'=') {
-            Some(at) => (&name[..at], Some(OsStr::from_bytes(&name[at + 1..]).to_owned())),
-            None => (name, None),
-        };
-        let name = String::from_utf8_lossy(name).into_owned();
-        let usage = |error| Request::Usage {
-            path: path.clone(),
-            error,
-        };
-        if name == "help" || name == "h" {
-            help = true;
-            continue;
-        }
-        if path.is_empty() && (name == "version" || name == "v") {
-            return Request::Version;
-        }
-        let Some(arg) = find(command, &name) else {
-            return usage(format!("flag provided but not defined: -{name}"));
-        };
-        let long = arg.get_long().unwrap_or_default();
-        let other_form = |(id, other): &&(String, String)| *id == arg.get_id().as_str() && *other != name;
-        if let Some((_, other)) = seen.iter().find(other_form) {
-            let (first, second) = (other.min(&name), other.max(&name));
-            return usage(format!("Cannot use two forms of the same flag: {first} {second}"));
-        }
-        seen.push((arg.get_id().to_string(), name.clone()));
-        if !takes_value(arg) {
-            let text = value.map_or("true".into(), |value| value.to_string_lossy().into_owned());
-            match go_bool(&text) {
-                Some(true) => out.push(format!("--{long}").into()),
-                Some(false) => {}
-                None => return usage(format!("invalid boolean value {text:?} for -{name}: parse error")),
+            Part::NoCommand(name) if is_help(&name) => return topic(program, &path, parts.words.as_slice()),
+            Part::NoCommand(name) => return unknown(command, &name),
+            Part::Option(_, name, _) if is_help(&name) => help = true,
+            Part::Option(_, name, _) if path.is_empty() && (name == "version" || name == "v") => {
+                return Request::Version;
             }
-            continue;
+            Part::Option(arg, name, value) => match option(arg, name, value, &mut seen) {
+                Ok(word) => out.extend(word),
+                Err(error) => return Request::Usage { path, error },
+            },
         }
-        if value.is_none() {
-            value = words.next().cloned();
-        }
-        let Some(value) = value else {
-            return usage(format!("flag needs an argument: -{name}"));
-        };
-        let mut joined = format!("--{long}=").into_bytes();
-        joined.extend_from_slice(value.as_bytes());
-        out.push(OsString::from_vec(joined));
     }
     if help || (command.has_subcommands() && arguments.is_empty()) {
         return Request::Help(path);
@@ -138,13 +151,52 @@ fn unknown(command: &Command, name: &str) -> Request {
     Request::UnknownTopic(name.to_owned(), nearest(name, names).map(str::to_owned))
 }
 
+/// Whether a command or option of this name asks for help.
+pub fn is_help(name: &str) -> bool {
+    name == "help" || name == "h"
+}
+
+/// Returns an option as clap reads it, or nothing for a switch that is off.
+///
+/// # Errors
+/// Words about what does not fit. `seen` has the names by which options were given before.
+fn option(
+    arg: Option<&Arg>,
+    name: String,
+    value: Option<OsString>,
+    seen: &mut HashMap<String, String>,
+) -> Result<Option<OsString>, String> {
+    let Some(arg) = arg else {
+        return Err(format!("flag provided but not defined: -{name}"));
+    };
+    let long = arg.get_long().unwrap_or_default();
+    let first = seen.entry(long.to_owned()).or_insert_with(|| name.clone());
+    if *first != name {
+        let (first, second) = (name.as_str().min(first), name.as_str().max(first));
+        return Err(format!("Cannot use two forms of the same flag: {first} {second}"));
+    }
+    if takes_value(arg) {
+        let value = value.ok_or_else(|| format!("flag needs an argument: -{name}"))?;
+        let mut word = OsString::from(format!("--{long}="));
+        word.push(value);
+        return Ok(Some(word));
+    }
+    let text = value.map_or("true".into(), |value| value.to_string_lossy().into_owned());
+    match go_bool(&text) {
+        Some(is_on) => Ok(is_on.then(|| format!("--{long}").into())),
+        None => Err(format!("invalid boolean value {text:?} for -{name}: parse error")),
+    }
+}
+
 /// `umoci help [TOPIC]` and `umoci raw help [TOPIC]`.
-fn topic(program: &Command, path: &[String], topics: Vec<String>) -> Request {
+fn topic(program: &Command, path: &[String], topics: &[OsString]) -> Request {
+    let topics = topics.iter().map(|topic| topic.to_string_lossy().into_owned());
+    let topics = topics.filter(|topic| !topic.starts_with('-'));
     let mut command = program;
     let mut found = Vec::new();
-    for name in path.iter().chain(topics.iter().filter(|t| !t.starts_with('-'))) {
-        let Some(next) = command.find_subcommand(name) else {
-            return unknown(command, name);
+    for name in path.iter().cloned().chain(topics) {
+        let Some(next) = command.find_subcommand(&name) else {
+            return unknown(command, &name);
         };
         command = next;
         found.push(next.get_name().to_owned());

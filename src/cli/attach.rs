@@ -4,15 +4,11 @@
 use std::path::Path;
 
 use crate::digest::{Digest, DigestPrefix};
-use crate::error::{Error, ErrorKind};
 use crate::image::{Artifact, resolve_one, resolve_root};
-use crate::progress::Monitor;
 use crate::spec::{Descriptor, MediaType};
 use crate::store::{Store, Txn};
 
-use super::args::{AlgorithmArg, ImageRef, LockArg, PlatformArg, annotations, write_blob};
-use super::failure::{Failure, Outcome};
-use super::ui::Ui;
+use super::prelude::*;
 
 /// Annotation for the name of a file. Spec: image-spec, annotations.
 const TITLE: &str = "org.opencontainers.image.title";
@@ -21,15 +17,11 @@ const TITLE: &str = "org.opencontainers.image.title";
 const CREATED: &str = "org.opencontainers.image.created";
 
 /// The image that something is about.
-pub fn subject(
-    store: &Store,
-    image: &ImageRef,
-    platform: Option<&crate::spec::Platform>,
-) -> Outcome<Descriptor> {
-    if platform.is_none() {
+pub fn subject(store: &Store, image: &ImageRef) -> Outcome<Descriptor> {
+    if image.platform.is_none() {
         return Ok(resolve_root(store, &image.target)?);
     }
-    Ok(resolve_one(store, &image.target, platform)?.into_last())
+    Ok(resolve_one(store, &image.target, image.platform.as_ref())?.into_last())
 }
 
 /// attaches files to an image: a signature, an SBOM, an attestation
@@ -44,13 +36,13 @@ pub fn subject(
 )]
 pub struct Attach {
     /// image that the artifact is about
-    #[arg(long, value_name = "image")]
-    to: Option<String>,
+    #[arg(long, value_name = "image", value_parser = ImageRef::parse)]
+    to: ImageRef,
     #[command(flatten)]
     platform: PlatformArg,
     /// what kind of artifact it is: a media type, such as application/spdx+json
-    #[arg(long = "artifact-type", value_name = "type")]
-    artifact_type: Option<String>,
+    #[arg(long = "artifact-type", value_name = "type", value_parser = MediaType::parse)]
+    artifact_type: MediaType,
     /// annotation NAME=VALUE of the artifact; may be given more than once
     #[arg(long)]
     annotation: Vec<String>,
@@ -65,27 +57,20 @@ pub struct Attach {
 impl Attach {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let to = self.to.as_deref().ok_or(Failure::Missing("--to"))?;
-        let image = ImageRef::parse(to, "--to")?;
-        let artifact_type = self
-            .artifact_type
-            .clone()
-            .ok_or(Failure::Missing("--artifact-type"))?;
-        MediaType::parse(&artifact_type).map_err(|e| e.context("invalid --artifact-type"))?;
+        let image = self.platform.of(self.to);
         let files = self.rest.iter().map(|word| Content::parse(word));
         let files = files.collect::<Outcome<Vec<Content<'_>>>>()?;
         if files.iter().filter(|file| file.file == "-").count() > 1 {
             refuse!("stdin (-) can be attached once only");
         }
-        let platform = self.platform.get()?;
         let mut annotations = annotations(&self.annotation)?;
         annotations.entry(CREATED.to_owned()).or_insert(super::now()?);
         let store = self.lock.open_with(&image.layout, self.algorithm.get())?;
         let mut txn = store.begin("attach")?;
-        let subject = subject(&store, &image, platform.as_ref())?;
+        let subject = subject(&store, &image)?;
         let layers = files.into_iter().map(|file| file.store(&mut txn));
         let artifact = Artifact {
-            media_type: artifact_type,
+            media_type: self.artifact_type.to_string(),
             layers: layers.collect::<Outcome<_>>()?,
             annotations,
         };
@@ -112,8 +97,7 @@ impl<'a> Content<'a> {
             }
             _ => (word, "application/octet-stream"),
         };
-        let context = |e: Error| e.context(format!("invalid media type of {file}"));
-        let media_type = MediaType::parse(media_type).map_err(context)?;
+        let media_type = MediaType::parse(media_type).context(|| format!("invalid media type of {file}"))?;
         Ok(Self { file, media_type })
     }
 
@@ -166,10 +150,11 @@ impl Detach {
             1 => {}
             _ => refuse!("give only one of digests, --artifact-type and --all"),
         }
-        let image = ImageRef::parse(image, "image")?;
-        let platform = self.platform.get()?;
+        let image = self
+            .platform
+            .of(ImageRef::parse(image).map_err(invalid("image"))?);
         let store = self.lock.open(&image.layout)?;
-        let subject = subject(&store, &image, platform.as_ref())?;
+        let subject = subject(&store, &image)?;
         let mut found = store.referrers(&subject.digest)?;
         if let Some(wanted) = &self.artifact_type {
             let is_wanted = |one: &Descriptor| one.artifact_type.as_ref() == Some(wanted);
@@ -181,18 +166,15 @@ impl Detach {
         let mut gone: Vec<Digest> = Vec::new();
         for digest in digests {
             let prefix: DigestPrefix = digest.parse()?;
-            let named = found
-                .iter()
-                .map(|one| one.digest)
-                .filter(|digest| prefix.matches(digest));
+            let named = found.iter().filter(|one| prefix.matches(&one.digest));
             match named.collect::<Vec<_>>().as_slice() {
                 [] => fail!(
                     NotFound,
                     "nothing attached to {} begins with {digest}",
                     image.target
                 ),
-                [one] if gone.contains(one) => {}
-                [one] => gone.push(*one),
+                [one] if gone.contains(&one.digest) => {}
+                [one] => gone.push(one.digest),
                 several => fail!(
                     Ambiguous,
                     "{} of what is attached to {} begin with {digest}",
@@ -208,8 +190,8 @@ impl Detach {
         for digest in &gone {
             ui.info(format_args!("detached {digest}"));
         }
-        let gone: Vec<String> = gone.iter().map(|digest| format!("{digest}\n")).collect();
-        ui.print(gone.concat().as_bytes())
+        let gone: String = gone.iter().map(|digest| digest.to_string() + "\n").collect();
+        ui.print(gone.as_bytes())
     }
 }
 
@@ -221,10 +203,10 @@ fn none_of_type(wanted: &str, found: &[Descriptor], image: &ImageRef) -> Error {
     let mut types: Vec<&str> = types.collect();
     // They come in order.
     types.dedup();
-    let text = match types.as_slice() {
-        [] => format!("nothing is attached to {}", image.target),
+    let (image, types) = (&image.target, types.join(", "));
+    let text = match types.as_str() {
+        "" => format!("nothing is attached to {image}"),
         types => {
-            let (image, types) = (&image.target, types.join(", "));
             format!("nothing of the type {wanted} is attached to {image}; what is, is of the types {types}")
         }
     };

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci blob`: single blobs of a layout.
 
-use crate::digest::Digest;
-use crate::error::{Error, ErrorKind};
-use crate::progress::Monitor;
-use crate::spec::Descriptor;
+use std::time::Duration;
 
-use super::args::{AlgorithmArg, LayoutArg, WholeArg, blob, duration, optional, write_blob};
-use super::failure::{Outcome, one_line};
-use super::table::{human_size, lines, or_dash, short};
-use super::ui::Ui;
+use crate::digest::Digest;
+use crate::spec::Descriptor;
+use crate::store::parse_duration;
+
+use super::prelude::*;
+use super::table::short;
 
 commands! {
     /// lists, shows and adds single blobs
@@ -24,17 +23,14 @@ commands! {
 /// lists all blobs
 ///
 /// Prints every blob in the order of digests: its size, how many names and documents need it, and a media type that one of them
-/// gives it.
+/// gives it. With --json each is an object in a line of its own.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--layout <image-path>")]
 pub struct List {
     #[command(flatten)]
     layout: LayoutArg,
-    /// print one JSON object a line
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    whole: WholeArg,
+    output: TableArgs,
 }
 
 impl List {
@@ -42,13 +38,13 @@ impl List {
         let (store, []) = self.layout.open_words([])?;
         // Row by row: there may be millions. So each is a table by itself, with columns as wide as any row needs.
         let mut stopped = Ok(());
-        let is_cut = self.whole.is_cut(ui);
+        let is_cut = self.output.is_cut(ui);
         let width = if is_cut { 12 } else { 71 };
-        if !self.json {
+        if !self.output.json {
             ui.print(format!("{:width$} {:8} {:6} MEDIA TYPE\n", "DIGEST", "SIZE", "NEEDED").as_bytes())?;
         }
         let listed = store.each_blob(ui, |entry| {
-            let printed = if self.json {
+            let printed = if self.output.json {
                 ui.print_json(&entry)
             } else {
                 let digest = if is_cut {
@@ -160,8 +156,8 @@ pub struct Add {
     #[arg(long, value_name = "name")]
     lease: Option<String>,
     /// when the lease ends, such as 24h; never if not given
-    #[arg(long, value_name = "duration")]
-    expires: Option<String>,
+    #[arg(long, value_name = "duration", value_parser = parse_duration)]
+    expires: Option<Duration>,
     /// print a descriptor as JSON
     #[arg(long)]
     json: bool,
@@ -170,18 +166,20 @@ pub struct Add {
 impl Add {
     fn run(self, ui: &Ui) -> Outcome {
         let [file] = self.layout.words(["file"])?;
-        let time = optional(self.expires.as_ref(), "--expires", duration)?;
-        if time.is_some() && self.lease.is_none() {
+        if self.expires.is_some() && self.lease.is_none() {
             refuse!("--expires goes with --lease only");
         }
-        let store = self.layout.open_with(&self.algorithm)?;
+        let store = self
+            .layout
+            .lock
+            .open_with(&self.layout.layout, self.algorithm.get())?;
         let mut txn = store.begin("blob add")?;
         let writer = write_blob(&txn, file)?;
         let media_type = self.media_type.as_deref().unwrap_or("application/octet-stream");
         let stored = txn.store_blob(writer)?;
         let descriptor = Descriptor::new(media_type.to_owned(), stored.digest, stored.size);
         if let Some(name) = &self.lease {
-            txn.lease(name, &[stored.digest], time)?;
+            txn.lease(name, &[stored.digest], self.expires)?;
         }
         txn.commit()?;
         if stored.existed {

@@ -32,32 +32,27 @@ fn labels<'a>(listed: impl ExactSizeIterator<Item = &'a SourceEntry>) -> String 
     labels.join(", ")
 }
 
-/// How a person says what is missing.
-#[derive(Debug)]
-pub struct Words {
-    /// The source.
-    pub source: String,
-    /// What gives a name to an image without one.
-    pub naming: String,
-    /// What takes one of several images without a name.
-    pub choosing: String,
+impl From<Request> for Choice {
+    fn from(image: Request) -> Self {
+        let (images, catalog) = (vec![image], None);
+        Self { images, catalog }
+    }
 }
 
 impl Choice {
     /// All images of a source that have a name, or its only one if that has none and gets one; of indexes the image for
     /// `platform` alone if there is one.
+    ///
+    /// Messages call the source `from`; `naming` is what gives a name to an image without one, and `choosing` what takes one of
+    /// several such images.
     pub fn all(
         source: &dyn Source,
         platform: Option<&Platform>,
         gets_name: bool,
-        words: &Words,
+        from: &str,
+        (naming, choosing): (&str, &str),
         ui: &Ui,
     ) -> Outcome<Self> {
-        let Words {
-            source: from,
-            naming,
-            choosing,
-        } = words;
         let mut catalog = Catalog::of(source, ui)?;
         match (catalog.named.len(), catalog.unnamed.as_slice()) {
             (0, []) => fail!(NotFound, "there is no image in {from}"),

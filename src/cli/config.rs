@@ -5,21 +5,14 @@ use std::io::Read;
 
 use crate::error::Result;
 use crate::image::{Edit, Image, change, time};
-use crate::progress::Monitor;
 use crate::spec::{ImageConfig, MediaType, json};
 use serde_json::{Map, Value};
 
-use super::args::{AlgorithmArg, HistoryArgs, ImageArg, LayerName, PlatformArg, TagArg};
-use super::failure::{Failure, Outcome};
-use super::result::{Made, ResultArgs};
-use super::ui::{Ui, harmless};
+use super::prelude::*;
+use super::ui::harmless;
 
 /// Word of --clear for the annotations of a layer.
 const LAYER_ANNOTATIONS: &str = "layer.annotations";
-
-/// Words of --clear.
-pub const CLEARABLE: &str = "config.cmd config.entrypoint config.env config.exposedports config.labels config.volume \
-                             layer.annotations manifest.annotations";
 
 /// A template larger than this is refused, in bytes.
 const MAX_TEMPLATE: u64 = 4 << 20;
@@ -32,11 +25,7 @@ const MAX_TEMPLATE: u64 = 4 << 20;
 #[command(override_usage = "--image <image-path>[:<tag>] [--tag <new-tag>]")]
 pub struct Config {
     #[command(flatten)]
-    image: ImageArg,
-    #[command(flatten)]
-    platform: PlatformArg,
-    #[command(flatten)]
-    algorithm: AlgorithmArg,
+    change: ChangeArgs,
     #[command(flatten)]
     tag: TagArg,
     #[command(flatten)]
@@ -95,7 +84,7 @@ pub struct Config {
     layer_annotation: Vec<String>,
     /// layer that --layer.annotation is about: its number from 1, the lowest, or its digest
     #[arg(long, value_name = "number|digest", help_heading = "annotations")]
-    layer: Option<String>,
+    layer: Option<LayerName>,
     /// field to empty first: config.labels, manifest.annotations, layer.annotations, config.exposedports, config.env,
     /// config.volume, config.cmd, config.entrypoint; may be given more than once
     #[arg(long = "clear")]
@@ -106,22 +95,18 @@ pub struct Config {
     /// print the new configuration and write nothing
     #[arg(long = "dry-run")]
     dry_run: bool,
-    #[command(flatten)]
-    result: ResultArgs,
 }
 
 impl Config {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let image = self.image.get()?;
-        let platform = self.platform.get()?;
-        self.history.check()?;
+        let image = self.change.image.get()?;
         let tag = self.tag.get(&image)?;
-        let [] = self.image.words([])?;
+        let [] = self.change.image.words([])?;
         let template = self.from_file.as_deref().map(template).transpose()?;
         let created = self.created.as_deref().map(time::parse).transpose();
         let created = created.map_err(|e| e.context("parse --created"))?;
-        let store = self.image.open_with(&image, &self.algorithm)?;
+        let (store, result) = self.change.open(&image, &tag)?;
         let edit = |base: &Image| -> Outcome<Edit> {
             let mut edit = Edit::new(base);
             if let Some(template) = &template {
@@ -138,20 +123,17 @@ impl Config {
             Ok(edit)
         };
         if self.dry_run {
-            let base = Image::find(&store, &image.target, platform.as_ref())?;
-            return ui.print(&harmless(json::to_pretty(&edit(&base)?.config)?));
+            return ui.print(&harmless(json::to_pretty(&edit(&image.find(&store)?)?.config)?));
         }
-        let result = self.result.open_for(&store, &tag)?;
         let mut txn = store.begin("config")?;
-        let walk = change(&mut txn, &image.target, platform.as_ref(), &tag, |_, base| {
-            edit(base)
-        })?;
+        let platform = image.platform.as_ref();
+        let walk = change(&mut txn, &image.target, platform, &tag, |_, base| edit(base))?;
         if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
             let (first, last) = (&first.digest, &last.digest);
             ui.info(format_args!("new image manifest created: {first}->{last}"));
             ui.info(format_args!("created new tag for image manifest: {tag}"));
         }
-        result.say(&Made::by_walk(&tag, &walk), ui)
+        result.say_walk(&walk, ui)
     }
 
     /// Where the layer is that --layer names, else the topmost; `None` if there is no layer.
@@ -162,7 +144,7 @@ impl Config {
             Some(_) if !is_used => {
                 refuse!("--layer goes with --layer.annotation or --clear=layer.annotations")
             }
-            Some(name) => Ok(Some(name.parse::<LayerName>()?.find(base)?)),
+            Some(name) => Ok(Some(name.find(base)?)),
             None => Ok(base.manifest.value.layers.len().checked_sub(1)),
         }
     }
@@ -186,8 +168,9 @@ impl Config {
     fn annotate(&self, edit: &mut Edit, layer: Option<usize>) -> Outcome {
         for entry in slice(&self.layer_annotation) {
             let (name, value) = pair("layer.annotation", &entry, true)?;
-            let layer = layer.and_then(|at| edit.manifest.layers.get_mut(at));
-            let layer = layer.ok_or_else(|| Failure::Arguments("the image has no layer".to_owned()))?;
+            let Some(layer) = layer.and_then(|at| edit.manifest.layers.get_mut(at)) else {
+                refuse!("the image has no layer");
+            };
             layer.annotations.insert(name.to_owned(), value.to_owned());
         }
         Ok(())
@@ -195,14 +178,12 @@ impl Config {
 
     fn clear(&self, edit: &mut Edit, layer: Option<usize>) -> Outcome {
         let config = &mut edit.config.config;
+        let layer = layer.and_then(|at| edit.manifest.layers.get_mut(at));
+        let mut of_layer = layer.map(|layer| &mut layer.annotations);
         for key in slice(&self.clear) {
             match key.as_str() {
                 "config.labels" => config.labels.clear(),
-                LAYER_ANNOTATIONS => {
-                    if let Some(layer) = layer.and_then(|at| edit.manifest.layers.get_mut(at)) {
-                        layer.annotations.clear();
-                    }
-                }
+                LAYER_ANNOTATIONS => of_layer.iter_mut().for_each(|all| all.clear()),
                 "manifest.annotations" => edit.manifest.annotations.clear(),
                 "config.exposedports" => config.exposed_ports.clear(),
                 "config.env" => config.env.clear(),
@@ -218,18 +199,15 @@ impl Config {
 
     fn set(&self, edit: &mut Edit, created: Option<String>) -> Outcome {
         let image = &mut edit.config;
-        let replace = |field: &mut String, value: &Option<String>| {
-            if let Some(value) = value {
-                field.clone_from(value);
-            }
-        };
-        replace(&mut image.config.user, &self.user);
-        replace(&mut image.config.working_dir, &self.workingdir);
-        replace(&mut image.config.stop_signal, &self.stopsignal);
-        replace(&mut image.author, &self.author);
-        replace(&mut image.os, &self.os);
-        replace(&mut image.architecture, &self.arch);
-        replace(&mut image.variant, &self.variant);
+        replace([
+            (&mut image.config.user, &self.user),
+            (&mut image.config.working_dir, &self.workingdir),
+            (&mut image.config.stop_signal, &self.stopsignal),
+            (&mut image.author, &self.author),
+            (&mut image.os, &self.os),
+            (&mut image.architecture, &self.arch),
+            (&mut image.variant, &self.variant),
+        ]);
         if created.is_some() {
             image.created = created;
         }
@@ -281,13 +259,11 @@ fn slice(words: &[String]) -> Vec<String> {
 }
 
 fn pair<'a>(option: &str, entry: &'a str, named: bool) -> Outcome<(&'a str, &'a str)> {
-    let (name, value) = entry
-        .split_once('=')
-        .ok_or_else(|| Failure::Arguments(format!("{option}: must contain '=': {entry}")))?;
-    if named && name.is_empty() {
-        refuse!("{option}: must have non-empty name: {entry}");
+    match entry.split_once('=') {
+        None => refuse!("{option}: must contain '=': {entry}"),
+        Some(("", _)) if named => refuse!("{option}: must have non-empty name: {entry}"),
+        Some(pair) => Ok(pair),
     }
-    Ok((name, value))
 }
 
 fn template(file: &str) -> Result<Map<String, Value>> {

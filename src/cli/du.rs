@@ -3,10 +3,7 @@
 
 use crate::store::Usage;
 
-use super::args::{LayoutArg, WholeArg};
-use super::failure::{Outcome, one_line};
-use super::table::{Table, human_size};
-use super::ui::Ui;
+use super::prelude::*;
 
 /// shows what each image holds alone and shares
 ///
@@ -18,18 +15,15 @@ use super::ui::Ui;
 pub struct Du {
     #[command(flatten)]
     layout: LayoutArg,
-    /// print bytes as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    whole: WholeArg,
+    output: TableArgs,
 }
 
 impl Du {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let [] = self.layout.words([])?;
-        let usage: Usage = self.layout.open()?.usage(ui)?;
+        let (store, []) = self.layout.open_words([])?;
+        let usage: Usage = store.usage(ui)?;
         let mut table = Table::new(&["ALONE", "SHARED", "NAME"]);
         for image in &usage.images {
             table.row([
@@ -47,7 +41,7 @@ impl Du {
         ] {
             totals.row([name.to_owned(), human_size(bytes)]);
         }
-        let table = self.whole.fit(table, ui);
-        ui.show(self.json, &usage, format_args!("{table}\n{totals}"))
+        let table = self.output.fit(table, ui);
+        ui.show(self.output.json, &usage, format_args!("{table}\n{totals}"))
     }
 }

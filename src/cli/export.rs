@@ -6,11 +6,9 @@ use std::io::{self, IsTerminal as _, Stdout, Write};
 use std::path::Path;
 
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind};
 use crate::fs::PendingFile;
 use crate::image::{Target, resolve};
 use crate::layer::{Encoder, Limits};
-use crate::progress::Monitor;
 use crate::spec::{Compression, RefName};
 use crate::store::{Store, StoreOptions};
 use crate::transfer::{
@@ -18,13 +16,10 @@ use crate::transfer::{
     write_docker_archive,
 };
 
-use super::args::{FormatArg, LayoutArg, PlatformArg, ReferrersArg, one_of};
-use super::choice::{Choice, Words, for_platform};
-use super::failure::{Failure, Outcome, invalid};
+use super::choice::{Choice, for_platform};
 use super::place::{Archived, Place};
-use super::result::{Copied, Made, ResultArgs, report_text, warn_replaced};
-use super::table::counted;
-use super::ui::Ui;
+use super::prelude::*;
+use super::result::Made;
 
 /// Compressions of an archive.
 const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
@@ -45,73 +40,58 @@ const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Gzip, Co
 )]
 pub struct Export {
     #[command(flatten)]
-    layout: LayoutArg,
-    #[command(flatten)]
-    platform: PlatformArg,
+    copy: CopyArgs,
     /// image to export, by tag or digest; may be given more than once (default: all tags)
     #[arg(long, value_name = "tag")]
-    tag: Vec<String>,
-    #[command(flatten)]
-    format: FormatArg,
-    #[command(flatten)]
-    referrers: ReferrersArg,
+    tag: Vec<Target>,
     /// compression of an archive: none, gzip or zstd
     #[arg(long, default_value = "none", value_parser = one_of(COMPRESSIONS, Compression::name))]
     compress: Compression,
-    #[command(flatten)]
-    result: ResultArgs,
 }
 
 impl Export {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let [to] = self.layout.words(["destination"])?;
+        let [to] = self.copy.layout.words(["destination"])?;
         let place = Place::parse(to, "destination")?;
-        let to_oci = self.format.is_oci();
         let docker = matches!(&place, Place::Archive(archive) if archive.docker);
-        if docker && self.referrers.is_asked_for() {
+        if docker && self.copy.must_have_referrers() {
             refuse!("a Docker archive holds no referrers: use oci-archive:, or --referrers no");
         }
-        let referrers = self.referrers.get();
         let compression = self.compress;
         if matches!(place, Place::Layout(..)) && compression != Compression::None {
             refuse!("--compress is for an archive, and the destination is a layout");
         }
         let name = Name::of(&place)?;
-        let result = self.result.open()?;
+        let result = self.copy.result.open()?;
         if result.is_on_stdout() && matches!(&place, Place::Archive(archive) if archive.is_stdout()) {
             refuse!("the archive and the result both go to stdout: write one of them to a file");
         }
-        let from = self.layout.open()?;
+        let from = self.copy.layout.open()?;
         let _reading = from.reading();
-        let choice = self.choice(&from, &name, to, ui)?;
+        let choice = self.choose(&from, &name, to, ui)?;
         if docker {
             // An export that fails leaves nothing out.
-            let chosen = for_platform(&choice.images, &from, self.platform.get()?.as_ref())?;
-            if referrers {
-                warn_left_out(&from, &choice.images, &chosen, ui);
+            let chosen = for_platform(&choice.images, &from, self.copy.platform.get())?;
+            if self.copy.has_referrers() {
+                warn_left_out(&from, choice.images.iter().chain(&chosen), ui);
             }
-            warn_platforms(&from, &choice, ui)?;
+            warn_platforms(&from, &choice.images, ui)?;
         }
         let mut converted = ToOci::new(&from);
-        let referrers = referrers && !docker;
+        let to_oci = self.copy.is_to_oci();
+        let referrers = self.copy.has_referrers() && !docker;
         let (images, along) = choice.settled(&from, to_oci.then_some(&mut converted), referrers, ui)?;
         let source: &dyn Source = if to_oci { &converted } else { &from };
-        let (images, along) = (images.as_slice(), along.as_slice());
-        let what = What {
-            source,
-            images,
-            along,
-        };
         let mut replaced = Vec::new();
         let (made, report) = match &place {
             Place::Layout(path, _) => {
-                let (report, names) = to_layout(&what, path, ui)?;
-                replaced = names;
-                (Made::by_requests(images), Some(report))
+                let report = to_layout(source, &images, &along, path, &mut replaced, ui)?;
+                (Made::by_requests(&images), Some(report))
             }
             Place::Archive(archive) if archive.docker => {
-                let images = self.for_docker(&what, name, archive, from.layout().path())?;
+                let requests = for_platform(&images, source, self.copy.platform.get())?;
+                let images = for_docker(requests, name, archive, from.layout().path())?;
                 to_archive(archive, compression, |out| {
                     let limits = Limits::default();
                     Ok(write_docker_archive(source, &images, &limits, out, ui)?)
@@ -122,81 +102,35 @@ impl Export {
                 let mut report = None;
                 to_archive(archive, compression, |out| {
                     let sink = OciArchiveSink::new(out)?;
-                    report = Some(copy(source, &sink, images.iter().chain(along), ui)?);
-                    Ok(sink.finish(images, along)?)
+                    report = Some(copy(source, &sink, images.iter().chain(&along), ui)?);
+                    Ok(sink.finish(&images, &along)?)
                 })?;
-                (Made::by_requests(images), report)
+                (Made::by_requests(&images), report)
             }
         };
-        let text = report_text(made.len(), report.as_ref());
-        ui.done(format_args!("exported {text}"));
-        warn_replaced(&replaced, ui);
-        result.write(&made, &Copied::new(&made, report.as_ref(), &replaced, ui), ui)
-    }
-
-    /// One image each, by names that Docker takes.
-    fn for_docker(
-        &self,
-        what: &What<'_>,
-        given: Name,
-        archive: &Archived,
-        layout: &Path,
-    ) -> Outcome<Vec<DockerImage>> {
-        let platform = self.platform.get()?;
-        let whole = layout.canonicalize().unwrap_or_else(|_| layout.to_owned());
-        let layout = whole.file_name().unwrap_or_default().to_string_lossy();
-        let mut tags: HashMap<DockerName, &RefName> = HashMap::new();
-        let mut out = Vec::new();
-        let images = for_platform(what.images, what.source, platform.as_ref())?;
-        for Request { name: own, value } in &images {
-            let name = match (&given, own) {
-                (Name::Docker(name), _) => name.clone(),
-                (_, Some(tag)) => {
-                    let name = DockerName::of_tag(tag, &layout).map_err(|e| {
-                        Failure::Arguments(format!("{e}: name it, as {archive}:NAME[:TAG] with --tag {tag}"))
-                    })?;
-                    if let Some(other) = tags.insert(name.clone(), tag) {
-                        refuse!("both {other} and {tag} would be {name}: say which with --tag");
-                    }
-                    name
-                }
-                (_, None) => refuse!("name the image, as {archive}:NAME[:TAG]"),
-            };
-            out.extend(value.entries().iter().cloned().map(|descriptor| DockerImage {
-                name: name.clone(),
-                descriptor,
-            }));
-        }
-        Ok(out)
+        result.say_copy("exported", &made, report.as_ref(), &replaced, ui)
     }
 
     /// The images that were asked for, by their names at the destination.
-    fn choice(&self, from: &Store, name: &Name, to: &str, ui: &Ui) -> Outcome<Choice> {
-        let platform = self.platform.get()?;
-        let platform = platform.as_ref();
+    fn choose(&self, from: &Store, name: &Name, to: &str, ui: &Ui) -> Outcome<Choice> {
+        let platform = self.copy.platform.get();
         let gets_name = !matches!(name, Name::None);
-        let mut choice = if self.tag.is_empty() {
-            let named = if gets_name {
-                String::new()
-            } else {
-                format!(", as {to}:NAME")
+        let mut choice = Choice::default();
+        if self.tag.is_empty() {
+            let label = from.layout().path().display().to_string();
+            let naming = format!("give it one, as {to}:NAME");
+            let choosing = match name {
+                Name::None => format!("take one with --tag DIGEST, as {to}:NAME"),
+                _ => "take one with --tag DIGEST".to_owned(),
             };
-            let words = Words {
-                source: from.layout().path().display().to_string(),
-                naming: format!("give it one, as {to}:NAME"),
-                choosing: format!("take one with --tag DIGEST{named}"),
-            };
-            Choice::all(from, platform, gets_name, &words, ui)?
-        } else {
-            Choice::default()
-        };
-        for tag in &self.tag {
-            let target: Target = tag.parse().map_err(|e: Error| e.context("invalid --tag"))?;
+            choice = Choice::all(from, platform, gets_name, &label, (&naming, &choosing), ui)?;
+        }
+        for target in &self.tag {
             let own = target.name().cloned();
             if own.is_none() && !gets_name {
                 refuse!("an image named by its digest needs a name: {to}:TAG");
             }
-            choice.add(Request::find(from, &target, platform, own)?);
+            choice.add(Request::find(from, target, platform, own)?);
         }
         let called = match name {
             Name::None => Ok(()),
@@ -238,26 +172,45 @@ impl Name {
     }
 }
 
-/// What is copied.
-struct What<'a> {
-    source: &'a dyn Source,
-    images: &'a [Request],
-    along: &'a [Request],
+/// The images, each for one platform by now, by names that Docker takes.
+fn for_docker(
+    requests: Vec<Request>,
+    given: Name,
+    archive: &Archived,
+    layout: &Path,
+) -> Outcome<Vec<DockerImage>> {
+    let whole = layout.canonicalize().unwrap_or_else(|_| layout.to_owned());
+    let layout = whole.file_name().unwrap_or_default().to_string_lossy();
+    let mut tags: HashMap<DockerName, RefName> = HashMap::new();
+    let mut out = Vec::new();
+    for Request { name, value } in requests {
+        let name = match (&given, name) {
+            (Name::Docker(name), _) => name.clone(),
+            (_, Some(tag)) => {
+                let name = DockerName::of_tag(&tag, &layout).map_err(|e| {
+                    Failure::Arguments(format!("{e}: name it, as {archive}:NAME[:TAG] with --tag {tag}"))
+                })?;
+                if let Some(other) = tags.insert(name.clone(), tag.clone()) {
+                    refuse!("both {other} and {tag} would be {name}: say which with --tag");
+                }
+                name
+            }
+            (_, None) => refuse!("name the image, as {archive}:NAME[:TAG]"),
+        };
+        out.extend(value.into_iter().map(|descriptor| DockerImage {
+            name: name.clone(),
+            descriptor,
+        }));
+    }
+    Ok(out)
 }
 
-/// Says how much is attached to images and to what is `chosen` of them, for which a Docker archive has no place.
-fn warn_left_out(from: &Store, images: &[Request], chosen: &[Request], ui: &Ui) {
-    let subjects = images
-        .iter()
-        .chain(chosen)
-        .flat_map(|image| image.value.digests());
-    let subjects: HashSet<Digest> = subjects.collect();
-    let mut left_out = HashSet::new();
-    for subject in subjects {
-        // A damaged list of them is no reason to keep an image that needs none.
-        let attached = from.referrers(&subject).unwrap_or_default();
-        left_out.extend(attached.into_iter().map(|one| one.digest));
-    }
+/// Says how much is attached to images, for which a Docker archive has no place.
+fn warn_left_out<'a>(from: &Store, images: impl Iterator<Item = &'a Request>, ui: &Ui) {
+    // A damaged list of them is no reason to keep an image that needs none.
+    let attached = |subject: Digest| from.referrers(&subject).unwrap_or_default();
+    let subjects = images.flat_map(|image| image.value.digests());
+    let left_out: HashSet<Digest> = subjects.flat_map(attached).map(|one| one.digest).collect();
     if !left_out.is_empty() {
         let artifacts = counted(left_out.len() as u64, "artifact");
         ui.left_out(format_args!(
@@ -267,9 +220,9 @@ fn warn_left_out(from: &Store, images: &[Request], chosen: &[Request], ui: &Ui) 
 }
 
 /// Says of which images a Docker archive gets one platform of several.
-fn warn_platforms(from: &Store, choice: &Choice, ui: &Ui) -> Outcome {
+fn warn_platforms(from: &Store, requests: &[Request], ui: &Ui) -> Outcome {
     let mut images: BTreeMap<String, usize> = BTreeMap::new();
-    for request in &choice.images {
+    for request in requests {
         let mut count = 0;
         for digest in request.value.digests() {
             let paths = resolve(from, &Target::Digest(digest))?.paths;
@@ -286,24 +239,33 @@ fn warn_platforms(from: &Store, choice: &Choice, ui: &Ui) -> Outcome {
     Ok(())
 }
 
-/// Copies to a layout, which is made if it is not there. Returns the names that pointed elsewhere before as well.
-fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome<(CopyReport, Vec<RefName>)> {
+/// Copies to a layout, which is made if it is not there; `replaced` gets the names that pointed elsewhere before.
+fn to_layout(
+    source: &dyn Source,
+    images: &[Request],
+    along: &[Request],
+    path: &Path,
+    replaced: &mut Vec<RefName>,
+    ui: &Ui,
+) -> Outcome<CopyReport> {
     let keep_dir = crate::fs::exists(path)?;
     let (into, made) = match Store::create_in(path, StoreOptions::without_index()) {
         Err(err) if err.kind() == ErrorKind::Exists => (Store::open(path, StoreOptions::default()), false),
         made => (made, true),
     };
-    let into = into.map_err(|e| e.context(format!("open {}", path.display())))?;
-    let copied = (|| {
-        let sink = StoreSink::new(&into, "export")?;
-        let report = copy(what.source, &sink, what.images.iter().chain(what.along), ui)?;
-        Ok::<_, Error>((report, sink.commit(what.images, what.along, ui)?))
-    })();
+    let into = into.context(|| format!("open {}", path.display()))?;
+    let copied = StoreSink::new(&into, "export").and_then(|sink| {
+        let report = copy(source, &sink, images.iter().chain(along), ui)?;
+        *replaced = sink.commit(images, along, ui)?;
+        Ok(report)
+    });
+    if !made {
+        return Ok(copied?);
+    }
     match copied {
-        Ok(copied) if made => Ok(into.remove_private().map(|()| copied)?),
-        Ok(copied) => Ok(copied),
+        Ok(report) => Ok(into.remove_private().map(|()| report)?),
         Err(err) => {
-            if made && let Err(err) = into.discard(keep_dir) {
+            if let Err(err) = into.discard(keep_dir) {
                 ui.warn(format_args!("cannot remove what was written: {err}"));
             }
             Err(err.into())
@@ -315,43 +277,34 @@ fn to_layout(what: &What<'_>, path: &Path, ui: &Ui) -> Outcome<(CopyReport, Vec<
 fn to_archive(
     archive: &Archived,
     compression: Compression,
-    write: impl FnOnce(Encoder<Out>) -> Outcome<Encoder<Out>>,
+    write: impl for<'a> FnOnce(Tar<'a>) -> Outcome<Tar<'a>>,
 ) -> Outcome {
-    let out = if archive.is_stdout() {
-        let out = std::io::stdout();
-        if out.is_terminal() {
+    if archive.is_stdout() {
+        let mut out = Out(std::io::stdout());
+        if out.0.is_terminal() {
             refuse!("an archive is not for a terminal: redirect stdout, or name a file");
         }
-        Out::Stdout(out)
-    } else {
-        Out::File(PendingFile::output(Path::new(&archive.file))?)
-    };
-    match write(Encoder::new(out, compression)?)?.finish()? {
-        Out::Stdout(mut out) => out.flush().map_err(unwritten).map_err(Error::from)?,
-        Out::File(file) => file.commit()?,
+        write(Encoder::new(&mut out as _, compression)?)?.finish()?;
+        return Ok(out.flush().map_err(Error::from)?);
     }
-    Ok(())
+    let mut out = PendingFile::output(Path::new(&archive.file))?;
+    write(Encoder::new(&mut out as _, compression)?)?.finish()?;
+    Ok(out.commit()?)
 }
 
-/// Where an archive is written to.
-enum Out {
-    Stdout(Stdout),
-    File(PendingFile),
-}
+/// An archive that is being written.
+type Tar<'a> = Encoder<&'a mut (dyn Write + Send)>;
+
+/// Stdout, whose errors say so.
+struct Out(Stdout);
 
 impl Write for Out {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Out::Stdout(out) => out.write(buf).map_err(unwritten),
-            Out::File(out) => out.write(buf),
-        }
+        self.0.write(buf).map_err(unwritten)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Out::Stdout(out) => out.flush().map_err(unwritten),
-            Out::File(out) => out.flush(),
-        }
+        self.0.flush().map_err(unwritten)
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Fact};
 use crate::layer::Limits;
 
-use super::ui::{Level, Progress, Ui};
+use super::ui::{Level, Ui};
 
 /// The call of a command, as far as hints depend on it.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ pub enum Failure {
     /// The arguments are wrong in a way that clap cannot see; nothing is printed on stdout.
     Arguments(String),
     /// A mandatory option or operand of this name is missing.
-    Missing(&'static str),
+    Missing(String),
     /// The words do not fit; the help of a command of the Go tool is printed as well.
     Usage(String),
     /// There is no such command or help topic; perhaps another one was meant.
@@ -190,7 +190,7 @@ pub fn hook_panics() {
             default(info);
         } else if HAS_PANICKED.replace(true) {
             let text = "the index database is damaged: if this command ends here, run it again";
-            Ui::new(Level::Fatal, Progress::Never).log(Level::Fatal, text);
+            Ui::new(Level::Fatal, false).log(Level::Fatal, text);
         }
     }));
 }

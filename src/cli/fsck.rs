@@ -3,15 +3,12 @@
 
 use std::fmt::Write as _;
 
-use crate::progress::Monitor;
 use crate::store::{CheckOptions, CheckReport, Finding, Problem, Store, StoreOptions};
 use serde_json::json;
 
-use super::args::LayoutArg;
-use super::failure::{DAMAGED, Failure, Outcome, REPAIRED, one_line};
+use super::failure::{DAMAGED, REPAIRED};
 use super::place::open_other;
-use super::table::human_size;
-use super::ui::Ui;
+use super::prelude::*;
 
 /// checks a layout, and mends it
 ///
@@ -48,7 +45,6 @@ pub struct Fsck {
 impl Fsck {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let path = self.layout.get()?;
         let [] = self.layout.words([])?;
         if self.fast && self.deep {
             refuse!("--fast and --deep contradict each other");
@@ -56,56 +52,40 @@ impl Fsck {
         if !self.from.is_empty() && !self.repair {
             refuse!("--from goes with --repair only");
         }
-        let from = self
-            .from
-            .iter()
-            .map(|path| open_other(path))
-            .collect::<Outcome<Vec<_>>>()?;
-        let mut findings = Store::check_frame(&path, StoreOptions::default(), self.repair, ui)?;
+        let from = self.from.iter().map(|path| open_other(path));
+        let from = from.collect::<Outcome<Vec<_>>>()?;
+        let mut findings = Store::check_frame(&self.layout.layout, StoreOptions::default(), self.repair, ui)?;
         let is_left = |f: &Finding| f.problem == Problem::Frame && !f.repaired;
         let is_open = !findings.iter().any(is_left);
-        let mut found = if is_open {
-            let store = self.layout.open()?;
+        let mut found = CheckReport::default();
+        if is_open {
             let options = CheckOptions {
                 fast: self.fast,
                 deep: self.deep,
                 repair: self.repair,
                 from: &from,
             };
-            store.check(&options, ui)?
-        } else {
-            CheckReport::default()
-        };
+            found = self.layout.open()?.check(&options, ui)?;
+        }
         findings.append(&mut found.findings);
         found.findings = findings;
-        let (result, code) = if found.is_damaged() {
-            ("damaged", Some(DAMAGED))
-        } else if found.is_repaired() {
-            ("repaired", Some(REPAIRED))
-        } else {
-            ("clean", None)
+        let (result, code) = match (found.is_damaged(), found.is_repaired()) {
+            (true, _) => ("damaged", Some(DAMAGED)),
+            (_, true) => ("repaired", Some(REPAIRED)),
+            _ => ("clean", None),
         };
-        let CheckReport {
-            blobs,
-            read,
-            bytes,
-            findings,
-            ..
-        } = &found;
-        if self.json {
-            ui.print_json(&json!({
-                "result": result, "blobs": blobs, "read": read, "bytes": bytes, "findings": findings
-            }))?;
+        let (blobs, read, bytes) = (found.blobs, found.read, found.bytes);
+        let json = json!({
+            "result": result, "blobs": blobs, "read": read, "bytes": bytes, "findings": found.findings
+        });
+        let mut text: String = found.findings.iter().map(line).collect();
+        let size = human_size(bytes);
+        let _ = if is_open {
+            writeln!(text, "{result}: {blobs} blobs, {read} of them read, {size}")
         } else {
-            let mut text: String = findings.iter().map(line).collect();
-            let size = human_size(*bytes);
-            let _ = if is_open {
-                writeln!(text, "{result}: {blobs} blobs, {read} of them read, {size}")
-            } else {
-                writeln!(text, "{result}: blobs are looked at once it is a layout again")
-            };
-            ui.print(text.as_bytes())?;
-        }
+            writeln!(text, "{result}: blobs are looked at once it is a layout again")
+        };
+        ui.show(self.json, &json, text)?;
         if found.is_damaged() && !self.repair {
             ui.info(format_args!("--repair mends what can be mended"));
         }

@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci gc`
 
-use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::error::Error;
-use crate::progress::Monitor;
-use crate::store::{GcOptions, Keep};
-use serde::Serialize;
+use crate::store::{GcOptions, GcPlan, Keep, parse_duration};
+use serde_json::json;
 
-use super::args::{LayoutArg, duration, optional, size};
-use super::failure::{Outcome, invalid};
-use super::table::{counted, human_size};
-use super::ui::Ui;
+use super::prelude::*;
 
 /// garbage-collects an OCI image's blobs
 ///
@@ -35,20 +30,20 @@ pub struct Gc {
     #[arg(long)]
     untagged: bool,
     /// spare blobs that came within this time, such as 24h (default: as the layout is set)
-    #[arg(long, value_name = "duration")]
-    grace: Option<String>,
+    #[arg(long, value_name = "duration", value_parser = parse_duration)]
+    grace: Option<Duration>,
     /// remove every tag that no --keep keeps: a pattern such as 'release-*', or a duration such as 30d for tags changed
     /// within it; may be given more than once
     #[arg(long, value_name = "pattern|duration")]
-    keep: Vec<String>,
+    keep: Vec<Keep>,
     /// of the tags that match a pattern (default: all) keep those that were changed last, so many of them, and remove the others
     /// that match and no --keep keeps; may be given more than once
-    #[arg(long = "keep-last", value_name = "[pattern=]count")]
-    keep_last: Vec<String>,
+    #[arg(long = "keep-last", value_name = "[pattern=]count", value_parser = Keep::last)]
+    keep_last: Vec<Keep>,
     /// remove tags, those that were used least recently first, only until all blobs have at most so many bytes, such as 20GB; what
     /// --keep and --keep-last keep stays
-    #[arg(long = "max-size", value_name = "bytes")]
-    max_size: Option<String>,
+    #[arg(long = "max-size", value_name = "bytes", value_parser = size)]
+    max_size: Option<u64>,
     /// believe no count of the index: count everything anew, and say where it was wrong
     #[arg(long)]
     full: bool,
@@ -57,41 +52,15 @@ pub struct Gc {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Removed {
-    digest: Digest,
-    size: u64,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Report {
-    dry_run: bool,
-    tags: Vec<String>,
-    untagged: Vec<Digest>,
-    blobs: Vec<Removed>,
-    bytes: u64,
-    /// Bytes that stay, if they are more than --max-size.
-    excess: Option<u64>,
-    differences: Vec<String>,
-}
-
 impl Gc {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [] = self.layout.words([])?;
-        let mut keep = Vec::new();
-        for text in &self.keep {
-            keep.push(text.parse().map_err(invalid::<Error>("--keep"))?);
-        }
-        for text in &self.keep_last {
-            keep.push(Keep::last(text).map_err(invalid("--keep-last"))?);
-        }
         let options = GcOptions {
-            grace: optional(self.grace.as_ref(), "--grace", duration)?,
+            grace: self.grace,
             untagged: self.untagged,
-            keep,
-            max_size: optional(self.max_size.as_ref(), "--max-size", size)?,
+            keep: [self.keep, self.keep_last].concat(),
+            max_size: self.max_size,
             full: self.full,
         };
         let store = self.layout.open()?;
@@ -99,35 +68,37 @@ impl Gc {
         for text in plan.differences() {
             ui.warn(format_args!("{text}"));
         }
-        let blobs = plan.remove().iter();
-        let blobs: Vec<Removed> = blobs.map(|(&digest, &size)| Removed { digest, size }).collect();
-        let report = Report {
-            dry_run: self.dry_run,
-            tags: plan.tags().iter().map(ToString::to_string).collect(),
-            untagged: plan.untagged().to_vec(),
-            differences: plan.differences().to_vec(),
-            excess: plan.excess(),
-            bytes: blobs.iter().map(|b| b.size).sum(),
-            blobs,
-        };
+        let bytes: u64 = plan.remove().values().sum();
+        let (size, count) = (human_size(bytes), plan.remove().len());
+        let tags: Vec<String> = plan.tags().iter().map(ToString::to_string).collect();
+        let excess = plan.excess();
+        let blob = |(digest, size)| json!({ "digest": digest, "size": size });
+        let json = json!({
+            "dryRun": self.dry_run,
+            "tags": tags,
+            "untagged": plan.untagged(),
+            "blobs": plan.remove().iter().map(blob).collect::<Vec<_>>(),
+            "bytes": bytes,
+            // Bytes that stay, if they are more than --max-size.
+            "excess": excess,
+            "differences": plan.differences(),
+        });
+        let text = self.dry_run.then(|| plan_text(&plan));
         if !self.dry_run {
             store.collect(plan, ui)?;
         }
         if self.json {
-            ui.print_json(&report)?;
-        } else if self.dry_run {
-            ui.print(report.plan().as_bytes())?;
+            ui.print_json(&json)?;
+        } else if let Some(text) = text {
+            ui.print(format!("{text}would remove {count} blobs, {size}\n").as_bytes())?;
         } else {
-            for tag in &report.tags {
+            for tag in &tags {
                 ui.warn(format_args!("removed tag: {tag}"));
             }
-            ui.done(format_args!(
-                "removed {}, {}",
-                counted(report.blobs.len() as u64, "blob"),
-                human_size(report.bytes)
-            ));
+            let blobs = counted(count as u64, "blob");
+            ui.done(format_args!("removed {blobs}, {size}"));
         }
-        match report.excess.map(human_size) {
+        match excess.map(human_size) {
             Some(size) => fail!(
                 Limit,
                 "{size} stay, more than --max-size: tags that are kept, entries that are no tags, leases, a grace or the reflog hold them"
@@ -137,21 +108,15 @@ impl Gc {
     }
 }
 
-impl Report {
-    /// The plan for a person.
-    fn plan(&self) -> String {
-        let mut text = String::new();
-        for tag in &self.tags {
-            let _ = writeln!(text, "tag {tag}");
-        }
-        for digest in &self.untagged {
-            let _ = writeln!(text, "untagged {digest}");
-        }
-        for blob in &self.blobs {
-            let _ = writeln!(text, "{} {}", blob.digest, human_size(blob.size));
-        }
-        let size = human_size(self.bytes);
-        let _ = writeln!(text, "would remove {} blobs, {size}", self.blobs.len());
-        text
-    }
+/// Returns a line for everything that the plan removes.
+fn plan_text(plan: &GcPlan) -> String {
+    let tags = plan.tags().iter().map(|tag| format!("tag {tag}\n"));
+    let untagged = plan
+        .untagged()
+        .iter()
+        .map(|digest| format!("untagged {digest}\n"));
+    let blob = |(digest, size): (&Digest, &u64)| format!("{digest} {}\n", human_size(*size));
+    tags.chain(untagged)
+        .chain(plan.remove().iter().map(blob))
+        .collect()
 }

@@ -3,11 +3,9 @@
 
 use std::path::Path;
 
-use super::args::positionals;
 use super::complete::SCRIPTS;
-use super::failure::Outcome;
 use super::manual;
-use super::ui::Ui;
+use super::prelude::*;
 
 /// prints a completion script for a shell
 ///

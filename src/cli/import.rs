@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci import`
 
-use crate::error::Error;
-use crate::spec::{Platform, RefName};
+use crate::spec::RefName;
 use crate::store::Store;
-use crate::transfer::{Archive, DockerArchive, OciArchive, Request, Source, StoreSink, ToOci, copy};
+use crate::transfer::{Request, Source, StoreSink, ToOci, copy};
 
-use super::args::{FormatArg, LayoutArg, LimitArgs, PlatformArg, ReferrersArg};
-use super::choice::{Choice, Words};
-use super::failure::{Failure, Outcome};
+use super::choice::Choice;
 use super::place::{Archived, Place, check_layout, open_other};
-use super::result::{Copied, Made, ResultArgs, Results, report_text, warn_replaced};
-use super::ui::Ui;
+use super::prelude::*;
+use super::result::{Made, Results};
 
 /// copies images from another OCI layout or an archive into this one
 ///
@@ -28,106 +25,87 @@ use super::ui::Ui;
 )]
 pub struct Import {
     #[command(flatten)]
-    layout: LayoutArg,
-    #[command(flatten)]
-    platform: PlatformArg,
+    copy: CopyArgs,
     /// name of the image in this layout (default: its name in the source)
-    #[arg(long, value_name = "tag")]
-    tag: Option<String>,
-    #[command(flatten)]
-    format: FormatArg,
-    #[command(flatten)]
-    referrers: ReferrersArg,
+    #[arg(long, value_name = "tag", value_parser = RefName::parse_new)]
+    tag: Option<RefName>,
     #[command(flatten)]
     limits: LimitArgs,
     /// change no tag that exists: nothing is imported if any would be replaced by another image
     #[arg(long = "no-clobber")]
     no_clobber: bool,
-    #[command(flatten)]
-    result: ResultArgs,
 }
 
 impl Import {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let [from] = self.layout.words(["source"])?;
+        let [from] = self.copy.layout.words(["source"])?;
         let place = Place::parse(from, "source")?;
-        let tag = self.tag.as_deref().map(RefName::parse_new).transpose();
-        let tag = tag.map_err(|e| e.context("invalid --tag"))?;
-        let platform = self.platform.get()?;
         let limits = self.limits.get()?;
-        let result = self.result.open()?;
+        let result = self.copy.result.open()?;
         match place {
-            Place::Layout(path, what) => {
+            Place::Layout(path, target) => {
                 check_layout(&path)?;
                 let from = open_other(&path)?;
                 let _reading = from.reading();
-                let choice = match what {
-                    None => self.all(&from, &path.display().to_string(), "@DIGEST", tag, ui)?,
+                let choice = match target {
+                    None => self.all(&from, &path.display().to_string(), "@DIGEST", ui)?,
                     Some(target) => {
-                        let Some(name) = tag.or_else(|| target.name().cloned()) else {
+                        let Some(name) = self.tag.clone().or_else(|| target.name().cloned()) else {
                             refuse!("an image named by its digest needs a --tag");
                         };
-                        let image = Request::find(&from, &target, platform.as_ref(), Some(name))?;
-                        Choice {
-                            images: vec![image],
-                            ..Choice::default()
-                        }
+                        Request::find(&from, &target, self.copy.platform.get(), Some(name))?.into()
                     }
                 };
-                let into = self.layout.open()?;
-                self.copy(&from, choice, self.referrers.get(), &into, (result, ui))
+                self.copy(
+                    &from,
+                    choice,
+                    self.copy.has_referrers(),
+                    &self.copy.layout.open()?,
+                    (result, ui),
+                )
             }
             Place::Archive(archive) => {
-                let into = self.layout.open()?;
-                let tar = match archive.path() {
-                    Some(path) => Archive::open(path, &limits, into.layout())?,
-                    None => Archive::spool(std::io::stdin(), &limits, into.layout())
-                        .map_err(|e| e.context("stdin"))?,
-                };
-                let context = |e: Error| e.context(archive.file.clone());
-                let source: Box<dyn Source> = if archive.docker {
-                    Box::new(DockerArchive::new(tar, &limits).map_err(context)?)
-                } else {
-                    Box::new(OciArchive::new(tar).map_err(context)?)
-                };
+                let into = self.copy.layout.open()?;
+                let source = archive.open(&limits, into.layout())?;
                 let choice = match &archive.name {
-                    None => self.all(&*source, &archive.to_string(), ":@N", tag, ui)?,
-                    Some(name) => {
-                        let image = one(&*source, &archive, name, platform.as_ref(), tag)?;
-                        Choice {
-                            images: vec![image],
-                            ..Choice::default()
-                        }
-                    }
+                    None => self.all(&*source, &archive.to_string(), ":@N", ui)?,
+                    Some(name) => self.one(&*source, &archive, name)?.into(),
                 };
                 // A Docker archive has no place for them.
-                let referrers = self.referrers.get() && !archive.docker;
+                let referrers = self.copy.has_referrers() && !archive.docker;
                 self.copy(&*source, choice, referrers, &into, (result, ui))
             }
         }
     }
 
     /// All images of a source, or its only one by another name.
-    fn all(
-        &self,
-        source: &dyn Source,
-        label: &str,
-        suffix: &str,
-        tag: Option<RefName>,
-        ui: &Ui,
-    ) -> Outcome<Choice> {
-        let words = Words {
-            source: label.to_owned(),
-            naming: "give it one with --tag".to_owned(),
-            choosing: format!("take one as {label}{suffix} with --tag NAME"),
-        };
-        let platform = self.platform.get()?;
-        let mut choice = Choice::all(source, platform.as_ref(), tag.is_some(), &words, ui)?;
-        match tag.map_or(Ok(()), |tag| choice.call(&tag)) {
+    fn all(&self, source: &dyn Source, label: &str, suffix: &str, ui: &Ui) -> Outcome<Choice> {
+        let choosing = format!("take one as {label}{suffix} with --tag NAME");
+        let words = ("give it one with --tag", choosing.as_str());
+        let gets_name = self.tag.is_some();
+        let mut choice = Choice::all(source, self.copy.platform.get(), gets_name, label, words, ui)?;
+        match self.tag.as_ref().map_or(Ok(()), |tag| choice.call(tag)) {
             Ok(()) => Ok(choice),
             Err(n) => refuse!("--tag names one image, and {label} has {n}: say which, as {label}:TAG"),
         }
+    }
+
+    /// The image of an archive that was asked for by its name there.
+    fn one(&self, source: &dyn Source, archive: &Archived, name: &str) -> Outcome<Request> {
+        let (own, value) = archive.find(source, name)?;
+        let name = match (self.tag.clone(), own) {
+            (Some(tag), _) => tag,
+            (None, Some(own)) => RefName::parse_new(&own)
+                .map_err(|e| Failure::Arguments(format!("{e}: give it another name with --tag")))?,
+            (None, None) => refuse!("the image {name} in {archive} has no name: give it one with --tag"),
+        };
+        let name = Some(name);
+        let request = Request { name, value };
+        Ok(match self.copy.platform.get() {
+            None => request,
+            platform => request.for_platform(source, platform)?,
+        })
     }
 
     fn copy(
@@ -139,7 +117,7 @@ impl Import {
         (result, ui): (Results, &Ui),
     ) -> Outcome {
         let mut converted = ToOci::new(source);
-        let to_oci = self.format.is_oci();
+        let to_oci = self.copy.is_to_oci();
         let (images, along) = choice.settled(source, to_oci.then_some(&mut converted), referrers, ui)?;
         let source = if to_oci { &converted } else { source };
         let mut sink = StoreSink::new(into, "import")?;
@@ -148,33 +126,7 @@ impl Import {
         }
         let report = copy(source, &sink, images.iter().chain(&along), ui)?;
         let replaced = sink.commit(&images, &along, ui)?;
-        warn_replaced(&replaced, ui);
         let made = Made::by_requests(&images);
-        let text = report_text(made.len(), Some(&report));
-        ui.done(format_args!("imported {text}"));
-        result.write(&made, &Copied::new(&made, Some(&report), &replaced, ui), ui)
+        result.say_copy("imported", &made, Some(&report), &replaced, ui)
     }
-}
-
-/// The image of an archive that was asked for by its name there.
-fn one(
-    source: &dyn Source,
-    archive: &Archived,
-    name: &str,
-    platform: Option<&Platform>,
-    tag: Option<RefName>,
-) -> Outcome<Request> {
-    let (own, value) = archive.find(source, name)?;
-    let name = match (tag, own) {
-        (Some(tag), _) => tag,
-        (None, Some(own)) => RefName::parse_new(&own)
-            .map_err(|e: Error| Failure::Arguments(format!("{e}: give it another name with --tag")))?,
-        (None, None) => refuse!("the image {name} in {archive} has no name: give it one with --tag"),
-    };
-    let name = Some(name);
-    let request = Request { name, value };
-    Ok(match platform {
-        Some(_) => request.for_platform(source, platform)?,
-        None => request,
-    })
 }

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci index`: the index database beside a layout.
 
-use crate::progress::Monitor;
-
-use super::args::LayoutArg;
-use super::failure::Outcome;
-use super::table::{human_size, lines};
-use super::ui::Ui;
+use super::prelude::*;
 
 commands! {
     /// shows and rebuilds the index database of a layout
@@ -32,8 +27,8 @@ pub struct Status {
 
 impl Status {
     fn run(self, ui: &Ui) -> Outcome {
-        let [] = self.layout.words([])?;
-        let status = self.layout.open()?.index_status()?;
+        let (store, []) = self.layout.open_words([])?;
+        let status = store.index_status()?;
         let current = |is: bool| if is { "up to date" } else { "to be read again" };
         let rows = [
             ("schema", format!("{} of {}", status.schema, status.newest_schema)),
@@ -66,8 +61,8 @@ pub struct Rebuild {
 
 impl Rebuild {
     fn run(self, ui: &Ui) -> Outcome {
-        let [] = self.layout.words([])?;
-        for text in self.layout.open()?.rebuild_index(ui)? {
+        let (store, []) = self.layout.open_words([])?;
+        for text in store.rebuild_index(ui)? {
             ui.warn(format_args!("{text}"));
         }
         Ok(())

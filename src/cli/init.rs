@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci init`
 
-use crate::progress::Monitor;
 use crate::store::{Store, StoreOptions};
 
-use super::args::LayoutArg;
-use super::failure::Outcome;
-use super::ui::Ui;
+use super::prelude::*;
 
 /// create a new OCI layout
 ///
@@ -21,9 +18,9 @@ pub struct Init {
 impl Init {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let path = self.layout.get()?;
         let [] = self.layout.words([])?;
-        Store::create(&path, StoreOptions::default()).map_err(|e| e.context("image layout creation"))?;
+        let path = &self.layout.layout;
+        Store::create(path, StoreOptions::default()).map_err(|e| e.context("image layout creation"))?;
         ui.info(format_args!("created new OCI image: {}", path.display()));
         Ok(())
     }

@@ -3,14 +3,10 @@
 
 use crate::bundle::{Insertion, insert};
 use crate::image::add_layer;
-use crate::node::{Time, TreePath};
-use crate::progress::Monitor;
+use crate::node::TreePath;
 use crate::rootfs::PackOptions;
 
-use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, PlatformArg, TagArg};
-use super::failure::Outcome;
-use super::result::{Made, ResultArgs};
-use super::ui::Ui;
+use super::prelude::*;
 
 /// insert content into an OCI image
 ///
@@ -23,11 +19,7 @@ use super::ui::Ui;
 )]
 pub struct Insert {
     #[command(flatten)]
-    image: ImageArg,
-    #[command(flatten)]
-    platform: PlatformArg,
-    #[command(flatten)]
-    algorithm: AlgorithmArg,
+    change: ChangeArgs,
     #[command(flatten)]
     tag: TagArg,
     #[command(flatten)]
@@ -42,30 +34,25 @@ pub struct Insert {
     /// remove what the image has at the target
     #[arg(long)]
     whiteout: bool,
-    #[command(flatten)]
-    result: ResultArgs,
 }
 
 impl Insert {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let image = self.image.get()?;
-        let platform = self.platform.get()?;
-        let compression = self.compress.get()?;
-        self.history.check()?;
+        let image = self.change.image.get()?;
+        let compression = self.compress.get();
         let tag = self.tag.get(&image)?;
         let what = self.what()?;
         let options = PackOptions {
             id_map: self.id_map.get()?,
-            clamp_mtime: super::source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }),
+            clamp_mtime: super::clamp_mtime()?,
         };
-        let store = self.image.open_with(&image, &self.algorithm)?;
         let history = self.history.get("umoci insert", "")?;
-        let result = self.result.open_for(&store, &tag)?;
+        let (store, result) = self.change.open(&image, &tag)?;
         let mut txn = store.begin("insert")?;
         let walk = add_layer(
             &mut txn,
-            (&image.target, platform.as_ref()),
+            (&image.target, image.platform.as_ref()),
             &tag,
             compression,
             |txn, compression| Ok(insert(txn, &what, compression, &options, ui)?),
@@ -73,19 +60,20 @@ impl Insert {
         )?;
         self.history.warn_if_none(ui);
         ui.info(format_args!("updated tag for image manifest: {tag}"));
-        result.say(&Made::by_walk(&tag, &walk), ui)
+        result.say_walk(&walk, ui)
     }
 
     fn what(&self) -> Outcome<Insertion> {
+        let words = self.change.image.rest.as_slice();
         let expected = if self.whiteout { 1 } else { 2 };
-        if self.image.rest.len() != expected {
+        if words.len() != expected {
             refuse!("invalid number of positional arguments: expected {expected}");
         }
-        if let Some(at) = self.image.rest.iter().position(String::is_empty) {
+        if let Some(at) = words.iter().position(String::is_empty) {
             refuse!("invalid positional argument {at}: arguments cannot be empty");
         }
         let target = |text: &str| TreePath::clean(text.as_bytes());
-        Ok(match self.image.rest.as_slice() {
+        Ok(match words {
             [source, to] => Insertion::Tree {
                 source: source.into(),
                 target: target(to)?,

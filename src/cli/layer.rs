@@ -5,16 +5,13 @@ use std::io::Read;
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Fact};
-use crate::image::{Image, Layer as ImageLayer};
+use crate::error::Fact;
+use crate::image::Layer as ImageLayer;
 use crate::progress::{Monitor, Task};
 use crate::spec::{Descriptor, History};
 use serde::Serialize;
 
-use super::args::{ImageWord, LayerName, LimitArgs, LockArg, PlatformArg, WholeArg};
-use super::failure::Outcome;
-use super::table::{Table, human_size, or_dash};
-use super::ui::Ui;
+use super::prelude::*;
 
 commands! {
     /// shows the layers of an image one by one
@@ -33,16 +30,9 @@ commands! {
 #[command(override_usage = "<image-path>[:<tag>]")]
 pub struct List {
     #[command(flatten)]
-    image: ImageWord,
+    image: ImageArgs,
     #[command(flatten)]
-    platform: PlatformArg,
-    /// print a JSON array
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    whole: WholeArg,
-    #[command(flatten)]
-    lock: LockArg,
+    output: TableArgs,
 }
 
 #[derive(Serialize)]
@@ -55,10 +45,8 @@ struct Row<'a> {
 
 impl List {
     fn run(self, ui: &Ui) -> Outcome {
-        let (image, []) = self.image.get([])?;
-        let platform = self.platform.get()?;
-        let store = self.lock.open(&image.layout)?;
-        let image = Image::find(&store, &image.target, platform.as_ref())?;
+        let (image, []) = self.image.get_word([])?;
+        let image = image.find(&self.image.open(&image)?)?;
         let config = &image.config.value;
         let mut steps = config.history.iter().filter(|step| !step.empty_layer);
         let row = |(at, descriptor)| Row {
@@ -78,7 +66,7 @@ impl List {
                 or_dash(row.history.map(|step| &step.created_by)),
             ]);
         }
-        ui.show(self.json, &rows, self.whole.fit(table, ui))
+        self.output.show(&rows, table, ui)
     }
 }
 
@@ -90,27 +78,22 @@ impl List {
 #[command(override_usage = "<image-path>[:<tag>] <number>|<digest>")]
 pub struct Cat {
     #[command(flatten)]
-    image: ImageWord,
-    #[command(flatten)]
-    platform: PlatformArg,
+    image: ImageArgs,
     /// write the layer as it is stored
     #[arg(long)]
     compressed: bool,
     #[command(flatten)]
     limits: LimitArgs,
-    #[command(flatten)]
-    lock: LockArg,
 }
 
 impl Cat {
     fn run(self, ui: &Ui) -> Outcome {
-        let (image, [layer]) = self.image.get(["layer"])?;
+        let (image, [layer]) = self.image.get_word(["layer"])?;
         let name: LayerName = layer.parse()?;
-        let platform = self.platform.get()?;
         let limits = self.limits.get()?;
-        let store = self.lock.open(&image.layout)?;
+        let store = self.image.open(&image)?;
         let _reading = store.reading();
-        let image = Image::find(&store, &image.target, platform.as_ref())?;
+        let image = image.find(&store)?;
         let at = name.find(&image)?;
         let descriptor = &image.manifest.value.layers[at];
         if self.compressed {

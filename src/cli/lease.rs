@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci lease`: blobs that gc spares for a time.
 
-use crate::progress::Monitor;
+use std::time::Duration;
 
-use super::args::{LayoutArg, WholeArg, blob, duration, optional};
-use super::failure::Outcome;
-use super::table::Table;
-use super::ui::Ui;
+use crate::store::parse_duration;
+
+use super::prelude::*;
 
 commands! {
     /// keeps blobs from gc without a name
@@ -27,21 +26,19 @@ pub struct Create {
     #[command(flatten)]
     layout: LayoutArg,
     /// when the lease ends, such as 24h; never if not given
-    #[arg(long, value_name = "duration")]
-    expires: Option<String>,
+    #[arg(long, value_name = "duration", value_parser = parse_duration)]
+    expires: Option<Duration>,
 }
 
 impl Create {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
-        let time = optional(self.expires.as_ref(), "--expires", duration)?;
         let (name, digests) = match self.layout.rest.split_first() {
             Some((name, digests)) if !digests.is_empty() => (name, digests),
             _ => refuse!("invalid number of positional arguments: expected <name> <digest>..."),
         };
         let store = self.layout.open()?;
         let digests = digests.iter().map(|text| blob(&store, text));
-        let lease = store.create_lease(name, &digests.collect::<Outcome<Vec<_>>>()?, time)?;
+        let lease = store.create_lease(name, &digests.collect::<Outcome<Vec<_>>>()?, self.expires)?;
         ui.info(format_args!(
             "created lease: {} on {} blobs",
             lease.name,
@@ -59,17 +56,14 @@ impl Create {
 pub struct List {
     #[command(flatten)]
     layout: LayoutArg,
-    /// print a JSON array
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    whole: WholeArg,
+    output: TableArgs,
 }
 
 impl List {
     fn run(self, ui: &Ui) -> Outcome {
-        let [] = self.layout.words([])?;
-        let leases = self.layout.open()?.leases()?;
+        let (store, []) = self.layout.open_words([])?;
+        let leases = store.leases()?;
         let mut table = Table::new(&["NAME", "EXPIRES", "DIGEST"]);
         for lease in &leases {
             let expires = match lease.expires {
@@ -81,7 +75,7 @@ impl List {
                 table.row([lease.name.clone(), expires.clone(), digest.to_string()]);
             }
         }
-        ui.show(self.json, &leases, self.whole.fit(table, ui))
+        self.output.show(&leases, table, ui)
     }
 }
 
@@ -97,8 +91,8 @@ pub struct Remove {
 
 impl Remove {
     fn run(self, ui: &Ui) -> Outcome {
-        let [name] = self.layout.words(["name"])?;
-        if !self.layout.open()?.remove_lease(name)? {
+        let (store, [name]) = self.layout.open_words(["name"])?;
+        if !store.remove_lease(name)? {
             fail!(NotFound, "lease not found: {name}");
         }
         ui.info(format_args!("removed lease: {name}"));

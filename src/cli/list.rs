@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci list`
 
-use super::args::LayoutArg;
-use super::failure::{Outcome, one_line};
-use super::ui::Ui;
+use super::prelude::*;
 
 /// lists the set of tags in an OCI layout
 ///
@@ -21,8 +19,8 @@ pub struct List {
 impl List {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let [] = self.layout.words([])?;
-        let names = self.layout.open()?.names()?;
+        let (store, []) = self.layout.open_words([])?;
+        let names = store.names()?;
         let lines: String = names.iter().map(|name| one_line(name) + "\n").collect();
         ui.show(self.json, &names, lines)
     }

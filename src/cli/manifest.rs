@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci manifest`: image indexes, which name an image for each platform.
 
-use crate::error::Error;
+use std::ops::RangeBounds;
+
 use crate::image::{IndexEdit, IndexPart, Which, change_index, resolve_index};
-use crate::progress::Monitor;
-use crate::spec::{Descriptor, ImageIndex, MediaClass, json};
+use crate::spec::{Descriptor, ImageIndex, MediaClass, RefName, json};
 use crate::store::{Store, Summaries, Txn};
 use crate::transfer::{Request, StoreSink, copy};
 
-use super::args::{ImageRef, LockArg, Near, PlatformArg, WholeArg, annotations};
-use super::failure::{Failure, Outcome, one_line};
 use super::place::open_other;
-use super::result::{Made, ResultArgs, Results};
-use super::table::{Table, human_size, or_dash};
-use super::ui::Ui;
+use super::prelude::*;
+use super::result::Results;
 
 commands! {
     /// makes and edits image indexes, which name an image for each platform
@@ -42,7 +39,7 @@ struct PartArgs {
 
 impl PartArgs {
     fn get(&self) -> Outcome<IndexPart> {
-        match (self.platform.get()?, self.all, self.nested) {
+        match (self.platform.get().cloned(), self.all, self.nested) {
             (platform, false, false) => Ok(IndexPart::One(platform)),
             (None, true, false) => Ok(IndexPart::All),
             (None, false, true) => Ok(IndexPart::Nested),
@@ -86,16 +83,12 @@ impl EntryArgs {
             return Ok(());
         }
         let mut platform = entry.platform.take().unwrap_or_default();
-        for (field, value) in [
+        replace([
             (&mut platform.os, &self.os),
             (&mut platform.architecture, &self.arch),
             (&mut platform.variant, &self.variant),
             (&mut platform.os_version, &self.os_version),
-        ] {
-            if let Some(value) = value {
-                field.clone_from(value);
-            }
-        }
+        ]);
         if !self.os_features.is_empty() {
             platform.os_features.clone_from(&self.os_features);
         }
@@ -119,10 +112,16 @@ struct IndexArg {
 }
 
 impl IndexArg {
-    /// The name, and what stands behind it; `usage` is what the command wants.
-    fn name_and_rest(&self, usage: &str) -> Outcome<(ImageRef, &[String])> {
-        let (name, rest) = self.rest.split_first().ok_or_else(|| expected(usage))?;
-        let name = ImageRef::parse(name, "name")?;
+    /// The name, and what stands behind it: a number of words in `range`; `usage` is what the command wants.
+    fn name_and_rest(&self, usage: &str, range: impl RangeBounds<usize>) -> Outcome<(ImageRef, &[String])> {
+        let Some((name, rest)) = self
+            .rest
+            .split_first()
+            .filter(|(_, rest)| range.contains(&rest.len()))
+        else {
+            refuse!("invalid number of positional arguments: expected {usage}");
+        };
+        let name = ImageRef::parse(name).map_err(invalid("name"))?;
         name.tag()?;
         if rest.iter().any(String::is_empty) {
             refuse!("image cannot be empty");
@@ -136,12 +135,6 @@ impl IndexArg {
         let result = self.result.open_for(&store, name.tag()?)?;
         Ok((store, result))
     }
-}
-
-fn expected(usage: &str) -> Failure {
-    Failure::Arguments(format!(
-        "invalid number of positional arguments: expected {usage}"
-    ))
 }
 
 /// The entries for `words`, after the blobs of those from other layouts came.
@@ -222,26 +215,16 @@ impl Create {
     const USAGE: &str = "<image-path>:<name> [<image>...]";
 
     fn run(self, ui: &Ui) -> Outcome {
-        let (name, words) = self.index.name_and_rest(Self::USAGE)?;
+        let (name, words) = self.index.name_and_rest(Self::USAGE, 0..)?;
         let tag = name.tag()?;
         let part = self.part.get()?;
         let annotations = annotations(&self.annotation)?;
         let (store, result) = self.index.open(&name)?;
-        let check = || -> Outcome<bool> {
-            let exists = !store.lookup(tag)?.is_empty();
-            if exists && !self.amend && !self.force {
-                fail!(
-                    Exists,
-                    "tag exists: {tag} (--amend adds to the index, --force replaces it)"
-                );
-            }
-            Ok(exists)
-        };
-        check()?;
+        self.check(&store, tag)?;
         let sink = StoreSink::new(&store, "manifest create")?;
         let entries = entries(&store, &sink, words, &part, None, ui)?;
         change(sink, &name, (result, ui), |txn| {
-            let exists = check()?;
+            let exists = self.check(&store, tag)?;
             let mut edit = if exists && self.amend {
                 IndexEdit::load(&store, tag)?
             } else {
@@ -254,6 +237,18 @@ impl Create {
             edit.index.annotations.extend(annotations.clone());
             Ok(edit)
         })
+    }
+
+    /// Whether the name exists, which may be so with --amend and --force alone.
+    fn check(&self, store: &Store, tag: &RefName) -> Outcome<bool> {
+        let exists = !store.lookup(tag)?.is_empty();
+        if exists && !self.amend && !self.force {
+            fail!(
+                Exists,
+                "tag exists: {tag} (--amend adds to the index, --force replaces it)"
+            );
+        }
+        Ok(exists)
     }
 }
 
@@ -275,7 +270,7 @@ fn change(
         "new image index created: {} with {entries} entries, tagged {tag}",
         written.digest
     ));
-    result.say(&Made::by_walk(tag, std::slice::from_ref(&written)), ui)
+    result.say_walk(&[written], ui)
 }
 
 /// adds images to an image index
@@ -297,11 +292,8 @@ impl Add {
     const USAGE: &str = "<image-path>:<name> <image>...";
 
     fn run(self, ui: &Ui) -> Outcome {
-        let (name, words) = self.index.name_and_rest(Self::USAGE)?;
+        let (name, words) = self.index.name_and_rest(Self::USAGE, 1..)?;
         let part = self.part.get()?;
-        if words.is_empty() {
-            return Err(expected(Self::USAGE));
-        }
         let (store, result) = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest add")?;
         // What is no index is said before anything is copied.
@@ -330,10 +322,7 @@ impl Remove {
     const USAGE: &str = "<image-path>:<name> (<digest>|<os>/<arch>[/<variant>])...";
 
     fn run(self, ui: &Ui) -> Outcome {
-        let (name, words) = self.index.name_and_rest(Self::USAGE)?;
-        if words.is_empty() {
-            return Err(expected(Self::USAGE));
-        }
+        let (name, words) = self.index.name_and_rest(Self::USAGE, 1..)?;
         let entries = words.iter().map(|word| word.parse());
         let entries = entries.collect::<Result<Vec<Which>, Error>>()?;
         let (store, result) = self.index.open(&name)?;
@@ -368,13 +357,11 @@ impl Annotate {
     const USAGE: &str = "<image-path>:<name> [<digest>|<os>/<arch>[/<variant>]]";
 
     fn run(self, ui: &Ui) -> Outcome {
-        let (name, words) = self.index.name_and_rest(Self::USAGE)?;
-        let which: Option<Which> = match words {
-            [] if self.entry.names_platform() => refuse!("a platform is that of an entry: say which"),
-            [] => None,
-            [which] => Some(which.parse()?),
-            _ => return Err(expected(Self::USAGE)),
-        };
+        let (name, words) = self.index.name_and_rest(Self::USAGE, ..=1)?;
+        let which: Option<Which> = words.first().map(|which| which.parse()).transpose()?;
+        if which.is_none() && self.entry.names_platform() {
+            refuse!("a platform is that of an entry: say which");
+        }
         let own = annotations(&self.entry.annotation)?;
         let (store, result) = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest annotate")?;
@@ -402,11 +389,8 @@ impl Annotate {
 #[derive(clap::Args, Debug)]
 #[command(override_usage = Self::USAGE)]
 pub struct Show {
-    /// print the index as it is stored
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    whole: WholeArg,
+    output: TableArgs,
     #[command(flatten)]
     lock: LockArg,
     #[arg(hide = true)]
@@ -418,12 +402,12 @@ impl Show {
 
     fn run(self, ui: &Ui) -> Outcome {
         let [name] = self.rest.as_slice() else {
-            return Err(expected(Self::USAGE));
+            refuse!("invalid number of positional arguments: expected {}", Self::USAGE);
         };
-        let name = ImageRef::parse(name, "name")?;
+        let name = ImageRef::parse(name).map_err(invalid("name"))?;
         let store = self.lock.open(&name.layout)?;
         let root = resolve_index(&store, &name.target)?;
-        if self.json {
+        if self.output.json {
             return ui.print(&store.read(&root)?);
         }
         let index: ImageIndex = json::parse(&store.read(&root)?)?;
@@ -452,6 +436,6 @@ impl Show {
                 one_line(&said.collect::<Vec<_>>().join(" ")),
             ]);
         }
-        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
+        ui.print(self.output.fit(table, ui).to_string().as_bytes())
     }
 }

@@ -29,6 +29,7 @@ mod manifest;
 mod manual;
 mod new;
 mod place;
+mod prelude;
 mod profile;
 mod raw;
 mod ref_list;
@@ -47,12 +48,14 @@ mod ui;
 mod unpack;
 
 use std::ffi::OsString;
+use std::num::ParseIntError;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use crate::node::Time;
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum as _};
 use failure::{Call, Failure, Outcome};
-use ui::{Level, Progress, Ui};
+use ui::{Level, Ui};
 
 /// umoci modifies Open Container images
 #[derive(Parser, Debug)]
@@ -68,8 +71,8 @@ struct Cli {
     #[arg(long, short = 'q')]
     quiet: bool,
     /// when to draw progress bars (auto, never)
-    #[arg(long, default_value = "auto")]
-    progress: Progress,
+    #[arg(long, default_value = "auto", value_parser = ["auto", "never"])]
+    progress: String,
     /// write where CPU time went to a file that 'go tool pprof' reads
     #[arg(long, value_name = "file", hide = true)]
     cpu_profile: Option<String>,
@@ -145,7 +148,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         crate::fs::always_walk();
     }
     let program = definition();
-    let mut ui = Ui::new(Level::Warn, Progress::Never);
+    let mut ui = Ui::new(Level::Warn, false);
     let mut call = Call::default();
     failure::hook_panics();
     let outcome = serve(&program, words.get(1..).unwrap_or_default(), &mut ui, &mut call);
@@ -155,11 +158,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 /// Does what the words ask for. `ui` and `call` become those of the command, once it is known.
 fn serve(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut Call) -> Outcome {
     if let Some((_, typed)) = words.split_first().filter(|(word, _)| *word == complete::ASK) {
-        let typed: Vec<String> = typed
-            .iter()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
-        return ui.print(complete::answer(program, &typed).as_bytes());
+        return ui.print(complete::answer(program, typed).as_bytes());
     }
     match argv::read(program, words) {
         argv::Request::Help(path) => ui.print(help::page(program, &path, ui::terminal_width()).as_bytes()),
@@ -170,23 +169,17 @@ fn serve(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut Ca
             Err(Failure::Usage(error))
         }
         argv::Request::Run { path, words } => {
-            let command = path
-                .iter()
-                .try_fold(program, |command, name| command.find_subcommand(name));
-            let mut options = command.into_iter().flat_map(clap::Command::get_arguments);
+            let mut options = reference::Topic::find(program, &path).command.get_arguments();
             call.has_rootless = options.any(|arg| arg.get_long() == Some("rootless"));
             call.path = path;
-            let matches = program
-                .clone()
-                .try_get_matches_from(words)
-                .map_err(|e| misuse(&e))?;
-            let mut below = &matches;
-            while let Some((_, next)) = below.subcommand() {
-                below = next;
-            }
-            let operands = below.try_get_many("rest").ok().flatten();
-            call.words = operands.map(|words| words.cloned().collect()).unwrap_or_default();
-            Cli::from_arg_matches(&matches).map_err(|e| misuse(&e))?.run(ui)
+            let operands = words.split(|word| word == "--").nth(1).unwrap_or_default();
+            call.words = operands
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
+            let matches = program.clone().try_get_matches_from(words);
+            let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+            cli.map_err(|e| misuse(&e))?.run(ui)
         }
     }
 }
@@ -203,8 +196,16 @@ fn misuse(err: &clap::Error) -> Failure {
     // `--lock-timeout <seconds>`
     let option = named(ContextKind::InvalidArg).and_then(|text| text.split(' ').next());
     match (err.kind(), option, named(ContextKind::InvalidValue)) {
-        (ErrorKind::MissingRequiredArgument, Some(option), _) => {
-            Failure::Arguments(format!("missing mandatory argument: {option}"))
+        (ErrorKind::MissingRequiredArgument, Some(option), _) => Failure::Missing(option.to_owned()),
+        (ErrorKind::ArgumentConflict, Some(option), _) => {
+            let other = named(ContextKind::PriorArg).and_then(|text| text.split(' ').next());
+            let mut both = [option, other.unwrap_or_default()];
+            // The one that excludes the other comes first: --no-history.
+            both.sort_by_key(|name| !name.starts_with("--no-"));
+            Failure::Arguments(format!(
+                "{} and {} may not be specified together",
+                both[0], both[1]
+            ))
         }
         (_, Some(option), Some(value)) => {
             if let Some(ContextValue::Strings(words)) = err.get(ContextKind::ValidValue)
@@ -213,8 +214,14 @@ fn misuse(err: &clap::Error) -> Failure {
                 let others = others.join(", ");
                 return Failure::Arguments(format!("invalid {option}: {value:?} (want {others} or {last})"));
             }
-            let why = err.source().map(|why| format!(": {why}")).unwrap_or_default();
-            Failure::Usage(format!("invalid {option}: {value:?}{why}"))
+            match err.source() {
+                // A number.
+                Some(why) if why.is::<ParseIntError>() => {
+                    Failure::Usage(format!("invalid {option}: {value:?}: {why}"))
+                }
+                Some(why) => Failure::Arguments(format!("invalid {option}: {why}")),
+                None => Failure::Arguments(format!("invalid {option}: {value:?}")),
+            }
         }
         _ => {
             let text = err.to_string();
@@ -229,24 +236,23 @@ fn finish(program: &clap::Command, outcome: Outcome, ui: &Ui, call: &Call) -> Ex
     let Err(failure) = outcome else {
         return ExitCode::SUCCESS;
     };
-    if let Failure::Usage(error) = &failure
-        && reference::Topic::find(program, &call.path).is_of_the_go_tool()
-    {
-        let colon = if call.path.is_empty() { '.' } else { ':' };
-        let error = failure::one_line(error);
-        let page = help::page(program, &call.path, ui::terminal_width());
-        if ui
-            .print(format!("Incorrect Usage{colon} {error}\n\n{page}").as_bytes())
-            .is_err()
-        {
-            return ExitCode::from(1);
+    match &failure {
+        Failure::Usage(error) if reference::Topic::find(program, &call.path).is_of_the_go_tool() => {
+            let colon = if call.path.is_empty() { '.' } else { ':' };
+            let error = failure::one_line(error);
+            let page = help::page(program, &call.path, ui::terminal_width());
+            let text = format!("Incorrect Usage{colon} {error}\n\n{page}");
+            if ui.print(text.as_bytes()).is_err() {
+                return ExitCode::from(1);
+            }
         }
-    }
-    if let Failure::UnknownTopic(name, near) = &failure {
-        eprintln!("No help topic for '{}'", failure::one_line(name));
-        if let Some(near) = near {
-            eprintln!("Did you mean '{near}'?");
+        Failure::UnknownTopic(name, near) => {
+            eprintln!("No help topic for '{}'", failure::one_line(name));
+            if let Some(near) = near {
+                eprintln!("Did you mean '{near}'?");
+            }
         }
+        _ => {}
     }
     if let Some(hint) = failure.hint(call) {
         ui.log(Level::Warn, hint);
@@ -270,8 +276,8 @@ fn version() -> String {
 impl Cli {
     /// Runs the command.
     fn run(self, ui: &mut Ui) -> Outcome {
-        let (level, progress) = self.settings()?;
-        *ui = Ui::new(level, progress);
+        let (level, has_bars) = self.settings()?;
+        *ui = Ui::new(level, has_bars);
         let file = self.cpu_profile.as_deref().filter(|file| !file.is_empty());
         let profile = file
             .map(|file| profile::Profile::start(file, ui.step()))
@@ -281,25 +287,17 @@ impl Cli {
         outcome.and(profile.map_or(Ok(()), profile::Profile::finish))
     }
 
-    fn settings(&self) -> Outcome<(Level, Progress)> {
+    /// Returns how much is said, and whether progress bars are drawn.
+    fn settings(&self) -> Outcome<(Level, bool)> {
         let level = match (&self.log, self.verbose, self.quiet) {
             (Some(_), true, _) => refuse!("--log=* and --verbose are mutually exclusive"),
-            (Some(text), ..) => match Level::parse(text) {
-                Some(level) => level,
-                None => refuse!("parsing log level: invalid level"),
-            },
+            (Some(text), ..) => Level::from_str(text, true)
+                .map_err(|_| Failure::Arguments("parsing log level: invalid level".to_owned()))?,
             (None, true, _) => Level::Info,
             (None, false, true) => Level::Error,
             (None, false, false) => Level::Warn,
         };
-        Ok((
-            level,
-            if self.quiet {
-                Progress::Never
-            } else {
-                self.progress
-            },
-        ))
+        Ok((level, !self.quiet && self.progress == "auto"))
     }
 }
 
@@ -308,14 +306,19 @@ fn source_date_epoch() -> Outcome<Option<i64>> {
     let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|t| !t.is_empty()) else {
         return Ok(None);
     };
-    match text.to_str().and_then(|t| t.parse::<i64>().ok()) {
-        Some(seconds) => Ok(Some(seconds)),
-        None => fail!(
+    let text = text.to_string_lossy();
+    match text.parse() {
+        Ok(seconds) => Ok(Some(seconds)),
+        Err(_) => fail!(
             Invalid,
-            "parse SOURCE_DATE_EPOCH={:?}: not a whole number of seconds",
-            text.to_string_lossy()
+            "parse SOURCE_DATE_EPOCH={text:?}: not a whole number of seconds"
         ),
     }
+}
+
+/// The latest time that files in new layers have: `SOURCE_DATE_EPOCH`, if it is set.
+fn clamp_mtime() -> Outcome<Option<Time>> {
+    Ok(source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }))
 }
 
 /// The time that new documents carry: `SOURCE_DATE_EPOCH`, else now with the local offset.

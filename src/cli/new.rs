@@ -3,20 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bundle::{Insertion, add_archive, insert};
-use crate::error::Error;
+use crate::bundle::{Insertion, insert};
 use crate::fs::IdMap;
 use crate::image::{Edit, NewLayer};
-use crate::node::{Time, TreePath};
-use crate::progress::Monitor;
+use crate::node::TreePath;
 use crate::rootfs::PackOptions;
 use crate::spec::{Compression, Platform};
 use crate::store::Txn;
 
-use super::args::{AlgorithmArg, CompressArg, HistoryArgs, IdMapArgs, ImageArg, PlatformArg};
-use super::failure::Outcome;
-use super::result::{Made, ResultArgs};
-use super::ui::Ui;
+use super::prelude::*;
 
 /// creates a tagged OCI image, blank or of a directory or archive
 ///
@@ -33,44 +28,40 @@ use super::ui::Ui;
 )]
 pub struct New {
     #[command(flatten)]
-    image: ImageArg,
+    change: ChangeArgs,
     /// make the first layer of this directory or tar archive, '-' for an archive on stdin
     #[arg(long, value_name = "directory|file")]
     from: Option<String>,
-    #[command(flatten)]
-    platform: PlatformArg,
-    #[command(flatten)]
-    algorithm: AlgorithmArg,
     #[command(flatten)]
     compress: CompressArg,
     #[command(flatten)]
     id_map: IdMapArgs,
     #[command(flatten)]
     history: HistoryArgs,
-    #[command(flatten)]
-    result: ResultArgs,
 }
 
 impl New {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let image = self.image.get()?;
+        let image = self.change.image.get()?;
         let tag = image.tag()?;
-        let platform = self.platform.get()?;
-        let platform = platform.map_or_else(Platform::host, |p| p.spelled());
-        let compression = self.compress.get()?;
-        self.history.check()?;
-        let [] = self.image.words([])?;
+        let platform = image
+            .platform
+            .as_ref()
+            .map_or_else(Platform::host, Platform::spelled);
+        let [] = self.change.image.words([])?;
         let content = self.content()?;
         let created = super::now()?;
         let history = self.history.get("umoci new", "")?;
-        let store = self.image.open_with(&image, &self.algorithm)?;
-        let result = self.result.open_for(&store, tag)?;
+        let (store, result) = self.change.open(&image, tag)?;
         let mut txn = store.begin("new")?;
         let mut edit = Edit::blank_for(platform, created);
-        if let Some(content) = content {
+        if let Some((path, id_map)) = content {
             let automatic = edit.auto_compression();
-            let layer = content.write(&mut txn, compression, automatic, ui)?;
+            let layer = match id_map {
+                Some(id_map) => self.insert(&mut txn, path, id_map, automatic, ui)?,
+                None => self.compress.add_archive(&mut txn, &path, automatic, ui)?,
+            };
             if layer.holds_images {
                 let from = self.from.as_deref().unwrap_or_default();
                 refuse!(
@@ -83,10 +74,11 @@ impl New {
         let walk = edit.apply(&mut txn, tag)?;
         txn.commit()?;
         ui.info(format_args!("created new tag for image manifest: {tag}"));
-        result.say(&Made::by_walk(tag, &walk), ui)
+        result.say_walk(&walk, ui)
     }
 
-    fn content(&self) -> Outcome<Option<Content>> {
+    /// What the first layer is made of: a directory, and whose its files are in the image, or a tar archive.
+    fn content(&self) -> Outcome<Option<(PathBuf, Option<IdMap>)>> {
         let Some(from) = self.from.as_deref() else {
             return Ok(None);
         };
@@ -101,8 +93,8 @@ impl New {
         }
         if path.is_dir() {
             // The directory behind a link is what is wanted, and not the link.
-            let path = path.canonicalize().map_err(|e| Error::from(e).context(from))?;
-            return Ok(Some(Content::Tree(path, id_map)));
+            let path = path.canonicalize().context(|| from)?;
+            return Ok(Some((path, Some(id_map))));
         }
         if !crate::fs::exists(path)? {
             fail!(NotFound, "{from}: no such file or directory");
@@ -110,42 +102,28 @@ impl New {
         if id_map != IdMap::default() {
             refuse!("maps of ids and --rootless go with a directory, and {from} is an archive");
         }
-        Ok(Some(Content::Archive(path.to_owned())))
+        Ok(Some((path.to_owned(), None)))
     }
-}
 
-/// What the first layer is made of.
-enum Content {
-    /// A directory, and whose its files are in the image.
-    Tree(PathBuf, IdMap),
-    /// A tar archive.
-    Archive(PathBuf),
-}
-
-impl Content {
-    /// Writes the layer, compressed as `wanted`. Without a wish, a compressed archive keeps its bytes, and all else is compressed
-    /// in the `automatic` way.
-    fn write(
-        self,
+    /// Writes a directory as a layer, compressed in the `automatic` way unless another one is asked for.
+    fn insert(
+        &self,
         txn: &mut Txn<'_>,
-        wanted: Option<Compression>,
+        source: PathBuf,
+        id_map: IdMap,
         automatic: Compression,
         ui: &Ui,
     ) -> Outcome<NewLayer> {
-        let compression = wanted.unwrap_or(automatic);
-        let (source, id_map) = match self {
-            Content::Archive(path) => return Ok(add_archive(txn, &path, wanted, automatic, ui)?),
-            Content::Tree(source, id_map) => (source, id_map),
-        };
         let options = PackOptions {
             id_map,
-            clamp_mtime: super::source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }),
+            clamp_mtime: super::clamp_mtime()?,
         };
         let tree = Insertion::Tree {
             source,
             target: TreePath::root(),
             opaque: false,
         };
+        let compression = self.compress.get().unwrap_or(automatic);
         Ok(insert(txn, &tree, compression, &options, ui)?)
     }
 }

@@ -5,11 +5,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
-use crate::error::Error;
+use crate::error::{Error, ResultExt as _};
 use crate::image::Target;
+use crate::layer::Limits;
+use crate::layout::Layout;
 use crate::spec::{Descriptor, RefValue};
 use crate::store::{Store, StoreOptions};
-use crate::transfer::{DockerName, Source, SourceEntry};
+use crate::transfer::{Archive, DockerArchive, DockerName, OciArchive, Source, SourceEntry};
 
 use super::args::source;
 use super::failure::{Failure, Outcome};
@@ -129,9 +131,18 @@ impl Archived {
         ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].contains(&self.file.as_str())
     }
 
-    /// The file's path to read from; `None` for stdin.
-    pub fn path(&self) -> Option<&Path> {
-        (self.file != "-").then(|| Path::new(&self.file))
+    /// Opens it to read; what has to be spooled goes to `layout` meanwhile.
+    pub fn open(&self, limits: &Limits, layout: &Layout) -> Result<Box<dyn Source>, Error> {
+        let tar = match self.file.as_str() {
+            "-" => Archive::spool(std::io::stdin(), limits, layout).context(|| "stdin")?,
+            path => Archive::open(path.as_ref(), limits, layout)?,
+        };
+        let context = || self.file.clone();
+        Ok(if self.docker {
+            Box::new(DockerArchive::new(tar, limits).context(context)?)
+        } else {
+            Box::new(OciArchive::new(tar).context(context)?)
+        })
     }
 
     /// What `name`, a name in the archive or `@N`, stands for, and its name there.

@@ -5,16 +5,13 @@ use std::cmp::Reverse;
 
 use crate::digest::Digest;
 use crate::image::time;
-use crate::progress::Monitor;
 use crate::spec::{MediaType, Platform};
 use crate::store::Summaries;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::args::{LayoutArg, WholeArg, pattern};
-use super::failure::{Outcome, one_line};
-use super::table::{Table, human_age, human_size, or_dash};
-use super::ui::Ui;
+use super::prelude::*;
+use super::table::human_age;
 
 /// lists names with what they point at
 ///
@@ -26,16 +23,13 @@ pub struct List {
     #[command(flatten)]
     layout: LayoutArg,
     /// print only names that match a pattern such as 'release-*'; may be given more than once
-    #[arg(long, value_name = "pattern")]
-    filter: Vec<String>,
+    #[arg(long, value_name = "pattern", value_parser = pattern)]
+    filter: Vec<glob::Pattern>,
     /// order: name, age (the newest first), size (the largest first) or used (the last used first); default: that of index.json
     #[arg(long, value_name = "name|age|size|used")]
     sort: Option<Order>,
     #[command(flatten)]
-    whole: WholeArg,
-    /// print a JSON array
-    #[arg(long)]
-    json: bool,
+    output: TableArgs,
 }
 
 #[derive(Serialize)]
@@ -94,21 +88,17 @@ impl List {
                 or_dash(row.size.map(human_size)),
             ]);
         }
-        ui.show(self.json, &rows, self.whole.fit(table, ui))
+        self.output.show(&rows, table, ui)
     }
 
     fn rows(&self, ui: &Ui) -> Outcome<Vec<Row>> {
-        let filter = self.filter.iter().map(|text| pattern(text, "--filter"));
-        let filter = filter.collect::<Outcome<Vec<_>>>()?;
-        let is_wanted = |name: Option<&str>| {
-            filter.is_empty() || name.is_some_and(|name| filter.iter().any(|pattern| pattern.matches(name)))
-        };
+        let matches = |name: &str| self.filter.iter().any(|pattern| pattern.matches(name));
         let store = self.layout.open()?;
         let times = store.tag_times()?;
         let mut summaries = Summaries::in_store(&store);
         let mut rows = Vec::new();
         for entry in store.refs()? {
-            if !is_wanted(entry.name.as_deref()) {
+            if !self.filter.is_empty() && !entry.name.as_deref().is_some_and(matches) {
                 continue;
             }
             let times = entry.name.as_ref().and_then(|name| times.get(name));

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci referrers`
 
+use std::path::PathBuf;
+
 use crate::spec::MediaType;
 use serde_json::json;
 
-use super::args::{ImageRef, LayoutArg, PlatformArg, WholeArg, blob, positionals};
 use super::attach::subject;
-use super::failure::Outcome;
-use super::table::{Table, human_size, or_dash};
-use super::ui::Ui;
+use super::prelude::*;
 
 /// lists what is about an image: signatures, SBOMs and the like
 ///
@@ -20,34 +19,35 @@ use super::ui::Ui;
     mut_arg("platform", |arg| arg.help("image of an index that they are about, such as linux/arm64 (default: the index itself)")),
 )]
 pub struct Referrers {
+    /// path to an OCI layout
+    #[arg(long, value_parser = layout_path)]
+    layout: Option<PathBuf>,
     #[command(flatten)]
-    layout: LayoutArg,
+    lock: LockArg,
     #[command(flatten)]
     platform: PlatformArg,
     /// only those of this artifact type
     #[arg(long = "artifact-type", value_name = "type")]
     artifact_type: Option<String>,
-    /// print an image index
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    whole: WholeArg,
+    output: TableArgs,
+    #[arg(hide = true)]
+    rest: Vec<String>,
 }
 
 impl Referrers {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let platform = self.platform.get()?;
-        let [word] = positionals(&self.layout.rest, ["image"])?;
-        let (store, digest) = if self.layout.is_given() {
-            let store = self.layout.open()?;
+        let [word] = positionals(&self.rest, ["image"])?;
+        let (store, digest) = if let Some(path) = &self.layout {
+            let store = self.lock.open(path)?;
             // The subject of a referrer need not be there.
             let digest = word.parse().or_else(|_| blob(&store, word))?;
             (store, digest)
         } else {
-            let image = ImageRef::parse(word, "image")?;
-            let store = self.layout.open_at(&image.layout)?;
-            let digest = subject(&store, &image, platform.as_ref())?.digest;
+            let image = self.platform.of(ImageRef::parse(word).map_err(invalid("image"))?);
+            let store = self.lock.open(&image.layout)?;
+            let digest = subject(&store, &image)?.digest;
             (store, digest)
         };
         let mut found = store.referrers(&digest)?;
@@ -63,6 +63,6 @@ impl Referrers {
             ]);
         }
         let json = json!({ "schemaVersion": 2, "mediaType": MediaType::INDEX, "manifests": found });
-        ui.show(self.json, &json, self.whole.fit(table, ui))
+        self.output.show(&json, table, ui)
     }
 }

@@ -4,17 +4,11 @@
 use std::collections::HashSet;
 
 use crate::digest::{Digest, DigestPrefix};
-use crate::error::Error;
 use crate::image::{Target, resolve_whole};
-use crate::progress::Monitor;
 use crate::spec::{MediaType, RefName, RefValue};
 use crate::store::Store;
 
-use super::args::{LayoutArg, WholeArg, pattern};
-use super::failure::{Outcome, one_line};
-use super::result::{Made, ResultArgs};
-use super::table::{Table, or_dash};
-use super::ui::Ui;
+use super::prelude::*;
 
 commands! {
     /// creates, lists and removes names in an OCI layout
@@ -41,10 +35,10 @@ pub struct Create {
     layout: LayoutArg,
     /// digest to name, such as sha256:6c3c624b58db, or 7 or more hex digits of it
     #[arg(long, value_name = "digest")]
-    digest: Option<String>,
+    digest: Option<DigestPrefix>,
     /// name whose target gets the new name too; name@{N} is what it was N changes ago
     #[arg(long, value_name = "name")]
-    from: Option<String>,
+    from: Option<Target>,
     /// media type of the blob, where it cannot be told
     #[arg(long = "media-type", value_name = "type")]
     media_type: Option<String>,
@@ -62,52 +56,43 @@ impl Create {
         let store = self.layout.open()?;
         let result = self.result.open_for(&store, &name)?;
         let (target, why) = match (&self.digest, &self.from) {
-            (Some(text), None) => {
-                let prefix: DigestPrefix = text.parse().map_err(|e: Error| e.context("--digest"))?;
+            (Some(prefix), None) => {
                 let given = self.media_type.as_deref().map(MediaType::from);
-                let verdict = store.identify(&store.find(&prefix)?, given.as_ref())?;
+                let verdict = store.identify(&store.find(prefix)?, given.as_ref())?;
                 (verdict.descriptor.into(), verdict.evidence.to_string())
             }
             (None, Some(other)) => {
                 if self.media_type.is_some() {
                     refuse!("--media-type goes with --digest only");
                 }
-                let other: Target = other.parse().map_err(|e: Error| e.context("--from"))?;
-                (resolve_whole(&store, &other)?, format!("as {other}"))
+                (resolve_whole(&store, other)?, format!("as {other}"))
             }
             _ => refuse!("give either --digest or --from"),
         };
         let types = target.entries().iter().map(|entry| entry.media_type.to_string());
         let types: Vec<String> = types.collect();
         let said = format!("{name} -> {} ({}, {why})", digests(&target), types.join(","));
-        let made = Made::by_value(&name, &target);
         if self.force {
-            store.set_ref(&name, target)?
+            store.set_ref(&name, target.clone())?
         } else {
-            store.create_ref(&name, target)?
+            store.create_ref(&name, target.clone())?
         }
         ui.info(format_args!("created ref: {said}"));
-        result.say(&made, ui)
+        result.say_value(&target, ui)
     }
 }
 
 /// The digests of what a name points at, as one word; `-` for nothing.
 fn digests(value: &RefValue) -> String {
-    if value.is_empty() {
-        return "-".to_owned();
-    }
     let digests: Vec<String> = value.digests().map(|digest| digest.to_string()).collect();
-    digests.join(",")
+    or_dash(Some(digests.join(",")).filter(|text| !text.is_empty()))
 }
 
 /// The entries of `value` whose digests `other` does not have.
 fn only_in(value: &RefValue, other: &RefValue) -> RefValue {
     let there: HashSet<Digest> = other.digests().collect();
-    let entries = value
-        .entries()
-        .iter()
-        .filter(|entry| !there.contains(&entry.digest));
-    entries.cloned().collect()
+    let entries = value.entries().iter().cloned();
+    entries.filter(|entry| !there.contains(&entry.digest)).collect()
 }
 
 /// The digests that a change took and those that it brought; all of them where they stayed, and something else changed.
@@ -135,7 +120,6 @@ pub struct Remove {
 
 impl Remove {
     fn run(self, ui: &Ui) -> Outcome {
-        self.layout.get()?;
         if self.layout.rest.is_empty() || self.layout.rest.iter().any(String::is_empty) {
             refuse!("invalid number of positional arguments: expected <name>...");
         }
@@ -164,7 +148,7 @@ impl Remove {
             }
             let before = out.len();
             if word.contains(['*', '?', '[']) {
-                let pattern = pattern(word, "pattern")?;
+                let pattern = pattern(word).map_err(invalid("pattern"))?;
                 out.extend(there.iter().filter(|name| pattern.matches(name)).cloned());
             } else {
                 word.parse::<RefName>()?;
@@ -190,21 +174,15 @@ impl Remove {
 pub struct Log {
     #[command(flatten)]
     layout: LayoutArg,
-    /// print a JSON array
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    whole: WholeArg,
+    output: TableArgs,
 }
 
 impl Log {
     fn run(self, ui: &Ui) -> Outcome {
         let [name] = self.layout.words(["name"])?;
         let log = self.layout.open()?.reflog(name)?;
-        if self.json {
-            return ui.print_json(&log);
-        }
-        if log.is_empty() {
+        if log.is_empty() && !self.output.json {
             fail!(NotFound, "nothing is recorded of {name}");
         }
         let name = one_line(name);
@@ -223,7 +201,7 @@ impl Log {
                 to,
             ]);
         }
-        ui.print(self.whole.fit(table, ui).to_string().as_bytes())
+        self.output.show(&log, table, ui)
     }
 }
 
@@ -257,6 +235,6 @@ impl Restore {
         let result = self.result.open_for(&store, name)?;
         let restored = store.restore_ref(name, steps)?;
         ui.info(format_args!("restored ref: {name} -> {}", digests(&restored)));
-        result.say(&Made::by_value(name, &restored), ui)
+        result.say_value(&restored, ui)
     }
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci remove`
 
-use crate::progress::Monitor;
+use std::path::Path;
 
-use super::args::ImageArg;
-use super::failure::Outcome;
-use super::ui::Ui;
+use crate::spec::RefName;
+use crate::store::Store;
+
+use super::prelude::*;
 
 /// removes a tag from an OCI image
 ///
@@ -14,17 +15,39 @@ use super::ui::Ui;
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--image <image-path>[:<tag>]")]
 pub struct Remove {
+    /// OCI image URI of the form 'path[:tag]'
+    #[arg(long)]
+    image: String,
     #[command(flatten)]
-    image: ImageArg,
+    lock: LockArg,
+    #[arg(hide = true)]
+    rest: Vec<String>,
 }
 
 impl Remove {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let [] = self.image.words([])?;
-        let (store, tag) = self.image.open_name()?;
+        let [] = positionals(&self.rest, [])?;
+        let (store, tag) = self.open_name()?;
         store.remove_ref(&tag)?;
         ui.info(format_args!("removed tag: {tag}"));
         Ok(())
+    }
+
+    /// Opens the layout; returns it with the tag, or with the name in it that stands behind the colon and that no tag may have.
+    fn open_name(&self) -> Outcome<(Store, String)> {
+        let text = &self.image;
+        let odd = text
+            .split_once(':')
+            .filter(|(_, name)| name.parse::<RefName>().is_err());
+        if let Some((path, name)) = odd.filter(|(path, _)| !path.is_empty())
+            && let Ok(store) = self.lock.open(Path::new(path))
+            && store.names()?.iter().any(|known| known == name)
+        {
+            return Ok((store, name.to_owned()));
+        }
+        let image = ImageRef::parse(text).map_err(invalid("--image"))?;
+        let name = image.old_tag()?.as_str().to_owned();
+        Ok((self.lock.open(&image.layout)?, name))
     }
 }

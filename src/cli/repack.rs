@@ -2,12 +2,9 @@
 //! `umoci repack`
 
 use crate::bundle::{Bundle, RepackOptions, repack};
-use crate::node::Time;
 
-use super::args::{AlgorithmArg, CompressArg, HistoryArgs, ImageArg, PlatformArg};
-use super::failure::{Call, Failure, Outcome};
-use super::result::{Made, ResultArgs};
-use super::ui::Ui;
+use super::failure::Call;
+use super::prelude::*;
 
 /// repacks an OCI runtime bundle into a reference
 ///
@@ -17,11 +14,7 @@ use super::ui::Ui;
 #[command(override_usage = "--image <image-path>[:<new-tag>] <bundle>")]
 pub struct Repack {
     #[command(flatten)]
-    image: ImageArg,
-    #[command(flatten)]
-    platform: PlatformArg,
-    #[command(flatten)]
-    algorithm: AlgorithmArg,
+    change: ChangeArgs,
     #[command(flatten)]
     compress: CompressArg,
     #[command(flatten)]
@@ -38,38 +31,34 @@ pub struct Repack {
     /// replace the tag also if it points at another image than when the bundle was unpacked from it
     #[arg(long)]
     force: bool,
-    #[command(flatten)]
-    result: ResultArgs,
 }
 
 impl Repack {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let image = self.image.get()?;
+        let image = self.change.image.get()?;
         let tag = image.tag()?;
-        let compression = self.compress.get()?;
-        self.history.check()?;
-        let [bundle] = self.image.words(["bundle"])?;
+        let [bundle] = self.change.image.words(["bundle"])?;
         let options = RepackOptions {
             masks: self.mask_path.iter().map(|m| m.clone().into_bytes()).collect(),
             no_mask_volumes: self.no_mask_volumes,
             refresh: self.refresh_bundle,
             force: self.force,
-            platform: self.platform.get()?,
-            compression,
-            clamp_mtime: super::source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }),
+            platform: image.platform.clone(),
+            compression: self.compress.get(),
+            clamp_mtime: super::clamp_mtime()?,
             header: super::mtree_header(),
         };
-        let store = self.image.open_with(&image, &self.algorithm)?;
-        let result = self.result.open_for(&store, tag)?;
+        let (store, mut result) = self.change.open(&image, tag)?;
         let history = |author: &str| match self.history.get("umoci repack", author) {
             Ok(history) => Ok(history),
             Err(Failure::Error(err)) => Err(err),
             Err(other) => fail!(Invalid, "{}", other.message(&Call::default()).unwrap_or_default()),
         };
         let done = repack(&store, &Bundle::at(bundle), tag, history, &options, ui)?;
-        let same = "no new layer, since nothing changed in the tree; ";
-        let note = if done.changed { "" } else { same };
-        result.say_after(note, &Made::by_walk(tag, &done.walk), ui)
+        if !done.changed {
+            result.note = "no new layer, since nothing changed in the tree; ";
+        }
+        result.say_walk(&done.walk, ui)
     }
 }

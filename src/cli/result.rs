@@ -9,7 +9,7 @@ use crate::fs::PendingFile;
 use crate::progress::Monitor;
 use crate::spec::{Descriptor, MediaType, RefName, RefValue};
 use crate::store::Store;
-use crate::transfer::{CopyReport, DockerImage, LeftOut, Request};
+use crate::transfer::{CopyReport, DockerImage, Request};
 use serde::Serialize;
 use serde_json::json;
 
@@ -52,23 +52,6 @@ impl Made {
         }
     }
 
-    /// What `name` points at by now, from there to the manifest.
-    pub fn by_walk(name: &RefName, walk: &[Descriptor]) -> Vec<Self> {
-        let made = walk.first().map(|first| Self {
-            manifest: walk[1..].last().map(|last| last.digest),
-            ..Self::new(Some(name.as_str()), first)
-        });
-        made.into_iter().collect()
-    }
-
-    /// Every entry of a name.
-    pub fn by_value(name: impl AsRef<str>, value: &RefValue) -> Vec<Self> {
-        let entries = value.entries().iter();
-        entries
-            .map(|entry| Self::new(Some(name.as_ref()), entry))
-            .collect()
-    }
-
     /// Returns what was written to a Docker archive.
     pub fn by_docker(images: &[DockerImage]) -> Vec<Self> {
         let made = images.iter().map(|image| Self {
@@ -102,14 +85,15 @@ impl ResultArgs {
             json: self.json,
             digests_on_stdout: self.digestfile.as_deref() == Some("-"),
             digestfile: file.map_err(|e| e.context("--digestfile"))?,
-            before: None,
+            tag: None,
+            note: "",
         })
     }
 
     /// As [`ResultArgs::open`], for a command that sets `tag`.
     pub fn open_for(&self, store: &Store, tag: impl AsRef<str>) -> Outcome<Results> {
         Ok(Results {
-            before: Some(store.lookup(tag)),
+            tag: Some((tag.as_ref().to_owned(), store.lookup(tag))),
             ..self.open()?
         })
     }
@@ -120,8 +104,10 @@ pub struct Results {
     json: bool,
     digests_on_stdout: bool,
     digestfile: Option<PendingFile>,
-    /// The value of the tag before the command, if it sets one.
-    before: Option<Result<RefValue, Error>>,
+    /// The tag that the command sets, and its value before.
+    tag: Option<(String, Result<RefValue, Error>)>,
+    /// Words for a person before those about the tag.
+    pub note: &'static str,
 }
 
 impl Results {
@@ -130,24 +116,71 @@ impl Results {
         self.json || self.digests_on_stdout
     }
 
-    /// Says what became of the tag.
-    pub fn say(self, made: &[Made], ui: &Ui) -> Outcome {
-        self.say_after("", made, ui)
+    /// What the tag points at by now, from there to the manifest.
+    pub fn made(&self, walk: &[Descriptor]) -> Vec<Made> {
+        let name = self.tag.as_ref().map(|(tag, _)| tag.as_str());
+        let made = walk.first().map(|first| Made {
+            manifest: walk[1..].last().map(|last| last.digest),
+            ..Made::new(name, first)
+        });
+        made.into_iter().collect()
     }
 
-    /// As [`Results::say`], behind a `note` for a person.
-    pub fn say_after(self, note: &str, made: &[Made], ui: &Ui) -> Outcome {
-        let done = match &self.before {
-            Some(Ok(before)) if before.is_empty() => "created",
-            Some(Ok(before)) if before.digests().eq(made.iter().map(|one| one.digest)) => "kept",
+    /// Says what became of the tag, from which `walk` leads to the manifest.
+    pub fn say_walk(self, walk: &[Descriptor], ui: &Ui) -> Outcome {
+        let made = self.made(walk);
+        self.say(&made, ui)
+    }
+
+    /// Says what became of the tag, which has these entries.
+    pub fn say_value(self, value: &RefValue, ui: &Ui) -> Outcome {
+        let name = self.tag.as_ref().map(|(tag, _)| tag.as_str());
+        let made = value.entries().iter().map(|entry| Made::new(name, entry));
+        let made: Vec<Made> = made.collect();
+        self.say(&made, ui)
+    }
+
+    fn say(self, made: &[Made], ui: &Ui) -> Outcome {
+        let done = match &self.tag {
+            Some((_, Ok(before))) if before.is_empty() => "created",
+            Some((_, Ok(before))) if before.digests().eq(made.iter().map(|one| one.digest)) => "kept",
             _ => "replaced",
         };
         // Elsewhere the steps have told it.
         for one in made.iter().filter(|_| ui.has_person()) {
             let name = one.name.as_deref().unwrap_or("<none>");
-            ui.done(format_args!("{note}{done} tag {name}: {}", one.digest));
+            ui.done(format_args!("{}{done} tag {name}: {}", self.note, one.digest));
         }
         self.write(made, &json!({ "images": made }), ui)
+    }
+
+    /// Says what was copied, `done` being the word for it; a Docker archive has no report of its blobs.
+    pub fn say_copy(
+        self,
+        done: &str,
+        made: &[Made],
+        report: Option<&CopyReport>,
+        replaced: &[RefName],
+        ui: &Ui,
+    ) -> Outcome {
+        let images = counted(made.len() as u64, "image");
+        let blobs = report.map_or_else(String::new, |report| {
+            let (copied, size) = (counted(report.copied, "blob"), human_size(report.bytes));
+            format!(": {copied} copied ({size}), {} there before", report.present)
+        });
+        ui.done(format_args!("{done} {images}{blobs}"));
+        let replaced: Vec<&str> = replaced.iter().map(RefName::as_str).collect();
+        if !replaced.is_empty() {
+            let tags = if replaced.len() == 1 { "tag" } else { "tags" };
+            ui.warn(format_args!("replaced {tags} {}", replaced.join(", ")));
+        }
+        let json = Copied {
+            images: made,
+            report,
+            replaced,
+            messages: ui.left_out_lines(),
+        };
+        self.write(made, &json, ui)
     }
 
     /// Writes the digests to their file, and `json` if that is asked for.
@@ -169,63 +202,13 @@ impl Results {
 
 /// The JSON of a copy.
 #[derive(Serialize)]
-pub struct Copied<'a> {
+struct Copied<'a> {
     images: &'a [Made],
     #[serde(flatten)]
-    blobs: Option<Blobs<'a>>,
+    report: Option<&'a CopyReport>,
     /// Names that pointed at something else before.
     replaced: Vec<&'a str>,
     /// All that the copy does not have of what was asked for, in words.
     #[serde(rename = "leftOutMessages")]
     messages: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Blobs<'a> {
-    /// Blobs that were copied or shared, and their bytes.
-    copied: u64,
-    bytes: u64,
-    /// Blobs that were there.
-    present: u64,
-    /// Blobs that nobody has.
-    #[serde(rename = "leftOut")]
-    left_out: &'a [LeftOut],
-}
-
-impl<'a> Copied<'a> {
-    /// What a copy did; a Docker archive has no blobs of its own.
-    pub fn new(images: &'a [Made], report: Option<&'a CopyReport>, replaced: &'a [RefName], ui: &Ui) -> Self {
-        let blobs = report.map(|report| Blobs {
-            copied: report.copied,
-            bytes: report.bytes,
-            present: report.present,
-            left_out: &report.left_out.named,
-        });
-        Self {
-            images,
-            blobs,
-            replaced: replaced.iter().map(RefName::as_str).collect(),
-            messages: ui.left_out_lines(),
-        }
-    }
-}
-
-/// Says which names a copy took from other images.
-pub fn warn_replaced(names: &[RefName], ui: &Ui) {
-    if !names.is_empty() {
-        let tags = if names.len() == 1 { "tag" } else { "tags" };
-        let names: Vec<&str> = names.iter().map(RefName::as_str).collect();
-        ui.warn(format_args!("replaced {tags} {}", names.join(", ")));
-    }
-}
-
-/// A copy in words.
-pub fn report_text(images: usize, report: Option<&CopyReport>) -> String {
-    let images = counted(images as u64, "image");
-    let Some(report) = report else { return images };
-    let (copied, size) = (counted(report.copied, "blob"), human_size(report.bytes));
-    format!(
-        "{images}: {copied} copied ({size}), {} there before",
-        report.present
-    )
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci settings`: what a layout is set to.
 
-use crate::store::format_duration;
+use std::time::Duration;
 
-use super::args::{LayoutArg, duration, optional};
-use super::failure::Outcome;
-use super::table::Table;
-use super::ui::Ui;
+use crate::store::{format_duration, parse_duration};
+
+use super::prelude::*;
 
 /// shows and changes the settings of a layout
 ///
@@ -18,14 +17,14 @@ pub struct Settings {
     #[command(flatten)]
     layout: LayoutArg,
     /// umoci gc spares blobs that came within this time
-    #[arg(long = "gc-grace", value_name = "duration")]
-    gc_grace: Option<String>,
+    #[arg(long = "gc-grace", value_name = "duration", value_parser = parse_duration)]
+    gc_grace: Option<Duration>,
     /// earlier values of names keep their blobs for so long
-    #[arg(long = "reflog-keep", value_name = "duration")]
-    reflog_keep: Option<String>,
+    #[arg(long = "reflog-keep", value_name = "duration", value_parser = parse_duration)]
+    reflog_keep: Option<Duration>,
     /// umoci gc forgets changes of names that are older
-    #[arg(long = "reflog-expire", value_name = "duration")]
-    reflog_expire: Option<String>,
+    #[arg(long = "reflog-expire", value_name = "duration", value_parser = parse_duration)]
+    reflog_expire: Option<Duration>,
     /// print a JSON object
     #[arg(long)]
     json: bool,
@@ -37,17 +36,9 @@ impl Settings {
         let (store, []) = self.layout.open_words([])?;
         let mut settings = store.settings()?;
         let before = settings;
-        for (field, text, what) in [
-            (&mut settings.gc_grace, &self.gc_grace, "--gc-grace"),
-            (&mut settings.reflog_keep, &self.reflog_keep, "--reflog-keep"),
-            (
-                &mut settings.reflog_expire,
-                &self.reflog_expire,
-                "--reflog-expire",
-            ),
-        ] {
-            *field = optional(text.as_ref(), what, duration)?.unwrap_or(*field);
-        }
+        settings.gc_grace = self.gc_grace.unwrap_or(before.gc_grace);
+        settings.reflog_keep = self.reflog_keep.unwrap_or(before.reflog_keep);
+        settings.reflog_expire = self.reflog_expire.unwrap_or(before.reflog_expire);
         if settings != before {
             store.set_settings(settings)?;
         }

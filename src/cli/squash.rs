@@ -1,78 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci squash` and `umoci rebase`: other layers below or instead of those of an image.
 
-use crate::image::{Edit, Image, Target, change, squash};
-use crate::progress::Monitor;
-use crate::spec::{Descriptor, Platform, RefName};
+use crate::image::{Edit, Image, change, squash};
+use crate::spec::{Descriptor, Platform};
 use crate::store::{Store, Txn};
 use serde_json::json;
 
-use super::args::{
-    AlgorithmArg, CompressArg, HistoryArgs, ImageRef, ImageWord, LayerName, LimitArgs, LockArg, Near,
-    PlatformArg, TagArg,
-};
-use super::failure::{Failure, Outcome};
-use super::result::{Made, ResultArgs};
-use super::ui::Ui;
+use super::prelude::*;
 
 /// The image that is changed, and what of it.
 #[derive(clap::Args, Debug)]
 struct Changed {
     #[command(flatten)]
-    image: ImageWord,
-    #[command(flatten)]
-    platform: PlatformArg,
+    change: ChangeArgs,
     #[command(flatten)]
     tag: TagArg,
     /// print what would be written, and write nothing
     #[arg(long = "dry-run")]
     dry_run: bool,
-    #[command(flatten)]
-    result: ResultArgs,
-    #[command(flatten)]
-    algorithm: AlgorithmArg,
-    #[command(flatten)]
-    lock: LockArg,
 }
 
 impl Changed {
-    fn image(&self) -> Outcome<(ImageRef, RefName)> {
-        let (image, []) = self.image.get([])?;
-        let tag = self.tag.get(&image)?;
-        Ok((image, tag))
-    }
-
-    fn open(&self, image: &ImageRef) -> Outcome<(Store, Option<Platform>)> {
-        let platform = self.platform.get()?;
-        Ok((
-            self.lock.open_with(&image.layout, self.algorithm.get())?,
-            platform,
-        ))
-    }
-
     /// Makes the edit where the image stands and writes it, or says what would be written.
-    fn apply(
-        &self,
-        (image, tag): (&ImageRef, &RefName),
-        (store, platform): (&Store, Option<&Platform>),
-        verb: &str,
-        ui: &Ui,
-        edit: impl FnMut(&mut Txn<'_>, &Image) -> Outcome<Edit>,
-    ) -> Outcome {
-        let result = self.result.open_for(store, tag)?;
+    fn apply(&self, verb: &str, ui: &Ui, edit: impl FnMut(&mut Txn<'_>, &Image) -> Outcome<Edit>) -> Outcome {
+        let (image, []) = self.change.image.get_word([])?;
+        let tag = self.tag.get(&image)?;
+        let (store, result) = self.change.open(&image, &tag)?;
         let mut txn = if self.dry_run {
             store.rehearse(verb)
         } else {
             store.begin(verb)?
         };
-        let walk = change(&mut txn, &image.target, platform, tag, edit)?;
-        let made = Made::by_walk(tag, &walk);
+        let walk = change(&mut txn, &image.target, image.platform.as_ref(), &tag, edit)?;
         if !self.dry_run {
             ui.info(format_args!("updated tag for image manifest: {tag}"));
-            return result.say(&made, ui);
+            return result.say_walk(&walk, ui);
         }
         let blobs = txn.rehearsed();
         if result.is_on_stdout() {
+            let made = result.made(&walk);
             return result.write(&made, &json!({ "images": made, "blobs": blobs }), ui);
         }
         let row = |blob: &Descriptor| format!("write {} {} {}\n", blob.digest, blob.size, blob.media_type);
@@ -95,7 +61,7 @@ impl Changed {
 pub struct Squash {
     /// lowest layer to merge: its number from 1, the lowest, or its digest
     #[arg(long, value_name = "number|digest")]
-    from: Option<String>,
+    from: Option<LayerName>,
     #[command(flatten)]
     compress: CompressArg,
     #[command(flatten)]
@@ -109,14 +75,9 @@ pub struct Squash {
 impl Squash {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let (image, tag) = self.changed.image()?;
-        let compression = self.compress.get()?;
-        self.history.check()?;
         let limits = self.limits.get()?;
-        let from: Option<LayerName> = self.from.as_deref().map(str::parse).transpose()?;
-        let (store, platform) = self.changed.open(&image)?;
-        let edit = |txn: &mut Txn<'_>, base: &Image| -> Outcome<Edit> {
-            let from = from.as_ref().map_or(Ok(0), |name| name.find(base))?;
+        self.changed.apply("squash", ui, |txn, base| {
+            let from = self.from.as_ref().map_or(Ok(0), |name| name.find(base))?;
             let mut edit = Edit::new(base);
             let count = edit.manifest.layers.len();
             if count < from + 2 {
@@ -130,14 +91,12 @@ impl Squash {
             let time = steps.find_map(|step| step.created.clone());
             let time = time.or_else(|| edit.config.created.clone());
             let history = self.history.get_at("umoci squash", &edit.config.author, time)?;
-            let compression = compression.unwrap_or_else(|| edit.auto_compression());
+            let compression = self.compress.get().unwrap_or_else(|| edit.auto_compression());
             let layer = squash(txn, base, from, compression, &limits, ui)?;
             self.history.warn_if_none(ui);
             edit.merge_layers(from, layer, history);
             Ok(edit)
-        };
-        let place = (&store, platform.as_ref());
-        self.changed.apply((&image, &tag), place, "squash", ui, edit)
+        })
     }
 }
 
@@ -162,43 +121,37 @@ pub struct Rebase {
 impl Rebase {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let (image, tag) = self.changed.image()?;
         let (Some(old), Some(new)) = (&self.old, &self.new) else {
             refuse!("give both --old and --new");
         };
-        let (store, platform) = self.changed.open(&image)?;
-        let edit = |_: &mut Txn<'_>, base: &Image| -> Outcome<Edit> {
+        self.changed.apply("rebase", ui, |txn, base| {
             let mut edit = Edit::new(base);
             // A base of several platforms is meant for that of the image.
             let own = edit.config.platform();
-            let find = |word: &str, option: &str| -> Outcome<Image> {
-                let target = own_target(word, &store, option)?;
-                let known = !own.os.is_empty() && !own.architecture.is_empty();
-                Ok(Image::find(&store, &target, known.then_some(&own))
-                    .map_err(|e| e.context(option.to_owned()))?)
-            };
-            if !edit.rebase(&find(old, "--old")?, &find(new, "--new")?)? {
+            let own = (!own.os.is_empty() && !own.architecture.is_empty()).then_some(&own);
+            let old = base_image(txn.store(), old, "--old", own)?;
+            let new = base_image(txn.store(), new, "--new", own)?;
+            if !edit.rebase(&old, &new)? {
                 ui.done(format_args!(
                     "the image stands on the new base already: nothing to do"
                 ));
             }
             Ok(edit)
-        };
-        let place = (&store, platform.as_ref());
-        self.changed.apply((&image, &tag), place, "rebase", ui, edit)
+        })
     }
 }
 
-/// A tag or digest, perhaps with the path of this layout before it.
-fn own_target(word: &str, store: &Store, option: &str) -> Outcome<Target> {
-    match Near::parse(word, store) {
-        Ok(Near::Own(target)) => Ok(target),
-        Err(Failure::Error(err)) => Err(err.context(option.to_owned()).into()),
+/// Loads the image that an option names by a tag or digest, perhaps with the path of this layout before it.
+fn base_image(store: &Store, word: &str, option: &str, platform: Option<&Platform>) -> Outcome<Image> {
+    let found = match Near::parse(word, store) {
+        Ok(Near::Own(target)) => Image::find(store, &target, platform),
+        Err(Failure::Error(err)) => Err(err),
         Ok(Near::Other(_)) | Err(_) => {
             fail!(
                 Invalid,
                 "{option}: {word} is no image of this layout: umoci import brings it here"
             )
         }
-    }
+    };
+    Ok(found.map_err(|e| e.context(option.to_owned()))?)
 }

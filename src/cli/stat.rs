@@ -7,10 +7,7 @@ use crate::image::{ImageStat, IndexStat, Stat as Found, stat};
 use crate::spec::{Descriptor, ImageConfig, Manifest, Platform};
 use base64::Engine as _;
 
-use super::args::{ImageArg, PlatformArg, WholeArg};
-use super::failure::{Outcome, one_line};
-use super::table::{Table, human_size, or_dash};
-use super::ui::Ui;
+use super::prelude::*;
 
 /// displays status information of an image manifest
 ///
@@ -23,30 +20,24 @@ use super::ui::Ui;
 )]
 pub struct Stat {
     #[command(flatten)]
-    image: ImageArg,
+    image: ImageArgs,
     #[command(flatten)]
-    platform: PlatformArg,
-    /// output the stat information as a JSON encoded blob
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    whole: WholeArg,
+    output: TableArgs,
 }
 
 impl Stat {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
-        let platform = self.platform.get()?;
         let [] = self.image.words([])?;
         let store = self.image.open(&image)?;
-        let found = stat(&store, &image.target, platform.as_ref())?;
-        let page = match &found {
+        let found = stat(&store, &image.target, image.platform.as_ref())?;
+        let (page, table) = match &found {
             Found::Image(image) => image_text(image),
             Found::Index(index) => index_text(index),
         };
-        let table = page.table.map(|table| self.whole.fit(table, ui).to_string());
-        ui.show(self.json, &found, page.text + &table.unwrap_or_default())
+        let table = table.map(|table| self.output.fit(table, ui).to_string());
+        ui.show(self.output.json, &found, page.text + &table.unwrap_or_default())
     }
 }
 
@@ -55,8 +46,6 @@ impl Stat {
 struct Page {
     text: String,
     depth: usize,
-    /// The last part of the page.
-    table: Option<Table>,
 }
 
 impl Page {
@@ -68,9 +57,9 @@ impl Page {
         self.line(format!("{key}: {}", quote(value, true)));
     }
 
-    fn pair_if_any(&mut self, key: &str, value: &str) {
-        if !value.is_empty() {
-            self.pair(key, value);
+    fn pair_if_any(&mut self, key: &str, value: impl AsRef<str>) {
+        if !value.as_ref().is_empty() {
+            self.pair(key, value.as_ref());
         }
     }
 
@@ -126,34 +115,32 @@ fn printable(c: char) -> bool {
         || matches!(u32::from(c), 0xad | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe000..=0xf8ff | 0xfff0..=0xfffb | 0xe0000..))
 }
 
+/// Characters that Go writes as a backslash and a letter.
+const ESCAPES: [(char, &str); 9] = [
+    ('\x07', "a"),
+    ('\x08', "b"),
+    ('\x0c', "f"),
+    ('\n', "n"),
+    ('\r', "r"),
+    ('\t', "t"),
+    ('\x0b', "v"),
+    ('\\', "\\"),
+    ('"', "\""),
+];
+
 fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '\x07' => out.push_str("\\a"),
-            '\x08' => out.push_str("\\b"),
-            '\x0c' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\x0b' => out.push_str("\\v"),
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            c if printable(c) => out.push(c),
-            c => {
-                let _ = match u32::from(c) {
-                    c @ ..0x80 => write!(out, "\\x{c:02x}"),
-                    c @ ..0x1_0000 => write!(out, "\\u{c:04x}"),
-                    c => write!(out, "\\U{c:08x}"),
-                };
-            }
-        }
-    }
-    out.push('"');
-    out
+    let escape = |c: char| match (ESCAPES.iter().find(|(known, _)| *known == c), u32::from(c)) {
+        (Some((_, letter)), _) => format!("\\{letter}"),
+        _ if printable(c) => c.to_string(),
+        (_, c @ ..0x80) => format!("\\x{c:02x}"),
+        (_, c @ ..0x1_0000) => format!("\\u{c:04x}"),
+        (_, c) => format!("\\U{c:08x}"),
+    };
+    format!("\"{}\"", text.chars().map(escape).collect::<String>())
 }
 
-fn image_text(stat: &ImageStat) -> Page {
+/// Returns the text of an image, and the table behind it.
+fn image_text(stat: &ImageStat) -> (Page, Option<Table>) {
     let mut page = Page::default();
     page.line("== MANIFEST ==");
     manifest_text(&mut page, &stat.parsed_manifest);
@@ -165,23 +152,23 @@ fn image_text(stat: &ImageStat) -> Page {
         }
         descriptor_text(&mut page, &config.descriptor);
     }
-    if let Some(history) = &stat.history {
-        page.line("\n== HISTORY ==");
-        let mut table = Table::new(&["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
-        for step in history {
-            let layer = step.layer.as_ref();
-            let none = || "<none>".to_owned();
-            table.row([
-                layer.map_or_else(none, |l| l.digest.to_string()),
-                cell(step.entry.created.as_deref().unwrap_or_default()),
-                cell(&step.entry.created_by),
-                layer.map_or_else(none, |l| human_size(l.size)),
-                cell(&step.entry.comment),
-            ]);
-        }
-        page.table = Some(table);
+    let Some(history) = &stat.history else {
+        return (page, None);
+    };
+    page.line("\n== HISTORY ==");
+    let mut table = Table::new(&["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
+    for step in history {
+        let layer = step.layer.as_ref();
+        let none = || "<none>".to_owned();
+        table.row([
+            layer.map_or_else(none, |l| l.digest.to_string()),
+            cell(step.entry.created.as_deref().unwrap_or_default()),
+            cell(&step.entry.created_by),
+            layer.map_or_else(none, |l| human_size(l.size)),
+            cell(&step.entry.comment),
+        ]);
     }
-    page
+    (page, Some(table))
 }
 
 /// Returns a text as a table has it: quoted where it may not be printed as it is.
@@ -197,17 +184,12 @@ fn cell(text: &str) -> String {
 fn manifest_text(page: &mut Page, manifest: &Manifest) {
     page.line(format!("Schema Version: {}", manifest.schema_version));
     page.pair("Media Type", manifest.media_type.as_str());
-    page.pair_if_any(
-        "Artifact Type",
-        manifest.artifact_type.as_deref().unwrap_or_default(),
-    );
+    page.pair_if_any("Artifact Type", manifest.artifact_type.as_deref().unwrap_or(""));
     page.block("Config", |page| descriptor_text(page, &manifest.config));
-    if !manifest.layers.is_empty() {
+    let layers = manifest.layers.iter();
+    if layers.len() > 0 {
         page.block("Layers", |page| {
-            manifest
-                .layers
-                .iter()
-                .for_each(|layer| descriptor_text(page, layer))
+            layers.for_each(|layer| descriptor_text(page, layer))
         });
     }
     if let Some(subject) = &manifest.subject {
@@ -219,10 +201,7 @@ fn manifest_text(page: &mut Page, manifest: &Manifest) {
 fn descriptor_text(page: &mut Page, descriptor: &Descriptor) {
     page.block("Descriptor", |page| {
         page.pair("Media Type", descriptor.media_type.as_str());
-        page.pair_if_any(
-            "Artifact Type",
-            descriptor.artifact_type.as_deref().unwrap_or_default(),
-        );
+        page.pair_if_any("Artifact Type", descriptor.artifact_type.as_deref().unwrap_or(""));
         page.line(format!("Digest: {}", descriptor.digest));
         page.line(format!("Size: {}", human_size(descriptor.size)));
         if let Some(platform) = &descriptor.platform {
@@ -250,10 +229,10 @@ fn hex_dump(page: &mut Page, bytes: &[u8]) {
     for (at, line) in bytes[..bytes.len().min(SHOWN)].chunks(16).enumerate() {
         let groups: Vec<String> = line.chunks(2).map(crate::digest::hex).collect();
         let is_shown = |b| matches!(b, 0x20..=0x7e | 0xa1..=0xac | 0xae..);
-        let text: String = line
+        let shown = line
             .iter()
-            .map(|&b| if is_shown(b) { char::from(b) } else { '.' })
-            .collect();
+            .map(|&b| if is_shown(b) { char::from(b) } else { '.' });
+        let text: String = shown.collect();
         page.line(format!("{:04x}: {:39}  {text}", at * 16, groups.join(" ")));
     }
     if bytes.len() > SHOWN {
@@ -267,11 +246,11 @@ fn platform_text(page: &mut Page, platform: &Platform) {
         page.pair_if_any("OS Version", &platform.os_version);
         page.joined("OS Features", platform.os_features.iter());
         let architecture = quote(&platform.architecture, true);
-        let variant = match platform.variant.as_str() {
-            "" => String::new(),
-            variant => format!(" ({})", quote(variant, true)),
-        };
-        page.line(format!("Architecture: {architecture}{variant}"));
+        let mut line = format!("Architecture: {architecture}");
+        if !platform.variant.is_empty() {
+            let _ = write!(line, " ({})", quote(&platform.variant, true));
+        }
+        page.line(line);
     });
 }
 
@@ -299,7 +278,7 @@ fn config_text(page: &mut Page, image: &ImageConfig) {
     });
 }
 
-fn index_text(stat: &IndexStat) -> Page {
+fn index_text(stat: &IndexStat) -> (Page, Option<Table>) {
     let mut page = Page::default();
     if let Some(index) = &stat.index {
         page.line("== INDEX ==");
@@ -316,8 +295,7 @@ fn index_text(stat: &IndexStat) -> Page {
             entry.size.map_or_else(|| "<missing>".to_owned(), human_size),
         ]);
     }
-    page.table = Some(table);
-    page
+    (page, Some(table))
 }
 
 #[cfg(test)]

@@ -121,22 +121,17 @@ pub fn counted(n: u64, noun: &str) -> String {
 
 /// A time in its largest whole unit, such as `5m` and `3d`.
 pub fn human_age(seconds: i64) -> String {
-    const UNITS: [(i64, &str); 5] = [
-        (365 * 86_400, "y"),
-        (7 * 86_400, "w"),
-        (86_400, "d"),
-        (3600, "h"),
-        (60, "m"),
-    ];
-    let seconds = seconds.max(0);
-    // Two weeks are still days that one counts.
-    let unit = UNITS
-        .iter()
-        .find(|(size, name)| seconds >= *size * if *name == "w" { 2 } else { 1 });
-    match unit {
-        Some((size, name)) => format!("{}{name}", seconds / size),
-        None => format!("{seconds}s"),
-    }
+    const DAY: i64 = 86_400;
+    let (size, unit) = match seconds.max(0) {
+        0..60 => (1, "s"),
+        60..3600 => (60, "m"),
+        3600..DAY => (3600, "h"),
+        // Less than two weeks are still days that one counts.
+        DAY..1_209_600 => (DAY, "d"),
+        1_209_600..31_536_000 => (7 * DAY, "w"),
+        _ => (365 * DAY, "y"),
+    };
+    format!("{}{unit}", seconds.max(0) / size)
 }
 
 /// A size with a decimal unit and four significant digits, such as `38.82MB`.

@@ -3,16 +3,11 @@
 
 use std::path::Path;
 
-use crate::error::Error;
 use crate::image::{Target, resolve, resolve_one, resolve_whole};
-use crate::progress::Monitor;
 use crate::spec::{Descriptor, RefName, RefValue};
 use crate::store::Store;
 
-use super::args::{ImageArg, PlatformArg};
-use super::failure::{Failure, Outcome};
-use super::result::{Made, ResultArgs};
-use super::ui::Ui;
+use super::prelude::*;
 
 /// creates a new tag in an OCI image
 ///
@@ -25,9 +20,7 @@ use super::ui::Ui;
 )]
 pub struct Tag {
     #[command(flatten)]
-    image: ImageArg,
-    #[command(flatten)]
-    platform: PlatformArg,
+    image: ImageArgs,
     #[command(flatten)]
     result: ResultArgs,
 }
@@ -36,7 +29,6 @@ impl Tag {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
-        let platform = self.platform.get()?;
         let [new] = self.image.words(["new tag"])?;
         let new = RefName::parse_new(new)
             .map_err(|e: Error| Failure::Arguments(format!("new tag is an invalid reference: {e}")))?;
@@ -44,8 +36,8 @@ impl Tag {
         let result = self.result.open_for(&store, &new)?;
         // One image is named itself, also behind an index; several are named by their indexes, or entries.
         let mut dropped = Vec::new();
-        let value: RefValue = if platform.is_some() {
-            let chosen = resolve_one(&store, &image.target, platform.as_ref())?.into_last();
+        let value: RefValue = if image.platform.is_some() {
+            let chosen = resolve_one(&store, &image.target, image.platform.as_ref())?.into_last();
             if image.target == Target::Name(new.clone()) {
                 dropped = other_platforms(&store, &image.target, &chosen)?;
             }
@@ -66,14 +58,13 @@ impl Tag {
                 "the new tag is called {new}, with the name of the layout: write {tag} for {tag:?}"
             ));
         }
-        let made = Made::by_value(&new, &value);
-        store.set_ref(&new, value)?;
+        store.set_ref(&new, value.clone())?;
         if !dropped.is_empty() {
             ui.warn(format_args!("{new} has {} no more", dropped.join(", ")));
         }
         let old = image.target.to_string();
         ui.info(format_args!("created new tag: {:?} -> {old:?}", new.as_str()));
-        result.say(&made, ui)
+        result.say_value(&value, ui)
     }
 }
 

@@ -16,41 +16,19 @@ use super::failure::{Failure, Outcome, is_direction};
 use super::profile::Step;
 
 /// How much is said on stderr, the least first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Debug)]
 pub enum Level {
     /// Only what ends the run.
     Fatal,
     /// Errors.
     Error,
     /// What may surprise.
+    #[value(alias = "warning")]
     Warn,
     /// Each step.
     Info,
     /// All.
     Debug,
-}
-
-impl Level {
-    /// Reads a level as `--log` takes it.
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(match text.to_ascii_lowercase().as_str() {
-            "debug" => Level::Debug,
-            "info" => Level::Info,
-            "warn" | "warning" => Level::Warn,
-            "error" => Level::Error,
-            "fatal" => Level::Fatal,
-            _ => return None,
-        })
-    }
-}
-
-/// When progress bars are drawn.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
-pub enum Progress {
-    /// On a terminal.
-    Auto,
-    /// Never.
-    Never,
 }
 
 /// The way to the person who runs the command.
@@ -59,22 +37,20 @@ pub struct Ui {
     level: Level,
     color: bool,
     bars: bool,
-    line: Mutex<()>,
     step: Step,
     left_out: Mutex<Vec<String>>,
 }
 
 impl Ui {
-    /// Makes a way that says what `level` allows.
-    pub fn new(level: Level, progress: Progress) -> Self {
+    /// Makes a way that says what `level` allows, and draws progress bars on a terminal if there are to be `bars`.
+    pub fn new(level: Level, bars: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
         let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() && !dumb;
-        let bars = progress == Progress::Auto && io::stderr().is_terminal() && !dumb;
+        let bars = bars && io::stderr().is_terminal() && !dumb;
         Self {
             level,
             color,
             bars,
-            line: Mutex::new(()),
             step: Step::default(),
             left_out: Mutex::default(),
         }
@@ -116,7 +92,6 @@ impl Ui {
         } else {
             format!("{symbol:>4} {message:<25}\n")
         };
-        let _guard = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         // Nothing is left to tell when stderr itself fails.
         let _ = io::stderr().write_all(text.as_bytes());
     }
@@ -139,12 +114,7 @@ impl Ui {
     /// The columns of the terminal that stdout is; `None` if it is none.
     #[allow(clippy::unused_self, reason = "whoever prints has a way to the person")]
     pub fn width(&self) -> Option<usize> {
-        let out = io::stdout();
-        let columns = || rustix::termios::tcgetwinsize(&out).map_or(0, |size| size.ws_col);
-        out.is_terminal().then(|| match columns() {
-            0 => 80,
-            columns => columns.into(),
-        })
+        columns().map(|columns| if columns == 0 { 80 } else { columns })
     }
 
     /// Writes data to stdout.
@@ -200,31 +170,31 @@ fn is_text(bytes: &[u8]) -> bool {
 
 /// Returns how many columns stdout shows, if it is a terminal: what `COLUMNS` says, else what the terminal says.
 pub fn terminal_width() -> Option<usize> {
+    let set = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let shown = columns().map(|columns| set().unwrap_or(columns));
+    shown.filter(|columns| *columns > 0)
+}
+
+/// Returns how many columns the terminal has that stdout is, or 0 if it does not say; `None` if it is none.
+fn columns() -> Option<usize> {
     let out = io::stdout();
-    if !out.is_terminal() {
-        return None;
-    }
-    let set = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    let asked = || Some(rustix::termios::tcgetwinsize(&out).ok()?.ws_col.into());
-    set.or_else(asked).filter(|columns| *columns > 0)
+    let columns = || rustix::termios::tcgetwinsize(&out).map_or(0, |size| size.ws_col.into());
+    out.is_terminal().then(columns)
 }
 
 /// The same JSON with escapes for what drives a terminal or hides text, of which JSON itself asks for the first 32 only.
 pub fn harmless(json: Vec<u8>) -> Vec<u8> {
     let is_harmful = |c: char| !c.is_ascii_control() && c.is_control() || c == '\x7f' || is_direction(c);
-    match std::str::from_utf8(&json) {
-        Ok(text) if text.contains(is_harmful) => {
-            let mut out = Vec::with_capacity(json.len());
-            for c in text.chars() {
-                // All of them are one unit of UTF-16. Writing to memory does not fail.
-                let _ = if is_harmful(c) {
-                    write!(out, "\\u{:04x}", u32::from(c))
-                } else {
-                    write!(out, "{c}")
-                };
-            }
-            out
+    // All of them are one unit of UTF-16.
+    let escaped = |c: char| {
+        if is_harmful(c) {
+            format!("\\u{:04x}", u32::from(c))
+        } else {
+            c.to_string()
         }
+    };
+    match std::str::from_utf8(&json) {
+        Ok(text) if text.contains(is_harmful) => text.chars().map(escaped).collect::<String>().into(),
         _ => json,
     }
 }

@@ -3,11 +3,12 @@
 
 use std::cmp::Ordering;
 
-use redb::{Database, ReadableDatabase as _};
+use redb::{Database, ReadableDatabase};
 
 use super::guard::{guarded, is_damage};
-use super::rows::Kind;
-use super::tables::{Tables, View};
+use super::queries::children_of;
+use super::rows::{BlobRow, Kind, split_key};
+use super::tables::{DIGEST_TO_BLOB, PARENT_TO_CHILDREN, Tables, View};
 use super::{Index, Opened, in_memory};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -85,10 +86,7 @@ impl Index<'_> {
 
     /// Puts `fresh` in the place of this database, and keeps what was verified.
     pub(crate) fn replace_with(&mut self, fresh: Fresh) -> Result<()> {
-        let all = guarded(|| {
-            let view = View::open(&self.writer()?.begin_read()?)?;
-            view.verified.rows()?.collect::<Result<Vec<_>>>()
-        });
+        let all = guarded(|| View::open(&self.writer()?.begin_read()?)?.all_verified());
         let verified = match all {
             // It goes anyway, and what was verified can be verified again.
             Err(err) if is_damage(&err) => Vec::new(),
@@ -135,14 +133,11 @@ impl Index<'_> {
 
     /// Returns where this database differs from `truth`, one line each; the last line counts those that are left out.
     pub(crate) fn differences(&mut self, truth: &Fresh) -> Result<Vec<String>> {
-        self.mending(|index| {
-            let ours = View::open(&index.writer()?.begin_read()?)?;
-            Self::compare(&ours, &View::open(&truth.database.begin_read()?)?)
-        })
+        self.mending(|index| Self::compare(index.writer()?, &truth.database))
     }
 
-    fn compare(ours: &View, theirs: &View) -> Result<Vec<String>> {
-        let (mut ours, mut theirs) = (ours.said()?.peekable(), theirs.said()?.peekable());
+    fn compare(ours: &Database, theirs: &Database) -> Result<Vec<String>> {
+        let (mut ours, mut theirs) = (Self::said(ours)?.peekable(), Self::said(theirs)?.peekable());
         let mut out = Vec::new();
         let mut more = 0_u64;
         loop {
@@ -178,23 +173,26 @@ impl Index<'_> {
         }
         Ok(out)
     }
-}
 
-impl View {
-    /// Returns what is said of each blob, in the order of digests.
-    fn said(&self) -> Result<impl Iterator<Item = Result<(Digest, Said)>>> {
-        Ok(self.blobs.rows()?.map(|row| {
-            let (digest, row) = row?;
-            let links = match row.kind {
-                Kind::Document => self.links(&digest)?,
-                _ => Vec::new(),
-            };
-            let said = Said {
+    /// What is said of each blob, in the order of digests.
+    fn said(database: &Database) -> Result<impl Iterator<Item = Result<(Digest, Said)>> + use<>> {
+        let tx = database.begin_read()?;
+        let blobs = tx.open_table(DIGEST_TO_BLOB)?;
+        let children = tx.open_table(PARENT_TO_CHILDREN)?;
+        let rows = blobs.range::<&[u8]>(..)?;
+        Ok(rows.map(move |item| {
+            let (k, row) = item?;
+            let row = BlobRow::from_bytes(row.value())?;
+            let digest = split_key(k.value())?.0;
+            let mut said = Said {
                 present: row.kind != Kind::Absent,
                 size: row.size,
                 count: row.count,
-                children: links.len() as u64,
+                children: 0,
             };
+            if row.kind == Kind::Document {
+                said.children = children_of(&children, &digest)?.len() as u64;
+            }
             Ok((digest, said))
         }))
     }

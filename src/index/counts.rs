@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Writes the rows of blobs and of what names what, and keeps the counts and orphans that follow from them.
 
+use redb::ReadableTable;
+
 use super::guard::damage;
-use super::rows::{BlobRow, DiffId, Edge, Kind, Mention, MentionKey, Verified};
+use super::rows::{BlobRow, Edge, Kind, Link, Mention, Verified, key, mention_key, piece_keys, split_key};
 use super::tables::Tables;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -15,17 +17,16 @@ pub(super) struct Change {
     pub count: i64,
 }
 
-impl Change {
-    const GONE: Self = Self {
-        seen: Some((Kind::Absent, 0)),
-        count: 0,
-    };
-}
-
 impl Tables<'_> {
+    fn set_row(&mut self, digest: &Digest, row: BlobRow) -> Result<()> {
+        self.blobs
+            .insert(key(digest).as_slice(), row.to_bytes().as_slice())?;
+        Ok(())
+    }
+
     /// Changes the row of a blob, and what follows from its count being zero.
     pub(super) fn change(&mut self, digest: &Digest, change: Change) -> Result<()> {
-        let old = self.row(digest)?;
+        let old = self.row(digest)?.unwrap_or(BlobRow::ABSENT);
         let mut row = old;
         if let Some((kind, size)) = change.seen {
             (row.kind, row.size) = (kind, size);
@@ -37,36 +38,48 @@ impl Tables<'_> {
         if row == old {
             return Ok(());
         }
-        if row == BlobRow::ABSENT {
-            self.blobs.remove(digest)?;
+        let k = key(digest);
+        if row.kind == Kind::Absent && row.count == 0 {
+            self.blobs.remove(k.as_slice())?;
         } else {
-            self.blobs.insert(digest, &row)?;
+            self.set_row(digest, row)?;
         }
-        match (old.is_orphan(), row.is_orphan()) {
-            (false, true) => drop(self.orphans.insert(digest, &())?),
-            (true, false) => drop(self.orphans.remove(digest)?),
+        let is_orphan = |row: &BlobRow| row.count == 0 && row.kind != Kind::Absent;
+        match (is_orphan(&old), is_orphan(&row)) {
+            (false, true) => drop(self.orphans.insert(k.as_slice(), ())?),
+            (true, false) => drop(self.orphans.remove(k.as_slice())?),
             _ => {}
         }
         Ok(())
     }
 
-    fn add_count(&mut self, digest: &Digest, count: i64) -> Result<()> {
-        self.change(digest, Change { seen: None, count })
+    pub(super) fn add_count(&mut self, digest: &Digest, count: i64) -> Result<()> {
+        let change = Change {
+            count,
+            ..Change::default()
+        };
+        self.change(digest, change)
     }
 
     /// Forgets what a blob that is no document was seen as.
     pub(super) fn unsee(&mut self, digest: &Digest) -> Result<()> {
-        if self.row(digest)?.kind == Kind::Document {
+        let row = self.row(digest)?;
+        if row.is_none_or(|row| row.kind == Kind::Document) {
             return Ok(());
         }
-        self.change(digest, Change::GONE)
+        let change = Change {
+            seen: Some((Kind::Absent, 0)),
+            ..Change::default()
+        };
+        self.change(digest, change)
     }
 
     /// Loses the row of a blob, as a changed bit in its key would.
     #[cfg(test)]
     pub(crate) fn lose_row(&mut self, digest: &Digest) -> Result<()> {
         self.unlist_blobs()?;
-        self.blobs.remove(digest).map(|_| ())
+        self.blobs.remove(key(digest).as_slice())?;
+        Ok(())
     }
 
     /// Makes a count wrong.
@@ -77,57 +90,80 @@ impl Tables<'_> {
 
     /// Notes that the content of a blob is what its digest says, as the file was then.
     pub(crate) fn set_verified(&mut self, digest: &Digest, row: Verified) -> Result<()> {
-        self.verified.insert(digest, &row).map(|_| ())
+        self.verified
+            .insert(key(digest).as_slice(), row.to_bytes().as_slice())?;
+        Ok(())
     }
 
     /// Notes which tar a layer holds, and how that begins.
     pub(crate) fn note_diff_id(
         &mut self,
         layer: &Digest,
-        tar: &Digest,
+        diff_id: &Digest,
         start: Option<&Digest>,
     ) -> Result<()> {
         self.forget_diff_id(layer)?;
-        let (tar, start) = (*tar, start.copied());
-        self.diff_ids.insert(layer, &DiffId { tar, start })?;
-        self.layers.insert(&tar, layer)?;
-        start.map_or(Ok(()), |start| self.starts.insert(&start, layer))
-    }
-
-    fn forget_diff_id(&mut self, layer: &Digest) -> Result<()> {
-        if let Some(DiffId { tar, start }) = self.diff_ids.remove(layer)? {
-            self.layers.remove(&tar, layer)?;
-            if let Some(start) = start {
-                self.starts.remove(&start, layer)?;
-            }
+        let (layer, diff_id, start) = (key(layer), key(diff_id), start.map(key));
+        let row = [&diff_id[..], start.as_deref().unwrap_or_default()].concat();
+        self.diff_ids.insert(layer.as_slice(), row.as_slice())?;
+        self.layers.insert(diff_id.as_slice(), layer.as_slice())?;
+        if let Some(start) = start {
+            self.starts.insert(start.as_slice(), layer.as_slice())?;
         }
         Ok(())
     }
 
+    fn forget_diff_id(&mut self, layer: &Digest) -> Result<()> {
+        let layer = key(layer);
+        let row = self.diff_ids.remove(layer.as_slice())?;
+        let Some(row) = row.map(|row| row.value().to_vec()) else {
+            return Ok(());
+        };
+        let (diff_id, start) = split_key(&row)?;
+        self.layers.remove(key(&diff_id).as_slice(), layer.as_slice())?;
+        if !start.is_empty() {
+            self.starts.remove(start, layer.as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// The first piece of the children of a document, with its key.
+    fn first_piece(&self, parent: &Digest) -> Result<Option<(Vec<u8>, Vec<Link>)>> {
+        let (first, last) = piece_keys(parent);
+        let Some(piece) = self.children.range(first.as_slice()..=last.as_slice())?.next() else {
+            return Ok(None);
+        };
+        let (k, list) = piece?;
+        Ok(Some((k.value().to_vec(), Link::list_from_bytes(list.value())?)))
+    }
+
     /// Forgets a blob that is about to be removed, and lowers the counts of what it names.
     pub(crate) fn forget(&mut self, digest: &Digest) -> Result<()> {
-        loop {
-            let first = self.children.of(digest)?.next();
-            let Some((piece, links)) = first.transpose()? else {
-                break;
-            };
-            self.children.remove(&piece)?;
-            for link in links {
+        while let Some((piece, children)) = self.first_piece(digest)? {
+            self.children.remove(piece.as_slice())?;
+            for child in children {
                 // A blob that stands there as several media types counted once.
-                let plain = Mention::Document(link.edge, *digest).to_key(&link.digest);
-                let is_known = self.mentions.remove(&plain)?.is_some()
-                    || link.edge == Edge::Declared
-                        && self
-                            .mentions
-                            .remove(&MentionKey::of_document(&link.digest, digest))?
-                            .is_some();
-                if link.edge.holds() && is_known {
-                    self.add_count(&link.digest, -1)?;
+                let as_document = (child.edge == Edge::Declared).then(|| Mention::as_document(digest));
+                let as_other = Mention::Document(child.edge, *digest).to_bytes();
+                let mut known = false;
+                for mention in as_document.into_iter().chain([as_other]) {
+                    let row = mention_key(&child.digest, &mention);
+                    known |= self.mentions.remove(row.as_slice())?.is_some();
+                }
+                if child.edge.holds() && known {
+                    self.add_count(&child.digest, -1)?;
                 }
             }
         }
-        self.verified.remove(digest)?;
-        self.change(digest, Change::GONE)?;
+        let k = key(digest);
+        self.verified.remove(k.as_slice())?;
+        self.change(
+            digest,
+            Change {
+                seen: Some((Kind::Absent, 0)),
+                ..Change::default()
+            },
+        )?;
         self.forget_diff_id(digest)
     }
 }

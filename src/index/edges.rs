@@ -26,7 +26,7 @@ pub(crate) enum Content {
 }
 
 /// Maximum number of edges that are held at a time, about 8 MiB. No document of a known kind has as many.
-pub(super) const MAX_HELD: usize = 65_536;
+const MAX_HELD: usize = 65_536;
 
 /// Maximum size in bytes of a document that is read as one. The subject of a larger one is a mention like any other.
 const MAX_WHOLE: u64 = 16 << 20;
@@ -36,14 +36,14 @@ const MAX_WHOLE: u64 = 16 << 20;
 /// # Errors
 /// [`ErrorKind::Corrupt`] for a document that is not what its digest says.
 pub(crate) fn read(file: impl Read + Seek, digest: &Digest, size: u64) -> Result<Content> {
-    let (mut links, mut is_large) = (Vec::new(), false);
-    let is_object = each_link(file, digest, size, |link| {
-        is_large = links.len() == MAX_HELD;
-        if !is_large {
-            links.push(link);
-        }
+    let mut first = None;
+    let mut is_large = false;
+    let is_object = each_link(file, digest, size, |links| {
+        is_large |= first.is_some();
+        first.get_or_insert(links);
         Ok(())
     })?;
+    let links = first.unwrap_or_default();
     Ok(match links.is_empty() {
         _ if is_large => Content::Large,
         // A text with a brace before it.
@@ -52,7 +52,8 @@ pub(crate) fn read(file: impl Read + Seek, digest: &Digest, size: u64) -> Result
     })
 }
 
-/// Gives the edges that start at a blob; those of a document that is damaged are given too. Returns whether the blob is a JSON object.
+/// Gives the edges that start at a blob, in pieces; those of a document that is damaged are given too. Returns whether the blob is a
+/// JSON object.
 ///
 /// # Errors
 /// Those of [`read`], when all was given, and those of `give`.
@@ -60,39 +61,30 @@ pub(crate) fn each_link(
     mut file: impl Read + Seek,
     digest: &Digest,
     size: u64,
-    mut give: impl FnMut(Link) -> Result<()>,
+    mut give: impl FnMut(Vec<Link>) -> Result<()>,
 ) -> Result<bool> {
     if !begins_like_json(&mut BufReader::with_capacity(512, &mut file))? {
         return Ok(false);
     }
     file.rewind()?;
+    let mut pieces = Pieces {
+        held: Vec::new(),
+        give: &mut give,
+    };
     let mut verified = VerifyReader::new(file, *digest, size);
     if size > MAX_WHOLE {
-        each_digest(&mut verified, |digest| give(Link::plain(Edge::Mentioned, digest)))?;
+        each_digest(&mut verified, |digest| {
+            pieces.add(Link::plain(Edge::Mentioned, digest))
+        })?;
         verified.finish()?;
-        return Ok(false);
+        return pieces.finish().map(|()| false);
     }
     let mut bytes = Vec::new();
     verified.read_to_end(&mut bytes)?;
     verified.finish()?;
     let edges = Edges::of(&bytes);
-    let mut declared = HashSet::new();
-    for descriptor in &edges.declared {
-        declared.insert(descriptor.digest);
-        give(Link::declared(descriptor))?;
-    }
-    for subject in &edges.subjects {
-        give(Link::plain(Edge::Subject, *subject))?;
-    }
-    if edges.has_mentions {
-        each_digest(bytes.as_slice(), |digest| {
-            if declared.contains(&digest) {
-                return Ok(());
-            }
-            give(Link::plain(Edge::Mentioned, digest))
-        })?;
-    }
-    Ok(edges.is_object)
+    pieces.add_all(&bytes, &edges)?;
+    pieces.finish().map(|()| edges.is_object)
 }
 
 /// Returns the edges of an entry of `index.json`. One that is no descriptor, or not to all readers, keeps every digest in its text.
@@ -101,7 +93,11 @@ pub(super) fn of_entry(entry: &Entry) -> Vec<Link> {
     let Ok(descriptor) = entry.descriptor() else {
         return of_unclear(text);
     };
-    let mut out = vec![Link::declared(&descriptor)];
+    let mut out = vec![Link {
+        edge: Edge::Declared,
+        digest: descriptor.digest,
+        media_type: descriptor.media_type.as_str().to_owned(),
+    }];
     if entry.is_unclear() {
         let others = of_unclear(text).into_iter();
         out.extend(others.filter(|link| link.digest != descriptor.digest));
@@ -120,6 +116,50 @@ pub(crate) fn of_unclear(entry: &str) -> Vec<Link> {
     out
 }
 
+/// Gathers edges, and gives them on whenever there are many.
+struct Pieces<'a> {
+    held: Vec<Link>,
+    give: &'a mut dyn FnMut(Vec<Link>) -> Result<()>,
+}
+
+impl Pieces<'_> {
+    fn add(&mut self, link: Link) -> Result<()> {
+        if self.held.len() == MAX_HELD {
+            (self.give)(std::mem::take(&mut self.held))?;
+        }
+        self.held.push(link);
+        Ok(())
+    }
+
+    fn add_all(&mut self, bytes: &[u8], edges: &Edges) -> Result<()> {
+        let mut declared = HashSet::new();
+        for descriptor in &edges.declared {
+            declared.insert(descriptor.digest);
+            self.add(Link {
+                edge: Edge::Declared,
+                digest: descriptor.digest,
+                media_type: descriptor.media_type.as_str().to_owned(),
+            })?;
+        }
+        for subject in &edges.subjects {
+            self.add(Link::plain(Edge::Subject, *subject))?;
+        }
+        if edges.has_mentions {
+            each_digest(bytes, |digest| {
+                if declared.contains(&digest) {
+                    return Ok(());
+                }
+                self.add(Link::plain(Edge::Mentioned, digest))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<()> {
+        (self.give)(self.held)
+    }
+}
+
 /// Returns the edges of a blob, each as `declared`, `subject` or `mentioned` with the digest; for tests that try any bytes.
 ///
 /// # Errors
@@ -133,8 +173,8 @@ pub fn edges_of(bytes: &[u8]) -> Result<Vec<(&'static str, Digest)>> {
         Edge::Mentioned => "mentioned",
     };
     let (blob, size) = (std::io::Cursor::new(bytes), bytes.len() as u64);
-    each_link(blob, &Digest::sha256(bytes), size, |link| {
-        out.push((name(link.edge), link.digest));
+    each_link(blob, &Digest::sha256(bytes), size, |links| {
+        out.extend(links.iter().map(|link| (name(link.edge), link.digest)));
         Ok(())
     })?;
     Ok(out)
@@ -160,7 +200,7 @@ mod tests {
         };
         links
             .into_iter()
-            .map(|link| (link.edge, link.digest, link.media_type.to_string()))
+            .map(|link| (link.edge, link.digest, link.media_type))
             .collect()
     }
 
@@ -303,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_edges_are_given_one_by_one() {
+    fn very_many_edges_are_given_in_pieces() {
         let names: Vec<String> = (0..=2 * MAX_HELD)
             .map(|n| format!("\"{}\"", d(&n.to_string())))
             .collect();
@@ -311,8 +351,9 @@ mod tests {
         let (digest, size) = (d(&text), text.len() as u64);
         assert_eq!(content(&text), Content::Large);
         let mut all = Vec::new();
-        let take = |link| {
-            all.push(link);
+        let take = |links: Vec<Link>| {
+            assert!(links.len() <= MAX_HELD);
+            all.extend(links);
             Ok(())
         };
         each_link(Cursor::new(&text), &digest, size, take).expect("links");

@@ -31,18 +31,17 @@ pub use edges::edges_of;
 #[cfg(debug_assertions)]
 pub use rows::read_any_row;
 pub use status::IndexStatus;
-pub(crate) use sync::{Damaged, Stamps, end_of_reflog, stamps};
+pub(crate) use sync::{Damaged, end_of_reflog};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Layout, LayoutLock, Lock, LockMode};
+use crate::layout::{Layout, LayoutLock, Lock, LockMode, Stamp};
 use crate::progress::Monitor;
 use backend::Backend;
 pub(crate) use guard::damage;
 use guard::{Mark, guarded, is_damage, is_of_database};
 pub(crate) use peek::Remembered;
 use peek::is_meta;
-use rows::Row as _;
 pub(crate) use rows::{Edge, Mention, Verified};
 pub(crate) use tables::{Access, Rows, Tables, View};
 
@@ -174,8 +173,8 @@ impl<'a> Index<'a> {
     ///
     /// # Errors
     /// As [`Index::sync`].
-    pub(crate) fn stamps(&mut self) -> Result<Option<Stamps>> {
-        let stamps = stamps(self.layout)?;
+    pub(crate) fn stamps(&mut self) -> Result<Option<Vec<Stamp>>> {
+        let stamps = self.layout.stamps()?;
         let is_current = self.mending(Self::is_current)?;
         Ok(Some(stamps).filter(|_| is_current))
     }
@@ -286,10 +285,16 @@ impl<'a> Index<'a> {
                 }
             }
         }
-        if let Opened::Reader { database, .. } = &self.opened
-            && Self::has_stamps(database, self.layout)?
-        {
-            return Ok(true);
+        match &self.opened {
+            Opened::Closed => {}
+            Opened::Reader { database, .. } => {
+                if Self::has_stamps(database, self.layout)? {
+                    return Ok(true);
+                }
+            }
+            Opened::Writer { database, .. } | Opened::Memory(database) => {
+                return Self::has_stamps(database, self.layout);
+            }
         }
         let layout = self.layout;
         Self::has_stamps(self.writer()?, layout)
@@ -302,8 +307,12 @@ impl<'a> Index<'a> {
 
     fn has_stamps(database: &impl ReadableDatabase, layout: &Layout) -> Result<bool> {
         let meta = database.begin_read()?.open_table(tables::META)?;
-        for (name, stamp) in stamps(layout)? {
-            if !is_meta(&meta, name, &stamp.to_bytes())? {
+        let has = |name: &str, stamp: &Stamp| is_meta(&meta, name, &rows::stamp_to_bytes(stamp));
+        if !has("index_json", &layout.index_stamp()?)? {
+            return Ok(false);
+        }
+        for (algorithm, stamp) in layout.blob_dirs()? {
+            if !has(sync::dir_stamp(algorithm), &stamp)? {
                 return Ok(false);
             }
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable};
 
-use super::rows::{self, Row, Verified};
-use super::sync::{INDEX_JSON, REFLOG_END};
+use super::rows::{self, Verified};
+use super::sync::REFLOG_END;
 use super::tables::{self, View};
 use super::{FILE, Index, guarded, migrate};
 use crate::digest::Digest;
@@ -37,13 +37,13 @@ impl Index<'_> {
     /// of this moment, and the caller reads the file. Creates nothing and waits for nobody.
     pub(crate) fn peek(layout: &Layout, name: &str) -> Option<Vec<Entry>> {
         Self::peek_into(layout, |view| {
-            if !is_meta(&view.meta, INDEX_JSON, &layout.index_stamp()?.to_bytes())? {
+            let stamp = rows::stamp_to_bytes(&layout.index_stamp()?);
+            if !is_meta(&view.meta, "index_json", &stamp)? {
                 return Ok(None);
             }
-            let found = view.refs.get(&rows::key_of_name(name))?;
-            found
-                .map_or_else(|| Ok(Vec::new()), |text| rows::entries(&text))
-                .map(Some)
+            let found = view.refs.get([&[1][..], name.as_bytes()].concat().as_slice())?;
+            let entries = found.map(|v| rows::entries(v.value()));
+            Ok(Some(entries.transpose()?.unwrap_or_default()))
         })
     }
 
@@ -72,16 +72,18 @@ impl Index<'_> {
             .ok()?;
         let read = || -> Result<Remembered> {
             let tx = Self::open_to_read(layout)?.begin_read()?;
+            let refs = tx.open_table(tables::REF_TO_ENTRIES)?;
             let mut entries = Vec::new();
-            for text in tables::texts_of_refs(&tx)? {
-                entries.extend(rows::entries(&text)?);
+            for item in refs.iter()? {
+                entries.extend(rows::entries(item?.1.value())?);
             }
             let meta = tx.open_table(tables::META)?;
             let end = meta.get(REFLOG_END)?;
-            let end = end
-                .map(|row| <Digest as Row>::from_bytes(row.value()))
-                .transpose()?;
-            Ok(Remembered { entries, end })
+            let end = end.map(|row| rows::split_key(row.value()).map(|(end, _)| end));
+            Ok(Remembered {
+                entries,
+                end: end.transpose()?,
+            })
         };
         guarded(read).ok()
     }

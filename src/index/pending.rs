@@ -7,25 +7,34 @@
 use std::collections::{HashMap, HashSet};
 
 use super::counts::Change;
-use super::rows::{Kind, Link, Mention, MentionKey};
+use super::rows::{Kind, Link, Mention, mention_key, piece_key, split_key};
 use super::tables::Tables;
 use crate::digest::Digest;
 use crate::error::Result;
 
-/// Maximum number of rows that are held before they are written, but for the edges of one document: about 64 MiB. Of a store of 80,000
-/// blobs there are 200,000.
-const MAX_ROWS: usize = 400_000;
+/// Maximum size in bytes of what is held before it is written, but for the edges of one document. Of a store of 80,000 blobs it is
+/// about half of that.
+const MAX_BYTES: usize = 48 << 20;
 
 /// Rows that are not written yet.
 #[derive(Default)]
 pub(super) struct Pending {
     changes: HashMap<Digest, Change>,
-    mentions: Vec<MentionKey>,
+    /// The keys of edges, seen from the blobs that are named.
+    mentions: Vec<Vec<u8>>,
+    /// Edges, seen from the documents that name blobs.
+    children: Vec<(Vec<u8>, Vec<u8>)>,
     /// Blobs that something among the rows names as manifests or indexes.
     named: HashSet<Digest>,
+    /// The size of the rows of edges.
+    bytes: usize,
 }
 
 impl Pending {
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes + self.changes.len() * size_of::<(Digest, Change)>() > MAX_BYTES
+    }
+
     /// Returns what a blob was seen as since the last writing.
     pub(super) fn kind(&self, digest: &Digest) -> Option<Kind> {
         Some(self.changes.get(digest)?.seen?.0)
@@ -40,12 +49,12 @@ impl Pending {
     }
 
     /// Adds an edge from an entry of `index.json`.
-    pub(super) fn add_ref(&mut self, link: &Link, key: MentionKey) {
+    pub(super) fn add_ref(&mut self, link: &Link, row: Vec<u8>) {
         if link.is_to_document() {
             self.named.insert(link.digest);
         }
         self.change(link.digest).count += 1;
-        self.mentions.push(key);
+        self.add_mention(row);
     }
 
     /// Counts an edge from an entry of `index.json` that is gone.
@@ -53,29 +62,34 @@ impl Pending {
         self.change(digest).count -= 1;
     }
 
-    /// Adds edges of a document, in their order.
-    pub(super) fn add_links(&mut self, parent: &Digest, links: &[Link]) {
+    /// Adds the edges of a document, or one piece of them; returns them, each once.
+    pub(super) fn add_links(&mut self, parent: &Digest, piece: u32, mut links: Vec<Link>) -> Vec<Link> {
+        links.sort_unstable();
+        links.dedup();
+        let row = (piece_key(parent, piece), Link::list_to_bytes(&links));
+        self.bytes += row.0.len() + row.1.len() + 2 * size_of::<Vec<u8>>();
+        self.children.push(row);
         // A document that names a blob as several media types holds it once.
         for same in links.chunk_by(|a, b| (a.edge, a.digest) == (b.edge, b.digest)) {
             let Link { edge, digest, .. } = same[0];
-            self.mentions.push(if same.iter().any(Link::is_to_document) {
+            let mention = if same.iter().any(Link::is_to_document) {
                 self.named.insert(digest);
-                MentionKey::of_document(&digest, parent)
+                Mention::as_document(parent)
             } else {
-                Mention::Document(edge, *parent).to_key(&digest)
-            });
+                Mention::Document(edge, *parent).to_bytes()
+            };
+            self.add_mention(mention_key(&digest, &mention));
         }
+        links
+    }
+
+    fn add_mention(&mut self, row: Vec<u8>) {
+        self.bytes += row.len() + size_of::<Vec<u8>>();
+        self.mentions.push(row);
     }
 
     fn change(&mut self, digest: Digest) -> &mut Change {
         self.changes.entry(digest).or_default()
-    }
-
-    pub(super) fn write_if_full(&mut self, tables: &mut Tables<'_>) -> Result<()> {
-        if self.changes.len() + self.mentions.len() > MAX_ROWS {
-            self.write(tables)?;
-        }
-        Ok(())
     }
 
     /// Writes everything.
@@ -83,13 +97,20 @@ impl Pending {
         let Self {
             mut changes,
             mut mentions,
+            mut children,
             ..
         } = std::mem::take(self);
+        children.sort_unstable();
+        for (piece, list) in children {
+            tables.children.insert(piece.as_slice(), list.as_slice())?;
+        }
         mentions.sort_unstable();
         mentions.dedup();
-        for key in mentions {
-            if tables.mentions.insert(&key, &())? && key.is_of_holder() {
-                changes.entry(key.child).or_default().count += 1;
+        for row in mentions {
+            let is_new = tables.mentions.insert(row.as_slice(), ())?.is_none();
+            let (digest, mention) = split_key(&row)?;
+            if is_new && Mention::is_of_holder(mention) {
+                changes.entry(digest).or_default().count += 1;
             }
         }
         let mut changes: Vec<_> = changes.into_iter().collect();

@@ -1,40 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the tables say of a blob.
 
-use std::collections::{BTreeSet, HashMap, HashSet, hash_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use redb::{ReadableMultimapTable, ReadableTable};
 
 use super::KnownBlob;
 use super::edges;
-use super::rows::{BlobRow, Edge, Kind, Link, Mention, MentionKey, Row as _, Verified, entries};
+use super::rows::{BlobRow, Edge, Kind, Link, Mention, Verified, entries, key, piece_keys, split_key};
 use super::tables::{Access, Rows};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::layout::Entry;
-use crate::spec::MediaType;
 
 impl<A: Access> Rows<A> {
-    pub(super) fn row(&self, digest: &Digest) -> Result<BlobRow> {
-        Ok(self.blobs.get(digest)?.unwrap_or(BlobRow::ABSENT))
+    pub(super) fn row(&self, digest: &Digest) -> Result<Option<BlobRow>> {
+        self.blobs
+            .get(key(digest).as_slice())?
+            .map(|v| BlobRow::from_bytes(v.value()))
+            .transpose()
     }
 
-    /// Returns the edges of a document, in the order of strength and digest.
-    pub(super) fn links(&self, parent: &Digest) -> Result<Vec<Link>> {
-        let mut out = Vec::new();
-        let mut pieces = 0;
-        for piece in self.children.of(parent)? {
-            out.extend(piece?.1);
-            pieces += 1;
-        }
-        if pieces > 1 {
-            out.sort_unstable();
-            out.dedup();
-        }
-        Ok(out)
+    fn children(&self, parent: &Digest) -> Result<Vec<Link>> {
+        children_of(&self.children, parent)
     }
 
     /// Returns the blobs that a document names by the edges that `is_wanted` picks, each once.
     fn children_by(&self, parent: &Digest, is_wanted: impl Fn(Edge) -> bool) -> Result<Vec<Digest>> {
-        let children = self.links(parent)?.into_iter();
+        let children = self.children(parent)?.into_iter();
         let mut out: Vec<Digest> = children
             .filter(|child| is_wanted(child.edge))
             .map(|child| child.digest)
@@ -67,19 +60,39 @@ impl<A: Access> Rows<A> {
 
     /// Size of a blob that was seen.
     pub(crate) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
-        let row = self.row(digest)?;
-        Ok(Some(row.size).filter(|_| row.kind != Kind::Absent))
+        Ok(self
+            .row(digest)?
+            .filter(|row| row.kind != Kind::Absent)
+            .map(|row| row.size))
     }
 
-    /// Returns the keys of what names a blob: first those that say that it is a manifest or index.
-    pub(super) fn mention_keys(&self, child: &Digest) -> Result<impl Iterator<Item = Result<MentionKey>>> {
-        Ok(self.mentions.of(child)?.map(|row| Ok(row?.0)))
+    /// Gives the rows of the mentions of a blob, in their order, until one is enough.
+    pub(super) fn each_mention(
+        &self,
+        child: &Digest,
+        mut each: impl FnMut(&[u8]) -> Result<bool>,
+    ) -> Result<()> {
+        let prefix = key(child);
+        for item in self.mentions.range(prefix.as_slice()..)? {
+            let k = item?.0;
+            let Some(mention) = k.value().strip_prefix(prefix.as_slice()) else {
+                break;
+            };
+            if !each(mention)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
-    /// Returns what names a blob.
+    /// Who names a blob.
     pub(crate) fn mentions(&self, child: &Digest) -> Result<Vec<Mention>> {
-        let keys = self.mention_keys(child)?;
-        keys.map(|key| Mention::from_bytes(&key?.mention)).collect()
+        let mut out = Vec::new();
+        self.each_mention(child, |mention| {
+            out.push(Mention::from_bytes(mention)?);
+            Ok(true)
+        })?;
+        Ok(out)
     }
 
     /// Returns the entries of `index.json` that lead to what is not there, each by its name.
@@ -88,8 +101,8 @@ impl<A: Access> Rows<A> {
     /// [`ErrorKind::Corrupt`] for an entry in which no digest can be read, since what it needs is not known.
     pub(crate) fn missing_roots(&self) -> Result<Vec<(String, Digest)>> {
         let mut out = Vec::new();
-        for row in self.refs.rows()? {
-            for entry in entries(&row?.1)? {
+        for item in self.refs.iter()? {
+            for entry in Entry::list_from_text(item?.1.value())? {
                 match entry.descriptor() {
                     Ok(descriptor) if !self.is_present(&descriptor.digest)? => {
                         let name = entry.ref_name.as_deref().unwrap_or("an entry without a tag");
@@ -111,7 +124,7 @@ impl<A: Access> Rows<A> {
     }
 
     /// Every media type that documents and refs give to a blob.
-    pub(crate) fn media_types(&self, digest: &Digest) -> Result<Vec<MediaType>> {
+    pub(crate) fn media_types(&self, digest: &Digest) -> Result<Vec<String>> {
         let mut out = BTreeSet::new();
         for mention in self.mentions(digest)? {
             match mention {
@@ -119,78 +132,111 @@ impl<A: Access> Rows<A> {
                 Mention::Document(_, parent) => out.extend(self.media_types_in(&parent, digest)?),
             }
         }
-        out.remove(&MediaType::default());
+        out.remove("");
         Ok(out.into_iter().collect())
     }
 
-    /// Returns a media type for each of the blobs to which a document or ref gives one. A document that names many of them is gone
-    /// through once.
-    pub(crate) fn media_type_of_each(&self, blobs: &[Digest]) -> Result<HashMap<Digest, MediaType>> {
-        let wanted: HashSet<&Digest> = blobs.iter().collect();
-        let mut by_parent: HashMap<Digest, HashMap<Digest, MediaType>> = HashMap::new();
-        let mut out = HashMap::new();
+    /// A media type that a document or ref gives to a blob.
+    pub(crate) fn media_type(&self, digest: &Digest) -> Result<Option<String>> {
+        let mut found = None;
+        self.each_mention(digest, |mention| {
+            let media_type = match Mention::from_bytes(mention)? {
+                Mention::Ref { media_type, .. } => Some(media_type),
+                Mention::Document(_, parent) => self.media_types_in(&parent, digest)?.pop(),
+            };
+            found = media_type.filter(|media_type| !media_type.is_empty());
+            Ok(found.is_none())
+        })?;
+        Ok(found)
+    }
+
+    /// As [`Tables::media_type`] for many blobs; a document that names many of them is gone through once.
+    pub(crate) fn media_type_of_each(&self, blobs: &[Digest]) -> Result<HashMap<Digest, String>> {
+        let mut first: BTreeMap<Digest, HashSet<Digest>> = BTreeMap::new();
+        let mut others = Vec::new();
         for digest in blobs {
-            for key in self.mention_keys(digest)? {
-                let media_type = match Mention::from_bytes(&key?.mention)? {
-                    Mention::Ref { media_type, .. } => media_type,
-                    Mention::Document(_, parent) => {
-                        if let hash_map::Entry::Vacant(new) = by_parent.entry(parent) {
-                            let links = self.links(&parent)?.into_iter();
-                            let links = links.filter(|link| wanted.contains(&link.digest));
-                            new.insert(links.map(|link| (link.digest, link.media_type)).collect());
-                        }
-                        by_parent[&parent].get(digest).cloned().unwrap_or_default()
-                    }
-                };
-                if !media_type.is_empty() {
-                    out.insert(*digest, media_type);
-                    break;
+            let mut mentions = Vec::new();
+            self.each_mention(digest, |mention| {
+                mentions.push(Mention::from_bytes(mention)?);
+                Ok(mentions.len() < 2)
+            })?;
+            let is_grouped = match mentions.first() {
+                None => continue,
+                Some(Mention::Document(_, parent)) => first.entry(*parent).or_default().insert(*digest),
+                Some(Mention::Ref { .. }) => false,
+            };
+            if !is_grouped || mentions.len() > 1 {
+                others.push(digest);
+            }
+        }
+        let mut out = HashMap::new();
+        for (parent, named) in first {
+            for child in self.children(&parent)? {
+                let Link {
+                    digest, media_type, ..
+                } = child;
+                if named.contains(&digest) && !media_type.is_empty() {
+                    out.entry(digest).or_insert(media_type);
                 }
+            }
+        }
+        for digest in others {
+            if !out.contains_key(digest)
+                && let Some(media_type) = self.media_type(digest)?
+            {
+                out.insert(*digest, media_type);
             }
         }
         Ok(out)
     }
 
     /// Returns the media types that a document gives to a blob.
-    fn media_types_in(&self, parent: &Digest, digest: &Digest) -> Result<Vec<MediaType>> {
-        let children = self.links(parent)?.into_iter();
+    fn media_types_in(&self, parent: &Digest, digest: &Digest) -> Result<Vec<String>> {
+        let children = self.children(parent)?.into_iter();
         let named = children.filter(|child| child.digest == *digest && !child.media_type.is_empty());
         Ok(named.map(|child| child.media_type).collect())
     }
 
     /// Layers that were made of the tar with this diff_id.
     pub(crate) fn layers_of(&self, diff_id: &Digest) -> Result<Vec<Digest>> {
-        self.layers.get(diff_id)
+        digests(self.layers.get(key(diff_id).as_slice()))
     }
 
     /// Layers that were made of a tar that begins with the bytes that `start` is a digest of.
     pub(crate) fn layers_of_start(&self, start: &Digest) -> Result<Vec<Digest>> {
-        self.starts.get(start)
+        digests(self.starts.get(key(start).as_slice()))
     }
 
     /// Whether a blob is a JSON document.
     pub(crate) fn is_document(&self, digest: &Digest) -> Result<bool> {
-        Ok(self.row(digest)?.kind == Kind::Document)
+        Ok(self.row(digest)?.is_some_and(|row| row.kind == Kind::Document))
     }
 
     /// What was verified of a blob.
     pub(crate) fn verified(&self, digest: &Digest) -> Result<Option<Verified>> {
-        self.verified.get(digest)
+        let found = self.verified.get(key(digest).as_slice())?;
+        found.map(|v| Verified::from_bytes(v.value())).transpose()
     }
 
     /// The next `most` blobs that are there, in the order of digests.
     pub(crate) fn blobs_after(&self, after: Option<&Digest>, most: usize) -> Result<Vec<KnownBlob>> {
+        use std::ops::Bound;
+        let start = after.map(key);
+        let start = start.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.blobs.range::<&[u8]>((start, Bound::Unbounded));
         let mut out = Vec::new();
-        for row in self.blobs.after(after)? {
-            let (digest, row) = row?;
+        for item in rows? {
+            let (k, row) = item?;
+            let row = BlobRow::from_bytes(row.value())?;
             if row.kind == Kind::Absent {
                 continue;
             }
+            let digest = split_key(k.value())?.0;
             out.push(KnownBlob {
                 digest,
                 size: row.size,
                 count: row.count,
-                opaque: row.kind != Kind::Document,
+                opaque: matches!(row.kind, Kind::Opaque | Kind::Plain),
                 verified: self.verified(&digest)?,
             });
             if out.len() == most {
@@ -200,19 +246,33 @@ impl<A: Access> Rows<A> {
         Ok(out)
     }
 
+    /// All that was verified.
+    pub(crate) fn all_verified(&self) -> Result<Vec<(Digest, Verified)>> {
+        let mut out = Vec::new();
+        for item in self.verified.iter()? {
+            let (k, v) = item?;
+            out.push((split_key(k.value())?.0, Verified::from_bytes(v.value())?));
+        }
+        Ok(out)
+    }
+
     /// How often a blob is referred to by refs and documents.
     pub(crate) fn count(&self, digest: &Digest) -> Result<u64> {
-        Ok(self.row(digest)?.count)
+        Ok(self.row(digest)?.map_or(0, |row| row.count))
     }
 
     /// Whether a blob was seen.
     pub(crate) fn is_present(&self, digest: &Digest) -> Result<bool> {
-        Ok(self.row(digest)?.kind != Kind::Absent)
+        Ok(self.row(digest)?.is_some_and(|row| row.kind != Kind::Absent))
     }
 
     /// Returns the blobs that nobody is known to need.
     pub(crate) fn orphans(&self) -> Result<Vec<Digest>> {
-        self.orphans.rows()?.map(|row| Ok(row?.0)).collect()
+        let mut out = Vec::new();
+        for item in self.orphans.iter()? {
+            out.push(split_key(item?.0.value())?.0);
+        }
+        Ok(out)
     }
 
     /// Returns the blobs that the entries of `index.json` name that `is_wanted` picks, as often as they do.
@@ -221,8 +281,8 @@ impl<A: Access> Rows<A> {
         is_wanted: impl Fn(&Entry) -> bool,
     ) -> Result<Vec<(Digest, Mention)>> {
         let mut out = Vec::new();
-        for row in self.refs.rows()? {
-            for entry in entries(&row?.1)?.iter().filter(|entry| is_wanted(entry)) {
+        for item in self.refs.iter()? {
+            for entry in entries(item?.1.value())?.iter().filter(|entry| is_wanted(entry)) {
                 for link in edges::of_entry(entry) {
                     out.push((link.digest, Mention::of_entry(entry, &link)));
                 }
@@ -235,10 +295,44 @@ impl<A: Access> Rows<A> {
     #[cfg(test)]
     pub(crate) fn dump(&self) -> Result<Vec<(Digest, u64, bool)>> {
         let mut out = Vec::new();
-        for row in self.blobs.rows()? {
-            let (digest, row) = row?;
-            out.push((digest, row.count, self.orphans.get(&digest)?.is_some()));
+        for item in self.blobs.iter()? {
+            let (k, v) = item?;
+            let orphan = self.orphans.get(k.value())?.is_some();
+            out.push((
+                split_key(k.value())?.0,
+                BlobRow::from_bytes(v.value())?.count,
+                orphan,
+            ));
         }
         Ok(out)
     }
+}
+
+/// Returns the edges of a document, in the order of strength and digest.
+pub(super) fn children_of(
+    children: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    parent: &Digest,
+) -> Result<Vec<Link>> {
+    let (first, last) = piece_keys(parent);
+    let mut out = Vec::new();
+    let mut pieces = 0;
+    for piece in children.range(first.as_slice()..=last.as_slice())? {
+        out.extend(Link::list_from_bytes(piece?.1.value())?);
+        pieces += 1;
+    }
+    if pieces > 1 {
+        out.sort_unstable();
+        out.dedup();
+    }
+    Ok(out)
+}
+
+/// The digests that stand in a multimap.
+fn digests(
+    found: std::result::Result<redb::MultimapValue<'_, &'static [u8]>, redb::StorageError>,
+) -> Result<Vec<Digest>> {
+    let digest = |value: std::result::Result<redb::AccessGuard<'_, &'static [u8]>, redb::StorageError>| {
+        Ok(split_key(value?.value())?.0)
+    };
+    found?.map(digest).collect()
 }

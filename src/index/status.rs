@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use redb::ReadableDatabase as _;
+use redb::{ReadableDatabase, ReadableTableMetadata};
 
 use super::guard::is_damage;
-use super::rows::Row as _;
-use super::sync::{INDEX_JSON, stamps};
-use super::tables::{META, View};
-use super::{FILE, Index, guarded, migrate};
+use super::rows::{Link, stamp_to_bytes};
+use super::tables::{self};
+use super::{FILE, Index, guarded, migrate, sync};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Lock};
 
@@ -62,7 +61,7 @@ impl Index<'_> {
             .ok_or_else(busy)?;
         let read = || -> Result<IndexStatus> {
             let tx = Self::open_to_read(layout)?.begin_read()?;
-            let meta = tx.open_table(META)?;
+            let meta = tx.open_table(tables::META)?;
             let schema = migrate::check(&meta)?;
             let mut out = IndexStatus {
                 schema,
@@ -73,24 +72,27 @@ impl Index<'_> {
             if schema < migrate::SCHEMA {
                 return Ok(out);
             }
+            let stamp = stamp_to_bytes(&layout.index_stamp()?);
+            // Also a stamp that is too young to be trusted is that of what was read last.
+            let has = |name: &str, stamp: &[u8]| -> Result<bool> {
+                Ok(meta.get(name)?.is_some_and(|v| v.value().starts_with(stamp)))
+            };
+            out.refs_current = has("index_json", &stamp)?;
             out.blobs_current = true;
-            for (name, stamp) in stamps(layout)? {
-                // Also a stamp that is too young to be trusted is that of what was read last.
-                let known = meta.get(name)?;
-                let is_current = known.is_some_and(|known| known.value().starts_with(&stamp.to_bytes()));
-                if name == INDEX_JSON {
-                    out.refs_current = is_current;
-                } else {
-                    out.blobs_current &= is_current;
-                }
+            for (algorithm, stamp) in layout.blob_dirs()? {
+                out.blobs_current &= has(sync::dir_stamp(algorithm), &stamp_to_bytes(&stamp))?;
             }
-            let view = View::open(&tx)?;
-            out.blobs = view.blobs.len()?;
-            out.verified = view.verified.len()?;
-            out.refs = view.refs.len()?;
-            out.orphans = view.orphans.len()?;
-            for piece in view.children.rows()? {
-                out.edges += piece?.1.len() as u64;
+            let count = |table: redb::TableDefinition<'static, &'static [u8], &'static [u8]>| {
+                Ok::<u64, Error>(tx.open_table(table)?.len()?)
+            };
+            out.blobs = count(tables::DIGEST_TO_BLOB)?;
+            out.verified = count(tables::DIGEST_TO_VERIFIED)?;
+            let refs = tx.open_table(tables::REF_TO_ENTRIES)?;
+            out.refs = refs.len()?;
+            let orphans = tx.open_table(tables::ORPHAN)?;
+            out.orphans = orphans.len()?;
+            for piece in tx.open_table(tables::PARENT_TO_CHILDREN)?.range::<&[u8]>(..)? {
+                out.edges += Link::list_from_bytes(piece?.1.value())?.len() as u64;
             }
             Ok(out)
         };

@@ -5,11 +5,14 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use redb::ReadableTable;
+
 use super::classify::{Classified, Unknown, classify_each};
 use super::edges;
-use super::peek::is_meta;
 use super::pending::Pending;
-use super::rows::{self, Kind, Link, Mention, Piece, Row as _, Verified};
+use super::rows::{
+    BlobRow, Kind, Link, Mention, Verified, key, mention_key, ref_key, split_key, stamp_to_bytes,
+};
 use super::tables::Tables;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
@@ -53,11 +56,8 @@ pub(crate) fn end_of_reflog(line: &[u8]) -> Digest {
     Digest::of(Algorithm::Blake3, line.strip_suffix(b"\n").unwrap_or(line))
 }
 
-/// The row of `meta` with the stamp of `index.json`.
-pub(super) const INDEX_JSON: &str = "index_json";
-
 /// The row of `meta` with the stamp of a directory of blobs.
-fn dir_stamp(algorithm: Algorithm) -> &'static str {
+pub(super) fn dir_stamp(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Sha256 => "blobs/sha256",
         Algorithm::Sha512 => "blobs/sha512",
@@ -65,25 +65,16 @@ fn dir_stamp(algorithm: Algorithm) -> &'static str {
     }
 }
 
-/// Stamps, each with the name of its row in `meta`.
-pub(crate) type Stamps = Vec<(&'static str, Stamp)>;
-
-/// Returns the stamps of what tells that a layout was changed: `index.json`, and the directories of blobs.
-pub(crate) fn stamps(layout: &Layout) -> Result<Stamps> {
-    let dirs = layout.blob_dirs()?.into_iter();
-    let dirs = dirs.map(|(algorithm, stamp)| (dir_stamp(algorithm), stamp));
-    Ok(std::iter::once((INDEX_JSON, layout.index_stamp()?))
-        .chain(dirs)
-        .collect())
-}
-
 impl Tables<'_> {
     fn has_stamp(&self, name: &str, stamp: &Stamp) -> Result<bool> {
-        is_meta(&self.meta, name, &stamp.to_bytes())
+        Ok(self
+            .meta
+            .get(name)?
+            .is_some_and(|v| v.value() == stamp_to_bytes(stamp)))
     }
 
     fn set_stamp(&mut self, name: &str, stamp: &Stamp) -> Result<()> {
-        let mut value = stamp.to_bytes();
+        let mut value = stamp_to_bytes(stamp);
         if !settled(stamp) {
             // Not equal to any stamp, so that all is read again; the status sees what was read last.
             value.push(YOUNG);
@@ -141,9 +132,10 @@ impl Tables<'_> {
     fn compare(&self, algorithm: Algorithm, found: &[Digest]) -> Result<(Vec<Digest>, Vec<Digest>)> {
         let (mut news, mut gone) = (Vec::new(), Vec::new());
         let mut found = found.iter().copied().peekable();
-        for row in self.blobs.rows()? {
-            let (digest, row) = row?;
-            if digest.algorithm() != algorithm || row.kind == Kind::Absent {
+        for item in self.blobs.iter()? {
+            let (k, row) = item?;
+            let (digest, _) = split_key(k.value())?;
+            if digest.algorithm() != algorithm || BlobRow::from_bytes(row.value())?.kind == Kind::Absent {
                 continue;
             }
             while let Some(new) = found.next_if(|f| *f < digest) {
@@ -167,14 +159,13 @@ impl Tables<'_> {
 
     /// Returns whether an entry of `index.json` or a document says that a blob is a manifest or index.
     fn is_named_as_document(&self, digest: &Digest) -> Result<bool> {
-        for key in self.mention_keys(digest)? {
-            match key?.says_document()? {
-                Some(true) => return Ok(true),
-                Some(false) => {}
-                None => break,
-            }
-        }
-        Ok(false)
+        let mut is_named = false;
+        self.each_mention(digest, |mention| {
+            let said = Mention::says_document(mention)?;
+            is_named |= said == Some(true);
+            Ok(said == Some(false))
+        })?;
+        Ok(is_named)
     }
 }
 
@@ -185,7 +176,7 @@ struct Update<'a, 'tx> {
     pending: Pending,
     damaged: Vec<Damaged>,
     /// Of what was read whole, if nothing in it proves to be damaged.
-    stamps: Stamps,
+    stamps: Vec<(&'static str, Stamp)>,
 }
 
 impl<'a, 'tx> Update<'a, 'tx> {
@@ -208,7 +199,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
             }
         } else {
             self.tables.meta.insert("damaged", &[1][..])?;
-            self.tables.meta.remove(INDEX_JSON)?;
+            self.tables.meta.remove("index_json")?;
         }
         self.damaged.sort_by_key(|d| d.digest);
         self.damaged.dedup_by_key(|d| d.digest);
@@ -217,7 +208,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
 
     /// Reads the refs again if `index.json` is not the one that was read last. Returns what is to be learned for their sake.
     fn refs(&mut self) -> Result<Vec<Digest>> {
-        if self.tables.has_stamp(INDEX_JSON, &self.layout.index_stamp()?)? {
+        if self.tables.has_stamp("index_json", &self.layout.index_stamp()?)? {
             return Ok(Vec::new());
         }
         // A line of the reflog comes before the `index.json` that it leads to: where a command of ours may be between the two, the
@@ -232,10 +223,10 @@ impl<'a, 'tx> Update<'a, 'tx> {
         let roots = self.entries(index.entries())?;
         // Lines that are lost by now were there.
         if let Some(line) = last {
-            let end = end_of_reflog(&line).to_bytes();
+            let end = key(&end_of_reflog(&line));
             self.tables.meta.insert(REFLOG_END, end.as_slice())?;
         }
-        self.stamps.push((INDEX_JSON, stamp));
+        self.stamps.push(("index_json", stamp));
         Ok(roots)
     }
 
@@ -243,43 +234,50 @@ impl<'a, 'tx> Update<'a, 'tx> {
     fn entries(&mut self, entries: &[Entry]) -> Result<Vec<Digest>> {
         let mut new: HashMap<Vec<u8>, Vec<&Entry>> = HashMap::with_capacity(entries.len());
         for entry in entries {
-            new.entry(rows::key_of_entry(entry)).or_default().push(entry);
+            let digest = entry
+                .descriptor()
+                .map_or_else(|_| Digest::sha256(entry.raw().as_bytes()), |d| d.digest);
+            new.entry(ref_key(entry.ref_name.as_deref(), &digest))
+                .or_default()
+                .push(entry);
         }
         // A document that could not be read is looked at again, though the entry that leads to it is an old one.
         let again = self.tables.meta.remove("damaged")?.is_some();
         let mut roots: Vec<Digest> = Vec::new();
         let mut gone: Vec<(Vec<u8>, String)> = Vec::new();
-        for row in self.tables.refs.rows()? {
-            let (key, old) = row?;
-            match new.get(&key) {
-                Some(entries) if Entry::list_to_text(entries) == old => {
+        for item in self.tables.refs.iter()? {
+            let (k, old) = item?;
+            match new.get(k.value()) {
+                Some(entries) if Entry::list_to_text(entries) == old.value() => {
                     if again {
                         let links = entries.iter().flat_map(|entry| edges::of_entry(entry));
                         roots.extend(links.map(|link| link.digest));
                     }
-                    new.remove(&key);
+                    new.remove(k.value());
                 }
-                _ => gone.push((key, old)),
+                _ => gone.push((k.value().to_vec(), old.value().to_owned())),
             }
         }
-        for (key, old) in gone {
-            self.tables.refs.remove(&key)?;
-            for entry in rows::entries(&old)? {
+        for (k, old) in gone {
+            self.tables.refs.remove(k.as_slice())?;
+            for entry in super::rows::entries(&old)? {
                 for link in edges::of_entry(&entry) {
-                    let mention = Mention::of_entry(&entry, &link).to_key(&link.digest);
-                    self.tables.mentions.remove(&mention)?;
+                    self.tables
+                        .mentions
+                        .remove(mention_row(&entry, &link).as_slice())?;
                     self.pending.drop_ref(link.digest);
                 }
             }
         }
         let mut new: Vec<(Vec<u8>, Vec<&Entry>)> = new.into_iter().collect();
         new.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        for (key, entries) in new {
-            self.tables.refs.insert(&key, &Entry::list_to_text(&entries))?;
+        for (k, entries) in new {
+            self.tables
+                .refs
+                .insert(k.as_slice(), Entry::list_to_text(&entries).as_str())?;
             for entry in entries {
                 for link in edges::of_entry(entry) {
-                    let mention = Mention::of_entry(entry, &link).to_key(&link.digest);
-                    self.pending.add_ref(&link, mention);
+                    self.pending.add_ref(&link, mention_row(entry, &link));
                     roots.push(link.digest);
                 }
             }
@@ -348,7 +346,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
         for digest in digests {
             let kind = match self.pending.kind(&digest) {
                 Some(kind) => kind,
-                None => self.tables.row(&digest)?.kind,
+                None => self.tables.row(&digest)?.map_or(Kind::Absent, |row| row.kind),
             };
             if matches!(kind, Kind::Absent | Kind::Opaque) {
                 let is_named = self.pending.is_named_as_document(&digest)
@@ -369,11 +367,11 @@ impl<'a, 'tx> Update<'a, 'tx> {
             Classified::Blob(kind, size) => self.pending.see(digest, kind, size),
             Classified::Document(size, links) => {
                 self.pending.see(digest, Kind::Document, size);
-                below = self.add_links(digest, 0, links)?;
+                below = self.pending.add_links(&digest, 0, links);
             }
             Classified::LargeDocument(size) => {
                 self.pending.see(digest, Kind::Document, size);
-                below = self.add_many_links(digest, size)?;
+                below = self.add_many_links(&digest, size)?;
             }
             Classified::Damaged(error) => {
                 self.damaged.push(Damaged { digest, error });
@@ -382,37 +380,34 @@ impl<'a, 'tx> Update<'a, 'tx> {
                 self.tables.meta.remove(dir_stamp(digest.algorithm()))?;
             }
         }
-        self.pending.write_if_full(self.tables)?;
+        if self.pending.is_full() {
+            self.pending.write(self.tables)?;
+        }
         Ok(below)
-    }
-
-    /// Adds the edges of a document, or a piece of them. Returns them, each once.
-    fn add_links(&mut self, parent: Digest, number: u32, mut links: Vec<Link>) -> Result<Vec<Link>> {
-        links.sort_unstable();
-        links.dedup();
-        self.tables.children.insert(&Piece::new(parent, number), &links)?;
-        self.pending.add_links(&parent, &links);
-        Ok(links)
     }
 
     /// Adds the edges of a document that has very many, read again. Returns those to blobs that are there.
-    fn add_many_links(&mut self, parent: Digest, size: u64) -> Result<Vec<Link>> {
+    fn add_many_links(&mut self, parent: &Digest, size: u64) -> Result<Vec<Link>> {
         let gone = || Error::new(ErrorKind::NotFound, format!("{parent} is gone"));
-        let (file, _) = self.layout.open_unverified(&parent)?.ok_or_else(gone)?;
-        let (mut below, mut held, mut number) = (Vec::new(), Vec::new(), 0);
-        edges::each_link(file, &parent, size, |link| {
-            if self.layout.blob_size(&link.digest)?.is_some() {
-                below.push(link.clone());
+        let (file, _) = self.layout.open_unverified(parent)?.ok_or_else(gone)?;
+        let (mut below, mut piece) = (Vec::new(), 0);
+        edges::each_link(file, parent, size, |links| {
+            for link in self.pending.add_links(parent, piece, links) {
+                if self.layout.blob_size(&link.digest)?.is_some() {
+                    below.push(link);
+                }
             }
-            held.push(link);
-            if held.len() == edges::MAX_HELD {
-                self.add_links(parent, number, std::mem::take(&mut held))?;
-                self.pending.write_if_full(self.tables)?;
-                number += 1;
+            piece += 1;
+            if self.pending.is_full() {
+                self.pending.write(self.tables)?;
             }
             Ok(())
         })?;
-        self.add_links(parent, number, held)?;
         Ok(below)
     }
+}
+
+/// The row that says that an entry of `index.json` names a blob.
+fn mention_row(entry: &Entry, link: &Link) -> Vec<u8> {
+    mention_key(&link.digest, &Mention::of_entry(entry, link).to_bytes())
 }

@@ -251,6 +251,13 @@ impl Layout {
         Ok(out)
     }
 
+    /// Returns the stamps of `index.json` and of the directories of blobs.
+    pub(crate) fn stamps(&self) -> Result<Vec<Stamp>> {
+        let mut out = vec![self.index_stamp()?];
+        out.extend(self.blob_dirs()?.into_iter().map(|(_, stamp)| stamp));
+        Ok(out)
+    }
+
     /// Changes `index.json` by `edit`, so that no change of another process is lost.
     ///
     /// Our processes exclude one another by a lock of their own, and BuildKit by its lock file. Programs that take no

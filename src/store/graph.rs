@@ -81,7 +81,7 @@ impl Store {
                 let entry = |blob: KnownBlob| BlobEntry {
                     digest: blob.digest,
                     size: blob.size,
-                    media_type: media_types.remove(&blob.digest),
+                    media_type: media_types.remove(&blob.digest).map(MediaType::new),
                     references: blob.count,
                 };
                 Ok(blobs.into_iter().map(entry).collect::<Vec<_>>())
@@ -123,7 +123,11 @@ impl Store {
             Ok(BlobInfo {
                 digest: *digest,
                 size: stamp.size,
-                media_types: tables.media_types(digest)?,
+                media_types: tables
+                    .media_types(digest)?
+                    .into_iter()
+                    .map(MediaType::new)
+                    .collect(),
                 references: tables.count(digest)?,
                 needed_by,
                 referrers,

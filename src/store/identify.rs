@@ -235,7 +235,11 @@ impl Store {
         document: &Map<String, Value>,
         shape: Option<MediaClass>,
     ) -> Result<(MediaType, Evidence)> {
-        let recorded = self.read_index(|view| view.media_types(digest))?;
+        let recorded: Vec<MediaType> = self
+            .recorded_types(digest)?
+            .into_iter()
+            .map(MediaType::new)
+            .collect();
         match recorded.as_slice() {
             [] => {}
             [one] => {
@@ -283,7 +287,12 @@ impl Store {
         }
     }
 
-    /// Returns the refusal of what is no manifest or index, with the manifests that have it.
+    /// The media types that documents of the layout give to a blob.
+    fn recorded_types(&self, digest: &Digest) -> Result<Vec<String>> {
+        self.read_index(|view| view.media_types(digest))
+    }
+
+    /// The refusal of what is no manifest or index, with the manifests that have it.
     fn not_an_image(&self, digest: &Digest, what: &str) -> Error {
         let parents = self.read_index(|view| view.mentions(digest)).unwrap_or_default();
         let names: Vec<String> = parents

@@ -270,7 +270,7 @@ impl<'a> Txn<'a> {
                     let is_wanted = tables
                         .media_types(&layer)?
                         .iter()
-                        .any(|media_type| media_type.class() == wanted.class());
+                        .any(|t| MediaType::new(t.clone()).class() == wanted.class());
                     if is_wanted && layer.algorithm() == self.store.opts.algorithm {
                         out.push(layer);
                     }

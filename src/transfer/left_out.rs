@@ -45,8 +45,9 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// The blobs that a copy left out, each once.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// The blobs that a copy left out, each once. As JSON they are the list of those that are named.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(into = "Vec<LeftOut>")]
 #[non_exhaustive]
 pub struct LeftOuts {
     /// The first thousand of them.
@@ -54,6 +55,12 @@ pub struct LeftOuts {
     /// Whether there are more.
     pub more: bool,
     known: HashSet<Digest>,
+}
+
+impl From<LeftOuts> for Vec<LeftOut> {
+    fn from(all: LeftOuts) -> Self {
+        all.named
+    }
 }
 
 impl LeftOuts {

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
+use serde::Serialize;
 
 pub use archive::Archive;
 #[doc(hidden)]
@@ -35,7 +36,7 @@ pub use docker_archive::DockerArchive;
 pub(crate) use docker_name::DockerName;
 pub(crate) use docker_writer::{DockerImage, write_docker_archive};
 use document::read_document;
-pub(crate) use left_out::{LeftOut, LeftOuts};
+pub(crate) use left_out::LeftOuts;
 #[doc(hidden)]
 pub use oci_archive::OciArchive;
 pub use oci_archive::OciArchiveSink;
@@ -167,15 +168,16 @@ impl Request {
 }
 
 /// What was copied.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CopyReport {
     /// Blobs that were copied or shared.
     pub copied: u64,
-    /// Blobs that were there already.
-    pub present: u64,
     /// Bytes of the blobs that were copied or shared.
     pub bytes: u64,
+    /// Blobs that were there already.
+    pub present: u64,
     /// What documents declare and neither side has: the copy is as sparse as the source.
     pub left_out: LeftOuts,
 }

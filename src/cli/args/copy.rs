@@ -1,51 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Options of copies.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-/// `--referrers`
+use super::super::result::ResultArgs;
+use super::image::PlatformArg;
+use super::layout::LayoutArg;
+
+/// What `import` and `export` have in common
 #[derive(Args, Debug)]
-pub struct ReferrersArg {
-    /// copy what is attached to the images too: yes or no (default: "yes")
-    #[arg(long, value_name = "yes|no")]
-    referrers: Option<Choice>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
-enum Choice {
-    Yes,
-    No,
-}
-
-impl ReferrersArg {
-    /// Returns whether they are copied.
-    pub fn get(&self) -> bool {
-        self.referrers != Some(Choice::No)
-    }
-
-    /// Returns whether they must be copied, and not only where there is a place for them.
-    pub fn is_asked_for(&self) -> bool {
-        self.referrers == Some(Choice::Yes)
-    }
-}
-
-/// `--format`
-#[derive(Args, Debug)]
-pub struct FormatArg {
+pub struct CopyArgs {
+    #[command(flatten)]
+    pub layout: LayoutArg,
+    #[command(flatten)]
+    pub platform: PlatformArg,
     /// media types of the images: keep (as they are) or oci (Docker's become OCI's)
-    #[arg(long, value_name = "format", default_value = "keep")]
-    format: Format,
+    #[arg(long, value_name = "format", default_value = "keep", value_parser = ["keep", "oci"])]
+    format: String,
+    /// copy what is attached to the images too: yes or no (default: "yes")
+    #[arg(long, value_name = "yes|no", value_parser = ["yes", "no"])]
+    referrers: Option<String>,
+    #[command(flatten)]
+    pub result: ResultArgs,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
-enum Format {
-    Keep,
-    Oci,
-}
-
-impl FormatArg {
+impl CopyArgs {
     /// Whether Docker's media types become OCI's.
-    pub fn is_oci(&self) -> bool {
-        self.format == Format::Oci
+    pub fn is_to_oci(&self) -> bool {
+        self.format == "oci"
+    }
+
+    /// Whether what is attached is copied.
+    pub fn has_referrers(&self) -> bool {
+        self.referrers.as_deref() != Some("no")
+    }
+
+    /// Whether it must be copied, and not only where there is a place for it.
+    pub fn must_have_referrers(&self) -> bool {
+        self.referrers.as_deref() == Some("yes")
     }
 }

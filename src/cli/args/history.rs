@@ -12,7 +12,11 @@ use super::super::ui::Ui;
 #[derive(Args, Debug)]
 pub struct HistoryArgs {
     /// do not create a history entry
-    #[arg(long = "no-history", help_heading = "history")]
+    #[arg(
+        long = "no-history",
+        help_heading = "history",
+        conflicts_with_all = ["history_author", "history_comment", "history_created", "history_created_by"]
+    )]
     no_history: bool,
     /// author value for the history entry
     #[arg(long = "history.author", help_heading = "history")]
@@ -65,20 +69,5 @@ impl HistoryArgs {
                 "new layer has no history entry -- this will confuse many tools!"
             ));
         }
-    }
-
-    /// Refuses options that contradict each other, before any file is looked at.
-    pub fn check(&self) -> Outcome {
-        for (name, value) in [
-            ("author", &self.history_author),
-            ("comment", &self.history_comment),
-            ("created", &self.history_created),
-            ("created_by", &self.history_created_by),
-        ] {
-            if self.no_history && value.is_some() {
-                refuse!("--no-history and --history.{name} may not be specified together");
-            }
-        }
-        Ok(())
     }
 }

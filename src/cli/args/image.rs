@@ -3,14 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bundle::UnpackOptions;
 use crate::digest::{Algorithm, Digest, DigestPrefix};
 use crate::error::Error;
-use crate::image::Target;
+use crate::image::{Image, Target};
 use crate::spec::{Platform, RefName};
 use crate::store::Store;
 use clap::Args;
 
 use super::super::failure::{Failure, Outcome, invalid};
+use super::super::result::{ResultArgs, Results};
+use super::layers::{IdMapArgs, LimitArgs};
 use super::layout::{AlgorithmArg, LockArg};
 use super::values::positionals;
 
@@ -21,11 +24,13 @@ pub struct ImageRef {
     pub layout: PathBuf,
     /// What in it.
     pub target: Target,
+    /// Which one of those that it leads to, if that is said.
+    pub platform: Option<Platform>,
 }
 
 impl ImageRef {
-    /// Reads the words behind `--image`; `what` names the option in messages.
-    pub fn parse(text: &str, what: &str) -> Outcome<Self> {
+    /// Reads the words of a person.
+    pub fn parse(text: &str) -> Result<Self, String> {
         // Behind a colon all is the tag, which may have a digest in it.
         let behind = text.rsplit_once('@').filter(|(path, _)| !path.contains(':'));
         let digest = behind.and_then(|(path, digest)| Some((path, digest.parse::<Digest>().ok()?)));
@@ -33,19 +38,26 @@ impl ImageRef {
             (path, Ok(Target::Digest(digest)))
         } else {
             if let Some(digest) = behind.and_then(|_| cut_digest(text)) {
-                refuse!("invalid {what}: {digest:?} is no whole digest (sha256: and 64 hex digits)");
+                return Err(format!(
+                    "{digest:?} is no whole digest (sha256: and 64 hex digits)"
+                ));
             }
             let (path, tag) = text.split_once(':').unwrap_or((text, "latest"));
             (path, tag.parse())
         };
         if path.is_empty() {
-            refuse!("invalid {what}: path is empty");
+            return Err("path is empty".to_owned());
         }
-        let target = target.map_err(invalid::<Error>(what))?;
         Ok(Self {
             layout: path.into(),
-            target,
+            target: target.map_err(|e: Error| e.to_string())?,
+            platform: None,
         })
+    }
+
+    /// Loads the image of its layout, which is open.
+    pub fn find(&self, store: &Store) -> Outcome<Image> {
+        Ok(Image::find(store, &self.target, self.platform.as_ref())?)
     }
 
     /// Returns the tag, for commands that write one.
@@ -90,7 +102,7 @@ pub enum Near {
     /// One of that layout.
     Own(Target),
     /// One of another layout.
-    Other(ImageRef),
+    Other(Box<ImageRef>),
 }
 
 impl Near {
@@ -107,13 +119,13 @@ impl Near {
         if is_own {
             return Ok(Self::Own(target?));
         }
-        let image = ImageRef::parse(word.strip_prefix("oci:").unwrap_or(word), "image")?;
+        let image = ImageRef::parse(word.strip_prefix("oci:").unwrap_or(word)).map_err(invalid("image"))?;
         let same = |path: &Path| path.canonicalize().ok();
         let there = same(&image.layout);
         Ok(if there.is_some() && there == same(store.layout().path()) {
             Self::Own(image.target)
         } else {
-            Self::Other(image)
+            Self::Other(Box::new(image))
         })
     }
 }
@@ -121,19 +133,21 @@ impl Near {
 /// The other side of a copy: a layout, and what in it if anything is named.
 pub fn source(text: &str, what: &str) -> Outcome<(PathBuf, Option<Target>)> {
     if text.contains([':', '@']) && !Path::new(text).is_dir() {
-        let image = ImageRef::parse(text, what)?;
+        let image = ImageRef::parse(text).map_err(invalid(what))?;
         let named = text.len() > image.layout.as_os_str().len();
         return Ok((image.layout, named.then_some(image.target)));
     }
     Ok((text.into(), None))
 }
 
-/// `--image PATH[:TAG]`, and the words behind the options
+/// `--image PATH[:TAG]`, which image of those that it leads to, and the words behind the options
 #[derive(Args, Debug)]
-pub struct ImageArg {
+pub struct ImageArgs {
     /// OCI image URI of the form 'path[:tag]' or 'path@digest'
-    #[arg(long = "image")]
-    image: Option<String>,
+    #[arg(long = "image", value_parser = ImageRef::parse)]
+    image: Option<ImageRef>,
+    #[command(flatten)]
+    platform: PlatformArg,
     #[command(flatten)]
     lock: LockArg,
     /// The words.
@@ -141,11 +155,24 @@ pub struct ImageArg {
     pub rest: Vec<String>,
 }
 
-impl ImageArg {
-    /// The image.
+impl ImageArgs {
+    /// Returns the image that `--image` names.
     pub fn get(&self) -> Outcome<ImageRef> {
-        let text = self.image.as_deref().ok_or(Failure::Missing("--image"))?;
-        ImageRef::parse(text, "--image")
+        let missing = || Failure::Missing("--image".to_owned());
+        let image = self.image.clone().ok_or_else(missing)?;
+        Ok(self.platform.of(image))
+    }
+
+    /// Returns the image that `--image` or else the first word names, and the words behind it, as many as `names`.
+    pub fn get_word<const N: usize>(&self, names: [&str; N]) -> Outcome<(ImageRef, [&str; N])> {
+        let (image, rest) = match (&self.image, self.rest.split_first()) {
+            (Some(image), _) => (image.clone(), self.rest.as_slice()),
+            (None, Some((image, rest))) if !image.is_empty() => {
+                (ImageRef::parse(image).map_err(invalid("image"))?, rest)
+            }
+            _ => return Err(Failure::Missing("the image".to_owned())),
+        };
+        Ok((self.platform.of(image), positionals(rest, names)?))
     }
 
     /// Returns as many words as `names`.
@@ -157,47 +184,52 @@ impl ImageArg {
     pub fn open(&self, image: &ImageRef) -> Outcome<Store> {
         self.lock.open(&image.layout)
     }
-
-    /// Opens the layout; returns it with the tag, or with the name in it that stands behind the colon and that no tag may have.
-    pub fn open_name(&self) -> Outcome<(Store, String)> {
-        let behind = self.image.as_deref().and_then(|text| text.split_once(':'));
-        let odd = behind.filter(|(path, name)| !path.is_empty() && name.parse::<RefName>().is_err());
-        if let Some((path, name)) = odd
-            && let Ok(store) = self.lock.open(Path::new(path))
-            && store.names()?.iter().any(|known| known == name)
-        {
-            return Ok((store, name.to_owned()));
-        }
-        let image = self.get()?;
-        let name = image.old_tag()?.as_str().to_owned();
-        Ok((self.open(&image)?, name))
-    }
-
-    /// As [`ImageArg::open`], to write blobs.
-    pub fn open_with(&self, image: &ImageRef, algorithm: &AlgorithmArg) -> Outcome<Store> {
-        self.lock.open_with(&image.layout, algorithm.get())
-    }
 }
 
-/// An image as the first word, or behind `--image`
+/// An image that is unpacked, and how
 #[derive(Args, Debug)]
-pub struct ImageWord {
-    /// OCI image URI of the form 'path[:tag]' or 'path@digest', in place of the first word
-    #[arg(long = "image")]
-    image: Option<String>,
-    #[arg(hide = true)]
-    rest: Vec<String>,
+pub struct UnpackArgs {
+    #[command(flatten)]
+    pub image: ImageArgs,
+    #[command(flatten)]
+    id_map: IdMapArgs,
+    /// keep symlinks to directories where a layer has a directory
+    #[arg(long = "keep-dirlinks")]
+    keep_dirlinks: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
-impl ImageWord {
-    /// Returns the image, and the words behind it, as many as `names`.
-    pub fn get<const N: usize>(&self, names: [&str; N]) -> Outcome<(ImageRef, [&str; N])> {
-        let (image, what, rest) = match (&self.image, self.rest.split_first()) {
-            (Some(image), _) => (image, "--image", self.rest.as_slice()),
-            (None, Some((image, rest))) if !image.is_empty() => (image, "image", rest),
-            _ => return Err(Failure::Missing("the image")),
-        };
-        Ok((ImageRef::parse(image, what)?, positionals(rest, names)?))
+impl UnpackArgs {
+    /// Returns the options of the library.
+    pub fn options(&self) -> Outcome<UnpackOptions> {
+        Ok(UnpackOptions {
+            id_map: self.id_map.get()?,
+            keep_dirlinks: self.keep_dirlinks,
+            limits: self.limits.get()?,
+            layer: None,
+            header: super::super::mtree_header(),
+        })
+    }
+}
+
+/// An image from which another one is made, and what the result goes to.
+#[derive(Args, Debug)]
+pub struct ChangeArgs {
+    #[command(flatten)]
+    pub image: ImageArgs,
+    #[command(flatten)]
+    algorithm: AlgorithmArg,
+    #[command(flatten)]
+    result: ResultArgs,
+}
+
+impl ChangeArgs {
+    /// Opens the layout of the image, to write blobs, and what the result goes to, which `tag` is to lead to.
+    pub fn open(&self, image: &ImageRef, tag: &RefName) -> Outcome<(Store, Results)> {
+        let store = self.image.lock.open_with(&image.layout, self.algorithm.get())?;
+        let result = self.result.open_for(&store, tag)?;
+        Ok((store, result))
     }
 }
 
@@ -206,14 +238,19 @@ impl ImageWord {
 pub struct PlatformArg {
     /// which image to take if the name leads to several, such as linux/arm64 (default: the first for this machine)
     #[arg(long = "platform", value_name = "os/arch[/variant]")]
-    platform: Option<String>,
+    platform: Option<Platform>,
 }
 
 impl PlatformArg {
-    /// The platform, if one is named.
-    pub fn get(&self) -> Outcome<Option<Platform>> {
-        let platform = self.platform.as_deref().map(str::parse);
-        platform.transpose().map_err(invalid::<Error>("--platform"))
+    /// Returns the platform, if one is named.
+    pub fn get(&self) -> Option<&Platform> {
+        self.platform.as_ref()
+    }
+
+    /// Returns the image with this platform.
+    pub fn of(&self, image: ImageRef) -> ImageRef {
+        let platform = self.platform.clone();
+        ImageRef { platform, ..image }
     }
 }
 
@@ -221,15 +258,15 @@ impl PlatformArg {
 #[derive(Args, Debug)]
 pub struct TagArg {
     /// tag of the new image (default: the tag of the image, which is replaced)
-    #[arg(long = "tag")]
-    tag: Option<String>,
+    #[arg(long = "tag", value_parser = RefName::parse_new)]
+    tag: Option<RefName>,
 }
 
 impl TagArg {
     /// The destination of a change to `image`.
     pub fn get(&self, image: &ImageRef) -> Outcome<RefName> {
         match &self.tag {
-            Some(text) => RefName::parse_new(text).map_err(invalid("--tag")),
+            Some(tag) => Ok(tag.clone()),
             None => image.tag().cloned(),
         }
     }
@@ -242,7 +279,7 @@ mod tests {
     #[test]
     fn only_a_whole_digest_of_a_known_algorithm_at_the_end_is_one() {
         let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        let image = ImageRef::parse(&format!("dir@sha256:{hex}"), "--image").expect("digest");
+        let image = ImageRef::parse(&format!("dir@sha256:{hex}")).expect("digest");
         assert!(matches!(image.target, Target::Digest(_)) && image.layout.as_os_str() == "dir");
         for (text, path, tag) in [
             ("dir", "dir", "latest"),
@@ -257,7 +294,7 @@ mod tests {
             ),
             ("a@b:v1", "a@b", "v1"),
         ] {
-            let image = ImageRef::parse(text, "--image").expect(text);
+            let image = ImageRef::parse(text).expect(text);
             assert_eq!(
                 (image.layout.to_str(), image.tag().expect("tag").as_str()),
                 (Some(path), tag)
@@ -272,7 +309,7 @@ mod tests {
             "dir:a@{x}",
             "dir:@{1}",
         ] {
-            assert!(ImageRef::parse(bad, "--image").is_err(), "{bad}");
+            assert!(ImageRef::parse(bad).is_err(), "{bad}");
         }
     }
 
@@ -281,19 +318,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let dir = dir.path().to_str().expect("utf-8");
         for digest in ["sha256:f0bad32eb0509", "sha512:xyz", "f0bad32eb050"] {
-            let Err(Failure::Arguments(why)) = ImageRef::parse(&format!("{dir}@{digest}"), "--image") else {
-                panic!("{digest} is taken");
-            };
+            let why = ImageRef::parse(&format!("{dir}@{digest}")).expect_err(digest);
             assert_eq!(
                 why,
-                format!("invalid --image: {digest:?} is no whole digest (sha256: and 64 hex digits)")
+                format!("{digest:?} is no whole digest (sha256: and 64 hex digits)")
             );
         }
         // A directory may be called so.
         let odd = format!("{dir}/a@f0bad32eb050");
         std::fs::create_dir_all(&odd).expect("dir");
         std::fs::create_dir_all(format!("{dir}/a")).expect("dir");
-        let odd_image = ImageRef::parse(&odd, "--image").expect("directory");
+        let odd_image = ImageRef::parse(&odd).expect("directory");
         assert_eq!(odd_image.layout.to_str(), Some(odd.as_str()));
     }
 }

@@ -1,36 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers: how a new one is compressed, the limits of those that are read, the owners of their files, and the names of layers.
 
+use std::path::Path;
 use std::str::FromStr;
 
+use crate::bundle::add_archive;
 use crate::digest::DigestPrefix;
 use crate::error::{Error, ErrorKind, Result, ResultExt as _};
 use crate::fs::IdMap;
-use crate::image::Image;
+use crate::image::{Image, NewLayer};
 use crate::layer::Limits;
 use crate::spec::Compression;
+use crate::store::Txn;
 use clap::Args;
 
 use super::super::failure::Outcome;
+use super::super::ui::Ui;
 
 /// `--compress ALGO`
 #[derive(Args, Debug)]
 pub struct CompressArg {
     /// compression of the new layer: none, gzip, zstd or auto (as the image's topmost layer)
-    #[arg(long = "compress", default_value = "auto")]
-    compress: String,
+    #[arg(long = "compress", default_value = "auto", value_parser = algorithm)]
+    compress: Algorithm,
+}
+
+/// A compression, or `None` for that of the image. (A plain `Option` means to clap that the option need not be there.)
+type Algorithm = Option<Compression>;
+
+fn algorithm(text: &str) -> std::result::Result<Algorithm, String> {
+    match text {
+        "auto" => Ok(None),
+        "none" | "" => Ok(Some(Compression::None)),
+        "gzip" => Ok(Some(Compression::Gzip)),
+        "zstd" => Ok(Some(Compression::Zstd)),
+        other => Err(format!("unknown layer compression type {other:?}")),
+    }
 }
 
 impl CompressArg {
-    /// The algorithm; `None` for `auto`.
-    pub fn get(&self) -> Outcome<Option<Compression>> {
-        match self.compress.as_str() {
-            "auto" => Ok(None),
-            "none" | "" => Ok(Some(Compression::None)),
-            "gzip" => Ok(Some(Compression::Gzip)),
-            "zstd" => Ok(Some(Compression::Zstd)),
-            other => refuse!("invalid --compress: unknown layer compression type {other:?}"),
-        }
+    /// Returns the algorithm; `None` for `auto`.
+    pub fn get(&self) -> Option<Compression> {
+        self.compress
+    }
+
+    /// Writes a tar archive as a layer. Without a wish, one that is compressed keeps its bytes, and any other is compressed in the
+    /// `automatic` way.
+    pub fn add_archive(
+        &self,
+        txn: &mut Txn<'_>,
+        path: &Path,
+        automatic: Compression,
+        ui: &Ui,
+    ) -> Outcome<NewLayer> {
+        Ok(add_archive(txn, path, self.compress, automatic, ui)?)
     }
 }
 

@@ -12,49 +12,31 @@ use crate::layout::BlobWriter;
 use crate::store::{Store, StoreOptions, Txn};
 use clap::Args;
 
-use super::super::failure::{Failure, Outcome};
+use super::super::failure::Outcome;
 use super::values::{one_of, positionals};
 
 /// `--layout PATH`, and the words behind the options
 #[derive(Args, Debug)]
 pub struct LayoutArg {
     /// path to an OCI layout
-    #[arg(long = "layout")]
-    layout: Option<String>,
+    #[arg(long = "layout", value_parser = layout_path)]
+    pub layout: PathBuf,
     #[command(flatten)]
-    lock: LockArg,
+    pub lock: LockArg,
     /// The words.
     #[arg(hide = true)]
     pub rest: Vec<String>,
 }
 
 impl LayoutArg {
-    /// Returns the path.
-    pub fn get(&self) -> Outcome<PathBuf> {
-        let text = self.layout.as_deref().ok_or(Failure::Missing("--layout"))?;
-        if text.contains(':') {
-            refuse!("invalid --layout: path contains ':' character: {text:?}");
-        }
-        if text.is_empty() {
-            refuse!("invalid --layout: path is empty");
-        }
-        Ok(text.into())
-    }
-
-    /// Returns as many words as `names`, if there is a path.
+    /// Returns as many words as `names`.
     pub fn words<const N: usize>(&self, names: [&str; N]) -> Outcome<[&str; N]> {
-        self.get()?;
         positionals(&self.rest, names)
-    }
-
-    /// Returns whether a path is given.
-    pub fn is_given(&self) -> bool {
-        self.layout.is_some()
     }
 
     /// Opens the layout.
     pub fn open(&self) -> Outcome<Store> {
-        self.lock.open(&self.get()?)
+        self.lock.open(&self.layout)
     }
 
     /// Opens the layout, and returns as many words as `names`.
@@ -62,15 +44,14 @@ impl LayoutArg {
         let words = self.words(names)?;
         Ok((self.open()?, words))
     }
+}
 
-    /// Opens another layout instead.
-    pub fn open_at(&self, path: &Path) -> Outcome<Store> {
-        self.lock.open(path)
-    }
-
-    /// As [`LayoutArg::open`], to write blobs.
-    pub fn open_with(&self, algorithm: &AlgorithmArg) -> Outcome<Store> {
-        self.lock.open_with(&self.get()?, algorithm.get())
+/// Reads the path of a layout. A colon may not be in it: behind one an image has its tag.
+pub fn layout_path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("path is empty".to_owned()),
+        text if text.contains(':') => Err(format!("path contains ':' character: {text:?}")),
+        text => Ok(text.into()),
     }
 }
 
@@ -104,14 +85,12 @@ pub fn blob(store: &Store, text: &str) -> Outcome<Digest> {
 
 /// Writes a file, or stdin for `-`, to a blob.
 pub fn write_blob(txn: &Txn<'_>, file: &str) -> Outcome<BlobWriter> {
-    let mut writer = txn.write_blob()?;
-    let copied = if file == "-" {
-        io::copy(&mut io::stdin().lock(), &mut writer)
-    } else {
-        let mut from = File::open(file).context(|| format!("open {file}"))?;
-        io::copy(&mut from, &mut writer)
+    let mut from: Box<dyn io::Read> = match file {
+        "-" => Box::new(io::stdin()),
+        _ => Box::new(File::open(file).context(|| format!("open {file}"))?),
     };
-    copied.context(|| format!("store {file}"))?;
+    let mut writer = txn.write_blob()?;
+    io::copy(&mut from, &mut writer).context(|| format!("store {file}"))?;
     Ok(writer)
 }
 

@@ -8,9 +8,9 @@ mod layers;
 mod layout;
 mod values;
 
-pub use copy::{FormatArg, ReferrersArg};
+pub use copy::CopyArgs;
 pub use history::HistoryArgs;
-pub use image::{ImageArg, ImageRef, ImageWord, Near, PlatformArg, TagArg, source};
+pub use image::{ChangeArgs, ImageArgs, ImageRef, Near, PlatformArg, TagArg, UnpackArgs, source};
 pub use layers::{CompressArg, IdMapArgs, LayerName, LimitArgs};
-pub use layout::{AlgorithmArg, LayoutArg, LockArg, blob, write_blob};
-pub use values::{WholeArg, annotations, duration, one_of, optional, pattern, positionals, size};
+pub use layout::{AlgorithmArg, LayoutArg, LockArg, blob, layout_path, write_blob};
+pub use values::{TableArgs, annotations, one_of, pattern, positionals, replace, size};

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Values and operands, from words as typed.
 
-use std::time::Duration;
-
 use crate::spec::Annotations;
-use crate::store::parse_duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde::Serialize;
 
-use super::super::failure::{Outcome, invalid};
+use super::super::failure::Outcome;
 use super::super::table::Table;
 use super::super::ui::Ui;
 
-/// `--no-trunc`
+/// `--json` and `--no-trunc`, of commands that print a table
 #[derive(Args, Debug)]
-pub struct WholeArg {
+pub struct TableArgs {
+    /// print JSON
+    #[arg(long)]
+    pub json: bool,
     /// print digests and texts whole on a terminal too
     #[arg(long = "no-trunc")]
     no_trunc: bool,
 }
 
-impl WholeArg {
+impl TableArgs {
     /// Returns whether tables are cut to a terminal: there is one, and `--no-trunc` was not given.
     pub fn is_cut(&self, ui: &Ui) -> bool {
         !self.no_trunc && ui.width().is_some()
@@ -32,6 +33,11 @@ impl WholeArg {
             Some(width) => table.fit(width),
             None => table,
         }
+    }
+
+    /// Prints the table, or the value that it shows as JSON.
+    pub fn show(&self, value: &impl Serialize, table: Table, ui: &Ui) -> Outcome {
+        ui.show(self.json, value, self.fit(table, ui))
     }
 }
 
@@ -46,34 +52,14 @@ pub fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
     })
 }
 
-/// Reads the value of the option called `what` with `read`, if it is given.
-pub fn optional<T>(
-    text: Option<&String>,
-    what: &str,
-    read: impl Fn(&str, &str) -> Outcome<T>,
-) -> Outcome<Option<T>> {
-    text.map(|text| read(text, what)).transpose()
+/// Reads a pattern of names.
+pub fn pattern(text: &str) -> Result<glob::Pattern, String> {
+    glob::Pattern::new(text).map_err(|e| format!("no pattern: {text:?}: {}", e.msg))
 }
 
-/// A pattern of names as typed; `what` names the option in messages.
-pub fn pattern(text: &str, what: &str) -> Outcome<glob::Pattern> {
-    let no_pattern = |e: glob::PatternError| format!("no pattern: {text:?}: {}", e.msg);
-    glob::Pattern::new(text)
-        .map_err(no_pattern)
-        .map_err(invalid(what))
-}
-
-/// A duration as typed; `what` names the option in messages.
-pub fn duration(text: &str, what: &str) -> Outcome<Duration> {
-    parse_duration(text).map_err(invalid(what))
-}
-
-/// A size in bytes as typed, perhaps with a unit as sizes are printed (`20GB`) or one of 1024 (`20GiB`); `what` names the option in messages.
-pub fn size(text: &str, what: &str) -> Outcome<u64> {
-    match bytes(text) {
-        Some(bytes) => Ok(bytes),
-        None => refuse!("invalid {what}: {text:?} (write bytes, or as 500MB, 20GB, 20GiB)"),
-    }
+/// Reads a size in bytes, perhaps with a unit as sizes are printed (`20GB`) or one of 1024 (`20GiB`).
+pub fn size(text: &str) -> Result<u64, String> {
+    bytes(text).ok_or_else(|| format!("{text:?} (write bytes, or as 500MB, 20GB, 20GiB)"))
 }
 
 fn bytes(text: &str) -> Option<u64> {
@@ -87,6 +73,15 @@ fn bytes(text: &str) -> Option<u64> {
     let mut powers = ["", "K", "M", "G", "T"].into_iter().zip(0..);
     let (_, power) = powers.find(|(name, _)| *name == unit)?;
     number.parse::<u64>().ok()?.checked_mul(step.pow(power))
+}
+
+/// Replaces each field for which an option is given.
+pub fn replace<const N: usize>(fields: [(&mut String, &Option<String>); N]) {
+    for (field, value) in fields {
+        if let Some(value) = value {
+            field.clone_from(value);
+        }
+    }
 }
 
 /// `NAME=VALUE` words to annotations.

@@ -7,14 +7,13 @@
 
 mod values;
 
-use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command};
 
-use super::argv;
+use super::argv::{self, Part, Parts};
 use super::reference::{Topic, takes_value};
-use values::Kind;
 
 /// Word that asks for candidates, in the place of a command.
 pub const ASK: &str = "__complete";
@@ -35,27 +34,19 @@ type Candidate = (String, String);
 /// Returns the candidates for the last of `words`, one a line.
 ///
 /// A place that cannot be read (no layout, a directory without permission) has no candidates.
-pub fn answer(program: &Command, words: &[String]) -> String {
+pub fn answer(program: &Command, words: &[OsString]) -> String {
     let Some((typed, before)) = words.split_last() else {
         return String::new();
     };
-    let found: BTreeSet<Candidate> = Line::read(program, before)
-        .candidates(typed)
-        .into_iter()
-        .collect();
+    let typed = typed.to_string_lossy();
+    let mut found = Line::read(program, before).candidates(&typed);
     // A word with such a character is two lines to the shell.
-    let is_plain = |(word, _): &&Candidate| word.starts_with(typed) && !word.contains(char::is_control);
-    let lines = found.iter().filter(is_plain).take(MAX_CANDIDATES);
-    let mut out = String::new();
-    for (word, about) in lines {
-        out.extend([
-            word.as_str(),
-            if about.is_empty() { "" } else { "\t" },
-            about,
-            "\n",
-        ]);
-    }
-    out
+    found.retain(|(word, _)| word.starts_with(&*typed) && !word.contains(char::is_control));
+    found.sort();
+    found.dedup();
+    let line =
+        |(word, about): &Candidate| format!("{word}\t{about}").trim_end_matches('\t').to_owned() + "\n";
+    found.iter().take(MAX_CANDIDATES).map(line).collect()
 }
 
 /// The words before the cursor.
@@ -74,7 +65,7 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// Reads words as [`argv::read`] does, and passes over what that refuses.
-    fn read(program: &'a Command, words: &[String]) -> Self {
+    fn read(program: &'a Command, words: &[OsString]) -> Self {
         let mut line = Self {
             topic: Topic::find::<&str>(program, &[]),
             options: Vec::new(),
@@ -83,53 +74,33 @@ impl<'a> Line<'a> {
             is_rest: false,
             is_help: false,
         };
-        for word in words {
-            line.take(word);
+        let text = |word: OsString| word.to_string_lossy().into_owned();
+        let mut parts = Parts::new(program, words);
+        for part in parts.by_ref() {
+            match part {
+                Part::Command(next) => {
+                    line.topic.command = next;
+                    line.topic.path.push(next.get_name());
+                }
+                Part::NoCommand(name) => line.is_help |= argv::is_help(&name),
+                Part::Operand(word) => line.operands.push(text(word)),
+                Part::Option(Some(arg), _, None) if takes_value(arg) => line.waiting = Some(arg),
+                Part::Option(Some(arg), _, value) => {
+                    let name = arg.get_long().unwrap_or_default();
+                    line.options.push((name, text(value.unwrap_or_default())));
+                }
+                Part::Option(None, ..) => {}
+            }
         }
+        line.is_rest = parts.is_rest;
         line
-    }
-
-    fn take(&mut self, word: &str) {
-        if let Some(arg) = self.waiting.take() {
-            self.push(arg, word);
-        } else if self.is_rest || !is_option(word) {
-            self.take_operand(word);
-        } else if word == "--" {
-            self.is_rest = true;
-        } else {
-            let name = word.trim_start_matches('-');
-            let (name, value) = name.split_once('=').map_or((name, None), |(n, v)| (n, Some(v)));
-            match (argv::find(self.topic.command, name), value) {
-                (None, _) => {}
-                (Some(arg), None) if takes_value(arg) => self.waiting = Some(arg),
-                (Some(arg), value) => self.push(arg, value.unwrap_or_default()),
-            }
-        }
-    }
-
-    fn push(&mut self, option: &'a Arg, value: &str) {
-        self.options
-            .push((option.get_long().unwrap_or_default(), value.to_owned()));
-    }
-
-    fn take_operand(&mut self, word: &str) {
-        let next = self.topic.command.find_subcommand(word);
-        match next {
-            _ if !self.topic.command.has_subcommands() => self.operands.push(word.to_owned()),
-            Some(next) => {
-                self.topic.command = next;
-                self.topic.path.push(next.get_name());
-            }
-            None if word == "help" || word == "h" => self.is_help = true,
-            None => {}
-        }
     }
 
     fn candidates(&self, typed: &str) -> Vec<Candidate> {
         if let Some(arg) = self.waiting {
-            return self.values(&Kind::of_option(arg), typed);
+            return self.values(&values::of_option(arg), typed);
         }
-        if !self.is_rest && (is_option(typed) || typed == "-") {
+        if !self.is_rest && (argv::is_option(typed.as_ref()) || typed == "-") {
             return match typed.split_once('=') {
                 Some((name, value)) => self.values_behind(name, value),
                 None => self.options(),
@@ -142,8 +113,8 @@ impl<'a> Line<'a> {
         if self.is_help {
             return Vec::new();
         }
-        let kind = Kind::of_operand(&self.topic, self.operands.len());
-        let found = self.values(&kind, typed);
+        let wanted = values::of_operand(&self.topic, self.operands.len());
+        let found = self.values(wanted, typed);
         if found.is_empty() && typed.is_empty() {
             self.options()
         } else {
@@ -156,7 +127,7 @@ impl<'a> Line<'a> {
         let Some(arg) = argv::find(self.topic.command, name.trim_start_matches('-')) else {
             return Vec::new();
         };
-        let mut found = self.values(&Kind::of_option(arg), value);
+        let mut found = self.values(&values::of_option(arg), value);
         for (word, _) in &mut found {
             word.insert_str(0, &format!("{name}="));
         }
@@ -199,18 +170,13 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Whether a word is an option; a lone dash is stdin.
-fn is_option(word: &str) -> bool {
-    word.len() > 1 && word.starts_with('-') && !word.starts_with("-:")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::definition;
     use super::*;
 
     fn words(typed: &[&str]) -> Vec<String> {
-        let typed: Vec<String> = typed.iter().map(|word| (*word).to_owned()).collect();
+        let typed: Vec<OsString> = typed.iter().map(OsString::from).collect();
         let answer = answer(&definition(), &typed);
         answer
             .lines()

@@ -5,9 +5,7 @@ use crate::bundle::{read_mtree, validate};
 use crate::fs::Root;
 use crate::mtree::{Keyword, Keywords};
 
-use super::super::args::positionals;
-use super::super::failure::{Failure, Outcome};
-use super::super::ui::Ui;
+use super::super::prelude::*;
 
 /// compare a directory with an mtree manifest
 ///
@@ -41,9 +39,9 @@ impl MtreeValidate {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [] = positionals(&self.rest, [])?;
-        let mut missing = vec![("file", &self.manifest), ("path", &self.path)];
-        missing.retain(|(_, value)| value.is_none());
-        let missing: Vec<&str> = missing.into_iter().map(|(name, _)| name).collect();
+        let options = [("file", &self.manifest), ("path", &self.path)];
+        let missing = options.iter().filter(|(_, value)| value.is_none());
+        let missing: Vec<&str> = missing.map(|(name, _)| *name).collect();
         if !missing.is_empty() {
             let (s, list) = (if missing.len() > 1 { "s" } else { "" }, missing.join(", "));
             let text = format!("Required flag{s} {list:?} not set");

@@ -5,12 +5,9 @@ use std::path::Path;
 
 use crate::bundle::{RuntimeOptions, resolv_conf, runtime_config};
 use crate::fs::Root;
-use crate::image::Image;
 use crate::spec::json;
 
-use super::super::args::{IdMapArgs, ImageArg, PlatformArg};
-use super::super::failure::Outcome;
-use super::super::ui::Ui;
+use super::super::prelude::*;
 
 /// generates an OCI runtime configuration for an image
 ///
@@ -19,9 +16,7 @@ use super::super::ui::Ui;
 #[command(override_usage = "--image <image-path>[:<tag>] [--rootfs <rootfs>] <config>")]
 pub struct RuntimeConfig {
     #[command(flatten)]
-    image: ImageArg,
-    #[command(flatten)]
-    platform: PlatformArg,
+    image: ImageArgs,
     #[command(flatten)]
     id_map: IdMapArgs,
     /// root file system whose /etc/passwd and /etc/group are read
@@ -33,27 +28,23 @@ impl RuntimeConfig {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.image.get()?;
-        let platform = self.platform.get()?;
         let [file] = self.image.words(["config"])?;
         let id_map = self.id_map.get()?;
         let store = self.image.open(&image)?;
-        let loaded = Image::find(&store, &image.target, platform.as_ref())?;
-        let root = self
-            .rootfs
-            .as_ref()
-            .map(|path| Root::open(path.as_ref()))
-            .transpose()?;
-        let root = root.map(|root| root.rootless(id_map.rootless));
-        let name = self
-            .rootfs
-            .as_deref()
-            .map(|path| match Path::new(path).file_name() {
-                Some(name) => name.to_string_lossy().into_owned(),
-                None => "/".to_owned(),
-            });
+        let loaded = image.find(&store)?;
+        let (root, root_path) = match self.rootfs.as_deref().map(Path::new) {
+            Some(path) => {
+                let root = Root::open(path)?.rootless(id_map.rootless);
+                (
+                    Some(root),
+                    path.file_name().unwrap_or("/".as_ref()).to_string_lossy(),
+                )
+            }
+            None => (None, ".".into()),
+        };
         let options = RuntimeOptions {
             rootfs: root.as_ref(),
-            root_path: name.unwrap_or_else(|| ".".to_owned()),
+            root_path: root_path.into_owned(),
             id_map: &id_map,
             resolv_conf: resolv_conf(&id_map)?,
         };

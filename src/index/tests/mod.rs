@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The database beside its layout: older and newer schemas, documents of any size, files that were not made to the end.
 
+use redb::ReadableTable as _;
+
 use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
-use crate::index::rows::Row as _;
-use crate::index::{FILE, Index, Place, Rows, Tables, migrate, rows};
+use crate::index::rows::key;
+use crate::index::{FILE, Index, Place, Rows, Tables, migrate, queries, rows};
 use crate::layout::Layout;
 use crate::progress::tests::Recorder;
 use crate::progress::{Monitor, Silent};
@@ -65,7 +67,7 @@ fn what_schema_3_overlooked_in_documents_is_found() {
     dump(&mut index);
     let overlook = index.write(|tables| {
         for (digest, _, _) in &all {
-            tables.children.remove(&rows::Piece::new(*digest, 0))?;
+            tables.children.remove(rows::piece_keys(digest).0.as_slice())?;
         }
         let schema = 3_u32.to_le_bytes();
         tables.meta.insert("schema", schema.as_slice())?;
@@ -89,8 +91,8 @@ fn what_schema_2_knew_of_tars_is_known_and_forgotten_with_the_layer() {
     let mut write =
         |run: &dyn Fn(&mut Tables<'_>) -> Result<Vec<Digest>>| index.write(|t| run(t)).expect("index");
     let tar = write(&|tables| {
-        let row = tables.diff_ids.get(&layer)?;
-        Ok(vec![row.expect("row").tar])
+        let row = tables.diff_ids.get(key(&layer).as_slice())?;
+        Ok(vec![rows::split_key(row.expect("row").value())?.0])
     })[0];
     assert_eq!(write(&|tables| tables.layers_of(&tar)), [layer]);
     let start = Digest::of(crate::digest::Algorithm::Blake3, b"");
@@ -121,7 +123,12 @@ fn a_document_that_names_more_than_is_held_is_learned_and_forgotten_as_any_other
     let path = layout.blob_path(&large);
     std::fs::write(&path, &text).expect("write");
     let counts = |index: &mut Index<'_>| {
-        let read = |tables: &mut Tables<'_>| Ok((tables.count(&there)?, tables.links(&large)?.len()));
+        let read = |tables: &mut Tables<'_>| {
+            Ok((
+                tables.count(&there)?,
+                queries::children_of(&tables.children, &large)?.len(),
+            ))
+        };
         index.write(|tables| read(tables)).expect("read")
     };
     let (count, _) = counts(&mut index);
@@ -187,7 +194,7 @@ fn a_name_is_looked_up_without_reading_index_json() {
         .expect("open");
     file.set_modified(old).expect("touch");
     let known = |index: &mut Index| {
-        let stamp = layout.index_stamp().expect("stamp").to_bytes();
+        let stamp = rows::stamp_to_bytes(&layout.index_stamp().expect("stamp"));
         let set = index.write(|tables| {
             tables.sync(&layout, &Silent)?;
             tables.meta.insert("index_json", stamp.as_slice())?;

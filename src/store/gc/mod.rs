@@ -15,8 +15,8 @@ use super::graph::{subject_of, walk};
 use super::{Lease, Store};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Access, Damaged, Mention, Rows, Stamps, Tables, damage, stamps};
-use crate::layout::{LayoutLock, LockMode};
+use crate::index::{Access, Damaged, Mention, Rows, Tables, damage};
+use crate::layout::{LayoutLock, LockMode, Stamp};
 use crate::progress::{Monitor, Silent};
 use crate::spec::RefName;
 use reach::{Unreachable, parents_first};
@@ -53,7 +53,7 @@ pub struct GcPlan {
     differences: Vec<String>,
     opts: GcOptions,
     /// Of the layout as it was, if that proves that it has not changed.
-    stamps: Option<Stamps>,
+    stamps: Option<Vec<Stamp>>,
     /// `None` for a layout that cannot be written to.
     lock: Option<LayoutLock>,
 }
@@ -201,7 +201,7 @@ impl Store {
             // What stays is what stands in `index.json` now, and must be known if that is lost.
             self.record_others()?;
             // If we die between the rows and the files, the files are found by the next listing.
-            let mut is_as_planned = plan.stamps.is_some() && plan.stamps == Some(stamps(&self.layout)?);
+            let mut is_as_planned = plan.stamps.is_some() && plan.stamps == Some(self.layout.stamps()?);
             let forget = |tables: &mut Tables<'_>| {
                 let mut gone = plan.remove.clone();
                 // A database that has to be made anew was planned with another one.
