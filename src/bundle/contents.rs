@@ -76,7 +76,7 @@ fn read_pieces(mut file: File, mut each: impl FnMut(&[u8])) -> Result<()> {
     }
 }
 
-/// The name of an id on this machine; empty if it has none.
+/// Returns the name of an id on this machine; empty if it has none.
 fn name_of(file: &str, id: u32) -> String {
     let Ok(bytes) = crate::fs::read_file(Path::new(file), 64 << 20) else {
         return String::new();

@@ -87,7 +87,7 @@ impl Meta {
         })
     }
 
-    /// The file, as one line.
+    /// Returns the file, as one line.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         json::to_bytes(&Document {
             umoci_version: VERSION.to_owned(),

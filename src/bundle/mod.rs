@@ -73,38 +73,38 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The bundle at `path`; nothing is looked at yet.
+    /// Returns the bundle at `path`; nothing is looked at yet.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The root file system.
+    /// Returns the root file system.
     pub fn rootfs(&self) -> PathBuf {
         self.path.join("rootfs")
     }
 
-    /// The runtime configuration.
+    /// Returns the runtime configuration.
     pub fn config(&self) -> PathBuf {
         self.path.join("config.json")
     }
 
-    /// What the bundle was unpacked from.
+    /// Returns what the bundle was unpacked from.
     pub fn meta(&self) -> PathBuf {
         self.path.join("umoci.json")
     }
 
-    /// The mtree manifest of the tree that was unpacked from `manifest`.
+    /// Returns the mtree manifest of the tree that was unpacked from `manifest`.
     pub fn mtree(&self, manifest: &Digest) -> PathBuf {
         self.path
             .join(format!("{}_{}.mtree", manifest.algorithm(), manifest.encoded()))
     }
 
-    /// What is known of the contents of that tree's files from their metadata; see `stat_cache`.
+    /// Returns what is known of the contents of that tree's files from their metadata; see `stat_cache`.
     fn stat_cache(&self, manifest: &Digest) -> PathBuf {
         self.path
             .join(format!(".{}_{}.stat", manifest.algorithm(), manifest.encoded()))

@@ -127,7 +127,7 @@ fn name_of(variable: &str) -> &str {
     variable.split('=').next().unwrap_or_default()
 }
 
-/// What the image says of itself, with its labels on top.
+/// Returns what the image says of itself, with its labels on top.
 fn annotations(image: &ImageConfig) -> BTreeMap<String, String> {
     let created = image
         .created
@@ -160,13 +160,13 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
     }
 }
 
-/// A path of the image as runtimes take it: absolute and clean.
+/// Returns a path of the image as runtimes take it: absolute and clean.
 fn absolute(path: &str) -> Result<String> {
     let clean = TreePath::clean(path.as_bytes())?;
     Ok(format!("/{}", String::from_utf8_lossy(clean.as_bytes())))
 }
 
-/// An empty file system at each volume, sorted by path. No container starts with one in the place of the root or of what the
+/// Returns an empty file system at each volume, sorted by path. No container starts with one in the place of the root or of what the
 /// default mounts hold.
 fn volumes<'a>(paths: impl Iterator<Item = &'a String>, monitor: &dyn Monitor) -> Result<Vec<Mount>> {
     let mut clean = BTreeSet::new();

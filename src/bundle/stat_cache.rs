@@ -125,7 +125,7 @@ impl Known {
         self.rows.binary_search_by(|(row, _)| row[..HASH].cmp(path)).ok()
     }
 
-    /// The row of which this is the beginning.
+    /// Returns the row of which this is the beginning.
     fn whole(&self, at: u32) -> Option<Row> {
         let mut row = [0; ROW];
         let offset = MAGIC.len() as u64 + u64::from(at) * ROW as u64;
@@ -181,13 +181,13 @@ impl StatCache {
         }
     }
 
-    /// The row of a path that has not changed since it was noted.
+    /// Returns the row of a path that has not changed since it was noted.
     fn current(&self, path: &TreePath, inode: &Inode) -> Option<usize> {
         let at = self.known.find(&hash_path(path))?;
         (self.known.rows[at].0[HASH..2 * HASH] == hash_stat(inode)).then_some(at)
     }
 
-    /// Whether nothing about a path has changed since the manifest said the same of it.
+    /// Returns whether nothing about a path has changed since the manifest said the same of it.
     pub(super) fn holds(&self, path: &TreePath, inode: &Inode) -> bool {
         let Some(at) = self.current(path, inode).filter(|_| self.of_manifest) else {
             return false;
@@ -199,20 +199,20 @@ impl StatCache {
         same
     }
 
-    /// Whether [`StatCache::holds`] has found all of the manifest.
+    /// Returns whether [`StatCache::holds`] has found all of the manifest.
     pub(super) fn all_hold(&self) -> bool {
         let held = self.held.iter().filter(|h| h.load(Ordering::Relaxed)).count();
         self.of_manifest && self.known.count == held as u64
     }
 
-    /// Whether [`StatCache::holds`] has found this path.
+    /// Returns whether [`StatCache::holds`] has found this path.
     pub(super) fn held(&self, path: &PathHash) -> bool {
         self.known
             .find(path)
             .is_some_and(|at| self.held[at].load(Ordering::Relaxed))
     }
 
-    /// The digest of a file that has not changed since it was noted.
+    /// Returns the digest of a file that has not changed since it was noted.
     pub(super) fn digest(&self, path: &TreePath, inode: &Inode) -> Option<Digest> {
         let (row, at) = &self.known.rows[self.current(path, inode)?];
         if row[2 * HASH] & HAS_DIGEST == 0 {
@@ -222,7 +222,7 @@ impl StatCache {
         Digest::from_bytes(Algorithm::Sha256, &row[DIGEST_AT..])
     }
 
-    /// The number that a device had when the manifest was written, whatever became of it since.
+    /// Returns the number that a device had when the manifest was written, whatever became of it since.
     pub(super) fn device_number(&self, path: &TreePath) -> Option<(u32, u32)> {
         let (row, at) = &self.known.rows[self.known.find(&hash_path(path))?];
         if !self.of_manifest || row[2 * HASH] & (SAME | HAS_NUMBER) != SAME | HAS_NUMBER {

@@ -40,7 +40,7 @@ impl Mark {
         Ok(Self { path, file })
     }
 
-    /// The manifest that somebody began to unpack here; `None` if nobody did.
+    /// Returns the manifest that somebody began to unpack here; `None` if nobody did.
     pub(super) fn left(&mut self) -> Result<Option<Digest>> {
         let mut text = String::new();
         let read = (&mut self.file).take(1024).read_to_string(&mut text);

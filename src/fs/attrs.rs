@@ -172,7 +172,7 @@ impl Attributes for Named<'_> {
         self.dir.join(self.name)
     }
 
-    /// A file gets no set-id bits: those of the tree are completed by descriptor, and this one was put there by somebody else.
+    /// Strips the set-id bits of a mode: those of the tree are completed by descriptor, and this one was put there by somebody else.
     /// Nor is a link followed that is there by now.
     fn chmod(&self, mode: u32) -> Result<()> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -15,12 +15,12 @@ pub struct FileRange {
 }
 
 impl FileRange {
-    /// The bytes from `at` to `end`, offsets in the file.
+    /// Returns the bytes from `at` to `end`, offsets in the file.
     pub fn new(file: Arc<File>, at: u64, end: u64) -> Self {
         Self { file, at, end }
     }
 
-    /// How many bytes are still to be read.
+    /// Returns how many bytes are still to be read.
     pub fn left(&self) -> u64 {
         self.end.saturating_sub(self.at)
     }

@@ -94,14 +94,14 @@ impl Root {
         Self::open_no_link(path)
     }
 
-    /// The same root, resolving paths by `resolver`.
+    /// Returns the same root, resolving paths by `resolver`.
     #[must_use]
     pub fn with_resolver(mut self, resolver: Resolver) -> Self {
         self.resolver = resolver;
         self
     }
 
-    /// The same root; with `rootless`, and unless this process is root, directories that refuse their own owner are
+    /// Returns the same root; with `rootless`, and unless this process is root, directories that refuse their own owner are
     /// opened for a while.
     #[must_use]
     pub fn rootless(mut self, rootless: bool) -> Self {
@@ -109,7 +109,7 @@ impl Root {
         self
     }
 
-    /// The path it was opened by.
+    /// Returns the path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }

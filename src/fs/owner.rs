@@ -23,7 +23,7 @@ pub struct IdMap {
 }
 
 impl IdMap {
-    /// The map for the user who runs this process and has no privileges: root of the container is this user, and the owners of
+    /// Returns the map for the user who runs this process and has no privileges: root of the container is this user, and the owners of
     /// the files are kept in `ROOTLESS_XATTR`.
     pub fn of_this_user() -> Self {
         let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
@@ -63,7 +63,7 @@ impl IdMap {
         })
     }
 
-    /// The owner on the host of what is owned by `uid:gid` in the container.
+    /// Returns the owner on the host of what is owned by `uid:gid` in the container.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if the maps leave one of them out.
@@ -71,7 +71,7 @@ impl IdMap {
         Ok((self.uid_to_host(uid)?, self.gid_to_host(gid)?))
     }
 
-    /// The owner in the container of what is owned by `uid:gid` on the host.
+    /// Returns the owner in the container of what is owned by `uid:gid` on the host.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if the maps leave one of them out.
@@ -118,7 +118,7 @@ fn to_container(maps: &[IdMapping], id: u32) -> Result<u32> {
     }
 }
 
-/// The first map that holds `id` decides.
+/// Returns the first map that holds `id` decides.
 fn translate(maps: &[IdMapping], id: u32, sides: impl Fn(&IdMapping) -> (u32, u32)) -> Option<u32> {
     if maps.is_empty() {
         return Some(id);
@@ -130,7 +130,7 @@ fn translate(maps: &[IdMapping], id: u32, sides: impl Fn(&IdMapping) -> (u32, u3
     })
 }
 
-/// The value of `ROOTLESS_XATTR` for an owner; `None` for 0:0, which needs none.
+/// Returns the value of `ROOTLESS_XATTR` for an owner; `None` for 0:0, which needs none.
 pub fn encode_rootless(uid: u32, gid: u32) -> Option<Vec<u8>> {
     if (uid, gid) == (0, 0) {
         return None;
@@ -148,7 +148,7 @@ pub fn encode_rootless(uid: u32, gid: u32) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The owner in a value of `ROOTLESS_XATTR`.
+/// Returns the owner in a value of `ROOTLESS_XATTR`.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) for what is no such value.

@@ -213,7 +213,7 @@ fn is_on_proc(dir: &Path) -> bool {
     rustix::fs::statfs(dir).is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
-/// The directory that a name stands in.
+/// Returns the directory that a name stands in.
 fn above(path: &Path) -> &Path {
     match path.parent() {
         Some(above) if !above.as_os_str().is_empty() => above,
@@ -268,7 +268,7 @@ fn with_temporary_name<T>(
 mod tests {
     use super::*;
 
-    /// A way to begin a file that does not need what this file system can do.
+    /// Returns a way to begin a file that does not need what this file system can do.
     fn named(path: &Path) -> PendingFile {
         PendingFile::begin_named(path).expect("begin")
     }

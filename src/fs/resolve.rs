@@ -35,7 +35,7 @@ pub struct Dir {
 }
 
 impl Dir {
-    /// Where it is, links resolved.
+    /// Returns where it is, links resolved.
     pub fn path(&self) -> &TreePath {
         &self.path
     }
@@ -82,7 +82,7 @@ pub fn always_walk() {
     ALWAYS_WALK.store(true, std::sync::atomic::Ordering::Relaxed);
 }
 
-/// How a new root resolves.
+/// Returns how a new root resolves.
 pub(super) fn first_choice() -> Resolver {
     #[cfg(debug_assertions)]
     if ALWAYS_WALK.load(std::sync::atomic::Ordering::Relaxed) {
@@ -139,7 +139,7 @@ impl Root {
         Ok(dir)
     }
 
-    /// The directory that holds `path`, and its name there. The last component is not followed.
+    /// Returns the directory that holds `path`, and its name there. The last component is not followed.
     pub fn parent(&self, path: &TreePath) -> Result<(Dir, Vec<u8>)> {
         match path.parent() {
             Some(parent) => Ok((self.dir(&parent)?, path.name().to_vec())),

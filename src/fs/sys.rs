@@ -107,7 +107,7 @@ pub fn lock_file(path: &Path) -> Result<fs::File> {
     }
 }
 
-/// When the content of a file last changed.
+/// Returns when the content of a file last changed.
 pub fn modified(path: &Path) -> Result<Time> {
     let meta = fs::metadata(path).doing("stat", path)?;
     Ok(Time {
@@ -167,13 +167,13 @@ pub fn remove_tree(path: &Path, rootless: bool) -> Result<()> {
     fs::remove_dir(path).doing("remove", path)
 }
 
-/// How many descriptors this process may have.
+/// Returns how many descriptors this process may have.
 pub fn max_open() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// Whether this process is in a user namespace other than the first one.
+/// Returns whether this process is in a user namespace other than the first one.
 pub fn in_user_namespace() -> bool {
     let Ok(map) = fs::read_to_string("/proc/self/uid_map") else {
         return false;

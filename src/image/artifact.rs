@@ -20,7 +20,7 @@ pub struct Artifact {
     pub annotations: Annotations,
 }
 
-/// The empty JSON document, with its content. Spec: image-spec, manifest, guidance for an empty descriptor.
+/// Returns the empty JSON document, with its content. Spec: image-spec, manifest, guidance for an empty descriptor.
 fn empty() -> Descriptor {
     Descriptor {
         data: Some("e30=".to_owned()),

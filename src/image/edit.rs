@@ -53,14 +53,14 @@ impl Edit {
         }
     }
 
-    /// The same edit, whose result takes the place of what stands at the end of `walk`, the way there from a tag.
+    /// Returns the same edit, whose result takes the place of what stands at the end of `walk`, the way there from a tag.
     #[must_use]
     pub fn onto(mut self, walk: Vec<Descriptor>) -> Self {
         self.walk = walk;
         self
     }
 
-    /// A new image for this machine's platform, without layers and without history.
+    /// Returns a new image for this machine's platform, without layers and without history.
     ///
     /// `created` is a time as RFC 3339 writes it; `crate::image::time` makes and checks such.
     pub fn blank(created: String) -> Self {
@@ -315,7 +315,7 @@ fn refuse_second(
     Ok(())
 }
 
-/// The bytes of an image index in which the entry `old` names `new` instead, and has its platform if that is given; all
+/// Returns the bytes of an image index in which the entry `old` names `new` instead, and has its platform if that is given; all
 /// else stays byte for byte. A list of Docker's becomes an image index.
 fn replace_child(
     index: &[u8],

@@ -75,7 +75,7 @@ impl fmt::Display for Which {
 }
 
 impl Default for IndexEdit {
-    /// An index without entries.
+    /// Returns an index without entries.
     fn default() -> Self {
         Self {
             index: ImageIndex::new(Vec::new()),
@@ -101,7 +101,7 @@ impl IndexEdit {
         })
     }
 
-    /// The entries for what `target` stands for in `store`: with the platform that the config has where none was given, and
+    /// Returns the entries for what `target` stands for in `store`: with the platform that the config has where none was given, and
     /// without the name that it has in `index.json`.
     ///
     /// # Errors
@@ -142,7 +142,7 @@ impl IndexEdit {
         }
     }
 
-    /// The entries that `which` means, to be changed.
+    /// Returns the entries that `which` means, to be changed.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] with what there is, if there is none.

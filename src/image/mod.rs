@@ -100,7 +100,7 @@ pub struct Layer<'a> {
 }
 
 impl Image {
-    /// The image that `target` leads to, for `platform` if it leads to several; see `resolve_one`.
+    /// Returns the image that `target` leads to, for `platform` if it leads to several; see `resolve_one`.
     ///
     /// # Errors
     /// Those of `resolve_one` and [`Image::load`].
@@ -139,12 +139,12 @@ impl Image {
         })
     }
 
-    /// The descriptor of the manifest.
+    /// Returns the descriptor of the manifest.
     pub fn descriptor(&self) -> &Descriptor {
         self.walk.last().unwrap_or(&self.manifest.value.config)
     }
 
-    /// The layers, the lowest first.
+    /// Returns the layers, the lowest first.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for a layer or compression that cannot be read, [`ErrorKind::Corrupt`] if the
@@ -177,7 +177,7 @@ fn check_count(manifest: &Manifest, rootfs: &RootFs) -> Result<()> {
 }
 
 impl Layer<'_> {
-    /// The uncompressed tar; [`Layer::finish`] says whether it is the right one.
+    /// Returns the uncompressed tar; [`Layer::finish`] says whether it is the right one.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if the blob is not there.

@@ -120,7 +120,7 @@ impl NewLayer {
     }
 }
 
-/// The descriptor of a layer with the size of its tar, where that is another.
+/// Returns the descriptor of a layer with the size of its tar, where that is another.
 fn annotated(mut descriptor: Descriptor, uncompressed: u64) -> Descriptor {
     if descriptor.size != uncompressed {
         let size = uncompressed.to_string();

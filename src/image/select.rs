@@ -57,7 +57,7 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    /// The name that it may have given to it, so that a copy can have it too.
+    /// Returns the name that it may have given to it, so that a copy can have it too.
     pub fn name(&self) -> Option<&RefName> {
         let (Target::Name(name) | Target::Past(name, _)) = self else {
             return None;
@@ -256,7 +256,7 @@ fn choose(
     }
 }
 
-/// The error for a label that leads to several images of which one is wanted.
+/// Returns the error for a label that leads to several images of which one is wanted.
 fn ambiguous<'a>(
     label: &dyn fmt::Display,
     images: impl IntoIterator<Item = &'a Descriptor>,
@@ -267,7 +267,7 @@ fn ambiguous<'a>(
     Error::new(ErrorKind::Ambiguous, text).with_fact(Fact::SeveralImages)
 }
 
-/// A descriptor for a bare digest: as `index.json` has it if it does, else by what the blob itself says.
+/// Returns a descriptor for a bare digest: as `index.json` has it if it does, else by what the blob itself says.
 fn by_digest(store: &Store, digest: &Digest) -> Result<Descriptor> {
     let entries = store.refs()?.into_iter();
     let mut descriptors = entries.filter_map(|entry| entry.descriptor.ok());
@@ -323,7 +323,7 @@ fn descend(roots: &[Descriptor], read: &ReadDocument<'_>) -> Result<Vec<Descript
     Ok(found)
 }
 
-/// The platforms of images; the digests of those that have none, or the same as another.
+/// Returns the platforms of images; the digests of those that have none, or the same as another.
 fn choices<'a>(images: impl IntoIterator<Item = &'a Descriptor>, summaries: &mut Summaries<'_>) -> String {
     let mut images = images.into_iter();
     let shown: Vec<&Descriptor> = images.by_ref().take(MAX_CHOICES).collect();
@@ -346,7 +346,7 @@ fn choices<'a>(images: impl IntoIterator<Item = &'a Descriptor>, summaries: &mut
     names.join(", ")
 }
 
-/// The error for a target that is not there, with the nearest tag where one is near.
+/// Returns the error for a target that is not there, with the nearest tag where one is near.
 fn not_found(store: &Store, target: &Target) -> Error {
     let text = match target {
         Target::Past(name, steps) => format!("{name}@{{{steps}}} is not known"),

@@ -43,7 +43,7 @@ fn shape(text: &str) -> String {
     text.replace(|c: char| c.is_ascii_digit(), "0")
 }
 
-/// The time `seconds` after 1970, in UTC.
+/// Returns the time `seconds` after 1970, in UTC.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] if no calendar has it.

@@ -140,7 +140,7 @@ impl Layout {
         Ok(BlobWriter::new(self, Some(file), algorithm))
     }
 
-    /// A blob of which only digest and size are wanted: nothing is written.
+    /// Returns a blob of which only digest and size are wanted: nothing is written.
     pub(crate) fn measure_blob(&self, algorithm: Algorithm) -> BlobWriter {
         BlobWriter::new(self, None, algorithm)
     }
@@ -270,7 +270,7 @@ impl Layout {
         Ok(self.blob_stamp(digest)?.map(|stamp| stamp.size))
     }
 
-    /// The stamp of the file that stands for `digest`; `None` if there is none.
+    /// Returns the stamp of the file that stands for `digest`; `None` if there is none.
     pub(crate) fn blob_stamp(&self, digest: &Digest) -> Result<Option<Stamp>> {
         let found = disk::stat(&self.blob_path(digest))?.filter(Metadata::is_file);
         Ok(found.as_ref().map(Stamp::of))
@@ -287,7 +287,7 @@ impl Layout {
         disk::open(&self.blob_path(digest))
     }
 
-    /// The bytes of a blob that begins like a JSON object and is at most `limit` bytes, not verified.
+    /// Returns the bytes of a blob that begins like a JSON object and is at most `limit` bytes, not verified.
     pub(crate) fn read_document(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>> {
         let Some((mut file, size)) = self.open_unverified(digest)? else {
             return Ok(None);
@@ -302,7 +302,7 @@ impl Layout {
         Ok(Some(bytes))
     }
 
-    /// Whether a file of this mode can be read by all who may read the layout.
+    /// Returns whether a file of this mode can be read by all who may read the layout.
     pub(crate) fn is_open_enough(&self, mode: u32) -> bool {
         let want = self.access().mode & 0o444;
         mode & want == want

@@ -92,7 +92,7 @@ impl Layout {
         self.mend_part("oci-layout")
     }
 
-    /// A directory that has some of the parts of a layout; `None` if it has none. Only for repairs.
+    /// Returns a directory that has some of the parts of a layout; `None` if it has none. Only for repairs.
     pub(crate) fn open_broken(path: &Path) -> Result<Option<Self>> {
         let mut found = 0;
         for part in ["blobs", "index.json", "oci-layout"] {
@@ -104,7 +104,7 @@ impl Layout {
         Self::at(path, Box::new(OsDisk)).map(Some)
     }
 
-    /// The parts of a layout, but for `index.json`, that are missing or cannot be understood, each with what is wrong.
+    /// Returns the parts of a layout, but for `index.json`, that are missing or cannot be understood, each with what is wrong.
     pub(crate) fn broken_parts(&self) -> Vec<(&'static str, String)> {
         let mut out = Vec::new();
         if !disk::stat(&self.blobs_dir()).is_ok_and(|found| found.is_some_and(|f| f.is_dir())) {

@@ -216,7 +216,7 @@ pub(crate) fn lstat(path: &Path) -> Result<Option<Metadata>> {
     optional(fs::symlink_metadata(path), "stat", path)
 }
 
-/// Whether a directory stands at `path`, and no link to one.
+/// Returns whether a directory stands at `path`, and no link to one.
 pub(crate) fn is_real_dir(path: &Path) -> bool {
     lstat(path).is_ok_and(|found| found.is_some_and(|f| f.is_dir()))
 }

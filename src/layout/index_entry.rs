@@ -20,7 +20,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// The entry as a descriptor.
+    /// Returns the entry as a descriptor.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is none; other entries are not concerned.
@@ -34,7 +34,7 @@ impl Entry {
         json::parse(self.raw.get().as_bytes()).context(name)
     }
 
-    /// What a name points at that has these entries. One that is no descriptor is passed over where another is.
+    /// Returns what a name points at that has these entries. One that is no descriptor is passed over where another is.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if there are some, and none is a descriptor.
@@ -57,7 +57,7 @@ impl Entry {
         self.raw.get()
     }
 
-    /// Whether another reader, which does not care for case, may take it for an entry of something else or with a tag.
+    /// Returns whether another reader, which does not care for case, may take it for an entry of something else or with a tag.
     pub(crate) fn is_unclear(&self) -> bool {
         const NAMES: [&str; 3] = ["digest", "mediaType", "annotations"];
         let text = self.raw();
@@ -86,7 +86,7 @@ impl Entry {
             && !Object::parse(self.raw().as_bytes()).is_ok_and(|object| object.has("digest"))
     }
 
-    /// Whether it has no name, to any reader.
+    /// Returns whether it has no name, to any reader.
     pub(crate) fn is_untagged(&self) -> bool {
         self.ref_name.is_none() && !self.is_unclear()
     }
@@ -97,13 +97,13 @@ impl Entry {
         format!("[{}]", raw.join(","))
     }
 
-    /// The entries of [`Entry::list_to_text`].
+    /// Returns the entries of [`Entry::list_to_text`].
     pub(crate) fn list_from_text(text: &str) -> Result<Vec<Entry>> {
         let raw: Vec<Box<RawValue>> = json::parse_large(text.as_bytes())?;
         Ok(raw.into_iter().map(Entry::new).collect())
     }
 
-    /// The entry of a descriptor under a name, or of one that has no tag.
+    /// Returns the entry of a descriptor under a name, or of one that has no tag.
     pub(crate) fn of(name: Option<&str>, descriptor: &Descriptor) -> Result<Self> {
         let mut descriptor = descriptor.clone();
         let own = name.map(|name| (REF_NAME.to_owned(), name.to_owned()));

@@ -43,7 +43,7 @@ fn is_one_of(known: &Result<Descriptor>, entries: &[&Descriptor]) -> bool {
     known.is_ok_and(|known| entries.iter().any(|entry| known.is_same_entry(entry)))
 }
 
-/// An entry called `name`, also one that no tag may have.
+/// Returns an entry called `name`, also one that no tag may have.
 fn named(name: &str, descriptor: &Descriptor) -> Result<Entry> {
     if let Ok(name) = name.parse::<RefName>() {
         name.check_new()?;
@@ -104,17 +104,17 @@ impl IndexJson {
         out
     }
 
-    /// The entries, in order.
+    /// Returns the entries, in order.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Whether no entry names anything.
+    /// Returns whether no entry names anything.
     pub(crate) fn is_emptied(&self) -> bool {
         self.entries.iter().all(Entry::is_nothing)
     }
 
-    /// What `name` points at.
+    /// Returns what `name` points at.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if the name has entries, and none of them is a descriptor.
@@ -249,12 +249,12 @@ impl IndexJson {
         self.changed |= !entries.is_empty();
     }
 
-    /// Whether it was changed since it was read.
+    /// Returns whether it was changed since it was read.
     pub(crate) fn is_changed(&self) -> bool {
         self.changed
     }
 
-    /// Whether an entry has this name.
+    /// Returns whether an entry has this name.
     pub(crate) fn has_ref(&self, name: &str) -> bool {
         self.named_by(name).next().is_some()
     }

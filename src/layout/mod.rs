@@ -78,7 +78,7 @@ impl Stamp {
         }
     }
 
-    /// Whether both are of one file, whatever happened to it in between.
+    /// Returns whether both are of one file, whatever happened to it in between.
     fn same_file(&self, other: &Self) -> bool {
         (self.dev, self.ino) == (other.dev, other.ino)
     }
@@ -103,7 +103,7 @@ struct Shared {
     private: PrivateDir,
 }
 
-/// The state that the bytes of an `index.json` are: their BLAKE3.
+/// Returns the state that the bytes of an `index.json` are: their BLAKE3.
 fn state_of(bytes: &[u8]) -> Digest {
     Digest::of(Algorithm::Blake3, bytes)
 }
@@ -122,12 +122,12 @@ impl Layout {
         })))
     }
 
-    /// The directory of the layout.
+    /// Returns the directory of the layout.
     pub fn path(&self) -> &Path {
         &self.0.root
     }
 
-    /// Where the blob of this digest stands, or would.
+    /// Returns where the blob of this digest stands, or would.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.algorithm_dir(digest.algorithm()).join(digest.encoded())
     }
@@ -235,12 +235,12 @@ impl Layout {
         }
     }
 
-    /// The stamp of `index.json`.
+    /// Returns the stamp of `index.json`.
     pub(crate) fn index_stamp(&self) -> Result<Stamp> {
         Ok(Stamp::of(&disk::stat_existing(&self.index_path())?))
     }
 
-    /// The directories of blobs that exist, of the algorithms that we know, with their stamps.
+    /// Returns the directories of blobs that exist, of the algorithms that we know, with their stamps.
     pub(crate) fn blob_dirs(&self) -> Result<Vec<(Algorithm, Stamp)>> {
         let mut out = Vec::new();
         for algorithm in Algorithm::ALL {
@@ -328,12 +328,12 @@ impl Layout {
         disk::open(path).map(|(_, found)| found.len())
     }
 
-    /// Whether a file stands at `path`.
+    /// Returns whether a file stands at `path`.
     pub(crate) fn has_file(path: &Path) -> bool {
         disk::stat(path).is_ok_and(|f| f.is_some())
     }
 
-    /// What stands in the directory of `algorithm`, in no order.
+    /// Returns what stands in the directory of `algorithm`, in no order.
     pub(crate) fn blobs(
         &self,
         algorithm: Algorithm,

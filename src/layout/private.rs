@@ -61,7 +61,7 @@ impl PrivateDir {
         }
     }
 
-    /// The path of a file in it.
+    /// Returns the path of a file in it.
     pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
@@ -206,7 +206,7 @@ impl PrivateDir {
         Ok(())
     }
 
-    /// The last line of a file, with its end if it has one; `None` if there is none, or it is longer than any
+    /// Returns the last line of a file, with its end if it has one; `None` if there is none, or it is longer than any
     /// that we write.
     pub(crate) fn last_line(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.join(name);
@@ -300,7 +300,7 @@ impl PrivateDir {
         }
     }
 
-    /// The stamp of a file; `None` if that cannot be had.
+    /// Returns the stamp of a file; `None` if that cannot be had.
     pub(crate) fn stamp(&self, name: &str) -> Option<Stamp> {
         let found = disk::lstat(&self.join(name)).ok()??;
         found.is_file().then(|| Stamp::of(&found))
@@ -366,7 +366,7 @@ pub(super) fn refuse_links(dirs: &[&Path]) -> Result<()> {
 }
 
 impl OwnFile {
-    /// The open file, to read and to lock.
+    /// Returns the open file, to read and to lock.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
@@ -389,7 +389,7 @@ impl OwnFile {
         self.named(result, "sync")
     }
 
-    /// The database passes on errors of `io` only: what failed travels in one of the same kind.
+    /// Returns the database passes on errors of `io` only: what failed travels in one of the same kind.
     fn named(&self, result: io::Result<()>, verb: &str) -> io::Result<()> {
         result.map_err(|err| {
             let kind = err.kind();

@@ -109,7 +109,7 @@ impl PrivateDir {
         Ok((TempFile { path, is_named }, file))
     }
 
-    /// An empty file that has no name any more, and goes when it is closed.
+    /// Returns an empty file that has no name any more, and goes when it is closed.
     ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`] and others that keep a file from being made.

@@ -35,7 +35,7 @@ pub trait Monitor: Send + Sync {
     /// Adds `n` to a counter.
     fn count(&self, counter: Counter, n: u64);
 
-    /// A task begins; `total` is its size in bytes or items if known. The task ends when the value is dropped.
+    /// Returns a task begins; `total` is its size in bytes or items if known. The task ends when the value is dropped.
     fn task(&self, name: &str, total: Option<u64>) -> Box<dyn Task>;
 
     /// Something worth a warning that does not end the job: one line that names the path or digest.

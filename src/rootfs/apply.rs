@@ -97,7 +97,7 @@ impl<'a> Extractor<'a> {
         self.root.restore()
     }
 
-    /// The digests of the files that were written; none if they were not asked for.
+    /// Returns the digests of the files that were written; none if they were not asked for.
     pub fn finish(self) -> Result<FileDigests> {
         Ok(self.files.take_digests())
     }
@@ -368,7 +368,7 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    /// What is in a directory and may have to be hidden. Each directory is listed once in a layer: markers may be repeated.
+    /// Returns what is in a directory and may have to be hidden. Each directory is listed once in a layer: markers may be repeated.
     fn may_be_hidden(&mut self, dir: &Dir) -> Result<Vec<TreePath>> {
         let path = dir.path();
         if self.layer.hide_below(path) {

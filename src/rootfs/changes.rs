@@ -73,7 +73,7 @@ impl<'a> Changes<'a> {
         !self.masks.is_empty() && (masked(path) || path.ancestors().any(|above| masked(&above)))
     }
 
-    /// Whether nothing changed.
+    /// Returns whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty() && self.runs.is_empty()
     }
@@ -100,7 +100,7 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
-    /// All of them, sorted by path.
+    /// Returns all of them, sorted by path.
     ///
     /// # Errors
     /// Those of the file.
@@ -167,7 +167,7 @@ impl Iterator for Sorted {
     }
 }
 
-/// The next change of a run.
+/// Returns the next change of a run.
 fn read(run: &mut BufReader<FileRange>) -> Result<Option<Change>> {
     if run.buffer().is_empty() && run.get_ref().left() == 0 {
         return Ok(None);

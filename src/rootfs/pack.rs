@@ -67,7 +67,7 @@ pub fn pack<W: Write>(
 struct Gone(Vec<TreePath>);
 
 impl Gone {
-    /// Whether `path`, which comes after all that it was asked about, is below one of them.
+    /// Returns whether `path`, which comes after all that it was asked about, is below one of them.
     fn covers(&mut self, path: &TreePath) -> bool {
         let begins = |above: &TreePath| path.as_bytes().starts_with(above.as_bytes());
         while self.0.pop_if(|last| !begins(last)).is_some() {}

@@ -80,7 +80,7 @@ struct Read<T> {
 }
 
 impl<T> Read<T> {
-    /// How many results there are, those below included.
+    /// Returns how many results there are, those below included.
     fn count(&self) -> usize {
         let below = self.dirs.iter().map(|dir| match dir {
             Pending::Unread(_) => 0,
@@ -208,7 +208,7 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
         Ok(Some(out))
     }
 
-    /// What is at `name` in a directory: visited now, or later if it is a directory itself.
+    /// Returns what is at `name` in a directory: visited now, or later if it is a directory itself.
     fn child(&self, path: &TreePath, dir: &Dir, name: &[u8]) -> Result<Option<Child<T>>> {
         let Some(inode) = self.root.stat(dir, name)? else {
             return Ok(None);
@@ -262,7 +262,7 @@ mod tests {
         (found, scanned.collect())
     }
 
-    /// What orders paths as a manifest does: in each directory, what is no directory first, and names sorted.
+    /// Returns what orders paths as a manifest does: in each directory, what is no directory first, and names sorted.
     fn key(path: &TreePath, is_dir: bool) -> Vec<(bool, Vec<u8>)> {
         let last = path.components().count().saturating_sub(1);
         let parts = path.components().enumerate();

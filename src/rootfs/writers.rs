@@ -33,7 +33,7 @@ const LARGE: u64 = BATCH_BYTES as u64;
 pub struct FileDigests(Vec<(u64, [u8; 32])>);
 
 impl FileDigests {
-    /// The digest of a regular file, if it was written by the extraction that this came from.
+    /// Returns the digest of a regular file, if it was written by the extraction that this came from.
     pub fn get(&self, inode: &Inode) -> Option<Digest> {
         let end = self.0.partition_point(|(ino, _)| *ino <= inode.ino);
         let (ino, bytes) = self.0.get(end.checked_sub(1)?)?;
@@ -70,7 +70,7 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// The digests so far.
+    /// Returns the digests so far.
     pub fn take_digests(&self) -> FileDigests {
         let mut digests = std::mem::take(&mut *lock(&self.digests));
         digests.0.sort_by_key(|(ino, _)| *ino);
@@ -94,7 +94,7 @@ impl<'a> Files<'a> {
         Ok(())
     }
 
-    /// The result of a layer: what failed at the earliest entry, whichever thread it was.
+    /// Returns the result of a layer: what failed at the earliest entry, whichever thread it was.
     pub fn outcome(&self, read: Result<()>) -> Result<()> {
         match lock(&self.failure).take() {
             // The reading thread was always further on.
@@ -247,7 +247,7 @@ impl<'q, 'scope> Queue<'q, 'scope> {
         Ok(hasher.map(Hasher::finish))
     }
 
-    /// Whether a file has failed, and nothing more need be read.
+    /// Returns whether a file has failed, and nothing more need be read.
     pub fn failed(&self) -> bool {
         lock(&self.files.failure).is_some()
     }

@@ -91,7 +91,7 @@ impl Manifest {
 }
 
 impl ImageIndex {
-    /// An OCI image index.
+    /// Returns an OCI image index.
     pub fn new(manifests: Vec<Descriptor>) -> Self {
         Self {
             schema_version: 2,

@@ -48,7 +48,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// How many bytes are still to be read.
+    /// Returns how many bytes are still to be read.
     pub fn left(&self) -> u64 {
         match &self.sparse {
             Some(sparse) => sparse.left(),
@@ -75,7 +75,7 @@ enum Place {
     Doubled,
 }
 
-/// How something is compressed, by its first bytes.
+/// Returns how something is compressed, by its first bytes.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a compression that is known but not handled.
@@ -231,7 +231,7 @@ impl Archive {
         json::parse_large(text)
     }
 
-    /// The file at `path`, through links within the archive.
+    /// Returns the file at `path`, through links within the archive.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Corrupt`] if there are two, [`ErrorKind::UnsafePath`] if a
@@ -252,7 +252,7 @@ impl Archive {
         fail!(Corrupt, "too many links on the way to {path}")
     }
 
-    /// The bytes of the file at `path`, of which there may be `limit`.
+    /// Returns the bytes of the file at `path`, of which there may be `limit`.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if the archive has no such file, [`ErrorKind::Limit`] if it is larger than `limit`.
@@ -290,13 +290,13 @@ impl Archive {
     }
 }
 
-/// Whether a file begins with a header of a tar archive, unless that is of the oldest kind.
+/// Returns whether a file begins with a header of a tar archive, unless that is of the oldest kind.
 fn has_magic(file: &File) -> bool {
     let mut magic = [0; 5];
     file.read_exact_at(&mut magic, 257).is_ok() && magic == *b"ustar"
 }
 
-/// Where a symbolic link at `path` leads within an archive.
+/// Returns where a symbolic link at `path` leads within an archive.
 fn inside(path: &TreePath, target: &[u8]) -> Option<TreePath> {
     if target.starts_with(b"/") {
         return None;

@@ -158,7 +158,7 @@ impl Seen {
         Ok(config)
     }
 
-    /// What the layer in a file is. An uncompressed one is the blob of its diff_id, which is checked when it is copied.
+    /// Returns what the layer in a file is. An uncompressed one is the blob of its diff_id, which is checked when it is copied.
     fn layer(&mut self, of: &DockerArchive, path: &TreePath, diff_id: &Digest) -> Result<Descriptor> {
         let member = of.archive.member(path)?;
         let mut magic = Vec::new();

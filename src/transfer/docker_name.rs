@@ -25,7 +25,7 @@ pub struct DockerName {
 }
 
 impl DockerName {
-    /// The name for an image that has this tag in a layout whose directory has the name `layout`: a tag with a slash or colon
+    /// Returns the name for an image that has this tag in a layout whose directory has the name `layout`: a tag with a slash or colon
     /// is a name of Docker's itself, `v1` becomes `<layout>:v1`. Of a name with tag and digest the digest is left out, for which
     /// Docker has no place in an archive.
     ///
@@ -49,7 +49,7 @@ impl DockerName {
         name.checked()
     }
 
-    /// The name without what goes without saying: the registry that Docker has by default, and the library there.
+    /// Returns the name without what goes without saying: the registry that Docker has by default, and the library there.
     pub fn familiar(&self) -> String {
         let text = self.to_string();
         let hub = ["docker.io/", "index.docker.io/"];

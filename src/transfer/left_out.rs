@@ -64,7 +64,7 @@ impl From<LeftOuts> for Vec<LeftOut> {
 }
 
 impl LeftOuts {
-    /// Whether the copy is whole.
+    /// Returns whether the copy is whole.
     pub fn is_empty(&self) -> bool {
         self.named.is_empty()
     }

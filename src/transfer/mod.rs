@@ -72,7 +72,7 @@ pub trait Source: Sync {
     /// Size in bytes of the blob that is there by this digest, if one is.
     fn size(&self, digest: &Digest) -> Result<Option<u64>>;
 
-    /// Whether the blob is there, or in its descriptor, as far as that shows without reading it.
+    /// Returns whether the blob is there, or in its descriptor, as far as that shows without reading it.
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
         Ok(descriptor.data.is_some() || self.size(&descriptor.digest)? == Some(descriptor.size))
     }
@@ -82,7 +82,7 @@ pub trait Source: Sync {
         Ok(Vec::new())
     }
 
-    /// The file that holds the blob, where there is one that a sink may share.
+    /// Returns the file that holds the blob, where there is one that a sink may share.
     fn local(&self, _descriptor: &Descriptor) -> Option<PathBuf> {
         None
     }
@@ -90,7 +90,7 @@ pub trait Source: Sync {
 
 /// Where the blobs of images go. Each sink names the images in its own way, after the copy.
 pub trait Sink: Sync {
-    /// Whether the blob is there already.
+    /// Returns whether the blob is there already.
     fn has(&self, descriptor: &Descriptor) -> Result<bool>;
 
     /// Takes a blob in, and refuses it if it is not what the descriptor says.
@@ -101,7 +101,7 @@ pub trait Sink: Sync {
         Ok(false)
     }
 
-    /// Whether blobs are to come one after the other, in the same order each time.
+    /// Returns whether blobs are to come one after the other, in the same order each time.
     fn in_order(&self) -> bool {
         false
     }

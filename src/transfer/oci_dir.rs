@@ -114,7 +114,7 @@ impl<'a> StoreSink<'a> {
         })
     }
 
-    /// The transaction, for what is to come after the blobs; no name was set.
+    /// Returns the transaction, for what is to come after the blobs; no name was set.
     pub fn into_txn(self) -> Txn<'a> {
         self.txn.into_inner().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,7 +16,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// A disk that stops after `most` operations.
+    /// Returns a disk that stops after `most` operations.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             done: std::sync::Arc::default(),
@@ -24,7 +24,7 @@ impl Journal {
         }
     }
 
-    /// What was done, in order; paths are relative to `root`, and those of temporary files are all `temp`.
+    /// Returns what was done, in order; paths are relative to `root`, and those of temporary files are all `temp`.
     pub(crate) fn done(&self, root: &Path) -> Vec<String> {
         let show = |(verb, path): &(&str, PathBuf)| {
             let path = path.strip_prefix(root).unwrap_or(path).to_string_lossy();

@@ -80,7 +80,7 @@ struct State {
 #[derive(Clone, Debug)]
 pub(crate) struct Volatile(Arc<Mutex<State>>);
 
-/// A directory for tests that write much and need nothing of it durable.
+/// Returns a directory for tests that write much and need nothing of it durable.
 pub(crate) fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if disk::is_real_dir(memory) && rustix::fs::access(memory, rustix::fs::Access::WRITE_OK).is_ok() {
@@ -98,7 +98,7 @@ impl State {
         self.ids.entry((meta.dev(), meta.ino())).or_insert_with(open).0
     }
 
-    /// All names below the root, and what was written to files other than in place.
+    /// Returns all names below the root, and what was written to files other than in place.
     fn look(&mut self) -> BTreeMap<PathBuf, Names> {
         let mut out = BTreeMap::new();
         let mut stack = vec![PathBuf::new()];
@@ -169,13 +169,13 @@ impl State {
     }
 }
 
-/// Whether changes of this file come through the disk, so that its pending writes are known one by one.
+/// Returns whether changes of this file come through the disk, so that its pending writes are known one by one.
 fn is_in_place(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "redb")
 }
 
 impl Volatile {
-    /// A disk on which all that is below `root` is durable.
+    /// Returns a disk on which all that is below `root` is durable.
     pub(crate) fn new(root: &Path) -> Self {
         let mut state = State {
             root: root.to_owned(),
@@ -194,12 +194,12 @@ impl Volatile {
         self.0.lock().expect("lock").left = steps;
     }
 
-    /// The disk after each step so far.
+    /// Returns the disk after each step so far.
     pub(crate) fn instants(&self) -> Vec<Instant> {
         self.0.lock().expect("lock").instants.clone()
     }
 
-    /// How many steps were done.
+    /// Returns how many steps were done.
     pub(crate) fn steps(&self) -> usize {
         self.0.lock().expect("lock").instants.len()
     }
@@ -228,7 +228,7 @@ impl Volatile {
         Ok(out)
     }
 
-    /// A change in place, which is pending until the file is synced.
+    /// Returns a change in place, which is pending until the file is synced.
     fn change(&self, file: &File, path: &Path, change: Change) -> io::Result<()> {
         self.step("change", path, |state| -> io::Result<()> {
             match &change {
@@ -303,7 +303,7 @@ impl Disk for Volatile {
 pub(crate) struct Remains(BTreeMap<PathBuf, Option<Vec<u8>>>);
 
 impl Instant {
-    /// What `loss` leaves of the disk at this instant.
+    /// Returns what `loss` leaves of the disk at this instant.
     pub(crate) fn lose(&self, loss: Loss) -> Remains {
         let mut random = Random(match loss {
             Loss::Some(seed) => seed,
@@ -370,7 +370,7 @@ fn write(out: &mut Vec<u8>, at: usize, bytes: &[u8]) {
 }
 
 impl Remains {
-    /// A number that is the same for the same remains.
+    /// Returns a number that is the same for the same remains.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.0.hash(&mut hasher);

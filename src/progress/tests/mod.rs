@@ -42,12 +42,12 @@ impl Task for Arc<Mutex<TaskRecord>> {
 }
 
 impl Recorder {
-    /// What a counter stands at.
+    /// Returns what a counter stands at.
     pub fn get(&self, counter: Counter) -> u64 {
         self.counts[counter as usize].load(Ordering::Relaxed)
     }
 
-    /// The tasks so far, in order.
+    /// Returns the tasks so far, in order.
     pub fn tasks(&self) -> Vec<TaskRecord> {
         let tasks = self.tasks.lock().map(|t| t.clone()).unwrap_or_default();
         tasks
@@ -56,7 +56,7 @@ impl Recorder {
             .collect()
     }
 
-    /// The warnings so far, in order.
+    /// Returns the warnings so far, in order.
     pub fn warnings(&self) -> Vec<String> {
         self.warnings.lock().map(|w| w.clone()).unwrap_or_default()
     }
