@@ -172,8 +172,8 @@ impl Attributes for Named<'_> {
         self.dir.join(self.name)
     }
 
-    /// Strips the set-id bits of a mode: those of the tree are completed by descriptor, and this one was put there by somebody else.
-    /// Nor is a link followed that is there by now.
+    /// Sets the mode without set-id bits: files of the tree are completed by descriptor, so another program has put this one there.
+    /// No link in its place is followed either.
     fn chmod(&self, mode: u32) -> Result<()> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(self.dir, self.name, flags, Mode::empty());
