@@ -15,7 +15,7 @@ macro_rules! fail {
     };
 }
 
-/// What went wrong, coarse enough to branch on.
+/// Kind of an error, coarse enough to branch on.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum ErrorKind {
@@ -23,7 +23,7 @@ pub enum ErrorKind {
     NotFound,
     /// Something is there that must not be (`init` on an existing path, a bundle that exists).
     Exists,
-    /// What was to be replaced is not what it was when the work began.
+    /// The value to be replaced is not the one of when the work began.
     Conflict,
     /// A tag or digest prefix names more than one thing.
     Ambiguous,

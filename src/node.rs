@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a file is, wherever it lives: a tar header, an inode and an mtree line are three spellings of a [`Node`].
+//! Metadata of a file, wherever it lives: a tar header, an inode and an mtree line are three spellings of a [`Node`].
 //!
 //! Invariant: a [`TreePath`] is relative, has no `.`, `..`, empty or NUL-bearing component, and so names something
 //! at or below the root it is used with. No I/O here.
@@ -257,7 +257,7 @@ impl fmt::Debug for TreePath {
     }
 }
 
-/// What stands for a path where there are millions, on the disk too: the first bytes of its BLAKE3 digest.
+/// Short form of a path where there are millions, on the disk too: the first bytes of its BLAKE3 digest.
 pub type PathHash = [u8; 16];
 
 /// Returns the hash of a path.
@@ -296,7 +296,7 @@ pub enum NodeKind {
     Dir,
     /// A symbolic link; the target is kept as it is.
     Symlink {
-        /// What the link says.
+        /// Text of the link.
         target: Vec<u8>,
     },
     /// A character device.
@@ -392,7 +392,7 @@ impl Inode {
     }
 }
 
-/// How a path differs between a recorded tree and the one on disk.
+/// Kind of difference of a path between a recorded tree and the one on disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ChangeKind {
     /// There now, not recorded.
@@ -406,9 +406,9 @@ pub enum ChangeKind {
 /// One difference between two trees. Ordered by path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Change {
-    /// Where.
+    /// The path.
     pub path: TreePath,
-    /// What.
+    /// Its kind.
     pub kind: ChangeKind,
 }
 

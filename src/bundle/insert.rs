@@ -17,7 +17,7 @@ use crate::rootfs::{PackOptions, pack_tree};
 use crate::spec::Compression;
 use crate::store::Txn;
 
-/// What a layer is made of.
+/// Content of a new layer.
 #[derive(Clone, Debug)]
 pub enum Insertion {
     /// The file or directory at `source` stands at `target`; a directory's content joins what is there, or with
@@ -30,7 +30,7 @@ pub enum Insertion {
         /// Hide what lower layers have at `target`.
         opaque: bool,
     },
-    /// What is at this path is hidden.
+    /// The entry at this path is hidden.
     Whiteout(TreePath),
 }
 

@@ -11,7 +11,7 @@ use crate::node::NodeKind;
 use crate::progress::Monitor;
 use crate::rootfs::{FileDigests, Seen, survey};
 
-/// Where the digests of the files of a tree are known from, so that they need not be read.
+/// Source of digests of the files of a tree, so that the files need not be read.
 pub(super) enum Known<'a> {
     /// The tree was unpacked just now, with these digests.
     Unpacked(&'a FileDigests),
@@ -19,7 +19,8 @@ pub(super) enum Known<'a> {
     Before(&'a Digest),
 }
 
-/// Walks the tree of `bundle` and writes the mtree manifest of it, which is named for the image manifest `image`. Only files that are not `known` are read.
+/// Walks the tree of `bundle` and writes the mtree manifest of it, which is named for the image manifest `image`. Only files that
+/// are not `known` are read.
 pub(super) fn write(
     root: &Root,
     bundle: &Bundle,

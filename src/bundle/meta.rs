@@ -19,8 +19,8 @@ pub struct Meta {
     pub walk: Vec<Descriptor>,
     /// The id maps of the tree.
     pub id_map: IdMap,
-    /// What repacks of this bundle put in the place of the one that it was unpacked from, before the last repack and after it:
-    /// what the tag points at, and the manifest.
+    /// Digests that repacks put in the place of the image that the bundle was unpacked from, before the last repack and after it:
+    /// that of the tag's entry, and that of the manifest.
     pub repacked: Vec<Digest>,
 }
 
@@ -52,7 +52,8 @@ impl Meta {
     /// Parses the file.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) for another version, [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) for what is not such a document.
+    /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) for another version,
+    /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) for what is not such a document.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {

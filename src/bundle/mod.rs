@@ -93,7 +93,7 @@ impl Bundle {
         self.path.join("config.json")
     }
 
-    /// Returns what the bundle was unpacked from.
+    /// Returns the file that records the unpacked image.
     pub fn meta(&self) -> PathBuf {
         self.path.join("umoci.json")
     }
@@ -104,7 +104,7 @@ impl Bundle {
             .join(format!("{}_{}.mtree", manifest.algorithm(), manifest.encoded()))
     }
 
-    /// Returns what is known of the contents of that tree's files from their metadata; see `stat_cache`.
+    /// Returns the cache that tells file contents of that tree by metadata; see `stat_cache`.
     fn stat_cache(&self, manifest: &Digest) -> PathBuf {
         self.path
             .join(format!(".{}_{}.stat", manifest.algorithm(), manifest.encoded()))

@@ -7,7 +7,7 @@ use crate::spec::runtime::User;
 /// Maximum id of a user or group.
 const MAX_ID: u32 = 2_147_483_647;
 
-/// What `user[:group]` means in an image.
+/// Ids and home directory of `user[:group]` in an image.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Login {
     /// The ids.

@@ -19,7 +19,7 @@ use crate::store::{Store, Txn};
 /// `umoci.json` larger than this is refused, in bytes.
 const MAX_META: u64 = 16 << 20;
 
-/// How to repack.
+/// Options of a repack.
 #[derive(Clone, Debug, Default)]
 pub struct RepackOptions {
     /// Paths below the root whose changes are left out.
@@ -36,11 +36,11 @@ pub struct RepackOptions {
     pub compression: Option<Compression>,
     /// Newer modification times in the layer become this.
     pub clamp_mtime: Option<Time>,
-    /// What the head of a refreshed mtree file says; comments only.
+    /// Comments at the head of a refreshed mtree file.
     pub header: crate::mtree::Header,
 }
 
-/// What came of it.
+/// Result of a repack.
 #[derive(Clone, Debug)]
 pub struct Repacked {
     /// From the tag to the new manifest.
@@ -75,8 +75,8 @@ pub(super) fn read_meta(bundle: &Bundle) -> Result<Meta> {
 /// `history` gets the author of the base image and returns the entry, or `None` for no entry.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if the bundle, its manifest or its base image is gone; [`ErrorKind::Conflict`] if `tag` is what
-/// it was unpacked from, and its image is not there any more. What others changed beside it, in an index, stays.
+/// [`ErrorKind::NotFound`] if the bundle, its manifest or its base image is gone; [`ErrorKind::Conflict`] if `tag` is the
+/// one it was unpacked from, and its image is not there any more. Entries beside it in an index, changed by others, stay.
 pub fn repack(
     store: &Store,
     bundle: &Bundle,
@@ -95,7 +95,7 @@ pub fn repack(
         meta: &meta,
     };
     if new_tag.is_own() && !opts.force {
-        // What cannot be done is said before the work.
+        // A conflict over the tag is reported before the work.
         new_tag.place()?;
     }
     let root = open_rootfs(bundle)?.rootless(meta.id_map.rootless);
@@ -220,8 +220,8 @@ impl NewTag<'_> {
         Err(Error::new(ErrorKind::Conflict, text).with_fact(Fact::TagMoved))
     }
 
-    /// Returns what the image of the bundle takes the place of under its tag, where nothing of it is there any more: the only
-    /// entry that is for the same platform, else all of them.
+    /// Returns the place of the image of the bundle under its tag, where nothing of it is there any more: that of the only
+    /// entry that is for the same platform, else of all of them.
     fn forced_place(&self) -> Result<Vec<Descriptor>> {
         let mut walk = self.meta.walk.clone();
         let is_image = walk.len() == 1;
@@ -295,7 +295,7 @@ fn note(bundle: &Bundle, meta: &Meta, before: &[Descriptor], after: &[Descriptor
     crate::fs::replace_file(&bundle.meta(), &noted.to_bytes()?)
 }
 
-/// Returns what the tag points at, and the manifest.
+/// Returns the digests of the tag's entry and the manifest.
 fn ends(walk: &[Descriptor]) -> impl Iterator<Item = Digest> {
     [walk.first(), walk.last()]
         .into_iter()

@@ -18,7 +18,7 @@ const DEFAULT: &str = include_str!("default_config.json");
 /// Maximum size of `/etc/passwd` and `/etc/group`, in bytes.
 const MAX_PASSWD: u64 = 16 * 1024 * 1024;
 
-/// What a runtime configuration depends on beside the image.
+/// Inputs of a runtime configuration beside the image.
 #[derive(Debug)]
 pub struct RuntimeOptions<'a> {
     /// The tree whose `/etc/passwd` and `/etc/group` tell users and groups; without one, only numbers are known.
@@ -122,12 +122,12 @@ fn set_environment(env: &mut Vec<String>, image: &[String], home: Option<&str>) 
     Ok(())
 }
 
-/// Returns what stands before the `=` of a variable; all of it where there is none.
+/// Returns the name before the `=` of a variable; all of it where there is none.
 fn name_of(variable: &str) -> &str {
     variable.split('=').next().unwrap_or_default()
 }
 
-/// Returns what the image says of itself, with its labels on top.
+/// Returns the fields that describe the image, with its labels on top.
 fn annotations(image: &ImageConfig) -> BTreeMap<String, String> {
     let created = image
         .created
@@ -166,8 +166,8 @@ fn absolute(path: &str) -> Result<String> {
     Ok(format!("/{}", String::from_utf8_lossy(clean.as_bytes())))
 }
 
-/// Returns an empty file system at each volume, sorted by path. No container starts with one in the place of the root or of what the
-/// default mounts hold.
+/// Returns an empty file system at each volume, sorted by path. No container starts with one in the place of the root or of what
+/// the default mounts hold.
 fn volumes<'a>(paths: impl Iterator<Item = &'a String>, monitor: &dyn Monitor) -> Result<Vec<Mount>> {
     let mut clean = BTreeSet::new();
     for path in paths {

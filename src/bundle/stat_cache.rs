@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is known of a tree from its metadata alone, so that a repack looks only at what changed.
+//! A cache of file contents by metadata alone, so that a repack looks only at files that changed.
 //!
 //! A file beside the manifest of the bundle, as git's index is. For each path it has a hash of device, inode, type,
 //! owner, mode, size, mtime and ctime, whether the manifest said the same of the path then, and the digest that the
-//! content had, or the number of the device that it is, which no manifest has. A file that changed in the same tick of the clock in which it was looked at could look the same
-//! afterwards; so only those are noted whose ctime is older than the walk that found them. It may be deleted at any
-//! time, and whatever is odd about it only means that more is read.
+//! content had, or the number of the device that it is, which no manifest has. A file that changed in the same tick of the clock in
+//! which it was looked at could look the same afterwards; so only those are noted whose ctime is older than the walk that found
+//! them. It may be deleted at any time, and whatever is odd about it only means that more is read.
 
 use std::fs::File;
 use std::io::{BufReader, Read as _, Write as _};
@@ -51,7 +51,7 @@ type Row = [u8; ROW];
 /// A device, and a time by the clock of its file system.
 type Moment = (u64, Time);
 
-/// What was known of a tree before a walk, and what is noted on it. Threads may share it.
+/// Rows known of a tree before a walk, and rows noted on it. Threads may share it.
 #[derive(Debug)]
 pub(super) struct StatCache {
     /// The rows that were read.
@@ -253,7 +253,7 @@ impl StatCache {
             row[DIGEST_AT..DIGEST_AT + 4].copy_from_slice(&major.to_le_bytes());
             row[DIGEST_AT + 4..DIGEST_AT + 8].copy_from_slice(&minor.to_le_bytes());
         }
-        // What looks the same has the same content.
+        // A file of the same metadata has the same content.
         let known = self.known.find(&hash_path(path)).map(|at| self.known.rows[at].0);
         let is_news = known != Some(array(&row));
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);

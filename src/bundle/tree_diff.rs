@@ -116,7 +116,7 @@ pub(super) fn changes(
     add_all_names(root, &split, out)
 }
 
-/// What is needed to compare one path of a tree with the manifest of its bundle. Threads share it.
+/// State to compare one path of a tree with the manifest of its bundle. Threads share it.
 struct Comparison<'a> {
     root: &'a Root,
     manifest: &'a Path,

@@ -22,7 +22,7 @@ use crate::store::Store;
 /// Layers that are decoded while one is applied; each takes what [`LayerStream`] holds.
 const LAYERS_AHEAD: usize = 2;
 
-/// How to unpack.
+/// Options of an unpack.
 #[derive(Clone, Debug, Default)]
 pub struct UnpackOptions {
     /// Ids in the container to ids on the host, and whether to work without privileges.
@@ -33,7 +33,7 @@ pub struct UnpackOptions {
     pub layer: Option<usize>,
     /// Limits of what a layer may ask for.
     pub limits: Limits,
-    /// What the head of the mtree file says; comments only.
+    /// Comments at the head of the mtree file.
     pub header: crate::mtree::Header,
 }
 
@@ -51,9 +51,9 @@ impl UnpackOptions {
 /// Unpacks `image` into a new bundle at `path`.
 ///
 /// # Errors
-/// [`ErrorKind::Exists`](crate::error::ErrorKind::Exists) if the bundle has a `config.json` or a `rootfs` already, [`ErrorKind::Busy`](crate::error::ErrorKind::Busy) if another process
-/// unpacks into it. A failure removes what was made and nothing else; what an unpack leaves that is killed, the next one
-/// into the same bundle removes.
+/// [`ErrorKind::Exists`](crate::error::ErrorKind::Exists) if the bundle has a `config.json` or a `rootfs` already,
+/// [`ErrorKind::Busy`](crate::error::ErrorKind::Busy) if another process unpacks into it. A failure removes what was made and
+/// nothing else; what an unpack leaves that is killed, the next one into the same bundle removes.
 pub fn unpack(
     store: &Store,
     image: &Image,
@@ -62,7 +62,7 @@ pub fn unpack(
     monitor: &dyn Monitor,
 ) -> Result<Bundle> {
     let bundle = Bundle::at(path);
-    // What is wrong with the image is found before anything is made.
+    // A fault of the image is found before anything is made.
     image.layers()?;
     let made = crate::fs::make_dirs(path)?;
     let manifest = image.descriptor().digest;
@@ -83,10 +83,11 @@ pub fn unpack(
     Ok(bundle)
 }
 
-/// Marks the bundle as one that is being unpacked. What an unpack left there that was killed is removed first.
+/// Marks the bundle as one that is being unpacked. Files that a killed unpack left there are removed first.
 ///
 /// # Errors
-/// [`ErrorKind::Exists`](crate::error::ErrorKind::Exists) if the bundle has anything of what is to be made, [`ErrorKind::Busy`](crate::error::ErrorKind::Busy) if another process is at it.
+/// [`ErrorKind::Exists`](crate::error::ErrorKind::Exists) if the bundle has anything of what is to be made,
+/// [`ErrorKind::Busy`](crate::error::ErrorKind::Busy) if another process is at it.
 fn begin(bundle: &Bundle, manifest: &Digest, rootless: bool, monitor: &dyn Monitor) -> Result<Mark> {
     if !bundle.is_unfinished()? {
         refuse_existing(bundle, manifest)?;

@@ -310,7 +310,7 @@ impl Root {
         let remove = || rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
         self.permitted(dir, remove)
             .context(|| format!("remove: {path}"))?;
-        // What comes in its place has a mode of its own.
+        // A directory made in its place has a mode of its own.
         self.settle(&path);
         Ok(())
     }

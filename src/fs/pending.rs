@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files that the caller named, written whole or not at all. Never a name out of an image.
 //!
-//! Where the file system can, such a file has no name before it is whole: a process that is killed leaves nothing behind.
+//! If the file system allows it, such a file has no name before it is whole: a killed process leaves nothing behind.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -47,7 +47,7 @@ enum State {
     Unnamed,
     /// It has a temporary one.
     Named(PathBuf),
-    /// What is at the path takes the bytes as they come.
+    /// The file at the path takes the bytes as they come.
     Through,
 }
 
@@ -73,7 +73,7 @@ impl PendingFile {
     pub fn output(path: &Path) -> Result<Self> {
         match destination(path)? {
             Destination::Through => {
-                // What was opened before us by a descriptor of this process may have something in it.
+                // A file that a descriptor of this process was open on before may have content.
                 let file = OpenOptions::new().append(true).open(path).doing("open", path)?;
                 Ok(Self::new(file, path.to_owned(), State::Through))
             }
@@ -115,7 +115,7 @@ impl PendingFile {
         self.file.flush().doing("write", &self.path)?;
         let file = self.file.get_ref();
         if let Some(before) = &self.before {
-            // Where that is not allowed the file is ours, as one that was not there before.
+            // If that is not allowed the file is ours, as a new one is.
             let _ = rustix::fs::fchown(file, Some(before.uid), Some(before.gid));
             let mode = Permissions::from_mode(before.mode);
             file.set_permissions(mode).doing("chmod", &self.path)?;
@@ -171,9 +171,9 @@ impl Drop for PendingFile {
     }
 }
 
-/// What output at a path goes to.
+/// Destination of output at a path.
 enum Destination {
-    /// What is there takes it.
+    /// The file there takes it.
     Through,
     /// A file that is or will be there, through links, and whose it is now.
     Replaced(PathBuf, Option<Before>),
@@ -197,7 +197,7 @@ fn destination(path: &Path) -> Result<Destination> {
     let mut at = path.to_owned();
     for _ in 0..MAX_LINKS {
         match fs::read_link(&at) {
-            // What a descriptor is open on has perhaps no name, and its file is not to be replaced below those who hold it.
+            // The file of an open descriptor may have no name, and must not be replaced below those who hold it.
             Ok(_) if is_on_proc(above(&at)) => return Ok(Destination::Through),
             Ok(next) => at = above(&at).join(next),
             Err(err) if matches!(err.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {

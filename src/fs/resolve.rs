@@ -62,7 +62,7 @@ impl AsFd for Dir {
     }
 }
 
-/// How paths are resolved.
+/// Method of resolving paths.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resolver {
     /// By `openat2` where possible.
@@ -91,7 +91,7 @@ pub(super) fn first_choice() -> Resolver {
     Resolver::Openat2
 }
 
-/// What is called for a component of a path that is no directory: it makes one there, or fails.
+/// Callback for a component of a path that is no directory: it makes one there, or fails.
 pub(crate) type MakeDir<'a> = &'a mut dyn FnMut(&Dir, &[u8], bool) -> Result<()>;
 
 #[derive(Debug)]

@@ -99,7 +99,7 @@ pub fn lock_file(path: &Path) -> Result<fs::File> {
         Err(fs::TryLockError::WouldBlock) => false,
         Err(fs::TryLockError::Error(err)) => return Err(err).doing("lock", path),
     };
-    // Whoever held it before may have removed it meanwhile.
+    // The previous holder may have removed the file meanwhile.
     let own = file.metadata().doing("stat", path)?;
     match look(path)? {
         Some(now) if is_locked && (now.dev(), now.ino()) == (own.dev(), own.ino()) => Ok(file),

@@ -26,7 +26,7 @@ const ACL_USER: u16 = 2;
 const ACL_GROUP: u16 = 8;
 
 impl IdMap {
-    /// Returns what an extended attribute of a layer is on the host. A value that the kernel does not understand stays as it
+    /// Returns the value on the host of an extended attribute of a layer. A value that the kernel does not understand stays as it
     /// is, and so does all of a rootless tree, whose files nobody else owns.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl IdMap {
         self.xattr(name, value, Self::uid_to_host, Self::gid_to_host)
     }
 
-    /// Returns what an extended attribute of the host is in a layer; the reverse of [`Self::xattr_to_host`].
+    /// Returns the value in a layer of an extended attribute of the host; the reverse of [`Self::xattr_to_host`].
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if the maps leave out an id in it.

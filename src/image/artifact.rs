@@ -12,7 +12,7 @@ use crate::store::Txn;
 /// An artifact that is to be made.
 #[derive(Clone, Debug, Default)]
 pub struct Artifact {
-    /// What kind of artifact it is: a media type, such as `application/spdx+json`.
+    /// Kind of the artifact: a media type, such as `application/spdx+json`.
     pub media_type: String,
     /// Its content, blobs that are in the store.
     pub layers: Vec<Descriptor>,

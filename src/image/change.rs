@@ -32,7 +32,7 @@ pub fn change<E: From<Error>>(
             let there = txn.store().lookup(tag)?;
             match there.entries().iter().find(|entry| entry.digest == root.digest) {
                 Some(own) => root.clone_from(own),
-                // What is of the past takes the place of all that is there.
+                // An image of the past replaces all entries that are there.
                 None => drop(root.annotations.remove(REF_NAME)),
             }
         }
@@ -62,7 +62,7 @@ pub fn add_layer<E: From<Error>>(
     history: impl Fn(&str) -> std::result::Result<Option<History>, E>,
 ) -> std::result::Result<Vec<Descriptor>, E> {
     let base = Edit::new(&Image::find(txn.store(), target, platform)?);
-    // What is wrong with the history shows before the work.
+    // A fault of the history is found before the work.
     history(&base.config.author)?;
     let layer = make(txn, compression.unwrap_or_else(|| base.auto_compression()))?;
     change(txn, target, platform, tag, |_, image| {

@@ -211,7 +211,7 @@ impl Edit {
 
     /// Writes config, manifest and the indexes above it, and points `tag` at the result.
     ///
-    /// Where the image was found by the name `tag` itself, the result takes the place of the entry that led to it; other
+    /// If the image was found by the name `tag` itself, the result takes the place of the entry that led to it; other
     /// entries of that name, for other platforms, stay. Any other tag becomes this alone.
     ///
     /// Returns the new way from the tag to the manifest. Nothing is tagged before the transaction is committed, which fails
@@ -263,7 +263,7 @@ impl Edit {
                 .context(|| format!("read image index {}", parent.digest))?;
             let bytes = replace_child(&bytes, &before, &new, changed)
                 .context(|| format!("change image index {}", parent.digest))?;
-            // What stands above names the index, which is for no one platform.
+            // The parent names the index, which is for no one platform.
             changed = None;
             new = txn.put(&bytes, parent.media_type.to_oci())?;
         }

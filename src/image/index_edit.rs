@@ -16,11 +16,11 @@ use crate::store::{Store, Summaries, Txn};
 pub struct IndexEdit {
     /// The document as it will be.
     pub index: ImageIndex,
-    /// How `index.json` names the one it began with.
+    /// Descriptor in `index.json` of the index it began with.
     root: Option<Descriptor>,
 }
 
-/// What of an image goes into an index.
+/// Part of an image that goes into an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexPart {
     /// The image for a platform: that one, or this machine's.
@@ -122,7 +122,7 @@ impl IndexEdit {
                 .platform(&entry)
                 .filter(|p| !p.os.is_empty() || !p.architecture.is_empty());
             entry.annotations.remove(REF_NAME);
-            // What is not there can be named only with its content.
+            // A blob that is not there can be named only with its content.
             store.read(&entry)?;
             if store.layout().blob_size(&entry.digest)?.is_some() {
                 entry.data = None;
@@ -189,7 +189,7 @@ impl IndexEdit {
     /// [`ErrorKind::Conflict`] if somebody else changed the tag since the index was read.
     ///
     /// # Errors
-    /// What keeps a blob from being written; [`ErrorKind::Conflict`].
+    /// Errors of writing a blob; [`ErrorKind::Conflict`].
     pub fn apply(self, txn: &mut Txn<'_>, tag: &RefName) -> Result<Descriptor> {
         let written = txn.put(&json::to_bytes(&self.index)?, MediaType::INDEX)?;
         let descriptor = Descriptor {

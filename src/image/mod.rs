@@ -95,7 +95,7 @@ pub struct Layer<'a> {
     pub descriptor: &'a Descriptor,
     /// Digest of the uncompressed tar, which is checked when the layer is unpacked.
     pub diff_id: Digest,
-    /// How it is compressed, by its media type.
+    /// Compression, by the media type.
     pub compression: Compression,
 }
 

@@ -61,7 +61,7 @@ impl NewLayer {
         let checked = check_entries(&mut reader);
         let holds_images = matches!(checked, Ok(true));
         let (diff_id, uncompressed) = match checked {
-            // What asks for much, or is of a kind that only others know, is no fault of the archive.
+            // An exceeded limit, or a format that only others know, is no fault of the archive.
             Err(err) if !matches!(err.kind(), ErrorKind::Limit | ErrorKind::Unsupported) => {
                 return Err(reader.into_inner().blame(err));
             }
@@ -226,7 +226,7 @@ impl Sink<'_, '_> {
                 return Ok(State::Same(Box::new(other)));
             }
         }
-        // What was the same was not compressed yet: it is read again from the layer that has it.
+        // The same bytes are not compressed yet: they are read again from the layer that has them.
         let mut encoder = Box::new(Encoder::new(self.txn.write_blob()?, self.compression)?);
         if let Some(seen) = seen {
             self.decode(seen.layer.clone(), Some(seen), &mut encoder)?;

@@ -22,12 +22,12 @@ const MAX_CHOICES: usize = 8;
 /// Reads a document that a descriptor names, and verifies it.
 pub type ReadDocument<'a> = dyn Fn(&Descriptor) -> Result<Vec<u8>> + Sync + 'a;
 
-/// What a person names an image by.
+/// An image as a person names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A tag. One that is a digest stands for that digest where there is no such tag.
     Name(RefName),
-    /// What a tag was, so many changes ago; written `tag@{1}`.
+    /// The value of a tag, so many changes ago; written `tag@{1}`.
     Past(RefName, usize),
     /// A digest, tagged or not.
     Digest(Digest),
@@ -66,7 +66,7 @@ impl Target {
     }
 }
 
-/// What a target leads to.
+/// Descriptors that a target leads to.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     /// The entries of `index.json`, or what was found by digest; never empty.
@@ -145,7 +145,8 @@ fn resolve_roots(store: &Store, target: &Target) -> Result<RefValue> {
 /// Returns all that `target` names, for a copy: entries of `index.json`, or the blob; never empty.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Corrupt`] if an entry of the name is no descriptor: the copy would not be whole.
+/// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Corrupt`] if an entry of the name is no descriptor: the copy would not be
+/// whole.
 pub fn resolve_whole(store: &Store, target: &Target) -> Result<RefValue> {
     if let Target::Name(own) = target {
         for entry in store.refs()? {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What there is to know of an image without opening a layer.
+//! Description of an image without opening a layer.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::{Descriptor, History, ImageConfig, Manifest, MediaClass, Platform, RefValue, json};
 use crate::store::{Store, Summaries, Summary};
 
-/// What a tag or digest turned out to be.
+/// The image or index that a tag or digest leads to.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Stat {
@@ -66,7 +66,7 @@ pub struct IndexStat {
     /// The index; `None` if the name has several entries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<Part>,
-    /// Where it leads to, in order.
+    /// Images that it leads to, in order.
     pub manifests: Vec<PlatformStat>,
 }
 

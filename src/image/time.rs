@@ -28,7 +28,7 @@ pub fn parse(text: &str) -> Result<String> {
     BrokenDownTime::parse("%Y-%m-%dT%H:%M:%S", time)
         .and_then(|time| time.to_datetime())
         .map_err(|_| invalid())?;
-    // What is stored counts nanoseconds.
+    // A stored time counts nanoseconds.
     let fraction = fraction[..fraction.len().min(9)].trim_end_matches('0');
     let dot = if fraction.is_empty() { "" } else { "." };
     let zone = match zone {

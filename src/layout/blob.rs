@@ -116,7 +116,7 @@ pub(crate) struct Staged {
 impl Write for BlobWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let n = match &mut self.file {
-            // What is hashed is what reached the file, also when the disk fills up in the middle.
+            // Only bytes that reached the file are hashed, also when the disk fills up in the middle.
             Some((temp, file)) => disk::write_some(file, buf, temp.path())?,
             None => buf.len(),
         };
@@ -134,7 +134,8 @@ impl Layout {
     /// Starts a new blob.
     ///
     /// # Errors
-    /// [`ErrorKind::ReadOnly`](crate::error::ErrorKind::ReadOnly) or [`ErrorKind::Denied`](crate::error::ErrorKind::Denied) if this process may not write to the layout.
+    /// [`ErrorKind::ReadOnly`](crate::error::ErrorKind::ReadOnly) or [`ErrorKind::Denied`](crate::error::ErrorKind::Denied) if this
+    /// process may not write to the layout.
     pub(crate) fn write_blob(&self, algorithm: Algorithm) -> Result<BlobWriter> {
         let file = self.private_dir().temp_file("blob")?;
         Ok(BlobWriter::new(self, Some(file), algorithm))
@@ -204,7 +205,7 @@ impl Layout {
         let alike = (found.uid(), found.gid(), found.mode() & 0o7777) == self.blob_owner();
         if !shared && alike && expected.size >= MIN_HARD_LINK {
             disk::remove_all(temp.path())?;
-            // Where `from` is a symbolic link, that link is what got a second name, and it leads elsewhere.
+            // If `from` is a symbolic link, the link itself got a second name, and it leads elsewhere.
             let same = |now: Metadata| Stamp::of(&now).same_file(&Stamp::of(&found));
             shared = disk::hard_link(from, temp.path()) && disk::lstat(temp.path())?.is_some_and(same);
         }
@@ -223,9 +224,9 @@ impl Layout {
 
     /// Opens the blob that `descriptor` names, for one pass from start to end.
     ///
-    /// Bytes are hashed as they pass, and the last read fails with [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if size or digest differ
-    /// from the descriptor; a reader that is dropped early has verified nothing. Data embedded in the descriptor is
-    /// taken instead of the file. Spec: image-layout, blobs; descriptor, embedded content.
+    /// Bytes are hashed as they pass, and the last read fails with [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if size
+    /// or digest differ from the descriptor; a reader that is dropped early has verified nothing. Data embedded in the descriptor
+    /// is taken instead of the file. Spec: image-layout, blobs; descriptor, embedded content.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if there is no such blob.
@@ -353,7 +354,7 @@ impl Layout {
     }
 }
 
-/// More blobs than this are made durable together, by one call for the whole file system.
+/// Maximum number of blobs made durable one by one; more are by one call for the whole file system.
 const MANY: usize = 8;
 
 /// Smaller blobs are copied rather than hard-linked, in bytes.

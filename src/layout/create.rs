@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What makes a directory a layout (`oci-layout`, `index.json`, `blobs/`): made, opened, mended. Spec: image-spec, image-layout.
+//! The parts of a layout (`oci-layout`, `index.json`, `blobs/`): made, opened, mended. Spec: image-spec, image-layout.
 
 use std::path::Path;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Layout {
         }
         let made = disk::make_dir(path)?;
         let is_empty = may_be_empty && disk::is_real_dir(path) && disk::list(path)?.is_empty();
-        // What a process that was killed left half made is completed.
+        // A layout that a killed process left half made is completed.
         if !made && !is_empty && !is_unfinished(path)? {
             fail!(Exists, "path already exists: {}", path.display());
         }
@@ -134,8 +134,8 @@ impl Layout {
         self.private_dir().keep_aside(&self.index_path(), "index.json")
     }
 
-    /// Makes `index.json` anew where it cannot be read or no entry names anything, and keeps what stands there aside. `make` gives the
-    /// new one, from the bytes that are there; `log` is told what comes, and its state, right before that takes effect. Returns
+    /// Makes `index.json` anew where it cannot be read or no entry names anything, and keeps what stands there aside. `make` gives
+    /// the new one, from the bytes that are there; `log` is told what comes, and its state, right before that takes effect. Returns
     /// `None` if the file has such entries now.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Layout {
         log: impl FnOnce(&IndexJson, &Digest) -> Result<()>,
     ) -> Result<Option<T>> {
         let _locks = self.lock_index(timeout)?;
-        // What cannot be read at all tells nothing, and is kept as well.
+        // An unreadable file counts as empty, and is kept as well.
         let torn = disk::read(&self.index_path(), MAX_INDEX).map_or_else(|_| Vec::new(), |(bytes, _)| bytes);
         if IndexJson::parse(&torn).is_ok_and(|index| !index.is_emptied()) {
             return Ok(None);

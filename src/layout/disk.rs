@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use super::{Stamp, fault};
 use crate::error::{Result, ResultExt};
 
-/// What can change a store. Each call is one step that a crash can come before or after.
+/// Operations that change a store. Each call is one step that a crash can come before or after.
 pub(crate) trait Disk: std::fmt::Debug + Send + Sync {
     /// Makes a new file for writing at `path`.
     fn create_temp(&self, path: &Path) -> Result<File>;

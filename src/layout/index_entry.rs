@@ -34,7 +34,7 @@ impl Entry {
         json::parse(self.raw.get().as_bytes()).context(name)
     }
 
-    /// Returns what a name points at that has these entries. One that is no descriptor is passed over where another is.
+    /// Returns the value of a name that has these entries. An entry that is no descriptor is passed over where another is.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if there are some, and none is a descriptor.
@@ -121,7 +121,7 @@ impl Entry {
             #[serde(default)]
             annotations: Option<serde_json::Map<String, serde_json::Value>>,
         }
-        // What has too many values for a descriptor is none.
+        // An entry with too many values is no descriptor.
         let named: Option<Named> = json::parse(raw.get().as_bytes()).ok();
         let name = named
             .and_then(|n| n.annotations)

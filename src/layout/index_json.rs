@@ -20,7 +20,7 @@ use crate::spec::{Descriptor, MediaType, REF_NAME, RefName, RefValue, json};
 pub struct IndexJson {
     /// All members but `manifests`, in order.
     members: Vec<(String, Box<RawValue>)>,
-    /// How many members stand before `manifests`.
+    /// Number of members before `manifests`.
     before: usize,
     entries: Vec<Entry>,
     changed: bool,
@@ -74,7 +74,7 @@ impl IndexJson {
             .iter()
             .rposition(|byte| !is_of_number(byte))
             .map_or(0, |at| at + 1);
-        // How it ends is known: it cannot be parsed.
+        // The result is known: the bytes cannot be parsed.
         let _ = serde_json::Deserializer::from_slice(&bytes[..end]).deserialize_map(&mut found);
         (found.index, found.lost)
     }
@@ -114,7 +114,7 @@ impl IndexJson {
         self.entries.iter().all(Entry::is_nothing)
     }
 
-    /// Returns what `name` points at.
+    /// Returns the value of `name`.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if the name has entries, and none of them is a descriptor.
@@ -321,7 +321,7 @@ impl<'de> Visitor<'de> for &mut Reader {
                 return Err(A::Error::custom(fault));
             }
             let value = map.next_value::<Box<RawValue>>();
-            // What would make the file unreadable again is lost as well.
+            // A member that would make the file unreadable again is lost as well.
             if (fault.is_some() || value.is_err()) && !OWN_MEMBERS.contains(&name.as_str()) {
                 lost.get_or_insert_with(|| name.clone());
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::{Layout, Stamp, disk};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 
-/// Who else may hold the lock at the same time.
+/// Other holders allowed at the same time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum LockMode {
     /// Others that hold it shared.

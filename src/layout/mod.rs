@@ -47,7 +47,7 @@ use crate::error::{Fact, Result};
 /// An `index.json` larger than this is refused, in bytes.
 const MAX_INDEX: u64 = 1 << 30;
 
-/// How often and how long a torn `index.json` is read again: another program may be writing it in place.
+/// Number of reads of a torn `index.json`, and the pause between: another program may be writing it in place.
 const TORN_READS: u32 = 6;
 const TORN_PAUSE: Duration = Duration::from_millis(50);
 
@@ -84,7 +84,7 @@ impl Stamp {
     }
 }
 
-/// What stands in a blob directory.
+/// An entry of a blob directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum BlobName {
     /// A blob.
@@ -264,8 +264,8 @@ impl Layout {
     /// lock are noticed: the file is looked at again right before it is replaced, and if it changed, `edit` runs
     /// once more on what it is then. Nothing is written if `edit` changes nothing.
     ///
-    /// `edit` is given the state of the file, which is its BLAKE3; `log` is told the result of `edit`, and the state that comes, right
-    /// before it takes effect.
+    /// `edit` is given the state of the file, which is its BLAKE3; `log` is told the result of `edit`, and the state that comes,
+    /// right before it takes effect.
     ///
     /// # Errors
     /// Those of `edit` and `log`, and [`ErrorKind::Busy`](crate::error::ErrorKind::Busy) if a lock is not had within `timeout`.
@@ -333,7 +333,7 @@ impl Layout {
         disk::stat(path).is_ok_and(|f| f.is_some())
     }
 
-    /// Returns what stands in the directory of `algorithm`, in no order.
+    /// Returns the entries of the directory of `algorithm`, in no order.
     pub(crate) fn blobs(
         &self,
         algorithm: Algorithm,

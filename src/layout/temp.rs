@@ -24,7 +24,7 @@ pub(super) struct TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // What cannot be removed now is found unlocked by the next garbage collection.
+        // A directory that cannot be removed now is found unlocked by the next garbage collection.
         let _ = disk::remove_all(&self.path);
     }
 }

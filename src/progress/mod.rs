@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How the library tells its caller what it does, without printing: counters, tasks and messages.
+//! Reports of the library to its caller, without printing: counters, tasks and messages.
 //!
 //! A [`Monitor`] is shared between threads. [`Silent`] ignores all; `Recorder` keeps the counts, so that a test
 //! can say "this read no layer".

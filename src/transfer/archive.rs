@@ -25,10 +25,10 @@ use crate::spec::{Compression, json};
 /// Links that are followed on the way to one file.
 const MAX_LINKS: usize = 8;
 
-/// What an entry of the archive costs in memory beside its name and target, in bytes.
+/// Memory that an entry of the archive takes beside its name and target, in bytes.
 const COST: u64 = 192;
 
-/// What an image that an archive lists costs in memory, until it is copied, beside what it says of itself, in bytes.
+/// Memory that an image listed by an archive takes until it is copied, beside its own text, in bytes.
 pub(super) const ENTRY_COST: u64 = 4096;
 
 /// A tar archive and where its files are.
@@ -132,7 +132,7 @@ impl Archive {
             }
             size += n as u64;
             Limits::check("layer", "archive", size, most)?;
-            // Where there is no room is not where the archive is.
+            // A full disk is that of the layout, not of the archive.
             file.write_all(&buffer[..n])
                 .context(|| format!("write a temporary file of {}", layout.path().display()))?;
         }

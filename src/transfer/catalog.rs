@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a source lists, and which of it are images to copy.
+//! The entries of a source, and the images to copy among them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -46,7 +46,7 @@ impl SourceEntry {
         self.name.as_deref()
     }
 
-    /// Returns what tells it from others: its name as it stands, and its digest or else its number as `@N`.
+    /// Returns a label that tells it from others: its name as it stands, and its digest or else its number as `@N`.
     pub fn label(&self) -> String {
         let place = match self.own() {
             Some(Ok(descriptor)) => descriptor.digest.to_string(),

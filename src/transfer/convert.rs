@@ -77,7 +77,7 @@ impl<'a> ToOci<'a> {
     }
 
     fn add(&mut self, document: &Descriptor) -> Result<()> {
-        // What it takes to read a document is held once, however many indexes name it.
+        // The embedded data of a document is held once, however many indexes name it.
         if let Entry::Vacant(place) = self.documents.entry(key(document)) {
             self.embedded.add(document)?;
             place.insert(Converted {
@@ -135,7 +135,7 @@ impl<'a> ToOci<'a> {
         Ok(out)
     }
 
-    /// Returns the new form of a document, `None` if that is the old one. What becomes of those below must be known.
+    /// Returns the new form of a document, `None` if that is the old one. The new forms of those below must be known.
     fn rewritten(&self, old: &Descriptor) -> Result<Option<Vec<u8>>> {
         if is_index(old) {
             let mut index = read_index(self.source, old)?;

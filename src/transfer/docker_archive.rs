@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Archives that `docker load` reads, as a source: those that `docker save` writes today, and the ones before with a
-//! directory for each layer. What names the images of both is `manifest.json`.
+//! directory for each layer. `manifest.json` names the images of both.
 //!
 //! An image is looked at when it is wanted: only then its config is read, and those of its layers that are compressed.
 
@@ -24,7 +24,7 @@ use crate::store::MAX_DOCUMENT;
 /// The file that names the images.
 pub(super) const MANIFEST: &str = "manifest.json";
 
-/// What is held of an image, or of a file that one names, costs so much in memory, beside its path, in bytes.
+/// Memory that an image, or a file that one names, takes beside its path, in bytes.
 const FILE_COST: u64 = 256;
 
 /// One image in `manifest.json`.
@@ -48,7 +48,7 @@ pub struct DockerArchive {
     seen: Mutex<Seen>,
 }
 
-/// What was looked at so far, each thing once.
+/// Images and files looked at so far, each once.
 #[derive(Debug, Default)]
 struct Seen {
     images: HashMap<usize, Descriptor>,
@@ -57,7 +57,7 @@ struct Seen {
     /// Digests of each layer that is compressed, and of the tar in it.
     sums: HashMap<TreePath, (Digest, Digest)>,
     manifests: HashMap<Digest, Vec<u8>>,
-    /// Where each blob is.
+    /// Path of each blob.
     blobs: HashMap<Digest, TreePath>,
 }
 
@@ -158,7 +158,7 @@ impl Seen {
         Ok(config)
     }
 
-    /// Returns what the layer in a file is. An uncompressed one is the blob of its diff_id, which is checked when it is copied.
+    /// Returns the descriptor of the layer in a file. An uncompressed one is the blob of its diff_id, checked when it is copied.
     fn layer(&mut self, of: &DockerArchive, path: &TreePath, diff_id: &Digest) -> Result<Descriptor> {
         let member = of.archive.member(path)?;
         let mut magic = Vec::new();

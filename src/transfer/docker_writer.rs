@@ -22,7 +22,7 @@ use crate::spec::{Compression, Descriptor, json};
 pub struct DockerImage {
     /// Its name there.
     pub name: DockerName,
-    /// What it is; an image for one platform.
+    /// Its descriptor; an image for one platform.
     pub descriptor: Descriptor,
 }
 

@@ -13,7 +13,7 @@ use crate::store::MAX_DOCUMENT;
 /// Maximum size in bytes of all blobs that stand in descriptors themselves: they are held until they are copied.
 const MAX_EMBEDDED: u64 = 64 << 20;
 
-/// How many bytes of embedded blobs are held.
+/// Number of bytes of embedded blobs that are held.
 #[derive(Debug, Default)]
 pub(super) struct Embedded(u64);
 

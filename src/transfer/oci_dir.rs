@@ -205,7 +205,7 @@ fn join(txn: &mut Txn<'_>, name: &RefName, new: &RefValue, monitor: &dyn Monitor
         let mut index = read_index(store, known).context(context)?;
         let listed: HashSet<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();
         let mut news = read_index(store, new).context(context)?.manifests;
-        // What the destination lists stays as it is, also where the source says more of it.
+        // Entries of the destination stay as they are, also where the source says more of them.
         news.retain(|entry| !listed.contains(&entry.digest));
         if !news.is_empty() {
             index.manifests.extend(news);

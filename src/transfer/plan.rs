@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a copy needs, found out before anything is copied.
+//! The blobs that a copy needs, found before anything is copied.
 //!
 //! The documents are read level by level, the images first. A blob that is needed at several depths counts at the deepest, so
 //! what comes deeper first is there before whatever needs it; and as no level is below the last, no circle and no index of
@@ -40,7 +40,7 @@ pub(super) struct Needed {
     media_type: MediaType,
     /// The first image that needs it.
     pub image: Arc<str>,
-    /// How far it is below the images.
+    /// Depth below the images.
     depth: u8,
     place: Place,
 }
@@ -158,7 +158,7 @@ impl<'a> Plan<'a> {
         let was = (known.depth, known.place);
         known.depth = known.depth.max(depth);
         known.place = known.place.max(place);
-        // What one document has for a mere file may be an image to another.
+        // A blob that is a mere file to one document may be an image to another.
         let is_image = found.media_type.is_image() && !known.media_type.is_image();
         if is_image {
             known.media_type.clone_from(&found.media_type);
@@ -201,7 +201,7 @@ impl<'a> Plan<'a> {
         if may_lack && self.source.size(&blob.digest).context(context)?.is_none() {
             return Ok(None);
         }
-        // What can be opened all the same (bytes of another size) is read by the copy, which says what is wrong.
+        // A blob that can be opened all the same (bytes of another size) is read by the copy, which reports the fault.
         self.source.open(blob).context(context)?;
         Ok(Some(true))
     }
@@ -232,13 +232,13 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Where a blob stands among those that are copied.
+/// Place of a blob among those that are copied.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Place {
     /// Among what a manifest holds: it may be a document, and is data all the same.
     #[default]
     Leaf,
-    /// Where manifests stand: in `index.json`, in an index, or where a document of an unknown kind names it.
+    /// A place of manifests: in `index.json`, in an index, or in a document of an unknown kind that names it.
     Image,
 }
 
@@ -265,7 +265,7 @@ impl Below {
                     let is_index = matches!(document, Document::Index(_));
                     (document.into_declared(), is_index)
                 }
-                // What it is worth shows when it is copied.
+                // A fault of such a blob is found when it is copied.
                 (Ok(None) | Err(_), Place::Leaf) => return Ok(Self::default()),
                 (Err(err), Place::Image) => return Err(err),
                 (Ok(None), Place::Image) => (mentioned(source, descriptor)?, true),
