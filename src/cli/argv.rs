@@ -100,7 +100,7 @@ impl<'a> Iterator for Parts<'a, '_> {
     }
 }
 
-/// Whether a word is an option: a lone dash is stdin, and so is one with a media type behind a colon.
+/// Returns whether a word is an option: a lone dash is stdin, and so is one with a media type behind a colon.
 pub fn is_option(word: &OsStr) -> bool {
     matches!(word.as_bytes(), [b'-', next, ..] if *next != b':')
 }
@@ -151,7 +151,7 @@ fn unknown(command: &Command, name: &str) -> Request {
     Request::UnknownTopic(name.to_owned(), nearest(name, names).map(str::to_owned))
 }
 
-/// Whether a command or option of this name asks for help.
+/// Returns whether a command or option of this name asks for help.
 pub fn is_help(name: &str) -> bool {
     name == "help" || name == "h"
 }

@@ -16,7 +16,7 @@ const TITLE: &str = "org.opencontainers.image.title";
 /// Annotation for the time at which something was made. Spec: image-spec, annotations.
 const CREATED: &str = "org.opencontainers.image.created";
 
-/// The image that something is about.
+/// Returns the image that something is about.
 pub fn subject(store: &Store, image: &ImageRef) -> Outcome<Descriptor> {
     if image.platform.is_none() {
         return Ok(resolve_root(store, &image.target)?);
@@ -195,7 +195,7 @@ impl Detach {
     }
 }
 
-/// The error for a type that nothing is of, with the types that there are.
+/// Returns the error for a type that nothing is of, with the types that there are.
 fn none_of_type(wanted: &str, found: &[Descriptor], image: &ImageRef) -> Error {
     let types = found
         .iter()

@@ -40,7 +40,7 @@ impl From<Request> for Choice {
 }
 
 impl Choice {
-    /// All images of a source that have a name, or its only one if that has none and gets one; of indexes the image for
+    /// Returns all images of a source that have a name, or its only one if that has none and gets one; of indexes the image for
     /// `platform` alone if there is one.
     ///
     /// Messages call the source `from`; `naming` is what gives a name to an image without one, and `choosing` what takes one of
@@ -137,7 +137,7 @@ impl Choice {
         Ok(())
     }
 
-    /// The images, and what comes along if that is wanted; converted if that is wanted.
+    /// Returns the images, and what comes along if that is wanted; converted if that is wanted.
     pub fn settled(
         self,
         source: &dyn Source,

@@ -136,7 +136,7 @@ impl Config {
         result.say_walk(&walk, ui)
     }
 
-    /// Where the layer is that --layer names, else the topmost; `None` if there is no layer.
+    /// Returns where the layer is that --layer names, else the topmost; `None` if there is no layer.
     fn layer(&self, base: &Image) -> Outcome<Option<usize>> {
         let is_cleared = self.clear.iter().any(|word| word == LAYER_ANNOTATIONS);
         let is_used = is_cleared || !self.layer_annotation.is_empty();
@@ -149,7 +149,7 @@ impl Config {
         }
     }
 
-    /// A document that names no platform is no configuration of an image, unless options name it.
+    /// Returns a document that names no platform is no configuration of an image, unless options name it.
     fn check_platform(&self, config: &ImageConfig) -> Outcome {
         for (field, value, option) in [
             ("os", &config.os, &self.os),
@@ -247,7 +247,7 @@ impl Config {
     }
 }
 
-/// The words of an option that may be repeated. As ever, the first empty word is dropped unless it is the only one.
+/// Returns the words of an option that may be repeated. As ever, the first empty word is dropped unless it is the only one.
 fn slice(words: &[String]) -> Vec<String> {
     let mut out = words.to_vec();
     if out.len() > 1
@@ -280,7 +280,7 @@ fn template(file: &str) -> Result<Map<String, Value>> {
     json::parse(&bytes).map_err(|e| e.context(format!("--from-file {file}")))
 }
 
-/// The template, with the layers and the history of the image.
+/// Returns the template, with the layers and the history of the image.
 fn apply_template(mut template: Map<String, Value>, image: &ImageConfig) -> Result<ImageConfig> {
     template.remove("history");
     let rootfs = json::parse(&json::to_bytes(&image.rootfs)?)?;

@@ -111,7 +111,7 @@ impl Export {
         result.say_copy("exported", &made, report.as_ref(), &replaced, ui)
     }
 
-    /// The images that were asked for, by their names at the destination.
+    /// Returns the images that were asked for, by their names at the destination.
     fn choose(&self, from: &Store, name: &Name, to: &str, ui: &Ui) -> Outcome<Choice> {
         let platform = self.copy.platform.get();
         let gets_name = !matches!(name, Name::None);
@@ -172,7 +172,7 @@ impl Name {
     }
 }
 
-/// The images, each for one platform by now, by names that Docker takes.
+/// Returns the images, each for one platform by now, by names that Docker takes.
 fn for_docker(
     requests: Vec<Request>,
     given: Name,
@@ -308,7 +308,7 @@ impl Write for Out {
     }
 }
 
-/// The error of a write to stdout, which says so.
+/// Returns the error of a write to stdout, which says so.
 fn unwritten(err: io::Error) -> io::Error {
     // Whoever writes tries again then.
     if err.kind() == io::ErrorKind::Interrupted {

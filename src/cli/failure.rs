@@ -24,7 +24,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Whether the first name of the command is `name`.
+    /// Returns whether the first name of the command is `name`.
     fn is(&self, name: &str) -> bool {
         self.path.first().is_some_and(|first| first == name)
     }
@@ -64,7 +64,7 @@ pub fn invalid<E: Display>(what: &str) -> impl Fn(E) -> Failure {
 }
 
 impl Failure {
-    /// A failure to write to stdout.
+    /// Returns a failure to write to stdout.
     pub fn stdout(err: io::Error) -> Self {
         if err.kind() == io::ErrorKind::BrokenPipe {
             Self::BrokenPipe
@@ -73,7 +73,7 @@ impl Failure {
         }
     }
 
-    /// The one line on stderr, if any.
+    /// Returns the one line on stderr, if any.
     pub fn message(&self, call: &Call) -> Option<String> {
         match self {
             Failure::Error(err) => {
@@ -100,7 +100,7 @@ impl Failure {
             .then_some("umoci encountered a permission error: maybe --rootless will help?")
     }
 
-    /// The exit code: 1 for every ordinary failure, 0 where nobody is left to be told.
+    /// Returns the exit code: 1 for every ordinary failure, 0 where nobody is left to be told.
     pub fn code(&self) -> u8 {
         match self {
             Failure::BrokenPipe => 0,
@@ -207,7 +207,7 @@ const UNKNOWN_TOPIC: u8 = 3;
 /// Longer lines than this are cut in the middle, in characters: an image may have paths of any length.
 const MAX_LINE: usize = 4096;
 
-/// Whether it changes the direction of the text around it.
+/// Returns whether it changes the direction of the text around it.
 pub fn is_direction(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -79,7 +79,7 @@ impl Import {
         }
     }
 
-    /// All images of a source, or its only one by another name.
+    /// Returns all images of a source, or its only one by another name.
     fn all(&self, source: &dyn Source, label: &str, suffix: &str, ui: &Ui) -> Outcome<Choice> {
         let choosing = format!("take one as {label}{suffix} with --tag NAME");
         let words = ("give it one with --tag", choosing.as_str());
@@ -91,7 +91,7 @@ impl Import {
         }
     }
 
-    /// The image of an archive that was asked for by its name there.
+    /// Returns the image of an archive that was asked for by its name there.
     fn one(&self, source: &dyn Source, archive: &Archived, name: &str) -> Outcome<Request> {
         let (own, value) = archive.find(source, name)?;
         let name = match (self.tag.clone(), own) {

@@ -112,7 +112,7 @@ struct IndexArg {
 }
 
 impl IndexArg {
-    /// The name, and what stands behind it: a number of words in `range`; `usage` is what the command wants.
+    /// Returns the name, and what stands behind it: a number of words in `range`; `usage` is what the command wants.
     fn name_and_rest(&self, usage: &str, range: impl RangeBounds<usize>) -> Outcome<(ImageRef, &[String])> {
         let Some((name, rest)) = self
             .rest
@@ -137,7 +137,7 @@ impl IndexArg {
     }
 }
 
-/// The entries for `words`, after the blobs of those from other layouts came.
+/// Returns the entries for `words`, after the blobs of those from other layouts came.
 fn entries(
     store: &Store,
     sink: &StoreSink<'_>,
@@ -239,7 +239,7 @@ impl Create {
         })
     }
 
-    /// Whether the name exists, which may be so with --amend and --force alone.
+    /// Returns whether the name exists, which may be so with --amend and --force alone.
     fn check(&self, store: &Store, tag: &RefName) -> Outcome<bool> {
         let exists = !store.lookup(tag)?.is_empty();
         if exists && !self.amend && !self.force {

@@ -96,7 +96,7 @@ fn groups(groups: &[Group], style: fn(&str) -> String) -> String {
     out.join("\n")
 }
 
-/// A name in bold, or with the words that it has in angle brackets in italics.
+/// Returns a name in bold, or with the words that it has in angle brackets in italics.
 fn name_or_words(text: &str) -> String {
     if text.contains('<') {
         marked(text)
@@ -132,12 +132,12 @@ fn see_also(topic: &Topic<'_>) -> Vec<String> {
     out
 }
 
-/// The name of a page with its section.
+/// Returns the name of a page with its section.
 fn reference(page: &str) -> String {
     bold(page) + "(1)"
 }
 
-/// An option with the word for its value, such as `--quiet, -q` or `--log value`.
+/// Returns an option with the word for its value, such as `--quiet, -q` or `--log value`.
 fn option(names: &str) -> String {
     let word = |word: &str| match word.trim_end_matches(',') {
         name if name.starts_with('-') => format!("\\fB{}\\fR{}", plain(name), &word[name.len()..]),

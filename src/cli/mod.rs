@@ -124,7 +124,7 @@ commands! {
     }
 }
 
-/// The definition of the whole command line.
+/// Returns the definition of the whole command line.
 fn definition() -> clap::Command {
     fn settle(command: clap::Command) -> clap::Command {
         command
@@ -316,12 +316,12 @@ fn source_date_epoch() -> Outcome<Option<i64>> {
     }
 }
 
-/// The latest time that files in new layers have: `SOURCE_DATE_EPOCH`, if it is set.
+/// Returns the latest time that files in new layers have: `SOURCE_DATE_EPOCH`, if it is set.
 fn clamp_mtime() -> Outcome<Option<Time>> {
     Ok(source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }))
 }
 
-/// The time that new documents carry: `SOURCE_DATE_EPOCH`, else now with the local offset.
+/// Returns the time that new documents carry: `SOURCE_DATE_EPOCH`, else now with the local offset.
 fn now() -> Outcome<String> {
     if let Some(seconds) = source_date_epoch()? {
         let time = crate::image::time::from_seconds(seconds);
@@ -338,7 +338,7 @@ fn clock() -> i128 {
     }
 }
 
-/// What the head of an mtree file says of where it was made.
+/// Returns what the head of an mtree file says of where it was made.
 fn mtree_header() -> crate::mtree::Header {
     let uname = rustix::system::uname();
     crate::mtree::Header {

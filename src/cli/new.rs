@@ -77,7 +77,7 @@ impl New {
         result.say_walk(&walk, ui)
     }
 
-    /// What the first layer is made of: a directory, and whose its files are in the image, or a tar archive.
+    /// Returns what the first layer is made of: a directory, and whose its files are in the image, or a tar archive.
     fn content(&self) -> Outcome<Option<(PathBuf, Option<IdMap>)>> {
         let Some(from) = self.from.as_deref() else {
             return Ok(None);

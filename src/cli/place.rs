@@ -126,7 +126,7 @@ impl fmt::Display for Archived {
 }
 
 impl Archived {
-    /// Whether what is written goes to stdout, at the position where that stands.
+    /// Returns whether what is written goes to stdout, at the position where that stands.
     pub fn is_stdout(&self) -> bool {
         ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].contains(&self.file.as_str())
     }
@@ -145,7 +145,7 @@ impl Archived {
         })
     }
 
-    /// What `name`, a name in the archive or `@N`, stands for, and its name there.
+    /// Returns what `name`, a name in the archive or `@N`, stands for, and its name there.
     pub fn find(&self, source: &dyn Source, name: &str) -> Outcome<(Option<String>, RefValue)> {
         let listed = source.list()?;
         let at = name.strip_prefix('@');
@@ -186,7 +186,7 @@ impl Archived {
     }
 }
 
-/// Whether both are names of one image to Docker.
+/// Returns whether both are names of one image to Docker.
 fn is_same(one: &str, other: &str) -> bool {
     let familiar = |text: &str| text.parse().map(|name: DockerName| name.familiar());
     matches!((familiar(one), familiar(other)), (Ok(one), Ok(other)) if one == other)

@@ -204,7 +204,7 @@ impl Names {
     }
 }
 
-/// A number as protocol buffers have it: seven bits a byte, the lowest first.
+/// Returns a number as protocol buffers have it: seven bits a byte, the lowest first.
 fn varint(mut value: u64) -> Vec<u8> {
     let mut out = Vec::new();
     while value >= 0x80 {
@@ -215,17 +215,17 @@ fn varint(mut value: u64) -> Vec<u8> {
     out
 }
 
-/// A field of a message with a number.
+/// Returns a field of a message with a number.
 fn number(field: u64, value: u64) -> Vec<u8> {
     [varint(field << 3), varint(value)].concat()
 }
 
-/// A field of a message with a string or another message.
+/// Returns a field of a message with a string or another message.
 fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
     [&varint(field << 3 | 2), &varint(value.len() as u64), value].concat()
 }
 
-/// A field of a message with several numbers.
+/// Returns a field of a message with several numbers.
 fn packed(field: u64, values: &[u64]) -> Vec<u8> {
     bytes(
         field,

@@ -80,12 +80,12 @@ impl<'a> Topic<'a> {
         (!found.is_program()).then(|| found.name("-"))
     }
 
-    /// Whether it is the program itself.
+    /// Returns whether it is the program itself.
     pub fn is_program(&self) -> bool {
         self.path.is_empty()
     }
 
-    /// Whether the Go tool has it too.
+    /// Returns whether the Go tool has it too.
     pub fn is_of_the_go_tool(&self) -> bool {
         self.path.first().is_none_or(|name| OF_THE_GO_TOOL.contains(name))
     }
@@ -217,7 +217,7 @@ fn add(groups: &mut Vec<Group>, group: Option<String>, name: impl Into<String>, 
     }
 }
 
-/// Whether a word follows the option.
+/// Returns whether a word follows the option.
 pub fn takes_value(arg: &Arg) -> bool {
     !matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count)
 }
@@ -230,7 +230,7 @@ pub fn value_name(arg: &Arg) -> &str {
     }
 }
 
-/// All spellings of an option, with the word for its value.
+/// Returns all spellings of an option, with the word for its value.
 fn names(arg: &Arg) -> String {
     let mut out = format!("--{}", arg.get_long().unwrap_or_default());
     for alias in arg.get_visible_aliases().unwrap_or_default() {

@@ -82,20 +82,20 @@ impl Create {
     }
 }
 
-/// The digests of what a name points at, as one word; `-` for nothing.
+/// Returns the digests of what a name points at, as one word; `-` for nothing.
 fn digests(value: &RefValue) -> String {
     let digests: Vec<String> = value.digests().map(|digest| digest.to_string()).collect();
     or_dash(Some(digests.join(",")).filter(|text| !text.is_empty()))
 }
 
-/// The entries of `value` whose digests `other` does not have.
+/// Returns the entries of `value` whose digests `other` does not have.
 fn only_in(value: &RefValue, other: &RefValue) -> RefValue {
     let there: HashSet<Digest> = other.digests().collect();
     let entries = value.entries().iter().cloned();
     entries.filter(|entry| !there.contains(&entry.digest)).collect()
 }
 
-/// The digests that a change took and those that it brought; all of them where they stayed, and something else changed.
+/// Returns the digests that a change took and those that it brought; all of them where they stayed, and something else changed.
 fn changed(old: &RefValue, new: &RefValue) -> [String; 2] {
     let changed = [only_in(old, new), only_in(new, old)];
     if changed.iter().all(RefValue::is_empty) {
@@ -136,7 +136,7 @@ impl Remove {
         Ok(())
     }
 
-    /// The names that the words stand for, each once.
+    /// Returns the names that the words stand for, each once.
     fn names(&self, store: &Store) -> Outcome<Vec<String>> {
         let there = store.names()?;
         let mut out: Vec<String> = Vec::new();

@@ -111,12 +111,12 @@ pub struct Results {
 }
 
 impl Results {
-    /// Whether anything is written to stdout.
+    /// Returns whether anything is written to stdout.
     pub fn is_on_stdout(&self) -> bool {
         self.json || self.digests_on_stdout
     }
 
-    /// What the tag points at by now, from there to the manifest.
+    /// Returns what the tag points at by now, from there to the manifest.
     pub fn made(&self, walk: &[Descriptor]) -> Vec<Made> {
         let name = self.tag.as_ref().map(|(tag, _)| tag.as_str());
         let made = walk.first().map(|first| Made {

@@ -23,7 +23,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with a head and no rows.
+    /// Returns a table with a head and no rows.
     pub fn new(head: &[&str]) -> Self {
         Self {
             rows: vec![head.iter().map(|&h| h.to_owned()).collect()],
@@ -35,7 +35,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The same in lines of at most `width` characters: digests are cut to as many digits as tell blobs apart. What there is no room
+    /// Returns the same in lines of at most `width` characters: digests are cut to as many digits as tell blobs apart. What there is no room
     /// for is cut of the columns [`LEAST`] first, then of the widest.
     pub fn fit(mut self, width: usize) -> Self {
         for cell in self.rows.iter_mut().skip(1).flatten() {
@@ -68,7 +68,7 @@ impl Table {
         self
     }
 
-    /// The columns' widths with the space behind them.
+    /// Returns the columns' widths with the space behind them.
     fn widths(&self) -> Vec<usize> {
         let columns = self.rows.first().map_or(0, Vec::len);
         // A column is at least four wide with its space, as tables of this tool always were.
@@ -80,7 +80,7 @@ impl Table {
     }
 }
 
-/// The first digits of a digest, by which commands find it.
+/// Returns the first digits of a digest, by which commands find it.
 pub fn short(digest: &Digest) -> String {
     digest.encoded().chars().take(12).collect()
 }
@@ -114,12 +114,12 @@ pub fn lines(rows: impl IntoIterator<Item = (&'static str, Vec<String>)>) -> Str
     out
 }
 
-/// A count with its noun, such as `1 blob` and `2 blobs`.
+/// Returns a count with its noun, such as `1 blob` and `2 blobs`.
 pub fn counted(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A time in its largest whole unit, such as `5m` and `3d`.
+/// Returns a time in its largest whole unit, such as `5m` and `3d`.
 pub fn human_age(seconds: i64) -> String {
     const DAY: i64 = 86_400;
     let (size, unit) = match seconds.max(0) {
@@ -134,7 +134,7 @@ pub fn human_age(seconds: i64) -> String {
     format!("{}{unit}", seconds.max(0) / size)
 }
 
-/// A size with a decimal unit and four significant digits, such as `38.82MB`.
+/// Returns a size with a decimal unit and four significant digits, such as `38.82MB`.
 pub fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
     #[allow(clippy::cast_precision_loss, reason = "four digits are shown")]

@@ -62,7 +62,7 @@ impl Ui {
         lines.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the job is at.
+    /// Returns what the job is at.
     pub fn step(&self) -> &Step {
         &self.step
     }
@@ -106,12 +106,12 @@ impl Ui {
         self.log(level, &message.to_string());
     }
 
-    /// Whether a person at a terminal wants to hear what was done, and not each step.
+    /// Returns whether a person at a terminal wants to hear what was done, and not each step.
     pub fn has_person(&self) -> bool {
         self.level == Level::Warn && io::stderr().is_terminal()
     }
 
-    /// The columns of the terminal that stdout is; `None` if it is none.
+    /// Returns the columns of the terminal that stdout is; `None` if it is none.
     #[allow(clippy::unused_self, reason = "whoever prints has a way to the person")]
     pub fn width(&self) -> Option<usize> {
         columns().map(|columns| if columns == 0 { 80 } else { columns })
@@ -160,7 +160,7 @@ impl Ui {
     }
 }
 
-/// Whether a terminal shows these bytes and obeys none of them.
+/// Returns whether a terminal shows these bytes and obeys none of them.
 fn is_text(bytes: &[u8]) -> bool {
     let is_harmless = |&byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\t' | b'\n' | b'\r');
     // The second part of a control character of Unicode, or the whole of one of Latin-1.
@@ -182,7 +182,7 @@ fn columns() -> Option<usize> {
     out.is_terminal().then(columns)
 }
 
-/// The same JSON with escapes for what drives a terminal or hides text, of which JSON itself asks for the first 32 only.
+/// Returns the same JSON with escapes for what drives a terminal or hides text, of which JSON itself asks for the first 32 only.
 pub fn harmless(json: Vec<u8>) -> Vec<u8> {
     let is_harmful = |c: char| !c.is_ascii_control() && c.is_control() || c == '\x7f' || is_direction(c);
     // All of them are one unit of UTF-16.

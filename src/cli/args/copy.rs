@@ -25,17 +25,17 @@ pub struct CopyArgs {
 }
 
 impl CopyArgs {
-    /// Whether Docker's media types become OCI's.
+    /// Returns whether Docker's media types become OCI's.
     pub fn is_to_oci(&self) -> bool {
         self.format == "oci"
     }
 
-    /// Whether what is attached is copied.
+    /// Returns whether what is attached is copied.
     pub fn has_referrers(&self) -> bool {
         self.referrers.as_deref() != Some("no")
     }
 
-    /// Whether it must be copied, and not only where there is a place for it.
+    /// Returns whether it must be copied, and not only where there is a place for it.
     pub fn must_have_referrers(&self) -> bool {
         self.referrers.as_deref() == Some("yes")
     }

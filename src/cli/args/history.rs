@@ -33,7 +33,7 @@ pub struct HistoryArgs {
 }
 
 impl HistoryArgs {
-    /// The history entry that is asked for; `None` with `--no-history`.
+    /// Returns the history entry that is asked for; `None` with `--no-history`.
     pub fn get(&self, created_by: &str, author: &str) -> Outcome<Option<History>> {
         self.get_at(created_by, author, None)
     }

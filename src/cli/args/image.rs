@@ -130,7 +130,7 @@ impl Near {
     }
 }
 
-/// The other side of a copy: a layout, and what in it if anything is named.
+/// Returns the other side of a copy: a layout, and what in it if anything is named.
 pub fn source(text: &str, what: &str) -> Outcome<(PathBuf, Option<Target>)> {
     if text.contains([':', '@']) && !Path::new(text).is_dir() {
         let image = ImageRef::parse(text).map_err(invalid(what))?;
@@ -263,7 +263,7 @@ pub struct TagArg {
 }
 
 impl TagArg {
-    /// The destination of a change to `image`.
+    /// Returns the destination of a change to `image`.
     pub fn get(&self, image: &ImageRef) -> Outcome<RefName> {
         match &self.tag {
             Some(tag) => Ok(tag.clone()),

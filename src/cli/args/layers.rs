@@ -67,7 +67,7 @@ pub struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// The limits.
+    /// Returns the limits.
     pub fn get(&self) -> Outcome<Limits> {
         let mut out = Limits::default();
         for word in &self.limit {
@@ -96,7 +96,7 @@ pub struct IdMapArgs {
 }
 
 impl IdMapArgs {
-    /// The maps.
+    /// Returns the maps.
     pub fn get(&self) -> Outcome<IdMap> {
         let mut map = if self.rootless {
             IdMap::of_this_user()

@@ -72,13 +72,13 @@ pub struct AlgorithmArg {
 }
 
 impl AlgorithmArg {
-    /// The algorithm.
+    /// Returns the algorithm.
     pub fn get(&self) -> Algorithm {
         self.digest_algorithm
     }
 }
 
-/// The blob that a digest, or the beginning of one, stands for.
+/// Returns the blob that a digest, or the beginning of one, stands for.
 pub fn blob(store: &Store, text: &str) -> Outcome<Digest> {
     Ok(store.find(&text.parse::<DigestPrefix>()?)?)
 }

@@ -145,7 +145,7 @@ impl<'a> Line<'a> {
         out
     }
 
-    /// The options that are not there yet, and those that may be given again.
+    /// Returns the options that are not there yet, and those that may be given again.
     fn options(&self) -> Vec<Candidate> {
         let is_open = |arg: &&Arg| {
             let given = self.options.iter().any(|(name, _)| Some(*name) == arg.get_long());
@@ -161,7 +161,7 @@ impl<'a> Line<'a> {
             .collect()
     }
 
-    /// The layout that the words before the cursor name.
+    /// Returns the layout that the words before the cursor name.
     fn layout(&self) -> Option<PathBuf> {
         let is_place = |(name, _): &&(&str, String)| ["layout", "image", "to"].contains(name);
         let option = self.options.iter().rev().find(is_place).map(|(_, text)| text);

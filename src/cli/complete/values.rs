@@ -63,7 +63,7 @@ pub fn of_operand(topic: &Topic<'_>, at: usize) -> &'static str {
     wanted(&[format!("{command}/{name}"), name])
 }
 
-/// The names of operands in words of usage such as `--image <image-path>[:<tag>] (<source> <target> | --all)`.
+/// Returns the names of operands in words of usage such as `--image <image-path>[:<tag>] (<source> <target> | --all)`.
 fn operands(usage: &str) -> Vec<&str> {
     let is_bracket = |c: char| matches!(c, '[' | '(');
     let mut out = Vec::new();
@@ -80,7 +80,7 @@ fn operands(usage: &str) -> Vec<&str> {
 }
 
 impl Line<'_> {
-    /// What there is of what is `wanted`, for a value that begins with `typed`.
+    /// Returns what there is of what is `wanted`, for a value that begins with `typed`.
     pub fn values(&self, wanted: &str, typed: &str) -> Vec<Candidate> {
         match wanted {
             "LIMIT" => Limits::NAMES
@@ -160,7 +160,7 @@ fn open(path: &Path) -> Option<Store> {
     Store::open(path, options).ok()
 }
 
-/// The tags of a layout that a command can take. Others, which may stand in a layout too, would be strange words to a shell.
+/// Returns the tags of a layout that a command can take. Others, which may stand in a layout too, would be strange words to a shell.
 fn tags(layout: &Path) -> Vec<String> {
     let names = open(layout).and_then(|store| store.names().ok());
     let mut names = names.unwrap_or_default();
@@ -168,7 +168,7 @@ fn tags(layout: &Path) -> Vec<String> {
     names
 }
 
-/// The path that a word stands for: the shell has not replaced `~` in it.
+/// Returns the path that a word stands for: the shell has not replaced `~` in it.
 pub fn real_path(word: &str) -> PathBuf {
     match (word.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
@@ -176,7 +176,7 @@ pub fn real_path(word: &str) -> PathBuf {
     }
 }
 
-/// The entries of the directory that `typed` leads to, for what is `wanted`: files, directories, or layouts and directories on the
+/// Returns the entries of the directory that `typed` leads to, for what is `wanted`: files, directories, or layouts and directories on the
 /// way to them, with the colon before a tag where that is a layout of an image.
 fn entries(typed: &str, wanted: &str) -> Vec<Candidate> {
     let at = typed.rfind('/').map_or(0, |at| at + 1);
@@ -189,7 +189,7 @@ fn entries(typed: &str, wanted: &str) -> Vec<Candidate> {
         .collect()
 }
 
-/// The word for an entry whose name begins with `start`, if it is wanted.
+/// Returns the word for an entry whose name begins with `start`, if it is wanted.
 fn entry_word(entry: &DirEntry, wanted: &str, start: &str) -> Option<(String, &'static str)> {
     let name = entry.file_name().into_string().ok()?;
     if !name.starts_with(start) || name.starts_with('.') && !start.starts_with('.') {
