@@ -31,7 +31,7 @@ pub(super) struct Unknown {
     pub is_named: bool,
 }
 
-/// What a look at a blob showed.
+/// Result of a look at a blob.
 pub(super) enum Classified {
     Missing,
     Blob(Kind, u64),
@@ -58,7 +58,7 @@ pub(super) fn classify_each(
         scope(|threads| {
             for _ in 0..READERS {
                 let (give, next) = (give.clone(), &next);
-                // What no thread can be had for is looked into below.
+                // Blobs for which no thread can be had are looked into below.
                 let _ = Builder::new().spawn_scoped(threads, move || read_pieces(layout, blobs, next, &give));
             }
             drop(give);

@@ -15,12 +15,12 @@ use crate::error::Result;
 use crate::layout::Layout;
 use crate::progress::Silent;
 
-/// No more differences than this are told one by one.
+/// Maximum number of differences that are told one by one.
 const MOST: usize = 100;
 
 const NEW: &str = "index.redb.new";
 
-/// What the databases say of one blob, as far as it does not depend on the order in which things were learned.
+/// Record of one blob in the databases, as far as it does not depend on the order in which facts were learned.
 #[derive(PartialEq)]
 struct Said {
     present: bool,
@@ -174,7 +174,7 @@ impl Index<'_> {
         Ok(out)
     }
 
-    /// What is said of each blob, in the order of digests.
+    /// Returns the record of each blob, in the order of digests.
     fn said(database: &Database) -> Result<impl Iterator<Item = Result<(Digest, Said)>> + use<>> {
         let tx = database.begin_read()?;
         let blobs = tx.open_table(DIGEST_TO_BLOB)?;

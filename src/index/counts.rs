@@ -9,11 +9,11 @@ use super::tables::Tables;
 use crate::digest::Digest;
 use crate::error::Result;
 
-/// What is new about a blob.
+/// Change to the row of a blob.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Change {
     pub seen: Option<(Kind, u64)>,
-    /// So many more refs and documents need it.
+    /// Change in the number of refs and documents that need it.
     pub count: i64,
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct KnownBlob {
     pub verified: Option<Verified>,
 }
 
-/// Where the database is.
+/// Location of the database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
     /// In its file, which is made if there is none; in memory where that cannot be had.
@@ -229,7 +229,7 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// Returns what was wrong with a database that was set aside.
+    /// Returns the fault of a database that was set aside.
     pub(crate) fn was_damaged(&self) -> Option<&str> {
         self.was_damaged.as_deref()
     }

@@ -47,7 +47,7 @@ impl Index<'_> {
         })
     }
 
-    /// Returns what was verified of a blob; `None` also if the database cannot be had at once. Creates nothing and waits for nobody.
+    /// Returns the record of a verified blob; `None` also if the database cannot be had at once. Creates nothing, waits for nobody.
     pub(crate) fn peek_verified(layout: &Layout, digest: &Digest) -> Option<Verified> {
         Self::peek_into(layout, |view| view.verified(digest))
     }
@@ -65,7 +65,7 @@ impl Index<'_> {
         guarded(read).ok()?
     }
 
-    /// Returns what the database remembers of `index.json`; `None` if it cannot be had.
+    /// Returns the state of `index.json` that the database remembers; `None` if it cannot be had.
     pub(crate) fn remembered(layout: &Layout) -> Option<Remembered> {
         let _lock = layout
             .take_lock(Lock::Database, LockMode::Exclusive, super::WAIT)
@@ -93,7 +93,7 @@ impl Index<'_> {
 #[derive(Debug)]
 pub(crate) struct Remembered {
     pub entries: Vec<Entry>,
-    /// Where the reflog ended then, as [`super::end_of_reflog`] says it; `None` if it never had a line.
+    /// End of the reflog then, as [`super::end_of_reflog`] says it; `None` if it never had a line.
     pub end: Option<Digest>,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What was learned of many blobs and is not written yet.
+//! Rows of many blobs that are not written yet.
 //!
 //! The database takes rows in the order of their keys several times as fast as in any other order, and a blob that is seen before
 //! the documents that need it is no orphan in between.
@@ -35,7 +35,7 @@ impl Pending {
         self.bytes + self.changes.len() * size_of::<(Digest, Change)>() > MAX_BYTES
     }
 
-    /// Returns what a blob was seen as since the last writing.
+    /// Returns the kind of a blob, if it was seen since the last writing.
     pub(super) fn kind(&self, digest: &Digest) -> Option<Kind> {
         Some(self.changes.get(digest)?.seen?.0)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the tables say of a blob.
+//! Queries of the tables for a blob.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -85,7 +85,7 @@ impl<A: Access> Rows<A> {
         Ok(())
     }
 
-    /// Who names a blob.
+    /// Returns the mentions of a blob.
     pub(crate) fn mentions(&self, child: &Digest) -> Result<Vec<Mention>> {
         let mut out = Vec::new();
         self.each_mention(child, |mention| {
@@ -212,7 +212,7 @@ impl<A: Access> Rows<A> {
         Ok(self.row(digest)?.is_some_and(|row| row.kind == Kind::Document))
     }
 
-    /// What was verified of a blob.
+    /// Returns the verification record of a blob.
     pub(crate) fn verified(&self, digest: &Digest) -> Result<Option<Verified>> {
         let found = self.verified.get(key(digest).as_slice())?;
         found.map(|v| Verified::from_bytes(v.value())).transpose()
@@ -256,7 +256,7 @@ impl<A: Access> Rows<A> {
         Ok(out)
     }
 
-    /// How often a blob is referred to by refs and documents.
+    /// Returns the number of references to a blob by refs and documents.
     pub(crate) fn count(&self, digest: &Digest) -> Result<u64> {
         Ok(self.row(digest)?.map_or(0, |row| row.count))
     }

@@ -46,7 +46,7 @@ pub(crate) fn split_key(bytes: &[u8]) -> Result<(Digest, &[u8])> {
     Ok((digest, &bytes[end..]))
 }
 
-/// What is known of the content of a blob.
+/// Known state of the content of a blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// Somebody names it; it was not seen.
@@ -59,7 +59,7 @@ pub(crate) enum Kind {
     Document,
 }
 
-/// What is known of a blob.
+/// Known state of a blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct BlobRow {
     pub kind: Kind,
@@ -111,7 +111,7 @@ impl BlobRow {
     }
 }
 
-/// How a document names a blob.
+/// Way in which a document names a blob.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Edge {
     /// By a descriptor of what it needs.
@@ -343,7 +343,7 @@ impl Mention {
     }
 }
 
-/// What is known of a blob that was verified: the file as it was then, and a second checksum of its content.
+/// Record of a blob that was verified: the stamp of its file at that time, and a second checksum of its content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Verified {
     pub stamp: Stamp,

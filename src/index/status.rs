@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the database is and knows, without changing it.
+//! State and contents of the database, read without changing it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{FILE, Index, guarded, migrate, sync};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Lock};
 
-/// What the index database is and knows.
+/// State and contents of the index database.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -25,7 +25,7 @@ pub struct IndexStatus {
     pub file_bytes: u64,
     /// Blobs that it knows, those that are named and not there included.
     pub blobs: u64,
-    /// What documents name.
+    /// References of documents to blobs.
     pub edges: u64,
     /// Tags and untagged digests in `index.json`.
     pub refs: u64,
@@ -40,7 +40,7 @@ pub struct IndexStatus {
 }
 
 impl Index<'_> {
-    /// What the database is and knows.
+    /// Returns the state and contents of the database.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Busy`] if another process has it open.

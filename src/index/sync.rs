@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How the database catches up with the layout: refs by the stamp of `index.json`, blobs by those of their
-//! directories. Only what is not known yet is read.
+//! Brings the database up to date with the layout: refs by the stamp of `index.json`, blobs by those of their directories. Only
+//! data that is not known yet is read.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -47,8 +47,8 @@ fn settled(stamp: &Stamp) -> bool {
         > RACY.as_secs() as i64
 }
 
-/// The row of `meta` with where the reflog ended when `index.json` was read last, or before if that could not be told then; absent if
-/// it never could.
+/// The row of `meta` with where the reflog ended when `index.json` was read last, or before if that could not be told then; absent
+/// if it never could.
 pub(super) const REFLOG_END: &str = "reflog";
 
 /// Tells the ends of reflogs apart, by their last line.

@@ -29,7 +29,7 @@ const START_TO_LAYER: MultimapTableDefinition<'_, Bytes, Bytes> =
     MultimapTableDefinition::new("start_to_layer");
 pub(crate) const ORPHAN: TableDefinition<'_, Bytes, ()> = TableDefinition::new("orphan");
 
-/// What a transaction gives of a table: the right to write, or to read alone.
+/// Right of a transaction on a table: to write, or to read alone.
 pub(crate) trait Access {
     type Table<K: Key + 'static, V: Value + 'static>: ReadableTable<K, V>;
     type Multimap<K: Key + 'static, V: Key + 'static>: ReadableMultimapTable<K, V>;
@@ -139,7 +139,7 @@ fn failed(err: redb::Error) -> Error {
             ErrorKind::Corrupt
         }
         redb::Error::DatabaseAlreadyOpen => ErrorKind::Busy,
-        // What is left of them: the file holds no data of ours.
+        // The rest of these errors: the file holds no data of ours.
         redb::Error::Io(_)
         | redb::Error::LockPoisoned(_)
         | redb::Error::TableDoesNotExist(_)

@@ -87,7 +87,7 @@ struct Gzip<W> {
     inner: W,
     /// The last text of the block before, then the block that is being filled.
     block: Vec<u8>,
-    /// How much of `block` is text of the block before.
+    /// Number of bytes of `block` that are text of the block before.
     known: usize,
     /// Blocks that are being compressed, in order.
     running: VecDeque<Receiver<Result<Part>>>,

@@ -214,7 +214,7 @@ fn decode(
     let (used, free) = channel();
     loop {
         let mut data: Vec<u8> = free.try_recv().unwrap_or_default();
-        // What comes before an error is given on.
+        // The bytes before an error are given on.
         let filled = fill(&mut decoder, &mut data);
         let is_last = data.is_empty();
         let used = used.clone();

@@ -9,7 +9,7 @@ use super::{Entry, EntryBody, OPAQUE, bad, sparse};
 use crate::error::Result;
 use crate::node::{Node, NodeKind, Time, TreePath};
 
-/// What an entry is, by its type and name.
+/// Type of an entry, by the type in its header and its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum EntryType {
     File,
@@ -59,7 +59,7 @@ impl EntryType {
     }
 }
 
-/// What the headers say of any entry, whatever its type.
+/// Fields of the headers that any entry has, whatever its type.
 #[derive(Debug)]
 pub(super) struct Fields {
     mode: u32,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fields of a header block: v7, ustar, GNU and star. What the Go tool reads is read as it does; what it refuses, as
+//! Fields of a header block: v7, ustar, GNU and star. Values that the Go tool reads are read as it does; those that it refuses, as
 //! GNU tar does.
 
 use tar::Header;
@@ -7,7 +7,7 @@ use tar::Header;
 use super::bad;
 use crate::error::Result;
 
-/// What the fields behind the name of the link mean.
+/// Meaning of the fields behind the name of the link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Format {
     /// Nothing: the oldest kind, or an unknown one.

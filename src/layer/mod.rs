@@ -46,13 +46,13 @@ fn bad(text: impl Into<String>) -> Error {
 /// One entry of a layer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// What it is about: its own path, for a whiteout that which is hidden, for an opaque one the directory.
+    /// Path that it describes: its own, for a whiteout the hidden path, for an opaque one the directory.
     pub path: TreePath,
-    /// What it says.
+    /// Its statement about that path.
     pub body: EntryBody,
 }
 
-/// What an entry of a layer says of its path.
+/// Statement of an entry of a layer about its path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EntryBody {
     /// It is this; the content of a regular file follows in the stream.

@@ -77,18 +77,18 @@ fn digits(n: usize) -> usize {
     n.to_string().len()
 }
 
-/// What stands before the header proper.
+/// Content of the headers before the header proper.
 #[derive(Default)]
 pub(super) struct Extended {
-    /// What the last header of type `x` says; those before it do not count, and are not looked at.
+    /// Records of the last header of type `x`; earlier ones do not count, and are not looked at.
     pub records: Records,
-    /// What the last header of type `g` of the archive says.
+    /// Records of the last header of type `g` of the archive.
     pub global: Arc<Records>,
     /// GNU's way to say `path`, which counts before that.
     pub long_name: Vec<u8>,
     /// GNU's way to say `linkpath`.
     pub long_link: Vec<u8>,
-    /// How many bytes it has in the archive.
+    /// Size in the archive, in bytes.
     pub bytes: u64,
 }
 
@@ -103,7 +103,7 @@ impl Extended {
         last.map(|(_, v)| v.as_slice()).filter(|v| !v.is_empty())
     }
 
-    /// Returns what the global header says of files.
+    /// Returns the records of the global header that apply to files.
     fn global_records(&self) -> impl DoubleEndedIterator<Item = &(Vec<u8>, Vec<u8>)> {
         self.global
             .iter()

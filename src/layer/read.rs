@@ -22,12 +22,12 @@ pub struct LayerReader<R> {
     left: u64,
     /// Bytes between its end and the next header.
     padding: u64,
-    /// Where the bytes of a sparse file belong.
+    /// Map of the bytes of a sparse file.
     sparse: Option<Sparse>,
     /// Bytes of holes of sparse files so far.
     holes: u64,
     ended: bool,
-    /// What the last global header says.
+    /// Records of the last global header.
     global: Arc<Records>,
     head: Option<Head>,
 }
@@ -39,9 +39,9 @@ pub(super) struct Head {
     pub blocks: Vec<u8>,
     /// Whether a global header speaks of this entry: then its blocks do not say all.
     pub has_global: bool,
-    /// Where in `blocks` the header proper begins; extended headers stand before it.
+    /// Offset of the header proper in `blocks`; extended headers stand before it.
     pub main: usize,
-    /// What the extended headers say, in the words of PAX.
+    /// Values of the extended headers, as records of PAX.
     pub records: Records,
 }
 

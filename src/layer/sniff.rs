@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What bytes are, whatever their label says.
+//! Format of bytes, whatever their label says.
 
 use std::io::{self, Read};
 
@@ -22,7 +22,7 @@ const FOREIGN: [(&[u8], &str); 3] = [
     (b"\x04\x22\x4d\x18", "lz4"),
 ];
 
-/// What the first bytes of a stream say that it is.
+/// Format of a stream by its first bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sniffed {
     /// A tar archive: it begins with a header, or with the zeros of an end.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// Offset and length of data, in order and apart.
 pub(super) type Pieces = Vec<(u64, u64)>;
 
-/// Where the bytes of a sparse file belong, and how far it was read.
+/// Map of the bytes of a sparse file, and the offset up to which it was read.
 #[derive(Clone, Debug)]
 pub(crate) struct Sparse {
     pieces: Arc<[(u64, u64)]>,
@@ -22,7 +22,7 @@ pub(crate) struct Sparse {
     size: u64,
 }
 
-/// What comes next in a sparse file, in bytes.
+/// Next part of a sparse file, with its length in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Next {
     Hole(u64),
@@ -132,7 +132,7 @@ pub(super) fn old_fields(fields: &[tar::GnuSparseHeader], pieces: &mut Pieces) -
     Ok(())
 }
 
-/// Where the map of a sparse file of PAX stands.
+/// Location of the map of a sparse file of PAX.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum MapPlace {
     /// In the records: versions 0.0 and 0.1.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How a tree differs from its manifest.
+//! Comparison of a tree with its manifest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -12,9 +12,9 @@ use crate::node::{ChangeKind, Inode, NodeKind, TreePath};
 /// One path that differs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Difference {
-    /// Where.
+    /// The path.
     pub path: TreePath,
-    /// How.
+    /// Kind of the difference.
     pub kind: ChangeKind,
     /// For a modified path the first keyword that differs, with the recorded and the present value.
     pub keyword: Option<(String, String, String)>,

@@ -9,10 +9,10 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::node::{Inode, NodeKind, TreePath};
 
-/// What the comments at the head of the file say; what is unknown is left out.
+/// Values of the comments at the head of the file; unknown ones are left out.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Header {
-    /// Who made it.
+    /// User who made the file.
     pub user: Option<String>,
     /// On which machine.
     pub machine: Option<String>,

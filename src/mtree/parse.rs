@@ -17,7 +17,7 @@ pub struct Mtree<T> {
     rows: Vec<Row>,
     /// Which rows were asked for.
     found: Vec<AtomicBool>,
-    /// Where each `/set` begins; what comes before the next one inherits from it.
+    /// Offset of each `/set`; the lines before the next one inherit from it.
     sets: Vec<u64>,
     /// The one that was last asked for, and where it begins: most paths of a tree have the same.
     last: Mutex<Option<(u64, Arc<Vec<Word>>)>>,
@@ -35,7 +35,7 @@ const MAX_LINE: usize = 16 << 20;
 /// A name and a value.
 type Word = (Vec<u8>, Vec<u8>);
 
-/// Where the line of a path begins.
+/// Offset of the line of a path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Row {
     path: PathHash,
@@ -174,9 +174,9 @@ impl<T: Text> Mtree<T> {
 
 /// A line that counts.
 struct Line {
-    /// Where it begins.
+    /// Offset of its first byte.
     at: u64,
-    /// What it is about; none for words that the paths after it inherit.
+    /// Path that it describes; none for words that the paths after it inherit.
     path: Option<TreePath>,
     words: Vec<u8>,
 }

@@ -368,7 +368,7 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    /// Returns what is in a directory and may have to be hidden. Each directory is listed once in a layer: markers may be repeated.
+    /// Returns the paths in a directory that may have to be hidden. A layer lists each directory once: markers may be repeated.
     fn may_be_hidden(&mut self, dir: &Dir) -> Result<Vec<TreePath>> {
         let path = dir.path();
         if self.layer.hide_below(path) {
@@ -408,7 +408,7 @@ impl<'a> Extractor<'a> {
                 on.clear_xattrs(&node.xattrs)?;
                 metadata.set_xattrs(&on, &node)?;
                 on.set_times(node.atime, node.mtime)?;
-                // What was added to the mode until now must not be taken back later.
+                // Mode bits that were added until now must not be taken back later.
                 self.root.settle(path);
                 let (above, name) = self.root.parent(path)?;
                 self.root.named(&above, &name).chmod(node.mode)

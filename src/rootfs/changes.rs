@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::FileRange;
 use crate::node::{Change, ChangeKind, TreePath};
 
-/// What is held in memory, in bytes of paths and what they cost beside.
+/// Maximum size of the changes in memory, in bytes: of their paths, and `COST` for each.
 const HELD: usize = 16 << 20;
 const COST: usize = 56;
 
@@ -19,8 +19,8 @@ const COST: usize = 56;
 const READ: usize = 16 * 1024;
 const WRITE: usize = 256 * 1024;
 
-/// Collects changes in any order and gives them sorted by path, each path once. What does not fit in 16 MiB waits in
-/// sorted runs in a file.
+/// Collects changes in any order and gives them sorted by path, each path once. Changes that do not fit in 16 MiB wait in sorted
+/// runs in a file.
 pub struct Changes<'a> {
     held: Vec<Change>,
     bytes: usize,
@@ -28,7 +28,7 @@ pub struct Changes<'a> {
     masks: HashSet<TreePath>,
     open: &'a dyn Fn() -> Result<File>,
     file: Option<Arc<File>>,
-    /// Where each run ends.
+    /// Offset of the end of each run.
     runs: Vec<u64>,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is known of one layer while it is applied: which paths it has touched, and what is to be done when it ends.
+//! State of one layer while it is applied: the paths that it has touched, and the work that is left for its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,9 +29,9 @@ pub(super) struct LayerState {
     max_kept: u64,
 }
 
-/// What a directory gets when the layer ends.
+/// Metadata that a directory gets when the layer ends.
 pub(super) enum DeferredMetadata {
-    /// What its entry says.
+    /// The metadata of its entry.
     Entry(Box<Node>),
     /// The time that it had: only its children have changed.
     Time(Time),

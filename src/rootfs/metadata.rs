@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What an entry says of its file, set on the disk: owner, extended attributes, mode, times, in the order that keeps
-//! all of it. Any thread may do it.
+//! Sets the metadata of an entry on its file on the disk: owner, extended attributes, mode, times, in the order that keeps all of
+//! it. Any thread may do it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,14 +12,14 @@ use crate::layer::Limits;
 use crate::node::{Node, NodeKind};
 use crate::progress::Monitor;
 
-/// How to apply layers.
+/// Options of applying layers.
 #[derive(Clone, Debug, Default)]
 pub struct ExtractOptions {
     /// Owners in the layers to owners on the disk.
     pub id_map: IdMap,
     /// Keep a symlink that leads to a directory where a layer has a directory.
     pub keep_dirlinks: bool,
-    /// What a layer may ask for.
+    /// Limits on a layer.
     pub limits: Limits,
     /// Take the digests of the files, which costs more than all else where files are large.
     pub digests: bool,

@@ -12,7 +12,7 @@ use crate::layer::{LayerWriter, can_hold_xattr};
 use crate::node::{Change, ChangeKind, Inode, Node, NodeKind, Time, TreePath};
 use crate::progress::{Counter, Monitor};
 
-/// How to make entries.
+/// Options of making entries.
 #[derive(Clone, Debug, Default)]
 pub struct PackOptions {
     /// Owners on the disk to owners in the layer (the maps that the tree was unpacked with).

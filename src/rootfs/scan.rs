@@ -12,7 +12,7 @@ use crate::node::{Inode, NodeKind, TreePath};
 #[derive(Debug)]
 pub struct TreeScan<'a> {
     root: &'a Root,
-    /// What is still to be visited, the next one last.
+    /// Paths that are still to be visited, the next one last.
     stack: Vec<TreePath>,
 }
 

@@ -23,9 +23,9 @@ const SLICE: usize = 1024;
 /// One path that was found.
 #[derive(Debug)]
 pub struct Seen<'a> {
-    /// Where.
+    /// The path.
     pub path: TreePath,
-    /// What it is, without extended attributes.
+    /// Its inode, without extended attributes.
     pub inode: Inode,
     root: &'a Root,
     dir: &'a Dir,
@@ -208,7 +208,7 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
         Ok(Some(out))
     }
 
-    /// Returns what is at `name` in a directory: visited now, or later if it is a directory itself.
+    /// Returns the child `name` of a directory: visited now, or later if it is a directory itself.
     fn child(&self, path: &TreePath, dir: &Dir, name: &[u8]) -> Result<Option<Child<T>>> {
         let Some(inode) = self.root.stat(dir, name)? else {
             return Ok(None);
@@ -262,7 +262,7 @@ mod tests {
         (found, scanned.collect())
     }
 
-    /// Returns what orders paths as a manifest does: in each directory, what is no directory first, and names sorted.
+    /// Returns a key that sorts paths as a manifest does: in each directory, files that are no directories first, and names sorted.
     fn key(path: &TreePath, is_dir: bool) -> Vec<(bool, Vec<u8>)> {
         let last = path.components().count().saturating_sub(1);
         let parts = path.components().enumerate();

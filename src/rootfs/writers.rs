@@ -43,11 +43,11 @@ impl FileDigests {
     }
 }
 
-/// What all threads of an extraction share.
+/// State that all threads of an extraction share.
 pub(super) struct Files<'a> {
     pub metadata: Metadata<'a>,
     digests: Mutex<FileDigests>,
-    /// What went wrong at the earliest entry so far.
+    /// Number and error of the earliest entry that has failed so far.
     failure: Mutex<Option<(u64, Error)>>,
     /// Batches that wait or are written.
     waiting: AtomicUsize,
@@ -140,7 +140,7 @@ struct Waiting {
     node: Node,
     entry: TreePath,
     inherits: bool,
-    /// Where its content ends in the bytes of the batch.
+    /// Offset of the end of its content in the bytes of the batch.
     end: usize,
 }
 
@@ -149,7 +149,7 @@ struct Waiting {
 struct Batch {
     bytes: Vec<u8>,
     files: Vec<Waiting>,
-    /// How many files came before these.
+    /// Number of files that came before these.
     first: u64,
 }
 

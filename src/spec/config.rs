@@ -15,7 +15,7 @@ pub struct ImageConfig {
     /// When the image was made, RFC 3339, as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
-    /// Who made it.
+    /// Author of the image.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
     /// Processor, in Go's names.
@@ -33,13 +33,13 @@ pub struct ImageConfig {
     /// Variant of the processor.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
-    /// How to run a container of it.
+    /// Execution parameters of its containers.
     #[serde(default)]
     pub config: ContainerConfig,
     /// The layers by their uncompressed digests.
     #[serde(default = "RootFs::unsaid")]
     pub rootfs: RootFs,
-    /// How each layer came about, and changes that made no layer.
+    /// Origin of each layer, and changes that made no layer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<History>,
     /// Fields that we do not know.
@@ -47,7 +47,7 @@ pub struct ImageConfig {
     pub extra: Map<String, Value>,
 }
 
-/// How to run a container of an image.
+/// Execution parameters of the containers of an image.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ContainerConfig {
@@ -69,7 +69,7 @@ pub struct ContainerConfig {
     /// Paths that should be volumes; the values are empty objects.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: ObjectSet,
-    /// Where the command starts.
+    /// Working directory of the command.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// Labels.

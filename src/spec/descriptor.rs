@@ -25,7 +25,7 @@ pub struct Descriptor {
     /// Size of the blob in bytes.
     #[serde(default, deserialize_with = "size")]
     pub size: u64,
-    /// Where else the blob may be had; never fetched.
+    /// Other sources of the blob; never fetched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
     /// Annotations of this mention of the blob.

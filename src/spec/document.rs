@@ -126,7 +126,7 @@ impl Document {
 pub(crate) struct Edges {
     /// Descriptors of what it needs.
     pub declared: Vec<Descriptor>,
-    /// What it is about: one blob, but for odd documents.
+    /// Subjects of the document: one blob, but for odd documents.
     pub subjects: Vec<Digest>,
     /// Whether every other digest in its text is a mention.
     pub has_mentions: bool,

@@ -20,8 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// images as large as a document may be, 4 MiB, has fewer.
 pub const MAX_VALUES: usize = 300_000;
 
-/// Parses the first JSON value of `bytes`, a document, as Go's reader takes it: `null` is the empty value of any field. What
-/// follows the value is left alone, as other tools do.
+/// Parses the first JSON value of `bytes`, a document, as Go's reader takes it: `null` is the empty value of any field. Bytes after
+/// the value are left alone, as other tools do.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`], with the field, as `rootfs.diff_ids[0]`, and the place in the text; [`ErrorKind::Limit`] for more

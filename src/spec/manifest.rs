@@ -27,7 +27,7 @@ pub struct Manifest {
     /// The layers, the lowest first.
     #[serde(default)]
     pub layers: Vec<Descriptor>,
-    /// What this manifest is about, if it is a referrer.
+    /// Subject of this manifest, if it is a referrer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Annotations of the image.
@@ -53,7 +53,7 @@ pub struct ImageIndex {
     /// The entries, in order of preference.
     #[serde(default)]
     pub manifests: Vec<Descriptor>,
-    /// What this index is about, if it is a referrer.
+    /// Subject of this index, if it is a referrer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Annotations of the index.

@@ -12,7 +12,7 @@ use crate::error::Result;
 #[serde(transparent)]
 pub struct MediaType(String);
 
-/// How a layer is compressed.
+/// Compression of a layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Compression {
     /// A plain tar.
@@ -44,7 +44,7 @@ impl Compression {
     }
 }
 
-/// What a media type means to us.
+/// Class of blob that a media type stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MediaClass {
     /// An image index or a Docker manifest list.

@@ -16,7 +16,7 @@ const MAX_WORD: usize = 160;
 pub(crate) fn each_digest(file: impl Read, mut each: impl FnMut(Digest) -> Result<()>) -> Result<()> {
     let mut file = BufReader::with_capacity(64 * 1024, file);
     let mut word = Vec::new();
-    // What was read of an escaped character.
+    // Bytes of an escaped character that were read so far.
     let mut escape: Option<Vec<u8>> = None;
     let mut take = |byte: u8| -> Result<()> {
         if byte.is_ascii_alphanumeric() || byte == b':' {

@@ -48,7 +48,7 @@ pub const IMAGE_SPEC_VERSION: &str = "1.1.1";
 pub struct Raw<T> {
     /// The bytes as stored.
     pub bytes: Vec<u8>,
-    /// What they say.
+    /// Value that was parsed from them.
     pub value: T,
 }
 

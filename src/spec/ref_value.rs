@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a name leads to: one entry of `index.json`, or several. Spec: image-layout, "index.json file".
+//! Entries that a name leads to: one entry of `index.json`, or several. Spec: image-layout, "index.json file".
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Descriptor;
 use crate::digest::Digest;
 
-/// What a name points at: the entries of `index.json` that have it, in order. It is empty for a name that is not there.
+/// Entries of `index.json` that have a name, in order. It is empty for a name that is not there.
 ///
 /// A name may stand there once for each platform. The same entry twice is one: two are the same if they have one digest and
 /// one platform. As JSON it is null, a descriptor, or an array of them.

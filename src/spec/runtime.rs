@@ -16,18 +16,18 @@ pub const VERSION: &str = "1.0.2";
 pub struct RuntimeConfig {
     /// Version of the runtime-spec.
     pub oci_version: String,
-    /// What runs.
+    /// Process of the container.
     pub process: Process,
-    /// Where it runs.
+    /// Root file system of the container.
     pub root: RuntimeRoot,
     /// Host name of the container.
     pub hostname: String,
-    /// What is mounted, in order.
+    /// Mounts, in order.
     pub mounts: Vec<Mount>,
     /// Annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// What only Linux has.
+    /// Settings that only Linux has.
     pub linux: Linux,
 }
 
@@ -45,9 +45,9 @@ pub struct Process {
     /// The environment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
-    /// Where.
+    /// Working directory.
     pub cwd: String,
-    /// What else is said of it: capabilities, resource limits.
+    /// Other fields: capabilities, resource limits.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
@@ -75,19 +75,19 @@ pub struct RuntimeRoot {
 /// A mount.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Mount {
-    /// Where in the container.
+    /// Path in the container.
     pub destination: String,
     /// File system type.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What is mounted.
+    /// Source of the mount.
     pub source: String,
     /// Mount options.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
 }
 
-/// What only Linux has.
+/// Settings that only Linux has.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Linux {
@@ -103,7 +103,7 @@ pub struct Linux {
     /// Namespaces that the container gets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Namespace>,
-    /// What else is said of it: paths that are hidden or read-only.
+    /// Other fields: paths that are hidden or read-only.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
@@ -117,7 +117,7 @@ pub struct IdMapping {
     /// First id outside.
     #[serde(rename = "hostID")]
     pub host_id: u32,
-    /// How many.
+    /// Number of ids.
     pub size: u32,
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A tree of which only hashes are held: what is where, and since when.
 //!
-//! Every entry of the layers has a number. What is at a path was put there by one entry (`made`), and has last been touched by
-//! one (`stamp`); it is there if nothing above it was removed or emptied since, so that removals cost nothing.
+//! Every entry of the layers has a number. The node at a path was put there by one entry (`made`), and has last been touched by one
+//! (`stamp`); it is there if nothing above it was removed or emptied since, so that removals cost nothing.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::error::Result;
 use crate::node::{SecretHash, TreePath, hash_child};
 
-/// What stands for a path.
+/// Hash that stands for a path.
 pub(super) type Key = SecretHash;
 
 /// The key of the root.
@@ -19,7 +19,7 @@ pub(super) const ROOT: Key = [0; 2];
 /// The number of an entry, from 1.
 pub(super) type Number = u32;
 
-/// What is at a path.
+/// Kind of the node at a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Dir,
@@ -101,7 +101,7 @@ pub(super) struct Way {
 
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Step {
-    /// Where its path ends in that of the way.
+    /// Offset of the end of its path in that of the way.
     pub end: usize,
     pub key: Key,
     /// Up to which entries things directly in it are gone.
@@ -138,7 +138,7 @@ impl Way {
     }
 }
 
-/// Where something is: a name in a directory, or the root.
+/// Location of a node: a name in a directory, or the root.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub dir: Rc<Way>,
@@ -154,7 +154,7 @@ pub(super) fn in_dir(dir: Rc<Way>, name: &[u8]) -> Result<Place> {
     })
 }
 
-/// What is at each path. In several parts, so that they do not all grow at the same moment: a table that grows is there twice.
+/// The cell of each path. In several parts, so that they do not all grow at the same moment: a table that grows is there twice.
 #[derive(Debug, Default)]
 pub(super) struct Cells([HashMap<Key, Cell>; 16]);
 
@@ -209,7 +209,7 @@ impl Tree {
         }
     }
 
-    /// Returns what is in a directory with this floor under this key.
+    /// Returns the cell under this key in a directory with this floor.
     pub fn at(&self, key: &Key, floor: Number) -> Option<Cell> {
         let cell = *self.cells.get(key)?;
         (cell.stamp >= floor.max(self.gone_at(key).itself)).then_some(cell)
@@ -246,7 +246,7 @@ impl Tree {
         in_dir(way, path.name())
     }
 
-    /// Returns what is gone at `key`, to be changed.
+    /// Returns the removals at `key`, to be changed.
     pub fn gone_mut(&mut self, key: Key) -> &mut Gone {
         self.last = None;
         self.gone.entry(key).or_default()

@@ -7,7 +7,7 @@
 //! which only hashes are held: some 30 bytes a path, and the paths of whiteouts, links, and directories without an entry. Then
 //! the layers are read once more, and what is still there is copied.
 //!
-//! Every entry has a number, counted over all layers. What is at a path was put there by one entry (`made`), and has last been
+//! Every entry has a number, counted over all layers. The node at a path was put there by one entry (`made`), and has last been
 //! touched by one (`stamp`); it is there if nothing above it was removed or emptied since, so that removals cost nothing.
 
 mod cells;
@@ -37,7 +37,7 @@ struct Name {
 #[derive(Debug, Default)]
 pub struct LayerTree {
     limits: Limits,
-    /// How many layers stay below.
+    /// Number of layers that stay below.
     from: usize,
     /// The number of the first entry that is merged; there may be none so far.
     first: Option<Number>,
@@ -55,9 +55,9 @@ pub struct LayerTree {
     names: HashMap<Number, Name>,
     /// First names of what has several.
     first_names: HashMap<Number, TreePath>,
-    /// What was in the tree below and is not any more, or is something else.
+    /// Nodes of the tree below that are gone, or have become something else.
     below: HashSet<Key>,
-    /// Where something below may have to be hidden.
+    /// Paths at which something below may have to be hidden.
     hidden: BTreeSet<TreePath>,
     /// Directories from below in which something was put.
     touched: BTreeSet<TreePath>,
@@ -204,7 +204,7 @@ impl LayerTree {
                 if is_passed {
                     continue;
                 }
-                // What is above it has been touched with it.
+                // The directories above it have been touched with it.
                 break;
             }
             cell.stamp = number;
@@ -236,7 +236,7 @@ impl LayerTree {
         in_dir(way, path.name()).map(Some)
     }
 
-    /// Returns what is called `path`, and its place.
+    /// Returns the place and the cell of the node called `path`.
     fn find(&mut self, path: &TreePath) -> Result<Option<(Place, Cell)>> {
         let place = self.place(path, false)?;
         Ok(place.and_then(|at| self.tree.find(&at).map(|cell| (at, cell))))
@@ -273,7 +273,7 @@ impl LayerTree {
                     return Ok(None);
                 }
                 self.imply(&mut way, &name, key, found)?;
-                // What was replaced changes the floor of what is in its place.
+                // The node that was replaced changes the floor of the directory in its place.
             }
             way.down(&name, key, above.floor.max(self.tree.gone_at(&key).last()));
         }
@@ -355,7 +355,7 @@ impl LayerTree {
         Ok(())
     }
 
-    /// Returns what is gone at `key`, to be changed.
+    /// Returns the removals at `key`, to be changed.
     fn gone_mut(&mut self, key: Key) -> &mut Gone {
         self.last = None;
         self.tree.gone_mut(key)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What stays of layers that were looked at, written.
+//! Writes the entries that stay of layers that were looked at.
 
 use std::io::{Read, Write};
 
@@ -16,7 +16,7 @@ impl LayerTree {
     /// # Errors
     /// None that the first reading did not have.
     pub fn finalize(&mut self) -> Result<()> {
-        // What has a name of its own, or one below, keeps it; else the first of its links is its name.
+        // A content with a name of its own, or one below, keeps it; else the first of its links is its name.
         let mut links: Vec<(Number, Name)> = self.names.iter().map(|(n, name)| (*n, name.clone())).collect();
         links.sort_by_key(|(number, _)| *number);
         for (number, Name { path, content }) in links {
@@ -240,7 +240,7 @@ impl LayerTree {
     }
 }
 
-/// How an entry is written.
+/// Form in which an entry is written.
 #[derive(Debug)]
 struct Fate {
     path: TreePath,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Garbage collection: what nobody needs is planned under the exclusive lock, then removed, rows before files.
 //!
-//! A blob goes only if the index knows it with count zero, at a state of the index that has caught up with the layout
-//! under the lock, and neither its age, a lease nor the reflog protects it. What is not known is learned first; what
-//! cannot be read stops the collection.
+//! A blob goes only if the index knows it with count zero, at a state of the index that has caught up with the layout under the
+//! lock, and neither its age, a lease nor the reflog protects it. Unknown refs and blobs are learned first; data that cannot be
+//! read stops the collection.
 
 mod reach;
 mod retention;
@@ -23,10 +23,10 @@ use reach::{Unreachable, parents_first};
 pub(super) use retention::DropRefs;
 pub use retention::Keep;
 
-/// So many rows are read at once.
+/// Number of rows that are read at once.
 const BATCH: usize = 8192;
 
-/// How to collect.
+/// Options of a collection.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct GcOptions {
@@ -43,7 +43,7 @@ pub struct GcOptions {
     pub full: bool,
 }
 
-/// What would be removed. The layout stays locked as long as the plan exists.
+/// Blobs and refs that would be removed. The layout stays locked as long as the plan exists.
 #[derive(Debug)]
 pub struct GcPlan {
     /// Each with its size in bytes.
@@ -74,19 +74,19 @@ impl GcPlan {
         &self.refs.untagged
     }
 
-    /// The bytes of the blobs that stay, if they are more than [`GcOptions::max_size`]: tags that are kept, entries that are no tags, leases, a
-    /// grace or the reflog hold them.
+    /// The bytes of the blobs that stay, if they are more than [`GcOptions::max_size`]: tags that are kept, entries that are
+    /// no tags, leases, a grace or the reflog hold them.
     pub fn excess(&self) -> Option<u64> {
         self.excess
     }
 
-    /// Where the index had counted wrong; only with [`GcOptions::full`].
+    /// Returns the wrong counts of the index; only with [`GcOptions::full`].
     pub fn differences(&self) -> &[String] {
         &self.differences
     }
 }
 
-/// What was removed.
+/// Number and size of the removed blobs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GcReport {
     /// Count of blobs.
@@ -162,7 +162,7 @@ impl Store {
             }
             plan.remove = self.garbage_with(view, opts, &mut plan.refs)?;
             if !plan.remove.is_empty() {
-                // What such an image needed is not known any more.
+                // The blobs that such an image needed are not known any more.
                 for (name, digest) in view.missing_roots()? {
                     monitor.warn(format_args!(
                         "{name} leads to {digest}, which is missing: nothing is kept for it"
@@ -176,7 +176,7 @@ impl Store {
 
     /// Removes what was planned, and temporary files that nobody uses.
     ///
-    /// What another program began to use since the plan was made stays.
+    /// Blobs that another program began to use since the plan was made stay.
     ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`] or [`ErrorKind::Denied`] if there is something to remove that cannot be removed.
@@ -198,7 +198,7 @@ impl Store {
         }
         let mut report = GcReport::default();
         if !plan.remove.is_empty() {
-            // What stays is what stands in `index.json` now, and must be known if that is lost.
+            // The entries that stay are those in `index.json` now, and must be known if that is lost.
             self.record_others()?;
             // If we die between the rows and the files, the files are found by the next listing.
             let mut is_as_planned = plan.stamps.is_some() && plan.stamps == Some(self.layout.stamps()?);
@@ -246,9 +246,9 @@ impl Store {
         Ok(report)
     }
 
-    /// Returns what can go if `refs` are dropped, and with it what is about that and stands in `index.json` without a name: such an
-    /// entry keeps it from other programs, and is no ref of its own. Those entries are added to `refs`. For the same reason an entry
-    /// about what stays is not dropped, though entries without a name are given up.
+    /// Returns the blobs that can go if `refs` are dropped, and with them the documents about them that stand in `index.json`
+    /// without a name: such an entry keeps its document from other programs, and is no ref of its own. Those entries are added to
+    /// `refs`. For the same reason an entry about a blob that stays is not dropped, though entries without a name are given up.
     fn garbage_with(
         &self,
         tables: &Rows<impl Access>,
@@ -275,7 +275,7 @@ impl Store {
             Ok(false)
         };
         for digest in std::mem::take(&mut refs.untagged) {
-            // What something else keeps keeps its entry too, unless it was asked to go.
+            // A document that something else keeps also keeps its entry, unless that was asked to go.
             if gone.contains_key(&digest) || asked.contains(&digest) && !is_about_kept(&digest)? {
                 refs.untagged.push(digest);
             }
@@ -306,7 +306,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns what can go if `refs` are dropped, in the state of the layout that the index knows.
+    /// Returns the blobs that can go if `refs` are dropped, in the state of the layout that the index knows.
     pub(super) fn garbage(
         &self,
         tables: &Rows<impl Access>,
@@ -334,7 +334,7 @@ impl Store {
         opts.grace.map_or_else(|| Ok(self.settings()?.gc_grace), Ok)
     }
 
-    /// What leases and the reflog hold.
+    /// Returns the digests that leases and the reflog hold.
     fn held(&self) -> Result<HashSet<Digest>> {
         let leased = self.leases()?.into_iter().filter(Lease::is_valid);
         let mut out: HashSet<Digest> = leased.flat_map(|lease| lease.digests).collect();

@@ -20,7 +20,8 @@ impl Unreachable {
     /// Returns all that nobody needs if the entries are dropped that `dropped` names.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if counts and edges disagree: a row that was damaged must not cost a blob.
+    /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if counts and edges disagree: a row that was damaged must not cost
+    /// a blob.
     pub(super) fn find(tables: &Rows<impl Access>, dropped: Vec<(Digest, Mention)>) -> Result<Self> {
         let mut out = Self::default();
         for orphan in tables.orphans()? {
@@ -116,7 +117,7 @@ impl Unreachable {
 
     /// A document about a blob that stays, stays too, with all it needs.
     pub(super) fn spare_referrers(&mut self, tables: &Rows<impl Access>) -> Result<()> {
-        // Who is about a blob that goes, and who about one that stays.
+        // Documents about a blob that goes, and documents about one that stays.
         let mut about: HashMap<Digest, Vec<Digest>> = HashMap::new();
         let mut stay = Vec::new();
         for referrer in self.digests() {

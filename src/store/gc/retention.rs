@@ -16,7 +16,7 @@ use crate::progress::Monitor;
 use crate::spec::RefName;
 use crate::store::Store;
 
-/// What keeps a tag.
+/// Rule that keeps a tag.
 #[derive(Clone, Debug)]
 pub enum Keep {
     /// A name that matches a pattern with `*`, `?` and `[...]`.
@@ -95,7 +95,7 @@ fn is_like_duration(text: &str) -> bool {
 pub(in crate::store) struct DropRefs {
     pub(super) tags: Vec<RefName>,
     pub(super) untagged: Vec<Digest>,
-    /// What the reflog will hold of the tags, once it tells that they went.
+    /// Digests of the tags that the reflog will hold, once it tells that they went.
     pub(super) logged: Vec<Digest>,
 }
 
@@ -140,12 +140,12 @@ pub struct TagTimes {
     pub used: Option<i64>,
 }
 
-/// What the rules make of the entries of `index.json`.
+/// Verdict of the rules on the entries of `index.json`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Retention {
-    /// What goes whatever the size.
+    /// Entries that go whatever the size.
     pub(super) drop: DropRefs,
-    /// What may go for the sake of the size: the tags that no rule keeps, the one that was used least recently first.
+    /// Tags that may go for the sake of the size: those that no rule keeps, the one that was used least recently first.
     candidates: Vec<Tag>,
     /// Whether any tag stays if all of those go.
     is_any_kept: bool,
@@ -154,8 +154,8 @@ pub(super) struct Retention {
 }
 
 impl Store {
-    /// What the options give up. Without a limit of the size a tag goes if a rule speaks of it and none keeps it; with one, the tags
-    /// that no rule keeps go as far as need be.
+    /// Returns the entries that the options give up. Without a limit of the size a tag goes if a rule speaks of it and none keeps
+    /// it; with one, the tags that no rule keeps go as far as need be.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if no rule keeps any tag, or a pattern that matches none looks like a duration: both are a slip.
@@ -199,7 +199,7 @@ impl Store {
         Ok(out)
     }
 
-    /// The tags in order, each once, and the digests of the entries without one. What cannot be understood is not given up.
+    /// Returns the tags in order, each once, and the digests of the entries without one. Unreadable entries are not given up.
     fn entries_by_tag(&self, with_times: bool) -> Result<(Vec<Tag>, Vec<Digest>)> {
         let (mut tags, mut untagged): (Vec<Tag>, _) = (Vec::new(), Vec::new());
         let mut places: HashMap<RefName, usize> = HashMap::new();
@@ -322,8 +322,8 @@ fn refuse_slips(keep: &[Keep], kept: &[HashSet<usize>], given_up: usize) -> Resu
 
 impl Retention {
     /// Adds to what goes as few of the candidates as let the blobs that stay be at most `limit` bytes: of those used least
-    /// recently the ones that free anything. `collect` says what a collection would remove, and how many bytes would stay, if some went.
-    /// Returns the bytes that stay.
+    /// recently the ones that free anything. `collect` says what a collection would remove, and how many bytes would stay, if
+    /// some went. Returns the bytes that stay.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if no tag would stay: a limit that is so low is a slip.
