@@ -59,7 +59,7 @@ pub trait Source: Sync {
     /// Returns the descriptor of an entry of [`Source::list`].
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if it cannot be told, which does not concern the other entries.
+    /// `ErrorKind::Corrupt` if it cannot be told, which does not concern the other entries.
     fn descriptor(&self, entry: &SourceEntry) -> Result<Descriptor> {
         entry
             .own()
@@ -129,8 +129,8 @@ impl Request {
     /// `platform` alone.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if several fit `platform`,
-    /// [`ErrorKind::Corrupt`] if an entry of the name is no descriptor and all are asked for.
+    /// `ErrorKind::NotFound` if there is none, `ErrorKind::Ambiguous` if several fit `platform`,
+    /// `ErrorKind::Corrupt` if an entry of the name is no descriptor and all are asked for.
     pub fn find(
         store: &Store,
         target: &Target,
@@ -147,7 +147,7 @@ impl Request {
     /// Returns the request for the image for `platform` alone (this machine's for `None`) if this one leads to several.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none for it, [`ErrorKind::Ambiguous`] if there are several.
+    /// `ErrorKind::NotFound` if there is none for it, `ErrorKind::Ambiguous` if there are several.
     pub fn for_platform(&self, source: &dyn Source, platform: Option<&Platform>) -> Result<Self> {
         let read = |descriptor: &Descriptor| read_document(source, descriptor);
         let image = pick(self.value.entries(), platform, &self.label(), &read)?;
@@ -186,7 +186,7 @@ pub struct CopyReport {
 /// them, once the copy is whole.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if the source lacks a blob of an image, or every image of an index; [`ErrorKind::Corrupt`] if a blob
+/// `ErrorKind::NotFound` if the source lacks a blob of an image, or every image of an index; `ErrorKind::Corrupt` if a blob
 /// is damaged.
 pub fn copy<'a>(
     source: &dyn Source,

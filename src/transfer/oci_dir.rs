@@ -59,7 +59,7 @@ impl<'a> StoreSink<'a> {
     /// Lets [`StoreSink::commit`] fail if a name that is asked for points at something else by then; so does this.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`], with the names.
+    /// `ErrorKind::Exists`, with the names.
     pub fn keep_names(&mut self, what: &[Request]) -> Result<()> {
         self.keeps_names = true;
         let store = self.with(|txn| txn.store());
@@ -71,7 +71,7 @@ impl<'a> StoreSink<'a> {
     /// what has its name already, with a warning.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] after [`StoreSink::keep_names`] if a name points at something else; no name is set then.
+    /// `ErrorKind::Exists` after [`StoreSink::keep_names`] if a name points at something else; no name is set then.
     pub fn commit(
         self,
         images: &[Request],
