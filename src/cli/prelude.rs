@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What nearly every command works with: groups of options, how it fails, and the ways to the person.
+//! Imports of nearly every command: groups of options, failures, and output.
 
 pub use super::args::*;
 pub use super::failure::{Failure, Outcome, invalid, one_line};

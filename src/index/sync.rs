@@ -35,7 +35,7 @@ pub(crate) struct Damaged {
 /// Follows a stamp that was noted too early to be trusted.
 const YOUNG: u8 = 1;
 
-/// Whether a stamp can be trusted to change with the next change.
+/// Returns whether a stamp can be trusted to change with the next change.
 fn settled(stamp: &Stamp) -> bool {
     let latest = stamp.mtime.max(stamp.ctime);
     let now = SystemTime::now()
@@ -119,7 +119,7 @@ impl Tables<'_> {
         let mut update = Update::new(self, layout);
         update.learn(vec![*digest], Link::is_to_document)?;
         update.finish()?;
-        // One that is known to be so already may have a second checksum too.
+        // A blob that is known to be so already may have a second checksum too.
         if let Some(stamp) = verified
             && self.verified(digest)?.is_none_or(|known| known.stamp != stamp)
         {

@@ -130,7 +130,7 @@ impl LayerStream {
             {
                 return Ok(());
             }
-            // Whatever the decoder made of it, the blob is read to its end, and what is wrong with it comes first.
+            // The blob is read to its end whatever became of the decoder, and a fault of the blob comes first.
             io::copy(&mut BufReader::with_capacity(CHUNK, blob), &mut io::sink())?;
             decoded.map(drop)
         })?;

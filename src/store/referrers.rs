@@ -19,7 +19,7 @@ use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
 use crate::spec::{Descriptor, MediaClass, MediaType, RefName};
 
-/// What stands behind the digest in the names of referrers: nothing for an index of them all, the rest is cosign's.
+/// Suffixes behind the digest in the names of referrers: none for an index of them all, the rest is cosign's.
 pub(crate) const SUFFIXES: [&str; 4] = ["", ".sig", ".att", ".sbom"];
 
 /// A media or artifact type that is longer is none, in bytes. Spec: RFC 6838, section 4.2.

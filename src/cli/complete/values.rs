@@ -16,7 +16,7 @@ use super::super::args::ImageRef;
 use super::super::reference::{Topic, value_name};
 use super::{Candidate, Line};
 
-/// What options and operands want: their names, and behind a colon a kind in capitals, or words.
+/// Values of options and operands: their names, and behind a colon a kind in capitals, or words.
 ///
 /// An option stands by its name, by `--NAME/VALUE` for a name of its value, or by `--/VALUE` for any option with such a value;
 /// an operand by its name, or by `COMMAND/NAME`.

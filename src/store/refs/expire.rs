@@ -52,7 +52,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether each line stays.
+    /// Returns for each line whether it stays.
     fn lines_to_keep(&self, expired: &impl Fn(u64, Option<Timestamp>) -> bool) -> Result<Vec<bool>> {
         let mut lines = Vec::new();
         self.layout.private_dir().read_lines(REFLOG, |line, rest| {
@@ -70,12 +70,12 @@ impl Store {
             .iter()
             .filter_map(|e| e.ref_name.as_deref())
             .collect();
-        // What was said of each already, from the last line to the first.
+        // Names and digests of later lines: the lines are met from the last to the first.
         let (mut names, mut named, mut unnamed) = (HashSet::new(), HashSet::new(), HashSet::new());
         let mut kept = vec![true; lines.len()];
         let (mut time, mut is_last) = (None, true);
         for (at, (rest, record)) in lines.into_iter().enumerate().rev() {
-            // What cannot be read is for a check to tell.
+            // A line that cannot be read is for a check to tell.
             let Some((since, name, digests)) = record else {
                 continue;
             };
