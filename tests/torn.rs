@@ -417,8 +417,8 @@ fn an_emptied_index_json_is_as_a_torn_one_while_images_of_the_reflog_are_there()
 fn what_the_witnesses_of_a_torn_file_lack_is_named_as_uncertain() {
     let moved_back = "digest=$(jq -r '.manifests[0].digest' old.json); \
         touch -d '1 minute' img/blobs/sha256/${digest#sha256:}; cp old.json img/index.json; $umoci ls --layout img";
-    let moved_on = "sleep 0.1; cp -r img other; $umoci config --image other --config.user six; \
-        cp other/blobs/sha256/* img/blobs/sha256; cp other/index.json img/index.json";
+    let moved_on = "cp -r img other; $umoci config --image other --config.user six; \
+        cp other/blobs/sha256/* img/blobs/sha256; touch -d '1 minute' img/blobs/sha256/*; cp other/index.json img/index.json";
     for (damage, want) in [
         // The line that names `copy` is cut off, or gone.
         (
