@@ -77,7 +77,7 @@ impl Attach {
         let attached = artifact.attach(&mut txn, &subject)?;
         txn.commit()?;
         ui.info(format_args!("attached {} to {}", attached.digest, subject.digest));
-        ui.print(format!("{}\n", attached.digest).as_bytes())
+        ui.print(format!("{}\n", attached.digest))
     }
 }
 
@@ -191,7 +191,7 @@ impl Detach {
             ui.info(format_args!("detached {digest}"));
         }
         let gone: String = gone.iter().map(|digest| digest.to_string() + "\n").collect();
-        ui.print(gone.as_bytes())
+        ui.print(gone)
     }
 }
 

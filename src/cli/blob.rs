@@ -41,7 +41,10 @@ impl List {
         let is_cut = self.output.is_cut(ui);
         let width = if is_cut { 12 } else { 71 };
         if !self.output.json {
-            ui.print(format!("{:width$} {:8} {:6} MEDIA TYPE\n", "DIGEST", "SIZE", "NEEDED").as_bytes())?;
+            ui.print(format!(
+                "{:width$} {:8} {:6} MEDIA TYPE\n",
+                "DIGEST", "SIZE", "NEEDED"
+            ))?;
         }
         let listed = store.each_blob(ui, |entry| {
             let printed = if self.output.json {
@@ -57,7 +60,7 @@ impl List {
                     entry.references,
                     or_dash(entry.media_type),
                 );
-                ui.print(format!("{digest:width$} {size:8} {needed:6} {media_type}\n").as_bytes())
+                ui.print(format!("{digest:width$} {size:8} {needed:6} {media_type}\n"))
             };
             printed.map_err(|failure| {
                 stopped = Err(failure);
@@ -188,6 +191,6 @@ impl Add {
         if self.json {
             return ui.print_json(&descriptor);
         }
-        ui.print(format!("{}\n", stored.digest).as_bytes())
+        ui.print(format!("{}\n", stored.digest))
     }
 }

@@ -8,8 +8,8 @@ use crate::image::{Edit, Image, change, time};
 use crate::spec::{ImageConfig, MediaType, json};
 use serde_json::{Map, Value};
 
+use super::escape;
 use super::prelude::*;
-use super::ui::harmless;
 
 /// Word of --clear for the annotations of a layer.
 const LAYER_ANNOTATIONS: &str = "layer.annotations";
@@ -123,7 +123,8 @@ impl Config {
             Ok(edit)
         };
         if self.dry_run {
-            return ui.print(&harmless(json::to_pretty(&edit(&image.find(&store)?)?.config)?));
+            let config = edit(&image.find(&store)?)?.config;
+            return ui.print(escape::json(&json::to_pretty(&config)?));
         }
         let mut txn = store.begin("config")?;
         let platform = image.platform.as_ref();

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a run ends when it does not succeed: exit codes, wording and hints, all in one place.
 
-use std::cell::Cell;
 use std::fmt::Display;
 use std::io;
-use std::panic;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Fact};
 use crate::layer::Limits;
 
-use super::ui::{Level, Ui};
+use super::escape::one_line;
 
 /// The call of a command, as far as hints depend on it.
 #[derive(Debug, Default)]
@@ -177,24 +175,6 @@ fn remedy(fact: Fact, call: &Call) -> Option<String> {
     Some(text.to_owned())
 }
 
-thread_local! {
-    static HAS_PANICKED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// From now on a panic of the index database is not printed: the library catches it, and says what became of the file. A second one of
-/// the same thread may have met the first, which ends the process.
-pub fn hook_panics() {
-    let default = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        if !info.location().is_some_and(|at| at.file().contains("/redb-")) {
-            default(info);
-        } else if HAS_PANICKED.replace(true) {
-            let text = "the index database is damaged: if this command ends here, run it again";
-            Ui::new(Level::Fatal, false).log(Level::Fatal, text);
-        }
-    }));
-}
-
 /// Exit code of `fsck` when something is wrong and was not mended.
 pub const DAMAGED: u8 = 2;
 
@@ -203,43 +183,3 @@ pub const REPAIRED: u8 = 4;
 
 /// Exit code for a command or help topic that does not exist.
 const UNKNOWN_TOPIC: u8 = 3;
-
-/// Longer lines than this are cut in the middle, in characters: an image may have paths of any length.
-const MAX_LINE: usize = 4096;
-
-/// Returns whether it changes the direction of the text around it.
-pub fn is_direction(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Escapes what would break the line or drive a terminal, and cuts what no screen holds.
-pub fn one_line(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(2 * MAX_LINE));
-    for c in text.chars() {
-        if c.is_control() || is_direction(c) {
-            out.extend(c.escape_default())
-        } else {
-            out.push(c)
-        }
-    }
-    let count = out.chars().count();
-    if count <= MAX_LINE {
-        return out;
-    }
-    let start = out.chars().take(MAX_LINE / 2);
-    let end = out.chars().skip(count - MAX_LINE / 2);
-    start.chain(" … ".chars()).chain(end).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_breaks_a_line_or_turns_its_text_is_escaped() {
-        assert_eq!(
-            one_line("a\nb\x1b[1m \u{202e}gnp.exe \u{2066} \u{e9}"),
-            "a\\nb\\u{1b}[1m \\u{202e}gnp.exe \\u{2066} \u{e9}"
-        );
-    }
-}

@@ -90,7 +90,7 @@ impl Gc {
         if self.json {
             ui.print_json(&json)?;
         } else if let Some(text) = text {
-            ui.print(format!("{text}would remove {count} blobs, {size}\n").as_bytes())?;
+            ui.print(format!("{text}would remove {count} blobs, {size}\n"))?;
         } else {
             for tag in &tags {
                 ui.warn(format_args!("removed tag: {tag}"));

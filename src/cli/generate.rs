@@ -23,7 +23,7 @@ impl Completions {
     pub fn run(self, ui: &Ui) -> Outcome {
         let [name] = positionals(&self.rest, ["shell"])?;
         match SCRIPTS.iter().find(|(shell, _)| *shell == name) {
-            Some((_, script)) => ui.print(script.as_bytes()),
+            Some((_, script)) => ui.print(script),
             None => refuse!("unknown shell {name:?}: give bash, zsh or fish"),
         }
     }

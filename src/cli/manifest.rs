@@ -436,6 +436,6 @@ impl Show {
                 one_line(&said.collect::<Vec<_>>().join(" ")),
             ]);
         }
-        ui.print(self.output.fit(table, ui).to_string().as_bytes())
+        ui.print(self.output.fit(table, ui).to_string())
     }
 }

@@ -12,6 +12,7 @@ mod choice;
 mod complete;
 mod config;
 mod du;
+mod escape;
 mod export;
 mod failure;
 mod fsck;
@@ -28,6 +29,7 @@ mod list;
 mod manifest;
 mod manual;
 mod new;
+mod panic_hook;
 mod place;
 mod prelude;
 mod profile;
@@ -150,7 +152,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     let program = definition();
     let mut ui = Ui::new(Level::Warn, false);
     let mut call = Call::default();
-    failure::hook_panics();
+    panic_hook::install();
     let outcome = serve(&program, words.get(1..).unwrap_or_default(), &mut ui, &mut call);
     finish(&program, outcome, &ui, &call)
 }
@@ -158,11 +160,11 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 /// Does what the words ask for. `ui` and `call` become those of the command, once it is known.
 fn serve(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut Call) -> Outcome {
     if let Some((_, typed)) = words.split_first().filter(|(word, _)| *word == complete::ASK) {
-        return ui.print(complete::answer(program, typed).as_bytes());
+        return ui.print(complete::answer(program, typed));
     }
     match argv::read(program, words) {
-        argv::Request::Help(path) => ui.print(help::page(program, &path, ui::terminal_width()).as_bytes()),
-        argv::Request::Version => ui.print(version().as_bytes()),
+        argv::Request::Help(path) => ui.print(help::page(program, &path, ui::terminal_width())),
+        argv::Request::Version => ui.print(version()),
         argv::Request::UnknownTopic(name, near) => Err(Failure::UnknownTopic(name, near)),
         argv::Request::Usage { path, error } => {
             call.path = path;
@@ -239,15 +241,15 @@ fn finish(program: &clap::Command, outcome: Outcome, ui: &Ui, call: &Call) -> Ex
     match &failure {
         Failure::Usage(error) if reference::Topic::find(program, &call.path).is_of_the_go_tool() => {
             let colon = if call.path.is_empty() { '.' } else { ':' };
-            let error = failure::one_line(error);
+            let error = escape::one_line(error);
             let page = help::page(program, &call.path, ui::terminal_width());
             let text = format!("Incorrect Usage{colon} {error}\n\n{page}");
-            if ui.print(text.as_bytes()).is_err() {
+            if ui.print(text).is_err() {
                 return ExitCode::from(1);
             }
         }
         Failure::UnknownTopic(name, near) => {
-            eprintln!("No help topic for '{}'", failure::one_line(name));
+            eprintln!("No help topic for '{}'", escape::one_line(name));
             if let Some(near) = near {
                 eprintln!("Did you mean '{near}'?");
             }
@@ -278,13 +280,10 @@ impl Cli {
     fn run(self, ui: &mut Ui) -> Outcome {
         let (level, has_bars) = self.settings()?;
         *ui = Ui::new(level, has_bars);
-        let file = self.cpu_profile.as_deref().filter(|file| !file.is_empty());
-        let profile = file
-            .map(|file| profile::Profile::start(file, ui.step()))
-            .transpose()?;
-        let outcome = self.command.run(ui);
-        // A run that failed has its profile too, but its own error counts.
-        outcome.and(profile.map_or(Ok(()), profile::Profile::finish))
+        match self.cpu_profile.as_deref() {
+            None | Some("") => self.command.run(ui),
+            Some(file) => profile::record(file, ui, || self.command.run(ui)),
+        }
     }
 
     /// Returns how much is said, and whether progress bars are drawn.

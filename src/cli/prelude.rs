@@ -2,7 +2,8 @@
 //! Imports of nearly every command: groups of options, failures, and output.
 
 pub use super::args::*;
-pub use super::failure::{Failure, Outcome, invalid, one_line};
+pub use super::escape::one_line;
+pub use super::failure::{Failure, Outcome, invalid};
 pub use super::result::ResultArgs;
 pub use super::table::{Table, counted, human_size, lines, or_dash};
 pub use super::ui::Ui;

@@ -9,92 +9,56 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::error::{Error, ErrorKind, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::layer::Encoder;
 use crate::spec::Compression;
 
 use super::failure::Outcome;
+use super::ui::Ui;
 
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// Where the kernel says what each thread of this process has used.
+/// Directory in which the kernel tells how much each thread of this process has used.
 const THREADS: &str = "/proc/self/task";
 
 /// Name of the time that no look saw a thread use.
 const UNSEEN: &str = "threads that ended between two looks";
 
-/// The step of the job that is under way, by the words of the log; empty between two steps.
-pub type Step = Arc<Mutex<String>>;
-
-/// A profile being taken.
-pub struct Profile {
-    path: String,
-    file: File,
-    stop: Sender<()>,
-    sampler: JoinHandle<Samples>,
-}
-
-impl Profile {
-    /// Starts to look; the file is made at once, so that a wrong path is known before the work.
-    pub fn start(path: &str, step: &Step) -> Outcome<Self> {
-        let context = || format!("create CPU profile {path}");
-        let file = File::create(path).context(context)?;
-        let mut samples = Samples::default();
-        if !samples.look("") {
-            let text = format!("no CPU times of threads in {THREADS}");
-            return Err(Error::new(ErrorKind::Unsupported, text).context(context()).into());
-        }
-        let (stop, stopped) = channel();
-        let step = Arc::clone(step);
-        let sampler = std::thread::Builder::new()
+/// Runs `work`, and writes to the file at `path` which CPU time it used.
+pub fn record(path: &str, ui: &Ui, work: impl FnOnce() -> Outcome) -> Outcome {
+    // A wrong path, or a system without these counts, is known before the work.
+    let file = File::create(path).context(|| format!("create CPU profile {path}"))?;
+    let mut samples = Samples::default();
+    if !samples.look("") {
+        fail!(
+            Unsupported,
+            "create CPU profile {path}: no CPU times of threads in {THREADS}"
+        );
+    }
+    let (stop, stopped) = channel();
+    let outcome = thread::scope(|scope| {
+        thread::Builder::new()
             .name("umoci-profile".to_owned())
-            .spawn(move || sample(samples, &step, &stopped))
-            .context(context)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            stop,
-            sampler,
-        })
-    }
-
-    /// Writes what was seen.
-    pub fn finish(self) -> Outcome {
-        let context = || format!("write CPU profile {}", self.path);
-        // The sampler waits for this; it ends as well when there is nobody to tell it.
-        let _ = self.stop.send(());
-        let samples = self
-            .sampler
-            .join()
-            .map_err(|_| Error::new(ErrorKind::Io, "the thread that takes it died").context(context()))?;
-        let mut encoder = Encoder::new(self.file, Compression::Gzip)?;
-        encoder.write_all(&samples.encode()).context(context)?;
-        encoder.finish().context(context)?;
-        Ok(())
-    }
-}
-
-fn sample(mut samples: Samples, step: &Step, stopped: &Receiver<()>) -> Samples {
-    let begun = Instant::now();
-    samples.began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    loop {
-        let end = stopped.recv_timeout(PERIOD) != Err(RecvTimeoutError::Timeout);
-        let now = step.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        samples.look(&now);
-        if end {
-            break;
-        }
-    }
-    samples.lasted = begun.elapsed();
-    let total = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    samples.fill(total.tv_sec as u64 * 1_000_000_000 + total.tv_nsec as u64);
-    samples
+            .spawn_scoped(scope, || {
+                let stopped = stopped;
+                samples.take(ui, &stopped)
+            })
+            .context(|| format!("create CPU profile {path}"))?;
+        let outcome = work();
+        // The sampler ends once nobody can tell it to. It does so after a panic of the work too, for which the scope waits.
+        drop(stop);
+        outcome
+    });
+    // A run that failed has its profile too, but its own error counts.
+    let written = samples
+        .write(file)
+        .context(|| format!("write CPU profile {path}"));
+    outcome.and(written.map_err(Into::into))
 }
 
 /// CPU time by step and name of thread.
@@ -102,13 +66,35 @@ fn sample(mut samples: Samples, step: &Step, stopped: &Receiver<()>) -> Samples 
 struct Samples {
     began: Duration,
     lasted: Duration,
-    /// What each thread had used at the last look, in nanoseconds.
+    /// Nanoseconds that each thread had used at the last look.
     threads: HashMap<OsString, u64>,
-    /// Looks that saw use, and nanoseconds.
+    /// Count of looks that saw use, and nanoseconds.
     used: BTreeMap<(String, String), (u64, u64)>,
 }
 
 impl Samples {
+    /// Looks at all threads again and again, until the other end of `stopped` is gone.
+    fn take(&mut self, ui: &Ui, stopped: &Receiver<()>) {
+        let begun = Instant::now();
+        self.began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+            self.look(&ui.step());
+        }
+        // The last look takes what was used since the one before.
+        self.look(&ui.step());
+        self.lasted = begun.elapsed();
+        let total = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        self.fill(total.tv_sec as u64 * 1_000_000_000 + total.tv_nsec as u64);
+    }
+
+    /// Writes the profile, compressed as the format asks.
+    fn write(&self, file: File) -> Result<()> {
+        let mut encoder = Encoder::new(file, Compression::Gzip)?;
+        encoder.write_all(&self.encode())?;
+        encoder.finish()?;
+        Ok(())
+    }
+
     /// Looks at all threads; `false` if there is nothing to see.
     fn look(&mut self, step: &str) -> bool {
         let mut seen = HashMap::new();
@@ -145,62 +131,43 @@ impl Samples {
         }
     }
 
-    /// As a message `perftools.profiles.Profile`: each stack is thread, step, program.
+    /// Encodes a message `perftools.profiles.Profile`, in which each stack is thread, step, program.
     fn encode(&self) -> Vec<u8> {
-        // The first is always empty.
-        let mut strings = Names(vec![String::new()]);
-        let mut kind = |field, kind: &str, unit: &str| {
-            let kind = [number(1, strings.index(kind)), number(2, strings.index(unit))];
-            bytes(field, &kind.concat())
-        };
-        let mut out = [
-            kind(1, "samples", "count"),
-            kind(1, "cpu", "nanoseconds"),
-            kind(11, "cpu", "nanoseconds"),
-            number(12, PERIOD.as_nanos() as u64),
-            number(9, self.began.as_nanos() as u64),
-            number(10, self.lasted.as_nanos() as u64),
-        ]
-        .concat();
-        let mut places: BTreeMap<String, u64> = BTreeMap::new();
+        // One number stands for a name's string, the function of that name, and the place in that function: stacks are lists of
+        // places. The first string is always empty.
+        let mut names = ["", "samples", "count", "cpu", "nanoseconds"]
+            .map(str::to_owned)
+            .to_vec();
+        let mut out = Vec::new();
+        for (field, kind, unit) in [(1, 1, 2), (1, 3, 4), (11, 3, 4)] {
+            out.extend(message(field, &[(1, kind), (2, unit)]));
+        }
+        out.extend(number(12, PERIOD.as_nanos() as u64));
+        out.extend(number(9, self.began.as_nanos() as u64));
+        out.extend(number(10, self.lasted.as_nanos() as u64));
         for ((step, thread), (looks, time)) in &self.used {
             let label = if thread == UNSEEN { "" } else { "thread " };
-            let mut stack = Vec::new();
-            for name in [&format!("{label}{thread}"), step, "umoci"] {
+            let mut sample = vec![(2, *looks), (2, *time)];
+            for name in [format!("{label}{thread}"), step.clone(), "umoci".to_owned()] {
+                // No step is known between two steps.
                 if !name.is_empty() {
-                    let next = places.len() as u64 + 1;
-                    stack.push(*places.entry(name.to_owned()).or_insert(next));
+                    let known = names.iter().position(|known| *known == name);
+                    let at = known.unwrap_or(names.len());
+                    if known.is_none() {
+                        names.push(name);
+                    }
+                    sample.push((1, at as u64));
                 }
             }
-            out.extend(bytes(
-                2,
-                &[packed(1, &stack), packed(2, &[*looks, *time])].concat(),
-            ));
+            out.extend(message(2, &sample));
         }
-        // A place is one function without lines: number of the place, of the function and of its name's string.
-        for (name, &id) in &places {
-            out.extend(bytes(4, &[number(1, id), bytes(4, &number(1, id))].concat()));
-            let name = strings.index(name);
-            out.extend(bytes(
-                5,
-                &[number(1, id), number(2, name), number(3, name)].concat(),
-            ));
+        for id in 1..names.len() as u64 {
+            let line = message(4, &[(1, id)]);
+            out.extend(bytes(4, &[number(1, id), line].concat()));
+            out.extend(message(5, &[(1, id), (2, id), (3, id)]));
         }
-        out.extend(strings.0.iter().flat_map(|text| bytes(6, text.as_bytes())));
+        out.extend(names.iter().flat_map(|name| bytes(6, name.as_bytes())));
         out
-    }
-}
-
-/// Strings that others refer to by their place.
-struct Names(Vec<String>);
-
-impl Names {
-    fn index(&mut self, text: &str) -> u64 {
-        let at = self.0.iter().position(|known| known == text);
-        at.unwrap_or_else(|| {
-            self.0.push(text.to_owned());
-            self.0.len() - 1
-        }) as u64
     }
 }
 
@@ -215,22 +182,20 @@ fn varint(mut value: u64) -> Vec<u8> {
     out
 }
 
-/// Returns a field of a message with a number.
+/// Returns a field with a number.
 fn number(field: u64, value: u64) -> Vec<u8> {
     [varint(field << 3), varint(value)].concat()
 }
 
-/// Returns a field of a message with a string or another message.
+/// Returns a field with a string or another message.
 fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
     [&varint(field << 3 | 2), &varint(value.len() as u64), value].concat()
 }
 
-/// Returns a field of a message with several numbers.
-fn packed(field: u64, values: &[u64]) -> Vec<u8> {
-    bytes(
-        field,
-        &values.iter().copied().flat_map(varint).collect::<Vec<_>>(),
-    )
+/// Returns a field with a message that has numbers alone, by their own fields; one that repeats need not be packed.
+fn message(field: u64, numbers: &[(u64, u64)]) -> Vec<u8> {
+    let numbers = numbers.iter().flat_map(|&(field, value)| number(field, value));
+    bytes(field, &numbers.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -270,16 +235,28 @@ mod tests {
     fn the_message_has_the_bytes_of_its_definition() {
         let mut samples = Samples::default();
         samples.add("s", "t", 300);
-        let want: &[&[u8]] = &[
-            b"\x0a\x04\x08\x01\x10\x02\x0a\x04\x08\x03\x10\x04\x5a\x04\x08\x03\x10\x04",
-            b"\x60\x80\xad\xe2\x04\x48\x00\x50\x00",
-            b"\x12\x0a\x0a\x03\x01\x02\x03\x12\x03\x01\xac\x02",
-            b"\x22\x06\x08\x02\x22\x02\x08\x02\x2a\x06\x08\x02\x10\x05\x18\x05",
-            b"\x22\x06\x08\x01\x22\x02\x08\x01\x2a\x06\x08\x01\x10\x06\x18\x06",
-            b"\x22\x06\x08\x03\x22\x02\x08\x03\x2a\x06\x08\x03\x10\x07\x18\x07",
-            b"\x32\x00\x32\x07samples\x32\x05count\x32\x03cpu\x32\x0bnanoseconds",
-            b"\x32\x01s\x32\x08thread t\x32\x05umoci",
+        let names = [
+            "",
+            "samples",
+            "count",
+            "cpu",
+            "nanoseconds",
+            "thread t",
+            "s",
+            "umoci",
         ];
-        assert_eq!(samples.encode(), want.concat());
+        let mut want = [
+            &b"\x0a\x04\x08\x01\x10\x02\x0a\x04\x08\x03\x10\x04\x5a\x04\x08\x03\x10\x04"[..],
+            b"\x60\x80\xad\xe2\x04\x48\x00\x50\x00",
+            b"\x12\x0b\x10\x01\x10\xac\x02\x08\x05\x08\x06\x08\x07",
+        ]
+        .concat();
+        for id in 1..8 {
+            want.extend([0x22, 6, 8, id, 0x22, 2, 8, id, 0x2a, 6, 8, id, 16, id, 24, id]);
+        }
+        for name in names {
+            want.extend([&[0x32, name.len() as u8], name.as_bytes()].concat());
+        }
+        assert_eq!(samples.encode(), want);
     }
 }

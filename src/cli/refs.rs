@@ -127,7 +127,7 @@ impl Remove {
         let names = self.names(&store)?;
         if self.dry_run {
             let lines: String = names.iter().map(|name| one_line(name) + "\n").collect();
-            return ui.print(lines.as_bytes());
+            return ui.print(lines);
         }
         store.remove_refs(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         for name in names {

@@ -187,7 +187,7 @@ impl Results {
     pub fn write(self, made: &[Made], json: &impl Serialize, ui: &Ui) -> Outcome {
         let digests: String = made.iter().map(|made| made.digest.to_string() + "\n").collect();
         if self.digests_on_stdout {
-            ui.print(digests.as_bytes())?;
+            ui.print(&digests)?;
         }
         if let Some(mut file) = self.digestfile {
             file.write_all(digests.as_bytes()).map_err(Error::from)?;

@@ -44,7 +44,7 @@ impl Changed {
         let row = |blob: &Descriptor| format!("write {} {} {}\n", blob.digest, blob.size, blob.media_type);
         let mut lines: Vec<String> = blobs.iter().map(row).collect();
         lines.extend(walk.first().map(|first| format!("tag {tag} {}\n", first.digest)));
-        ui.print(lines.concat().as_bytes())
+        ui.print(lines.concat())
     }
 }
 

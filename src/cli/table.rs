@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use crate::digest::Digest;
 
-use super::failure::one_line;
+use super::escape::one_line;
 
 /// Columns are not cut to fewer characters than this, the space behind them included.
 const MIN_WIDTH: usize = 8;

@@ -12,8 +12,8 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::failure::{Failure, Outcome, is_direction};
-use super::profile::Step;
+use super::escape;
+use super::failure::{Failure, Outcome};
 
 /// How much is said on stderr, the least first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Debug)]
@@ -37,7 +37,8 @@ pub struct Ui {
     level: Level,
     color: bool,
     bars: bool,
-    step: Step,
+    /// The step of the job that is under way, by the words of the log; empty between two steps.
+    step: Mutex<String>,
     left_out: Mutex<Vec<String>>,
 }
 
@@ -51,20 +52,22 @@ impl Ui {
             level,
             color,
             bars,
-            step: Step::default(),
+            step: Mutex::default(),
             left_out: Mutex::default(),
         }
     }
 
     /// Returns all that a copy has said it left out, a line each, for a result that a program reads.
     pub fn left_out_lines(&self) -> Vec<String> {
-        let lines = self.left_out.lock();
-        lines.unwrap_or_else(PoisonError::into_inner).clone()
+        self.left_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// Returns what the job is at.
-    pub fn step(&self) -> &Step {
-        &self.step
+    /// Returns the step that the job is at.
+    pub fn step(&self) -> String {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set_step(&self, step: &str) {
@@ -86,7 +89,7 @@ impl Ui {
             Level::Warn => ("•", 33),
             Level::Error | Level::Fatal => ("⨯", 31),
         };
-        let message = super::failure::one_line(message);
+        let message = escape::one_line(message);
         let text = if self.color {
             format!("\x1b[{color}m\x1b[1m{symbol:>4}\x1b[0m \x1b[{color}m{message:<25}\x1b[0m\n")
         } else {
@@ -119,9 +122,9 @@ impl Ui {
 
     /// Writes data to stdout.
     #[allow(clippy::unused_self, reason = "whoever prints has a way to the person")]
-    pub fn print(&self, text: &[u8]) -> Outcome {
+    pub fn print(&self, text: impl AsRef<[u8]>) -> Outcome {
         let mut out = io::stdout().lock();
-        out.write_all(text)
+        out.write_all(text.as_ref())
             .and_then(|()| out.flush())
             .map_err(Failure::stdout)
     }
@@ -151,52 +154,36 @@ impl Ui {
         if json {
             return self.print_json(value);
         }
-        self.print(text.to_string().as_bytes())
+        self.print(text.to_string())
     }
 
     /// Writes `value` as one line of JSON to stdout.
     pub fn print_json(&self, value: &impl Serialize) -> Outcome {
-        self.print(&harmless(crate::spec::json::to_bytes(value)?))
+        self.print(escape::json(&crate::spec::json::to_bytes(value)?))
     }
 }
 
 /// Returns whether a terminal shows these bytes and obeys none of them.
 fn is_text(bytes: &[u8]) -> bool {
-    let is_harmless = |&byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\t' | b'\n' | b'\r');
-    // The second part of a control character of Unicode, or the whole of one of Latin-1.
-    let is_control = |pair: &[u8]| pair[0] == 0xc2 && (0x80..0xa0).contains(&pair[1]);
-    bytes.iter().all(is_harmless) && !bytes.windows(2).any(is_control)
+    // UTF-8 writes the second set of control characters, which terminals obey like ESC sequences, with this first byte.
+    let has_second_set = bytes.windows(2).any(|pair| matches!(pair, [0xc2, 0x80..0xa0]));
+    !has_second_set
+        && bytes
+            .iter()
+            .all(|byte| !byte.is_ascii_control() || b"\t\n\r".contains(byte))
 }
 
 /// Returns how many columns stdout shows, if it is a terminal: what `COLUMNS` says, else what the terminal says.
 pub fn terminal_width() -> Option<usize> {
-    let set = || std::env::var("COLUMNS").ok()?.parse().ok();
-    let shown = columns().map(|columns| set().unwrap_or(columns));
-    shown.filter(|columns| *columns > 0)
+    let shown = columns()?;
+    let set = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    Some(set.unwrap_or(shown)).filter(|columns| *columns > 0)
 }
 
 /// Returns how many columns the terminal has that stdout is, or 0 if it does not say; `None` if it is none.
 fn columns() -> Option<usize> {
-    let out = io::stdout();
-    let columns = || rustix::termios::tcgetwinsize(&out).map_or(0, |size| size.ws_col.into());
-    out.is_terminal().then(columns)
-}
-
-/// Returns the same JSON with escapes for what drives a terminal or hides text, of which JSON itself asks for the first 32 only.
-pub fn harmless(json: Vec<u8>) -> Vec<u8> {
-    let is_harmful = |c: char| !c.is_ascii_control() && c.is_control() || c == '\x7f' || is_direction(c);
-    // All of them are one unit of UTF-16.
-    let escaped = |c: char| {
-        if is_harmful(c) {
-            format!("\\u{:04x}", u32::from(c))
-        } else {
-            c.to_string()
-        }
-    };
-    match std::str::from_utf8(&json) {
-        Ok(text) if text.contains(is_harmful) => text.chars().map(escaped).collect::<String>().into(),
-        _ => json,
-    }
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(size.ws_col.into())
 }
 
 impl Monitor for Ui {

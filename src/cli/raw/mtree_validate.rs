@@ -71,7 +71,7 @@ impl MtreeValidate {
             return Ok(());
         }
         let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
-        ui.print((lines.join("\n") + "\n").as_bytes())?;
+        ui.print(lines.join("\n") + "\n")?;
         fail!(Invalid, "validation failed: {} differences found", found.len())
     }
 }
