@@ -36,40 +36,72 @@ pub enum XattrSet {
     Unsupported,
 }
 
-/// The attributes of a file, which is a name in a directory or open: each implementation has the system calls, and the
-/// methods on top of them are the same for all.
-pub(crate) trait Attributes {
-    /// Returns where the file is, for messages.
-    fn path(&self) -> TreePath;
-    /// Sets the mode.
-    fn chmod(&self, mode: u32) -> Result<()>;
+/// The attributes of a file of a tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Attributes<'a> {
+    /// Of a file that is open: its name is not looked up again, so nobody can put another file there.
+    Open(&'a OpenFile),
+    /// Of a name in a directory, never followed.
+    Named(&'a Root, &'a Dir, &'a [u8]),
+}
 
-    fn call_chown(&self, uid: Uid, gid: Gid) -> Called<()>;
-    fn call_set_times(&self, times: &Timestamps) -> Called<()>;
-    fn call_list_xattrs(&self, list: &mut [u8]) -> Called<usize>;
-    fn call_get_xattr(&self, name: &[u8], value: &mut [u8]) -> Called<usize>;
-    fn call_set_xattr(&self, name: &[u8], value: &[u8]) -> Called<()>;
-    fn call_remove_xattr(&self, name: &[u8]) -> Called<()>;
+impl Attributes<'_> {
+    /// Returns where the file is, for messages.
+    pub fn path(&self) -> TreePath {
+        match self {
+            Self::Open(open) => open.path.clone(),
+            Self::Named(_, dir, name) => dir.join(name),
+        }
+    }
+
+    /// Sets the mode. A regular file gets set-id bits by its descriptor alone: files of the tree are made and completed by it,
+    /// so one that is found by name under such a mode was put there by another program.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnsafePath`](crate::error::ErrorKind::UnsafePath) for such a file.
+    pub fn chmod(&self, mode: u32) -> Result<()> {
+        let changed = match self {
+            Self::Open(open) => rustix::fs::fchmod(&open.file, Mode::from_raw_mode(mode)),
+            Self::Named(root, dir, name) => {
+                let fd = root
+                    .open_at(dir, name, OFlags::PATH, 0)
+                    .context(|| self.path().to_string())?;
+                if mode & 0o6000 != 0 {
+                    let found = rustix::fs::fstat(&fd).context(|| self.path().to_string())?;
+                    if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
+                        fail!(UnsafePath, "{} was replaced while it was made", self.path());
+                    }
+                }
+                chmod_fd(&fd, mode)
+            }
+        };
+        changed.context(|| format!("chmod: {}", self.path()))
+    }
 
     /// Sets the owner.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`](crate::error::ErrorKind::Denied) also for an id that the user namespace of this process does not have.
-    fn chown(&self, uid: u32, gid: u32) -> Result<()> {
-        match self.call_chown(Uid::from_raw(uid), Gid::from_raw(gid)) {
-            Err(Errno::INVAL) => {
-                let path = self.path();
-                fail!(
-                    Denied,
-                    "chown: {path}: this user namespace has no owner {uid}:{gid}"
-                );
-            }
-            result => result.context(|| format!("chown: {}", self.path())),
+    pub fn chown(&self, uid: u32, gid: u32) -> Result<()> {
+        let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        let changed = match self {
+            Self::Open(open) => rustix::fs::fchown(&open.file, user, group),
+            Self::Named(root, dir, name) => root.permitted(dir, || {
+                rustix::fs::chownat(dir, *name, user, group, AtFlags::SYMLINK_NOFOLLOW)
+            }),
+        };
+        if changed == Err(Errno::INVAL) {
+            let path = self.path();
+            fail!(
+                Denied,
+                "chown: {path}: this user namespace has no owner {uid}:{gid}"
+            );
         }
+        changed.context(|| format!("chown: {}", self.path()))
     }
 
     /// Sets access time (that of modification if there is none) and modification time.
-    fn set_times(&self, atime: Option<Time>, mtime: Time) -> Result<()> {
+    pub fn set_times(&self, atime: Option<Time>, mtime: Time) -> Result<()> {
         let [last_access, last_modification] = [atime.unwrap_or(mtime), mtime].map(|time| Timespec {
             tv_sec: time.sec,
             tv_nsec: time.nsec.into(),
@@ -78,42 +110,47 @@ pub(crate) trait Attributes {
             last_access,
             last_modification,
         };
-        self.call_set_times(&times)
-            .context(|| format!("set times: {}", self.path()))
+        let set = match self {
+            Self::Open(open) => rustix::fs::futimens(&open.file, &times),
+            Self::Named(root, dir, name) => root.permitted(dir, || {
+                rustix::fs::utimensat(dir, *name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            }),
+        };
+        set.context(|| format!("set times: {}", self.path()))
     }
 
     /// Returns the names of all extended attributes; none where the file system has no such thing.
     fn xattr_names(&self) -> Result<Vec<Vec<u8>>> {
-        let mut list = vec![0; 1024];
-        let mut listed = self.call_list_xattrs(&mut list);
-        if listed == Err(Errno::RANGE) {
-            list.resize(MAX_XATTR, 0);
-            listed = self.call_list_xattrs(&mut list);
-        }
-        match listed {
-            Ok(n) => list.truncate(n),
-            Err(Errno::OPNOTSUPP | Errno::NODATA) => list.clear(),
-            Err(err) => return Err(err).context(|| format!("list extended attributes: {}", self.path())),
-        }
+        let listed = read_sized(1024, |list| match self {
+            Self::Open(open) => rustix::fs::flistxattr(&open.file, list),
+            Self::Named(root, dir, name) => {
+                let path = proc_path(dir, name);
+                root.permitted(dir, || rustix::fs::llistxattr(path.as_slice(), &mut *list))
+            }
+        });
+        let list = match listed {
+            Err(Errno::OPNOTSUPP | Errno::NODATA) => Vec::new(),
+            listed => listed.context(|| format!("list extended attributes: {}", self.path()))?,
+        };
         let names = list.split(|&c| c == 0).filter(|name| !name.is_empty());
         Ok(names.map(<[u8]>::to_vec).collect())
     }
 
     /// Returns all extended attributes.
-    fn xattrs(&self) -> Result<Xattrs> {
+    pub fn xattrs(&self) -> Result<Xattrs> {
         let mut out = Xattrs::new();
-        for name in self.xattr_names()? {
-            let mut value = vec![0; 256];
-            let mut read = self.call_get_xattr(&name, &mut value);
-            if read == Err(Errno::RANGE) {
-                value.resize(MAX_XATTR, 0);
-                read = self.call_get_xattr(&name, &mut value);
-            }
-            match read {
-                Ok(n) => {
-                    value.truncate(n);
-                    out.insert(name, value);
+        for attribute in self.xattr_names()? {
+            let read = read_sized(256, |value| match self {
+                Self::Open(open) => rustix::fs::fgetxattr(&open.file, &attribute, value),
+                Self::Named(root, dir, name) => {
+                    let path = proc_path(dir, name);
+                    root.lifted(dir, name, 0o400, || {
+                        rustix::fs::lgetxattr(path.as_slice(), &attribute, &mut *value)
+                    })
                 }
+            });
+            match read {
+                Ok(value) => drop(out.insert(attribute, value)),
                 // Gone meanwhile, or not to be read by us.
                 Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM) => {}
                 Err(err) => return Err(err).context(|| format!("read extended attribute: {}", self.path())),
@@ -123,168 +160,74 @@ pub(crate) trait Attributes {
     }
 
     /// Removes all extended attributes but those of the host and those in `keep`. What cannot be removed stays.
-    fn clear_xattrs(&self, keep: &Xattrs) -> Result<()> {
-        for name in self.xattr_names()? {
-            if is_forbidden(&name) || keep.contains_key(&name) {
+    pub fn clear_xattrs(&self, keep: &Xattrs) -> Result<()> {
+        for attribute in self.xattr_names()? {
+            if is_forbidden(&attribute) || keep.contains_key(&attribute) {
                 continue;
             }
-            match self.call_remove_xattr(&name) {
-                Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::NODATA | Errno::OPNOTSUPP) => {}
-                Err(err) => {
-                    return Err(err).context(|| format!("remove extended attribute: {}", self.path()));
+            let removed = match self {
+                Self::Open(open) => rustix::fs::fremovexattr(&open.file, &attribute),
+                Self::Named(root, dir, name) => {
+                    let path = proc_path(dir, name);
+                    root.lifted(dir, name, 0o200, || {
+                        rustix::fs::lremovexattr(path.as_slice(), &attribute)
+                    })
                 }
+            };
+            match removed {
+                Err(Errno::PERM | Errno::ACCESS | Errno::NODATA | Errno::OPNOTSUPP) => {}
+                removed => removed.context(|| format!("remove extended attribute: {}", self.path()))?,
             }
         }
         Ok(())
     }
 
     /// Sets one extended attribute.
-    fn set_xattr(&self, name: &[u8], value: &[u8]) -> Result<XattrSet> {
-        match self.call_set_xattr(name, value) {
+    pub fn set_xattr(&self, attribute: &[u8], value: &[u8]) -> Result<XattrSet> {
+        let flags = XattrFlags::empty();
+        let set = match self {
+            Self::Open(open) => rustix::fs::fsetxattr(&open.file, attribute, value, flags),
+            Self::Named(root, dir, name) => {
+                let path = proc_path(dir, name);
+                root.lifted(dir, name, 0o200, || {
+                    rustix::fs::lsetxattr(path.as_slice(), attribute, value, flags)
+                })
+            }
+        };
+        match set {
             Ok(()) => Ok(XattrSet::Done),
             Err(Errno::PERM | Errno::ACCESS) => Ok(XattrSet::Denied),
             Err(Errno::OPNOTSUPP) => Ok(XattrSet::Unsupported),
             Err(err) => Err(err).context(|| {
-                let name = String::from_utf8_lossy(name);
-                format!("set extended attribute {name:?}: {}", self.path())
+                let attribute = String::from_utf8_lossy(attribute);
+                format!("set extended attribute {attribute:?}: {}", self.path())
             }),
         }
     }
 }
 
-/// A name in a directory of a tree, never followed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Named<'a> {
-    root: &'a Root,
-    dir: &'a Dir,
-    name: &'a [u8],
-}
-
-impl Named<'_> {
-    /// Returns a path to it that begins at the open directory, for calls that have no form with a descriptor.
-    fn proc_path(&self) -> Vec<u8> {
-        [&fd_path(self.dir), &b"/"[..], self.name].concat()
+/// Returns what `read` puts into a buffer of `size` bytes, or of the maximum where the kernel says that this is too small.
+fn read_sized(size: usize, mut read: impl FnMut(&mut [u8]) -> Called<usize>) -> Called<Vec<u8>> {
+    let mut buffer = vec![0; size];
+    let mut length = read(&mut buffer);
+    if length == Err(Errno::RANGE) {
+        buffer.resize(MAX_XATTR, 0);
+        length = read(&mut buffer);
     }
-}
-
-impl Attributes for Named<'_> {
-    fn path(&self) -> TreePath {
-        self.dir.join(self.name)
-    }
-
-    /// Sets the mode without set-id bits: files of the tree are completed by descriptor, so another program has put this one there.
-    /// No link in its place is followed either.
-    fn chmod(&self, mode: u32) -> Result<()> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(self.dir, self.name, flags, Mode::empty());
-        let fd = self
-            .root
-            .permitted(self.dir, open)
-            .context(|| self.path().to_string())?;
-        if mode & 0o6000 != 0 {
-            let found = rustix::fs::fstat(&fd).context(|| self.path().to_string())?;
-            if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
-                fail!(UnsafePath, "{} was replaced while it was made", self.path());
-            }
-        }
-        rustix::fs::chmod(fd_path(&fd).as_slice(), Mode::from_raw_mode(mode))
-            .context(|| format!("chmod: {}", self.path()))
-    }
-
-    fn call_chown(&self, uid: Uid, gid: Gid) -> Called<()> {
-        self.root.permitted(self.dir, || {
-            rustix::fs::chownat(
-                self.dir,
-                self.name,
-                Some(uid),
-                Some(gid),
-                AtFlags::SYMLINK_NOFOLLOW,
-            )
-        })
-    }
-
-    fn call_set_times(&self, times: &Timestamps) -> Called<()> {
-        self.root.permitted(self.dir, || {
-            rustix::fs::utimensat(self.dir, self.name, times, AtFlags::SYMLINK_NOFOLLOW)
-        })
-    }
-
-    fn call_list_xattrs(&self, list: &mut [u8]) -> Called<usize> {
-        let path = self.proc_path();
-        self.root
-            .permitted(self.dir, || rustix::fs::llistxattr(path.as_slice(), &mut *list))
-    }
-
-    fn call_get_xattr(&self, name: &[u8], value: &mut [u8]) -> Called<usize> {
-        let path = self.proc_path();
-        self.root.lifted(self.dir, self.name, 0o400, || {
-            rustix::fs::lgetxattr(path.as_slice(), name, &mut *value)
-        })
-    }
-
-    fn call_set_xattr(&self, name: &[u8], value: &[u8]) -> Called<()> {
-        let path = self.proc_path();
-        self.root.lifted(self.dir, self.name, 0o200, || {
-            rustix::fs::lsetxattr(path.as_slice(), name, value, XattrFlags::empty())
-        })
-    }
-
-    fn call_remove_xattr(&self, name: &[u8]) -> Called<()> {
-        let path = self.proc_path();
-        self.root.lifted(self.dir, self.name, 0o200, || {
-            rustix::fs::lremovexattr(path.as_slice(), name)
-        })
-    }
-}
-
-impl Attributes for OpenFile {
-    fn path(&self) -> TreePath {
-        self.path.clone()
-    }
-
-    fn chmod(&self, mode: u32) -> Result<()> {
-        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode)).context(|| format!("chmod: {}", self.path))
-    }
-
-    fn call_chown(&self, uid: Uid, gid: Gid) -> Called<()> {
-        rustix::fs::fchown(&self.file, Some(uid), Some(gid))
-    }
-
-    fn call_set_times(&self, times: &Timestamps) -> Called<()> {
-        rustix::fs::futimens(&self.file, times)
-    }
-
-    fn call_list_xattrs(&self, list: &mut [u8]) -> Called<usize> {
-        rustix::fs::flistxattr(&self.file, list)
-    }
-
-    fn call_get_xattr(&self, name: &[u8], value: &mut [u8]) -> Called<usize> {
-        rustix::fs::fgetxattr(&self.file, name, value)
-    }
-
-    fn call_set_xattr(&self, name: &[u8], value: &[u8]) -> Called<()> {
-        rustix::fs::fsetxattr(&self.file, name, value, XattrFlags::empty())
-    }
-
-    fn call_remove_xattr(&self, name: &[u8]) -> Called<()> {
-        rustix::fs::fremovexattr(&self.file, name)
-    }
+    buffer.truncate(length?);
+    Ok(buffer)
 }
 
 impl Root {
     /// Returns the attributes of `name` in `dir`.
-    pub(crate) fn named<'a>(&'a self, dir: &'a Dir, name: &'a [u8]) -> Named<'a> {
-        Named {
-            root: self,
-            dir,
-            name,
-        }
+    pub(crate) fn named<'a>(&'a self, dir: &'a Dir, name: &'a [u8]) -> Attributes<'a> {
+        Attributes::Named(self, dir, name)
     }
 
     /// Looks at `name` in `dir` itself, without extended attributes; `None` if it is not there.
     pub(crate) fn stat(&self, dir: &Dir, name: &[u8]) -> Result<Option<Inode>> {
-        let stat = || rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-        let stat = match self.permitted(dir, stat) {
+        let found = self.permitted(dir, || rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW));
+        let stat = match found {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             stat => stat.context(|| dir.join(name).to_string())?,
         };
@@ -293,11 +236,11 @@ impl Root {
             FileType::RegularFile => NodeKind::File { size: size(&stat) },
             FileType::Directory => NodeKind::Dir,
             FileType::Symlink => {
-                let read = || rustix::fs::readlinkat(dir, name, Vec::new());
-                let target = self.permitted(dir, read).context(|| dir.join(name).to_string())?;
-                NodeKind::Symlink {
-                    target: target.into_bytes(),
-                }
+                let target = self
+                    .permitted(dir, || rustix::fs::readlinkat(dir, name, Vec::new()))
+                    .context(|| dir.join(name).to_string())?
+                    .into_bytes();
+                NodeKind::Symlink { target }
             }
             FileType::CharacterDevice => NodeKind::Char { major, minor },
             FileType::BlockDevice => NodeKind::Block { major, minor },
@@ -326,7 +269,7 @@ impl Root {
             // By the name permission can be had for a while, and no attribute tells of a privilege.
             self.named(&dir, &name).xattrs()?
         } else {
-            file.xattrs()?
+            file.attributes().xattrs()?
         };
         Ok((file.file, inode))
     }
@@ -361,6 +304,17 @@ fn inode(stat: &Stat, kind: NodeKind) -> Inode {
     }
 }
 
+/// Returns a path to a name that begins at the open directory, for calls that have no form with a descriptor.
+fn proc_path(dir: &Dir, name: &[u8]) -> Vec<u8> {
+    [&fd_path(dir), &b"/"[..], name].concat()
+}
+
+/// Sets the mode of what is open, be it as a mere path: `fchmod` refuses that, its name in /proc does not.
+pub(super) fn chmod_fd(fd: &impl AsFd, mode: u32) -> Called<()> {
+    rustix::fs::chmod(fd_path(fd).as_slice(), Mode::from_raw_mode(mode))
+}
+
+/// Returns the name of a descriptor in /proc, which leads to the file itself, however it is called by now.
 pub(super) fn fd_path(fd: &impl AsFd) -> Vec<u8> {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()).into_bytes()
 }

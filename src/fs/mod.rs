@@ -22,9 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, Result as Called};
 
 pub(crate) use attrs::Attributes;
+use attrs::chmod_fd;
 pub use attrs::{XattrSet, is_forbidden};
 pub use file_range::FileRange;
 pub use open_file::OpenFile;
@@ -115,11 +116,7 @@ impl Root {
     }
 
     /// Runs an operation in `dir`, again after adding permissions for its owner if it was refused.
-    fn permitted<T>(
-        &self,
-        dir: &Dir,
-        mut run: impl FnMut() -> rustix::io::Result<T>,
-    ) -> rustix::io::Result<T> {
+    fn permitted<T>(&self, dir: &Dir, mut run: impl FnMut() -> Called<T>) -> Called<T> {
         match run() {
             Err(Errno::ACCESS) if self.unprivileged && self.permit(dir)? => run(),
             result => result,
@@ -128,40 +125,42 @@ impl Root {
 
     /// Runs an operation on `name` in `dir`, again with the permissions `bits` for its owner while it runs, if it was
     /// refused.
-    fn lifted<T>(
-        &self,
-        dir: &Dir,
-        name: &[u8],
-        bits: u32,
-        mut run: impl FnMut() -> rustix::io::Result<T>,
-    ) -> rustix::io::Result<T> {
+    fn lifted<T>(&self, dir: &Dir, name: &[u8], bits: u32, mut run: impl FnMut() -> Called<T>) -> Called<T> {
         match self.permitted(dir, &mut run) {
             Err(Errno::ACCESS) if self.unprivileged => {}
             result => return result,
         }
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-        let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH)?;
+        let fd = self.open_at(dir, name, OFlags::PATH, 0)?;
+        let stat = rustix::fs::fstat(&fd)?;
+        // A link has no mode of its own, and the file behind it is none of ours.
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             return Err(Errno::ACCESS);
         }
         let mode = stat.st_mode & 0o7777;
-        let chmod = |mode| rustix::fs::chmod(attrs::fd_path(&fd).as_slice(), Mode::from_raw_mode(mode));
-        chmod(mode | bits)?;
+        chmod_fd(&fd, mode | bits)?;
         let result = run();
-        chmod(mode)?;
+        chmod_fd(&fd, mode)?;
         result
     }
 
+    /// Opens `name` in `dir`, never through a link. A file that is made gets `mode`.
+    fn open_at(&self, dir: &Dir, name: &[u8], flags: OFlags, mode: u32) -> Called<OwnedFd> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.permitted(dir, || {
+            rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode))
+        })
+    }
+
     /// Adds u+rwx to a directory until [`Root::restore`]; `false` if it has them.
-    fn permit(&self, dir: &Dir) -> rustix::io::Result<bool> {
+    fn permit(&self, dir: &Dir) -> Called<bool> {
+        // Held while the mode is read and changed: a second thread must not take the wider mode for the directory's own.
         let mut opened = self.opened();
-        let mode = rustix::fs::statat(dir, c"", AtFlags::EMPTY_PATH)?.st_mode & 0o7777;
+        let mode = rustix::fs::fstat(dir)?.st_mode & 0o7777;
         if mode & 0o700 == 0o700 {
             // Another thread may have opened it meanwhile.
             return Ok(opened.contains_key(dir.path()));
         }
-        rustix::fs::chmod(attrs::fd_path(dir).as_slice(), Mode::from_raw_mode(mode | 0o700))?;
+        chmod_fd(dir, mode | 0o700)?;
         opened.entry(dir.path().clone()).or_insert(mode);
         Ok(true)
     }
@@ -177,8 +176,7 @@ impl Root {
             let Some(dir) = self.open_canonical(path).if_there()? else {
                 continue;
             };
-            rustix::fs::chmod(attrs::fd_path(&dir).as_slice(), Mode::from_raw_mode(*mode))
-                .context(|| format!("chmod: {path}"))?;
+            chmod_fd(&dir, *mode).context(|| format!("chmod: {path}"))?;
         }
         Ok(())
     }
@@ -190,10 +188,8 @@ impl Root {
 
     /// Returns the names in a directory, sorted bytewise.
     pub(crate) fn list(&self, dir: &Dir) -> Result<Vec<Vec<u8>>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(dir, c".", flags, Mode::empty());
         let mut names = self
-            .permitted(dir, open)
+            .open_at(dir, b".", OFlags::RDONLY | OFlags::DIRECTORY, 0)
             .and_then(read_names)
             .context(|| dir.path().to_string())?;
         names.sort_unstable();
@@ -203,9 +199,11 @@ impl Root {
     /// Opens the regular file `name` in `dir` to read. Neither follows a link nor waits for a fifo.
     pub(crate) fn open_in(&self, dir: &Dir, name: &[u8]) -> Result<File> {
         let path = dir.join(name);
+        // A plain open of a fifo would wait for somebody who writes to it.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(dir, name, flags, Mode::empty());
-        let opened = self.lifted(dir, name, 0o400, open);
+        let opened = self.lifted(dir, name, 0o400, || {
+            rustix::fs::openat(dir, name, flags, Mode::empty())
+        });
         let file = File::from(opened.context(|| format!("open: {path}"))?);
         if !file.metadata().context(|| path.to_string())?.is_file() {
             fail!(Invalid, "{path} is not a regular file");
@@ -249,70 +247,87 @@ impl Root {
 
     /// Makes a new file `name` in `dir` to write to; nothing may be there.
     pub(crate) fn create_file(&self, dir: &Dir, name: &[u8]) -> Result<OpenFile> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600));
         let path = dir.join(name);
-        let fd = self.permitted(dir, open).context(|| format!("create: {path}"))?;
+        let fd = self
+            .open_at(dir, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, 0o600)
+            .context(|| format!("create: {path}"))?;
         Ok(OpenFile::new(File::from(fd), path))
     }
 
     /// Makes a directory that only its owner may use so far.
     pub(crate) fn make_dir(&self, dir: &Dir, name: &[u8]) -> Result<()> {
-        let make = || rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700));
-        self.permitted(dir, make)
+        self.permitted(dir, || rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)))
             .context(|| format!("create directory: {}", dir.join(name)))
     }
 
     /// Makes what is neither a regular file nor a directory.
     pub(crate) fn make_special(&self, dir: &Dir, name: &[u8], node: &Node) -> Result<()> {
-        if let Some((major, minor)) = node.kind.device_number()
-            && (major > MAX_MAJOR || minor > MAX_MINOR)
-        {
+        let (major, minor) = node.kind.device_number().unwrap_or_default();
+        if major > MAX_MAJOR || minor > MAX_MINOR {
             // The kernel would cut it, and make another device.
             fail!(
                 Unsupported,
                 "device number {major}:{minor} is larger than {MAX_MAJOR}:{MAX_MINOR}"
             );
         }
-        let kind = match node.kind {
-            NodeKind::Char { .. } => FileType::CharacterDevice,
-            NodeKind::Block { .. } => FileType::BlockDevice,
-            _ => FileType::Fifo,
-        };
-        let (major, minor) = node.kind.device_number().unwrap_or_default();
-        let device = rustix::fs::makedev(major, minor);
-        self.permitted(dir, || match &node.kind {
-            NodeKind::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), dir, name),
-            NodeKind::File { .. } | NodeKind::Dir | NodeKind::Socket => Err(Errno::INVAL),
-            _ => rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), device),
+        self.permitted(dir, || {
+            let kind = match &node.kind {
+                NodeKind::Symlink { target } => return rustix::fs::symlinkat(target.as_slice(), dir, name),
+                NodeKind::Char { .. } => FileType::CharacterDevice,
+                NodeKind::Block { .. } => FileType::BlockDevice,
+                NodeKind::Fifo => FileType::Fifo,
+                NodeKind::File { .. } | NodeKind::Dir | NodeKind::Socket => return Err(Errno::INVAL),
+            };
+            let device = rustix::fs::makedev(major, minor);
+            rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), device)
         })
         .context(|| format!("create special file: {}", dir.join(name)))
     }
 
     /// Gives the file `from` a second name; a link is linked itself.
     pub(crate) fn hard_link(&self, from: (&Dir, &[u8]), to: (&Dir, &[u8])) -> Result<()> {
-        let link = || rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty());
-        let link = || self.permitted(from.0, link);
-        self.permitted(to.0, link)
-            .context(|| format!("create hard link: {}", to.0.join(to.1)))
+        self.permitted(to.0, || {
+            self.permitted(from.0, || {
+                rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())
+            })
+        })
+        .context(|| format!("create hard link: {}", to.0.join(to.1)))
     }
 
     /// Removes `name` in `dir`, and all below it if it is a directory. Links are removed, not followed.
     pub(crate) fn remove(&self, dir: &Dir, name: &[u8]) -> Result<()> {
         let path = dir.join(name);
-        match self.permitted(dir, || rustix::fs::unlinkat(dir, name, AtFlags::empty())) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::ISDIR) => {}
-            Err(err) => return Err(err).context(|| format!("remove: {path}")),
+        let is_gone = self.unlink(dir, name).context(|| format!("remove: {path}"))?;
+        if is_gone {
+            return Ok(());
         }
         self.remove_children(&path)?;
-        self.forget();
-        let remove = || rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
-        self.permitted(dir, remove)
-            .context(|| format!("remove: {path}"))?;
-        // A directory made in its place has a mode of its own.
-        self.settle(&path);
-        Ok(())
+        match self.unlink(dir, name) {
+            Ok(false) => Err(Errno::NOTEMPTY),
+            removed => removed.map(drop),
+        }
+        .context(|| format!("remove: {path}"))
+    }
+
+    /// Removes `name` in `dir`; `false` if it is a directory with something in it.
+    fn unlink(&self, dir: &Dir, name: &[u8]) -> Called<bool> {
+        match self.permitted(dir, || rustix::fs::unlinkat(dir, name, AtFlags::empty())) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(true),
+            Err(Errno::ISDIR) => {}
+            Err(err) => return Err(err),
+        }
+        match self.permitted(dir, || rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)) {
+            Ok(()) | Err(Errno::NOENT) => {
+                // A path that led through it may lead elsewhere from now on, and a directory that is made in its place has a mode
+                // of its own.
+                self.forget();
+                self.settle(&dir.join(name));
+                Ok(true)
+            }
+            // Some file systems in user space say of a directory that they cannot read that it may not be removed.
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS) => Ok(false),
+            Err(err) => Err(err),
+        }
     }
 
     /// Removes all below the directory at `path`, which is canonical. Not recursive, so that no depth of a tree
@@ -322,36 +337,24 @@ impl Root {
         while let Some(at) = stack.last().cloned() {
             self.forget();
             let dir = self.open_canonical(&at)?;
-            let mut emptied = true;
+            let depth = stack.len();
             for name in self.list(&dir)? {
-                match self.permitted(&dir, || {
-                    rustix::fs::unlinkat(&dir, name.as_slice(), AtFlags::empty())
-                }) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(Errno::ISDIR) => {
-                        let child = at.join(&name)?;
-                        match rustix::fs::unlinkat(&dir, name.as_slice(), AtFlags::REMOVEDIR) {
-                            Ok(()) | Err(Errno::NOENT) => {}
-                            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS) => {
-                                stack.push(child);
-                                emptied = false;
-                            }
-                            Err(err) => return Err(err).context(|| format!("remove: {child}")),
-                        }
-                    }
-                    Err(err) => return Err(err).context(|| format!("remove: {}", dir.join(&name))),
+                let child = at.join(&name)?;
+                let is_gone = self.unlink(&dir, &name).context(|| format!("remove: {child}"))?;
+                if !is_gone {
+                    stack.push(child);
                 }
             }
-            if emptied {
+            // A directory that has some left is listed again when these are empty.
+            if stack.len() == depth {
                 stack.pop();
             }
         }
-        self.opened().retain(|opened, _| !opened.is_below(path));
         Ok(())
     }
 }
 
-fn read_names(dir: OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
+fn read_names(dir: OwnedFd) -> Called<Vec<Vec<u8>>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::new(dir)? {
         let entry = entry?;

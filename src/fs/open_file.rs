@@ -3,8 +3,9 @@
 //! thread may do it and no name is looked up again.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 
+use super::Attributes;
 use crate::error::{Result, ResultExt};
 use crate::node::TreePath;
 
@@ -20,6 +21,11 @@ impl OpenFile {
         Self { file, path }
     }
 
+    /// Returns its attributes, which are set by the descriptor.
+    pub(crate) fn attributes(&self) -> Attributes<'_> {
+        Attributes::Open(self)
+    }
+
     /// Appends bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file
@@ -29,13 +35,7 @@ impl OpenFile {
 
     /// Appends `n` zero bytes that take no room on the disk.
     pub(crate) fn write_hole(&mut self, n: u64) -> Result<()> {
-        (|| {
-            let end = self.file.stream_position()? + n;
-            self.file.set_len(end)?;
-            self.file.seek(SeekFrom::Start(end))
-        })()
-        .map(drop)
-        .context(|| format!("write {}", self.path))
+        extend(&mut self.file, n).context(|| format!("write {}", self.path))
     }
 
     /// Returns its inode number.
@@ -43,4 +43,11 @@ impl OpenFile {
         let stat = rustix::fs::fstat(&self.file).context(|| format!("stat: {}", self.path))?;
         Ok(stat.st_ino)
     }
+}
+
+/// Makes a file longer by a hole, and moves the position behind it.
+fn extend(file: &mut File, n: u64) -> io::Result<()> {
+    let end = file.stream_position()? + n;
+    file.set_len(end)?;
+    file.seek(SeekFrom::Start(end)).map(drop)
 }

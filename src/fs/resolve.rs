@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::Root;
@@ -258,13 +258,11 @@ impl Root {
 
     /// Opens what is at `name`, for a walk to `path`, with its type; `None` if nothing is there.
     fn open_component(&self, at: &Dir, name: &[u8], path: &TreePath) -> Result<Option<(OwnedFd, FileType)>> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(at, name, flags, Mode::empty());
-        let fd = match self.permitted(at, open) {
+        let fd = match self.open_at(at, name, OFlags::PATH, 0) {
             Err(Errno::NOENT) => return Ok(None),
             opened => opened.context(|| path.to_string())?,
         };
-        let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH).context(|| path.to_string())?;
+        let stat = rustix::fs::fstat(&fd).context(|| path.to_string())?;
         Ok(Some((fd, FileType::from_raw_mode(stat.st_mode))))
     }
 
@@ -280,8 +278,7 @@ impl Root {
         }
         let mut at = self.top.clone();
         for name in path.components() {
-            let open = || rustix::fs::openat(&at, name, DIR, Mode::empty());
-            let fd = self.permitted(&at, open).context(|| path.to_string())?;
+            let fd = self.open_at(&at, name, DIR, 0).context(|| path.to_string())?;
             at = Dir::new(fd, at.path.join(name)?);
         }
         Ok(at)

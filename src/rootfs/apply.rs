@@ -12,7 +12,7 @@ use super::layer_state::{DeferredMetadata, LayerState};
 use super::metadata::{ExtractOptions, Metadata};
 use super::writers::{FileDigests, Files, Queue};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{Attributes as _, Dir, OpenFile, Root};
+use crate::fs::{Dir, OpenFile, Root};
 use crate::layer::{Entry, EntryBody, LayerReader, Limits};
 use crate::node::{Inode, Node, NodeKind, Time, TreePath};
 use crate::progress::{Counter, Monitor};

@@ -49,7 +49,7 @@ impl<'a> Metadata<'a> {
     }
 
     /// Sets all that an entry says of what was just made; `inherits` if it may have got attributes from its directory.
-    pub fn set(&self, on: &impl Attributes, node: &Node, inherits: bool) -> Result<()> {
+    pub fn set(&self, on: &Attributes<'_>, node: &Node, inherits: bool) -> Result<()> {
         self.set_owner(on, node)?;
         if inherits {
             on.clear_xattrs(&node.xattrs)?;
@@ -63,7 +63,7 @@ impl<'a> Metadata<'a> {
     }
 
     /// Sets the owner, unless nobody may.
-    pub fn set_owner(&self, on: &impl Attributes, node: &Node) -> Result<()> {
+    pub fn set_owner(&self, on: &Attributes<'_>, node: &Node) -> Result<()> {
         if self.opts.id_map.rootless {
             return Ok(());
         }
@@ -76,7 +76,7 @@ impl<'a> Metadata<'a> {
     }
 
     /// Sets the extended attributes that a layer may set.
-    pub fn set_xattrs(&self, on: &impl Attributes, node: &Node) -> Result<()> {
+    pub fn set_xattrs(&self, on: &Attributes<'_>, node: &Node) -> Result<()> {
         let rootless = self.opts.id_map.rootless;
         for (attribute, value) in &node.xattrs {
             if is_forbidden(attribute) {
@@ -100,7 +100,7 @@ impl<'a> Metadata<'a> {
         Ok(())
     }
 
-    fn set_xattr(&self, on: &impl Attributes, attribute: &[u8], value: &[u8]) -> Result<()> {
+    fn set_xattr(&self, on: &Attributes<'_>, attribute: &[u8], value: &[u8]) -> Result<()> {
         match on.set_xattr(attribute, value)? {
             XattrSet::Done => {}
             XattrSet::Unsupported => {
@@ -122,7 +122,7 @@ impl<'a> Metadata<'a> {
         Ok(())
     }
 
-    fn warn(&self, on: &impl Attributes, what: &str, attribute: &[u8]) {
+    fn warn(&self, on: &Attributes<'_>, what: &str, attribute: &[u8]) {
         self.monitor.warn(format_args!(
             "xattr{{{}}} {what} {:?}",
             on.path(),

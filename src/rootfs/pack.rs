@@ -7,7 +7,7 @@ use std::io::Write;
 
 use super::scan::scan;
 use crate::error::{Result, ResultExt};
-use crate::fs::{Attributes as _, IdMap, ROOTLESS_XATTR, Root, decode_rootless, is_forbidden};
+use crate::fs::{IdMap, ROOTLESS_XATTR, Root, decode_rootless, is_forbidden};
 use crate::layer::{LayerWriter, can_hold_xattr};
 use crate::node::{Change, ChangeKind, Inode, Node, NodeKind, Time, TreePath};
 use crate::progress::{Counter, Monitor};

@@ -2,7 +2,7 @@
 //! A walk over a tree: every path with its metadata, the contents unread.
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::{Attributes as _, Root};
+use crate::fs::Root;
 use crate::node::{Inode, NodeKind, TreePath};
 
 /// All of a tree, depth first: a directory before what is in it, names sorted bytewise. The root comes first.

@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use crate::error::{Result, ResultExt};
-use crate::fs::{Attributes as _, Dir, Root};
+use crate::fs::{Dir, Root};
 use crate::node::{Inode, NodeKind, TreePath, Xattrs};
 
 /// Results that wait for their turn, about; of one directory with what is below it; directories that are read at a

@@ -80,7 +80,7 @@ impl<'a> Files<'a> {
     /// Gives a file that is complete its attributes and notes its digest, before it is closed: only then may its
     /// inode number belong to another file.
     fn complete(&self, file: &OpenFile, node: &Node, digest: Option<Digest>, inherits: bool) -> Result<()> {
-        self.metadata.set(file, node, inherits)?;
+        self.metadata.set(&file.attributes(), node, inherits)?;
         let Some(digest) = digest else {
             return Ok(());
         };
