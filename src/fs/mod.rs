@@ -14,7 +14,7 @@ mod resolve;
 mod sys;
 mod xattr_ids;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -58,7 +58,9 @@ pub struct Root {
     resolver: Resolver,
     /// Directories may be given more permissions for a while, since nobody else can.
     unprivileged: bool,
-    cache: Mutex<resolve::Cache>,
+    /// Directories that were opened, by the paths that led to them.
+    cache: Mutex<HashMap<TreePath, Dir>>,
+    max_cached: usize,
     /// Directories that have more permissions than they should, with the mode they should have.
     opened: Mutex<BTreeMap<TreePath, u32>>,
 }
@@ -85,6 +87,7 @@ impl Root {
             resolver: resolve::first_choice(),
             unprivileged: false,
             cache: Mutex::default(),
+            max_cached: resolve::MAX_CACHED.min(max_open() / 4),
             opened: Mutex::default(),
         })
     }

@@ -2,7 +2,7 @@
 //! Owners inside and outside of a container: id maps, and the extended attribute that stands for an owner where
 //! nobody may change one.
 
-use crate::error::{Result, ResultExt};
+use crate::error::Result;
 use crate::spec::runtime::IdMapping;
 
 /// Extended attribute that holds the owner of a file of a rootless tree, as other rootless tools know it.
@@ -10,6 +10,13 @@ pub const ROOTLESS_XATTR: &[u8] = b"user.rootlesscontainers";
 
 /// In that attribute: this part of the owner is not changed.
 const NO_CHANGE: u32 = u32::MAX;
+
+/// The side of an id map that an id is translated to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Side {
+    Host,
+    Container,
+}
 
 /// Ids in the container and on the host.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -68,7 +75,7 @@ impl IdMap {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if the maps leave one of them out.
     pub fn to_host(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
-        Ok((self.uid_to_host(uid)?, self.gid_to_host(gid)?))
+        Ok((self.uid(Side::Host, uid)?, self.gid(Side::Host, gid)?))
     }
 
     /// Returns the owner in the container of what is owned by `uid:gid` on the host.
@@ -76,23 +83,17 @@ impl IdMap {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if the maps leave one of them out.
     pub fn to_container(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
-        Ok((self.uid_to_container(uid)?, self.gid_to_container(gid)?))
+        Ok((self.uid(Side::Container, uid)?, self.gid(Side::Container, gid)?))
     }
 
-    pub(super) fn uid_to_host(&self, uid: u32) -> Result<u32> {
-        to_host(&self.uids, uid).context(|| "map uid to host")
+    /// Returns a user id of the other side as it is called on side `to`.
+    pub(super) fn uid(&self, to: Side, id: u32) -> Result<u32> {
+        translate(&self.uids, "uid", to, id)
     }
 
-    pub(super) fn gid_to_host(&self, gid: u32) -> Result<u32> {
-        to_host(&self.gids, gid).context(|| "map gid to host")
-    }
-
-    pub(super) fn uid_to_container(&self, uid: u32) -> Result<u32> {
-        to_container(&self.uids, uid).context(|| "map uid to container")
-    }
-
-    pub(super) fn gid_to_container(&self, gid: u32) -> Result<u32> {
-        to_container(&self.gids, gid).context(|| "map gid to container")
+    /// Returns a group id of the other side as it is called on side `to`.
+    pub(super) fn gid(&self, to: Side, id: u32) -> Result<u32> {
+        translate(&self.gids, "gid", to, id)
     }
 }
 
@@ -103,31 +104,31 @@ fn field(mapping: &str, name: &str, text: &str) -> Result<u32> {
     }
 }
 
-fn to_host(maps: &[IdMapping], id: u32) -> Result<u32> {
-    match translate(maps, id, |map| (map.container_id, map.host_id)) {
-        // The kernel takes this one for "no change".
-        Some(u32::MAX) | None => fail!(Invalid, "container id {id} cannot be mapped to a host id"),
-        Some(host) => Ok(host),
+/// Translates an id by the first map that holds it.
+fn translate(maps: &[IdMapping], kind: &str, to: Side, id: u32) -> Result<u32> {
+    let found = match maps {
+        [] => Some(id),
+        maps => maps.iter().find_map(|map| {
+            let (from, into) = match to {
+                Side::Host => (map.container_id, map.host_id),
+                Side::Container => (map.host_id, map.container_id),
+            };
+            let offset = id.checked_sub(from).filter(|offset| *offset < map.size)?;
+            into.checked_add(offset)
+        }),
+    };
+    match (to, found) {
+        // chown(2) takes this id for "no change": the file would stay with whoever runs this process.
+        (Side::Host, Some(u32::MAX) | None) => fail!(
+            Invalid,
+            "map {kind} to host: container id {id} cannot be mapped to a host id"
+        ),
+        (Side::Container, None) => fail!(
+            Invalid,
+            "map {kind} to container: host id {id} cannot be mapped to a container id"
+        ),
+        (_, Some(id)) => Ok(id),
     }
-}
-
-fn to_container(maps: &[IdMapping], id: u32) -> Result<u32> {
-    match translate(maps, id, |map| (map.host_id, map.container_id)) {
-        None => fail!(Invalid, "host id {id} cannot be mapped to a container id"),
-        Some(container) => Ok(container),
-    }
-}
-
-/// Returns the first map that holds `id` decides.
-fn translate(maps: &[IdMapping], id: u32, sides: impl Fn(&IdMapping) -> (u32, u32)) -> Option<u32> {
-    if maps.is_empty() {
-        return Some(id);
-    }
-    maps.iter().find_map(|map| {
-        let (from, to) = sides(map);
-        let offset = id.checked_sub(from).filter(|o| *o < map.size)?;
-        to.checked_add(offset)
-    })
 }
 
 /// Returns the value of `ROOTLESS_XATTR` for an owner; `None` for 0:0, which needs none.

@@ -4,14 +4,14 @@
 //! If the file system allows it, such a file has no name before it is whole: a killed process leaves nothing behind.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::MAX_LINKS;
@@ -28,17 +28,10 @@ pub struct PendingFile {
     file: io::BufWriter<File>,
     path: PathBuf,
     state: State,
-    /// Owner and mode of what was there before, if it is to have them.
-    before: Option<Before>,
+    /// The file that was there before, if this one is to have its owner and mode.
+    before: Option<Metadata>,
     /// Whether it is to survive a loss of power as soon as it is there.
     durable: bool,
-}
-
-#[derive(Debug)]
-struct Before {
-    uid: Uid,
-    gid: Gid,
-    mode: u32,
 }
 
 #[derive(Debug)]
@@ -61,7 +54,7 @@ impl PendingFile {
     }
 
     fn begin_named(path: &Path) -> Result<Self> {
-        let (file, temp) = with_temporary_name(path, "create", |temp| create_new().open(temp))?;
+        let (file, temp) = with_temporary_name(path, "create", create_new)?;
         Ok(Self::new(file, path.to_owned(), State::Named(temp)))
     }
 
@@ -71,18 +64,23 @@ impl PendingFile {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for a directory.
     pub fn output(path: &Path) -> Result<Self> {
-        match destination(path)? {
-            Destination::Through => {
-                // A file that a descriptor of this process was open on before may have content.
-                let file = OpenOptions::new().append(true).open(path).doing("open", path)?;
-                Ok(Self::new(file, path.to_owned(), State::Through))
-            }
-            Destination::Replaced(target, before) => {
-                let mut out = Self::begin(&target)?;
-                (out.before, out.durable) = (before, true);
-                Ok(out)
-            }
+        // The kernel is asked first: it knows whose links may be followed.
+        let before = fs::metadata(path).doing("open", path).if_there()?;
+        if before.as_ref().is_some_and(Metadata::is_dir) {
+            fail!(Invalid, "{} is a directory", path.display());
         }
+        let target = match &before {
+            Some(found) if !found.is_file() => None,
+            _ => replaceable(path)?,
+        };
+        let Some(target) = target else {
+            // A file that a descriptor of this process was open on before may have content.
+            let file = OpenOptions::new().append(true).open(path).doing("open", path)?;
+            return Ok(Self::new(file, path.to_owned(), State::Through));
+        };
+        let mut out = Self::begin(&target)?;
+        (out.before, out.durable) = (before, true);
+        Ok(out)
     }
 
     fn new(file: File, path: PathBuf, state: State) -> Self {
@@ -99,7 +97,7 @@ impl PendingFile {
     /// the kernel gives fine times, a second call gives a later one.
     pub fn clock(&self) -> Result<(u64, crate::node::Time)> {
         let file = self.file.get_ref();
-        // Any change will do.
+        // Any change of the file sets its ctime, which no program can choose.
         file.set_modified(SystemTime::now())
             .doing("set the times of", &self.path)?;
         let meta = file.metadata().doing("stat", &self.path)?;
@@ -116,27 +114,26 @@ impl PendingFile {
         let file = self.file.get_ref();
         if let Some(before) = &self.before {
             // If that is not allowed the file is ours, as a new one is.
-            let _ = rustix::fs::fchown(file, Some(before.uid), Some(before.gid));
-            let mode = Permissions::from_mode(before.mode);
+            let _ = std::os::unix::fs::fchown(file, Some(before.uid()), Some(before.gid()));
+            // The content is new: a set-id bit of the old one must not make it a privileged program.
+            let mode = Permissions::from_mode(before.mode() & 0o777);
             file.set_permissions(mode).doing("chmod", &self.path)?;
         }
         if self.durable {
             file.sync_all().doing("sync", &self.path)?;
         }
-        match &self.state {
-            State::Through => return Ok(()),
-            State::Named(temp) => fs::rename(temp, &self.path).doing("rename to", &self.path)?,
-            State::Unnamed => match link(file, &self.path) {
+        if let State::Unnamed = self.state {
+            match link(file, &self.path) {
+                // linkat(2) replaces nothing, so the file gets a name that is free, and rename(2) replaces.
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
                     let ((), temp) = with_temporary_name(&self.path, "link", |temp| link(file, temp))?;
-                    let renamed = fs::rename(&temp, &self.path);
-                    if renamed.is_err() {
-                        remove_file(&temp);
-                    }
-                    renamed.doing("rename to", &self.path)?;
+                    self.state = State::Named(temp);
                 }
                 linked => linked.doing("link", &self.path)?,
-            },
+            }
+        }
+        if let State::Named(temp) = &self.state {
+            fs::rename(temp, &self.path).doing("rename to", &self.path)?;
         }
         if self.durable {
             let above = above(&self.path);
@@ -165,32 +162,15 @@ impl Write for PendingFile {
 impl Drop for PendingFile {
     fn drop(&mut self) {
         if let State::Named(temp) = &self.state {
-            // It is gone if it was moved.
+            // A rename has taken the name away if all went well.
             remove_file(temp);
         }
     }
 }
 
-/// Destination of output at a path.
-enum Destination {
-    /// The file there takes it.
-    Through,
-    /// A file that is or will be there, through links, and whose it is now.
-    Replaced(PathBuf, Option<Before>),
-}
-
-fn destination(path: &Path) -> Result<Destination> {
-    // The kernel is asked first: it knows whose links may be followed.
-    let before = match fs::metadata(path).doing("open", path).if_there()? {
-        Some(found) if found.is_dir() => fail!(Invalid, "{} is a directory", path.display()),
-        Some(found) if !found.is_file() => return Ok(Destination::Through),
-        Some(found) => Some(Before {
-            uid: Uid::from_raw(found.uid()),
-            gid: Gid::from_raw(found.gid()),
-            mode: found.mode() & 0o777,
-        }),
-        None => None,
-    };
+/// Returns the path, through links, of the file that output at `path` replaces or makes; `None` for a file that must stay the
+/// same and takes the bytes itself.
+fn replaceable(path: &Path) -> Result<Option<PathBuf>> {
     if path.as_os_str().as_bytes().ends_with(b"/") {
         fail!(Invalid, "{} names a directory", path.display());
     }
@@ -198,10 +178,10 @@ fn destination(path: &Path) -> Result<Destination> {
     for _ in 0..MAX_LINKS {
         match fs::read_link(&at) {
             // The file of an open descriptor may have no name, and must not be replaced below those who hold it.
-            Ok(_) if is_on_proc(above(&at)) => return Ok(Destination::Through),
+            Ok(_) if is_on_proc(above(&at)) => return Ok(None),
             Ok(next) => at = above(&at).join(next),
             Err(err) if matches!(err.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
-                return Ok(Destination::Replaced(at, before));
+                return Ok(Some(at));
             }
             Err(err) => return Err(err).doing("read link", &at),
         }
@@ -221,13 +201,13 @@ fn above(path: &Path) -> &Path {
     }
 }
 
-fn create_new() -> OpenOptions {
+/// Makes the file at `path`, where nothing may be, not even a dangling link.
+pub(super) fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o644);
-    options
+    options.write(true).create_new(true).mode(0o644).open(path)
 }
 
-/// A file without a name on the file system where `path` is to be; `None` where there is no such thing.
+/// Returns a file without a name on the file system where `path` is to be; `None` where there is no such thing.
 fn unnamed(path: &Path) -> Option<File> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(above(path), flags, Mode::from_raw_mode(0o644)).ok()?;

@@ -13,14 +13,14 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::Root;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::node::{Followed, TreePath};
 
 /// Bytes of a path that one system call takes, at most.
 const MAX_PIECE: usize = 4000;
 
 /// Descriptors that are kept open for the next path: no more than a quarter of those that the process may have.
-const MAX_CACHED: usize = 256;
+pub(super) const MAX_CACHED: usize = 256;
 
 const DIR: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
@@ -94,31 +94,16 @@ pub(super) fn first_choice() -> Resolver {
 /// Callback for a component of a path that is no directory: it makes one there, or fails.
 pub(crate) type MakeDir<'a> = &'a mut dyn FnMut(&Dir, &[u8], bool) -> Result<()>;
 
-#[derive(Debug)]
-pub(super) struct Cache {
-    dirs: HashMap<TreePath, Dir>,
-    most: usize,
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self {
-            dirs: HashMap::new(),
-            most: MAX_CACHED.min(super::max_open() / 4),
-        }
-    }
-}
-
 impl Root {
     /// Opens the directory at `path`, every link on the way and at its end followed inside the root.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none or something on the way is no directory.
+    /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if there is none or something on the way is no directory.
     pub fn dir(&self, path: &TreePath) -> Result<Dir> {
         if path.is_root() {
             return Ok(self.top.clone());
         }
-        if let Some(dir) = self.cache().dirs.get(path) {
+        if let Some(dir) = self.cache().get(path) {
             return Ok(dir.clone());
         }
         let dir = match self.open_fast(path)? {
@@ -150,7 +135,7 @@ impl Root {
     /// As [`Root::dir`], for a directory that a walk through the tree found: no link is on its path.
     ///
     /// # Errors
-    /// [`ErrorKind::UnsafePath`] if somebody has put a link there since.
+    /// [`ErrorKind::UnsafePath`](crate::error::ErrorKind::UnsafePath) if somebody has put a link there since.
     pub(crate) fn own_dir(&self, path: &TreePath) -> Result<Dir> {
         let dir = self.dir(path)?;
         if dir.path != *path {
@@ -162,7 +147,7 @@ impl Root {
     /// As [`Root::parent`], for a path that a walk through the tree found.
     ///
     /// # Errors
-    /// [`ErrorKind::UnsafePath`] if somebody has put a link on the way to it since.
+    /// [`ErrorKind::UnsafePath`](crate::error::ErrorKind::UnsafePath) if somebody has put a link on the way to it since.
     pub(crate) fn own_parent(&self, path: &TreePath) -> Result<(Dir, Vec<u8>)> {
         match path.parent() {
             Some(parent) => Ok((self.own_dir(&parent)?, path.name().to_vec())),
@@ -172,19 +157,19 @@ impl Root {
 
     /// Forgets all directories that were opened: some path may lead elsewhere now.
     pub(crate) fn forget(&self) {
-        self.cache().dirs.clear();
+        self.cache().clear();
     }
 
-    fn cache(&self) -> MutexGuard<'_, Cache> {
+    fn cache(&self) -> MutexGuard<'_, HashMap<TreePath, Dir>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, path: &TreePath, dir: &Dir) {
         let mut cache = self.cache();
-        if cache.dirs.len() >= cache.most {
-            cache.dirs.clear();
+        if cache.len() >= self.max_cached {
+            cache.clear();
         }
-        cache.dirs.insert(path.clone(), dir.clone());
+        cache.insert(path.clone(), dir.clone());
     }
 
     /// One system call, or one for each 4000 bytes, for a path without links; `None` if it must be walked.
@@ -206,8 +191,9 @@ impl Root {
             rest = more;
             match rustix::fs::openat2(&at, piece, DIR, Mode::empty(), how) {
                 Ok(fd) => at = Arc::new(fd),
-                Err(Errno::NOENT) => return Err(missing(path)),
-                Err(Errno::XDEV) => return Err(outside(path)),
+                Err(Errno::NOENT) => fail!(NotFound, "{path}: no such directory"),
+                // The kernel says so of `..` only, which no clean path has.
+                Err(Errno::XDEV) => fail!(UnsafePath, "{path} leads out of the root"),
                 // A link on the way, a directory without permission, no such call.
                 Err(_) => return Ok(None),
             }
@@ -237,7 +223,7 @@ impl Root {
                 found = self.open_component(&at, &name, path)?;
             }
             let Some((fd, kind @ (FileType::Directory | FileType::Symlink))) = found else {
-                return Err(missing(path));
+                fail!(NotFound, "{path}: no such directory");
             };
             if kind == FileType::Directory {
                 at = Dir::new(fd, at.path.join(&name)?);
@@ -268,7 +254,7 @@ impl Root {
 
     /// Opens a directory whose path has no links, as a canonical path has none; one that has some now is refused.
     pub(super) fn open_canonical(&self, path: &TreePath) -> Result<Dir> {
-        if let Some(dir) = self.cache().dirs.get(path)
+        if let Some(dir) = self.cache().get(path)
             && dir.path == *path
         {
             return Ok(dir.clone());
@@ -285,17 +271,10 @@ impl Root {
     }
 }
 
-pub(super) fn missing(path: &TreePath) -> Error {
-    Error::new(ErrorKind::NotFound, format!("{path}: no such directory"))
-}
-
-fn outside(path: &TreePath) -> Error {
-    Error::new(ErrorKind::UnsafePath, format!("{path} leads out of the root"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use std::os::unix::fs::symlink;
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use super::pending::create_new;
 use super::{PendingFile, Root};
 use crate::error::{Result, ResultExt};
 use crate::node::{Time, TreePath};
@@ -118,12 +119,7 @@ pub fn modified(path: &Path) -> Result<Time> {
 
 /// Writes a new file, which must not exist.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(path)
-        .doing("create", path)?;
+    let mut file = create_new(path).doing("create", path)?;
     if let Err(err) = file.write_all(bytes).doing("write", path) {
         remove_file(path);
         return Err(err);

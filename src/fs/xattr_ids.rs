@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use super::IdMap;
+use super::owner::Side;
 use crate::error::{Result, ResultExt};
 
 const CAPABILITY: &[u8] = b"security.capability";
@@ -32,7 +33,7 @@ impl IdMap {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if the maps leave out an id in it.
     pub fn xattr_to_host<'a>(&self, name: &[u8], value: &'a [u8]) -> Result<Cow<'a, [u8]>> {
-        self.xattr(name, value, Self::uid_to_host, Self::gid_to_host)
+        self.xattr(name, value, Side::Host)
     }
 
     /// Returns the value in a layer of an extended attribute of the host; the reverse of [`Self::xattr_to_host`].
@@ -40,79 +41,69 @@ impl IdMap {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if the maps leave out an id in it.
     pub fn xattr_to_container<'a>(&self, name: &[u8], value: &'a [u8]) -> Result<Cow<'a, [u8]>> {
-        let root = |map: &Self, uid| match map.uid_to_container(uid) {
-            // No container can have set it: whoever did on the host meant the container's.
-            Err(_) if uid == 0 && name == CAPABILITY => Ok(0),
-            mapped => mapped,
-        };
-        self.xattr(name, value, root, Self::gid_to_container)
+        self.xattr(name, value, Side::Container)
     }
 
-    fn xattr<'a>(
-        &self,
-        name: &[u8],
-        value: &'a [u8],
-        uid: impl Fn(&Self, u32) -> Result<u32>,
-        gid: impl Fn(&Self, u32) -> Result<u32>,
-    ) -> Result<Cow<'a, [u8]>> {
+    fn xattr<'a>(&self, name: &[u8], value: &'a [u8], to: Side) -> Result<Cow<'a, [u8]>> {
         if self.rootless || (self.uids.is_empty() && self.gids.is_empty()) {
             return Ok(Cow::Borrowed(value));
         }
         let mapped = if name == CAPABILITY {
-            capability(value, |id| uid(self, id))
+            self.capability(value, to)
         } else if ACLS.contains(&name) {
-            acl(value, |id| uid(self, id), |id| gid(self, id))
+            self.acl(value, to)
         } else {
             return Ok(Cow::Borrowed(value));
         };
         let mapped = mapped.context(|| format!("xattr {}", String::from_utf8_lossy(name)))?;
         Ok(mapped.map_or(Cow::Borrowed(value), Cow::Owned))
     }
-}
 
-/// Capabilities for another root; `None` for what are none.
-fn capability(value: &[u8], uid: impl Fn(u32) -> Result<u32>) -> Result<Option<Vec<u8>>> {
-    let Some((sets, root)) = value.split_at_checked(SETS_END) else {
-        return Ok(None);
-    };
-    let (head, sets) = sets.split_at(4);
-    let head = u32::from_le_bytes(head.try_into().unwrap_or_default());
-    let root = match (head & REVISION, root.try_into()) {
-        (REVISION_2, _) if root.is_empty() => 0,
-        (REVISION_3, Ok(root)) => u32::from_le_bytes(root),
-        _ => return Ok(None),
-    };
-    let (revision, root) = match uid(root)? {
-        0 => (REVISION_2, vec![]),
-        root => (REVISION_3, root.to_le_bytes().to_vec()),
-    };
-    let head = head & !REVISION | revision;
-    Ok(Some([&head.to_le_bytes(), sets, &root].concat()))
-}
-
-/// Returns an ACL for other users and groups; `None` for what is none.
-fn acl(
-    value: &[u8],
-    uid: impl Fn(u32) -> Result<u32>,
-    gid: impl Fn(u32) -> Result<u32>,
-) -> Result<Option<Vec<u8>>> {
-    let Some(entries) = value.strip_prefix(&ACL_VERSION) else {
-        return Ok(None);
-    };
-    let mut out = ACL_VERSION.to_vec();
-    let mut entries = entries.chunks_exact(8);
-    for entry in &mut entries {
-        let (head, id) = entry.split_at(4);
-        let id = u32::from_le_bytes(id.try_into().unwrap_or_default());
-        let id = match u16::from_le_bytes([head[0], head[1]]) {
-            ACL_USER => uid(id)?,
-            ACL_GROUP => gid(id)?,
-            _ => id,
+    /// Returns capabilities that name the same root on the other side; `None` for what are none.
+    fn capability(&self, value: &[u8], to: Side) -> Result<Option<Vec<u8>>> {
+        let Some((sets, root)) = value.split_at_checked(SETS_END) else {
+            return Ok(None);
         };
-        out.extend_from_slice(head);
-        out.extend_from_slice(&id.to_le_bytes());
+        let (head, sets) = sets.split_at(4);
+        let head = u32::from_le_bytes(head.try_into().unwrap_or_default());
+        let root = match (head & REVISION, root.try_into()) {
+            (REVISION_2, _) if root.is_empty() => 0,
+            (REVISION_3, Ok(root)) => u32::from_le_bytes(root),
+            _ => return Ok(None),
+        };
+        let root = match self.uid(to, root) {
+            // No container can have set these: root of the host did, and meant the root of whatever container has the file.
+            Err(_) if root == 0 && to == Side::Container => 0,
+            mapped => mapped?,
+        };
+        let (revision, root) = match root {
+            0 => (REVISION_2, vec![]),
+            root => (REVISION_3, root.to_le_bytes().to_vec()),
+        };
+        let head = head & !REVISION | revision;
+        Ok(Some([&head.to_le_bytes(), sets, &root].concat()))
     }
-    Ok(entries.remainder().is_empty().then_some(out))
+
+    /// Returns an ACL for other users and groups; `None` for what is none.
+    fn acl(&self, value: &[u8], to: Side) -> Result<Option<Vec<u8>>> {
+        let Some(entries) = value.strip_prefix(&ACL_VERSION) else {
+            return Ok(None);
+        };
+        let mut out = ACL_VERSION.to_vec();
+        let mut entries = entries.chunks_exact(8);
+        for entry in &mut entries {
+            let (head, id) = entry.split_at(4);
+            let id = u32::from_le_bytes(id.try_into().unwrap_or_default());
+            let id = match u16::from_le_bytes([head[0], head[1]]) {
+                ACL_USER => self.uid(to, id)?,
+                ACL_GROUP => self.gid(to, id)?,
+                _ => id,
+            };
+            out.extend_from_slice(head);
+            out.extend_from_slice(&id.to_le_bytes());
+        }
+        Ok(entries.remainder().is_empty().then_some(out))
+    }
 }
 
 #[cfg(test)]
