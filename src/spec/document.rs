@@ -190,7 +190,7 @@ fn is_plain_config(object: &Object<'_>) -> bool {
     const OWN: [&str; 4] = ["config", "rootfs", "architecture", "os"];
     let has = |name: &str| object.get(name).is_some();
     let is_config = has("rootfs") && (has("architecture") || has("os"));
-    let is_own = |name: &str| OWN.contains(&name) || !is_any(name, &OF_KINDS);
+    let is_own = |name: &str| OWN.contains(&name) || !json::is_any_like(name, &OF_KINDS);
     let runtime: Option<Map<String, Value>> = object.read("config");
     is_config
         && object.members().all(|(name, _)| is_own(name))
@@ -204,7 +204,9 @@ fn is_plain_descriptor(descriptor: &Descriptor) -> bool {
         extra,
         ..
     } = descriptor;
-    !annotations.keys().any(|name| is_any(name, &OF_DESCRIPTORS))
+    !annotations
+        .keys()
+        .any(|name| json::is_any_like(name, &OF_DESCRIPTORS))
         && !names_blob(extra)
         && platform
             .as_ref()
@@ -212,14 +214,14 @@ fn is_plain_descriptor(descriptor: &Descriptor) -> bool {
 }
 
 fn is_plain_rest(extra: &Map<String, Value>) -> bool {
-    !extra.keys().any(|name| is_any(name, &OF_KINDS))
+    !extra.keys().any(|name| json::is_any_like(name, &OF_KINDS))
 }
 
 /// Returns whether an object has a descriptor somewhere in it, in the eyes of any reader.
 fn names_blob(object: &Map<String, Value>) -> bool {
     object
         .iter()
-        .any(|(name, value)| is_any(name, &OF_DESCRIPTORS) || value_names_blob(value))
+        .any(|(name, value)| json::is_any_like(name, &OF_DESCRIPTORS) || value_names_blob(value))
 }
 
 fn value_names_blob(value: &Value) -> bool {
@@ -228,10 +230,6 @@ fn value_names_blob(value: &Value) -> bool {
         Value::Array(list) => list.iter().any(value_names_blob),
         _ => false,
     }
-}
-
-fn is_any(name: &str, members: &[&str]) -> bool {
-    members.iter().any(|member| json::is_like(name, member))
 }
 
 #[cfg(test)]

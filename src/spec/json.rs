@@ -152,9 +152,14 @@ pub(crate) fn is_like(name: &str, plain: &str) -> bool {
     name.chars().map(folded).eq(plain.chars().map(folded))
 }
 
-/// Returns whether `name` is such another spelling of one of the members `plain`.
-pub(crate) fn is_odd(name: &str, plain: &[&str]) -> bool {
-    plain.iter().any(|plain| name != *plain && is_like(name, plain))
+/// Returns whether such a reader takes `name` for one of `members`.
+pub(super) fn is_any_like(name: &str, members: &[&str]) -> bool {
+    members.iter().any(|member| is_like(name, member))
+}
+
+/// Returns whether `name` is another spelling of one of `members` to such a reader.
+pub(crate) fn is_odd(name: &str, members: &[&str]) -> bool {
+    is_any_like(name, members) && !members.contains(&name)
 }
 
 /// Returns the maximum number of values in a document, told by the marks outside of strings.
@@ -187,17 +192,10 @@ fn write<T: Serialize + ?Sized, F: Formatter>(value: &T, formatter: F) -> Result
     value
         .serialize(&mut serde_json::Serializer::with_formatter(&mut plain, formatter))
         .map_err(|e| Error::new(ErrorKind::Invalid, format!("write JSON: {e}")))?;
-    let mut out = String::with_capacity(plain.len() + 1);
-    for c in String::from_utf8_lossy(&plain).chars() {
-        // HTML and JavaScript trip over these, which JSON has in strings alone.
-        match c {
-            '<' => out.push_str("\\u003c"),
-            '>' => out.push_str("\\u003e"),
-            '&' => out.push_str("\\u0026"),
-            '\u{2028}' => out.push_str("\\u2028"),
-            '\u{2029}' => out.push_str("\\u2029"),
-            _ => out.push(c),
-        }
+    let mut out = String::from_utf8_lossy(&plain).into_owned();
+    // Go escapes these for HTML and JavaScript. JSON has them in strings alone, so the whole text can be searched.
+    for c in ['<', '>', '&', '\u{2028}', '\u{2029}'] {
+        out = out.replace(c, &format!("\\u{:04x}", u32::from(c)));
     }
     out.push('\n');
     Ok(out.into_bytes())

@@ -69,7 +69,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
         self.deserialize_map(visitor)
     }
 
-    // The text of a value asks for itself in this way.
+    // serde_json's RawValue asks for its text by a newtype struct of a private name.
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -78,17 +78,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
         self.0.deserialize_newtype_struct(name, visitor)
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_enum(name, variants, visitor)
+    // No field of any document has one of these types, so `null` needs no meaning for them.
+    forward_to_deserialize_any! {
+        i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct enum identifier
     }
-
-    // Types that no field has.
-    forward_to_deserialize_any! { i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct identifier }
 }
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
@@ -114,15 +107,11 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for OrEmpty<V> {
         }
     }
 
-    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
-        self.visit_none()
-    }
-
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
         let wanted = self.wanted;
         match self.kind {
             Kind::Bool => inner.deserialize_bool(wanted),
-            // JSON has numbers of one kind.
+            // serde_json reads a number of any width by this call, and the visitor checks its range.
             Kind::Number => inner.deserialize_i64(wanted),
             Kind::Text => inner.deserialize_str(wanted),
             Kind::List => inner.deserialize_seq(Lenient(wanted)),
@@ -156,10 +145,6 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Lenient<A> {
         wanted: S,
     ) -> Result<Option<S::Value>, A::Error> {
         self.0.next_element_seed(Lenient(wanted))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
     }
 }
 

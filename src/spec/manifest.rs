@@ -39,7 +39,7 @@ pub struct Manifest {
 }
 
 /// An image index: manifests for several platforms, or of any kind.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct ImageIndex {
     /// Always 2.
     #[serde(rename = "schemaVersion", default)]
@@ -96,11 +96,8 @@ impl ImageIndex {
         Self {
             schema_version: 2,
             media_type: MediaType::INDEX.into(),
-            artifact_type: None,
             manifests,
-            subject: None,
-            annotations: Annotations::new(),
-            extra: Map::new(),
+            ..Self::default()
         }
     }
 
@@ -124,15 +121,14 @@ fn check(class: MediaClass, media_type: &MediaType, extra: &Map<String, Value>) 
         // A manifest may list the layers of Docker's first schema besides.
         _ => ("manifest", "it has", &of_kinds[..4]),
     };
-    let is_member = |name: &&String| members.iter().any(|member| json::is_like(name, member));
-    let why = if !media_type.is_empty() && media_type.class() != class {
-        format!("its mediaType is {:?}", media_type.as_str())
-    } else if let Some(name) = extra.keys().find(is_member) {
-        format!("{having} a field {name:?}")
-    } else {
-        return Ok(());
-    };
-    fail!(Corrupt, "malicious {what} detected: {why}");
+    if !media_type.is_empty() && media_type.class() != class {
+        let own = media_type.as_str();
+        fail!(Corrupt, "malicious {what} detected: its mediaType is {own:?}");
+    }
+    match extra.keys().find(|name| json::is_any_like(name, members)) {
+        Some(name) => fail!(Corrupt, "malicious {what} detected: {having} a field {name:?}"),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

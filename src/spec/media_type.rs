@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Media types, and what each of them means to us. Docker's types and their OCI twins are told apart here only.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -140,64 +141,65 @@ impl MediaType {
 
     /// Returns whether it is a layer that must not be given on, and may be missing therefore.
     pub fn is_nondistributable(&self) -> bool {
-        [Self::LAYER_NONDISTRIBUTABLE, Self::DOCKER_FOREIGN_LAYER]
-            .iter()
-            .any(|base| self.0.starts_with(base))
+        self.oci_text().starts_with(Self::LAYER_NONDISTRIBUTABLE)
     }
 
     /// Returns the OCI twin of one of Docker's types; any other type as it is.
     pub fn to_oci(&self) -> Self {
+        Self(self.oci_text().into_owned())
+    }
+
+    fn oci_text(&self) -> Cow<'_, str> {
         let text = self.0.as_str();
-        let layer = |base: &str, twin: &str| {
-            let rest = text.strip_prefix(base)?;
-            let known = rest.is_empty() || rest.starts_with('.');
-            known.then(|| format!("{twin}{}", rest.replacen('.', "+", 1)))
-        };
-        Self(match text {
-            Self::DOCKER_LIST => Self::INDEX.to_owned(),
-            Self::DOCKER_MANIFEST => Self::MANIFEST.to_owned(),
-            Self::DOCKER_CONFIG => Self::CONFIG.to_owned(),
-            _ => layer(Self::DOCKER_LAYER, Self::LAYER)
-                .or_else(|| layer(Self::DOCKER_FOREIGN_LAYER, Self::LAYER_NONDISTRIBUTABLE))
-                .unwrap_or_else(|| text.to_owned()),
-        })
+        for (docker, oci) in [
+            (Self::DOCKER_LIST, Self::INDEX),
+            (Self::DOCKER_MANIFEST, Self::MANIFEST),
+            (Self::DOCKER_CONFIG, Self::CONFIG),
+            (Self::DOCKER_LAYER, Self::LAYER),
+            (Self::DOCKER_FOREIGN_LAYER, Self::LAYER_NONDISTRIBUTABLE),
+        ] {
+            if text == docker {
+                return oci.into();
+            }
+            // Docker writes the compression of a layer behind a dot, and OCI behind a plus sign.
+            if let Some(compression) = text.strip_prefix(docker).and_then(|rest| rest.strip_prefix('.'))
+                && matches!(oci, Self::LAYER | Self::LAYER_NONDISTRIBUTABLE)
+            {
+                return format!("{oci}+{compression}").into();
+            }
+        }
+        text.into()
     }
 
     /// Returns the meaning of the type.
     pub fn class(&self) -> MediaClass {
-        match self.0.as_str() {
-            Self::INDEX | Self::DOCKER_LIST => return MediaClass::Index,
-            Self::MANIFEST | Self::DOCKER_MANIFEST => return MediaClass::Manifest,
-            Self::CONFIG | Self::DOCKER_CONFIG => return MediaClass::Config,
-            Self::EMPTY => return MediaClass::Empty,
-            Self::DESCRIPTOR => return MediaClass::Descriptor,
-            _ => {}
+        let text = self.oci_text();
+        match &*text {
+            Self::INDEX => MediaClass::Index,
+            Self::MANIFEST => MediaClass::Manifest,
+            Self::CONFIG => MediaClass::Config,
+            Self::EMPTY => MediaClass::Empty,
+            Self::DESCRIPTOR => MediaClass::Descriptor,
+            _ => match [Self::LAYER, Self::LAYER_NONDISTRIBUTABLE]
+                .iter()
+                .find_map(|base| text.strip_prefix(base))
+            {
+                Some("") => MediaClass::Layer(Compression::None),
+                Some("+gzip") => MediaClass::Layer(Compression::Gzip),
+                Some("+zstd") => MediaClass::Layer(Compression::Zstd),
+                Some(rest) if rest.starts_with('+') => MediaClass::UnknownLayer,
+                _ => MediaClass::Other,
+            },
         }
-        for (base, separator) in [
-            (Self::LAYER, '+'),
-            (Self::LAYER_NONDISTRIBUTABLE, '+'),
-            (Self::DOCKER_LAYER, '.'),
-            (Self::DOCKER_FOREIGN_LAYER, '.'),
-        ] {
-            if let Some(rest) = self.0.strip_prefix(base) {
-                return match rest.strip_prefix(separator) {
-                    _ if rest.is_empty() => MediaClass::Layer(Compression::None),
-                    Some("gzip") => MediaClass::Layer(Compression::Gzip),
-                    Some("zstd") => MediaClass::Layer(Compression::Zstd),
-                    Some(_) => MediaClass::UnknownLayer,
-                    None => MediaClass::Other,
-                };
-            }
-        }
-        MediaClass::Other
     }
 }
 
 fn is_name(part: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c);
     (1..=127).contains(&part.len())
-        && part.chars().all(is_plain)
         && part.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && part
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
 }
 
 impl fmt::Display for MediaType {

@@ -2,14 +2,13 @@
 //! Entries that a name leads to: one entry of `index.json`, or several. Spec: image-layout, "index.json file".
 
 use std::collections::HashMap;
-use std::fmt;
 
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::Descriptor;
+use super::{Descriptor, json};
 use crate::digest::Digest;
 
 /// Entries of `index.json` that have a name, in order. It is empty for a name that is not there.
@@ -92,33 +91,21 @@ impl Serialize for RefValue {
 
 impl<'de> Deserialize<'de> for RefValue {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = RefValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("null, a descriptor or a list of descriptors")
-            }
-
-            fn visit_unit<E>(self) -> Result<RefValue, E> {
-                Ok(RefValue::default())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RefValue, A::Error> {
-                Descriptor::deserialize(MapAccessDeserializer::new(map)).map(RefValue::from)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<RefValue, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(RefValue::new)
-            }
-        }
-        d.deserialize_any(Any)
+        let text = Box::<RawValue>::deserialize(d)?;
+        let bytes = text.get().as_bytes();
+        // The first byte tells the shape. An untagged enum would tell it too, and lose large numbers on the way.
+        let value = match bytes.first() {
+            Some(b'{') => json::parse_large::<Descriptor>(bytes).map(Self::from),
+            _ => json::parse_large::<Option<Vec<Descriptor>>>(bytes)
+                .map(|entries| Self::new(entries.unwrap_or_default())),
+        };
+        value.map_err(D::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{MediaType, json};
+    use super::super::MediaType;
     use super::*;
 
     fn entry(content: &[u8], platform: &str) -> Descriptor {
