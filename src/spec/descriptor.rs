@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -47,11 +48,8 @@ pub struct Descriptor {
 
 fn size<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u64, D::Error> {
     let size = i64::deserialize(d)?;
-    u64::try_from(size).map_err(|_| {
-        serde::de::Error::custom(format!(
-            "invalid descriptor: descriptor size must not be negative: {size}"
-        ))
-    })
+    let text = format_args!("invalid descriptor: descriptor size must not be negative: {size}");
+    u64::try_from(size).map_err(|_| serde::de::Error::custom(text))
 }
 
 impl Descriptor {
@@ -75,17 +73,11 @@ impl Descriptor {
     /// # Errors
     /// [`crate::error::ErrorKind::Corrupt`] if it is not base64.
     pub fn embedded(&self) -> Result<Option<Vec<u8>>> {
-        let Some(data) = &self.data else {
-            return Ok(None);
-        };
-        match base64::engine::general_purpose::STANDARD.decode(data) {
-            Ok(decoded) => Ok(Some(decoded)),
-            Err(err) => fail!(
-                Corrupt,
-                "invalid embedded descriptor data: {}: {err}",
-                self.digest
-            ),
-        }
+        let decoded = self.data.as_ref().map(|data| STANDARD.decode(data));
+        let digest = &self.digest;
+        decoded
+            .transpose()
+            .or_else(|err| fail!(Corrupt, "invalid embedded descriptor data: {digest}: {err}"))
     }
 
     /// Returns whether both are one entry of a list: the digest and the platform are the same.

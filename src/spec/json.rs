@@ -144,12 +144,15 @@ impl<'de> Visitor<'de> for Members {
 /// Returns whether a reader that does not care for case, as that of Go, takes `name` for the member `plain`; two letters beyond
 /// ASCII are to it an `s` and a `k`.
 pub(crate) fn is_like(name: &str, plain: &str) -> bool {
-    let folded = |c| match c {
+    name.chars().map(folded).eq(plain.chars().map(folded))
+}
+
+fn folded(c: char) -> char {
+    match c {
         'ſ' => 's',
         '\u{212a}' => 'k',
-        c => char::to_ascii_lowercase(&c),
-    };
-    name.chars().map(folded).eq(plain.chars().map(folded))
+        c => c.to_ascii_lowercase(),
+    }
 }
 
 /// Returns whether such a reader takes `name` for one of `members`.

@@ -18,40 +18,46 @@ pub(crate) fn each_digest(file: impl Read, mut each: impl FnMut(Digest) -> Resul
     let mut word = Vec::new();
     // Bytes of an escaped character that were read so far.
     let mut escape: Option<Vec<u8>> = None;
-    let mut take = |byte: u8| -> Result<()> {
-        if byte.is_ascii_alphanumeric() || byte == b':' {
-            if word.len() <= MAX_WORD {
-                word.push(byte);
-            }
-            return Ok(());
-        }
-        let digest = std::str::from_utf8(&word).ok().and_then(|text| text.parse().ok());
-        word.clear();
-        digest.map_or(Ok(()), &mut each)
-    };
     loop {
         let piece = file.fill_buf()?;
         if piece.is_empty() {
-            return take(0);
+            return end_word(&mut word).map_or(Ok(()), each);
         }
         let length = piece.len();
-        for &byte in piece {
-            match &mut escape {
-                None if byte == b'\\' => escape = Some(Vec::new()),
-                None => take(byte)?,
-                Some(digits) => {
-                    digits.push(byte);
-                    let is_whole = digits.len() == 5 || digits[0] != b'u';
-                    if is_whole {
-                        let digits = std::str::from_utf8(&digits[1..]).unwrap_or_default();
-                        take(u8::from_str_radix(digits, 16).unwrap_or(0))?;
-                        escape = None;
-                    }
+        for &read in piece {
+            let byte = match &mut escape {
+                None if read == b'\\' => {
+                    escape = Some(Vec::new());
+                    continue;
                 }
+                None => read,
+                Some(digits) => {
+                    digits.push(read);
+                    if digits.len() < 5 && digits[0] == b'u' {
+                        continue;
+                    }
+                    let digits = std::str::from_utf8(&digits[1..]).unwrap_or_default();
+                    // No digest has a character beyond ASCII: a zero ends the word as any such does.
+                    let byte = u8::from_str_radix(digits, 16).unwrap_or(0);
+                    escape = None;
+                    byte
+                }
+            };
+            if !byte.is_ascii_alphanumeric() && byte != b':' {
+                end_word(&mut word).map_or(Ok(()), &mut each)?;
+            } else if word.len() <= MAX_WORD {
+                word.push(byte);
             }
         }
         file.consume(length);
     }
+}
+
+/// Returns the digest that a word is, and empties the word.
+fn end_word(word: &mut Vec<u8>) -> Option<Digest> {
+    let digest = std::str::from_utf8(word).ok().and_then(|text| text.parse().ok());
+    word.clear();
+    digest
 }
 
 /// Does as [`each_digest`] for a blob that begins like JSON; of any other blob only the beginning is read.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// Operating system and processor that an image is for, in Go's names (`linux`, `amd64`).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -151,8 +151,10 @@ fn is_architecture(name: &str) -> bool {
 }
 
 fn is_name(part: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    !part.is_empty() && part.chars().all(is_plain)
+    !part.is_empty()
+        && part
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
 }
 
 /// Reads a variant as a number: `v7` is 7.0, `v8.5` is 8.5.
@@ -164,10 +166,9 @@ fn variant_number(text: &str) -> Option<(u32, u32)> {
 
 /// Returns whether an image of one version is of a version that is asked for, in parts between dots.
 fn runs_version(wanted: &str, image: &str) -> bool {
-    match image.strip_prefix(wanted) {
-        Some(rest) => wanted.is_empty() || rest.is_empty() || rest.starts_with('.'),
-        None => false,
-    }
+    image
+        .strip_prefix(wanted)
+        .is_some_and(|rest| wanted.is_empty() || rest.is_empty() || rest.starts_with('.'))
 }
 
 fn runs_variant(host: &Platform, image: &Platform) -> bool {
@@ -175,10 +176,11 @@ fn runs_variant(host: &Platform, image: &Platform) -> bool {
         return true;
     }
     match host.architecture.as_str() {
-        "arm" | "arm64" | "amd64" => match (variant_number(&host.variant), variant_number(&image.variant)) {
-            (Some(host), Some(image)) => image <= host,
-            _ => false,
-        },
+        // Each variant of these runs what was made for the earlier ones, and `None` is the least.
+        "arm" | "arm64" | "amd64" => {
+            let made_for = variant_number(&image.variant);
+            made_for.is_some() && made_for <= variant_number(&host.variant)
+        }
         _ => host.variant.is_empty() || image.variant.is_empty(),
     }
 }
@@ -190,40 +192,35 @@ impl FromStr for Platform {
     /// `windows(10.0.17763+win32k)/amd64`. The operating system is `linux` where a known processor comes first, as in
     /// `arm64` and `arm/v7`.
     fn from_str(text: &str) -> Result<Self> {
-        let invalid = || {
-            let text = format!("invalid platform {text:?}: write OS/ARCH[/VARIANT], such as linux/arm64");
-            Error::new(ErrorKind::Invalid, text)
-        };
-        let first = text.split('/').next().unwrap_or_default();
-        let has_os = !is_architecture(first);
-        let mut parts = (!has_os).then_some("linux").into_iter().chain(text.split('/'));
-        let (os, architecture) = (
-            parts.next().unwrap_or_default(),
-            parts.next().ok_or_else(invalid)?,
-        );
-        let variant = parts.next();
-        let (os, inner) = match os.split_once('(') {
-            Some((os, inner)) => (os, inner.strip_suffix(')').ok_or_else(invalid)?),
-            None => (os, ""),
-        };
-        let mut inner = inner.split('+');
-        let version = inner.next().unwrap_or_default();
-        if parts.next().is_some()
-            || ![os, architecture, variant.unwrap_or("v1")]
-                .into_iter()
-                .all(is_name)
-        {
-            return Err(invalid());
+        match read_platform(text) {
+            Some(platform) => Ok(platform),
+            None => fail!(
+                Invalid,
+                "invalid platform {text:?}: write OS/ARCH[/VARIANT], such as linux/arm64"
+            ),
         }
-        Ok(Self {
-            architecture: architecture.to_owned(),
-            os: os.to_owned(),
-            os_version: version.to_owned(),
-            os_features: inner.map(str::to_owned).collect(),
-            variant: variant.unwrap_or_default().to_owned(),
-            ..Self::default()
-        })
     }
+}
+
+fn read_platform(text: &str) -> Option<Platform> {
+    let is_bare = is_architecture(text.split('/').next()?);
+    let mut parts = is_bare.then_some("linux").into_iter().chain(text.split('/'));
+    let (os, architecture, variant) = (parts.next()?, parts.next()?, parts.next());
+    let (os, inner) = match os.split_once('(') {
+        Some((os, inner)) => (os, inner.strip_suffix(')')?),
+        None => (os, ""),
+    };
+    let mut inner = inner.split('+');
+    // A variant may be left out, but not be empty.
+    let names = [os, architecture, variant.unwrap_or("v1")];
+    (parts.next().is_none() && names.into_iter().all(is_name)).then(|| Platform {
+        architecture: architecture.to_owned(),
+        os: os.to_owned(),
+        os_version: inner.next().unwrap_or_default().to_owned(),
+        os_features: inner.map(str::to_owned).collect(),
+        variant: variant.unwrap_or_default().to_owned(),
+        ..Platform::default()
+    })
 }
 
 impl fmt::Display for Platform {
@@ -232,9 +229,9 @@ impl fmt::Display for Platform {
         f.write_str(&self.os)?;
         if !self.os_version.is_empty() || !self.os_features.is_empty() {
             write!(f, "({}", self.os_version)?;
-            self.os_features
-                .iter()
-                .try_for_each(|feature| write!(f, "+{feature}"))?;
+            for feature in &self.os_features {
+                write!(f, "+{feature}")?;
+            }
             f.write_str(")")?;
         }
         write!(f, "/{}", self.architecture)?;

@@ -49,10 +49,10 @@ impl RefName {
 
 /// Returns whether a text is words of letters and digits, with one separator between two of them.
 fn is_component(text: &str) -> bool {
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|c| c.is_ascii_alphanumeric());
-    // Two hyphens are one separator.
+    // The grammar has two hyphens in a row as one separator.
     let text = text.replace("--", "-");
-    text.split(['-', '.', '_', ':', '@', '+']).all(is_word)
+    text.split(['-', '.', '_', ':', '@', '+'])
+        .all(|word| !word.is_empty() && word.bytes().all(|c| c.is_ascii_alphanumeric()))
 }
 
 impl FromStr for RefName {
@@ -60,10 +60,9 @@ impl FromStr for RefName {
 
     fn from_str(text: &str) -> Result<Self> {
         if text.split('/').all(is_component) {
-            Ok(Self(text.to_owned()))
-        } else {
-            fail!(Invalid, "tag contains invalid characters: {text:?}");
+            return Ok(Self(text.to_owned()));
         }
+        fail!(Invalid, "tag contains invalid characters: {text:?}")
     }
 }
 
