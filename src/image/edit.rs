@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Image, NewLayer, check_count, read_index};
+use super::{Image, NewLayer, ReadDocument as _, check_count, reading};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::json::{self, Object};
@@ -40,10 +40,8 @@ impl Edit {
     pub fn new(image: &Image) -> Self {
         let mut manifest = image.manifest.value.clone();
         if image.descriptor().media_type.is_docker() || manifest.config.media_type.is_docker() {
+            manifest.rename_to_oci();
             manifest.media_type = MediaType::MANIFEST.into();
-            for part in std::iter::once(&mut manifest.config).chain(&mut manifest.layers) {
-                part.media_type = part.media_type.to_oci();
-            }
         }
         Self {
             walk: image.walk.clone(),
@@ -257,10 +255,7 @@ impl Edit {
                 break;
             }
             let parent = &walk[at - 1];
-            let bytes = txn
-                .store()
-                .read(parent)
-                .context(|| format!("read image index {}", parent.digest))?;
+            let bytes = txn.store().read(parent).context(reading("image index", parent))?;
             let bytes = replace_child(&bytes, &before, &new, changed)
                 .context(|| format!("change image index {}", parent.digest))?;
             // The parent names the index, which is for no one platform.
@@ -299,7 +294,7 @@ fn refuse_second(
     let (beside, last, label) = match (walk, own) {
         ([only], Some(own)) => (store.lookup(own)?.into_iter().collect(), only, own.to_string()),
         ([.., parent, last], _) => {
-            let index = read_index(store, parent)?;
+            let index = store.read_index(parent)?;
             (index.manifests, last, format!("image index {}", parent.digest))
         }
         _ => return Ok(()),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{DescriptorPath, Target, read_index, resolve, resolve_index, resolve_one};
+use super::{DescriptorPath, ReadDocument as _, Target, resolve, resolve_index, resolve_one};
 use crate::digest::{Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Result, shortlist};
 use crate::spec::{Descriptor, ImageIndex, MediaType, Platform, REF_NAME, RefName, json};
@@ -91,7 +91,7 @@ impl IndexEdit {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Unsupported`] if it is no index.
     pub fn load(store: &Store, name: &RefName) -> Result<Self> {
         let root = resolve_index(store, &Target::Name(name.clone()))?;
-        let mut index = read_index(store, &root)?;
+        let mut index = store.read_index(&root)?;
         if !index.media_type.is_empty() {
             index.media_type = index.media_type.to_oci();
         }

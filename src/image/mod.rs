@@ -56,8 +56,8 @@ pub(crate) use index_edit::{IndexEdit, IndexPart, Which};
 pub use new_layer::NewLayer;
 pub use select::Target;
 pub(crate) use select::{
-    DescriptorPath, MAX_DEPTH, ReadDocument, Resolved, nearest, pick, resolve, resolve_index, resolve_one,
-    resolve_root, resolve_whole,
+    DescriptorPath, MAX_DEPTH, Resolved, nearest, pick, resolve, resolve_index, resolve_one, resolve_root,
+    resolve_whole,
 };
 pub use squash::squash;
 pub(crate) use stat::{ImageStat, IndexStat, Stat, stat};
@@ -115,23 +115,29 @@ impl Image {
     /// config is of a foreign type, [`ErrorKind::NotFound`] if a blob is missing, [`ErrorKind::Corrupt`] if one is not
     /// what its descriptor says or could be read as an index too.
     pub fn load(store: &Store, walk: Vec<Descriptor>) -> Result<Self> {
-        Self::read(walk, &|descriptor| store.read(descriptor))
+        Self::read(store, walk)
     }
 
-    /// As [`Image::load`], by a function that reads documents.
-    pub(crate) fn read(walk: Vec<Descriptor>, read: &ReadDocument<'_>) -> Result<Self> {
-        let last = walk
-            .last()
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, "empty descriptor path"))?;
-        let manifest = read_manifest(last, read)?;
+    /// As [`Image::load`], from any reader of documents.
+    pub(crate) fn read<R: ReadDocument + ?Sized>(from: &R, walk: Vec<Descriptor>) -> Result<Self> {
+        let Some(last) = walk.last() else {
+            fail!(Invalid, "empty descriptor path");
+        };
+        if last.media_type.class() != MediaClass::Manifest {
+            let has = &last.media_type;
+            let why = "descriptor does not point to ispec.MediaTypeImageManifest: not implemented";
+            fail!(Unsupported, "{why}: {has}");
+        }
+        let manifest = from.read_manifest(last)?;
         let descriptor = &manifest.value.config;
         if descriptor.media_type.class() != MediaClass::Config {
             let (want, has) = (MediaType::CONFIG, &descriptor.media_type);
             fail!(Unsupported, "config blob is not correct mediatype {want}: {has}");
         }
-        let config = read(descriptor)
+        let config = from
+            .read_document(descriptor)
             .and_then(Raw::<ImageConfig>::parse)
-            .context(|| format!("read config {}", descriptor.digest))?;
+            .context(reading("config", descriptor))?;
         Ok(Self {
             walk,
             manifest,
@@ -152,9 +158,8 @@ impl Image {
     pub fn layers(&self) -> Result<Vec<Layer<'_>>> {
         let rootfs = &self.config.value.rootfs;
         if rootfs.kind != "layers" {
-            let digest = &self.manifest.value.config.digest;
-            let text = format!("config {digest}: unsupported rootfs.type: {}", rootfs.kind);
-            return Err(Error::new(ErrorKind::Unsupported, text));
+            let (digest, kind) = (&self.manifest.value.config.digest, &rootfs.kind);
+            fail!(Unsupported, "config {digest}: unsupported rootfs.type: {kind}");
         }
         check_count(&self.manifest.value, rootfs)?;
         let layers = self.manifest.value.layers.iter().zip(&rootfs.diff_ids);
@@ -170,13 +175,17 @@ fn check_count(manifest: &Manifest, rootfs: &RootFs) -> Result<()> {
     if layers == diff_ids {
         return Ok(());
     }
-    let digest = &manifest.config.digest;
-    let text =
-        format!("config {digest}: rootfs.diff_ids has {diff_ids} members, and its manifest {layers} layers");
-    Err(Error::new(ErrorKind::Corrupt, text))
+    let config = &manifest.config.digest;
+    let has = format!("has {diff_ids} members, and its manifest {layers} layers");
+    fail!(Corrupt, "config {config}: rootfs.diff_ids {has}")
 }
 
 impl Layer<'_> {
+    /// Returns its name for errors.
+    pub(crate) fn label(&self) -> String {
+        format!("layer {}", self.descriptor.digest)
+    }
+
     /// Returns the uncompressed tar; [`Layer::finish`] says whether it is the right one.
     ///
     /// # Errors
@@ -238,24 +247,35 @@ fn layer(descriptor: &Descriptor, diff_id: Digest) -> Result<Layer<'_>> {
     fail!(Unsupported, "layer {}: {text}", descriptor.digest)
 }
 
-/// Reads and checks the manifest that `descriptor` names.
-fn read_manifest(descriptor: &Descriptor, read: &ReadDocument<'_>) -> Result<Raw<Manifest>> {
-    if descriptor.media_type.class() != MediaClass::Manifest {
-        let text = format!(
-            "descriptor does not point to ispec.MediaTypeImageManifest: not implemented: {}",
-            descriptor.media_type
-        );
-        return Err(Error::new(ErrorKind::Unsupported, text));
+/// A reader of documents, which verifies them: a store, or the source of a copy.
+pub(crate) trait ReadDocument: Sync {
+    /// Reads a manifest, an index or a config.
+    fn read_document(&self, descriptor: &Descriptor) -> Result<Vec<u8>>;
+
+    /// Reads and checks the manifest that `descriptor` names.
+    fn read_manifest(&self, descriptor: &Descriptor) -> Result<Raw<Manifest>> {
+        let context = reading("manifest", descriptor);
+        let bytes = self.read_document(descriptor).context(context)?;
+        let value = Manifest::parse(&bytes).context(context)?;
+        Ok(Raw { bytes, value })
     }
-    let context = || format!("read manifest {}", descriptor.digest);
-    let bytes = read(descriptor).context(context)?;
-    let value = Manifest::parse(&bytes).context(context)?;
-    Ok(Raw { bytes, value })
+
+    /// Reads and checks the image index that `descriptor` names.
+    fn read_index(&self, descriptor: &Descriptor) -> Result<ImageIndex> {
+        let index = self
+            .read_document(descriptor)
+            .and_then(|bytes| ImageIndex::parse(&bytes));
+        index.context(reading("image index", descriptor))
+    }
 }
 
-/// Reads and checks the image index that `descriptor` names.
-pub(crate) fn read_index(store: &Store, descriptor: &Descriptor) -> Result<ImageIndex> {
-    let context = || format!("read image index {}", descriptor.digest);
-    let bytes = store.read(descriptor).context(context)?;
-    ImageIndex::parse(&bytes).context(context)
+impl ReadDocument for Store {
+    fn read_document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        self.read(descriptor)
+    }
+}
+
+/// Returns the context of errors that come up while a document is read.
+fn reading<'a>(kind: &'a str, descriptor: &'a Descriptor) -> impl Fn() -> String + Copy + 'a {
+    move || format!("read {kind} {}", descriptor.digest)
 }

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::layer::{Encoder, LayerReader, LayerStream, Limits, check_entries};
 use crate::layout::BlobWriter;
 use crate::spec::{Compression, Descriptor, MediaType, UNCOMPRESSED_SIZE};
@@ -67,8 +67,10 @@ impl NewLayer {
             }
             _ => reader.into_inner().finish()?,
         };
-        let gone = || Error::new(ErrorKind::Io, "a thread that reads a layer goes on");
-        let writer = Arc::into_inner(writer).ok_or_else(gone)?;
+        // The stream has ended, and its threads with it: nobody else holds the writer.
+        let Some(writer) = Arc::into_inner(writer) else {
+            fail!(Io, "a thread that reads a layer goes on");
+        };
         let writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
         let stored = txn.finish_blob(writer, MediaType::layer(compression))?;
         txn.note_diff_id(&stored.digest, &diff_id, None);

@@ -5,9 +5,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use super::{ReadDocument, reading};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
-use crate::spec::{Descriptor, ImageIndex, MediaClass, Platform, RefName, RefValue, json};
+use crate::spec::json::{self, MAX_VALUES};
+use crate::spec::{Descriptor, ImageIndex, MediaClass, Platform, RefName, RefValue};
 use crate::store::{Store, Summaries};
 
 /// Nested indexes deeper than this are refused.
@@ -18,9 +20,6 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// Images that an error names, at most.
 const MAX_CHOICES: usize = 8;
-
-/// Reads a document that a descriptor names, and verifies it.
-pub type ReadDocument<'a> = dyn Fn(&Descriptor) -> Result<Vec<u8>> + Sync + 'a;
 
 /// An image as a person names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +38,10 @@ impl std::str::FromStr for Target {
     /// Reads a tag, `tag@{N}`, or a digest, which is a [`Target::Name`]: a layout may have a tag that is one.
     fn from_str(text: &str) -> Result<Self> {
         if let Some((name, steps)) = text.strip_suffix('}').and_then(|t| t.rsplit_once("@{")) {
-            let invalid = |_| Error::new(ErrorKind::Invalid, format!("not a count of changes: {text:?}"));
-            return Ok(Target::Past(name.parse()?, steps.parse().map_err(invalid)?));
+            return match steps.parse() {
+                Ok(steps) => Ok(Target::Past(name.parse()?, steps)),
+                Err(_) => fail!(Invalid, "not a count of changes: {text:?}"),
+            };
         }
         Ok(Target::Name(text.parse()?))
     }
@@ -117,8 +118,7 @@ impl DescriptorPath {
 /// [`ErrorKind::Limit`] for indexes nested too deep, or too large together.
 pub fn resolve(store: &Store, target: &Target) -> Result<Resolved> {
     let roots = resolve_roots(store, target)?;
-    let paths = descend(roots.entries(), &|descriptor| store.read(descriptor))
-        .context(|| format!("resolve {target}"))?;
+    let paths = descend(store, roots.entries()).context(|| format!("resolve {target}"))?;
     Ok(Resolved { roots, paths })
 }
 
@@ -198,18 +198,23 @@ pub fn resolve_one(store: &Store, target: &Target, platform: Option<&Platform>) 
     choose(paths, platform, target, Summaries::in_store(store))
 }
 
-/// As [`resolve_one`], from images and indexes `roots` that are read by `read` and called `label` in errors.
+/// As [`resolve_one`], from images and indexes `roots` that are read from `from` and called `label` in errors.
 ///
 /// # Errors
 /// As [`resolve_one`].
-pub fn pick(
+pub fn pick<R: ReadDocument + ?Sized>(
+    from: &R,
     roots: &[Descriptor],
     platform: Option<&Platform>,
     label: &dyn fmt::Display,
-    read: &ReadDocument<'_>,
 ) -> Result<DescriptorPath> {
-    let paths = descend(roots, read).context(|| format!("resolve {label}"))?;
-    choose(paths, platform, label, Summaries::new(read))
+    let paths = descend(from, roots).context(|| format!("resolve {label}"))?;
+    choose(
+        paths,
+        platform,
+        label,
+        Summaries::new(|document| from.read_document(document)),
+    )
 }
 
 fn choose(
@@ -279,7 +284,7 @@ fn by_digest(store: &Store, digest: &Digest) -> Result<Descriptor> {
 }
 
 /// Returns all ways from `roots`, each in its turn, to something that is not an index.
-fn descend(roots: &[Descriptor], read: &ReadDocument<'_>) -> Result<Vec<DescriptorPath>> {
+fn descend<R: ReadDocument + ?Sized>(from: &R, roots: &[Descriptor]) -> Result<Vec<DescriptorPath>> {
     let mut found = Vec::new();
     // Bytes and JSON values of all indexes: no more together than one document may have.
     let (mut bytes, mut values) = (0, 0);
@@ -301,16 +306,16 @@ fn descend(roots: &[Descriptor], read: &ReadDocument<'_>) -> Result<Vec<Descript
             if !met.insert(digest) {
                 continue;
             }
-            let context = || format!("read image index {digest}");
-            let index = read(&path.last).context(context)?;
+            let context = reading("image index", &path.last);
+            let index = from.read_document(&path.last).context(context)?;
             bytes += index.len();
             values += json::values(&index);
             if bytes > MAX_BYTES {
                 fail!(Limit, "image indexes of more than {MAX_BYTES} bytes together");
             }
-            if values > json::MAX_VALUES {
-                let most = json::MAX_VALUES;
-                fail!(Limit, "image indexes of more than {most} JSON values together");
+            if values > MAX_VALUES {
+                let text = format!("image indexes of more than {MAX_VALUES} JSON values together");
+                return Err(Error::new(ErrorKind::Limit, text));
             }
             let index = ImageIndex::parse(&index).context(context)?;
             let above = Arc::new(path);
@@ -327,23 +332,22 @@ fn descend(roots: &[Descriptor], read: &ReadDocument<'_>) -> Result<Vec<Descript
 /// Returns the platforms of images; the digests of those that have none, or the same as another.
 fn choices<'a>(images: impl IntoIterator<Item = &'a Descriptor>, summaries: &mut Summaries<'_>) -> String {
     let mut images = images.into_iter();
-    let shown: Vec<&Descriptor> = images.by_ref().take(MAX_CHOICES).collect();
-    let mut platforms = Vec::new();
-    for image in &shown {
-        platforms.push(summaries.platform(image).map(|platform| platform.to_string()));
+    let mut shown: Vec<(Option<Platform>, Digest)> = Vec::new();
+    for image in images.by_ref().take(MAX_CHOICES) {
+        shown.push((summaries.platform(image), image.digest));
     }
     let mut names = Vec::new();
-    for (image, platform) in shown.iter().zip(&platforms) {
+    for (platform, digest) in &shown {
         names.push(match platform {
-            None => image.digest.to_string(),
-            Some(name) if platforms.iter().filter(|other| *other == platform).count() == 1 => name.clone(),
-            Some(name) => format!("{name} {}", image.digest),
+            None => digest.to_string(),
+            Some(name) if shown.iter().filter(|(other, _)| other == platform).count() == 1 => {
+                name.to_string()
+            }
+            Some(name) => format!("{name} {digest}"),
         });
     }
-    match images.count() {
-        0 => {}
-        rest => names.push(format!("and {rest} more")),
-    }
+    let rest = images.count();
+    names.extend((rest > 0).then(|| format!("and {rest} more")));
     names.join(", ")
 }
 
@@ -352,21 +356,18 @@ fn not_found(store: &Store, target: &Target) -> Error {
     let text = match target {
         Target::Past(name, steps) => format!("{name}@{{{steps}}} is not known"),
         Target::Digest(digest) => format!("no image found at {digest}"),
-        Target::Name(name) => {
-            let hint = match name.as_str().rsplit_once('@') {
-                Some((tag, digest)) if digest.parse::<Digest>().is_ok() => {
-                    format!(" (the tag is {tag:?}, or give the digest alone)")
+        Target::Name(name) => match name.as_str().rsplit_once('@') {
+            Some((tag, digest)) if digest.parse::<Digest>().is_ok() => {
+                format!("tag not found: {name} (the tag is {tag:?}, or give the digest alone)")
+            }
+            _ => {
+                let names = store.names().unwrap_or_default();
+                match nearest(name.as_str(), names.iter().map(String::as_str)) {
+                    Some(near) => format!("tag not found: {name} (did you mean {near:?}?)"),
+                    None => format!("tag not found: {name}"),
                 }
-                _ => {
-                    let names = store.names().unwrap_or_default();
-                    match nearest(name.as_str(), names.iter().map(String::as_str)) {
-                        Some(near) => format!(" (did you mean {near:?}?)"),
-                        None => String::new(),
-                    }
-                }
-            };
-            format!("tag not found: {name}{hint}")
-        }
+            }
+        },
     };
     Error::new(ErrorKind::NotFound, text)
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Image, Layer, NewLayer};
+use super::{Image, NewLayer};
 use crate::error::{Result, ResultExt};
 use crate::layer::{LayerReader, LayerTree, LayerWriter, Limits};
 use crate::progress::{Monitor, Task};
@@ -30,13 +30,12 @@ pub fn squash(
     let total = sizes.fold(0, u64::saturating_add);
     let task: Arc<dyn Task> = Arc::from(monitor.task("merging", Some(total)));
     let store = txn.store();
-    let context = |layer: &Layer<'_>| format!("layer {}", layer.descriptor.digest);
     let mut merge = LayerTree::new(from, limits.clone());
     for layer in &layers {
         let mut reader = LayerReader::new(layer.open(store, limits, &task)?, limits.clone());
         let read = merge.add_layer(&mut reader).and_then(|()| reader.drain());
         let read = layer.end(reader.into_inner(), read);
-        read.context(|| context(layer))?;
+        read.context(|| layer.label())?;
     }
     merge.finalize()?;
     NewLayer::write(txn, compression, |out| {
@@ -48,7 +47,7 @@ pub fn squash(
             }
             let stream = layer.open(store, limits, &task)?;
             let (stream, read) = merge.write(number, stream, &mut writer);
-            layer.end(stream, read).context(|| context(layer))?;
+            layer.end(stream, read).context(|| layer.label())?;
         }
         merge.finish()?;
         writer.finish().map(|_| ())

@@ -4,9 +4,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DescriptorPath, Resolved, Target, read_manifest, resolve, resolve_one};
+use super::{DescriptorPath, ReadDocument as _, Resolved, Target, reading, resolve, resolve_one};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::spec::{Descriptor, History, ImageConfig, Manifest, MediaClass, Platform, RefValue, json};
 use crate::store::{Store, Summaries, Summary};
 
@@ -87,7 +87,7 @@ pub struct PlatformStat {
 /// Looks at what `target` leads to, or at the image of it for `platform`. No layer is read.
 ///
 /// # Errors
-/// As [`resolve`] and [`resolve_one`], and [`ErrorKind::Unsupported`] if there is neither an image manifest nor an index.
+/// As [`resolve`] and [`resolve_one`], and [`crate::error::ErrorKind::Unsupported`] if there is neither an image manifest nor an index.
 pub fn stat(store: &Store, target: &Target, platform: Option<&Platform>) -> Result<Stat> {
     if platform.is_some() {
         let image = resolve_one(store, target, platform)?.into_last();
@@ -108,7 +108,7 @@ pub fn stat_index(store: &Store, roots: &RefValue, paths: &[DescriptorPath]) -> 
     let index = match roots.only() {
         Some(root) => {
             let index = store.read(root).and_then(|bytes| Part::of(root, &bytes));
-            Some(index.context(|| format!("read image index {}", root.digest))?)
+            Some(index.context(reading("image index", root))?)
         }
         None => None,
     };
@@ -137,13 +137,11 @@ impl Part {
 
 fn stat_image(store: &Store, descriptor: &Descriptor) -> Result<ImageStat> {
     if descriptor.media_type.class() != MediaClass::Manifest {
-        let text = format!(
-            "invalid saved from descriptor: descriptor does not point to ispec.MediaTypeImageManifest: not implemented: {}",
-            descriptor.media_type
-        );
-        return Err(Error::new(ErrorKind::Unsupported, text));
+        let has = &descriptor.media_type;
+        let why = "invalid saved from descriptor: descriptor does not point to ispec.MediaTypeImageManifest";
+        fail!(Unsupported, "{why}: not implemented: {has}");
     }
-    let manifest = read_manifest(descriptor, &|descriptor| store.read(descriptor))?;
+    let manifest = store.read_manifest(descriptor)?;
     let mut out = ImageStat {
         manifest: Part::of(descriptor, &manifest.bytes)?,
         config: None,
@@ -161,7 +159,7 @@ fn stat_image(store: &Store, descriptor: &Descriptor) -> Result<ImageStat> {
     if is_foreign && config.data.is_none() {
         return Ok(out);
     }
-    let context = || format!("read config {}", config.digest);
+    let context = reading("config", config);
     let bytes = store.read(config).context(context)?;
     if class == MediaClass::Config {
         let parsed: ImageConfig = json::parse(&bytes).context(context)?;

@@ -13,21 +13,27 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Errors
 /// [`ErrorKind::Invalid`], naming the text.
 pub fn parse(text: &str) -> Result<String> {
-    let invalid = || Error::new(ErrorKind::Invalid, format!("not a time of RFC 3339: {text:?}"));
-    let (time, rest) = text.split_at_checked(19).ok_or_else(invalid)?;
+    let Some(stored) = stored_form(text) else {
+        fail!(Invalid, "not a time of RFC 3339: {text:?}");
+    };
+    Ok(stored)
+}
+
+fn stored_form(text: &str) -> Option<String> {
+    let (time, rest) = text.split_at_checked(19)?;
     let (fraction, zone) = match rest.strip_prefix('.') {
-        Some(rest) => rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?),
+        Some(rest) => rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?),
         None => ("0", rest),
     };
     let has_shape = shape(time) == "0000-00-00T00:00:00"
         && !fraction.is_empty()
         && (zone == "Z" || matches!(shape(zone).as_str(), "+00:00" | "-00:00"));
     if !has_shape || zone != "Z" && (&zone[1..3] > "23" || &zone[4..] > "59") {
-        return Err(invalid());
+        return None;
     }
-    BrokenDownTime::parse("%Y-%m-%dT%H:%M:%S", time)
-        .and_then(|time| time.to_datetime())
-        .map_err(|_| invalid())?;
+    // The shape has any digits: jiff says whether a calendar has such a day, and a clock such an hour.
+    let parsed = BrokenDownTime::parse("%Y-%m-%dT%H:%M:%S", time);
+    parsed.and_then(|time| time.to_datetime()).ok()?;
     // A stored time counts nanoseconds.
     let fraction = fraction[..fraction.len().min(9)].trim_end_matches('0');
     let dot = if fraction.is_empty() { "" } else { "." };
@@ -35,7 +41,7 @@ pub fn parse(text: &str) -> Result<String> {
         "+00:00" | "-00:00" => "Z",
         other => other,
     };
-    Ok(format!("{time}{dot}{fraction}{zone}"))
+    Some(format!("{time}{dot}{fraction}{zone}"))
 }
 
 /// Returns a text with a zero for each digit.

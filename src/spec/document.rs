@@ -69,18 +69,19 @@ impl Document {
     }
 
     fn of(bytes: &[u8], object: &Object<'_>) -> Result<Option<Self>> {
-        let has = |name: &str| object.has(name);
-        // Lists of nothing may be written as null.
-        if has("config") && object.get("layers").is_some() {
+        // Go writes an empty list as null, so a list counts when its name stands there.
+        if object.has("config") && object.get("layers").is_some() {
             return Ok(Some(Self::Manifest(Box::new(Manifest::parse(bytes)?))));
         }
-        if has("manifests") || object.get("manifests").is_some() && !has("blobs") {
+        if object.has("manifests") || object.get("manifests").is_some() && !object.has("blobs") {
             return Ok(Some(Self::Index(Box::new(ImageIndex::parse(bytes)?))));
         }
         let media_type: Option<MediaType> = object.read("mediaType");
         let is_labelled = media_type.is_some_and(|own| ARTIFACTS.contains(&own.as_str()));
-        let is_other = ["config", "layers", "fsLayers"].into_iter().any(has);
-        if !is_other && (is_labelled || has("blobs") && has("artifactType")) {
+        let is_other = ["config", "layers", "fsLayers"]
+            .iter()
+            .any(|name| object.has(name));
+        if !is_other && (is_labelled || object.has("blobs") && object.has("artifactType")) {
             return Ok(Some(Self::Artifact(json::parse(bytes)?)));
         }
         Ok(None)
@@ -89,7 +90,7 @@ impl Document {
     /// Returns the descriptors of what it needs, in order. A subject is not among them: it may be anywhere.
     pub(crate) fn into_declared(self) -> Vec<Descriptor> {
         match self {
-            Self::Manifest(manifest) => std::iter::once(manifest.config).chain(manifest.layers).collect(),
+            Self::Manifest(manifest) => manifest.into_declared(),
             Self::Index(index) => index.manifests,
             Self::Artifact(artifact) => artifact.blobs,
         }
@@ -144,9 +145,11 @@ impl Edges {
                 ..Self::default()
             };
         };
-        let is_small = bytes.len() as u64 <= MAX_DOCUMENT;
-        let document = is_small.then(|| Document::of(bytes, &object).ok().flatten());
-        let document = document.flatten();
+        // A larger document is not parsed: no registry takes it, and its values would fill the memory.
+        let document = match bytes.len() as u64 {
+            0..=MAX_DOCUMENT => Document::of(bytes, &object).ok().flatten(),
+            _ => None,
+        };
         let is_clear = object.is_whole && object.doubled.is_none();
         let is_plain = is_clear
             && match &document {
@@ -154,11 +157,7 @@ impl Edges {
                 None => is_plain_config(&object),
             };
         let subjects = match &document {
-            Some(document) if is_plain => document
-                .subject()
-                .map(|subject| subject.digest)
-                .into_iter()
-                .collect(),
+            Some(document) if is_plain => document.subject().map(|one| one.digest).into_iter().collect(),
             _ => subjects(&object),
         };
         Self {
@@ -188,29 +187,21 @@ fn subjects(object: &Object<'_>) -> Vec<Digest> {
 /// Returns whether an object is an image config to every reader, and names no blob: the digests in it are those of tars.
 fn is_plain_config(object: &Object<'_>) -> bool {
     const OWN: [&str; 4] = ["config", "rootfs", "architecture", "os"];
-    let has = |name: &str| object.get(name).is_some();
-    let is_config = has("rootfs") && (has("architecture") || has("os"));
-    let is_own = |name: &str| OWN.contains(&name) || !json::is_any_like(name, &OF_KINDS);
+    let is_config = object.get("rootfs").is_some()
+        && (object.get("architecture").is_some() || object.get("os").is_some());
+    let mut names = object.members().map(|(name, _)| name);
     let runtime: Option<Map<String, Value>> = object.read("config");
     is_config
-        && object.members().all(|(name, _)| is_own(name))
+        && names.all(|name| OWN.contains(&name) || !json::is_any_like(name, &OF_KINDS))
         && (!object.has("config") || runtime.is_some_and(|config| !names_blob(&config)))
 }
 
 fn is_plain_descriptor(descriptor: &Descriptor) -> bool {
-    let Descriptor {
-        annotations,
-        platform,
-        extra,
-        ..
-    } = descriptor;
-    !annotations
-        .keys()
-        .any(|name| json::is_any_like(name, &OF_DESCRIPTORS))
-        && !names_blob(extra)
-        && platform
-            .as_ref()
-            .is_none_or(|platform| !names_blob(&platform.extra))
+    let mut annotations = descriptor.annotations.keys();
+    let platform = descriptor.platform.as_ref();
+    !annotations.any(|name| json::is_any_like(name, &OF_DESCRIPTORS))
+        && !names_blob(&descriptor.extra)
+        && !platform.is_some_and(|platform| names_blob(&platform.extra))
 }
 
 fn is_plain_rest(extra: &Map<String, Value>) -> bool {

@@ -79,6 +79,19 @@ impl Manifest {
         }
     }
 
+    /// Returns the descriptors of what it needs: the config, then the layers.
+    pub(crate) fn into_declared(self) -> Vec<Descriptor> {
+        std::iter::once(self.config).chain(self.layers).collect()
+    }
+
+    /// Puts OCI's media types in the place of Docker's. The blobs of config and layers are the same under both.
+    pub(crate) fn rename_to_oci(&mut self) {
+        self.media_type = self.media_type.to_oci();
+        for part in std::iter::once(&mut self.config).chain(&mut self.layers) {
+            part.media_type = part.media_type.to_oci();
+        }
+    }
+
     /// Reads a manifest, and refuses a document that could be read as an index as well (CVE-2021-41190).
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Operating system and processor that an image is for, in Go's names (`linux`, `amd64`).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -192,13 +192,10 @@ impl FromStr for Platform {
     /// `windows(10.0.17763+win32k)/amd64`. The operating system is `linux` where a known processor comes first, as in
     /// `arm64` and `arm/v7`.
     fn from_str(text: &str) -> Result<Self> {
-        match read_platform(text) {
-            Some(platform) => Ok(platform),
-            None => fail!(
-                Invalid,
-                "invalid platform {text:?}: write OS/ARCH[/VARIANT], such as linux/arm64"
-            ),
-        }
+        read_platform(text).ok_or_else(|| {
+            let text = format!("invalid platform {text:?}: write OS/ARCH[/VARIANT], such as linux/arm64");
+            Error::new(ErrorKind::Invalid, text)
+        })
     }
 }
 

@@ -3,15 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::document::read_document;
 use super::{Request, Source};
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::image::ReadDocument as _;
 use crate::layout::Entry;
 use crate::progress::Monitor;
-use crate::spec::json::Object;
-use crate::spec::{Descriptor, RefName, RefValue};
-use crate::store::is_referrers_tag;
+use crate::spec::{Descriptor, Edges, RefName, RefValue};
 
 /// An entry of a source, which names an image or something else.
 #[derive(Clone, Debug)]
@@ -93,8 +91,9 @@ impl Catalog {
         let mut out = Self::default();
         let mut met: HashSet<Digest> = HashSet::new();
         let mut unnamed = Vec::new();
-        let mut names: Vec<RefName> = Vec::new();
-        let mut entries: HashMap<RefName, Vec<Descriptor>> = HashMap::new();
+        // A name with several entries is one request; the order is that of the first entries.
+        let mut named: Vec<(RefName, Vec<Descriptor>)> = Vec::new();
+        let mut places: HashMap<RefName, usize> = HashMap::new();
         for entry in source.list()? {
             let own = match entry.own() {
                 Some(Err(err)) => {
@@ -109,23 +108,17 @@ impl Catalog {
             };
             let descriptor = own.map_or_else(|| source.descriptor(&entry), Ok)?;
             met.insert(descriptor.digest);
-            let of_name = entries.entry(name.clone()).or_default();
-            if of_name.is_empty() {
-                names.push(name);
+            let place = *places.entry(name.clone()).or_insert(named.len());
+            if place == named.len() {
+                named.push((name, Vec::new()));
             }
-            of_name.push(descriptor);
+            named[place].1.push(descriptor);
         }
-        // A name with several entries is one request; the order is that of the first entries.
-        for name in names {
-            let into = if is_referrers_tag(&name) {
-                &mut out.referrers
-            } else {
-                &mut out.named
-            };
-            let value = RefValue::new(entries.remove(&name).unwrap_or_default());
-            let name = Some(name);
-            into.push(Request { name, value });
-        }
+        let requests = named.into_iter().map(|(name, entries)| Request {
+            name: Some(name),
+            value: RefValue::new(entries),
+        });
+        (out.referrers, out.named) = requests.partition(Request::is_of_referrers);
         // After all names are known: an image with a name needs no entry without one.
         for (entry, own) in unnamed {
             let is_named = entry.name().is_some();
@@ -153,7 +146,6 @@ fn subject(source: &dyn Source, descriptor: &Descriptor) -> Option<Digest> {
     if !descriptor.media_type.is_image() {
         return None;
     }
-    let bytes = read_document(source, descriptor).ok()?;
-    let subject: Descriptor = Object::parse(&bytes).ok()?.read("subject")?;
-    Some(subject.digest)
+    let bytes = source.read_document(descriptor).ok()?;
+    Edges::of(&bytes).subjects.into_iter().next()
 }

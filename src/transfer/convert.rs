@@ -6,10 +6,11 @@ use std::collections::hash_map::Entry;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
-use super::document::{Embedded, is_index, read_index, read_manifest};
+use super::document::{Embedded, is_index, verified};
 use super::{MAX_DEPTH, Request, Source, SourceEntry};
-use crate::digest::{Digest, VerifyReader};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::ReadDocument as _;
 use crate::spec::{Descriptor, RefValue, json};
 
 /// A document, and whether it is read as an index: one descriptor may say so and another not.
@@ -95,10 +96,8 @@ impl<'a> ToOci<'a> {
         };
         let old = old.clone();
         if depth > MAX_DEPTH {
-            let text = format!(
-                "image index above {} is nested deeper than {MAX_DEPTH} levels",
-                old.digest
-            );
+            let below = old.digest;
+            let text = format!("image index above {below} is nested deeper than {MAX_DEPTH} levels");
             return Err(Error::new(ErrorKind::Limit, text));
         }
         if is_index(&old) {
@@ -118,7 +117,7 @@ impl<'a> ToOci<'a> {
     /// Returns the documents that an index names, each once. It may also name such as are not here.
     fn children(&mut self, index: &Descriptor) -> Result<Vec<Key>> {
         let mut out = Vec::new();
-        for child in read_index(self.source, index)?.manifests {
+        for child in self.source.read_index(index)?.manifests {
             if !child.media_type.is_image() {
                 continue;
             }
@@ -138,7 +137,7 @@ impl<'a> ToOci<'a> {
     /// Returns the new form of a document, `None` if that is the old one. The new forms of those below must be known.
     fn rewritten(&self, old: &Descriptor) -> Result<Option<Vec<u8>>> {
         if is_index(old) {
-            let mut index = read_index(self.source, old)?;
+            let mut index = self.source.read_index(old)?;
             let before = index.clone();
             index.media_type = index.media_type.to_oci();
             for entry in &mut index.manifests {
@@ -146,15 +145,11 @@ impl<'a> ToOci<'a> {
             }
             return (index != before).then(|| json::to_bytes(&index)).transpose();
         }
-        let mut manifest = read_manifest(self.source, old)?;
+        let mut manifest = self.source.read_manifest(old)?.value;
         let before = manifest.clone();
-        manifest.media_type = manifest.media_type.to_oci();
-        for part in std::iter::once(&mut manifest.config).chain(&mut manifest.layers) {
-            part.media_type = part.media_type.to_oci();
-        }
-        (manifest != before)
-            .then(|| json::to_bytes(&manifest))
-            .transpose()
+        manifest.rename_to_oci();
+        let is_new = manifest != before;
+        is_new.then(|| json::to_bytes(&manifest)).transpose()
     }
 
     /// Returns a descriptor as it is to be.
@@ -196,11 +191,7 @@ impl Source for ToOci<'_> {
             return self.source.open(descriptor);
         };
         let bytes = Cursor::new(self.rewritten(old)?.unwrap_or_default());
-        Ok(Box::new(VerifyReader::new(
-            bytes,
-            descriptor.digest,
-            descriptor.size,
-        )))
+        Ok(verified(bytes, descriptor))
     }
 
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::archive::{Archive, ENTRY_COST, Member, compression};
+use super::document::verified;
 use super::{Source, SourceEntry};
-use crate::digest::{Algorithm, Digest, DigestWriter, VerifyReader};
+use crate::digest::{Algorithm, Digest, DigestWriter};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::{LayerStream, Limits};
 use crate::node::TreePath;
@@ -56,9 +57,16 @@ struct Seen {
     configs: HashMap<TreePath, Arc<(Descriptor, Vec<Digest>)>>,
     /// Digests of each layer that is compressed, and of the tar in it.
     sums: HashMap<TreePath, (Digest, Digest)>,
-    manifests: HashMap<Digest, Vec<u8>>,
-    /// Path of each blob.
-    blobs: HashMap<Digest, TreePath>,
+    blobs: HashMap<Digest, Blob>,
+}
+
+/// Content of a blob.
+#[derive(Debug)]
+enum Blob {
+    /// A file of the archive.
+    File(TreePath),
+    /// A manifest, which the archive has in another form.
+    Made(Vec<u8>),
 }
 
 impl DockerArchive {
@@ -100,11 +108,8 @@ impl DockerArchive {
         let (config, diff_ids) = &*known;
         let files = item.layers.unwrap_or_default();
         if files.len() != diff_ids.len() {
-            let (layers, diff_ids) = (files.len(), diff_ids.len());
-            let text = format!(
-                "{layers} layers in {MANIFEST}, but {diff_ids} diff_ids in {}",
-                item.config
-            );
+            let (layers, diff_ids, config) = (files.len(), diff_ids.len(), item.config);
+            let text = format!("{layers} layers in {MANIFEST}, but {diff_ids} diff_ids in {config}");
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
         let mut layers = Vec::new();
@@ -117,16 +122,13 @@ impl DockerArchive {
         let bytes = json::to_bytes(&manifest)?;
         let size = bytes.len() as u64;
         if size > MAX_DOCUMENT {
-            let text = format!(
-                "its manifest would be {size} bytes; documents over {MAX_DOCUMENT} bytes are not read"
-            );
+            let most = MAX_DOCUMENT;
+            let text =
+                format!("its manifest would be {size} bytes; documents over {most} bytes are not read");
             return Err(Error::new(ErrorKind::Limit, text));
         }
         let descriptor = Descriptor::new(MediaType::DOCKER_MANIFEST, Digest::sha256(&bytes), size);
-        if let hash_map::Entry::Vacant(place) = seen.manifests.entry(descriptor.digest) {
-            self.archive.hold(size + FILE_COST)?;
-            place.insert(bytes);
-        }
+        seen.add_blob(self, descriptor.digest, Blob::Made(bytes))?;
         seen.images.insert(number, descriptor.clone());
         Ok(descriptor)
     }
@@ -151,7 +153,7 @@ impl Seen {
         let diff_ids = parsed.rootfs.diff_ids;
         of.archive
             .hold(diff_ids.len() as u64 * size_of::<Digest>() as u64)?;
-        self.found(of, digest, &path)?;
+        self.add_blob(of, digest, Blob::File(path.clone()))?;
         let descriptor = Descriptor::new(MediaType::DOCKER_CONFIG, digest, bytes.len() as u64);
         let config = Arc::new((descriptor, diff_ids));
         self.configs.insert(path, Arc::clone(&config));
@@ -182,15 +184,20 @@ impl Seen {
             media_type = format!("{media_type}.{}", compression.name());
             digest = blob;
         }
-        self.found(of, digest, path)?;
+        self.add_blob(of, digest, Blob::File(path.clone()))?;
         Ok(Descriptor::new(media_type, digest, member.left()))
     }
 
-    /// Notes where a blob is.
-    fn found(&mut self, of: &DockerArchive, digest: Digest, path: &TreePath) -> Result<()> {
+    /// Notes where a blob is, unless that is known.
+    fn add_blob(&mut self, of: &DockerArchive, digest: Digest, blob: Blob) -> Result<()> {
         if let hash_map::Entry::Vacant(place) = self.blobs.entry(digest) {
-            of.archive.hold(FILE_COST + 2 * path.as_bytes().len() as u64)?;
-            place.insert(path.clone());
+            // A path is held as the key of another map as well.
+            let size = match &blob {
+                Blob::File(path) => 2 * path.as_bytes().len(),
+                Blob::Made(bytes) => bytes.len(),
+            };
+            of.archive.hold(FILE_COST + size as u64)?;
+            place.insert(blob);
         }
         Ok(())
     }
@@ -244,30 +251,19 @@ impl Source for DockerArchive {
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
-        let (digest, size) = (descriptor.digest, descriptor.size);
-        let seen = self.seen();
-        if let Some(bytes) = seen.manifests.get(&digest) {
-            let bytes = io::Cursor::new(bytes.clone());
-            return Ok(Box::new(VerifyReader::new(bytes, digest, size)));
+        let digest = &descriptor.digest;
+        match self.seen().blobs.get(digest) {
+            Some(Blob::File(path)) => Ok(verified(self.archive.member(path)?, descriptor)),
+            Some(Blob::Made(bytes)) => Ok(verified(io::Cursor::new(bytes.clone()), descriptor)),
+            None => fail!(NotFound, "the archive has no blob {digest}"),
         }
-        let Some(path) = seen.blobs.get(&digest) else {
-            fail!(NotFound, "the archive has no blob {digest}");
-        };
-        Ok(Box::new(VerifyReader::new(
-            self.archive.member(path)?,
-            digest,
-            size,
-        )))
     }
 
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {
-        let seen = self.seen();
-        if let Some(bytes) = seen.manifests.get(digest) {
-            return Ok(Some(bytes.len() as u64));
-        }
-        let Some(path) = seen.blobs.get(digest) else {
-            return Ok(None);
-        };
-        Ok(Some(self.archive.member(path)?.left()))
+        Ok(match self.seen().blobs.get(digest) {
+            Some(Blob::File(path)) => Some(self.archive.member(path)?.left()),
+            Some(Blob::Made(bytes)) => Some(bytes.len() as u64),
+            None => None,
+        })
     }
 }

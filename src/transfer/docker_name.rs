@@ -110,24 +110,30 @@ fn is_registry(text: &str) -> bool {
 
 /// Letters and digits, with `-` between them.
 fn is_label(text: &str) -> bool {
-    let is_word = |c: char| c.is_ascii_alphanumeric();
-    text.starts_with(is_word) && text.ends_with(is_word) && text.chars().all(|c| is_word(c) || c == '-')
+    text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+        && !text.is_empty()
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// Lower-case letters and digits, with `.`, `_`, `__` or any number of `-` between them.
 fn is_component(text: &str) -> bool {
-    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let mut between = text.split(is_word).filter(|run| !run.is_empty());
-    text.starts_with(is_word)
-        && text.ends_with(is_word)
+    let mut between = text.split(is_of_word).filter(|run| !run.is_empty());
+    text.starts_with(is_of_word)
+        && text.ends_with(is_of_word)
         && between.all(|run| matches!(run, "." | "_" | "__") || run.bytes().all(|c| c == b'-'))
 }
 
+fn is_of_word(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit()
+}
+
 fn is_tag(text: &str) -> bool {
-    let is_word = |c: &u8| c.is_ascii_alphanumeric() || *c == b'_';
-    text.len() <= MAX_TAG
-        && text.as_bytes().first().is_some_and(is_word)
-        && text.bytes().all(|c| is_word(&c) || matches!(c, b'.' | b'-'))
+    (1..=MAX_TAG).contains(&text.len())
+        && !text.starts_with(['.', '-'])
+        && text
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(&c))
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use super::Source;
 use super::archive_writer::ArchiveWriter;
 use super::docker_archive::{Item, MANIFEST};
 use super::docker_name::DockerName;
-use super::document::read_document;
 use crate::digest::Algorithm;
 use crate::error::{Result, ResultExt};
 use crate::image::{Image, Layer};
@@ -73,15 +72,12 @@ struct Writer<'a, W> {
 
 impl<W: Write> Writer<'_, W> {
     fn image(&mut self, descriptor: &Descriptor) -> Result<Item> {
-        let image = Image::read(vec![descriptor.clone()], &|document| {
-            read_document(self.source, document)
-        })?;
+        let image = Image::read(self.source, vec![descriptor.clone()])?;
         let mut layers = Vec::new();
         for layer in image.layers()? {
             let name = format!("{}.tar", layer.diff_id.encoded());
             if self.written.insert(name.clone()) {
-                self.layer(&name, &layer)
-                    .context(|| format!("layer {}", layer.descriptor.digest))?;
+                self.layer(&name, &layer).context(|| layer.label())?;
             }
             layers.push(name);
         }

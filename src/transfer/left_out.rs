@@ -18,7 +18,7 @@ const MAX_TOLD: usize = 20;
 
 /// A blob that a document declares, that neither side of a copy has, and that the copy can do without: an image of a sparse
 /// index, or a layer that is to be had elsewhere.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct LeftOut {
@@ -33,8 +33,6 @@ pub struct LeftOut {
     pub declared_by: Digest,
 }
 
-impl Eq for LeftOut {}
-
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "left out of {}: {}", self.image, self.digest)?;
@@ -47,20 +45,16 @@ impl fmt::Display for LeftOut {
 
 /// The blobs that a copy left out, each once. As JSON they are the list of those that are named.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-#[serde(into = "Vec<LeftOut>")]
+#[serde(transparent)]
 #[non_exhaustive]
 pub struct LeftOuts {
     /// The first thousand of them.
     pub named: Vec<LeftOut>,
     /// Whether there are more.
+    #[serde(skip)]
     pub more: bool,
+    #[serde(skip)]
     known: HashSet<Digest>,
-}
-
-impl From<LeftOuts> for Vec<LeftOut> {
-    fn from(all: LeftOuts) -> Self {
-        all.named
-    }
 }
 
 impl LeftOuts {

@@ -21,7 +21,7 @@ mod referrers;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -35,7 +35,6 @@ pub(crate) use convert::ToOci;
 pub use docker_archive::DockerArchive;
 pub(crate) use docker_name::DockerName;
 pub(crate) use docker_writer::{DockerImage, write_docker_archive};
-use document::read_document;
 pub(crate) use left_out::LeftOuts;
 #[doc(hidden)]
 pub use oci_archive::OciArchive;
@@ -49,7 +48,7 @@ use crate::error::{Result, ResultExt};
 use crate::image::{MAX_DEPTH, Target, pick, resolve_one, resolve_whole};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::spec::{Descriptor, Platform, RefName, RefValue};
-use crate::store::Store;
+use crate::store::{Store, is_referrers_tag};
 
 /// Where images come from.
 pub trait Source: Sync {
@@ -149,12 +148,15 @@ impl Request {
     /// # Errors
     /// `ErrorKind::NotFound` if there is none for it, `ErrorKind::Ambiguous` if there are several.
     pub fn for_platform(&self, source: &dyn Source, platform: Option<&Platform>) -> Result<Self> {
-        let read = |descriptor: &Descriptor| read_document(source, descriptor);
-        let image = pick(self.value.entries(), platform, &self.label(), &read)?;
+        let image = pick(source, self.value.entries(), platform, &self.label())?;
         Ok(Self {
             name: self.name.clone(),
             value: image.into_last().into(),
         })
+    }
+
+    fn is_of_referrers(&self) -> bool {
+        self.name.as_ref().is_some_and(is_referrers_tag)
     }
 
     /// Returns the name for messages: that in the sink, else a digest.
@@ -196,54 +198,69 @@ pub fn copy<'a>(
 ) -> Result<CopyReport> {
     let plan = Plan::new(source, sink, what.into_iter().collect())?;
     plan.left_out.tell(monitor);
-    let task: Arc<dyn Task> = Arc::from(monitor.task("copying", Some(plan.size())));
-    let report = Mutex::new(CopyReport {
+    let task = Arc::from(monitor.task("copying", Some(plan.size())));
+    let job = CopyJob {
+        source,
+        sink,
+        monitor,
+        task,
+    };
+    let mut report = CopyReport {
         left_out: plan.left_out.clone(),
         ..CopyReport::default()
-    });
-    let copy_one = |(digest, needed): &(&Digest, &Needed)| -> Result<()> {
-        let descriptor = needed.descriptor(digest);
-        let context = || format!("copy {}: blob {digest}", needed.image);
-        let is_copied = copy_blob(source, sink, &descriptor, &task).context(context)?;
-        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_copied {
-            report.copied += 1;
-            report.bytes += descriptor.size;
-            monitor.count(Counter::BlobsWritten, 1);
-            monitor.count(Counter::BlobBytesWritten, descriptor.size);
-        } else {
-            report.present += 1;
-        }
-        Ok(())
     };
-    // A document comes after the blobs that it needs, which are of lower levels.
+    // A document comes after the blobs that it needs, which are of deeper levels.
     for blobs in plan.levels() {
-        if sink.in_order() {
-            blobs.iter().try_for_each(copy_one)?;
+        let copied: Vec<bool> = if sink.in_order() {
+            blobs.iter().map(|blob| job.copy(blob)).collect::<Result<_>>()?
         } else {
-            blobs.par_iter().try_for_each(copy_one)?;
+            blobs
+                .par_iter()
+                .map(|blob| job.copy(blob))
+                .collect::<Result<_>>()?
+        };
+        for ((_, needed), is_new) in blobs.iter().zip(copied) {
+            report.copied += u64::from(is_new);
+            report.present += u64::from(!is_new);
+            report.bytes += if is_new { needed.size } else { 0 };
         }
     }
-    Ok(report.into_inner().unwrap_or_else(PoisonError::into_inner))
+    Ok(report)
 }
 
-/// Copies one blob; `false` if it was there.
-fn copy_blob(
-    source: &dyn Source,
-    sink: &dyn Sink,
-    descriptor: &Descriptor,
-    task: &Arc<dyn Task>,
-) -> Result<bool> {
-    let is_there = sink.has(descriptor)?;
-    let is_done = is_there
-        || match source.local(descriptor) {
-            Some(file) => sink.adopt(descriptor, &file)?,
+/// The two sides of a copy, and the observers of its progress.
+struct CopyJob<'a> {
+    source: &'a dyn Source,
+    sink: &'a dyn Sink,
+    monitor: &'a dyn Monitor,
+    task: Arc<dyn Task>,
+}
+
+impl CopyJob<'_> {
+    /// Copies one blob; returns `false` if the sink had it.
+    fn copy(&self, (digest, needed): &(&Digest, &Needed)) -> Result<bool> {
+        self.copy_blob(&needed.descriptor(digest))
+            .context(|| format!("copy {}: blob {digest}", needed.image))
+    }
+
+    fn copy_blob(&self, blob: &Descriptor) -> Result<bool> {
+        if self.sink.has(blob)? {
+            self.task.advance(blob.size);
+            return Ok(false);
+        }
+        // A file that both sides can share costs no bytes on the way.
+        let is_adopted = match self.source.local(blob) {
+            Some(file) => self.sink.adopt(blob, &file)?,
             None => false,
         };
-    if is_done {
-        task.advance(descriptor.size);
-    } else {
-        sink.put(descriptor, &mut Counted::new(source.open(descriptor)?, task))?;
+        if is_adopted {
+            self.task.advance(blob.size);
+        } else {
+            self.sink
+                .put(blob, &mut Counted::new(self.source.open(blob)?, &self.task))?;
+        }
+        self.monitor.count(Counter::BlobsWritten, 1);
+        self.monitor.count(Counter::BlobBytesWritten, blob.size);
+        Ok(true)
     }
-    Ok(!is_there)
 }

@@ -2,14 +2,15 @@
 //! An OCI layout in a tar archive, as source and as sink. Spec: image-layout.
 
 use std::collections::HashSet;
-use std::io::{self, Read, Write};
+use std::io::{Cursor, Read, Write};
 use std::sync::{Mutex, PoisonError};
 
 use super::archive::{Archive, ENTRY_COST, Member};
 use super::archive_writer::ArchiveWriter;
+use super::document::verified;
 use super::{Request, Sink, Source, SourceEntry};
-use crate::digest::{Digest, VerifyReader};
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::digest::Digest;
+use crate::error::{Result, ResultExt};
 use crate::layout::{Entry, IndexJson, OCI_LAYOUT, layout_version};
 use crate::node::TreePath;
 use crate::spec::Descriptor;
@@ -36,15 +37,15 @@ impl OciArchive {
     /// Reads `oci-layout` and `index.json`.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if one is missing, [`ErrorKind::Unsupported`] for another version, [`ErrorKind::Corrupt`].
+    /// [`crate::error::ErrorKind::NotFound`] if one is missing, [`crate::error::ErrorKind::Unsupported`] for another version, [`crate::error::ErrorKind::Corrupt`].
     pub fn new(archive: Archive) -> Result<Self> {
         let entries = read_entries(&archive).context(|| "not an OCI archive")?;
         Ok(Self { archive, entries })
     }
 
     fn member(&self, digest: &Digest) -> Result<Member> {
-        self.archive
-            .member(&TreePath::clean(blob_path(digest).as_bytes())?)
+        let path = TreePath::clean(blob_path(digest).as_bytes())?;
+        self.archive.member(&path)
     }
 }
 
@@ -67,19 +68,14 @@ impl Source for OciArchive {
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
-        let (digest, size) = (descriptor.digest, descriptor.size);
-        if let Some(bytes) = descriptor.embedded()? {
-            return Ok(Box::new(VerifyReader::new(io::Cursor::new(bytes), digest, size)));
-        }
-        Ok(Box::new(VerifyReader::new(self.member(&digest)?, digest, size)))
+        Ok(match descriptor.embedded()? {
+            Some(bytes) => verified(Cursor::new(bytes), descriptor),
+            None => verified(self.member(&descriptor.digest)?, descriptor),
+        })
     }
 
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {
-        match self.member(digest) {
-            Ok(found) => Ok(Some(found.left())),
-            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
-            Err(err) => Err(err),
-        }
+        Ok(self.member(digest).if_there()?.map(|found| found.left()))
     }
 }
 

@@ -6,12 +6,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::document::is_index;
 use super::{Request, Sink, Source, SourceEntry};
 use crate::digest::Digest;
 use crate::error::{Result, ResultExt, shortlist};
-use crate::image::{read_index, retry_on_conflict};
+use crate::image::{ReadDocument as _, retry_on_conflict};
 use crate::progress::Monitor;
-use crate::spec::{Descriptor, MediaClass, RefName, RefValue, json};
+use crate::spec::{Descriptor, RefName, RefValue, json};
 use crate::store::{Store, Txn};
 
 impl Source for Store {
@@ -185,9 +186,7 @@ fn refuse_replaced(names: &[RefName]) -> Result<()> {
 
 /// Returns the entry of a name that has one alone, if that is an index.
 fn only_index(value: &RefValue) -> Option<&Descriptor> {
-    value
-        .only()
-        .filter(|only| only.media_type.class() == MediaClass::Index)
+    value.only().filter(|only| is_index(only))
 }
 
 /// Points `name` at referrers that were copied, or lets them join those that are there.
@@ -201,10 +200,11 @@ fn join(txn: &mut Txn<'_>, name: &RefName, new: &RefValue, monitor: &dyn Monitor
         txn.set_ref(name, new.clone());
         txn.expect_ref(name, Vec::new());
     } else if let (Some(known), Some(new)) = (only_index(&there), only_index(new)) {
-        let context = || format!("join the referrers {name}");
-        let mut index = read_index(store, known).context(context)?;
+        let both = store
+            .read_index(known)
+            .and_then(|index| Ok((index, store.read_index(new)?.manifests)));
+        let (mut index, mut news) = both.context(|| format!("join the referrers {name}"))?;
         let listed: HashSet<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();
-        let mut news = read_index(store, new).context(context)?.manifests;
         // Entries of the destination stay as they are, also where the source says more of them.
         news.retain(|entry| !listed.contains(&entry.digest));
         if !news.is_empty() {

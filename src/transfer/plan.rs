@@ -14,13 +14,14 @@ use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::sync::Arc;
 
-use super::document::{Embedded, children, is_index};
+use super::document::{Embedded, is_index};
 use super::left_out::LeftOuts;
 use super::{MAX_DEPTH, Request, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::image::ReadDocument as _;
 use crate::spec::mentions::each_mention;
-use crate::spec::{Descriptor, Document, MediaType};
+use crate::spec::{Descriptor, Document, MediaClass, MediaType};
 use crate::store::MAX_DOCUMENT;
 
 /// The blobs to copy.
@@ -233,17 +234,15 @@ impl<'a> Plan<'a> {
 }
 
 /// Place of a blob among those that are copied.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     /// Among what a manifest holds: it may be a document, and is data all the same.
-    #[default]
     Leaf,
     /// A place of manifests: in `index.json`, in an index, or in a document of an unknown kind that names it.
     Image,
 }
 
 /// The blobs that a document leads to.
-#[derive(Default)]
 struct Below {
     blobs: Vec<Descriptor>,
     /// Whether those that are there are enough: an index may be sparse, and a manifest that is mere data belongs to an image
@@ -256,31 +255,29 @@ impl Below {
     /// Reads a blob that stands in `place`. One that its descriptor calls a manifest or index is one; of all others the bytes
     /// tell, since no descriptor need be right.
     fn of(source: &dyn Source, descriptor: &Descriptor, place: Place) -> Result<Self> {
-        let is_labelled = descriptor.media_type.is_image();
-        let (blobs, is_index) = if is_labelled {
-            (children(source, descriptor)?, is_index(descriptor))
-        } else {
-            match (detect(source, descriptor), place) {
-                (Ok(Some(document)), _) => {
-                    let is_index = matches!(document, Document::Index(_));
-                    (document.into_declared(), is_index)
-                }
-                // A fault of such a blob is found when it is copied.
-                (Ok(None) | Err(_), Place::Leaf) => return Ok(Self::default()),
-                (Err(err), Place::Image) => return Err(err),
-                (Ok(None), Place::Image) => (mentioned(source, descriptor)?, true),
+        let (blobs, is_index) = match (descriptor.media_type.class(), place) {
+            (MediaClass::Index, _) => (source.read_index(descriptor)?.manifests, true),
+            (MediaClass::Manifest, _) => (source.read_manifest(descriptor)?.value.into_declared(), false),
+            // A fault of mere data is found when it is copied. A manifest among it may belong to an image that is elsewhere,
+            // and has no images below it.
+            (_, Place::Leaf) => {
+                let document = detect(source, descriptor).ok().flatten();
+                return Ok(Self {
+                    blobs: document.map(Document::into_declared).unwrap_or_default(),
+                    is_sparse: true,
+                    place,
+                });
             }
+            (_, Place::Image) => match detect(source, descriptor)? {
+                Some(Document::Index(index)) => (index.manifests, true),
+                Some(document) => (document.into_declared(), false),
+                None => (mentioned(source, descriptor)?, true),
+            },
         };
-        // A manifest among mere data may belong to an image that is elsewhere, and has no images below it.
-        let is_data = place == Place::Leaf && !is_labelled;
-        let place = if is_index && !is_data {
-            Place::Image
-        } else {
-            Place::Leaf
-        };
+        let place = if is_index { Place::Image } else { Place::Leaf };
         Ok(Self {
             blobs,
-            is_sparse: is_index || is_data,
+            is_sparse: is_index,
             place,
         })
     }

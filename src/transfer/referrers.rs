@@ -3,10 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::document::{children, is_index};
+use super::document::is_index;
 use super::{Catalog, Request, Source};
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::image::ReadDocument as _;
 use crate::progress::Monitor;
 use crate::spec::{Descriptor, RefName};
 use crate::store::{SUFFIXES, referrers_tag};
@@ -27,11 +28,10 @@ pub fn referrers(
     is_changed: &mut dyn FnMut(&Descriptor) -> Result<bool>,
     monitor: &dyn Monitor,
 ) -> Result<Vec<Request>> {
-    let mut out = if is_whole {
-        catalog.referrers.clone()
-    } else {
-        Vec::new()
-    };
+    let mut out = Vec::new();
+    if is_whole {
+        out.clone_from(&catalog.referrers);
+    }
     let asked: HashSet<&RefName> = images.iter().filter_map(|image| image.name.as_ref()).collect();
     let mut attached = Attached::default();
     for (subject, referrer) in catalog.attached.iter().cloned() {
@@ -125,33 +125,24 @@ fn documents_below(
     roots: &[Descriptor],
     met: &mut HashSet<Digest>,
 ) -> Result<Vec<Descriptor>> {
-    let mut out = Vec::new();
-    add_new(source, roots, met, &mut out)?;
-    // The list grows while it is walked; what is in it is never added again, so the walk ends.
-    let mut at = 0;
-    while let Some(document) = out.get(at) {
-        if is_index(document) {
-            let below = children(source, document).unwrap_or_default();
-            add_new(source, &below, met, &mut out)?;
+    let mut out: Vec<Descriptor> = Vec::new();
+    let mut found = roots.to_vec();
+    // The list grows while it is walked; no digest is added twice, so the walk ends.
+    for at in 0.. {
+        for descriptor in found {
+            let is_known = !descriptor.media_type.is_image() || met.contains(&descriptor.digest);
+            if !is_known && source.has(&descriptor)? {
+                met.insert(descriptor.digest);
+                out.push(descriptor.bare());
+            }
         }
-        at += 1;
+        found = match out.get(at) {
+            None => break,
+            Some(index) if is_index(index) => source
+                .read_index(index)
+                .map_or_else(|_| Vec::new(), |index| index.manifests),
+            Some(_) => Vec::new(),
+        };
     }
     Ok(out)
-}
-
-/// Adds the manifests and indexes of `found` to `out` that are in the source and not in `met`.
-fn add_new(
-    source: &dyn Source,
-    found: &[Descriptor],
-    met: &mut HashSet<Digest>,
-    out: &mut Vec<Descriptor>,
-) -> Result<()> {
-    for descriptor in found {
-        let is_known = !descriptor.media_type.is_image() || met.contains(&descriptor.digest);
-        if !is_known && source.has(descriptor)? {
-            met.insert(descriptor.digest);
-            out.push(descriptor.bare());
-        }
-    }
-    Ok(())
 }
