@@ -64,9 +64,11 @@ impl Attach {
             refuse!("stdin (-) can be attached once only");
         }
         let mut annotations = annotations(&self.annotation)?;
+        // A time that the words give is stronger than the present one: it makes the artifact reproducible.
         annotations.entry(CREATED.to_owned()).or_insert(super::now()?);
         let store = self.lock.open_with(&image.layout, self.algorithm.get())?;
         let mut txn = store.begin("attach")?;
+        // The subject is looked up within the transaction, whose lock keeps gc from taking it.
         let subject = subject(&store, &image)?;
         let layers = files.into_iter().map(|file| file.store(&mut txn));
         let artifact = Artifact {
@@ -77,7 +79,7 @@ impl Attach {
         let attached = artifact.attach(&mut txn, &subject)?;
         txn.commit()?;
         ui.info(format_args!("attached {} to {}", attached.digest, subject.digest));
-        ui.print(format!("{}\n", attached.digest))
+        ui.print(line_each([attached.digest]))
     }
 }
 
@@ -91,6 +93,7 @@ struct Content<'a> {
 impl<'a> Content<'a> {
     /// Reads `FILE[:MEDIA/TYPE]`.
     fn parse(word: &'a str) -> Outcome<Self> {
+        // A colon may be part of the name of a file: one that exists by the whole word is meant.
         let (file, media_type) = match word.rsplit_once(':') {
             Some((file, media_type)) if media_type.contains('/') && !Path::new(word).exists() => {
                 (file, media_type)
@@ -103,12 +106,12 @@ impl<'a> Content<'a> {
 
     /// Stores it as a blob.
     fn store(self, txn: &mut Txn<'_>) -> Outcome<Descriptor> {
-        let file = self.file;
-        let writer = write_blob(txn, file)?;
+        let writer = write_blob(txn, self.file)?;
         let mut descriptor = txn.finish_blob(writer, self.media_type)?;
-        if file != "-" {
-            let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
-            descriptor.annotations.insert(TITLE.to_owned(), name.into_owned());
+        if self.file != "-" {
+            let name = Path::new(self.file).file_name().unwrap_or_default();
+            let name = name.to_string_lossy().into_owned();
+            descriptor.annotations.insert(TITLE.to_owned(), name);
         }
         Ok(descriptor)
     }
@@ -142,73 +145,67 @@ pub struct Detach {
 impl Detach {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let usage = || Failure::Arguments("give an image, and digests, --artifact-type or --all".to_owned());
-        let (image, digests) = self.rest.split_first().ok_or_else(usage)?;
+        let (image, digests) = match self.rest.split_first() {
+            Some((image, [])) if self.all || self.artifact_type.is_some() => (image, &[][..]),
+            Some((image, digests @ [_, ..])) => (image, digests),
+            _ => refuse!("give an image, and digests, --artifact-type or --all"),
+        };
         let ways = [!digests.is_empty(), self.artifact_type.is_some(), self.all];
-        match ways.iter().filter(|way| **way).count() {
-            0 => return Err(usage()),
-            1 => {}
-            _ => refuse!("give only one of digests, --artifact-type and --all"),
+        if ways.iter().filter(|way| **way).count() > 1 {
+            refuse!("give only one of digests, --artifact-type and --all");
         }
-        let image = self
-            .platform
-            .of(ImageRef::parse(image).map_err(invalid("image"))?);
+        let image = ImageRef::parse(image).map_err(invalid("image"))?;
+        let image = self.platform.of(image);
         let store = self.lock.open(&image.layout)?;
-        let subject = subject(&store, &image)?;
-        let mut found = store.referrers(&subject.digest)?;
+        let mut found = store.referrers(&subject(&store, &image)?.digest)?;
         if let Some(wanted) = &self.artifact_type {
-            let is_wanted = |one: &Descriptor| one.artifact_type.as_ref() == Some(wanted);
-            if !found.iter().any(is_wanted) {
-                return Err(none_of_type(wanted, &found, &image).into());
-            }
-            found.retain(is_wanted);
-        }
-        let mut gone: Vec<Digest> = Vec::new();
-        for digest in digests {
-            let prefix: DigestPrefix = digest.parse()?;
-            let named = found.iter().filter(|one| prefix.matches(&one.digest));
-            match named.collect::<Vec<_>>().as_slice() {
-                [] => fail!(
+            // Referrers come in the order of their types.
+            let types = found.iter().map(|one| or_dash(one.artifact_type.as_ref()));
+            let mut types: Vec<String> = types.collect();
+            types.dedup();
+            found.retain(|one| one.artifact_type.as_ref() == Some(wanted));
+            let target = &image.target;
+            match (found.is_empty(), types.as_slice()) {
+                (true, []) => fail!(NotFound, "nothing is attached to {target}"),
+                (true, types) => fail!(
                     NotFound,
-                    "nothing attached to {} begins with {digest}",
-                    image.target
+                    "nothing of the type {wanted} is attached to {target}; what is, is of the types {}",
+                    types.join(", ")
                 ),
-                [one] if gone.contains(&one.digest) => {}
-                [one] => gone.push(one.digest),
-                several => fail!(
-                    Ambiguous,
-                    "{} of what is attached to {} begin with {digest}",
-                    several.len(),
-                    image.target
-                ),
+                (false, _) => {}
             }
         }
-        if digests.is_empty() {
-            gone.extend(found.iter().map(|one| one.digest));
-        }
+        let gone = if digests.is_empty() {
+            found.iter().map(|one| one.digest).collect()
+        } else {
+            named(&found, digests, &image)?
+        };
         let gone = store.detach(&gone, ui)?;
         for digest in &gone {
             ui.info(format_args!("detached {digest}"));
         }
-        let gone: String = gone.iter().map(|digest| digest.to_string() + "\n").collect();
-        ui.print(gone)
+        ui.print(line_each(&gone))
     }
 }
 
-/// Returns the error for a type that nothing is of, with the types that there are.
-fn none_of_type(wanted: &str, found: &[Descriptor], image: &ImageRef) -> Error {
-    let types = found
-        .iter()
-        .map(|one| one.artifact_type.as_deref().unwrap_or("-"));
-    let mut types: Vec<&str> = types.collect();
-    // They come in order.
-    types.dedup();
-    let (image, types) = (&image.target, types.join(", "));
-    let text = match types.as_str() {
-        "" => format!("nothing is attached to {image}"),
-        types => {
-            format!("nothing of the type {wanted} is attached to {image}; what is, is of the types {types}")
+/// Returns the digests of the referrers of an image that begin with these texts, each once.
+fn named(referrers: &[Descriptor], texts: &[String], image: &ImageRef) -> Outcome<Vec<Digest>> {
+    let mut out = Vec::new();
+    for text in texts {
+        let prefix: DigestPrefix = text.parse()?;
+        let found = referrers.iter().map(|one| one.digest);
+        let found: Vec<Digest> = found.filter(|digest| prefix.matches(digest)).collect();
+        let target = &image.target;
+        match found.as_slice() {
+            [] => fail!(NotFound, "nothing attached to {target} begins with {text}"),
+            [one] if out.contains(one) => {}
+            [one] => out.push(*one),
+            several => fail!(
+                Ambiguous,
+                "{} of what is attached to {target} begin with {text}",
+                several.len()
+            ),
         }
-    };
-    Error::new(ErrorKind::NotFound, text)
+    }
+    Ok(out)
 }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::digest::Digest;
 use crate::spec::Descriptor;
 use crate::store::parse_duration;
 
@@ -36,8 +35,6 @@ pub struct List {
 impl List {
     fn run(self, ui: &Ui) -> Outcome {
         let (store, []) = self.layout.open_words([])?;
-        // Row by row: there may be millions. So each is a table by itself, with columns as wide as any row needs.
-        let mut stopped = Ok(());
         let is_cut = self.output.is_cut(ui);
         let width = if is_cut { 12 } else { 71 };
         if !self.output.json {
@@ -46,29 +43,21 @@ impl List {
                 "DIGEST", "SIZE", "NEEDED"
             ))?;
         }
-        let listed = store.each_blob(ui, |entry| {
-            let printed = if self.output.json {
-                ui.print_json(&entry)
+        // There may be millions of blobs, too many for a table in memory. So each row is printed at once, in columns as wide as
+        // any row needs.
+        store.each_blob(ui, |entry| {
+            if self.output.json {
+                return ui.print_json(&entry);
+            }
+            let digest = if is_cut {
+                short(&entry.digest)
             } else {
-                let digest = if is_cut {
-                    short(&entry.digest)
-                } else {
-                    entry.digest.to_string()
-                };
-                let (size, needed, media_type) = (
-                    human_size(entry.size),
-                    entry.references,
-                    or_dash(entry.media_type),
-                );
-                ui.print(format!("{digest:width$} {size:8} {needed:6} {media_type}\n"))
+                entry.digest.to_string()
             };
-            printed.map_err(|failure| {
-                stopped = Err(failure);
-                Error::new(ErrorKind::Io, "stdout is closed")
-            })
-        });
-        stopped?;
-        Ok(listed?)
+            let (size, needed) = (human_size(entry.size), entry.references);
+            let media_type = or_dash(entry.media_type);
+            ui.print(format!("{digest:width$} {size:8} {needed:6} {media_type}\n"))
+        })
     }
 }
 
@@ -90,9 +79,7 @@ impl Show {
     fn run(self, ui: &Ui) -> Outcome {
         let (store, [digest]) = self.layout.open_words(["digest"])?;
         let info = store.blob_info(&blob(&store, digest)?)?;
-        let digests = |list: &[Digest]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let names = |list: &[String]| list.iter().map(|name| one_line(name)).collect::<Vec<_>>();
-        let types = info.media_types.iter().map(|t| one_line(t.as_str())).collect();
+        let size = format!("{} ({} bytes)", human_size(info.size), info.size);
         let since = info.since.map(|time| format!("{time:.0}"));
         let verified = if info.verified {
             "yes"
@@ -101,19 +88,16 @@ impl Show {
         };
         let text = lines([
             ("digest", vec![info.digest.to_string()]),
-            (
-                "size",
-                vec![format!("{} ({} bytes)", human_size(info.size), info.size)],
-            ),
-            ("media type", types),
+            ("size", vec![size]),
+            ("media type", texts(&info.media_types)),
             ("since", since.into_iter().collect()),
             ("verified", vec![verified.to_owned()]),
             ("needed", vec![format!("{} times", info.references)]),
-            ("needed by", digests(&info.needed_by)),
-            ("referrers", digests(&info.referrers)),
-            ("names", names(&info.refs)),
-            ("images", names(&info.images)),
-            ("leases", names(&info.leases)),
+            ("needed by", texts(&info.needed_by)),
+            ("referrers", texts(&info.referrers)),
+            ("names", texts(&info.refs)),
+            ("images", texts(&info.images)),
+            ("leases", texts(&info.leases)),
         ]);
         ui.show(self.json, &info, text)
     }
@@ -133,6 +117,7 @@ pub struct Cat {
 impl Cat {
     fn run(self, ui: &Ui) -> Outcome {
         let (store, [digest]) = self.layout.open_words(["digest"])?;
+        // The lock keeps gc from taking the blob between the look-up and the last byte.
         let _reading = store.reading();
         let digest = blob(&store, digest)?;
         let size = store.layout().blob_size(&digest)?.unwrap_or(0);
@@ -172,15 +157,14 @@ impl Add {
         if self.expires.is_some() && self.lease.is_none() {
             refuse!("--expires goes with --lease only");
         }
-        let store = self
-            .layout
-            .lock
-            .open_with(&self.layout.layout, self.algorithm.get())?;
+        let layout = &self.layout;
+        let store = layout.lock.open_with(&layout.layout, self.algorithm.get())?;
         let mut txn = store.begin("blob add")?;
         let writer = write_blob(&txn, file)?;
         let media_type = self.media_type.as_deref().unwrap_or("application/octet-stream");
         let stored = txn.store_blob(writer)?;
         let descriptor = Descriptor::new(media_type.to_owned(), stored.digest, stored.size);
+        // The lease comes with the commit, so no gc finds the blob without it.
         if let Some(name) = &self.lease {
             txn.lease(name, &[stored.digest], self.expires)?;
         }
@@ -188,9 +172,6 @@ impl Add {
         if stored.existed {
             ui.info(format_args!("blob {} was there already", stored.digest));
         }
-        if self.json {
-            return ui.print_json(&descriptor);
-        }
-        ui.print(format!("{}\n", stored.digest))
+        ui.show(self.json, &descriptor, line_each([stored.digest]))
     }
 }

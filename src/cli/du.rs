@@ -32,6 +32,7 @@ impl Du {
                 one_line(&image.name),
             ]);
         }
+        // Each blob is in one of these sums, so they add up to the total.
         let mut totals = Table::new(&["TOTAL", human_size(usage.total).as_str()]);
         for (name, bytes) in [
             ("alone", usage.alone),

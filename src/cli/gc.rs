@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::digest::Digest;
 use crate::store::{GcOptions, GcPlan, Keep, parse_duration};
 use serde_json::json;
 
@@ -68,16 +67,18 @@ impl Gc {
         for text in plan.differences() {
             ui.warn(format_args!("{text}"));
         }
+        // The collection takes the plan, so all that is told later is noted now.
         let bytes: u64 = plan.remove().values().sum();
         let (size, count) = (human_size(bytes), plan.remove().len());
-        let tags: Vec<String> = plan.tags().iter().map(ToString::to_string).collect();
+        let tags = texts(plan.tags());
         let excess = plan.excess();
-        let blob = |(digest, size)| json!({ "digest": digest, "size": size });
+        let blobs = plan.remove().iter();
+        let blobs = blobs.map(|(digest, size)| json!({ "digest": digest, "size": size }));
         let json = json!({
             "dryRun": self.dry_run,
             "tags": tags,
             "untagged": plan.untagged(),
-            "blobs": plan.remove().iter().map(blob).collect::<Vec<_>>(),
+            "blobs": blobs.collect::<Vec<_>>(),
             "bytes": bytes,
             // Bytes that stay, if they are more than --max-size.
             "excess": excess,
@@ -95,9 +96,9 @@ impl Gc {
             for tag in &tags {
                 ui.warn(format_args!("removed tag: {tag}"));
             }
-            let blobs = counted(count as u64, "blob");
-            ui.done(format_args!("removed {blobs}, {size}"));
+            ui.done(format_args!("removed {}, {size}", counted(count as u64, "blob")));
         }
+        // A size that cannot be reached is an error only after all that may go is gone.
         match excess.map(human_size) {
             Some(size) => fail!(
                 Limit,
@@ -110,13 +111,9 @@ impl Gc {
 
 /// Returns a line for everything that the plan removes.
 fn plan_text(plan: &GcPlan) -> String {
-    let tags = plan.tags().iter().map(|tag| format!("tag {tag}\n"));
-    let untagged = plan
-        .untagged()
-        .iter()
-        .map(|digest| format!("untagged {digest}\n"));
-    let blob = |(digest, size): (&Digest, &u64)| format!("{digest} {}\n", human_size(*size));
-    tags.chain(untagged)
-        .chain(plan.remove().iter().map(blob))
-        .collect()
+    let tags = plan.tags().iter().map(|tag| format!("tag {tag}"));
+    let untagged = plan.untagged().iter().map(|digest| format!("untagged {digest}"));
+    let blobs = plan.remove().iter();
+    let blobs = blobs.map(|(digest, size)| format!("{digest} {}", human_size(*size)));
+    line_each(tags.chain(untagged).chain(blobs))
 }

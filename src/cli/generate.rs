@@ -44,6 +44,7 @@ impl Man {
     pub fn run(self, _ui: &Ui) -> Outcome {
         let [directory] = positionals(&self.rest, ["directory"])?;
         let directory = Path::new(directory);
+        // Pages of an older version are replaced one by one, each as a whole.
         crate::fs::make_dirs(directory)?;
         for (name, page) in manual::pages(&super::definition()) {
             crate::fs::replace_file(&directory.join(name), page.as_bytes())?;

@@ -11,6 +11,9 @@ commands! {
     }
 }
 
+/// State of a part that changed since the database saw it, and of one that did not.
+const STATES: [&str; 2] = ["to be read again", "up to date"];
+
 /// shows what the index database knows
 ///
 /// Prints what the index database is and knows, and whether it has seen the layout as it is now. If it has not, the next command
@@ -29,23 +32,19 @@ impl Status {
     fn run(self, ui: &Ui) -> Outcome {
         let (store, []) = self.layout.open_words([])?;
         let status = store.index_status()?;
-        let current = |is: bool| if is { "up to date" } else { "to be read again" };
         let rows = [
             ("schema", format!("{} of {}", status.schema, status.newest_schema)),
             ("file", human_size(status.file_bytes)),
-            ("index.json", current(status.refs_current).to_owned()),
-            ("blobs/", current(status.blobs_current).to_owned()),
+            ("index.json", STATES[usize::from(status.refs_current)].to_owned()),
+            ("blobs/", STATES[usize::from(status.blobs_current)].to_owned()),
             ("refs", status.refs.to_string()),
             ("blobs", status.blobs.to_string()),
             ("edges", status.edges.to_string()),
             ("orphans", status.orphans.to_string()),
             ("verified", status.verified.to_string()),
         ];
-        ui.show(
-            self.json,
-            &status,
-            lines(rows.map(|(name, value)| (name, vec![value]))),
-        )
+        let text = lines(rows.map(|(name, value)| (name, vec![value])));
+        ui.show(self.json, &status, text)
     }
 }
 
@@ -62,6 +61,7 @@ pub struct Rebuild {
 impl Rebuild {
     fn run(self, ui: &Ui) -> Outcome {
         let (store, []) = self.layout.open_words([])?;
+        // A wrong count is a fault of ours or damage, and in either case a reason to look further.
         for text in store.rebuild_index(ui)? {
             ui.warn(format_args!("{text}"));
         }

@@ -38,6 +38,7 @@ impl Create {
         };
         let store = self.layout.open()?;
         let digests = digests.iter().map(|text| blob(&store, text));
+        // A lease of this name is replaced, which is how scripts renew one.
         let lease = store.create_lease(name, &digests.collect::<Outcome<Vec<_>>>()?, self.expires)?;
         ui.info(format_args!(
             "created lease: {} on {} blobs",
@@ -71,6 +72,7 @@ impl List {
                 Some(end) if lease.is_valid() => format!("{end:.0}"),
                 Some(_) => "ended".to_owned(),
             };
+            // A row for each digest keeps the lines of a lease of many blobs short.
             for digest in &lease.digests {
                 table.row([lease.name.clone(), expires.clone(), digest.to_string()]);
             }

@@ -21,7 +21,6 @@ impl List {
     pub fn run(self, ui: &Ui) -> Outcome {
         let (store, []) = self.layout.open_words([])?;
         let names = store.names()?;
-        let lines: String = names.iter().map(|name| one_line(name) + "\n").collect();
-        ui.show(self.json, &names, lines)
+        ui.show(self.json, &names, line_each(texts(&names)))
     }
 }

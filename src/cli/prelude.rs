@@ -5,7 +5,7 @@ pub use super::args::*;
 pub use super::escape::one_line;
 pub use super::failure::{Failure, Outcome, invalid};
 pub use super::result::ResultArgs;
-pub use super::table::{Table, counted, human_size, lines, or_dash};
+pub use super::table::{Table, counted, human_size, line_each, lines, or_dash, texts};
 pub use super::ui::Ui;
 pub(crate) use crate::error::{Error, ErrorKind, ResultExt};
 pub use crate::progress::Monitor;

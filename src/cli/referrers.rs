@@ -62,6 +62,7 @@ impl Referrers {
                 or_dash(descriptor.artifact_type.as_ref()),
             ]);
         }
+        // A registry answers with the same document (distribution-spec, referrers), so one reader serves both.
         let json = json!({ "schemaVersion": 2, "mediaType": MediaType::INDEX, "manifests": found });
         self.output.show(&json, table, ui)
     }

@@ -69,6 +69,7 @@ impl Create {
             }
             _ => refuse!("give either --digest or --from"),
         };
+        // A name may have an entry for each platform.
         let types = target.entries().iter().map(|entry| entry.media_type.to_string());
         let types: Vec<String> = types.collect();
         let said = format!("{name} -> {} ({}, {why})", digests(&target), types.join(","));
@@ -126,8 +127,7 @@ impl Remove {
         let store = self.layout.open()?;
         let names = self.names(&store)?;
         if self.dry_run {
-            let lines: String = names.iter().map(|name| one_line(name) + "\n").collect();
-            return ui.print(lines);
+            return ui.print(line_each(texts(&names)));
         }
         store.remove_refs(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         for name in names {
@@ -142,21 +142,22 @@ impl Remove {
         let mut out: Vec<String> = Vec::new();
         for word in &self.layout.rest {
             // A name that no tag may have may look like a pattern.
-            if there.contains(word) {
-                out.push(word.clone());
-                continue;
-            }
-            let before = out.len();
-            if word.contains(['*', '?', '[']) {
+            let found = if there.contains(word) {
+                vec![word.clone()]
+            } else if word.contains(['*', '?', '[']) {
                 let pattern = pattern(word).map_err(invalid("pattern"))?;
-                out.extend(there.iter().filter(|name| pattern.matches(name)).cloned());
+                let found = there.iter().filter(|name| pattern.matches(name));
+                found.cloned().collect()
             } else {
                 word.parse::<RefName>()?;
-            }
-            if out.len() == before {
+                Vec::new()
+            };
+            if found.is_empty() {
                 fail!(NotFound, "tag not found: {word}");
             }
+            out.extend(found);
         }
+        // A name may match several patterns, and the layout would miss it the second time.
         let mut met = HashSet::new();
         out.retain(|name| met.insert(name.clone()));
         Ok(out)
@@ -182,6 +183,7 @@ impl Log {
     fn run(self, ui: &Ui) -> Outcome {
         let [name] = self.layout.words(["name"])?;
         let log = self.layout.open()?.reflog(name)?;
+        // A program that reads JSON gets an empty list, and no error.
         if log.is_empty() && !self.output.json {
             fail!(NotFound, "nothing is recorded of {name}");
         }
@@ -229,6 +231,7 @@ impl Restore {
             },
             _ => (word, 1),
         };
+        // A digest has no past of its own, so the name was forgotten.
         if name.parse::<Digest>().is_ok() {
             refuse!("{word} is a digest; umoci ref create --digest names it");
         }

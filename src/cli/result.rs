@@ -4,7 +4,7 @@
 use std::io::Write as _;
 
 use crate::digest::Digest;
-use crate::error::Error;
+use crate::error::{Error, ResultExt as _};
 use crate::fs::PendingFile;
 use crate::progress::Monitor;
 use crate::spec::{Descriptor, MediaType, RefName, RefValue};
@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::failure::Outcome;
-use super::table::{counted, human_size};
+use super::table::{counted, human_size, line_each};
 use super::ui::Ui;
 
 /// `--json` and `--digestfile` of commands that make or move images.
@@ -52,45 +52,49 @@ impl Made {
         }
     }
 
-    /// Returns what was written to a Docker archive.
+    /// Returns the images that were written to a Docker archive.
     pub fn by_docker(images: &[DockerImage]) -> Vec<Self> {
-        let made = images.iter().map(|image| Self {
-            name: Some(image.name.to_string()),
-            ..Self::new(None, &image.descriptor)
+        let made = images.iter();
+        let made = made.map(|image| Self::new(Some(&image.name.to_string()), &image.descriptor));
+        made.collect()
+    }
+
+    /// Returns the images that were copied.
+    pub fn by_requests(requests: &[Request]) -> Vec<Self> {
+        let made = requests.iter().flat_map(|request| {
+            let name = request.name.as_ref().map(RefName::as_str);
+            Self::by_value(name, &request.value)
         });
         made.collect()
     }
 
-    /// Returns what was copied.
-    pub fn by_requests(requests: &[Request]) -> Vec<Self> {
-        let mut made = Vec::new();
-        for Request { name, value } in requests {
-            for entry in value.entries() {
-                made.push(Self::new(name.as_ref().map(RefName::as_str), entry));
-            }
-        }
-        made
+    /// Returns the images that a name points at.
+    fn by_value(name: Option<&str>, value: &RefValue) -> Vec<Self> {
+        let entries = value.entries().iter();
+        entries.map(|entry| Self::new(name, entry)).collect()
     }
 }
 
 impl ResultArgs {
-    /// Opens what the results go to. What cannot be written is known before any work is done.
+    /// Opens the places that results go to, so that one which cannot be written is known before any work is done.
     pub fn open(&self) -> Outcome<Results> {
-        if self.json && self.digestfile.as_deref() == Some("-") {
+        let digests_on_stdout = self.digestfile.as_deref() == Some("-");
+        if self.json && digests_on_stdout {
             refuse!("--json and --digestfile - both write to stdout: give one of them");
         }
-        let file = self.digestfile.as_deref().filter(|file| *file != "-");
+        // The file is written aside and named at the end: a run that fails leaves the old one.
+        let file = self.digestfile.as_deref().filter(|_| !digests_on_stdout);
         let file = file.map(|file| PendingFile::output(file.as_ref())).transpose();
         Ok(Results {
             json: self.json,
-            digests_on_stdout: self.digestfile.as_deref() == Some("-"),
-            digestfile: file.map_err(|e| e.context("--digestfile"))?,
+            digests_on_stdout,
+            digestfile: file.context(|| "--digestfile")?,
             tag: None,
             note: "",
         })
     }
 
-    /// As [`ResultArgs::open`], for a command that sets `tag`.
+    /// Opens the places of [`ResultArgs::open`] for a command that sets `tag`, whose value before is noted.
     pub fn open_for(&self, store: &Store, tag: impl AsRef<str>) -> Outcome<Results> {
         Ok(Results {
             tag: Some((tag.as_ref().to_owned(), store.lookup(tag))),
@@ -116,12 +120,15 @@ impl Results {
         self.json || self.digests_on_stdout
     }
 
-    /// Returns what the tag points at by now, from there to the manifest.
+    fn name(&self) -> Option<&str> {
+        self.tag.as_ref().map(|(tag, _)| tag.as_str())
+    }
+
+    /// Returns the image that the tag points at by now, where `walk` leads from there to the manifest.
     pub fn made(&self, walk: &[Descriptor]) -> Vec<Made> {
-        let name = self.tag.as_ref().map(|(tag, _)| tag.as_str());
         let made = walk.first().map(|first| Made {
             manifest: walk[1..].last().map(|last| last.digest),
-            ..Made::new(name, first)
+            ..Made::new(self.name(), first)
         });
         made.into_iter().collect()
     }
@@ -134,9 +141,7 @@ impl Results {
 
     /// Says what became of the tag, which has these entries.
     pub fn say_value(self, value: &RefValue, ui: &Ui) -> Outcome {
-        let name = self.tag.as_ref().map(|(tag, _)| tag.as_str());
-        let made = value.entries().iter().map(|entry| Made::new(name, entry));
-        let made: Vec<Made> = made.collect();
+        let made = Made::by_value(self.name(), value);
         self.say(&made, ui)
     }
 
@@ -146,7 +151,7 @@ impl Results {
             Some((_, Ok(before))) if before.digests().eq(made.iter().map(|one| one.digest)) => "kept",
             _ => "replaced",
         };
-        // Elsewhere the steps have told it.
+        // Without a terminal the log tells the same.
         for one in made.iter().filter(|_| ui.has_person()) {
             let name = one.name.as_deref().unwrap_or("<none>");
             ui.done(format_args!("{}{done} tag {name}: {}", self.note, one.digest));
@@ -169,10 +174,11 @@ impl Results {
             format!(": {copied} copied ({size}), {} there before", report.present)
         });
         ui.done(format_args!("{done} {images}{blobs}"));
+        // No other line says that a tag has lost its image.
         let replaced: Vec<&str> = replaced.iter().map(RefName::as_str).collect();
         if !replaced.is_empty() {
-            let tags = if replaced.len() == 1 { "tag" } else { "tags" };
-            ui.warn(format_args!("replaced {tags} {}", replaced.join(", ")));
+            let s = if replaced.len() == 1 { "" } else { "s" };
+            ui.warn(format_args!("replaced tag{s} {}", replaced.join(", ")));
         }
         let json = Copied {
             images: made,
@@ -185,7 +191,7 @@ impl Results {
 
     /// Writes the digests to their file, and `json` if that is asked for.
     pub fn write(self, made: &[Made], json: &impl Serialize, ui: &Ui) -> Outcome {
-        let digests: String = made.iter().map(|made| made.digest.to_string() + "\n").collect();
+        let digests = line_each(made.iter().map(|made| made.digest));
         if self.digests_on_stdout {
             ui.print(&digests)?;
         }

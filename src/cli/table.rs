@@ -35,8 +35,8 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Returns the same in lines of at most `width` characters: digests are cut to as many digits as tell blobs apart. What there is no room
-    /// for is cut of the columns [`LEAST`] first, then of the widest.
+    /// Returns the same in lines of at most `width` characters: digests are cut to as many digits as tell blobs apart. If that is
+    /// not enough, the columns [`LEAST`] are cut first, then the widest.
     pub fn fit(mut self, width: usize) -> Self {
         for cell in self.rows.iter_mut().skip(1).flatten() {
             let digests: Result<Vec<Digest>, _> = cell.split(',').map(str::parse).collect();
@@ -46,17 +46,17 @@ impl Table {
                 *cell = rest.to_owned();
             }
         }
-        let mut widths: Vec<usize> = self.widths();
-        let heads = self.rows[0].iter();
-        let is_least: Vec<bool> = heads.map(|head| LEAST.contains(&head.as_str())).collect();
-        // The last one is not padded.
+        let mut widths = self.widths();
+        // The last column is not padded, so the space behind it needs no room.
         while widths.iter().sum::<usize>() > width + 1 {
-            let columns = widths.iter_mut().zip(&is_least);
+            let columns = widths.iter_mut().zip(&self.rows[0]);
             let long = columns.filter(|(column, _)| **column > MIN_WIDTH);
-            match long.max_by_key(|(column, is_least)| (**is_least, **column)) {
-                Some((column, _)) => *column -= 1,
-                None => break,
-            }
+            let Some((column, _)) =
+                long.max_by_key(|(column, head)| (LEAST.contains(&head.as_str()), **column))
+            else {
+                break;
+            };
+            *column -= 1;
         }
         for row in &mut self.rows {
             for (cell, width) in row.iter_mut().zip(&widths) {
@@ -72,11 +72,13 @@ impl Table {
     fn widths(&self) -> Vec<usize> {
         let columns = self.rows.first().map_or(0, Vec::len);
         // A column is at least four wide with its space, as tables of this tool always were.
-        let width = |c: usize| {
-            let cells = self.rows.iter().map(|r| r[c].chars().count() + 1);
-            cells.max().unwrap_or(0).max(4)
-        };
-        (0..columns).map(width).collect()
+        let mut widths = vec![4; columns];
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count() + 1);
+            }
+        }
+        widths
     }
 }
 
@@ -101,6 +103,20 @@ impl fmt::Display for Table {
 /// Returns a value in a cell of its own, and a dash for none.
 pub fn or_dash(value: Option<impl fmt::Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| one_line(&value.to_string()))
+}
+
+/// Returns a line for each of `items`.
+pub fn line_each(items: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    let mut out = String::new();
+    for item in items {
+        let _ = writeln!(out, "{item}");
+    }
+    out
+}
+
+/// Returns values as texts for a terminal.
+pub fn texts<T: fmt::Display>(values: &[T]) -> Vec<String> {
+    values.iter().map(|value| one_line(&value.to_string())).collect()
 }
 
 /// Returns lines of names and values, the name only once where it has several.
@@ -144,6 +160,7 @@ pub fn human_size(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
+    // The Go tool prints four significant digits, without zeros at the end.
     let digits = [10.0, 100.0, 1000.0].iter().filter(|step| value < **step).count();
     let mut text = format!("{value:.digits$}");
     if digits > 0 {

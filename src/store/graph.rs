@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Lease, Store};
 use crate::digest::Digest;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Access, Edge, Index, IndexStatus, KnownBlob, Mention, Place, Rows};
 use crate::progress::Monitor;
 use crate::spec::MediaType;
@@ -66,11 +66,11 @@ pub(super) const UNTAGGED: &str = "<none>";
 impl Store {
     /// Calls `each` for every blob of the layout, in the order of digests. The database is closed meanwhile, so `each` may
     /// take its time.
-    pub fn each_blob(
+    pub fn each_blob<E: From<Error>>(
         &self,
         monitor: &dyn Monitor,
-        mut each: impl FnMut(BlobEntry) -> Result<()>,
-    ) -> Result<()> {
+        mut each: impl FnMut(BlobEntry) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
         let mut index = self.index(monitor);
         let mut after = None;
         loop {
