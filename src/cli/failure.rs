@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a run ends when it does not succeed: exit codes, wording and hints, all in one place.
 
+use std::error::Error as _;
 use std::fmt::Display;
 use std::io;
+use std::num::ParseIntError;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Fact};
 use crate::layer::Limits;
+use clap::error::{ContextKind, ContextValue, ErrorKind as ClapError};
 
 use super::escape::one_line;
 
@@ -43,7 +46,7 @@ pub enum Failure {
     UnknownTopic(String, Option<String>),
     /// A check found something, which was printed; the code says what.
     Found(u8),
-    /// Whoever reads our output went away: not worth a word.
+    /// The reader of our output went away, which is not worth a word.
     BrokenPipe,
 }
 
@@ -53,6 +56,61 @@ pub type Outcome<T = ()> = std::result::Result<T, Failure>;
 impl From<Error> for Failure {
     fn from(err: Error) -> Self {
         Self::Error(err)
+    }
+}
+
+impl From<clap::Error> for Failure {
+    /// Says in one line what clap says in several.
+    fn from(err: clap::Error) -> Self {
+        let option = named(&err, ContextKind::InvalidArg);
+        match (err.kind(), option, named(&err, ContextKind::InvalidValue)) {
+            (ClapError::MissingRequiredArgument, Some(option), _) => Self::Missing(name_of(option)),
+            (ClapError::ArgumentConflict, Some(option), _) => {
+                let other = named(&err, ContextKind::PriorArg).unwrap_or_default();
+                let mut both = [option, other].map(name_of);
+                // The one that excludes the other comes first: --no-history.
+                both.sort_by_key(|name| !name.starts_with("--no-"));
+                Self::Arguments(both.join(" and ") + " may not be specified together")
+            }
+            (_, Some(option), Some(value)) => invalid_value(&err, &name_of(option), value),
+            _ => {
+                let text = err.to_string();
+                let line = text.lines().next().unwrap_or_default();
+                Self::Usage(line.strip_prefix("error: ").unwrap_or(line).to_owned())
+            }
+        }
+    }
+}
+
+/// Returns the first text that clap tells of a `kind`.
+fn named(err: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match err.get(kind)? {
+        ContextValue::String(text) => Some(text),
+        ContextValue::Strings(texts) => texts.first().map(String::as_str),
+        _ => None,
+    }
+}
+
+/// Returns the name of an option without its value: clap tells `--lock-timeout <seconds>`.
+fn name_of(option: &str) -> String {
+    option.split(' ').next().unwrap_or_default().to_owned()
+}
+
+fn invalid_value(err: &clap::Error, option: &str, value: &str) -> Failure {
+    if let Some(ContextValue::Strings(words)) = err.get(ContextKind::ValidValue)
+        && let Some((last, others)) = words.split_last()
+    {
+        let others = others.join(", ");
+        return Failure::Arguments(format!("invalid {option}: {value:?} (want {others} or {last})"));
+    }
+    match err.source() {
+        // The Go tool takes a number that is none for a misuse of the words, and prints its help.
+        Some(why) if why.is::<ParseIntError>() => {
+            Failure::Usage(format!("invalid {option}: {value:?}: {why}"))
+        }
+        // Our own parsers name the value themselves.
+        Some(why) => Failure::Arguments(format!("invalid {option}: {why}")),
+        None => Failure::Arguments(format!("invalid {option}: {value:?}")),
     }
 }
 
@@ -73,28 +131,28 @@ impl Failure {
 
     /// Returns the one line on stderr, if any.
     pub fn message(&self, call: &Call) -> Option<String> {
-        match self {
+        let (text, remedy) = match self {
             Failure::Error(err) => {
                 let remedy = err.fact().and_then(|fact| remedy(fact, call));
-                let remedy = remedy.or_else(|| bare_name(err, call));
-                let remedy = remedy.map(|remedy| format!("; {remedy}"));
-                Some(one_line(&format!("{err}{}", remedy.unwrap_or_default())))
+                (err.to_string(), remedy.or_else(|| bare_name(err, call)))
             }
-            Failure::Missing(name) => {
-                let hint = misplaced(name, call).unwrap_or_default();
-                Some(one_line(&format!("missing mandatory argument: {name}{hint}")))
-            }
-            Failure::Arguments(text) | Failure::Usage(text) => Some(one_line(text)),
-            Failure::UnknownTopic(..) | Failure::Found(_) | Failure::BrokenPipe => None,
-        }
+            Failure::Missing(name) => (
+                format!("missing mandatory argument: {name}"),
+                misplaced(name, call),
+            ),
+            Failure::Arguments(text) | Failure::Usage(text) => (text.clone(), None),
+            Failure::UnknownTopic(..) | Failure::Found(_) | Failure::BrokenPipe => return None,
+        };
+        let remedy = remedy.map(|remedy| format!("; {remedy}"));
+        Some(one_line(&(text + &remedy.unwrap_or_default())))
     }
 
-    /// Hint at the way out, where that is known.
+    /// Returns a hint at the way out, where that is known.
     pub fn hint(&self, call: &Call) -> Option<&'static str> {
         let Failure::Error(err) = self else { return None };
-        // Root of a user namespace may do less than root.
-        let may_need = || !rustix::process::geteuid().is_root() || crate::fs::in_user_namespace();
-        (err.kind() == ErrorKind::Denied && call.has_rootless && may_need())
+        // Root of a user namespace may do less than root of the machine.
+        let is_limited = !rustix::process::geteuid().is_root() || crate::fs::in_user_namespace();
+        (err.kind() == ErrorKind::Denied && call.has_rootless && is_limited)
             .then_some("umoci encountered a permission error: maybe --rootless will help?")
     }
 
@@ -123,25 +181,21 @@ fn layout_and_tag(call: &Call) -> Option<(&str, &str)> {
 fn misplaced(option: &str, call: &Call) -> Option<String> {
     let word = call.words.first()?;
     let (path, tag) = word.split_once(':').unwrap_or((word, ""));
-    let is_meant = match option {
-        "--image" => !tag.is_empty() || is_layout(path),
-        "--layout" => is_layout(word),
-        _ => return None,
-    };
-    if is_meant {
-        return Some(format!("; write {option} {word}"));
+    match option {
+        "--image" if !tag.is_empty() || is_layout(path) => Some(format!("write --image {word}")),
+        "--layout" if is_layout(word) => Some(format!("write --layout {word}")),
+        // The first operand of an import is another layout.
+        "--layout" if !call.is("import") => {
+            let (path, tag) = layout_and_tag(call)?;
+            let rest = match call.path.first()?.as_str() {
+                "ref" => format!(" {tag}"),
+                "export" => format!(" --tag {tag}"),
+                _ => String::new(),
+            };
+            Some(format!("write --layout {path}{rest}"))
+        }
+        _ => None,
     }
-    if option != "--layout" {
-        return None;
-    }
-    // The source of an import is another layout.
-    let (path, tag) = layout_and_tag(call).filter(|_| !call.is("import"))?;
-    let tag = match call.path.first()?.as_str() {
-        "ref" => format!(" {tag}"),
-        "export" => format!(" --tag {tag}"),
-        _ => String::new(),
-    };
-    Some(format!("; write {option} {path}{tag}"))
 }
 
 /// Returns the name that was meant by an operand which has the layout before it.

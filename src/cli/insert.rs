@@ -42,7 +42,7 @@ impl Insert {
         let image = self.change.image.get()?;
         let compression = self.compress.get();
         let tag = self.tag.get(&image)?;
-        let what = self.what()?;
+        let insertion = self.insertion()?;
         let options = PackOptions {
             id_map: self.id_map.get()?,
             clamp_mtime: super::clamp_mtime()?,
@@ -55,16 +55,18 @@ impl Insert {
             (&image.target, image.platform.as_ref()),
             &tag,
             compression,
-            |txn, compression| Ok(insert(txn, &what, compression, &options, ui)?),
-            |_| -> Outcome<_> { Ok(history.clone()) },
+            |txn, compression| insert(txn, &insertion, compression, &options, ui),
+            |_| Ok(history.clone()),
         )?;
         self.history.warn_if_none(ui);
         ui.info(format_args!("updated tag for image manifest: {tag}"));
         result.say_walk(&walk, ui)
     }
 
-    fn what(&self) -> Outcome<Insertion> {
+    /// Returns the change that the words ask for.
+    fn insertion(&self) -> Outcome<Insertion> {
         let words = self.change.image.rest.as_slice();
+        // The words are those of the Go tool, which counts from 0.
         let expected = if self.whiteout { 1 } else { 2 };
         if words.len() != expected {
             refuse!("invalid number of positional arguments: expected {expected}");
@@ -72,14 +74,15 @@ impl Insert {
         if let Some(at) = words.iter().position(String::is_empty) {
             refuse!("invalid positional argument {at}: arguments cannot be empty");
         }
-        let target = |text: &str| TreePath::clean(text.as_bytes());
+        let target = words.last().map_or("", String::as_str);
+        let target = TreePath::clean(target.as_bytes())?;
         Ok(match words {
-            [source, to] => Insertion::Tree {
+            [source, _] => Insertion::Tree {
                 source: source.into(),
-                target: target(to)?,
+                target,
                 opaque: self.opaque,
             },
-            words => Insertion::Whiteout(target(words.first().map_or("", String::as_str))?),
+            _ => Insertion::Whiteout(target),
         })
     }
 }

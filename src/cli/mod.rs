@@ -50,13 +50,14 @@ mod ui;
 mod unpack;
 
 use std::ffi::OsString;
-use std::num::ParseIntError;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::error::{Result, ResultExt as _};
+use crate::image::time;
 use crate::node::Time;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum as _};
 use failure::{Call, Failure, Outcome};
+use jiff::Timestamp;
 use ui::{Level, Ui};
 
 /// umoci modifies Open Container images
@@ -128,6 +129,7 @@ commands! {
 
 /// Returns the definition of the whole command line.
 fn definition() -> clap::Command {
+    // Words are read by argv.rs in Go's grammar, and pages are made by help.rs. Both know the help option, clap does not.
     fn settle(command: clap::Command) -> clap::Command {
         command
             .args_override_self(true)
@@ -150,6 +152,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         crate::fs::always_walk();
     }
     let program = definition();
+    // Failures before the words are understood are told in the default way.
     let mut ui = Ui::new(Level::Warn, false);
     let mut call = Call::default();
     panic_hook::install();
@@ -159,6 +162,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 
 /// Does what the words ask for. `ui` and `call` become those of the command, once it is known.
 fn serve(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut Call) -> Outcome {
+    // A shell asks for completions with a line that is not finished, and may fit nothing.
     if let Some((_, typed)) = words.split_first().filter(|(word, _)| *word == complete::ASK) {
         return ui.print(complete::answer(program, typed));
     }
@@ -174,61 +178,12 @@ fn serve(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut Ca
             let mut options = reference::Topic::find(program, &path).command.get_arguments();
             call.has_rootless = options.any(|arg| arg.get_long() == Some("rootless"));
             call.path = path;
+            // The grammar has put all options first, and the operands behind one `--`.
             let operands = words.split(|word| word == "--").nth(1).unwrap_or_default();
-            call.words = operands
-                .iter()
-                .map(|word| word.to_string_lossy().into_owned())
-                .collect();
-            let matches = program.clone().try_get_matches_from(words);
-            let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-            cli.map_err(|e| misuse(&e))?.run(ui)
-        }
-    }
-}
-
-/// Says in one line what clap says in several.
-fn misuse(err: &clap::Error) -> Failure {
-    use clap::error::{ContextKind, ContextValue, ErrorKind};
-    use std::error::Error as _;
-    let named = |kind| match err.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
-        _ => None,
-    };
-    // `--lock-timeout <seconds>`
-    let option = named(ContextKind::InvalidArg).and_then(|text| text.split(' ').next());
-    match (err.kind(), option, named(ContextKind::InvalidValue)) {
-        (ErrorKind::MissingRequiredArgument, Some(option), _) => Failure::Missing(option.to_owned()),
-        (ErrorKind::ArgumentConflict, Some(option), _) => {
-            let other = named(ContextKind::PriorArg).and_then(|text| text.split(' ').next());
-            let mut both = [option, other.unwrap_or_default()];
-            // The one that excludes the other comes first: --no-history.
-            both.sort_by_key(|name| !name.starts_with("--no-"));
-            Failure::Arguments(format!(
-                "{} and {} may not be specified together",
-                both[0], both[1]
-            ))
-        }
-        (_, Some(option), Some(value)) => {
-            if let Some(ContextValue::Strings(words)) = err.get(ContextKind::ValidValue)
-                && let Some((last, others)) = words.split_last()
-            {
-                let others = others.join(", ");
-                return Failure::Arguments(format!("invalid {option}: {value:?} (want {others} or {last})"));
-            }
-            match err.source() {
-                // A number.
-                Some(why) if why.is::<ParseIntError>() => {
-                    Failure::Usage(format!("invalid {option}: {value:?}: {why}"))
-                }
-                Some(why) => Failure::Arguments(format!("invalid {option}: {why}")),
-                None => Failure::Arguments(format!("invalid {option}: {value:?}")),
-            }
-        }
-        _ => {
-            let text = err.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            Failure::Usage(line.strip_prefix("error: ").unwrap_or(line).to_owned())
+            let operands = operands.iter().map(|word| word.to_string_lossy().into_owned());
+            call.words = operands.collect();
+            let matches = program.clone().try_get_matches_from(words)?;
+            Cli::from_arg_matches(&matches)?.run(ui)
         }
     }
 }
@@ -239,6 +194,7 @@ fn finish(program: &clap::Command, outcome: Outcome, ui: &Ui, call: &Call) -> Ex
         return ExitCode::SUCCESS;
     };
     match &failure {
+        // The Go tool prints this page to stdout; scripts look for it there.
         Failure::Usage(error) if reference::Topic::find(program, &call.path).is_of_the_go_tool() => {
             let colon = if call.path.is_empty() { '.' } else { ':' };
             let error = escape::one_line(error);
@@ -279,6 +235,7 @@ impl Cli {
     /// Runs the command.
     fn run(self, ui: &mut Ui) -> Outcome {
         let (level, has_bars) = self.settings()?;
+        // Errors of the command itself are told at the level that was asked for.
         *ui = Ui::new(level, has_bars);
         match self.cpu_profile.as_deref() {
             None | Some("") => self.command.run(ui),
@@ -300,8 +257,8 @@ impl Cli {
     }
 }
 
-/// `SOURCE_DATE_EPOCH`, in seconds, if it is set.
-fn source_date_epoch() -> Outcome<Option<i64>> {
+/// Returns `SOURCE_DATE_EPOCH`, in seconds, if it is set.
+fn source_date_epoch() -> Result<Option<i64>> {
     let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|t| !t.is_empty()) else {
         return Ok(None);
     };
@@ -316,34 +273,27 @@ fn source_date_epoch() -> Outcome<Option<i64>> {
 }
 
 /// Returns the latest time that files in new layers have: `SOURCE_DATE_EPOCH`, if it is set.
-fn clamp_mtime() -> Outcome<Option<Time>> {
+fn clamp_mtime() -> Result<Option<Time>> {
     Ok(source_date_epoch()?.map(|sec| Time { sec, nsec: 0 }))
 }
 
 /// Returns the time that new documents carry: `SOURCE_DATE_EPOCH`, else now with the local offset.
-fn now() -> Outcome<String> {
-    if let Some(seconds) = source_date_epoch()? {
-        let time = crate::image::time::from_seconds(seconds);
-        return Ok(time.map_err(|e| e.context(format!("parse SOURCE_DATE_EPOCH=\"{seconds}\"")))?);
-    }
-    Ok(crate::image::time::local(clock()))
-}
-
-/// Nanoseconds since 1970.
-fn clock() -> i128 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => since.as_nanos() as i128,
-        Err(before) => -(before.duration().as_nanos() as i128),
+fn now() -> Result<String> {
+    match source_date_epoch()? {
+        Some(seconds) => {
+            time::from_seconds(seconds).context(|| format!("parse SOURCE_DATE_EPOCH=\"{seconds}\""))
+        }
+        None => Ok(time::local(Timestamp::now())),
     }
 }
 
-/// Returns what the head of an mtree file says of where it was made.
+/// Returns the head of an mtree file, which names the place and the time at which it was made.
 fn mtree_header() -> crate::mtree::Header {
     let uname = rustix::system::uname();
     crate::mtree::Header {
         user: std::env::var("USER").ok().filter(|u| !u.is_empty()),
         machine: uname.nodename().to_str().ok().map(str::to_owned),
-        date: Some(crate::image::time::ctime(clock())),
+        date: Some(time::ctime(Timestamp::now())),
         ..Default::default()
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci new`
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::bundle::{Insertion, insert};
 use crate::fs::IdMap;
@@ -45,29 +45,17 @@ impl New {
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.change.image.get()?;
         let tag = image.tag()?;
-        let platform = image
-            .platform
-            .as_ref()
-            .map_or_else(Platform::host, Platform::spelled);
+        let platform = image.platform.as_ref();
+        let platform = platform.map_or_else(Platform::host, Platform::spelled);
         let [] = self.change.image.words([])?;
-        let content = self.content()?;
         let created = super::now()?;
         let history = self.history.get("umoci new", "")?;
         let (store, result) = self.change.open(&image, tag)?;
         let mut txn = store.begin("new")?;
         let mut edit = Edit::blank_for(platform, created);
-        if let Some((path, id_map)) = content {
+        if let Some(from) = self.from.as_deref() {
             let automatic = edit.auto_compression();
-            let layer = match id_map {
-                Some(id_map) => self.insert(&mut txn, path, id_map, automatic, ui)?,
-                None => self.compress.add_archive(&mut txn, &path, automatic, ui)?,
-            };
-            if layer.holds_images {
-                let from = self.from.as_deref().unwrap_or_default();
-                refuse!(
-                    "{from} is an archive of images: umoci import takes it as oci-archive:{from} or docker-archive:{from}"
-                );
-            }
+            let layer = self.layer(from, &mut txn, automatic, ui)?;
             self.history.warn_if_none(ui);
             edit.add_layer(layer, history);
         }
@@ -77,24 +65,32 @@ impl New {
         result.say_walk(&walk, ui)
     }
 
-    /// Returns what the first layer is made of: a directory, and whose its files are in the image, or a tar archive.
-    fn content(&self) -> Outcome<Option<(PathBuf, Option<IdMap>)>> {
-        let Some(from) = self.from.as_deref() else {
-            return Ok(None);
-        };
+    /// Writes the content of a directory, or a tar archive, as a layer, compressed in the `automatic` way unless another one is
+    /// asked for.
+    fn layer(&self, from: &str, txn: &mut Txn<'_>, automatic: Compression, ui: &Ui) -> Outcome<NewLayer> {
         let id_map = self.id_map.get()?;
         let path = Path::new(match from {
             "" => refuse!("invalid --from: path is empty"),
             "-" => "/dev/stdin",
             path => path,
         });
+        // Files of a layout as content of an image are hardly meant, and an image of images is easily made by a mistake.
         if path.join("oci-layout").exists() {
             refuse!("{from} is an OCI layout: umoci import {from} copies the images in it");
         }
         if path.is_dir() {
-            // The directory behind a link is what is wanted, and not the link.
-            let path = path.canonicalize().context(|| from)?;
-            return Ok(Some((path, Some(id_map))));
+            let tree = Insertion::Tree {
+                // Of a link the directory behind it is wanted, and not the link.
+                source: path.canonicalize().context(|| from)?,
+                target: TreePath::root(),
+                opaque: false,
+            };
+            let options = PackOptions {
+                id_map,
+                clamp_mtime: super::clamp_mtime()?,
+            };
+            let compression = self.compress.get().unwrap_or(automatic);
+            return Ok(insert(txn, &tree, compression, &options, ui)?);
         }
         if !crate::fs::exists(path)? {
             fail!(NotFound, "{from}: no such file or directory");
@@ -102,28 +98,12 @@ impl New {
         if id_map != IdMap::default() {
             refuse!("maps of ids and --rootless go with a directory, and {from} is an archive");
         }
-        Ok(Some((path.to_owned(), None)))
-    }
-
-    /// Writes a directory as a layer, compressed in the `automatic` way unless another one is asked for.
-    fn insert(
-        &self,
-        txn: &mut Txn<'_>,
-        source: PathBuf,
-        id_map: IdMap,
-        automatic: Compression,
-        ui: &Ui,
-    ) -> Outcome<NewLayer> {
-        let options = PackOptions {
-            id_map,
-            clamp_mtime: super::clamp_mtime()?,
-        };
-        let tree = Insertion::Tree {
-            source,
-            target: TreePath::root(),
-            opaque: false,
-        };
-        let compression = self.compress.get().unwrap_or(automatic);
-        Ok(insert(txn, &tree, compression, &options, ui)?)
+        let layer = self.compress.add_archive(txn, path, automatic, ui)?;
+        if layer.holds_images {
+            refuse!(
+                "{from} is an archive of images: umoci import takes it as oci-archive:{from} or docker-archive:{from}"
+            );
+        }
+        Ok(layer)
     }
 }

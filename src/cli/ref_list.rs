@@ -4,10 +4,10 @@
 use std::cmp::Reverse;
 
 use crate::digest::Digest;
-use crate::image::time;
 use crate::spec::{MediaType, Platform};
 use crate::store::Summaries;
 use clap::ValueEnum;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::prelude::*;
@@ -41,18 +41,8 @@ struct Row {
     platform: Option<Platform>,
     /// Bytes of all that it needs; null if that is too much to count.
     size: Option<u64>,
-    /// Seconds since 1970.
-    #[serde(serialize_with = "as_time")]
-    changed: Option<i64>,
-    #[serde(serialize_with = "as_time")]
-    used: Option<i64>,
-}
-
-#[allow(clippy::ref_option, reason = "the form that serde calls")]
-fn as_time<S: serde::Serializer>(seconds: &Option<i64>, s: S) -> Result<S::Ok, S::Error> {
-    seconds
-        .and_then(|seconds| time::from_seconds(seconds).ok())
-        .serialize(s)
+    changed: Option<Timestamp>,
+    used: Option<Timestamp>,
 }
 
 /// The order of rows.
@@ -74,31 +64,39 @@ impl List {
             Some(Order::Name) => rows.sort_by(|a, b| a.name.cmp(&b.name)),
             Some(Order::Age) => rows.sort_by_key(|row| Reverse(row.changed)),
             Some(Order::Size) => rows.sort_by_key(|row| Reverse(row.size)),
+            // A name that was never read is as old as its last change.
             Some(Order::Used) => rows.sort_by_key(|row| Reverse(row.used.max(row.changed))),
         }
         let mut table = Table::new(&["NAME", "DIGEST", "MEDIA TYPE", "PLATFORM", "AGE", "SIZE"]);
-        let now = i64::try_from(super::clock() / 1_000_000_000).unwrap_or_default();
+        let now = Timestamp::now().as_second();
         for row in &rows {
             table.row([
                 row.name.as_deref().map_or_else(|| "<none>".to_owned(), one_line),
                 row.digest.to_string(),
                 one_line(row.media_type.as_str()),
                 or_dash(row.platform.as_ref()),
-                or_dash(row.changed.map(|time| human_age(now.saturating_sub(time)))),
+                or_dash(row.changed.map(|time| human_age(now - time.as_second()))),
                 or_dash(row.size.map(human_size)),
             ]);
         }
         self.output.show(&rows, table, ui)
     }
 
+    /// Returns whether the filters let an entry pass.
+    fn is_wanted(&self, name: Option<&str>) -> bool {
+        // An entry without a name matches no pattern.
+        let mut filter = self.filter.iter();
+        self.filter.is_empty() || filter.any(|pattern| name.is_some_and(|name| pattern.matches(name)))
+    }
+
     fn rows(&self, ui: &Ui) -> Outcome<Vec<Row>> {
-        let matches = |name: &str| self.filter.iter().any(|pattern| pattern.matches(name));
         let store = self.layout.open()?;
         let times = store.tag_times()?;
+        // Images share documents; the summaries keep each that was read.
         let mut summaries = Summaries::in_store(&store);
         let mut rows = Vec::new();
         for entry in store.refs()? {
-            if !self.filter.is_empty() && !entry.name.as_deref().is_some_and(matches) {
+            if !self.is_wanted(entry.name.as_deref()) {
                 continue;
             }
             let times = entry.name.as_ref().and_then(|name| times.get(name));
@@ -107,8 +105,8 @@ impl List {
                     digest: descriptor.digest,
                     platform: summaries.platform(&descriptor),
                     size: summaries.total(&descriptor),
-                    changed: times.map(|times| times.changed),
-                    used: times.and_then(|times| times.used),
+                    changed: times.and_then(|times| Timestamp::from_second(times.changed).ok()),
+                    used: times.and_then(|times| Timestamp::from_second(times.used?).ok()),
                     media_type: descriptor.media_type,
                     name: entry.name,
                 }),

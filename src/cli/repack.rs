@@ -3,7 +3,6 @@
 
 use crate::bundle::{Bundle, RepackOptions, repack};
 
-use super::failure::Call;
 use super::prelude::*;
 
 /// repacks an OCI runtime bundle into a reference
@@ -50,12 +49,16 @@ impl Repack {
             header: super::mtree_header(),
         };
         let (store, mut result) = self.change.open(&image, tag)?;
-        let history = |author: &str| match self.history.get("umoci repack", author) {
-            Ok(history) => Ok(history),
-            Err(Failure::Error(err)) => Err(err),
-            Err(other) => fail!(Invalid, "{}", other.message(&Call::default()).unwrap_or_default()),
-        };
-        let done = repack(&store, &Bundle::at(bundle), tag, history, &options, ui)?;
+        let bundle = Bundle::at(bundle);
+        let done = repack(
+            &store,
+            &bundle,
+            tag,
+            |author| self.history.get("umoci repack", author),
+            &options,
+            ui,
+        )?;
+        // The new image has another step in its history, so the tag moves also where no layer was made.
         if !done.changed {
             result.note = "no new layer, since nothing changed in the tree; ";
         }

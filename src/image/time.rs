@@ -59,16 +59,14 @@ pub fn from_seconds(seconds: i64) -> Result<String> {
     Ok(format(time, Offset::UTC))
 }
 
-/// `nanoseconds` after 1970, in the zone of this machine.
-pub fn local(nanoseconds: i128) -> String {
-    let time = Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH);
+/// Returns a time in the zone of this machine.
+pub fn local(time: Timestamp) -> String {
     let offset = TimeZone::system().to_offset(time);
     format(time, offset)
 }
 
-/// `nanoseconds` after 1970 as `ctime(3)` writes it, in the zone of this machine: `Mon Nov 23 17:48:01 2026`.
-pub fn ctime(nanoseconds: i128) -> String {
-    let time = Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH);
+/// Returns a time as `ctime(3)` writes it, in the zone of this machine: `Mon Nov 23 17:48:01 2026`.
+pub fn ctime(time: Timestamp) -> String {
     TimeZone::system()
         .to_datetime(time)
         .strftime("%a %b %e %H:%M:%S %Y")

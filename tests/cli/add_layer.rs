@@ -32,7 +32,7 @@ fn a_finished_archive_is_added_byte_for_byte() {
             &["none"],
             "open new layer archive: open none: no such file or directory",
         ),
-        (&[""], "<new-layer.tar> path cannot be empty"),
+        (&[""], "newlayer.tar cannot be empty"),
         (
             &[],
             "invalid number of positional arguments: expected <newlayer.tar>",

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The step of the history that a change makes.
 
+use crate::error::Result;
 use crate::progress::Monitor as _;
 use crate::spec::History;
 use clap::Args;
 
-use super::super::failure::Outcome;
 use super::super::ui::Ui;
 
 /// Time and history of a change: `--history.*` and `--no-history`.
@@ -34,12 +34,12 @@ pub struct HistoryArgs {
 
 impl HistoryArgs {
     /// Returns the history entry that is asked for; `None` with `--no-history`.
-    pub fn get(&self, created_by: &str, author: &str) -> Outcome<Option<History>> {
+    pub fn get(&self, created_by: &str, author: &str) -> Result<Option<History>> {
         self.get_at(created_by, author, None)
     }
 
     /// As [`HistoryArgs::get`], with this time if no other is asked for, and not the present one.
-    pub fn get_at(&self, created_by: &str, author: &str, time: Option<String>) -> Outcome<Option<History>> {
+    pub fn get_at(&self, created_by: &str, author: &str, time: Option<String>) -> Result<Option<History>> {
         if self.no_history {
             return Ok(None);
         }

@@ -52,8 +52,8 @@ impl CompressArg {
         path: &Path,
         automatic: Compression,
         ui: &Ui,
-    ) -> Outcome<NewLayer> {
-        Ok(add_archive(txn, path, self.compress, automatic, ui)?)
+    ) -> Result<NewLayer> {
+        add_archive(txn, path, self.compress, automatic, ui)
     }
 }
 

@@ -29,12 +29,8 @@ impl AddLayer {
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.change.image.get()?;
         let tag = self.tag.get(&image)?;
-        let [archive] = self.change.image.rest.as_slice() else {
-            refuse!("invalid number of positional arguments: expected <newlayer.tar>");
-        };
-        if archive.is_empty() {
-            refuse!("<new-layer.tar> path cannot be empty");
-        }
+        let [archive] = self.change.image.words(["newlayer.tar"])?;
+        // A wrong time is known before the work, as with other commands; the archive keeps its own times.
         source_date_epoch()?;
         let (store, result) = self.change.open(&image, &tag)?;
         let mut txn = store.begin("add-layer")?;
@@ -44,13 +40,12 @@ impl AddLayer {
             &tag,
             self.compress.get(),
             |txn, compression| {
-                let layer = self
-                    .compress
-                    .add_archive(txn, archive.as_ref(), compression, ui)?;
+                let compress = &self.compress;
+                let layer = compress.add_archive(txn, archive.as_ref(), compression, ui)?;
                 self.history.warn_if_none(ui);
                 Ok(layer)
             },
-            |author| -> Outcome<_> { self.history.get("umoci raw add-layer", author) },
+            |author| self.history.get("umoci raw add-layer", author),
         )?;
         ui.info(format_args!("created new tag for image manifest: {tag}"));
         result.say_walk(&walk, ui)
