@@ -5,7 +5,7 @@ use std::io::Read;
 
 use crate::error::Result;
 use crate::image::{Edit, Image, change, time};
-use crate::spec::{ImageConfig, MediaType, json};
+use crate::spec::{Annotations, ImageConfig, MediaType, json};
 use serde_json::{Map, Value};
 
 use super::escape;
@@ -99,42 +99,50 @@ pub struct Config {
 
 impl Config {
     /// Runs the command.
-    pub fn run(self, ui: &Ui) -> Outcome {
+    pub fn run(mut self, ui: &Ui) -> Outcome {
         let image = self.change.image.get()?;
         let tag = self.tag.get(&image)?;
         let [] = self.change.image.words([])?;
         let template = self.from_file.as_deref().map(template).transpose()?;
-        let created = self.created.as_deref().map(time::parse).transpose();
-        let created = created.map_err(|e| e.context("parse --created"))?;
+        if let Some(created) = &mut self.created {
+            *created = time::parse(created).context(|| "parse --created")?;
+        }
+        // All words are checked by now, and stdin is read: the edit is made again if another process changes the tag meanwhile.
         let (store, result) = self.change.open(&image, &tag)?;
-        let edit = |base: &Image| -> Outcome<Edit> {
-            let mut edit = Edit::new(base);
-            if let Some(template) = &template {
-                edit.config = apply_template(template.clone(), &edit.config)?;
-                self.check_platform(&edit.config)?;
-            }
-            let layer = self.layer(base)?;
-            self.clear(&mut edit, layer)?;
-            self.annotate(&mut edit, layer)?;
-            self.set(&mut edit, created.clone())?;
-            let history = self.history.get("umoci config", &edit.config.author)?;
-            edit.manifest.media_type = MediaType::MANIFEST.into();
-            edit.add_empty_history(history);
-            Ok(edit)
-        };
         if self.dry_run {
-            let config = edit(&image.find(&store)?)?.config;
+            let base = image.find(&store)?;
+            let config = self.edit(&base, template.as_ref())?.config;
             return ui.print(escape::json(&json::to_pretty(&config)?));
         }
         let mut txn = store.begin("config")?;
         let platform = image.platform.as_ref();
-        let walk = change(&mut txn, &image.target, platform, &tag, |_, base| edit(base))?;
+        let template = template.as_ref();
+        let walk = change(&mut txn, &image.target, platform, &tag, |_, base| {
+            self.edit(base, template)
+        })?;
         if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
             let (first, last) = (&first.digest, &last.digest);
             ui.info(format_args!("new image manifest created: {first}->{last}"));
             ui.info(format_args!("created new tag for image manifest: {tag}"));
         }
         result.say_walk(&walk, ui)
+    }
+
+    /// Returns the image as the options change it.
+    fn edit(&self, base: &Image, template: Option<&Map<String, Value>>) -> Outcome<Edit> {
+        let mut edit = Edit::new(base);
+        if let Some(template) = template {
+            edit.config = apply_template(template.clone(), &edit.config)?;
+            self.check_platform(&edit.config)?;
+        }
+        let layer = self.layer(base)?;
+        // In this order one call can empty a list and fill it anew.
+        self.clear(&mut edit, layer)?;
+        self.set(&mut edit, layer)?;
+        let history = self.history.get("umoci config", &edit.config.author)?;
+        edit.manifest.media_type = MediaType::MANIFEST.into();
+        edit.add_empty_history(history);
+        Ok(edit)
     }
 
     /// Returns where the layer is that --layer names, else the topmost; `None` if there is no layer.
@@ -150,7 +158,7 @@ impl Config {
         }
     }
 
-    /// Returns a document that names no platform is no configuration of an image, unless options name it.
+    /// Refuses a document that names no platform, unless options name it: it is no configuration of an image.
     fn check_platform(&self, config: &ImageConfig) -> Outcome {
         for (field, value, option) in [
             ("os", &config.os, &self.os),
@@ -166,17 +174,7 @@ impl Config {
         Ok(())
     }
 
-    fn annotate(&self, edit: &mut Edit, layer: Option<usize>) -> Outcome {
-        for entry in slice(&self.layer_annotation) {
-            let (name, value) = pair("layer.annotation", &entry, true)?;
-            let Some(layer) = layer.and_then(|at| edit.manifest.layers.get_mut(at)) else {
-                refuse!("the image has no layer");
-            };
-            layer.annotations.insert(name.to_owned(), value.to_owned());
-        }
-        Ok(())
-    }
-
+    /// Empties the fields that --clear names.
     fn clear(&self, edit: &mut Edit, layer: Option<usize>) -> Outcome {
         let config = &mut edit.config.config;
         let layer = layer.and_then(|at| edit.manifest.layers.get_mut(at));
@@ -191,6 +189,7 @@ impl Config {
                 "config.volume" => config.volumes.clear(),
                 "config.cmd" => config.cmd.clear(),
                 "config.entrypoint" => config.entrypoint.clear(),
+                // The Go tool knows this word, and refuses it in the same way.
                 "rootfs.diffids" => refuse!("--clear=rootfs.diffids is not safe"),
                 other => refuse!("unknown key to --clear: {other}"),
             }
@@ -198,7 +197,8 @@ impl Config {
         Ok(())
     }
 
-    fn set(&self, edit: &mut Edit, created: Option<String>) -> Outcome {
+    /// Sets all that options give a value.
+    fn set(&self, edit: &mut Edit, layer: Option<usize>) -> Outcome {
         let image = &mut edit.config;
         replace([
             (&mut image.config.user, &self.user),
@@ -209,8 +209,8 @@ impl Config {
             (&mut image.architecture, &self.arch),
             (&mut image.variant, &self.variant),
         ]);
-        if created.is_some() {
-            image.created = created;
+        if self.created.is_some() {
+            image.created.clone_from(&self.created);
         }
         for (set, names) in [
             (&mut image.config.exposed_ports, &self.exposed_ports),
@@ -224,6 +224,7 @@ impl Config {
             (&mut image.config.entrypoint, &self.entrypoint),
             (&mut image.config.cmd, &self.cmd),
         ] {
+            // A command is replaced as a whole: single words of it mean nothing.
             if !words.is_empty() {
                 *list = slice(words);
             }
@@ -231,20 +232,23 @@ impl Config {
         for entry in slice(&self.env) {
             let (name, _) = pair("config.env", &entry, true)?;
             let prefix = format!("{name}=");
+            // A variable that is there keeps its place, so that nothing else in the document moves.
             match image.config.env.iter_mut().find(|old| old.starts_with(&prefix)) {
                 Some(old) => old.clone_from(&entry),
                 None => image.config.env.push(entry),
             }
         }
-        for entry in slice(&self.label) {
-            let (name, value) = pair("config.label", &entry, true)?;
-            image.config.labels.insert(name.to_owned(), value.to_owned());
+        insert_pairs(&mut image.config.labels, "config.label", &self.label, true)?;
+        let annotations = &mut edit.manifest.annotations;
+        insert_pairs(annotations, "manifest.annotation", &self.annotation, false)?;
+        match layer.and_then(|at| edit.manifest.layers.get_mut(at)) {
+            Some(layer) => {
+                let annotations = &mut layer.annotations;
+                insert_pairs(annotations, "layer.annotation", &self.layer_annotation, true)
+            }
+            None if self.layer_annotation.is_empty() => Ok(()),
+            None => refuse!("the image has no layer"),
         }
-        for entry in slice(&self.annotation) {
-            let (name, value) = pair("manifest.annotation", &entry, false)?;
-            edit.manifest.annotations.insert(name.into(), value.into());
-        }
-        Ok(())
     }
 }
 
@@ -259,6 +263,16 @@ fn slice(words: &[String]) -> Vec<String> {
     out
 }
 
+/// Sets the entries of a map for which an option has words.
+fn insert_pairs(map: &mut Annotations, option: &str, words: &[String], named: bool) -> Outcome {
+    for entry in slice(words) {
+        let (name, value) = pair(option, &entry, named)?;
+        map.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(())
+}
+
+/// Splits `NAME=VALUE`, where only some options take an empty name.
 fn pair<'a>(option: &str, entry: &'a str, named: bool) -> Outcome<(&'a str, &'a str)> {
     match entry.split_once('=') {
         None => refuse!("{option}: must contain '=': {entry}"),
@@ -267,6 +281,7 @@ fn pair<'a>(option: &str, entry: &'a str, named: bool) -> Outcome<(&'a str, &'a 
     }
 }
 
+/// Reads the document that --from-file names.
 fn template(file: &str) -> Result<Map<String, Value>> {
     let bytes = if file == "-" {
         let mut bytes = Vec::new();
@@ -278,16 +293,16 @@ fn template(file: &str) -> Result<Map<String, Value>> {
     if bytes.len() as u64 > MAX_TEMPLATE {
         fail!(Limit, "--from-file: more than {MAX_TEMPLATE} bytes");
     }
-    json::parse(&bytes).map_err(|e| e.context(format!("--from-file {file}")))
+    json::parse(&bytes).context(|| format!("--from-file {file}"))
 }
 
 /// Returns the template, with the layers and the history of the image.
 fn apply_template(mut template: Map<String, Value>, image: &ImageConfig) -> Result<ImageConfig> {
+    // Layers and history belong together, and are facts of the image.
     template.remove("history");
-    let rootfs = json::parse(&json::to_bytes(&image.rootfs)?)?;
-    template.insert("rootfs".to_owned(), rootfs);
-    let mut config: ImageConfig =
-        json::parse(&json::to_bytes(&template)?).map_err(|e| e.context("--from-file"))?;
+    template.remove("rootfs");
+    let mut config: ImageConfig = json::parse(&json::to_bytes(&template)?).context(|| "--from-file")?;
+    config.rootfs.clone_from(&image.rootfs);
     config.history.clone_from(&image.history);
     Ok(config)
 }

@@ -29,7 +29,7 @@ pub struct Fsck {
     #[arg(long)]
     fast: bool,
     /// also read the entries of layers and compare their diff_ids
-    #[arg(long)]
+    #[arg(long, conflicts_with = "fast")]
     deep: bool,
     /// mend what can be mended
     #[arg(long)]
@@ -46,17 +46,16 @@ impl Fsck {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [] = self.layout.words([])?;
-        if self.fast && self.deep {
-            refuse!("--fast and --deep contradict each other");
-        }
         if !self.from.is_empty() && !self.repair {
             refuse!("--from goes with --repair only");
         }
+        // A wrong path is known before a long check.
         let from = self.from.iter().map(|path| open_other(path));
-        let from = from.collect::<Outcome<Vec<_>>>()?;
-        let mut findings = Store::check_frame(&self.layout.layout, StoreOptions::default(), self.repair, ui)?;
-        let is_left = |f: &Finding| f.problem == Problem::Frame && !f.repaired;
-        let is_open = !findings.iter().any(is_left);
+        let from: Vec<Store> = from.collect::<Outcome<_>>()?;
+        let findings = Store::check_frame(&self.layout.layout, StoreOptions::default(), self.repair, ui)?;
+        // Without oci-layout and index.json nothing else can be looked at.
+        let mut frame = findings.iter().filter(|found| found.problem == Problem::Frame);
+        let is_open = frame.all(|found| found.repaired);
         let mut found = CheckReport::default();
         if is_open {
             let options = CheckOptions {
@@ -67,12 +66,11 @@ impl Fsck {
             };
             found = self.layout.open()?.check(&options, ui)?;
         }
-        findings.append(&mut found.findings);
-        found.findings = findings;
-        let (result, code) = match (found.is_damaged(), found.is_repaired()) {
-            (true, _) => ("damaged", Some(DAMAGED)),
-            (_, true) => ("repaired", Some(REPAIRED)),
-            _ => ("clean", None),
+        found.findings.splice(0..0, findings);
+        let (result, outcome) = match (found.is_damaged(), found.is_repaired()) {
+            (true, _) => ("damaged", Err(Failure::Found(DAMAGED))),
+            (_, true) => ("repaired", Err(Failure::Found(REPAIRED))),
+            _ => ("clean", Ok(())),
         };
         let (blobs, read, bytes) = (found.blobs, found.read, found.bytes);
         let json = json!({
@@ -85,11 +83,12 @@ impl Fsck {
         } else {
             writeln!(text, "{result}: blobs are looked at once it is a layout again")
         };
+        // Findings are data and go to stdout; the exit code alone says that there are any.
         ui.show(self.json, &json, text)?;
         if found.is_damaged() && !self.repair {
             ui.info(format_args!("--repair mends what can be mended"));
         }
-        code.map_or(Ok(()), |code| Err(Failure::Found(code)))
+        outcome
     }
 }
 
@@ -99,8 +98,7 @@ fn line(finding: &Finding) -> String {
     let (subject, message) = (one_line(&finding.subject), one_line(&finding.message));
     let mut text = format!("{}{mended}: {subject} {message}", finding.severity);
     if !finding.refs.is_empty() {
-        let names: Vec<String> = finding.refs.iter().map(|name| one_line(name)).collect();
-        let _ = write!(text, " [{}", names.join(" "));
+        let _ = write!(text, " [{}", texts(&finding.refs).join(" "));
         if finding.more_refs > 0 {
             let _ = write!(text, " and {} more", finding.more_refs);
         }

@@ -20,7 +20,7 @@ impl Init {
     pub fn run(self, ui: &Ui) -> Outcome {
         let [] = self.layout.words([])?;
         let path = &self.layout.layout;
-        Store::create(path, StoreOptions::default()).map_err(|e| e.context("image layout creation"))?;
+        Store::create(path, StoreOptions::default()).context(|| "image layout creation")?;
         ui.info(format_args!("created new OCI image: {}", path.display()));
         Ok(())
     }

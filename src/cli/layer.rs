@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::Fact;
-use crate::image::Layer as ImageLayer;
 use crate::progress::{Monitor, Task};
 use crate::spec::{Descriptor, History};
 use serde::Serialize;
@@ -48,16 +47,17 @@ impl List {
         let (image, []) = self.image.get_word([])?;
         let image = image.find(&self.image.open(&image)?)?;
         let config = &image.config.value;
+        // Steps that made no layer have none to stand beside.
         let mut steps = config.history.iter().filter(|step| !step.empty_layer);
-        let row = |(at, descriptor)| Row {
-            number: at + 1,
-            descriptor,
-            diff_id: config.rootfs.diff_ids.get(at),
-            history: steps.next(),
-        };
-        let rows: Vec<Row<'_>> = image.manifest.value.layers.iter().enumerate().map(row).collect();
+        let mut rows = Vec::new();
         let mut table = Table::new(&["LAYER", "DIGEST", "SIZE", "DIFF ID", "CREATED BY"]);
-        for row in &rows {
+        for (at, descriptor) in image.manifest.value.layers.iter().enumerate() {
+            let row = Row {
+                number: at + 1,
+                descriptor,
+                diff_id: config.rootfs.diff_ids.get(at),
+                history: steps.next(),
+            };
             table.row([
                 row.number.to_string(),
                 row.descriptor.digest.to_string(),
@@ -65,6 +65,7 @@ impl List {
                 or_dash(row.diff_id),
                 or_dash(row.history.map(|step| &step.created_by)),
             ]);
+            rows.push(row);
         }
         self.output.show(&rows, table, ui)
     }
@@ -96,24 +97,25 @@ impl Cat {
         let image = image.find(&store)?;
         let at = name.find(&image)?;
         let descriptor = &image.manifest.value.layers[at];
+        // The store verifies stored bytes by their digest; of the tar below the diff_id is verified as well.
         if self.compressed {
             return ui.print_all(&mut store.open_blob(descriptor)?);
         }
+        let digest = descriptor.digest;
         let layers = image.layers()?;
-        let layer: &ImageLayer<'_> = &layers[at];
         let task: Arc<dyn Task> = Arc::from(ui.task("reading", Some(descriptor.size)));
-        let mut stream = layer.open(&store, &limits, &task)?;
+        let mut stream = layers[at].open(&store, &limits, &task)?;
         let most = limits.layer_bytes.unwrap_or(u64::MAX);
+        // One byte more than the limit tells a layer that is too large from one that just fits.
         ui.print_all(&mut stream.by_ref().take(most))?;
         if stream.read(&mut [0]).map_err(Error::from)? > 0 {
-            let digest = &descriptor.digest;
             let text = format!("layer {digest} is over the limit of {most} bytes (limit layer)");
             return Err(Error::new(ErrorKind::Limit, text)
                 .with_fact(Fact::Limit("layer"))
                 .into());
         }
-        let context = |e: Error| e.context(format!("layer {}", descriptor.digest));
-        layer.finish(stream).map_err(context)?;
+        let finished = layers[at].finish(stream);
+        finished.context(|| format!("layer {digest}"))?;
         Ok(())
     }
 }

@@ -55,10 +55,8 @@ pub fn record(path: &str, ui: &Ui, work: impl FnOnce() -> Outcome) -> Outcome {
         outcome
     });
     // A run that failed has its profile too, but its own error counts.
-    let written = samples
-        .write(file)
-        .context(|| format!("write CPU profile {path}"));
-    outcome.and(written.map_err(Into::into))
+    let written = samples.write(file);
+    outcome.and(written.map_err(|err| err.context(format!("write CPU profile {path}")).into()))
 }
 
 /// CPU time by step and name of thread.
@@ -109,7 +107,8 @@ impl Samples {
             let new = total.checked_sub(before).unwrap_or(total);
             if new > 0 {
                 let name = std::fs::read_to_string(entry.path().join("comm"));
-                self.add(step, name.as_deref().unwrap_or(UNSEEN).trim_end(), new);
+                let name = name.map(|name| format!("thread {}", name.trim_end()));
+                self.add(step, name.as_deref().unwrap_or(UNSEEN), new);
             }
             seen.insert(entry.file_name(), total);
         }
@@ -135,9 +134,7 @@ impl Samples {
     fn encode(&self) -> Vec<u8> {
         // One number stands for a name's string, the function of that name, and the place in that function: stacks are lists of
         // places. The first string is always empty.
-        let mut names = ["", "samples", "count", "cpu", "nanoseconds"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut names = vec!["", "samples", "count", "cpu", "nanoseconds"];
         let mut out = Vec::new();
         for (field, kind, unit) in [(1, 1, 2), (1, 3, 4), (11, 3, 4)] {
             out.extend(message(field, &[(1, kind), (2, unit)]));
@@ -146,18 +143,17 @@ impl Samples {
         out.extend(number(9, self.began.as_nanos() as u64));
         out.extend(number(10, self.lasted.as_nanos() as u64));
         for ((step, thread), (looks, time)) in &self.used {
-            let label = if thread == UNSEEN { "" } else { "thread " };
             let mut sample = vec![(2, *looks), (2, *time)];
-            for name in [format!("{label}{thread}"), step.clone(), "umoci".to_owned()] {
-                // No step is known between two steps.
-                if !name.is_empty() {
-                    let known = names.iter().position(|known| *known == name);
-                    let at = known.unwrap_or(names.len());
-                    if known.is_none() {
-                        names.push(name);
-                    }
-                    sample.push((1, at as u64));
+            // No step is known between two steps.
+            for name in [thread.as_str(), step, "umoci"]
+                .into_iter()
+                .filter(|name| !name.is_empty())
+            {
+                let known = names.iter().position(|known| *known == name);
+                if known.is_none() {
+                    names.push(name);
                 }
+                sample.push((1, known.unwrap_or(names.len() - 1) as u64));
             }
             out.extend(message(2, &sample));
         }
@@ -234,7 +230,7 @@ mod tests {
     #[test]
     fn the_message_has_the_bytes_of_its_definition() {
         let mut samples = Samples::default();
-        samples.add("s", "t", 300);
+        samples.add("s", "thread t", 300);
         let names = [
             "",
             "samples",

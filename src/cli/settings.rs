@@ -36,20 +36,18 @@ impl Settings {
         let (store, []) = self.layout.open_words([])?;
         let mut settings = store.settings()?;
         let before = settings;
-        settings.gc_grace = self.gc_grace.unwrap_or(before.gc_grace);
-        settings.reflog_keep = self.reflog_keep.unwrap_or(before.reflog_keep);
-        settings.reflog_expire = self.reflog_expire.unwrap_or(before.reflog_expire);
+        let given = [self.gc_grace, self.reflog_keep, self.reflog_expire];
+        for ((_, duration), given) in settings.fields().into_iter().zip(given) {
+            *duration = given.unwrap_or(*duration);
+        }
+        // A layout that is only asked may be one that this user cannot write.
         if settings != before {
             store.set_settings(settings)?;
         }
-        let rows = [
-            ("gc.grace", format_duration(settings.gc_grace)),
-            ("reflog.keep", format_duration(settings.reflog_keep)),
-            ("reflog.expire", format_duration(settings.reflog_expire)),
-        ];
         let mut table = Table::new(&["SETTING", "VALUE"]);
         let mut map = serde_json::Map::new();
-        for (name, value) in rows {
+        for (name, duration) in settings.fields() {
+            let value = format_duration(*duration);
             map.insert(name.to_owned(), value.as_str().into());
             table.row([name.to_owned(), value]);
         }

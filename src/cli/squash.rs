@@ -2,7 +2,7 @@
 //! `umoci squash` and `umoci rebase`: other layers below or instead of those of an image.
 
 use crate::image::{Edit, Image, change, squash};
-use crate::spec::{Descriptor, Platform};
+use crate::spec::Platform;
 use crate::store::{Store, Txn};
 use serde_json::json;
 
@@ -26,6 +26,7 @@ impl Changed {
         let (image, []) = self.change.image.get_word([])?;
         let tag = self.tag.get(&image)?;
         let (store, result) = self.change.open(&image, &tag)?;
+        // A rehearsal runs the same code with writers that only measure, so its digests are those of the real run.
         let mut txn = if self.dry_run {
             store.rehearse(verb)
         } else {
@@ -41,10 +42,10 @@ impl Changed {
             let made = result.made(&walk);
             return result.write(&made, &json!({ "images": made, "blobs": blobs }), ui);
         }
-        let row = |blob: &Descriptor| format!("write {} {} {}\n", blob.digest, blob.size, blob.media_type);
-        let mut lines: Vec<String> = blobs.iter().map(row).collect();
-        lines.extend(walk.first().map(|first| format!("tag {tag} {}\n", first.digest)));
-        ui.print(lines.concat())
+        let written = blobs.iter();
+        let written = written.map(|blob| format!("write {} {} {}", blob.digest, blob.size, blob.media_type));
+        let tagged = walk.first().map(|first| format!("tag {tag} {}", first.digest));
+        ui.print(line_each(written.chain(tagged)))
     }
 }
 
@@ -110,10 +111,10 @@ impl Squash {
 pub struct Rebase {
     /// image that this one was built on
     #[arg(long, value_name = "base")]
-    old: Option<String>,
+    old: String,
     /// image to put it on
     #[arg(long, value_name = "base")]
-    new: Option<String>,
+    new: String,
     #[command(flatten)]
     changed: Changed,
 }
@@ -121,20 +122,16 @@ pub struct Rebase {
 impl Rebase {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let (Some(old), Some(new)) = (&self.old, &self.new) else {
-            refuse!("give both --old and --new");
-        };
         self.changed.apply("rebase", ui, |txn, base| {
             let mut edit = Edit::new(base);
             // A base of several platforms is meant for that of the image.
             let own = edit.config.platform();
             let own = (!own.os.is_empty() && !own.architecture.is_empty()).then_some(&own);
-            let old = base_image(txn.store(), old, "--old", own)?;
-            let new = base_image(txn.store(), new, "--new", own)?;
+            let old = base_image(txn.store(), &self.old, "--old", own)?;
+            let new = base_image(txn.store(), &self.new, "--new", own)?;
             if !edit.rebase(&old, &new)? {
-                ui.done(format_args!(
-                    "the image stands on the new base already: nothing to do"
-                ));
+                let text = "the image stands on the new base already: nothing to do";
+                ui.done(format_args!("{text}"));
             }
             Ok(edit)
         })
@@ -145,13 +142,12 @@ impl Rebase {
 fn base_image(store: &Store, word: &str, option: &str, platform: Option<&Platform>) -> Outcome<Image> {
     let found = match Near::parse(word, store) {
         Ok(Near::Own(target)) => Image::find(store, &target, platform),
+        // An image that is not found gets the context below; a word that is no image gets the way to bring one.
         Err(Failure::Error(err)) => Err(err),
-        Ok(Near::Other(_)) | Err(_) => {
-            fail!(
-                Invalid,
-                "{option}: {word} is no image of this layout: umoci import brings it here"
-            )
-        }
+        Ok(Near::Other(_)) | Err(_) => fail!(
+            Invalid,
+            "{option}: {word} is no image of this layout: umoci import brings it here"
+        ),
     };
-    Ok(found.map_err(|e| e.context(option.to_owned()))?)
+    Ok(found.context(|| option)?)
 }

@@ -36,6 +36,7 @@ impl Stat {
             Found::Image(image) => image_text(image),
             Found::Index(index) => index_text(index),
         };
+        // The table alone is cut to the terminal: lines of the text are whole, since people copy digests from them.
         let table = table.map(|table| self.output.fit(table, ui).to_string());
         ui.show(self.output.json, &found, page.text + &table.unwrap_or_default())
     }
@@ -73,6 +74,10 @@ impl Page {
 
     fn block(&mut self, key: &str, body: impl FnOnce(&mut Self)) {
         self.line(format!("{key}:"));
+        self.indented(body);
+    }
+
+    fn indented(&mut self, body: impl FnOnce(&mut Self)) {
         self.depth += 1;
         body(self);
         self.depth -= 1;
@@ -92,23 +97,20 @@ impl Page {
 
     fn map<'a>(&mut self, key: &str, map: impl IntoIterator<Item = (&'a String, &'a String)>) {
         let pairs = map.into_iter();
-        self.list(
-            key,
-            pairs.map(|(name, value)| format!("{}: {}", quote(name, false), quote(value, false))),
-        );
+        let lines = pairs.map(|(name, value)| format!("{}: {}", quote(name, false), quote(value, false)));
+        self.list(key, lines);
     }
 }
 
-/// Go's quoting where a value needs it; `commas` as well where a line holds several values.
+/// Returns a value in the quotes of Go if it needs them; with `commas`, for a line of several values, also if it has one.
 fn quote(text: &str, commas: bool) -> String {
-    let strange = |c: char| c == '"' || c == '\\' || c.is_whitespace() || !printable(c);
-    if text.is_empty() || text.contains(strange) || (commas && text.contains(',')) {
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || commas && c == ',') {
         return quoted(text);
     }
-    text.to_owned()
+    cell(text)
 }
 
-/// Go's idea of printable, close enough for what documents hold: no control, format or private characters.
+/// Returns whether Go prints a character as it is, close enough for documents: no control, format or private characters.
 fn printable(c: char) -> bool {
     !(c.is_control()
         || (c.is_whitespace() && c != ' ')
@@ -116,27 +118,26 @@ fn printable(c: char) -> bool {
 }
 
 /// Characters that Go writes as a backslash and a letter.
-const ESCAPES: [(char, &str); 9] = [
-    ('\x07', "a"),
-    ('\x08', "b"),
-    ('\x0c', "f"),
-    ('\n', "n"),
-    ('\r', "r"),
-    ('\t', "t"),
-    ('\x0b', "v"),
-    ('\\', "\\"),
-    ('"', "\""),
-];
+const ESCAPED: &str = "\x07\x08\x0c\n\r\t\x0b\\\"";
 
+/// Letters of [`ESCAPED`], in the same order.
+const LETTERS: &str = "abfnrtv\\\"";
+
+/// Returns a text in the quotes and with the escapes of Go.
 fn quoted(text: &str) -> String {
-    let escape = |c: char| match (ESCAPES.iter().find(|(known, _)| *known == c), u32::from(c)) {
-        (Some((_, letter)), _) => format!("\\{letter}"),
-        _ if printable(c) => c.to_string(),
-        (_, c @ ..0x80) => format!("\\x{c:02x}"),
-        (_, c @ ..0x1_0000) => format!("\\u{c:04x}"),
-        (_, c) => format!("\\U{c:08x}"),
-    };
-    format!("\"{}\"", text.chars().map(escape).collect::<String>())
+    let mut out = "\"".to_owned();
+    for c in text.chars() {
+        let mut letters = ESCAPED.chars().zip(LETTERS.chars());
+        let letter = letters.find(|(escaped, _)| *escaped == c);
+        let _ = match (letter, u32::from(c)) {
+            (Some((_, letter)), _) => write!(out, "\\{letter}"),
+            _ if printable(c) => write!(out, "{c}"),
+            (_, c @ ..0x80) => write!(out, "\\x{c:02x}"),
+            (_, c @ ..0x1_0000) => write!(out, "\\u{c:04x}"),
+            (_, c) => write!(out, "\\U{c:08x}"),
+        };
+    }
+    out + "\""
 }
 
 /// Returns the text of an image, and the table behind it.
@@ -159,12 +160,11 @@ fn image_text(stat: &ImageStat) -> (Page, Option<Table>) {
     let mut table = Table::new(&["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
     for step in history {
         let layer = step.layer.as_ref();
-        let none = || "<none>".to_owned();
         table.row([
-            layer.map_or_else(none, |l| l.digest.to_string()),
+            layer.map_or("<none>".to_owned(), |l| l.digest.to_string()),
             cell(step.entry.created.as_deref().unwrap_or_default()),
             cell(&step.entry.created_by),
-            layer.map_or_else(none, |l| human_size(l.size)),
+            layer.map_or("<none>".to_owned(), |l| human_size(l.size)),
             cell(&step.entry.comment),
         ]);
     }
@@ -173,12 +173,12 @@ fn image_text(stat: &ImageStat) -> (Page, Option<Table>) {
 
 /// Returns a text as a table has it: quoted where it may not be printed as it is.
 fn cell(text: &str) -> String {
-    let is_plain = |c| printable(c) && c != '"' && c != '\\';
-    if text.chars().all(is_plain) {
-        text.to_owned()
-    } else {
-        quoted(text)
+    let quoted = quoted(text);
+    // Each escape is longer than its character.
+    if quoted.len() == text.len() + 2 {
+        return text.to_owned();
     }
+    quoted
 }
 
 fn manifest_text(page: &mut Page, manifest: &Manifest) {
@@ -186,10 +186,10 @@ fn manifest_text(page: &mut Page, manifest: &Manifest) {
     page.pair("Media Type", manifest.media_type.as_str());
     page.pair_if_any("Artifact Type", manifest.artifact_type.as_deref().unwrap_or(""));
     page.block("Config", |page| descriptor_text(page, &manifest.config));
-    let layers = manifest.layers.iter();
-    if layers.len() > 0 {
+    if !manifest.layers.is_empty() {
         page.block("Layers", |page| {
-            layers.for_each(|layer| descriptor_text(page, layer))
+            let layers = manifest.layers.iter();
+            layers.for_each(|layer| descriptor_text(page, layer));
         });
     }
     if let Some(subject) = &manifest.subject {
@@ -210,12 +210,11 @@ fn descriptor_text(page: &mut Page, descriptor: &Descriptor) {
         page.words("URLs", &descriptor.urls);
         page.map("Annotations", &descriptor.annotations);
         if let Some(data) = &descriptor.data {
+            // The data is a claim of the document; the blob itself may differ, and is not asked here.
             match base64::engine::general_purpose::STANDARD.decode(data) {
                 Ok(bytes) => {
                     page.line(format!("Data: ({} bytes)", bytes.len()));
-                    page.depth += 1;
-                    hex_dump(page, &bytes);
-                    page.depth -= 1;
+                    page.indented(|page| hex_dump(page, &bytes));
                 }
                 Err(_) => page.line("Data: (not base64)"),
             }
@@ -223,15 +222,16 @@ fn descriptor_text(page: &mut Page, descriptor: &Descriptor) {
     });
 }
 
-/// The first 256 bytes in hex and as text.
+/// Writes the first 256 bytes in hex and as text.
 fn hex_dump(page: &mut Page, bytes: &[u8]) {
     const SHOWN: usize = 256;
     for (at, line) in bytes[..bytes.len().min(SHOWN)].chunks(16).enumerate() {
         let groups: Vec<String> = line.chunks(2).map(crate::digest::hex).collect();
-        let is_shown = |b| matches!(b, 0x20..=0x7e | 0xa1..=0xac | 0xae..);
-        let shown = line
-            .iter()
-            .map(|&b| if is_shown(b) { char::from(b) } else { '.' });
+        // Go prints a byte as the character of Latin-1; 0xad is the soft hyphen there, which has no width.
+        let shown = line.iter().map(|&byte| match byte {
+            0x20..=0x7e | 0xa1..=0xac | 0xae.. => char::from(byte),
+            _ => '.',
+        });
         let text: String = shown.collect();
         page.line(format!("{:04x}: {:39}  {text}", at * 16, groups.join(" ")));
     }
@@ -265,6 +265,7 @@ fn config_text(page: &mut Page, image: &ImageConfig) {
     page.block("Image Config", |page| {
         page.pair("User", &config.user);
         page.words(&format!("Entrypoint{escaped}"), &config.entrypoint);
+        // The Go tool tells of an empty command, and of no other list that is empty.
         if config.cmd.is_empty() {
             page.line(format!("Command{escaped}: (empty)"));
         }

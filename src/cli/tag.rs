@@ -50,6 +50,7 @@ impl Tag {
                 _ => found.roots,
             }
         };
+        // Commands that take an image want both, this one takes the tag alone; a colon is allowed in tags.
         if let Some((layout, tag)) = new.as_str().split_once(':')
             && Path::new(layout) == image.layout
             && !image.target.to_string().starts_with(&format!("{layout}:"))
@@ -70,15 +71,10 @@ impl Tag {
 
 /// Returns the platforms of the images of `target` other than `chosen`.
 fn other_platforms(store: &Store, target: &Target, chosen: &Descriptor) -> Outcome<Vec<String>> {
-    let mut out = Vec::new();
-    for path in resolve(store, target)?.paths {
-        let image = path.last();
-        if let Some(platform) = store.platform(image)
-            && image.digest != chosen.digest
-            && !platform.is_unknown()
-        {
-            out.push(platform.to_string());
-        }
-    }
-    Ok(out)
+    let images = resolve(store, target)?.paths;
+    let others = images.iter().filter(|path| path.last().digest != chosen.digest);
+    let platforms = others.filter_map(|path| store.platform(path.last()));
+    // Attestations of a builder stand beside images under an unknown platform, and nobody misses them by that name.
+    let known = platforms.filter(|platform| !platform.is_unknown());
+    Ok(known.map(|platform| platform.to_string()).collect())
 }

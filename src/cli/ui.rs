@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a person sees: log lines on stderr, progress bars on a terminal, data on stdout.
+//! All that a person sees: log lines on stderr, progress bars on a terminal, data on stdout.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Read, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -15,14 +15,14 @@ use serde::Serialize;
 use super::escape;
 use super::failure::{Failure, Outcome};
 
-/// How much is said on stderr, the least first.
+/// Levels of the log on stderr, the least first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Debug)]
 pub enum Level {
     /// Only what ends the run.
     Fatal,
     /// Errors.
     Error,
-    /// What may surprise.
+    /// Surprises.
     #[value(alias = "warning")]
     Warn,
     /// Each step.
@@ -45,6 +45,7 @@ pub struct Ui {
 impl Ui {
     /// Makes a way that says what `level` allows, and draws progress bars on a terminal if there are to be `bars`.
     pub fn new(level: Level, bars: bool) -> Self {
+        // Escapes mean nothing to such a terminal, and NO_COLOR is the wish of a person (no-color.org).
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
         let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() && !dumb;
         let bars = bars && io::stderr().is_terminal() && !dumb;
@@ -59,19 +60,16 @@ impl Ui {
 
     /// Returns all that a copy has said it left out, a line each, for a result that a program reads.
     pub fn left_out_lines(&self) -> Vec<String> {
-        self.left_out
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        locked(&self.left_out).clone()
     }
 
     /// Returns the step that the job is at.
     pub fn step(&self) -> String {
-        self.step.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.step).clone()
     }
 
     fn set_step(&self, step: &str) {
-        step.clone_into(&mut self.step.lock().unwrap_or_else(PoisonError::into_inner));
+        step.clone_into(&mut locked(&self.step));
     }
 
     /// Writes one log line if the level allows it. A fatal one is always written.
@@ -83,6 +81,7 @@ impl Ui {
 
     /// Writes one line in the look of a level.
     fn line(&self, level: Level, message: &str) {
+        // Colors are those of the Go tool, by their numbers in the SGR sequence.
         let (symbol, color) = match level {
             Level::Debug => ("•", 37),
             Level::Info => ("•", 34),
@@ -90,6 +89,7 @@ impl Ui {
             Level::Error | Level::Fatal => ("⨯", 31),
         };
         let message = escape::one_line(message);
+        // The form is that of the Go tool's logger, which pads a message to 25 columns for fields behind it.
         let text = if self.color {
             format!("\x1b[{color}m\x1b[1m{symbol:>4}\x1b[0m \x1b[{color}m{message:<25}\x1b[0m\n")
         } else {
@@ -124,9 +124,8 @@ impl Ui {
     #[allow(clippy::unused_self, reason = "whoever prints has a way to the person")]
     pub fn print(&self, text: impl AsRef<[u8]>) -> Outcome {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_ref())
-            .and_then(|()| out.flush())
-            .map_err(Failure::stdout)
+        let written = out.write_all(text.as_ref()).and_then(|()| out.flush());
+        written.map_err(Failure::stdout)
     }
 
     /// Writes all that `data` gives to stdout; a terminal takes text alone.
@@ -163,14 +162,20 @@ impl Ui {
     }
 }
 
+/// Locks texts, which no panic leaves half written.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Returns whether a terminal shows these bytes and obeys none of them.
 fn is_text(bytes: &[u8]) -> bool {
     // UTF-8 writes the second set of control characters, which terminals obey like ESC sequences, with this first byte.
-    let has_second_set = bytes.windows(2).any(|pair| matches!(pair, [0xc2, 0x80..0xa0]));
-    !has_second_set
-        && bytes
-            .iter()
-            .all(|byte| !byte.is_ascii_control() || b"\t\n\r".contains(byte))
+    let mut pairs = bytes.windows(2);
+    let has_second_set = pairs.any(|pair| matches!(pair, [0xc2, 0x80..0xa0]));
+    let has_first_set = bytes
+        .iter()
+        .any(|b| b.is_ascii_control() && !b"\t\n\r".contains(b));
+    !has_first_set && !has_second_set
 }
 
 /// Returns how many columns stdout shows, if it is a terminal: what `COLUMNS` says, else what the terminal says.
@@ -204,6 +209,7 @@ impl Monitor for Ui {
             bar.set_style(style);
         }
         bar.set_message(name.to_owned());
+        // The bar is hidden until it has something to tell: most tasks end within a second.
         Box::new(Bar {
             bar,
             since: Instant::now(),
@@ -219,18 +225,15 @@ impl Monitor for Ui {
         if self.level >= Level::Error {
             self.line(Level::Warn, &message.to_string());
         }
-        let mut lines = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push(message.to_string());
+        locked(&self.left_out).push(message.to_string());
     }
 
     fn info(&self, message: fmt::Arguments<'_>) {
         let message = message.to_string();
         self.log(Level::Info, &message);
-        self.set_step(if message == "... done" {
-            ""
-        } else {
-            message.trim_end_matches(" ...")
-        });
+        // The end of a step is told like a step, and begins none.
+        let step = message.trim_end_matches(" ...");
+        self.set_step(if step == "... done" { "" } else { step });
     }
 }
 

@@ -23,6 +23,7 @@ impl Unpack {
         let [bundle] = self.unpack.image.words(["bundle"])?;
         let options = self.unpack.options()?;
         let store = self.unpack.image.open(&image)?;
+        // Layers are opened one after another, and gc must not take one meanwhile.
         let _reading = store.reading();
         unpack(&store, &image.find(&store)?, bundle.as_ref(), &options, ui)?;
         Ok(())

@@ -35,8 +35,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The settings with their names in the file.
-    fn fields(&mut self) -> [(&'static str, &mut Duration); 3] {
+    /// Returns the settings with their names in the file.
+    pub(crate) fn fields(&mut self) -> [(&'static str, &mut Duration); 3] {
         [
             ("gc.grace", &mut self.gc_grace),
             ("reflog.keep", &mut self.reflog_keep),

@@ -495,7 +495,7 @@ fn wrong_arguments_are_named() {
         (&["fsck"][..], "missing mandatory argument: --layout"),
         (
             &["fsck", "--layout", "img", "--fast", "--deep"],
-            "--fast and --deep contradict each other",
+            "--fast and --deep may not be specified together",
         ),
         (
             &["fsck", "--layout", "img", "--from", "img"],

@@ -293,7 +293,10 @@ fn an_image_on_another_base_is_refused() {
             &["img", "--old", "old", "--new", "other:new"],
             "--new: other:new is no image of this layout: umoci import brings it here".to_owned(),
         ),
-        (&["img", "--old", "old"], "give both --old and --new".to_owned()),
+        (
+            &["img", "--old", "old"],
+            "missing mandatory argument: --new".to_owned(),
+        ),
     ] {
         let words: Vec<&str> = ["rebase"].iter().chain(words).copied().collect();
         assert_eq!(env.umoci(&words).fails(), want);

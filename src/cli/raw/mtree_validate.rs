@@ -39,20 +39,20 @@ impl MtreeValidate {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [] = positionals(&self.rest, [])?;
-        let options = [("file", &self.manifest), ("path", &self.path)];
-        let missing = options.iter().filter(|(_, value)| value.is_none());
-        let missing: Vec<&str> = missing.map(|(name, _)| *name).collect();
-        if !missing.is_empty() {
-            let (s, list) = (if missing.len() > 1 { "s" } else { "" }, missing.join(", "));
-            let text = format!("Required flag{s} {list:?} not set");
-            return Err(Failure::Usage(text));
-        }
-        let given = |option: &str, value: Option<String>| {
-            let empty = || Failure::Arguments(format!("--{option} must be a valid path"));
-            value.filter(|v| !v.is_empty()).ok_or_else(empty)
+        let (Some(manifest), Some(path)) = (&self.manifest, &self.path) else {
+            // The words are those of the Go tool, which names its options by their second names.
+            let missing = match (&self.manifest, &self.path) {
+                (None, None) => r#"flags "file, path""#,
+                (None, _) => r#"flag "file""#,
+                _ => r#"flag "path""#,
+            };
+            return Err(Failure::Usage(format!("Required {missing} not set")));
         };
-        let manifest = given("manifest", self.manifest)?;
-        let path = given("path", self.path)?;
+        for (option, value) in [("manifest", manifest), ("path", path)] {
+            if value.is_empty() {
+                refuse!("--{option} must be a valid path");
+            }
+        }
         let recorded = read_mtree(manifest.as_ref())?;
         let mut keywords = if !self.use_keywords.is_empty() {
             Keywords::parse(&self.use_keywords.join(","))?
@@ -70,8 +70,7 @@ impl MtreeValidate {
         if found.is_empty() {
             return Ok(());
         }
-        let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
-        ui.print(lines.join("\n") + "\n")?;
+        ui.print(line_each(&found))?;
         fail!(Invalid, "validation failed: {} differences found", found.len())
     }
 }

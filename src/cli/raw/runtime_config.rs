@@ -32,28 +32,21 @@ impl RuntimeConfig {
         let id_map = self.id_map.get()?;
         let store = self.image.open(&image)?;
         let loaded = image.find(&store)?;
-        let (root, root_path) = match self.rootfs.as_deref().map(Path::new) {
-            Some(path) => {
-                let root = Root::open(path)?.rootless(id_map.rootless);
-                (
-                    Some(root),
-                    path.file_name().unwrap_or("/".as_ref()).to_string_lossy(),
-                )
-            }
-            None => (None, ".".into()),
-        };
+        let path = self.rootfs.as_deref().map(Path::new);
+        let root = path.map(|path| Ok::<_, Error>(Root::open(path)?.rootless(id_map.rootless)));
+        let root = root.transpose()?;
+        // The path in a configuration is relative to the bundle, of which only the last part is known here.
+        let root_path = path.map_or(".".as_ref(), |path| path.file_name().unwrap_or("/".as_ref()));
         let options = RuntimeOptions {
             rootfs: root.as_ref(),
-            root_path: root_path.into_owned(),
+            root_path: root_path.to_string_lossy().into_owned(),
             id_map: &id_map,
             resolv_conf: resolv_conf(&id_map)?,
         };
         let digest = &loaded.manifest.value.config.digest;
         let config = runtime_config(&loaded.config.value, &options, ui)
-            .map_err(|e| e.context(format!("generate config: config {digest}")))?;
-        Ok(crate::fs::write_output(
-            file.as_ref(),
-            &json::to_pretty(&config)?,
-        )?)
+            .context(|| format!("generate config: config {digest}"))?;
+        let text = json::to_pretty(&config)?;
+        Ok(crate::fs::write_output(file.as_ref(), &text)?)
     }
 }

@@ -28,10 +28,10 @@ impl Unpack {
         let store = self.unpack.image.open(&image)?;
         let _reading = store.reading();
         let loaded = image.find(&store)?;
+        // The name of a layer means something only once the image is known.
         options.layer = self.layer.map(|name| name.find(&loaded)).transpose()?;
         ui.warn(format_args!("unpacking rootfs ..."));
-        unpack_into(&store, &loaded, rootfs.as_ref(), &options, ui)
-            .map_err(|e| e.context("create rootfs"))?;
+        unpack_into(&store, &loaded, rootfs.as_ref(), &options, ui).context(|| "create rootfs")?;
         ui.warn(format_args!("... done"));
         ui.warn(format_args!("unpacked image rootfs: {rootfs}"));
         Ok(())
