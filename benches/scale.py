@@ -14,7 +14,7 @@ import functools, json, os, shutil, statistics, subprocess, sys, time
 
 rounds, work, ours = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 sizes = [int(word) for word in sys.argv[4:]]
-peer = "/usr/bin/umoci"
+peer = os.environ.get("UMOCI_PEER", "/usr/bin/umoci")
 skopeo = ("/usr/bin/skopeo", "--insecure-policy")
 pristine, mine, theirs = (f"{work}/{name}" for name in ("pristine", "mine", "theirs"))
 mebibyte = 1 << 20

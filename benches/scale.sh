@@ -7,6 +7,7 @@
 # On Debian 12 as root. Without arguments 1000, 10000 and 100000 images; one round above 20,000. Medians and minima of
 # wall time, medians of CPU seconds, peak memory. 100,000 images take 5 GB and 900,000 inodes in TMPDIR, and a quarter
 # of an hour; most of it is the packaged umoci's. What a build of ours does not have yet is n/a.
+# UMOCI_PEER names another program in place of the packaged umoci, such as an older build of ours.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ $# -gt 0 ] || set -- 1000 10000 100000

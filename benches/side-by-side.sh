@@ -11,6 +11,7 @@
 #
 # The trees are written to memory (tmpfs) where that has room, since it is the programs that are compared and not the
 # disk; BENCH_DIR names another place. With `small` all images are small: a trial of the script.
+# UMOCI_PEER names another program in place of the packaged umoci, such as an older build of ours.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 rounds=${1:-5}

@@ -3,7 +3,7 @@
 import json, os, platform, random, shutil, statistics, subprocess, sys, time
 
 rounds, size, work, ours = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-peer = "/usr/bin/umoci"
+peer = os.environ.get("UMOCI_PEER", "/usr/bin/umoci")
 small = size == "small"
 errors = f"{work}/errors"
 files = [
