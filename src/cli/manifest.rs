@@ -3,7 +3,7 @@
 
 use std::ops::RangeBounds;
 
-use crate::image::{IndexEdit, IndexPart, Which, change_index, resolve_index};
+use crate::image::{EntrySelector, EntrySource, IndexEdit, change_index, resolve_index};
 use crate::spec::{Descriptor, ImageIndex, MediaClass, RefName, json};
 use crate::store::{Store, Summaries, Txn};
 use crate::transfer::{Request, StoreSink, copy};
@@ -38,11 +38,11 @@ struct PartArgs {
 }
 
 impl PartArgs {
-    fn get(&self) -> Outcome<IndexPart> {
+    fn get(&self) -> Outcome<EntrySource> {
         match (self.platform.get().cloned(), self.all, self.nested) {
-            (platform, false, false) => Ok(IndexPart::One(platform)),
-            (None, true, false) => Ok(IndexPart::All),
-            (None, false, true) => Ok(IndexPart::Nested),
+            (platform, false, false) => Ok(EntrySource::One(platform)),
+            (None, true, false) => Ok(EntrySource::All),
+            (None, false, true) => Ok(EntrySource::Nested),
             _ => refuse!("give one of --platform, --all and --nested"),
         }
     }
@@ -142,7 +142,7 @@ fn entries(
     store: &Store,
     sink: &StoreSink<'_>,
     words: &[String],
-    part: &IndexPart,
+    part: &EntrySource,
     entry: Option<&EntryArgs>,
     ui: &Ui,
 ) -> Outcome<Vec<Descriptor>> {
@@ -179,7 +179,12 @@ fn add(edit: &mut IndexEdit, entries: &[Descriptor], ui: &Ui) {
     }
 }
 
-fn from_other(sink: &StoreSink<'_>, image: &ImageRef, part: &IndexPart, ui: &Ui) -> Outcome<Vec<Descriptor>> {
+fn from_other(
+    sink: &StoreSink<'_>,
+    image: &ImageRef,
+    part: &EntrySource,
+    ui: &Ui,
+) -> Outcome<Vec<Descriptor>> {
     let from = open_other(&image.layout)?;
     let _reading = from.reading();
     let found = IndexEdit::entries(&from, &image.target, part)?;
@@ -324,7 +329,7 @@ impl Remove {
     fn run(self, ui: &Ui) -> Outcome {
         let (name, words) = self.index.name_and_rest(Self::USAGE, 1..)?;
         let entries = words.iter().map(|word| word.parse());
-        let entries = entries.collect::<Result<Vec<Which>, Error>>()?;
+        let entries = entries.collect::<Result<Vec<EntrySelector>, Error>>()?;
         let (store, result) = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest remove")?;
         change(sink, &name, (result, ui), |_| {
@@ -358,7 +363,7 @@ impl Annotate {
 
     fn run(self, ui: &Ui) -> Outcome {
         let (name, words) = self.index.name_and_rest(Self::USAGE, ..=1)?;
-        let which: Option<Which> = words.first().map(|which| which.parse()).transpose()?;
+        let which: Option<EntrySelector> = words.first().map(|which| which.parse()).transpose()?;
         if which.is_none() && self.entry.names_platform() {
             refuse!("a platform is that of an entry: say which");
         }

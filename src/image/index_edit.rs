@@ -20,9 +20,9 @@ pub struct IndexEdit {
     root: Option<Descriptor>,
 }
 
-/// Part of an image that goes into an index.
+/// Source of new entries: the part of an image that goes into an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IndexPart {
+pub enum EntrySource {
     /// The image for a platform: that one, or this machine's.
     One(Option<Platform>),
     /// All images that an index leads to, with what is said of them.
@@ -31,45 +31,45 @@ pub enum IndexPart {
     Nested,
 }
 
-/// The entries that a word of a person means.
+/// Selects entries of an index, as a person names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum EntrySelector {
     /// Those whose digest begins so.
     Digest(DigestPrefix),
     /// Those of just this platform.
     Platform(Platform),
 }
 
-impl std::str::FromStr for Which {
+impl std::str::FromStr for EntrySelector {
     type Err = Error;
 
     /// Reads a digest, of which 7 hex digits are enough, or a platform as `OS/ARCH[/VARIANT]`.
     fn from_str(text: &str) -> Result<Self> {
         if let Ok(prefix) = text.parse() {
-            return Ok(Which::Digest(prefix));
+            return Ok(EntrySelector::Digest(prefix));
         }
-        text.parse().map(Which::Platform).map_err(|_| {
+        text.parse().map(EntrySelector::Platform).map_err(|_| {
             let text = format!("invalid entry {text:?}: give a digest, or a platform such as linux/arm64");
             Error::new(ErrorKind::Invalid, text)
         })
     }
 }
 
-impl Which {
-    fn is(&self, entry: &Descriptor) -> bool {
+impl EntrySelector {
+    fn selects(&self, entry: &Descriptor) -> bool {
         match (self, &entry.platform) {
-            (Which::Digest(prefix), _) => prefix.matches(&entry.digest),
-            (Which::Platform(wanted), Some(platform)) => wanted.agrees_with(platform),
-            (Which::Platform(_), None) => false,
+            (EntrySelector::Digest(prefix), _) => prefix.matches(&entry.digest),
+            (EntrySelector::Platform(wanted), Some(platform)) => wanted.agrees_with(platform),
+            (EntrySelector::Platform(_), None) => false,
         }
     }
 }
 
-impl fmt::Display for Which {
+impl fmt::Display for EntrySelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Which::Digest(prefix) => prefix.fmt(f),
-            Which::Platform(platform) => platform.fmt(f),
+            EntrySelector::Digest(prefix) => prefix.fmt(f),
+            EntrySelector::Platform(platform) => platform.fmt(f),
         }
     }
 }
@@ -105,15 +105,15 @@ impl IndexEdit {
     /// without the name that it has in `index.json`.
     ///
     /// # Errors
-    /// Those of [`resolve`] and [`super::resolve_one`]; [`ErrorKind::Unsupported`] for [`IndexPart::Nested`] of what is no index.
-    pub fn entries(store: &Store, target: &Target, part: &IndexPart) -> Result<Vec<Descriptor>> {
+    /// Those of [`resolve`] and [`super::resolve_one`]; [`ErrorKind::Unsupported`] for [`EntrySource::Nested`] of what is no index.
+    pub fn entries(store: &Store, target: &Target, part: &EntrySource) -> Result<Vec<Descriptor>> {
         let found = match part {
-            IndexPart::One(platform) => vec![resolve_one(store, target, platform.as_ref())?.into_last()],
-            IndexPart::All => {
+            EntrySource::One(platform) => vec![resolve_one(store, target, platform.as_ref())?.into_last()],
+            EntrySource::All => {
                 let paths = resolve(store, target)?.paths.into_iter();
                 paths.map(DescriptorPath::into_last).collect()
             }
-            IndexPart::Nested => vec![resolve_index(store, target)?],
+            EntrySource::Nested => vec![resolve_index(store, target)?],
         };
         let mut summaries = Summaries::in_store(store);
         let mut out = Vec::new();
@@ -142,30 +142,41 @@ impl IndexEdit {
         }
     }
 
-    /// Returns the entries that `which` means, to be changed.
+    /// Returns the entries that `selector` selects, to be changed.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] with what there is, if there is none.
-    pub fn find(&mut self, which: &Which) -> Result<Vec<&mut Descriptor>> {
-        self.must_have(which)?;
-        let found = self.index.manifests.iter_mut().filter(|entry| which.is(entry));
+    pub fn find(&mut self, selector: &EntrySelector) -> Result<Vec<&mut Descriptor>> {
+        self.must_have(selector)?;
+        let found = self
+            .index
+            .manifests
+            .iter_mut()
+            .filter(|entry| selector.selects(entry));
         Ok(found.collect())
     }
 
-    /// Removes the entries that `which` means; returns them.
+    /// Removes the entries that `selector` selects; returns them.
     ///
     /// # Errors
     /// As [`IndexEdit::find`].
-    pub fn remove(&mut self, which: &Which) -> Result<Vec<Descriptor>> {
-        self.must_have(which)?;
-        let gone = self.index.manifests.extract_if(.., |entry| which.is(entry));
+    pub fn remove(&mut self, selector: &EntrySelector) -> Result<Vec<Descriptor>> {
+        self.must_have(selector)?;
+        let gone = self
+            .index
+            .manifests
+            .extract_if(.., |entry| selector.selects(entry));
         Ok(gone.collect())
     }
 
-    fn must_have(&self, which: &Which) -> Result<()> {
-        let found = self.index.manifests.iter().filter(|entry| which.is(entry));
+    fn must_have(&self, selector: &EntrySelector) -> Result<()> {
+        let found = self
+            .index
+            .manifests
+            .iter()
+            .filter(|entry| selector.selects(entry));
         let found: BTreeSet<Digest> = found.map(|entry| entry.digest).collect();
-        if let Which::Digest(prefix) = which
+        if let EntrySelector::Digest(prefix) = selector
             && found.len() > 1
         {
             let text = format!("several entries of the index begin with {prefix}: give more digits");
@@ -182,7 +193,7 @@ impl IndexEdit {
             0 => "is empty".to_owned(),
             _ => format!("has {}", shortlist(names)),
         };
-        fail!(NotFound, "no entry {which} in the index, which {has}")
+        fail!(NotFound, "no entry {selector} in the index, which {has}")
     }
 
     /// Writes the index and points `tag` at it when the transaction is committed, which fails with

@@ -52,7 +52,7 @@ pub(crate) use artifact::Artifact;
 pub use change::{add_layer, change};
 pub(crate) use change::{change_index, retry_on_conflict};
 pub use edit::Edit;
-pub(crate) use index_edit::{IndexEdit, IndexPart, Which};
+pub(crate) use index_edit::{EntrySelector, EntrySource, IndexEdit};
 pub use new_layer::NewLayer;
 pub use select::Target;
 pub(crate) use select::{
