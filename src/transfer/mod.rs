@@ -13,7 +13,7 @@ mod docker_archive;
 mod docker_name;
 mod docker_writer;
 mod document;
-mod left_out;
+mod missing;
 mod oci_archive;
 mod oci_dir;
 mod plan;
@@ -35,7 +35,7 @@ pub(crate) use convert::ToOci;
 pub use docker_archive::DockerArchive;
 pub(crate) use docker_name::DockerName;
 pub(crate) use docker_writer::{DockerImage, write_docker_archive};
-pub(crate) use left_out::LeftOuts;
+pub(crate) use missing::MissingBlobs;
 #[doc(hidden)]
 pub use oci_archive::OciArchive;
 pub use oci_archive::OciArchiveSink;
@@ -181,7 +181,7 @@ pub struct CopyReport {
     /// Blobs that were there already.
     pub present: u64,
     /// What documents declare and neither side has: the copy is as sparse as the source.
-    pub left_out: LeftOuts,
+    pub left_out: MissingBlobs,
 }
 
 /// Copies the blobs of images with all they need, in parallel. The images get no name: `commit` or `finish` of the sink names
@@ -197,7 +197,7 @@ pub fn copy<'a>(
     monitor: &dyn Monitor,
 ) -> Result<CopyReport> {
     let plan = Plan::new(source, sink, what.into_iter().collect())?;
-    plan.left_out.tell(monitor);
+    plan.missing.tell(monitor);
     let task = Arc::from(monitor.task("copying", Some(plan.size())));
     let job = CopyJob {
         source,
@@ -206,7 +206,7 @@ pub fn copy<'a>(
         task,
     };
     let mut report = CopyReport {
-        left_out: plan.left_out.clone(),
+        left_out: plan.missing.clone(),
         ..CopyReport::default()
     };
     // A document comes after the blobs that it needs, which are of deeper levels.

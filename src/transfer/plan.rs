@@ -15,7 +15,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::sync::Arc;
 
 use super::document::{Embedded, is_index};
-use super::left_out::LeftOuts;
+use super::missing::MissingBlobs;
 use super::{MAX_DEPTH, Request, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -31,7 +31,7 @@ pub(super) struct Plan<'a> {
     blobs: HashMap<Digest, Needed>,
     embedded: Embedded,
     /// Blobs that documents declare and neither side has.
-    pub left_out: LeftOuts,
+    pub missing: MissingBlobs,
 }
 
 /// A blob to copy; there may be many.
@@ -68,7 +68,7 @@ impl<'a> Plan<'a> {
             sink,
             blobs: HashMap::new(),
             embedded: Embedded::default(),
-            left_out: LeftOuts::default(),
+            missing: MissingBlobs::default(),
         };
         let mut roots = Vec::new();
         for request in what {
@@ -95,7 +95,7 @@ impl<'a> Plan<'a> {
             level = next;
         }
         // Only a copy that lacks something can lack all.
-        if !plan.left_out.is_empty() {
+        if !plan.missing.is_empty() {
             for (root, label) in roots {
                 plan.refuse_hollow(root).context(|| format!("copy {label}"))?;
             }
@@ -178,7 +178,7 @@ impl<'a> Plan<'a> {
         for child in &below.blobs {
             let found = self.find(child, below.is_sparse).context(context)?;
             let Some(is_in_source) = found else {
-                self.left_out.add(&image, digest, child);
+                self.missing.add(&image, digest, child);
                 continue;
             };
             if self.need(child, &image, depth, below.place).context(context)? && is_in_source {

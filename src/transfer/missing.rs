@@ -21,7 +21,7 @@ const MAX_TOLD: usize = 20;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub struct LeftOut {
+pub struct MissingBlob {
     /// The image that was asked for, by its name or else its digest.
     pub image: String,
     /// Digest of the blob.
@@ -33,7 +33,7 @@ pub struct LeftOut {
     pub declared_by: Digest,
 }
 
-impl fmt::Display for LeftOut {
+impl fmt::Display for MissingBlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "left out of {}: {}", self.image, self.digest)?;
         if let Some(platform) = &self.platform {
@@ -47,9 +47,9 @@ impl fmt::Display for LeftOut {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(transparent)]
 #[non_exhaustive]
-pub struct LeftOuts {
+pub struct MissingBlobs {
     /// The first thousand of them.
-    pub named: Vec<LeftOut>,
+    pub named: Vec<MissingBlob>,
     /// Whether there are more.
     #[serde(skip)]
     pub more: bool,
@@ -57,7 +57,7 @@ pub struct LeftOuts {
     known: HashSet<Digest>,
 }
 
-impl LeftOuts {
+impl MissingBlobs {
     /// Returns whether the copy is whole.
     pub fn is_empty(&self) -> bool {
         self.named.is_empty()
@@ -86,7 +86,7 @@ impl LeftOuts {
             return;
         }
         self.known.insert(child.digest);
-        self.named.push(LeftOut {
+        self.named.push(MissingBlob {
             image: image.to_owned(),
             digest: child.digest,
             platform: child.platform.clone(),
