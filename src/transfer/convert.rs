@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
-use super::document::{Embedded, is_index, verified};
+use super::document::{MemoryBudget, is_index, verified};
 use super::{MAX_DEPTH, Request, Source, SourceEntry};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +27,7 @@ pub struct ToOci<'a> {
     documents: HashMap<Key, Converted>,
     /// Which document each new one is made of, whenever it is read: all of them might have no room in memory.
     made: HashMap<Digest, Key>,
-    embedded: Embedded,
+    budget: MemoryBudget,
 }
 
 /// A document of the source.
@@ -44,7 +44,7 @@ impl<'a> ToOci<'a> {
             source,
             documents: HashMap::new(),
             made: HashMap::new(),
-            embedded: Embedded::default(),
+            budget: MemoryBudget::default(),
         }
     }
 
@@ -80,7 +80,7 @@ impl<'a> ToOci<'a> {
     fn add(&mut self, document: &Descriptor) -> Result<()> {
         // The embedded data of a document is held once, however many indexes name it.
         if let Entry::Vacant(place) = self.documents.entry(key(document)) {
-            self.embedded.add(document)?;
+            self.budget.charge(document)?;
             place.insert(Converted {
                 old: document.bare(),
                 new: None,

@@ -15,16 +15,16 @@ use crate::store::MAX_DOCUMENT;
 /// Maximum size in bytes of all blobs that stand in descriptors themselves: they are held until they are copied.
 const MAX_EMBEDDED: u64 = 64 << 20;
 
-/// Number of bytes of embedded blobs that are held.
+/// Budget for the blobs that stand in descriptors themselves, in bytes: the count of those that are held.
 #[derive(Debug, Default)]
-pub(super) struct Embedded(u64);
+pub(super) struct MemoryBudget(u64);
 
-impl Embedded {
-    /// Adds a descriptor that is about to be held.
+impl MemoryBudget {
+    /// Charges a descriptor that is about to be held.
     ///
     /// # Errors
     /// [`ErrorKind::Limit`] if the blobs are too large together.
-    pub(super) fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
+    pub(super) fn charge(&mut self, descriptor: &Descriptor) -> Result<()> {
         let bytes = descriptor.data.as_ref().map_or(0, String::len);
         self.0 = self.0.saturating_add(bytes as u64);
         if self.0 > MAX_EMBEDDED {

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::sync::Arc;
 
-use super::document::{Embedded, is_index};
+use super::document::{MemoryBudget, is_index};
 use super::missing::MissingBlobs;
 use super::{MAX_DEPTH, Request, Sink, Source};
 use crate::digest::Digest;
@@ -29,7 +29,7 @@ pub(super) struct Plan<'a> {
     source: &'a dyn Source,
     sink: &'a dyn Sink,
     blobs: HashMap<Digest, Needed>,
-    embedded: Embedded,
+    budget: MemoryBudget,
     /// Blobs that documents declare and neither side has.
     pub missing: MissingBlobs,
 }
@@ -67,7 +67,7 @@ impl<'a> Plan<'a> {
             source,
             sink,
             blobs: HashMap::new(),
-            embedded: Embedded::default(),
+            budget: MemoryBudget::default(),
             missing: MissingBlobs::default(),
         };
         let mut roots = Vec::new();
@@ -140,7 +140,7 @@ impl<'a> Plan<'a> {
             return Err(Error::new(ErrorKind::Limit, text));
         }
         let Some(known) = self.blobs.get_mut(&digest) else {
-            self.embedded.add(found)?;
+            self.budget.charge(found)?;
             let needed = Needed {
                 size: found.size,
                 data: found.data.as_deref().map(Box::from),
