@@ -64,12 +64,16 @@ impl Entry {
         let begins_odd = |(at, _): (usize, &str)| {
             NAMES.iter().any(|plain| {
                 let name = text.get(at + 1..at + 1 + plain.len());
-                name.is_some_and(|name| json::is_odd(name, &[plain]))
+                name.is_some_and(|name| json::is_case_variant(name, &[plain]))
             })
         };
         // Few have such letters at all.
         let may_be = text.contains(['\\', 'ſ']) || text.match_indices('"').any(begins_odd);
-        let is_odd = |object: Object<'_>| object.members().any(|(name, _)| json::is_odd(name, &NAMES));
+        let is_odd = |object: Object<'_>| {
+            object
+                .members()
+                .any(|(name, _)| json::is_case_variant(name, &NAMES))
+        };
         may_be && Object::parse(text.as_bytes()).map_or(true, is_odd)
     }
 

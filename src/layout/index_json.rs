@@ -227,7 +227,7 @@ impl IndexJson {
             return Err(stands_twice(name));
         }
         // Some readers would see its images, and we none: nothing may be collected.
-        if json::is_odd(name, &["manifests"]) {
+        if json::is_case_variant(name, &["manifests"]) {
             return Err(format!("member {name:?} is not spelled \"manifests\""));
         }
         if self.members.len() == MAX_MEMBERS {

@@ -192,27 +192,27 @@ fn is_plain_config(object: &Object<'_>) -> bool {
     let mut names = object.members().map(|(name, _)| name);
     let runtime: Option<Map<String, Value>> = object.read("config");
     is_config
-        && names.all(|name| OWN.contains(&name) || !json::is_any_like(name, &OF_KINDS))
+        && names.all(|name| OWN.contains(&name) || !json::matches_any(name, &OF_KINDS))
         && (!object.has("config") || runtime.is_some_and(|config| !names_blob(&config)))
 }
 
 fn is_plain_descriptor(descriptor: &Descriptor) -> bool {
     let mut annotations = descriptor.annotations.keys();
     let platform = descriptor.platform.as_ref();
-    !annotations.any(|name| json::is_any_like(name, &OF_DESCRIPTORS))
+    !annotations.any(|name| json::matches_any(name, &OF_DESCRIPTORS))
         && !names_blob(&descriptor.extra)
         && !platform.is_some_and(|platform| names_blob(&platform.extra))
 }
 
 fn is_plain_rest(extra: &Map<String, Value>) -> bool {
-    !extra.keys().any(|name| json::is_any_like(name, &OF_KINDS))
+    !extra.keys().any(|name| json::matches_any(name, &OF_KINDS))
 }
 
 /// Returns whether an object has a descriptor somewhere in it, in the eyes of any reader.
 fn names_blob(object: &Map<String, Value>) -> bool {
     object
         .iter()
-        .any(|(name, value)| json::is_any_like(name, &OF_DESCRIPTORS) || value_names_blob(value))
+        .any(|(name, value)| json::matches_any(name, &OF_DESCRIPTORS) || value_names_blob(value))
 }
 
 fn value_names_blob(value: &Value) -> bool {

@@ -143,7 +143,7 @@ impl<'de> Visitor<'de> for Members {
 
 /// Returns whether a reader that does not care for case, as that of Go, takes `name` for the member `plain`; two letters beyond
 /// ASCII are to it an `s` and a `k`.
-pub(crate) fn is_like(name: &str, plain: &str) -> bool {
+pub(crate) fn eq_ignore_case(name: &str, plain: &str) -> bool {
     name.chars().map(folded).eq(plain.chars().map(folded))
 }
 
@@ -156,13 +156,13 @@ fn folded(c: char) -> char {
 }
 
 /// Returns whether such a reader takes `name` for one of `members`.
-pub(super) fn is_any_like(name: &str, members: &[&str]) -> bool {
-    members.iter().any(|member| is_like(name, member))
+pub(super) fn matches_any(name: &str, members: &[&str]) -> bool {
+    members.iter().any(|member| eq_ignore_case(name, member))
 }
 
 /// Returns whether `name` is another spelling of one of `members` to such a reader.
-pub(crate) fn is_odd(name: &str, members: &[&str]) -> bool {
-    is_any_like(name, members) && !members.contains(&name)
+pub(crate) fn is_case_variant(name: &str, members: &[&str]) -> bool {
+    matches_any(name, members) && !members.contains(&name)
 }
 
 /// Returns the maximum number of values in a document, told by the marks outside of strings.
