@@ -36,6 +36,7 @@ impl Artifact {
     /// [`crate::error::ErrorKind::Invalid`] if the artifact type is no media type.
     pub fn attach(self, txn: &mut Txn<'_>, subject: &Descriptor) -> Result<Descriptor> {
         MediaType::parse(&self.media_type)?;
+        // Registries want the empty blob too, although each descriptor of it carries its content.
         let mut blob = txn.write_blob_as(Algorithm::Sha256)?;
         blob.write_all(b"{}")?;
         txn.finish_blob(blob, MediaType::EMPTY.into())?;
@@ -55,6 +56,7 @@ impl Artifact {
             annotations: manifest.annotations.clone(),
             ..txn.put(&json::to_bytes(&manifest)?, MediaType::MANIFEST)?
         };
+        // An entry without a name keeps the artifact alive for programs that know no referrers.
         txn.list(descriptor.clone());
         Ok(descriptor)
     }

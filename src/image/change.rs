@@ -102,6 +102,7 @@ pub(crate) fn retry_on_conflict<'s, T, E: From<Error>>(
     let mut attempts = 1;
     loop {
         let out = prepare(txn)?;
+        // Only a lost race is worth another attempt: any other error would come back.
         match txn.attempt() {
             Err(err) if err.kind() == ErrorKind::Conflict && attempts < MAX_ATTEMPTS => attempts += 1,
             Err(err) => return Err(err.into()),

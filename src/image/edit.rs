@@ -85,6 +85,7 @@ impl Edit {
     pub fn add_layer(&mut self, layer: NewLayer, history: Option<History>) {
         self.add_history(history, false);
         let rootfs = &mut self.config.rootfs;
+        // The config may have been that of an artifact, which says nothing of layers.
         if rootfs.kind.is_empty() {
             "layers".clone_into(&mut rootfs.kind);
         }
@@ -231,6 +232,7 @@ impl Edit {
             .first()
             .filter(|root| root.ref_name() == Some(tag.as_str()))
             .cloned();
+        // A changed platform must change in each entry that gives it, or clients would choose by the old one.
         let mut changed = (platform != now).then_some(&now);
         if changed.is_some() {
             refuse_second(txn.store(), &walk, own.is_some().then_some(tag), &now)?;

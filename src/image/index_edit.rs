@@ -92,6 +92,7 @@ impl IndexEdit {
     pub fn load(store: &Store, name: &RefName) -> Result<Self> {
         let root = resolve_index(store, &Target::Name(name.clone()))?;
         let mut index = store.read_index(&root)?;
+        // The media type is optional in the document: an index that has none gets none.
         if !index.media_type.is_empty() {
             index.media_type = index.media_type.to_oci();
         }
@@ -121,6 +122,7 @@ impl IndexEdit {
             entry.platform = summaries
                 .platform(&entry)
                 .filter(|p| !p.os.is_empty() || !p.architecture.is_empty());
+            // The name is one of index.json, and means nothing inside of an index.
             entry.annotations.remove(REF_NAME);
             // A blob that is not there can be named only with its content.
             store.read(&entry)?;

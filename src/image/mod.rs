@@ -130,6 +130,7 @@ impl Image {
         }
         let manifest = from.read_manifest(last)?;
         let descriptor = &manifest.value.config;
+        // An artifact may have a config of any type, which is no image config even where it parses as one.
         if descriptor.media_type.class() != MediaClass::Config {
             let (want, has) = (MediaType::CONFIG, &descriptor.media_type);
             fail!(Unsupported, "config blob is not correct mediatype {want}: {has}");
@@ -157,6 +158,7 @@ impl Image {
     /// counts of layers and diff_ids differ.
     pub fn layers(&self) -> Result<Vec<Layer<'_>>> {
         let rootfs = &self.config.value.rootfs;
+        // The config of an artifact has no rootfs, and its layers need not be tars.
         if rootfs.kind != "layers" {
             let (digest, kind) = (&self.manifest.value.config.digest, &rootfs.kind);
             fail!(Unsupported, "config {digest}: unsupported rootfs.type: {kind}");
@@ -209,6 +211,7 @@ impl Layer<'_> {
     pub(crate) fn end(&self, stream: LayerStream, read: Result<()>) -> Result<u64> {
         match read {
             Ok(()) => self.finish(stream),
+            // A damaged blob breaks the archive in it: the digest that is wrong is the better error.
             Err(err) => Err(stream.blame(err)),
         }
     }
@@ -237,6 +240,7 @@ fn layer(descriptor: &Descriptor, diff_id: Digest) -> Result<Layer<'_>> {
                 compression,
             });
         }
+        // OCI writes the compression behind a plus sign, and Docker behind a dot.
         MediaClass::UnknownLayer => {
             let name = media_type.as_str();
             let method = name.rsplit_once(['+', '.']).map_or("", |(_, method)| method);

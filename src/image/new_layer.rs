@@ -50,6 +50,7 @@ impl NewLayer {
         compression: Compression,
         blob: impl Read + Send + 'static,
     ) -> Result<Self> {
+        // The decoder reads on a thread of its own, so the copy to the blob happens there.
         let writer = Arc::new(Mutex::new(txn.write_blob()?));
         let copied = Copied {
             from: blob,
@@ -103,6 +104,7 @@ impl NewLayer {
             candidates: Vec::new(),
             state: State::Held(Vec::new()),
         };
+        // The tar writer makes pieces as small as a header, too small to hash and compress one by one.
         let mut hashed = io::BufWriter::with_capacity(BUFFER, DigestWriter::new(sink, Algorithm::Sha256));
         tar(&mut hashed)?;
         let hashed = hashed

@@ -132,6 +132,7 @@ fn resolve_roots(store: &Store, target: &Target) -> Result<RefValue> {
     if let Target::Name(name) = target {
         match name.as_digest() {
             Some(digest) if roots.is_empty() => roots = by_digest(store, &digest)?.into(),
+            // gc can keep tags by their last use, and this read is one.
             _ if !roots.is_empty() => store.note_use(name),
             _ => {}
         }
@@ -223,6 +224,7 @@ fn choose(
     label: &dyn fmt::Display,
     mut summaries: Summaries<'_>,
 ) -> Result<DescriptorPath> {
+    // An attestation is no candidate beside images, and may be asked for where nothing else is.
     if !paths.iter().all(DescriptorPath::is_unknown) {
         paths.retain(|path| !path.is_unknown());
     }
@@ -242,6 +244,7 @@ fn choose(
             best_rank = Some(rank);
             best.clear();
         }
+        // Two entries that lead to one image leave no choice to make.
         let is_twin =
             |other: &&DescriptorPath| other.root == path.root || other.last.digest == path.last.digest;
         if best_rank == Some(rank) && !best.iter().any(is_twin) {
@@ -277,6 +280,7 @@ fn ambiguous<'a>(
 fn by_digest(store: &Store, digest: &Digest) -> Result<Descriptor> {
     let entries = store.refs()?.into_iter();
     let mut descriptors = entries.filter_map(|entry| entry.descriptor.ok());
+    // The entry may give a platform and annotations that the blob itself has not.
     match descriptors.find(|descriptor| descriptor.digest == *digest) {
         Some(known) => Ok(known),
         None => Ok(store.identify(digest, None)?.descriptor),
@@ -289,6 +293,7 @@ fn descend<R: ReadDocument + ?Sized>(from: &R, roots: &[Descriptor]) -> Result<V
     // Bytes and JSON values of all indexes: no more together than one document may have.
     let (mut bytes, mut values) = (0, 0);
     for (root, last) in roots.iter().cloned().enumerate() {
+        // Each entry descends anew: `choose` refuses images of several entries, so each needs its own paths.
         let mut met = HashSet::new();
         let above = None;
         let mut stack = vec![(DescriptorPath { above, last, root }, 1)];

@@ -31,6 +31,7 @@ pub fn squash(
     let task: Arc<dyn Task> = Arc::from(monitor.task("merging", Some(total)));
     let store = txn.store();
     let mut merge = LayerTree::new(from, limits.clone());
+    // The layers below `from` are read too: what is above may hide or link to their entries.
     for layer in &layers {
         let mut reader = LayerReader::new(layer.open(store, limits, &task)?, limits.clone());
         let read = merge.add_layer(&mut reader).and_then(|()| reader.drain());
@@ -42,6 +43,7 @@ pub fn squash(
         let mut writer = LayerWriter::new(out, b".");
         merge.write_first(&mut writer)?;
         for (number, layer) in layers.iter().enumerate() {
+            // A layer of which nothing is left is not decoded a second time.
             if !merge.needs(number)? {
                 continue;
             }

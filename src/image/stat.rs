@@ -156,6 +156,7 @@ fn stat_image(store: &Store, descriptor: &Descriptor) -> Result<ImageStat> {
         class,
         MediaClass::Other | MediaClass::Layer(_) | MediaClass::UnknownLayer
     );
+    // A config that is embedded is small, whatever its type.
     if is_foreign && config.data.is_none() {
         return Ok(out);
     }
@@ -177,6 +178,7 @@ fn history(manifest: &Manifest, config: &ImageConfig) -> Vec<HistoryStat> {
     let mut diff_ids = config.rootfs.diff_ids.iter();
     let mut out = Vec::new();
     for entry in config.history.iter().cloned() {
+        // Nothing but the order links a step to its layer.
         let (mut layer, mut diff_id) = (None, None);
         if !entry.empty_layer {
             (layer, diff_id) = (layers.next().cloned(), diff_ids.next());

@@ -75,6 +75,7 @@ pub fn ctime(time: Timestamp) -> String {
 
 fn format(time: Timestamp, offset: Offset) -> String {
     let text = time.display_with_offset(offset).to_string();
+    // Go writes Z for UTC, and the same time is to have the same bytes.
     text.strip_suffix("+00:00")
         .map_or_else(|| text.clone(), |t| format!("{t}Z"))
 }

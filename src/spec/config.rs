@@ -37,6 +37,7 @@ pub struct ImageConfig {
     #[serde(default)]
     pub config: ContainerConfig,
     /// The layers by their uncompressed digests.
+    // The config of an artifact is often `{}`, which must not read as that of an image without layers.
     #[serde(default = "RootFs::unsaid")]
     pub rootfs: RootFs,
     /// Origin of each layer, and changes that made no layer.
@@ -106,6 +107,7 @@ pub struct RootFs {
 impl Default for RootFs {
     fn default() -> Self {
         Self {
+            // The image-spec has no other value.
             kind: "layers".to_owned(),
             diff_ids: Vec::new(),
             extra: Map::new(),
@@ -154,6 +156,7 @@ pub struct History {
 /// Makes a history agree with the count of layers: the steps for which no layer is left have made none, and layers that no step
 /// speaks of get one each at the end.
 pub(crate) fn settle_history(history: &mut Vec<History>, layers: usize) {
+    // History is optional in the image-spec, so it may be absent or speak of fewer layers than there are.
     let mut missing = layers;
     for step in history.iter_mut().filter(|h| !h.empty_layer) {
         match missing.checked_sub(1) {

@@ -47,6 +47,7 @@ pub struct Descriptor {
 }
 
 fn size<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u64, D::Error> {
+    // Go reads a size as an int64 and refuses a negative one by name; a u64 would call it a wrong type.
     let size = i64::deserialize(d)?;
     let text = format_args!("invalid descriptor: descriptor size must not be negative: {size}");
     u64::try_from(size).map_err(|_| serde::de::Error::custom(text))
@@ -88,6 +89,7 @@ impl Descriptor {
     /// Returns the descriptor with no more than it takes to read the blob.
     pub(crate) fn bare(&self) -> Self {
         Self {
+            // The embedded bytes stay, as the blob may stand nowhere else.
             data: self.data.clone(),
             ..Self::new(self.media_type.clone(), self.digest, self.size)
         }
@@ -99,6 +101,7 @@ impl Descriptor {
             media_type: blob.media_type.clone(),
             digest: blob.digest,
             size: blob.size,
+            // The embedded bytes are those of the old blob.
             data: None,
             ..self.clone()
         }

@@ -62,8 +62,10 @@ impl Document {
     /// [`crate::error::ErrorKind::Corrupt`] if it has the members of a kind and cannot be read as that, or may be read as
     /// another one as well.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
+        // The values are counted before any is parsed, which would take a hundred times their size.
         match json::check_values(bytes).and_then(|()| Object::parse(bytes)) {
             Ok(object) => Self::of(bytes, &object),
+            // A blob of another kind may be anything, so a fault of its text is none of a document.
             Err(_) => Ok(None),
         }
     }
@@ -217,6 +219,7 @@ fn names_blob(object: &Map<String, Value>) -> bool {
 
 fn value_names_blob(value: &Value) -> bool {
     match value {
+        // serde_json refuses JSON of more than 128 levels, so this recursion ends.
         Value::Object(object) => names_blob(object),
         Value::Array(list) => list.iter().any(value_names_blob),
         _ => false,

@@ -47,6 +47,7 @@ pub(crate) fn check_values(bytes: &[u8]) -> Result<()> {
 pub(crate) fn parse_large<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(Lenient(&mut reader)).map_err(|err| {
+        // An error of syntax has a line and a column in its text; only one of a type needs the path of the field.
         let field = err.path().to_string();
         let err = err.into_inner();
         let text = if err.classify() == Category::Data && field != "." {
@@ -77,6 +78,7 @@ impl<'a> Object<'a> {
     /// [`ErrorKind::Corrupt`] if they do not begin with a JSON object.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self> {
         let mut reader = serde_json::Deserializer::from_slice(bytes);
+        // A visitor sees members that stand twice. A map type would keep one of them and hide the other.
         let parsed = reader.deserialize_map(Members);
         let mut object =
             parsed.map_err(|err| Error::new(ErrorKind::Corrupt, format!("invalid JSON: {err}")))?;
@@ -127,6 +129,7 @@ impl<'de> Visitor<'de> for Members {
         let mut members = Vec::new();
         let mut is_whole = true;
         while let Some(member) = map.next_entry()? {
+            // Members beyond the limit are parsed all the same: text that is no JSON must fail.
             if members.len() < MAX_MEMBERS {
                 members.push(member);
             } else {
@@ -173,6 +176,7 @@ pub(crate) fn values(bytes: &[u8]) -> usize {
             _ if escaped => escaped = false,
             b'\\' => escaped = in_string,
             b'"' => in_string = !in_string,
+            // Each value but the first stands behind one of these, so the count is never too small.
             b'[' | b'{' | b',' | b':' if !in_string => count += 1,
             _ => {}
         }

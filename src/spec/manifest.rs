@@ -138,6 +138,7 @@ fn check(class: MediaClass, media_type: &MediaType, extra: &Map<String, Value>) 
         let own = media_type.as_str();
         fail!(Corrupt, "malicious {what} detected: its mediaType is {own:?}");
     }
+    // serde found no such member by its exact name, and a reader that ignores case, as Go's, would.
     match extra.keys().find(|name| json::matches_any(name, members)) {
         Some(name) => fail!(Corrupt, "malicious {what} detected: {having} a field {name:?}"),
         None => Ok(()),

@@ -38,6 +38,7 @@ impl Compression {
     /// with a frame to be skipped, as pzstd writes it.
     pub(crate) fn of_magic(bytes: &[u8]) -> Self {
         match bytes {
+            // The third byte is the method: gzip has no other than deflate.
             [0x1f, 0x8b, 8, ..] => Compression::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
             _ => Compression::None,
@@ -187,6 +188,7 @@ impl MediaType {
                 Some("") => MediaClass::Layer(Compression::None),
                 Some("+gzip") => MediaClass::Layer(Compression::Gzip),
                 Some("+zstd") => MediaClass::Layer(Compression::Zstd),
+                // A suffix behind a plus sign names a compression; any other text makes another type of it.
                 Some(rest) if rest.starts_with('+') => MediaClass::UnknownLayer,
                 _ => MediaClass::Other,
             },
@@ -195,6 +197,7 @@ impl MediaType {
 }
 
 fn is_name(part: &str) -> bool {
+    // RFC 6838 allows 127 characters on each side of the slash.
     (1..=127).contains(&part.len())
         && part.starts_with(|c: char| c.is_ascii_alphanumeric())
         && part

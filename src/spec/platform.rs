@@ -35,6 +35,7 @@ pub struct Platform {
 impl Platform {
     /// Returns the platform that this program was built for.
     pub fn host() -> Self {
+        // Go has names of its own for these processors, and the image-spec takes Go's.
         let architecture = match std::env::consts::ARCH {
             "x86" => "386",
             "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
@@ -61,6 +62,7 @@ impl Platform {
         }
         let architecture = self.architecture.to_ascii_lowercase();
         let (architecture, first_variant) = match architecture.as_str() {
+            // The package containerd/platforms, which Docker uses, normalizes by the same table.
             "x86_64" | "x86-64" | "amd64" => ("amd64", "v1"),
             "aarch64" | "arm64" => ("arm64", "v8"),
             "armhf" | "arm" => ("arm", "v7"),
@@ -130,6 +132,7 @@ impl Platform {
             && runs_variant(&host, &image)
             && runs_version(&host.os_version, &image.os_version)
             && image.os_features.iter().all(|f| host.os_features.contains(f));
+        // All variants that are left run here, so the latest of them is the nearest.
         let variant = variant_number(&image.variant).unwrap_or_default();
         runs.then_some((host.variant != image.variant, std::cmp::Reverse(variant)))
     }
@@ -200,6 +203,7 @@ impl FromStr for Platform {
 }
 
 fn read_platform(text: &str) -> Option<Platform> {
+    // No operating system has the name of a processor, so the first word tells which of both it is.
     let is_bare = is_architecture(text.split('/').next()?);
     let mut parts = is_bare.then_some("linux").into_iter().chain(text.split('/'));
     let (os, architecture, variant) = (parts.next()?, parts.next()?, parts.next());

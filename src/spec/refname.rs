@@ -40,6 +40,7 @@ impl RefName {
     /// # Errors
     /// [`crate::error::ErrorKind::Invalid`] if it is a digest.
     pub fn check_new(&self) -> Result<()> {
+        // A tag that is a digest would shadow the image that the digest names.
         if self.as_digest().is_none() {
             return Ok(());
         }

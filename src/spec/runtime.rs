@@ -47,6 +47,7 @@ pub struct Process {
     pub env: Vec<String>,
     /// Working directory.
     pub cwd: String,
+    // Capabilities and limits pass through as they stand in the default: no setting of an image changes them.
     /// Other fields: capabilities, resource limits.
     #[serde(flatten)]
     pub rest: Map<String, Value>,

@@ -102,6 +102,7 @@ impl Archive {
 
     fn of_file(mut file: File, limits: &Limits, layout: &Layout) -> Result<Self> {
         let mut magic = Vec::new();
+        // Eight bytes tell every compression that is known.
         Read::by_ref(&mut file).take(8).read_to_end(&mut magic)?;
         if file.seek(SeekFrom::Start(0)).is_err() {
             // A pipe cannot be read twice.
@@ -123,6 +124,7 @@ impl Archive {
         let mut plain = LayerStream::open(stream, compression, Algorithm::Blake3, limits)?;
         let mut file = layout.private_dir().scratch()?;
         let most = limits.layer_bytes.unwrap_or(u64::MAX);
+        // One byte more than is allowed shows that the archive is too large.
         let mut limited = plain.by_ref().take(most.saturating_add(1));
         let (mut buffer, mut size) = (vec![0; 256 * 1024], 0);
         loop {
@@ -162,9 +164,11 @@ impl Archive {
             count += 1;
             Limits::check("entries", "archive", count, limits.entries)?;
             let (at, stored, sparse) = reader.place();
+            // A header may claim any size: a place outside of the file would only fail when it is read.
             if at.checked_add(stored).is_none_or(|to| to > end) {
                 fail!(Corrupt, "the archive ends inside of {}", entry.path);
             }
+            // The content is passed over, and read by its offset when a blob is wanted.
             reader.seek_rest()?;
             let place = match entry.body {
                 EntryBody::Node(node) => match node.kind {
@@ -238,6 +242,7 @@ impl Archive {
     /// link leads outside.
     pub(super) fn member(&self, path: &TreePath) -> Result<Member> {
         let mut at = path;
+        // The count ends circles of links too.
         for _ in 0..=MAX_LINKS {
             match self.places.get(at) {
                 Some(Place::File(member)) => return Ok(member.clone()),

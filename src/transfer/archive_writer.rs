@@ -27,6 +27,7 @@ impl<W: Write> ArchiveWriter<W> {
     pub(super) fn file(&mut self, name: &str, size: u64, content: &mut dyn Read) -> Result<()> {
         let path = TreePath::clean(name.as_bytes())?;
         let mut above: Vec<TreePath> = path.ancestors().filter(|dir| !dir.is_root()).collect();
+        // The nearest comes first, and an entry for a directory must stand before its content.
         above.reverse();
         for dir in above {
             if self.dirs.insert(dir.clone()) {

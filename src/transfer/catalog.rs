@@ -100,6 +100,7 @@ impl Catalog {
                     monitor.left_out(format_args!("left out: {err}"));
                     continue;
                 }
+                // An image of a Docker archive has no descriptor until it is looked at, which costs time.
                 own => own.transpose()?,
             };
             let Some(name) = entry.ref_name() else {

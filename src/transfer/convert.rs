@@ -95,6 +95,7 @@ impl<'a> ToOci<'a> {
             return Ok(());
         };
         let old = old.clone();
+        // The limit bounds this recursion, and the memory of its stack.
         if depth > MAX_DEPTH {
             let below = old.digest;
             let text = format!("image index above {below} is nested deeper than {MAX_DEPTH} levels");
@@ -110,6 +111,7 @@ impl<'a> ToOci<'a> {
             new = (Digest::of(old.digest.algorithm(), &bytes), bytes.len() as u64);
             self.made.insert(new.0, key);
         }
+        // Only digest and size are kept: `open` writes the document again from the old one.
         self.documents.insert(key, Converted { old, new: Some(new) });
         Ok(())
     }

@@ -96,6 +96,7 @@ impl DockerArchive {
 
     /// Looks at an image: reads its config, and through those layers that are compressed.
     fn look(&self, number: usize) -> Result<Descriptor> {
+        // The lock is held until the image is known: two threads would hash the same layers twice.
         let mut seen = self.seen();
         if let Some(known) = seen.images.get(&number) {
             return Ok(known.clone());
@@ -118,6 +119,7 @@ impl DockerArchive {
             layers.push(layer.context(|| format!("layer {file}"))?);
         }
         let mut manifest = Manifest::new(config.clone(), layers);
+        // The config and layers are Docker's, so the manifest is too; a conversion to OCI comes later, if one is wanted.
         manifest.media_type = MediaType::DOCKER_MANIFEST.into();
         let bytes = json::to_bytes(&manifest)?;
         let size = bytes.len() as u64;
@@ -208,6 +210,7 @@ fn read_names(archive: &Archive, items: &[Box<RawValue>]) -> Result<Vec<SourceEn
     let mut out = Vec::new();
     for (number, item) in items.iter().enumerate() {
         let item = Object::parse(item.get().as_bytes())?;
+        // Only the names are parsed here; paths of layers, which may be many, wait until an image is wanted.
         let tags = item.get("RepoTags").unwrap_or("null");
         let mut names: Vec<Option<String>> = archive.parse_list(tags.as_bytes(), ENTRY_COST)?;
         if names.is_empty() {

@@ -52,6 +52,7 @@ impl DockerName {
     /// Returns the name without what goes without saying: the registry that Docker has by default, and the library there.
     pub fn familiar(&self) -> String {
         let text = self.to_string();
+        // Docker still reads the older name of its registry.
         let hub = ["docker.io/", "index.docker.io/"];
         let rest = hub.iter().find_map(|hub| text.strip_prefix(hub)).unwrap_or(&text);
         let official = rest.strip_prefix("library/").filter(|rest| !rest.contains('/'));

@@ -49,6 +49,7 @@ pub fn write_docker_archive<W: Write>(
     let mut places: HashMap<String, usize> = HashMap::new();
     for DockerImage { name, descriptor } in what {
         let item = writer.image(descriptor).context(|| format!("copy {name}"))?;
+        // Docker lists an image once, with all of its names.
         let at = *places.entry(item.config.clone()).or_insert(items.len());
         if at == items.len() {
             items.push(item);
@@ -75,6 +76,7 @@ impl<W: Write> Writer<'_, W> {
         let image = Image::read(self.source, vec![descriptor.clone()])?;
         let mut layers = Vec::new();
         for layer in image.layers()? {
+            // The diff_id names the file, so images with the same tar share one file.
             let name = format!("{}.tar", layer.diff_id.encoded());
             if self.written.insert(name.clone()) {
                 self.layer(&name, &layer).context(|| layer.label())?;

@@ -81,6 +81,7 @@ impl MissingBlobs {
         if self.known.contains(&child.digest) {
             return;
         }
+        // A blob beyond the limit is not remembered either, as that would take memory without end.
         if self.named.len() == MAX_NAMED {
             self.more = true;
             return;

@@ -4,6 +4,25 @@
 //! Every copy is [`copy`] from a [`Source`] to a [`Sink`]. Invariants: bytes are verified on their way; what a document
 //! needs is in the sink before the document, and all of it before the tag, so that an interrupted copy leaves no tag
 //! and its rerun goes on where it stopped.
+//!
+//! # The steps of a copy
+//!
+//! 1. A caller makes a [`Request`] for each image: of one name ([`Request::find`], [`Request::for_platform`]), or of all that
+//!    [`Source::list`] has (`Catalog`). `referrers` adds requests for what is attached to them.
+//! 2. `Plan` reads the documents of the requests from the source, and asks both sides which blobs they have ([`Source::has`],
+//!    [`Source::size`], [`Sink::has`]). Nothing is written yet.
+//! 3. Level by level, the deepest first, each blob that the sink lacks goes from [`Source::open`] to [`Sink::put`], several at a
+//!    time unless the sink wants them [in order](Sink::in_order). Where both sides are files, [`Sink::adopt`] takes the one that
+//!    [`Source::local`] gives.
+//! 4. The sink gives the images their names, all at once, by a method of its own: a store commits, an archive ends with its index.
+//!
+//! # A new source or sink
+//!
+//! A source needs `list`, `open` and `size`; `descriptor` as well if its list has names without digests, as the tags of a registry
+//! or the images of a Docker archive. All methods take `&self` and are called from several threads. `open` must verify what it
+//! gives (`document::verified`), since the plan reads documents by it, and an archive takes what it gets. A sink needs `has` and `put`;
+//! `has` may answer `false` for a blob that is there, and the blob is written again. Errors need no context: [`copy`] names the
+//! image and the blob. A source that is not cheap to ask should remember its answers: the plan asks for one blob more than once.
 
 mod archive;
 mod archive_writer;
@@ -50,7 +69,7 @@ use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::spec::{Descriptor, Platform, RefName, RefValue};
 use crate::store::{Store, is_referrers_tag};
 
-/// Where images come from.
+/// Source of images.
 pub trait Source: Sync {
     /// Returns all entries, in order.
     fn list(&self) -> Result<Vec<SourceEntry>>;
@@ -87,7 +106,7 @@ pub trait Source: Sync {
     }
 }
 
-/// Where the blobs of images go. Each sink names the images in its own way, after the copy.
+/// Destination of the blobs of images. Each sink names the images in its own way, after the copy.
 pub trait Sink: Sync {
     /// Returns whether the blob is there already.
     fn has(&self, descriptor: &Descriptor) -> Result<bool>;
@@ -111,7 +130,7 @@ pub trait Sink: Sync {
 pub struct Request {
     /// The name in the sink, if there is to be one.
     pub name: Option<RefName>,
-    /// What is copied.
+    /// The entries of the name, or the one without a name.
     pub value: RefValue,
 }
 
@@ -169,7 +188,7 @@ impl Request {
     }
 }
 
-/// What was copied.
+/// Report of a copy.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -180,7 +199,7 @@ pub struct CopyReport {
     pub bytes: u64,
     /// Blobs that were there already.
     pub present: u64,
-    /// What documents declare and neither side has: the copy is as sparse as the source.
+    /// Blobs that documents declare and neither side has: the copy is as sparse as the source.
     pub left_out: MissingBlobs,
 }
 
@@ -211,6 +230,7 @@ pub fn copy<'a>(
     };
     // A document comes after the blobs that it needs, which are of deeper levels.
     for blobs in plan.levels() {
+        // The bytes of an archive depend on the order of its blobs, and must be the same each time.
         let copied: Vec<bool> = if sink.in_order() {
             blobs.iter().map(|blob| job.copy(blob)).collect::<Result<_>>()?
         } else {

@@ -56,6 +56,7 @@ fn read_entries(archive: &Archive) -> Result<Vec<SourceEntry>> {
         fail!(Unsupported, "layout version is not supported: {version:?}");
     }
     let index = archive.read(&TreePath::clean(b"index.json")?, MAX_INDEX)?;
+    // The entries are counted as text before any of them is parsed.
     let manifests = Object::parse(&index).map(|object| object.get("manifests").unwrap_or("null"));
     let entries = manifests.and_then(|list| archive.parse_list(list.as_bytes(), ENTRY_COST));
     let entries = entries.context(|| "index.json")?;
@@ -134,6 +135,7 @@ impl<W: Write + Send> Sink for OciArchiveSink<W> {
     }
 
     fn put(&self, descriptor: &Descriptor, body: &mut dyn Read) -> Result<()> {
+        // The archive is one stream, so the lock is held for a whole blob.
         self.with(|state| {
             let path = blob_path(&descriptor.digest);
             state.archive.file(&path, descriptor.size, body)?;

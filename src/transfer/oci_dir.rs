@@ -137,6 +137,7 @@ impl Sink for StoreSink<'_> {
     }
 
     fn put(&self, descriptor: &Descriptor, body: &mut dyn Read) -> Result<()> {
+        // The lock is held for moments only: blobs are written by several threads at once.
         let mut writer = self.with(|txn| txn.write_blob_as(descriptor.digest.algorithm()))?;
         let mut buffered = io::BufWriter::with_capacity(256 * 1024, &mut writer);
         // One byte more than is due shows that the size is wrong without reading without end.

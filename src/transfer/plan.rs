@@ -176,7 +176,10 @@ impl<'a> Plan<'a> {
         let context = || format!("copy {image}");
         let below = Below::of(self.source, &document, needed.place).context(context)?;
         for child in &below.blobs {
-            let found = self.find(child, below.is_sparse).context(context)?;
+            let found = self.find(child, below.is_sparse);
+            let found = found
+                .context(|| format!("blob {}", child.digest))
+                .context(context)?;
             let Some(is_in_source) = found else {
                 self.missing.add(&image, digest, child);
                 continue;
@@ -190,8 +193,7 @@ impl<'a> Plan<'a> {
 
     /// Returns whether the source has a blob of a document, or else the sink; `None` if neither has it and the copy may lack it.
     fn find(&self, blob: &Descriptor, is_sparse: bool) -> Result<Option<bool>> {
-        let context = || format!("blob {}", blob.digest);
-        if self.source.has(blob).context(context)? {
+        if self.source.has(blob)? {
             return Ok(Some(true));
         }
         // There is nothing to read it from. It was whole when it came there, with what is below it.
@@ -199,11 +201,11 @@ impl<'a> Plan<'a> {
             return Ok(Some(false));
         }
         let may_lack = is_sparse || is_elsewhere(blob);
-        if may_lack && self.source.size(&blob.digest).context(context)?.is_none() {
+        if may_lack && self.source.size(&blob.digest)?.is_none() {
             return Ok(None);
         }
         // A blob that can be opened all the same (bytes of another size) is read by the copy, which reports the fault.
-        self.source.open(blob).context(context)?;
+        self.source.open(blob)?;
         Ok(Some(true))
     }
 

@@ -61,6 +61,7 @@ pub fn referrers(
             if found.is_empty() && tags.is_empty() {
                 continue;
             }
+            // A referrer names its subject by a digest, which a conversion changes.
             if is_changed(&document)? {
                 bare += 1;
                 left_out.extend(tags);
