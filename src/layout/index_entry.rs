@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::json::Object;
 use crate::spec::{Descriptor, REF_NAME, RefValue, json};
@@ -93,6 +94,12 @@ impl Entry {
     /// Returns whether it has no name, to any reader.
     pub(crate) fn is_untagged(&self) -> bool {
         self.ref_name.is_none() && !self.is_unclear()
+    }
+
+    /// Returns whether it is a descriptor of one of `digests`.
+    pub(crate) fn names_any(&self, digests: &[Digest]) -> bool {
+        self.descriptor()
+            .is_ok_and(|known| digests.contains(&known.digest))
     }
 
     /// Entries as a JSON array, each with its own bytes.

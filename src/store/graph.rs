@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Lease, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Access, Edge, Index, IndexStatus, KnownBlob, Mention, Place, Rows};
+use crate::index::{Access, Edge, Index, IndexStatus, Mention, Place, Rows};
 use crate::progress::Monitor;
 use crate::spec::MediaType;
 
@@ -78,13 +78,13 @@ impl Store {
                 let blobs = tables.blobs_after(after.as_ref(), BATCH)?;
                 let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
                 let mut media_types = tables.media_type_of_each(&digests)?;
-                let entry = |blob: KnownBlob| BlobEntry {
+                let blobs = blobs.into_iter().map(|blob| BlobEntry {
                     digest: blob.digest,
                     size: blob.size,
                     media_type: media_types.remove(&blob.digest).map(MediaType::new),
                     references: blob.count,
-                };
-                Ok(blobs.into_iter().map(entry).collect::<Vec<_>>())
+                });
+                Ok(blobs.collect::<Vec<_>>())
             })?;
             let Some(last) = batch.last() else {
                 return Ok(());
@@ -102,7 +102,8 @@ impl Store {
     pub fn blob_info(&self, digest: &Digest) -> Result<BlobInfo> {
         let stamp = self.layout.blob_stamp(digest)?;
         let stamp = stamp.ok_or_else(|| self.no_blob(digest))?;
-        let leases = self.leases()?;
+        let mut leases = self.leases()?;
+        leases.retain(Lease::is_valid);
         self.read_index(|tables| {
             let (mut needed_by, mut referrers, mut refs) = (Vec::new(), Vec::new(), BTreeSet::new());
             for mention in tables.mentions(digest)? {
@@ -115,25 +116,26 @@ impl Store {
                 }
             }
             let verified = tables.verified(digest)?;
+            let media_types = tables
+                .media_types(digest)?
+                .into_iter()
+                .map(MediaType::new)
+                .collect();
             let (images, documents) = holders(tables, digest, Edge::holds, |_, _| true)?;
             let documents: HashSet<Digest> = documents.into_iter().collect();
-            let holds =
-                |lease: &&Lease| lease.is_valid() && lease.digests.iter().any(|d| documents.contains(d));
-            let leases = leases.iter().filter(&holds).map(|lease| lease.name.clone());
+            let holding = leases
+                .iter()
+                .filter(|lease| lease.digests.iter().any(|digest| documents.contains(digest)));
             Ok(BlobInfo {
                 digest: *digest,
                 size: stamp.size,
-                media_types: tables
-                    .media_types(digest)?
-                    .into_iter()
-                    .map(MediaType::new)
-                    .collect(),
+                media_types,
                 references: tables.count(digest)?,
                 needed_by,
                 referrers,
                 refs: refs.into_iter().collect(),
                 images: images.into_iter().collect(),
-                leases: leases.collect(),
+                leases: holding.map(|lease| lease.name.clone()).collect(),
                 since: Timestamp::new(stamp.mtime.0, 0).ok(),
                 verified: verified.is_some_and(|v| v.stamp == stamp),
             })

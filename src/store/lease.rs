@@ -4,14 +4,15 @@
 //! A lease is a file in our own directory and not a row of the database, because it cannot be derived: it survives a
 //! database that is made anew.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 use crate::layout::MAX_OWN;
 use crate::spec::mentions::each_digest;
 use crate::spec::{RefName, json};
@@ -34,6 +35,15 @@ pub struct Lease {
 }
 
 impl Lease {
+    fn endless(name: &str, digests: Vec<Digest>) -> Self {
+        Self {
+            name: name.to_owned(),
+            created: Timestamp::now(),
+            expires: None,
+            digests,
+        }
+    }
+
     /// Whether it still holds.
     pub fn is_valid(&self) -> bool {
         self.expires.is_none_or(|end| Timestamp::now() < end)
@@ -43,8 +53,7 @@ impl Lease {
 fn file(name: &str) -> Result<String> {
     let parsed: RefName = name.parse().context(|| "name of a lease")?;
     if parsed.as_str().contains('/') {
-        let text = format!("name of a lease contains invalid characters: {name:?}");
-        return Err(Error::new(ErrorKind::Invalid, text));
+        fail!(Invalid, "name of a lease contains invalid characters: {name:?}");
     }
     Ok(format!("{DIR}/{name}.json"))
 }
@@ -68,30 +77,20 @@ impl Store {
     /// As [`Store::create_lease`], by a caller that holds the lock of the layout.
     fn write_lease(&self, name: &str, digests: &[Digest], time: Option<Duration>) -> Result<Lease> {
         let path = file(name)?;
-        for digest in digests {
-            if self.layout.blob_size(digest)?.is_none() {
-                let text = format!("blob {digest} is not in {}", self.layout.path().display());
-                return Err(Error::new(ErrorKind::NotFound, text));
-            }
-        }
-        let created = Timestamp::now();
-        let expires = time.map(|time| {
-            let end = i64::try_from(time.as_secs())
-                .ok()
-                .and_then(|s| created.checked_add(jiff::SignedDuration::from_secs(s)).ok());
-            end.unwrap_or(Timestamp::MAX)
+        digests.iter().try_for_each(|digest| self.require_blob(digest))?;
+        let mut lease = Lease::endless(name, digests.to_vec());
+        lease.expires = time.map(|time| {
+            // A time beyond the calendar is as good as its last day.
+            let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+            lease.created.saturating_add(time).unwrap_or(Timestamp::MAX)
         });
-        let lease = Lease {
-            name: name.to_owned(),
-            created,
-            expires,
-            digests: digests.to_vec(),
-        };
         let bytes = json::to_bytes(&lease)?;
         if bytes.len() as u64 > MAX_OWN {
             // It could not be read again, and nothing be collected.
-            let text = format!("lease {name}: too many digests for one lease; make several");
-            return Err(Error::new(ErrorKind::Limit, text));
+            fail!(
+                Limit,
+                "lease {name}: too many digests for one lease; make several"
+            );
         }
         self.layout.private_dir().put(&path, &bytes)?;
         Ok(lease)
@@ -111,6 +110,19 @@ impl Store {
         Ok(out)
     }
 
+    /// Returns the digests that leases keep now, each with the name of a lease.
+    ///
+    /// # Errors
+    /// As [`Store::leases`].
+    pub(super) fn leased(&self) -> Result<HashMap<Digest, String>> {
+        let mut out = HashMap::new();
+        for lease in self.leases()?.into_iter().filter(Lease::is_valid).rev() {
+            let Lease { name, digests, .. } = lease;
+            out.extend(digests.into_iter().map(|digest| (digest, name.clone())));
+        }
+        Ok(out)
+    }
+
     /// Returns the files of leases that cannot be read, each with what is wrong.
     pub(super) fn broken_leases(&self) -> Result<Vec<(String, Error)>> {
         let files = self.lease_files()?.into_iter();
@@ -125,11 +137,13 @@ impl Store {
         let mut out = Vec::new();
         for entry in dir.list(DIR)? {
             let path = format!("{DIR}/{entry}");
-            // Another process may have removed it.
-            let parsed = dir
-                .read(&path)
-                .and_then(|bytes| bytes.map(|bytes| json::parse(&bytes)).transpose());
-            out.extend(parsed.transpose().map(|lease| (path, lease)));
+            let lease = match dir.read(&path) {
+                Ok(Some(bytes)) => json::parse(&bytes),
+                // Another process may have removed it.
+                Ok(None) => continue,
+                Err(err) => Err(err),
+            };
+            out.push((path, lease));
         }
         Ok(out)
     }
@@ -137,37 +151,24 @@ impl Store {
     /// Keeps the file of a lease that cannot be read aside, and puts a lease without an end in its place, of the digests that
     /// stand in it; `None` if there are none, and no lease is left.
     pub(super) fn mend_lease(&self, path: &str) -> Result<Option<usize>> {
-        let bytes = self
-            .layout
-            .private_dir()
-            .read(path)
-            .ok()
-            .flatten()
-            .unwrap_or_default();
+        let dir = self.layout.private_dir();
+        let bytes = dir.read(path).ok().flatten().unwrap_or_default();
         let mut digests = Vec::new();
         each_digest(bytes.as_slice(), |digest| {
             digests.push(digest);
             Ok(())
         })?;
         let name = path
-            .strip_prefix(&format!("{DIR}/"))
+            .strip_prefix("leases/")
             .and_then(|name| name.strip_suffix(".json"));
-        let name = name.filter(|name| !digests.is_empty() && file(name).is_ok());
-        let Some(name) = name else {
-            self.layout.private_dir().mend(path, None)?;
+        // A file with a name that no lease may have could never be removed by a command.
+        let Some(name) = name.filter(|name| !digests.is_empty() && file(name).is_ok()) else {
+            dir.mend(path, None)?;
             return Ok(None);
         };
-        let count = digests.len();
-        let lease = Lease {
-            name: name.to_owned(),
-            created: Timestamp::now(),
-            expires: None,
-            digests,
-        };
-        self.layout
-            .private_dir()
-            .mend(path, Some(&json::to_bytes(&lease)?))?;
-        Ok(Some(count))
+        let lease = Lease::endless(name, digests);
+        dir.mend(path, Some(&json::to_bytes(&lease)?))?;
+        Ok(Some(lease.digests.len()))
     }
 
     /// Ends a lease; `false` if there was none of that name.

@@ -20,6 +20,7 @@ mod txn;
 mod usage;
 mod used;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,10 +35,10 @@ pub(crate) use summary::{Summaries, Summary};
 pub use txn::Txn;
 pub(crate) use usage::Usage;
 
-use crate::digest::Algorithm;
+use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, Place, View};
-use crate::layout::{BlobReader, Layout, LayoutLock, Lock};
+use crate::layout::{BlobReader, Layout, LayoutLock, Lock, LockMode};
 use crate::progress::{Monitor, Silent};
 use crate::spec::Descriptor;
 pub(crate) use crate::spec::MAX_DOCUMENT;
@@ -83,26 +84,17 @@ pub struct Store {
 impl Store {
     /// Makes an empty layout at `path` and opens it. See `Layout::create`.
     pub fn create(path: &Path, opts: StoreOptions) -> Result<Self> {
-        Ok(Self {
-            layout: Layout::create(path)?,
-            opts,
-        })
+        Layout::create(path).map(|layout| Self { layout, opts })
     }
 
     /// As [`Store::create`], but an empty directory may be there.
     pub fn create_in(path: &Path, opts: StoreOptions) -> Result<Self> {
-        Ok(Self {
-            layout: Layout::create_in(path)?,
-            opts,
-        })
+        Layout::create_in(path).map(|layout| Self { layout, opts })
     }
 
     /// Opens the layout at `path`; nothing is created. See `Layout::open`.
     pub fn open(path: &Path, opts: StoreOptions) -> Result<Self> {
-        Ok(Self {
-            layout: Layout::open(path)?,
-            opts,
-        })
+        Layout::open(path).map(|layout| Self { layout, opts })
     }
 
     /// Returns the index, which is opened by the first question to it; `monitor` is told why it is not on disk.
@@ -134,6 +126,42 @@ impl Store {
         self.layout.read_blob(descriptor, MAX_DOCUMENT)
     }
 
+    /// Takes the lock that keeps all other writers out; `verb` is told to those who wait.
+    fn lock_exclusive(&self, verb: &str) -> Result<LayoutLock> {
+        self.layout
+            .lock(LockMode::Exclusive, self.opts.lock_timeout, verb)
+    }
+
+    /// Fails with [`ErrorKind::NotFound`] if a blob that is about to be named is not there.
+    fn require_blob(&self, digest: &Digest) -> Result<()> {
+        if self.layout.blob_size(digest)?.is_none() {
+            fail!(
+                NotFound,
+                "blob {digest} is not in {}",
+                self.layout.path().display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Removes the files of blobs one by one, in this order, and tells `removed` of each.
+    fn remove_files<'a>(
+        &self,
+        blobs: impl IntoIterator<Item = &'a Digest>,
+        mut removed: impl FnMut(&Digest),
+    ) -> Result<()> {
+        let mut algorithms = BTreeSet::new();
+        for digest in blobs {
+            self.layout.remove_blob(digest)?;
+            algorithms.insert(digest.algorithm());
+            removed(digest);
+        }
+        // One sync of a directory makes all removals in it durable.
+        algorithms
+            .into_iter()
+            .try_for_each(|algorithm| self.layout.sync_blobs(algorithm))
+    }
+
     /// Returns the error for a blob that is not there.
     fn no_blob(&self, blob: impl std::fmt::Display) -> Error {
         let text = format!("no blob {blob} in {}", self.layout.path().display());
@@ -147,6 +175,7 @@ impl Store {
 
     /// Keeps garbage collections away while blobs are read, as far as that can be had without creating anything.
     pub(crate) fn reading(&self) -> Option<LayoutLock> {
+        // A layout that cannot be locked can be read all the same, at the risk that a blob goes meanwhile.
         let shared = self.layout.share_lock(Lock::Layout, self.opts.lock_timeout);
         shared.ok().flatten()
     }

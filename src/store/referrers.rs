@@ -7,14 +7,14 @@
 //! that are tagged `sha256-<hex>.sig`, `.att` and `.sbom`, as cosign writes them. Whatever others wrote there is listed: of what
 //! cannot be read no more than that it is there.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::graph::{subject_of, walk};
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::index::{Access, Index, Mention, Place, Rows, Tables};
-use crate::layout::{Entry, IndexJson, LockMode};
+use crate::layout::IndexJson;
 use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
 use crate::spec::{Descriptor, MediaClass, MediaType, RefName};
@@ -64,8 +64,8 @@ impl Store {
             .collect();
         for entry in self.lookup(&referrers_tag(digest, "")?)? {
             if entry.media_type.class() == MediaClass::Index {
-                let context = || format!("read the index of referrers {}", entry.digest);
-                found.extend(self.listed(&entry.digest).context(context)?);
+                let listed = self.listed(&entry.digest);
+                found.extend(listed.context(|| format!("read the index of referrers {}", entry.digest))?);
             }
         }
         for suffix in &SUFFIXES[1..] {
@@ -161,51 +161,46 @@ impl Store {
     /// [`ErrorKind::Conflict`] if a tag, a document or a lease needs one of `referrers`, [`ErrorKind::Corrupt`] if a document that
     /// refs lead to is damaged, since what it needs is not known. No blob is removed then.
     pub(crate) fn detach(&self, referrers: &[Digest], monitor: &dyn Monitor) -> Result<Vec<Digest>> {
-        let _lock = self
-            .layout
-            .lock(LockMode::Exclusive, self.opts.lock_timeout, "detach")?;
-        let leases = self.leases()?.into_iter().filter(super::Lease::is_valid);
-        let leases: Vec<(Digest, String)> = leases
-            .flat_map(|lease| lease.digests.into_iter().map(move |d| (d, lease.name.clone())))
-            .collect();
-        let attempt = |tables: &mut Tables<'_>| -> Result<Vec<Digest>> {
-            // Those that go themselves may be damaged.
-            let mut damaged = tables.sync(&self.layout, &Silent)?;
-            damaged.retain(|one| !referrers.contains(&one.digest));
-            self.refuse_damage(tables, &damaged, monitor)?;
-            detachable(tables, referrers, &leases)
-        };
+        let _lock = self.lock_exclusive("detach")?;
+        let leased = self.leased()?;
         let mut index = self.index(monitor);
-        let gone = index.write(attempt)?;
+        let gone = index.write(|tables| self.find_detachable(tables, referrers, &leased, monitor))?;
         self.change_refs("detach", &[], |index| {
-            let is_gone = |entry: &Entry| entry.descriptor().is_ok_and(|known| gone.contains(&known.digest));
             // Another program may have given it a tag meanwhile.
-            let tagged = |entry: &&Entry| entry.ref_name.is_some() && is_gone(entry);
-            if let Some(entry) = index.entries().iter().find(tagged) {
-                let name = entry.ref_name.as_deref().unwrap_or_default();
-                return Err(needed_by_tag(&entry.descriptor()?.digest, name));
+            for entry in index.entries().iter().filter(|entry| entry.names_any(&gone)) {
+                if let Some(name) = &entry.ref_name {
+                    return Err(needed_by_tag(&entry.descriptor()?.digest, name));
+                }
             }
-            index.drop_entries(is_gone);
+            index.drop_entries(|entry| entry.names_any(&gone));
             Ok(())
         })?;
-        // Nothing that came since authorises a removal.
-        let remove = |tables: &mut Tables<'_>| {
-            let mut still = attempt(tables)?;
+        let still = index.write(|tables| {
+            let mut still = self.find_detachable(tables, referrers, &leased, monitor)?;
+            // Nothing that came since authorises a removal.
             still.retain(|digest| gone.contains(digest));
             tables.unlist_blobs()?;
             still.iter().try_for_each(|digest| tables.forget(digest))?;
             Ok(still)
-        };
-        let still = index.write(remove)?;
-        // What is about others goes first: at no moment is it there without them.
-        for digest in still.iter().rev() {
-            self.layout.remove_blob(digest)?;
-        }
-        let algorithms: HashSet<_> = still.iter().map(Digest::algorithm).collect();
-        algorithms
-            .into_iter()
-            .try_for_each(|algorithm| self.layout.sync_blobs(algorithm))?;
+        })?;
+        // A referrer goes before its subject: at no moment is it there without that.
+        self.remove_files(still.iter().rev(), |_| {})?;
         Ok(still)
+    }
+
+    /// Returns the blobs that [`Store::detach`] may remove, by an index that has caught up with the layout.
+    fn find_detachable(
+        &self,
+        tables: &mut Tables<'_>,
+        referrers: &[Digest],
+        leased: &HashMap<Digest, String>,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<Digest>> {
+        let mut damaged = tables.sync(&self.layout, &Silent)?;
+        // A damaged referrer may go: its text no longer matters then.
+        damaged.retain(|one| !referrers.contains(&one.digest));
+        self.refuse_damage(tables, &damaged, monitor)?;
+        detachable(tables, referrers, leased)
     }
 }
 
@@ -232,18 +227,18 @@ fn needed_by_tag(digest: &Digest, name: &str) -> Error {
 fn detachable(
     tables: &Rows<impl Access>,
     referrers: &[Digest],
-    leases: &[(Digest, String)],
+    leased: &HashMap<Digest, String>,
 ) -> Result<Vec<Digest>> {
     let mut gone: HashSet<Digest> = referrers.iter().copied().collect();
     for referrer in referrers {
-        if let Some(err) = needed_by(tables, referrer, &gone, leases)? {
+        if let Some(err) = needed_by(tables, referrer, &gone, leased)? {
             return Err(err);
         }
     }
     walk(referrers.iter().copied(), |subject| {
         let mut next = Vec::new();
         for referrer in subject_of(tables, &subject)? {
-            if !gone.contains(&referrer) && needed_by(tables, &referrer, &gone, leases)?.is_none() {
+            if !gone.contains(&referrer) && needed_by(tables, &referrer, &gone, leased)?.is_none() {
                 gone.insert(referrer);
                 next.push(referrer);
             }
@@ -258,9 +253,9 @@ fn needed_by(
     tables: &Rows<impl Access>,
     digest: &Digest,
     gone: &HashSet<Digest>,
-    leases: &[(Digest, String)],
+    leased: &HashMap<Digest, String>,
 ) -> Result<Option<Error>> {
-    if let Some((_, name)) = leases.iter().find(|(leased, _)| leased == digest) {
+    if let Some(name) = leased.get(digest) {
         return Ok(Some(needed(digest, format_args!("the lease {name}"))));
     }
     for mention in tables.mentions(digest)? {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::Store;
 use super::refs::values;
 use crate::digest::{Algorithm, Digest, VerifyReader};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::index::{Index, Place, Tables, View};
-use crate::layout::{BlobWriter, LayoutLock, LockMode, Staged, Stamp, Stored};
+use crate::error::{Result, ResultExt};
+use crate::index::{Index, Place, View};
+use crate::layout::{BlobWriter, IndexJson, LayoutLock, LockMode, Staged, Stamp, Stored};
 use crate::progress::Silent;
 use crate::spec::{Compression, Descriptor, MediaType, RefName, RefValue};
 
@@ -50,11 +50,12 @@ impl Store {
         if found.len() != descriptor.size {
             return Ok(None);
         }
+        // Hashing takes time in proportion to the size, the question to the index does not.
         let is_known = self.opts.index
             && found.len() > QUICKLY_READ
             && Index::peek_verified(&self.layout, digest).is_some_and(|known| known.stamp == stamp);
-        let read = || VerifyReader::new(file, *digest, descriptor.size).finish();
-        Ok((is_known || read().is_ok()).then_some(stamp))
+        let is_intact = is_known || VerifyReader::new(file, *digest, descriptor.size).finish().is_ok();
+        Ok(is_intact.then_some(stamp))
     }
 
     fn txn(&self, verb: &str, lock: Option<LayoutLock>) -> Txn<'_> {
@@ -66,22 +67,54 @@ impl Store {
             staged_bytes: 0,
             blobs: Vec::new(),
             diff_ids: Vec::new(),
-            refs: Vec::new(),
-            replaced: Vec::new(),
-            expected: Vec::new(),
-            listed: Vec::new(),
-            unlisted: Vec::new(),
+            changes: RefChanges::default(),
             rehearsed: None,
         }
     }
 }
 
-/// A blob that is part of a transaction.
-#[derive(Debug)]
-struct Part {
-    digest: Digest,
-    /// Its file as it was when its content was hashed; `None` if nobody did.
-    verified: Option<Stamp>,
+/// Changes of refs that a commit makes in one rewrite of `index.json`.
+#[derive(Debug, Default)]
+struct RefChanges {
+    set: Vec<(RefName, RefValue)>,
+    /// Entries of refs, each with its successor.
+    replaced: Vec<(RefName, Descriptor, Descriptor)>,
+    /// Refs that must still point at one of these digests.
+    expected: Vec<(RefName, Vec<Digest>)>,
+    /// Entries of `index.json` without a name that come and go.
+    listed: Vec<Descriptor>,
+    unlisted: Vec<Digest>,
+}
+
+impl RefChanges {
+    fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.replaced.is_empty() && self.listed.is_empty() && self.unlisted.is_empty()
+    }
+
+    /// Returns the names that change, as often as they do.
+    fn names(&self) -> Vec<&str> {
+        let set = self.set.iter().map(|(name, _)| name.as_str());
+        let replaced = self.replaced.iter().map(|(name, ..)| name.as_str());
+        set.chain(replaced).collect()
+    }
+
+    /// Makes the changes, if every expectation holds.
+    fn apply(&self, index: &mut IndexJson) -> Result<()> {
+        let wanted: Vec<&str> = self.expected.iter().map(|(name, _)| name.as_str()).collect();
+        let found = values(index, &wanted);
+        for (name, digests) in &self.expected {
+            check_ref(name, digests, found.get(name.as_str()))?;
+        }
+        // Most changes unlist nothing, and a look at each entry is a parse.
+        if !self.unlisted.is_empty() {
+            index.drop_entries(|entry| entry.is_untagged() && entry.names_any(&self.unlisted));
+        }
+        index.add_untagged(&self.listed)?;
+        index.set_refs(&self.set)?;
+        self.replaced
+            .iter()
+            .try_for_each(|(name, old, new)| index.replace_entry(name, old, new))
+    }
 }
 
 /// Blobs and refs that are written together. Dropped without [`Txn::commit`], no ref was changed, and the blobs are
@@ -94,17 +127,11 @@ pub struct Txn<'a> {
     /// Blobs that are complete but have no name yet.
     staged: Vec<Staged>,
     staged_bytes: u64,
-    blobs: Vec<Part>,
+    /// Blobs with their files as they were when the content was hashed; `None` if nobody hashed it.
+    blobs: Vec<(Digest, Option<Stamp>)>,
     /// Layers, the digests of their tars, and of the first bytes of those.
     diff_ids: Vec<(Digest, Digest, Option<Digest>)>,
-    refs: Vec<(RefName, RefValue)>,
-    /// Entries of refs, each with what takes its place.
-    replaced: Vec<(RefName, Descriptor, Descriptor)>,
-    /// What a ref must point at still.
-    expected: Vec<(RefName, Vec<Digest>)>,
-    /// Entries of `index.json` without a name that come and go.
-    listed: Vec<Descriptor>,
-    unlisted: Vec<Digest>,
+    changes: RefChanges,
     /// What would have been written; `None` if it is written.
     rehearsed: Option<Vec<Descriptor>>,
 }
@@ -149,7 +176,7 @@ impl<'a> Txn<'a> {
 
     fn note_written(&mut self, digest: Digest) -> Result<()> {
         let verified = self.store.layout.blob_stamp(&digest)?;
-        self.blobs.push(Part { digest, verified });
+        self.blobs.push((digest, verified));
         Ok(())
     }
 
@@ -173,19 +200,13 @@ impl<'a> Txn<'a> {
 
     /// Makes a blob that is in the layout part of the transaction, whatever its content is.
     pub fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
-        self.blobs.push(Part {
-            digest: descriptor.digest,
-            verified: None,
-        });
+        self.blobs.push((descriptor.digest, None));
         Ok(())
     }
 
     /// Makes a blob part of the transaction that was found to be intact; see [`Store::intact`].
     pub(crate) fn add_intact(&mut self, descriptor: &Descriptor, verified: Stamp) {
-        self.blobs.push(Part {
-            digest: descriptor.digest,
-            verified: Some(verified),
-        });
+        self.blobs.push((descriptor.digest, Some(verified)));
     }
 
     /// Makes a finished blob part of the transaction. It gets its name together with others, at the latest when the
@@ -231,95 +252,86 @@ impl<'a> Txn<'a> {
     ///
     /// What cannot be known is no loss: the layer is compressed again then.
     pub fn layer_of(&self, diff_id: &Digest, compression: Compression) -> Option<Descriptor> {
-        let known = self.known_layers(compression, |tables| tables.layers_of(diff_id));
-        known.into_iter().find(|layer| {
-            let read = self.store.open_blob(layer).and_then(|mut blob| blob.finish());
-            read.is_ok()
-        })
+        // A compression costs far more than a read, so a damaged candidate is found out here and passed over.
+        self.known_layers(compression, |view| view.layers_of(diff_id))
+            .into_iter()
+            .map(|(layer, _)| layer)
+            .find(|layer| {
+                self.store
+                    .open_blob(layer)
+                    .and_then(|mut blob| blob.finish())
+                    .is_ok()
+            })
     }
 
     /// Layers of this store in this compression whose tar begins with the bytes that `start` is a digest of, the newest
     /// first; nothing of them is verified.
     pub fn layers_of_start(&self, start: &Digest, compression: Compression) -> Vec<Descriptor> {
-        let mut known = self.known_layers(compression, |tables| tables.layers_of_start(start));
-        let time = |layer: &Descriptor| {
-            self.store
-                .layout
-                .blob_stamp(&layer.digest)
-                .ok()
-                .flatten()
-                .map(|s| s.mtime)
-        };
-        known.sort_by_cached_key(|layer| std::cmp::Reverse(time(layer)));
-        known
+        let mut known = self.known_layers(compression, |view| view.layers_of_start(start));
+        // The image that is built again most likely is the one that was built last.
+        known.sort_by_key(|(_, stamp)| std::cmp::Reverse(stamp.mtime));
+        known.into_iter().map(|(layer, _)| layer).collect()
     }
 
+    /// Returns the layers that `find` finds, of this compression and of the algorithm of this store.
     fn known_layers(
         &self,
         compression: Compression,
         find: impl Fn(&View) -> Result<Vec<Digest>>,
-    ) -> Vec<Descriptor> {
-        if !self.store.opts.index {
+    ) -> Vec<(Descriptor, Stamp)> {
+        let Store { layout, opts } = self.store;
+        if !opts.index {
             return Vec::new();
         }
         let wanted = MediaType::layer(compression);
-        let known = || -> Result<Vec<Digest>> {
-            self.index().read_as_is(|tables| {
-                let mut out = Vec::new();
-                for layer in find(tables)? {
-                    let is_wanted = tables
-                        .media_types(&layer)?
-                        .iter()
-                        .any(|t| MediaType::new(t.clone()).class() == wanted.class());
-                    if is_wanted && layer.algorithm() == self.store.opts.algorithm {
-                        out.push(layer);
-                    }
+        let known = self.index().read_as_is(|view| {
+            let mut out = Vec::new();
+            for digest in find(view)? {
+                let mut types = view.media_types(&digest)?.into_iter().map(MediaType::new);
+                let is_wanted = types.any(|own| own.class() == wanted.class());
+                if is_wanted
+                    && digest.algorithm() == opts.algorithm
+                    && let Ok(Some(stamp)) = layout.blob_stamp(&digest)
+                {
+                    out.push((Descriptor::new(wanted.clone(), digest, stamp.size), stamp));
                 }
-                Ok(out)
-            })
-        };
-        let there = |digest: Digest| {
-            let size = self.store.layout.blob_size(&digest).ok()??;
-            Some(Descriptor::new(wanted.clone(), digest, size))
-        };
-        known()
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(there)
-            .collect()
+            }
+            Ok(out)
+        });
+        known.unwrap_or_default()
     }
 
     /// Points `name` at `value` when the transaction is committed: all that the name has is replaced.
     pub fn set_ref(&mut self, name: &RefName, value: impl Into<RefValue>) {
-        self.refs.push((name.clone(), value.into()));
+        self.changes.set.push((name.clone(), value.into()));
     }
 
     /// Lets `new` take the place of the entry `old` of `name` when the transaction is committed. Other entries of the name
-    /// stay. The commit fails with [`ErrorKind::Conflict`] if the name has entries by then, and not this one.
+    /// stay. The commit fails with [`Conflict`](crate::error::ErrorKind::Conflict) if the name has entries by then, and not this one.
     pub fn replace_entry(&mut self, name: &RefName, old: Descriptor, new: Descriptor) {
-        self.replaced.push((name.clone(), old, new));
+        self.changes.replaced.push((name.clone(), old, new));
     }
 
-    /// Lets the commit fail with [`ErrorKind::Conflict`] if `name` points at none of `digests` by then. A name that is gone
+    /// Lets the commit fail with [`Conflict`](crate::error::ErrorKind::Conflict) if `name` points at none of `digests` by then. A name that is gone
     /// is no conflict: nothing is lost by setting it.
     pub fn expect_ref(&mut self, name: &RefName, digests: Vec<Digest>) {
-        self.expected.push((name.clone(), digests));
+        self.changes.expected.push((name.clone(), digests));
     }
 
     /// Lists `descriptor` in `index.json` without a name when the transaction is committed, so that every tool finds it there
     /// and none collects it.
     pub fn list(&mut self, descriptor: Descriptor) {
-        self.listed.push(descriptor);
+        self.changes.listed.push(descriptor);
     }
 
     /// Takes the entries without a name that have this digest from `index.json` when the transaction is committed.
     pub fn unlist(&mut self, digest: Digest) {
-        self.unlisted.push(digest);
+        self.changes.unlisted.push(digest);
     }
 
     /// Removes `name` when the transaction is committed.
     pub fn remove_ref(&mut self, name: &RefName) {
-        self.refs.push((name.clone(), RefValue::default()));
+        self.set_ref(name, RefValue::default());
     }
 
     /// Tells the index, then changes `index.json` in one rewrite. A rehearsal has nothing to commit.
@@ -330,11 +342,11 @@ impl<'a> Txn<'a> {
         self.attempt()
     }
 
-    /// As [`Txn::commit`]. Where it fails with [`ErrorKind::Conflict`] the transaction goes on: its blobs are there and kept
+    /// As [`Txn::commit`]. Where it fails with [`Conflict`](crate::error::ErrorKind::Conflict) the transaction goes on: its blobs are there and kept
     /// from garbage collections, and what was to become of refs is forgotten, so that it can be worked out anew.
     ///
     /// # Errors
-    /// As [`Txn::commit`]; [`ErrorKind::Conflict`] if a ref is not what [`Txn::expect_ref`] said.
+    /// As [`Txn::commit`]; [`Conflict`](crate::error::ErrorKind::Conflict) if a ref is not what [`Txn::expect_ref`] said.
     pub fn attempt(&mut self) -> Result<()> {
         if self.rehearsed.is_some() {
             return Ok(());
@@ -344,50 +356,25 @@ impl<'a> Txn<'a> {
             // What goes wrong here is put right by the next command that needs the index.
             let _ = self.tell_index();
         }
-        let (refs, replaced) = (std::mem::take(&mut self.refs), std::mem::take(&mut self.replaced));
-        let (listed, unlisted) = (
-            std::mem::take(&mut self.listed),
-            std::mem::take(&mut self.unlisted),
-        );
-        let expected = std::mem::take(&mut self.expected);
-        if refs.is_empty() && replaced.is_empty() && listed.is_empty() && unlisted.is_empty() {
+        // A caller that meets a conflict works the changes out anew.
+        let changes = std::mem::take(&mut self.changes);
+        if changes.is_empty() {
             return Ok(());
         }
-        let set = refs.iter().map(|(name, _)| name);
-        let names = set.chain(replaced.iter().map(|(name, ..)| name));
-        let names: Vec<&str> = names.map(RefName::as_str).collect();
-        self.store.change_refs(&self.verb, &names, |index| {
-            let wanted: Vec<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-            let found = values(index, &wanted);
-            expected
-                .iter()
-                .try_for_each(|(name, digests)| check_ref(name, digests, found.get(name.as_str())))?;
-            index.drop_entries(|entry| {
-                entry.is_untagged()
-                    && !unlisted.is_empty()
-                    && entry
-                        .descriptor()
-                        .is_ok_and(|known| unlisted.contains(&known.digest))
-            });
-            index.add_untagged(&listed)?;
-            index.set_refs(&refs)?;
-            replaced
-                .iter()
-                .try_for_each(|(name, old, new)| index.replace_entry(name, old, new))
-        })
+        self.store
+            .change_refs(&self.verb, &changes.names(), |index| changes.apply(index))
     }
 
     fn tell_index(&self) -> Result<()> {
-        let tell = |tables: &mut Tables<'_>| {
-            for part in &self.blobs {
-                tables.learn_part(&self.store.layout, &part.digest, part.verified)?;
+        self.index().write(|tables| {
+            for (digest, verified) in &self.blobs {
+                tables.learn_part(&self.store.layout, digest, *verified)?;
             }
             for (layer, diff_id, start) in &self.diff_ids {
                 tables.note_diff_id(layer, diff_id, start.as_ref())?;
             }
             Ok(())
-        };
-        self.index().write(tell)
+        })
     }
 
     /// Returns the index in its file, for what is not worth waiting for.
@@ -403,8 +390,7 @@ fn check_ref(name: &RefName, expected: &[Digest], found: Option<&RefValue>) -> R
         return Ok(());
     }
     let found: Vec<String> = found.digests().map(|found| found.to_string()).collect();
-    let text = format!("tag {name} points at {} by now", found.join(", "));
-    Err(Error::new(ErrorKind::Conflict, text))
+    fail!(Conflict, "tag {name} points at {} by now", found.join(", "));
 }
 
 #[cfg(test)]

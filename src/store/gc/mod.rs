@@ -11,12 +11,12 @@ mod retention;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
+use super::Store;
 use super::graph::{subject_of, walk};
-use super::{Lease, Store};
-use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Access, Damaged, Mention, Rows, Tables, damage};
-use crate::layout::{LayoutLock, LockMode, Stamp};
+use crate::digest::Digest;
+use crate::error::{ErrorKind, Result};
+use crate::index::{Access, Damaged, Mention, Rows, damage};
+use crate::layout::{LayoutLock, Stamp};
 use crate::progress::{Monitor, Silent};
 use crate::spec::RefName;
 use reach::{Unreachable, parents_first};
@@ -103,10 +103,7 @@ impl Store {
     /// no entries while images of the reflog are here;
     /// [`ErrorKind::Busy`] if others use the layout for longer than the time to wait.
     pub fn plan_gc(&self, opts: &GcOptions, monitor: &dyn Monitor) -> Result<GcPlan> {
-        let lock = match self
-            .layout
-            .lock(LockMode::Exclusive, self.opts.lock_timeout, "gc")
-        {
+        let lock = match self.lock_exclusive("gc") {
             Ok(lock) => Some(lock),
             // Nobody can write to it, so nobody need be kept out.
             Err(err) if matches!(err.kind(), ErrorKind::ReadOnly | ErrorKind::Denied) => None,
@@ -185,57 +182,18 @@ impl Store {
             if plan.remove.is_empty() && plan.refs.is_empty() {
                 return Ok(GcReport::default());
             }
-            let text = format!(
+            fail!(
+                ReadOnly,
                 "cannot remove blobs from {}: it is not writable",
                 self.layout.path().display()
             );
-            return Err(Error::new(ErrorKind::ReadOnly, text));
         }
         if !plan.refs.is_empty() {
             let tags: Vec<&str> = plan.refs.tags.iter().map(RefName::as_str).collect();
             let drops = plan.refs.drops();
             self.drop_refs("gc", &tags, |index| Ok(index.drop_entries(&drops)))?;
         }
-        let mut report = GcReport::default();
-        if !plan.remove.is_empty() {
-            // The entries that stay are those in `index.json` now, and must be known if that is lost.
-            self.record_others()?;
-            // If we die between the rows and the files, the files are found by the next listing.
-            let mut is_as_planned = plan.stamps.is_some() && plan.stamps == Some(self.layout.stamps()?);
-            let forget = |tables: &mut Tables<'_>| {
-                let mut gone = plan.remove.clone();
-                // A database that has to be made anew was planned with another one.
-                if !std::mem::take(&mut is_as_planned) {
-                    let damaged = tables.sync(&self.layout, &Silent)?;
-                    self.refuse_damage(tables, &damaged, &Silent)?;
-                    let now = self.garbage(tables, &plan.opts, &DropRefs::default())?;
-                    gone.retain(|digest, _| now.contains_key(digest));
-                }
-                let order = parents_first(tables, &gone)?;
-                tables.unlist_blobs()?;
-                // Rows go in the order of digests, which costs less.
-                gone.keys().try_for_each(|digest| tables.forget(digest))?;
-                for digest in gone.keys() {
-                    if tables.count(digest)? > 0 {
-                        return Err(damage(format_args!("the count of {digest} is too high")));
-                    }
-                }
-                Ok(order)
-            };
-            // A full disk is no reason not to free some of it; the next command sees that the files are gone.
-            let gone = self.index(monitor).write(forget)?;
-            for (digest, size) in &gone {
-                self.layout.remove_blob(digest)?;
-                monitor.info(format_args!("removed blob {digest}, {size} bytes"));
-                report.blobs += 1;
-                report.bytes += size;
-            }
-            for algorithm in Algorithm::ALL {
-                if gone.iter().any(|(digest, _)| digest.algorithm() == algorithm) {
-                    self.layout.sync_blobs(algorithm)?;
-                }
-            }
-        }
+        let report = self.remove_garbage(&plan, monitor)?;
         for lease in self.leases()?.iter().filter(|lease| !lease.is_valid()) {
             self.remove_lease(&lease.name)?;
         }
@@ -243,6 +201,46 @@ impl Store {
         self.expire_reflog(settings.reflog_expire, settings.reflog_keep)?;
         self.forget_uses();
         self.layout.clean_temporary(monitor)?;
+        Ok(report)
+    }
+
+    /// Removes the blobs of a plan whose refs were dropped.
+    fn remove_garbage(&self, plan: &GcPlan, monitor: &dyn Monitor) -> Result<GcReport> {
+        if plan.remove.is_empty() {
+            return Ok(GcReport::default());
+        }
+        // The entries that stay are those in `index.json` now, and must be known if that is lost.
+        self.record_others()?;
+        let mut is_as_planned = plan.stamps.is_some() && plan.stamps == Some(self.layout.stamps()?);
+        // If we die between the rows and the files, the files are found by the next listing. A full disk is no reason not to
+        // free some of it, since the next command sees that the files are gone.
+        let order = self.index(monitor).write(|tables| {
+            let mut gone = plan.remove.clone();
+            // A database that has to be made anew was planned with another one.
+            if !std::mem::take(&mut is_as_planned) {
+                let damaged = tables.sync(&self.layout, &Silent)?;
+                self.refuse_damage(tables, &damaged, &Silent)?;
+                let now = self.garbage(tables, &plan.opts, &DropRefs::default())?;
+                gone.retain(|digest, _| now.contains_key(digest));
+            }
+            let order = parents_first(tables, &gone)?;
+            tables.unlist_blobs()?;
+            // Rows go in the order of digests, which costs less.
+            gone.keys().try_for_each(|digest| tables.forget(digest))?;
+            for digest in gone.keys() {
+                if tables.count(digest)? > 0 {
+                    return Err(damage(format_args!("the count of {digest} is too high")));
+                }
+            }
+            Ok(order)
+        })?;
+        let mut report = GcReport::default();
+        self.remove_files(&order, |digest| {
+            let size = plan.remove[digest];
+            monitor.info(format_args!("removed blob {digest}, {size} bytes"));
+            report.blobs += 1;
+            report.bytes += size;
+        })?;
         Ok(report)
     }
 
@@ -266,17 +264,11 @@ impl Store {
             dropped.extend(&about);
             refs.untagged.extend(about);
         };
-        let is_about_kept = |digest: &Digest| -> Result<bool> {
-            for subject in tables.subjects(digest)? {
-                if tables.is_present(&subject)? && !gone.contains_key(&subject) {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        };
         for digest in std::mem::take(&mut refs.untagged) {
             // A document that something else keeps also keeps its entry, unless that was asked to go.
-            if gone.contains_key(&digest) || asked.contains(&digest) && !is_about_kept(&digest)? {
+            if gone.contains_key(&digest)
+                || asked.contains(&digest) && !is_about_kept(tables, &digest, &gone)?
+            {
                 refs.untagged.push(digest);
             }
         }
@@ -296,10 +288,10 @@ impl Store {
         let held = self.held()?;
         for Damaged { digest, error } in damaged {
             if tables.count(digest)? > 0 || held.contains(digest) {
-                let text = format!(
+                fail!(
+                    Corrupt,
                     "blob {digest} is damaged, so what it needs is not known; nothing is removed: {error}"
                 );
-                return Err(Error::new(ErrorKind::Corrupt, text));
             }
             monitor.warn(format_args!("blob {digest} is damaged, left alone: {error}"));
         }
@@ -313,11 +305,11 @@ impl Store {
         opts: &GcOptions,
         refs: &DropRefs,
     ) -> Result<BTreeMap<Digest, u64>> {
-        let dropped = if refs.is_empty() {
-            Vec::new()
-        } else {
-            tables.named_by_entries(refs.drops())?
-        };
+        // A look at the entries is a parse of each.
+        let mut dropped = Vec::new();
+        if !refs.is_empty() {
+            dropped = tables.named_by_entries(refs.drops())?;
+        }
         let mut gone = Unreachable::find(tables, dropped)?;
         let grace = self.grace(opts)?;
         if !grace.is_zero() {
@@ -336,8 +328,7 @@ impl Store {
 
     /// Returns the digests that leases and the reflog hold.
     fn held(&self) -> Result<HashSet<Digest>> {
-        let leased = self.leases()?.into_iter().filter(Lease::is_valid);
-        let mut out: HashSet<Digest> = leased.flat_map(|lease| lease.digests).collect();
+        let mut out: HashSet<Digest> = self.leased()?.into_keys().collect();
         out.extend(self.reflog_roots(self.settings()?.reflog_keep)?);
         Ok(out)
     }
@@ -354,6 +345,16 @@ pub(super) fn total_size(tables: &Rows<impl Access>) -> Result<u64> {
         after = Some(last.digest);
         total += batch.iter().map(|blob| blob.size).sum::<u64>();
     }
+}
+
+/// Returns whether a document is about a blob that is here and not `gone`.
+fn is_about_kept(tables: &Rows<impl Access>, digest: &Digest, gone: &BTreeMap<Digest, u64>) -> Result<bool> {
+    for subject in tables.subjects(digest)? {
+        if tables.is_present(&subject)? && !gone.contains_key(&subject) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Of what is about the blobs that go, about that again, and about what any of it needs: what stands in `index.json` without a
@@ -375,8 +376,11 @@ fn untagged_about(
     })?;
     let mut out = Vec::new();
     for referrer in about.difference(dropped) {
-        let is_listed = |m: &Mention| matches!(m, Mention::Ref { name: None, .. });
-        if tables.mentions(referrer)?.iter().any(is_listed) {
+        let mentions = tables.mentions(referrer)?;
+        if mentions
+            .iter()
+            .any(|by| matches!(by, Mention::Ref { name: None, .. }))
+        {
             out.push(*referrer);
         }
     }

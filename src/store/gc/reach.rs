@@ -158,10 +158,7 @@ impl Unreachable {
 }
 
 /// Blobs in an order in which they can be removed one by one: at no moment is a document there without what it needs.
-pub(super) fn parents_first(
-    tables: &Rows<impl Access>,
-    gone: &BTreeMap<Digest, u64>,
-) -> Result<Vec<(Digest, u64)>> {
+pub(super) fn parents_first(tables: &Rows<impl Access>, gone: &BTreeMap<Digest, u64>) -> Result<Vec<Digest>> {
     let mut parents: BTreeMap<Digest, usize> = gone.keys().map(|digest| (*digest, 0)).collect();
     for digest in gone.keys() {
         for child in tables.present_children(digest)? {
@@ -188,5 +185,5 @@ pub(super) fn parents_first(
     }
     // No document can name one that names it; whatever is left all the same goes too.
     out.extend(parents.into_keys());
-    Ok(out.into_iter().map(|digest| (digest, gone[&digest])).collect())
+    Ok(out)
 }

@@ -2,7 +2,9 @@
 //! Collections of small layouts.
 
 use super::*;
+use crate::digest::Algorithm;
 use crate::error::ResultExt;
+use crate::index::Tables;
 use crate::progress::Silent;
 use crate::progress::tests::Recorder;
 use crate::spec::{Descriptor, MediaType, RefName};
