@@ -108,6 +108,11 @@ impl<'a> Object<'a> {
         self.get(name).is_some_and(|value| value != "null")
     }
 
+    /// Returns the object in a member, if it is one.
+    pub(crate) fn object(&self, name: &str) -> Option<Object<'a>> {
+        Object::parse(self.get(name)?.as_bytes()).ok()
+    }
+
     /// Returns the value of a member, unless that is null or not of the wanted type.
     pub(crate) fn read<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
         let value = self.get(name).filter(|value| *value != "null")?;

@@ -5,8 +5,6 @@
 use std::fmt;
 use std::io::Read;
 
-use serde_json::{Map, Value};
-
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::{Algorithm, Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
@@ -48,17 +46,31 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// What the bytes themselves say.
-enum Probe {
-    Document(Map<String, Value>),
+/// A blob as its own bytes show it: a JSON object, or data that looks like something else.
+enum Probe<'b> {
+    Document(Object<'b>),
     Other(&'static str),
 }
 
 fn refuse(digest: &Digest, why: impl fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("{digest} cannot be tagged: {why}"),
-    )
+    let text = format!("{digest} cannot be tagged: {why}");
+    Error::new(ErrorKind::Unsupported, text)
+}
+
+/// Returns the text in a member of a document; an empty one says nothing.
+fn text_of(document: &Object<'_>, name: &str) -> Option<String> {
+    document.read(name).filter(|text: &String| !text.is_empty())
+}
+
+/// Returns whether the members of a document are those of a manifest or index. Their values are for a reader to check.
+fn fits(document: &Object<'_>, class: MediaClass) -> bool {
+    let begins_with = [("config", '{'), ("layers", '['), ("manifests", '[')]
+        .map(|(name, mark)| document.get(name).is_some_and(|value| value.starts_with(mark)));
+    match class {
+        MediaClass::Manifest => begins_with[0] && begins_with[1],
+        MediaClass::Index => begins_with[2],
+        _ => false,
+    }
 }
 
 impl Store {
@@ -67,35 +79,30 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
     pub(crate) fn find(&self, prefix: &DigestPrefix) -> Result<Digest> {
-        let missing = || self.no_blob(prefix);
-        if let Some(digest) = prefix.exact() {
-            return self
-                .layout
-                .blob_size(&digest)?
-                .map(|_| digest)
-                .ok_or_else(missing);
-        }
         let mut found = Vec::new();
-        for algorithm in Algorithm::ALL
-            .into_iter()
-            .filter(|a| prefix.algorithm().is_none_or(|p| p == *a))
-        {
-            for name in self.layout.blobs(algorithm)? {
-                if let BlobName::Digest(digest) = name?
-                    && prefix.matches(&digest)
-                {
-                    found.push(digest);
+        if let Some(digest) = prefix.exact() {
+            found.extend(self.layout.blob_size(&digest)?.map(|_| digest));
+        } else {
+            let mut algorithms = Algorithm::ALL.to_vec();
+            algorithms.retain(|algorithm| prefix.algorithm().is_none_or(|own| own == *algorithm));
+            for algorithm in algorithms {
+                for name in self.layout.blobs(algorithm)? {
+                    match name? {
+                        BlobName::Digest(digest) if prefix.matches(&digest) => found.push(digest),
+                        _ => {}
+                    }
                 }
             }
         }
+        // A directory lists its names in no order.
+        found.sort_unstable();
         match found.as_slice() {
-            [] => Err(missing()),
+            [] => Err(self.no_blob(prefix)),
             [one] => Ok(*one),
-            _ => {
-                found.sort_unstable();
-                let names: Vec<String> = found.iter().take(4).map(ToString::to_string).collect();
-                let text = format!("digest is ambiguous: {prefix} (it could be {})", names.join(", "));
-                Err(Error::new(ErrorKind::Ambiguous, text))
+            several => {
+                let names: Vec<String> = several.iter().take(4).map(ToString::to_string).collect();
+                let names = names.join(", ");
+                fail!(Ambiguous, "digest is ambiguous: {prefix} (it could be {names})")
             }
         }
     }
@@ -109,115 +116,94 @@ impl Store {
     pub fn identify(&self, digest: &Digest, given: Option<&MediaType>) -> Result<Verdict> {
         let size = self.layout.blob_size(digest)?;
         let size = size.ok_or_else(|| self.no_blob(digest))?;
-        let document = match self
-            .probe(digest, size)
-            .context(|| format!("identify {digest}"))?
-        {
+        let mut bytes = Vec::new();
+        let probe = self.probe(digest, size, &mut bytes);
+        let document = match probe.context(|| format!("identify {digest}"))? {
             Probe::Document(document) => document,
-            Probe::Other(what) => return Err(self.not_an_image(digest, what)),
+            Probe::Other(data) => return Err(self.not_an_image(digest, data)),
         };
         let (media_type, evidence) = self.weigh(digest, &document, given)?;
         let mut descriptor = Descriptor::new(media_type, *digest, size);
-        let text = |name: &str| {
-            document
-                .get(name)
-                .and_then(Value::as_str)
-                .filter(|t| !t.is_empty())
-        };
-        descriptor.artifact_type = text("artifactType").map(str::to_owned);
+        descriptor.artifact_type = text_of(&document, "artifactType");
+        // Half a platform is of no use to a reader that chooses by it.
         descriptor.platform = self
             .platform(&descriptor)
             .filter(|p| !p.os.is_empty() && !p.architecture.is_empty());
         Ok(Verdict { descriptor, evidence })
     }
 
-    /// Reads the blob, verified, as far as it takes to tell what it is.
-    fn probe(&self, digest: &Digest, size: u64) -> Result<Probe> {
+    /// Reads the blob into `bytes`, verified, as far as it takes to tell what it is.
+    fn probe<'b>(&self, digest: &Digest, size: u64, bytes: &'b mut Vec<u8>) -> Result<Probe<'b>> {
         // What is read and what is checked is the same open file.
-        let mut blob = self
-            .layout
-            .open_blob(&Descriptor::new(String::new(), *digest, size))?;
-        let mut bytes = Vec::new();
-        blob.by_ref().take(MAX_DOCUMENT + 1).read_to_end(&mut bytes)?;
+        let plain = Descriptor::new(String::new(), *digest, size);
+        let mut blob = self.layout.open_blob(&plain)?;
+        blob.by_ref().take(MAX_DOCUMENT + 1).read_to_end(bytes)?;
         let is_object = bytes.iter().find(|c| !c.is_ascii_whitespace()) == Some(&b'{');
+        // A layer may be large, so data of other kinds is not read to its end, and the digest not checked.
         if !is_object || bytes.len() as u64 > MAX_DOCUMENT {
-            return Ok(Probe::Other(magic(&bytes)));
+            return Ok(Probe::Other(magic(bytes)));
         }
         blob.finish()?;
-        let members = match json::parse(&bytes) {
-            Ok(members) => members,
-            Err(err) if err.kind() == ErrorKind::Limit => return Err(err),
-            Err(_) => return Ok(Probe::Other("text that begins like JSON and is none")),
-        };
-        // One byte string must not have two meanings.
-        if let Some(name) = Object::parse(&bytes)?.doubled {
-            let text = format!("{digest}: member {name:?} stands twice");
-            return Err(Error::new(ErrorKind::Corrupt, text));
+        json::check_values(bytes)?;
+        match Object::parse(bytes) {
+            Err(_) => Ok(Probe::Other("text that begins like JSON and is none")),
+            // One byte string must not have two meanings.
+            Ok(Object {
+                doubled: Some(name), ..
+            }) => {
+                fail!(Corrupt, "{digest}: member {name:?} stands twice")
+            }
+            Ok(document) => Ok(Probe::Document(document)),
         }
-        Ok(Probe::Document(members))
     }
 
+    /// Weighs what a document says of itself; its shape, the layout and the caller count where it says nothing.
     fn weigh(
         &self,
         digest: &Digest,
-        document: &Map<String, Value>,
+        document: &Object<'_>,
         given: Option<&MediaType>,
     ) -> Result<(MediaType, Evidence)> {
-        let has = |name: &str| document.contains_key(name);
-        let manifest_like = has("config") || has("layers") || has("fsLayers");
-        let index_like = has("manifests");
-        if manifest_like && index_like {
-            let text = format!("{digest} could be read as a manifest and as an index; it is refused");
-            return Err(Error::new(ErrorKind::Corrupt, text));
+        let is_manifest_like = ["config", "layers", "fsLayers"]
+            .iter()
+            .any(|name| document.get(name).is_some());
+        if is_manifest_like && document.get("manifests").is_some() {
+            fail!(
+                Corrupt,
+                "{digest} could be read as a manifest and as an index; it is refused"
+            );
         }
-        let declared = document
-            .get("mediaType")
-            .and_then(Value::as_str)
-            .filter(|t| !t.is_empty())
-            .map(MediaType::from);
-        if let (Some(declared), Some(given)) = (&declared, given)
-            && declared != given
-        {
-            let why = format!("it says that it is {declared}, not {given}");
-            return Err(refuse(digest, why));
-        }
-        let fits = |class: MediaClass| match class {
-            MediaClass::Manifest => {
-                document.get("config").is_some_and(Value::is_object)
-                    && document.get("layers").is_some_and(Value::is_array)
+        if let Some(declared) = text_of(document, "mediaType").map(MediaType::new) {
+            if let Some(given) = given.filter(|given| **given != declared) {
+                return Err(refuse(
+                    digest,
+                    format!("it says that it is {declared}, not {given}"),
+                ));
             }
-            MediaClass::Index => document.get("manifests").is_some_and(Value::is_array),
-            _ => true,
-        };
-        if let Some(declared) = declared {
             return match declared.class() {
-                class @ (MediaClass::Manifest | MediaClass::Index) if fits(class) => {
-                    Ok((declared, Evidence::Declared))
-                }
+                class if fits(document, class) => Ok((declared, Evidence::Declared)),
                 MediaClass::Manifest | MediaClass::Index => {
-                    let text = format!("{digest} says that it is {declared}, but does not look like one");
-                    Err(Error::new(ErrorKind::Corrupt, text))
+                    fail!(
+                        Corrupt,
+                        "{digest} says that it is {declared}, but does not look like one"
+                    )
                 }
                 _ if given.is_some() => Ok((declared, Evidence::Given)),
                 MediaClass::Other => {
-                    let text = format!("it says that it is {declared}, which is not known to be an image");
-                    Err(refuse(digest, text).with_fact(Fact::MediaTypeUnclear))
+                    let why = format!("it says that it is {declared}, which is not known to be an image");
+                    Err(refuse(digest, why).with_fact(Fact::MediaTypeUnclear))
                 }
                 _ => Err(self.not_an_image(digest, "no image by its own mediaType")),
             };
         }
-        let shape = if manifest_like && fits(MediaClass::Manifest) && version_is_2(document) {
-            Some(MediaClass::Manifest)
-        } else if index_like && fits(MediaClass::Index) && version_is_2(document) {
-            Some(MediaClass::Index)
-        } else {
-            None
-        };
+        // Docker's first schema has members of the same names, and needs another reader.
+        let is_version_2 = document.read("schemaVersion") == Some(2_u64);
+        let shape = [MediaClass::Manifest, MediaClass::Index]
+            .into_iter()
+            .find(|class| is_version_2 && fits(document, *class));
         if let Some(given) = given {
             return match (given.class(), shape) {
-                (MediaClass::Manifest | MediaClass::Index, shape) if shape == Some(given.class()) => {
-                    Ok((given.clone(), Evidence::Given))
-                }
+                (class, Some(shape)) if class == shape => Ok((given.clone(), Evidence::Given)),
                 (MediaClass::Manifest | MediaClass::Index, _) => {
                     Err(refuse(digest, format!("it does not look like a {given}")))
                 }
@@ -232,54 +218,53 @@ impl Store {
     fn weigh_recorded(
         &self,
         digest: &Digest,
-        document: &Map<String, Value>,
+        document: &Object<'_>,
         shape: Option<MediaClass>,
     ) -> Result<(MediaType, Evidence)> {
-        let recorded: Vec<MediaType> = self
-            .recorded_types(digest)?
-            .into_iter()
-            .map(MediaType::new)
-            .collect();
+        let recorded = self.read_index(|view| view.media_types(digest))?;
+        let recorded: Vec<MediaType> = recorded.into_iter().map(MediaType::new).collect();
         match recorded.as_slice() {
-            [] => {}
-            [one] => {
-                return match one.class() {
-                    class @ (MediaClass::Manifest | MediaClass::Index) if shape == Some(class) => {
-                        Ok((one.clone(), Evidence::Recorded))
-                    }
-                    MediaClass::Manifest | MediaClass::Index => {
-                        let text = format!("{digest} is named as {one}, but does not look like one");
-                        Err(Error::new(ErrorKind::Corrupt, text))
-                    }
-                    MediaClass::Other => Ok((one.clone(), Evidence::Recorded)),
-                    _ => Err(self.not_an_image(digest, &format!("it is named as {one}"))),
-                };
-            }
+            [] => self.weigh_shape(digest, document, shape),
+            [one] => match one.class() {
+                class if shape == Some(class) => Ok((one.clone(), Evidence::Recorded)),
+                MediaClass::Manifest | MediaClass::Index => {
+                    fail!(Corrupt, "{digest} is named as {one}, but does not look like one")
+                }
+                MediaClass::Other => Ok((one.clone(), Evidence::Recorded)),
+                _ => Err(self.not_an_image(digest, &format!("it is named as {one}"))),
+            },
+            // Whoever named it under one of them cannot be asked which is right.
             several => {
                 let names: Vec<&str> = several.iter().map(MediaType::as_str).collect();
                 let text = format!("{digest} has several media types: {}", names.join(", "));
-                return Err(Error::new(ErrorKind::Ambiguous, text).with_fact(Fact::MediaTypeUnclear));
+                Err(Error::new(ErrorKind::Ambiguous, text).with_fact(Fact::MediaTypeUnclear))
             }
         }
+    }
+
+    /// For a document that nobody names: its shape alone.
+    fn weigh_shape(
+        &self,
+        digest: &Digest,
+        document: &Object<'_>,
+        shape: Option<MediaClass>,
+    ) -> Result<(MediaType, Evidence)> {
         let config_type = document
-            .get("config")
-            .and_then(|c| c.get("mediaType"))
-            .and_then(Value::as_str);
+            .object("config")
+            .and_then(|config| config.read::<String>("mediaType"));
         match shape {
-            Some(MediaClass::Manifest) if config_type == Some(MediaType::DOCKER_CONFIG) => {
+            Some(MediaClass::Manifest) if config_type.as_deref() == Some(MediaType::DOCKER_CONFIG) => {
                 let text =
                     format!("{digest} is a manifest that does not say whether it is Docker's or OCI's");
                 Err(Error::new(ErrorKind::Ambiguous, text).with_fact(Fact::MediaTypeUnclear))
             }
             Some(MediaClass::Manifest) => Ok((MediaType::MANIFEST.into(), Evidence::Shape)),
             Some(MediaClass::Index) => Ok((MediaType::INDEX.into(), Evidence::Shape)),
-            _ if document.get("rootfs").is_some_and(Value::is_object) => {
-                Err(self.not_an_image(digest, "an image config"))
-            }
-            _ if document.contains_key("imageLayoutVersion") => {
+            _ if document.object("rootfs").is_some() => Err(self.not_an_image(digest, "an image config")),
+            _ if document.get("imageLayoutVersion").is_some() => {
                 Err(self.not_an_image(digest, "the head of a layout"))
             }
-            _ if document.is_empty() => Err(self.not_an_image(digest, "the empty document")),
+            _ if document.members().next().is_none() => Err(self.not_an_image(digest, "the empty document")),
             _ => {
                 let err = refuse(digest, "it is a JSON document of an unknown type");
                 Err(err.with_fact(Fact::MediaTypeUnclear))
@@ -287,20 +272,16 @@ impl Store {
         }
     }
 
-    /// The media types that documents of the layout give to a blob.
-    fn recorded_types(&self, digest: &Digest) -> Result<Vec<String>> {
-        self.read_index(|view| view.media_types(digest))
-    }
-
     /// The refusal of what is no manifest or index, with the manifests that have it.
     fn not_an_image(&self, digest: &Digest, what: &str) -> Error {
         let parents = self.read_index(|view| view.mentions(digest)).unwrap_or_default();
         let names: Vec<String> = parents
             .iter()
-            .filter_map(|mention| match mention {
+            .filter_map(|by| match by {
                 Mention::Document(_, parent) => Some(parent.to_string()),
                 Mention::Ref { .. } => None,
             })
+            // A config that many images share would make a text of many lines.
             .take(4)
             .collect();
         let hint = match names.as_slice() {
@@ -308,15 +289,9 @@ impl Store {
             [one] => format!("; the manifest that has it is {one}"),
             several => format!("; manifests that have it are {}", several.join(", ")),
         };
-        refuse(
-            digest,
-            format!("it is {what}, not an image manifest or index{hint}"),
-        )
+        let why = format!("it is {what}, not an image manifest or index{hint}");
+        refuse(digest, why)
     }
-}
-
-fn version_is_2(document: &Map<String, Value>) -> bool {
-    document.get("schemaVersion").and_then(Value::as_u64) == Some(2)
 }
 
 /// What bytes that are no document look like.

@@ -58,10 +58,8 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if an index of referrers is damaged.
     pub fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
-        let mut found: BTreeSet<Digest> = self
-            .read_index(|view| subject_of(view, digest))?
-            .into_iter()
-            .collect();
+        let by_subject = self.read_index(|view| subject_of(view, digest))?;
+        let mut found = BTreeSet::from_iter(by_subject);
         for entry in self.lookup(&referrers_tag(digest, "")?)? {
             if entry.media_type.class() == MediaClass::Index {
                 let listed = self.listed(&entry.digest);
@@ -81,6 +79,7 @@ impl Store {
     /// # Errors
     /// Those of the index.
     pub(crate) fn unlisted_referrers(&self, subjects: &[Digest]) -> Result<Vec<(Digest, Descriptor)>> {
+        // A copy reads a source that may belong to somebody else, and must leave nothing in it.
         let place = if self.opts.index {
             Place::FileIfThere
         } else {
@@ -97,11 +96,8 @@ impl Store {
             }
             Ok(out)
         })?;
-        let described = self.describe(found.keys().copied().collect())?;
-        Ok(described
-            .into_iter()
-            .filter_map(|one| Some((*found.get(&one.digest)?, one)))
-            .collect())
+        let described = self.describe(found.keys().copied().collect())?.into_iter();
+        Ok(described.map(|one| (found[&one.digest], one)).collect())
     }
 
     /// The digests in an index of referrers, as far as they are any.
@@ -110,11 +106,8 @@ impl Store {
             return Ok(Vec::new());
         };
         let index = IndexJson::parse(&bytes)?;
-        let entries = index.entries().iter();
-        Ok(entries
-            .filter_map(|entry| entry.descriptor().ok())
-            .map(|named| named.digest)
-            .collect())
+        let named = index.entries().iter().filter_map(|entry| entry.descriptor().ok());
+        Ok(named.map(|named| named.digest).collect())
     }
 
     /// A document of the size that it has here, whatever others say; `None` if it is not here.
@@ -134,12 +127,11 @@ impl Store {
             let Some(size) = self.layout.blob_size(&digest)? else {
                 continue;
             };
-            let bytes = self.read_referrer(&digest);
-            let mut one = match &bytes {
-                Ok(Some(bytes)) => description(digest, size, bytes),
-                _ => None,
-            }
-            .unwrap_or_else(|| Descriptor::new("application/octet-stream".to_owned(), digest, size));
+            // A damaged referrer is listed too: others wrote it, and a check tells of the damage.
+            let bytes = self.read_referrer(&digest).ok().flatten();
+            let mut one = bytes
+                .and_then(|bytes| description(digest, size, &bytes))
+                .unwrap_or_else(|| Descriptor::new("application/octet-stream".to_owned(), digest, size));
             annotations += one
                 .annotations
                 .iter()
@@ -270,26 +262,28 @@ fn needed_by(
     Ok(None)
 }
 
+/// Returns the text in a member that has a media or artifact type, if it is of a length that one may have.
+fn type_in(object: &Object<'_>, name: &str) -> Option<String> {
+    let text: Option<String> = object.read(name);
+    text.filter(|text| (1..=MAX_TYPE).contains(&text.len()))
+}
+
 /// What a referrer says of itself; `None` if it is no JSON object.
 fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
     let object = Object::parse(bytes).ok()?;
-    let is_type = |text: &String| (1..=MAX_TYPE).contains(&text.len());
-    let named = |name: &str| object.read::<String>(name).filter(is_type);
-    let default = if object.get("manifests").is_some() {
-        MediaType::INDEX
-    } else {
-        MediaType::MANIFEST
-    };
-    let mut out = Descriptor::new(
-        named("mediaType").unwrap_or_else(|| default.to_owned()),
-        digest,
-        size,
-    );
-    // An artifact without a type of its own is of the type of its config.
-    out.artifact_type = named("artifactType").or_else(|| {
-        let config = Object::parse(object.get("config")?.as_bytes()).ok()?;
-        config.read("mediaType").filter(is_type)
+    let media_type = type_in(&object, "mediaType").unwrap_or_else(|| {
+        let is_index = object.get("manifests").is_some();
+        if is_index {
+            MediaType::INDEX
+        } else {
+            MediaType::MANIFEST
+        }
+        .to_owned()
     });
+    let mut out = Descriptor::new(media_type, digest, size);
+    // An artifact without a type of its own is of the type of its config.
+    out.artifact_type =
+        type_in(&object, "artifactType").or_else(|| type_in(&object.object("config")?, "mediaType"));
     out.annotations = object.read("annotations").unwrap_or_default();
     Some(out)
 }

@@ -7,7 +7,7 @@ use serde_json::Map;
 
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::layout::Layout;
 use crate::spec::{Descriptor, Document, Manifest, MediaClass, Platform, json};
 
@@ -75,11 +75,13 @@ impl<'a> Summaries<'a> {
 
     pub(super) fn in_layout(layout: &'a Layout) -> Self {
         Self::new(|descriptor| {
-            // That a size is wrong would only show at the end.
-            let (digest, size) = (&descriptor.digest, descriptor.size);
-            if descriptor.data.is_none() && layout.blob_size(digest)? != Some(size) {
-                let text = format!("blob {digest} is not of {size} bytes");
-                return Err(Error::new(ErrorKind::Corrupt, text));
+            if !is_of_its_size(layout, descriptor)? {
+                fail!(
+                    Corrupt,
+                    "blob {} is not of {} bytes",
+                    descriptor.digest,
+                    descriptor.size
+                );
             }
             layout.read_blob(descriptor, MAX_DOCUMENT)
         })
@@ -133,17 +135,13 @@ impl<'a> Summaries<'a> {
         if let Some(known) = self.manifests.get(&key) {
             return known.clone();
         }
-        let manifest = (self.read)(descriptor).and_then(|bytes| Manifest::parse(&bytes));
-        let known = match manifest {
-            Ok(Manifest { config, layers, .. }) => {
-                let sizes = layers.iter().map(|layer| layer.size);
-                Known {
-                    below: Some(sizes.fold(config.size, u64::saturating_add)),
-                    platform: self.config(&config),
-                }
-            }
-            Err(_) => Known::default(),
-        };
+        let mut known = Known::default();
+        if let Ok(manifest) = (self.read)(descriptor).and_then(|bytes| Manifest::parse(&bytes)) {
+            let sizes = manifest.layers.iter().map(|layer| layer.size);
+            // A manifest may name any sizes.
+            known.below = Some(sizes.fold(manifest.config.size, u64::saturating_add));
+            known.platform = self.config(&manifest.config);
+        }
         self.manifests.insert(key, known.clone());
         known
     }
@@ -152,15 +150,23 @@ impl<'a> Summaries<'a> {
         if descriptor.media_type.class() != MediaClass::Config {
             return None;
         }
-        let read = || {
-            let config: Platform = json::parse(&(self.read)(descriptor).ok()?).ok()?;
-            let platform = Platform {
-                extra: Map::new(),
-                ..config
-            };
-            Some(platform).filter(|platform| platform.to_string().len() <= MAX_NAME)
-        };
         let key = (descriptor.digest, descriptor.size);
-        self.configs.entry(key).or_insert_with(read).clone()
+        let known = self.configs.entry(key);
+        known
+            .or_insert_with(|| read_platform(&(self.read)(descriptor).ok()?))
+            .clone()
     }
+}
+
+/// Returns the platform in a config.
+fn read_platform(config: &[u8]) -> Option<Platform> {
+    let mut platform: Platform = json::parse(config).ok()?;
+    // All other members of the config are taken as more of the platform.
+    platform.extra = Map::new();
+    Some(platform).filter(|platform| platform.to_string().len() <= MAX_NAME)
+}
+
+/// Returns whether a blob has the size that its descriptor gives it: that it has not would else show at the end of a read.
+pub(super) fn is_of_its_size(layout: &Layout, descriptor: &Descriptor) -> Result<bool> {
+    Ok(descriptor.data.is_some() || layout.blob_size(&descriptor.digest)? == Some(descriptor.size))
 }

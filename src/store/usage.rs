@@ -56,24 +56,22 @@ fn short(digest: &Digest) -> Short {
     out
 }
 
-/// In place of the number of a root.
-const NOBODY: u32 = u32::MAX;
-const SEVERAL: u32 = u32::MAX - 1;
-const COUNTED: u32 = u32::MAX - 2;
+/// Holder of a blob that several roots lead to, in place of the number of a root.
+const SEVERAL: u32 = u32::MAX;
 
 /// Blobs by small numbers, with what lives with each: what it needs, and what is about it. Each is asked of the index once, however
 /// many images hold it.
 #[derive(Default)]
-struct Living {
+struct ReachableSet {
     numbers: HashMap<Short, u32>,
     sizes: Vec<u64>,
     with: Vec<Box<[u32]>>,
-    /// The walk that met each last.
-    met: Vec<u32>,
-    walk: u32,
+    /// The root whose walk met each blob last, and the one that holds it alone, or [`SEVERAL`].
+    met: Vec<Option<u32>>,
+    holder: Vec<Option<u32>>,
 }
 
-impl Living {
+impl ReachableSet {
     /// The number of a blob, after all that lives with it was taken in; `None` if it is not there.
     fn take(&mut self, tables: &Rows<impl Access>, root: &Digest) -> Result<Option<u32>> {
         let mut stack = Vec::new();
@@ -109,83 +107,71 @@ impl Living {
         self.numbers.insert(short(digest), number);
         self.sizes.push(size);
         self.with.push(Box::default());
-        self.met.push(0);
+        self.met.push(None);
+        self.holder.push(None);
         new.push((number, *digest));
         Ok(Some(number))
     }
 
-    /// Calls `each` for a blob and all that lives with it, each once, with its size.
-    fn walk(&mut self, root: u32, mut each: impl FnMut(usize, u64)) {
-        self.walk += 1;
-        self.met[root as usize] = self.walk;
-        let mut stack = vec![root];
-        while let Some(number) = stack.pop() {
-            let number = number as usize;
-            each(number, self.sizes[number]);
-            for next in &self.with[number] {
-                if std::mem::replace(&mut self.met[*next as usize], self.walk) != self.walk {
-                    stack.push(*next);
-                }
+    /// Makes a root a holder of a blob and of all that lives with it. Returns the bytes of these.
+    fn hold(&mut self, root: u32, blob: u32) -> u64 {
+        let (mut stack, mut bytes) = (vec![blob as usize], 0);
+        while let Some(blob) = stack.pop() {
+            if self.met[blob].replace(root) == Some(root) {
+                continue;
             }
+            bytes += self.sizes[blob];
+            self.holder[blob] = Some(if self.holder[blob].is_none() {
+                root
+            } else {
+                SEVERAL
+            });
+            stack.extend(self.with[blob].iter().map(|next| *next as usize));
         }
+        bytes
     }
 }
 
 impl Store {
     /// What each image holds alone and shares, and what a collection would free.
     pub(crate) fn usage(&self, monitor: &dyn Monitor) -> Result<Usage> {
-        let mut roots = Vec::new();
+        let mut images = Vec::new();
         for entry in self.layout.read_index()?.entries() {
             if let Ok(descriptor) = entry.descriptor() {
-                let name = entry.ref_name.as_deref().unwrap_or(UNTAGGED);
-                roots.push((name.to_owned(), descriptor.digest));
+                images.push(ImageUsage {
+                    name: entry.ref_name.as_deref().unwrap_or(UNTAGGED).to_owned(),
+                    digest: descriptor.digest,
+                    alone: 0,
+                    shared: 0,
+                });
             }
         }
         self.index(monitor).read(|tables| {
-            let mut out = Usage::default();
-            let mut living = Living::default();
-            let taken: Vec<Option<u32>> = roots
-                .iter()
-                .map(|(_, root)| living.take(tables, root))
-                .collect::<Result<_>>()?;
-            // The one root that holds a blob, or SEVERAL.
-            let mut holder = vec![NOBODY; living.sizes.len()];
-            for (own, root) in taken.iter().enumerate() {
-                let own = own as u32;
-                if let Some(root) = root {
-                    living.walk(*root, |blob, _| {
-                        let held = &mut holder[blob];
-                        *held = if [NOBODY, own].contains(held) {
-                            own
-                        } else {
-                            SEVERAL
-                        };
-                    });
+            let mut out = Usage {
+                images: images.clone(),
+                ..Usage::default()
+            };
+            let mut reachable = ReachableSet::default();
+            for (root, image) in out.images.iter_mut().enumerate() {
+                if let Some(blob) = reachable.take(tables, &image.digest)? {
+                    // Bytes count as shared until all roots are known.
+                    image.shared = reachable.hold(root as u32, blob);
                 }
             }
-            for (own, ((name, digest), root)) in roots.iter().zip(&taken).enumerate() {
-                let (mut alone, mut shared) = (0, 0);
-                if let Some(root) = root {
-                    living.walk(*root, |blob, size| match &mut holder[blob] {
-                        held if *held == own as u32 => alone += size,
-                        held => {
-                            shared += size;
-                            // Each blob once.
-                            if std::mem::replace(held, COUNTED) == SEVERAL {
-                                out.shared += size;
-                            }
-                        }
-                    });
+            for (holder, size) in reachable.holder.iter().zip(&reachable.sizes) {
+                match holder {
+                    None => {}
+                    Some(SEVERAL) => out.shared += size,
+                    Some(root) => {
+                        out.alone += size;
+                        let image = &mut out.images[*root as usize];
+                        image.alone += size;
+                        image.shared -= size;
+                    }
                 }
-                out.alone += alone;
-                out.images.push(ImageUsage {
-                    name: name.clone(),
-                    digest: *digest,
-                    alone,
-                    shared,
-                });
             }
-            drop((living, holder));
+            // The collection below takes as much memory again.
+            drop(reachable);
             out.garbage = self
                 .garbage(tables, &GcOptions::default(), &DropRefs::default())?
                 .values()

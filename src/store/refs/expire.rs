@@ -20,15 +20,11 @@ impl Store {
     /// Drops lines older than `expire`, and the oldest of a reflog that has grown too large; but none that is younger than
     /// `keep`, nor the last of each name that exists, nor the last that says what became of a blob that is there.
     pub(in crate::store) fn expire_reflog(&self, expire: Duration, keep: Duration) -> Result<()> {
-        let expired = |rest: u64, time: Option<Timestamp>| {
-            let is_old = |age| time.is_some_and(|time| is_older(time, age));
-            is_old(expire.max(keep)) || (rest > MAX_BYTES && is_old(keep))
-        };
         // Lines stand in the order of time, as far as clocks are not set back.
         let mut is_any = false;
         self.layout.private_dir().read_lines(REFLOG, |line, rest| {
             let time = Record::parse(line).and_then(|first| first.time);
-            is_any = expired(rest, time);
+            is_any = time.is_some_and(|time| is_expired(time, rest, expire, keep));
             Ok(time.is_none())
         })?;
         if !is_any {
@@ -36,7 +32,7 @@ impl Store {
         }
         // Under the lock of refs, since somebody who changes one appends.
         let _lock = self.lock_refs()?;
-        let lines = self.lines_to_keep(&expired)?;
+        let lines = self.lines_to_keep(expire, keep)?;
         let (mut at, mut bytes) = (0, Vec::new());
         self.layout.private_dir().read_lines(REFLOG, |line, _| {
             if lines.get(at).is_none_or(|kept| *kept) {
@@ -53,23 +49,24 @@ impl Store {
     }
 
     /// Returns for each line whether it stays.
-    fn lines_to_keep(&self, expired: &impl Fn(u64, Option<Timestamp>) -> bool) -> Result<Vec<bool>> {
+    fn lines_to_keep(&self, expire: Duration, keep: Duration) -> Result<Vec<bool>> {
         let mut lines = Vec::new();
         self.layout.private_dir().read_lines(REFLOG, |line, rest| {
             refuse_more(rest)?;
-            let slim = |record: Record| {
+            // All lines are held at once, so descriptors go here.
+            let line = Record::parse(line).map(|record| {
                 let digests: Vec<Digest> = record.digests().collect();
                 (record.time, record.name, digests)
-            };
-            lines.push((rest, Record::parse(line).map(slim)));
+            });
+            lines.push((rest, line));
             Ok(true)
         })?;
         let index = self.layout.read_index()?;
-        let live: HashSet<&str> = index
+        let names = index
             .entries()
             .iter()
-            .filter_map(|e| e.ref_name.as_deref())
-            .collect();
+            .filter_map(|entry| entry.ref_name.as_deref());
+        let live: HashSet<&str> = names.collect();
         // Names and digests of later lines: the lines are met from the last to the first.
         let (mut names, mut named, mut unnamed) = (HashSet::new(), HashSet::new(), HashSet::new());
         let mut kept = vec![true; lines.len()];
@@ -81,7 +78,8 @@ impl Store {
             };
             time = since.or(time);
             let told = if name.is_some() { &mut named } else { &mut unnamed };
-            let mut is_needed = std::mem::take(&mut is_last) || !expired(rest, time);
+            let is_young = time.is_none_or(|time| !is_expired(time, rest, expire, keep));
+            let mut is_needed = std::mem::take(&mut is_last) || is_young;
             for digest in digests {
                 if told.insert(digest) && !is_needed {
                     is_needed = self.layout.blob_size(&digest)?.is_some();
@@ -95,4 +93,9 @@ impl Store {
         }
         Ok(kept)
     }
+}
+
+/// Returns whether a line of this time may go, from which on the reflog has `rest` bytes.
+fn is_expired(time: Timestamp, rest: u64, expire: Duration, keep: Duration) -> bool {
+    is_older(time, expire.max(keep)) || (rest > MAX_BYTES && is_older(time, keep))
 }

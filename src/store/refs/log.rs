@@ -19,15 +19,15 @@ use crate::layout::REFLOG;
 use crate::spec::{RefValue, json};
 use crate::store::Store;
 
-/// A change of a ref.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-#[non_exhaustive]
-pub struct RefChange {
-    /// When, RFC 3339; `None` for one that was found out later.
+/// A change of a ref: a line of the reflog.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Record {
+    /// When; `None` for what was found out later.
     pub time: Option<Timestamp>,
-    /// Which.
+    /// Which ref; `None` for the entries of `index.json` without a name, of which `old` went and `new` came.
     #[serde(rename = "ref")]
-    pub name: String,
+    pub name: Option<String>,
     /// What it pointed at before; empty if it did not exist.
     pub old: RefValue,
     /// What it pointed at since; empty if it was removed.
@@ -37,27 +37,8 @@ pub struct RefChange {
     /// The user who did it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-}
-
-/// A line of the reflog.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub(in crate::store) struct Record {
-    /// When; `None` for what was found out later.
-    #[serde(default)]
-    pub time: Option<Timestamp>,
-    /// Which ref; `None` for the entries of `index.json` without a name, of which `old` went and `new` came.
-    #[serde(rename = "ref", default)]
-    pub name: Option<String>,
-    #[serde(default)]
-    pub old: RefValue,
-    #[serde(default)]
-    pub new: RefValue,
-    #[serde(default)]
-    pub command: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uid: Option<u32>,
     /// The state of `index.json` after it, of which all is known then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<Digest>,
 }
 
@@ -66,12 +47,19 @@ impl Record {
     pub(in crate::store) fn now(command: &str, name: Option<&str>, old: RefValue, new: RefValue) -> Self {
         Self {
             time: Some(Timestamp::now()),
+            uid: Some(rustix::process::geteuid().as_raw()),
+            ..Self::later(command, name, old, new)
+        }
+    }
+
+    /// Returns the record of a change that was found out later: nobody knows its time and user.
+    pub(super) fn later(command: &str, name: Option<&str>, old: RefValue, new: RefValue) -> Self {
+        Self {
             name: name.map(str::to_owned),
             old,
             new,
             command: command.to_owned(),
-            uid: Some(rustix::process::geteuid().as_raw()),
-            index: None,
+            ..Self::default()
         }
     }
 
@@ -83,18 +71,6 @@ impl Record {
     /// Whether it says only that `index.json` was compared with all that is recorded.
     pub(super) fn is_mark(&self) -> bool {
         self.name.is_none() && self.old.is_empty() && self.new.is_empty()
-    }
-
-    /// Returns the change of a ref that it is; `None` for one of entries without a name.
-    fn into_change(self) -> Option<RefChange> {
-        Some(RefChange {
-            name: self.name?,
-            time: self.time,
-            old: self.old,
-            new: self.new,
-            command: self.command,
-            uid: self.uid,
-        })
     }
 
     pub(super) fn digests(&self) -> impl Iterator<Item = Digest> {
@@ -120,18 +96,21 @@ impl Store {
         self.layout.private_dir().append(REFLOG, &lines)
     }
 
-    /// Gives `each` the changes in the reflog, the oldest first. A line that is cut off (the power failed) is passed over.
-    fn each_change(&self, mut each: impl FnMut(RefChange)) -> Result<()> {
+    /// Gives `each` the changes of refs in the reflog, the oldest first, with their names. A line that is cut off (the power
+    /// failed) is passed over.
+    fn each_change(&self, mut each: impl FnMut(String, Record)) -> Result<()> {
         self.layout.private_dir().read_lines(REFLOG, |line, _| {
-            if let Some(change) = Record::parse(line).and_then(Record::into_change) {
-                each(change);
+            if let Some(mut change) = Record::parse(line)
+                && let Some(name) = change.name.take()
+            {
+                each(name, change);
             }
             Ok(true)
         })
     }
 
     /// The changes of `name`, also of one that no tag may have, the newest first: `log[n].old` is what it was `n + 1` changes ago.
-    pub(crate) fn reflog(&self, name: &str) -> Result<Vec<RefChange>> {
+    pub(crate) fn reflog(&self, name: &str) -> Result<Vec<Record>> {
         // Of a file that is torn it tells what stood there.
         let now = match self.layout.read_index() {
             Ok(index) => Some(values(&index, &[name]).into_values().next().unwrap_or_default()),
@@ -139,13 +118,15 @@ impl Store {
             Err(err) => return Err(err),
         };
         let quoted = [b"\"ref\":", json::to_bytes(name)?.trim_ascii_end()].concat();
-        let mut out: Vec<RefChange> = Vec::new();
+        let mut out: Vec<Record> = Vec::new();
         self.layout.private_dir().read_lines(REFLOG, |line, _| {
             // Most lines are of other refs, and a look is cheaper than a parse.
             if line.windows(quoted.len()).any(|w| w == quoted)
-                && let Some(change) = Record::parse(line).and_then(Record::into_change)
-                && change.name == name
+                && let Some(mut change) = Record::parse(line)
+                && change.name.as_deref() == Some(name)
             {
+                // The state of the file is for the replay, and no part of the change.
+                change.index = None;
                 bridge(&mut out, name, change.old.clone());
                 out.push(change);
             }
@@ -163,33 +144,29 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it did not exist then, or the reflog does not reach back so far.
     pub(crate) fn past(&self, name: &str, steps: usize) -> Result<RefValue> {
-        let missing = |why: String| Error::new(ErrorKind::NotFound, format!("{name}@{{{steps}}}: {why}"));
-        let some = |value: RefValue, why: &str| {
-            if value.is_empty() {
-                return Err(missing(why.to_owned()));
+        let found = if steps == 0 {
+            Some(self.lookup(name)?)
+                .filter(|now| !now.is_empty())
+                .ok_or("tag not found".to_owned())
+        } else {
+            let log = self.reflog(name)?;
+            match (log.get(steps - 1), log.len()) {
+                (Some(change), _) if change.old.is_empty() => Err("the ref did not exist then".to_owned()),
+                (Some(change), _) => Ok(change.old.clone()),
+                (None, 0) => Err("nothing is recorded of this ref".to_owned()),
+                (None, 1) => Err("the reflog knows 1 change of this ref".to_owned()),
+                (None, n) => Err(format!("the reflog knows {n} changes of this ref")),
             }
-            Ok(value)
         };
-        if steps == 0 {
-            return some(self.lookup(name)?, "tag not found");
-        }
-        let log = self.reflog(name)?;
-        let change = log.get(steps - 1).ok_or_else(|| {
-            missing(match log.len() {
-                0 => "nothing is recorded of this ref".to_owned(),
-                1 => "the reflog knows 1 change of this ref".to_owned(),
-                n => format!("the reflog knows {n} changes of this ref"),
-            })
-        })?;
-        some(change.old.clone(), "the ref did not exist then")
+        found.map_err(|why| Error::new(ErrorKind::NotFound, format!("{name}@{{{steps}}}: {why}")))
     }
 
     /// When each ref was last changed, as far as the reflog tells.
     pub(in crate::store) fn last_changes(&self) -> Result<HashMap<String, Timestamp>> {
         let mut out = HashMap::new();
-        self.each_change(|change| {
+        self.each_change(|name, change| {
             if let Some(time) = change.time {
-                out.insert(change.name, time);
+                out.insert(name, time);
             }
         })?;
         Ok(out)
@@ -201,9 +178,9 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut out = Vec::new();
-        self.each_change(|change| {
+        self.each_change(|_, change| {
             if change.time.is_some_and(|time| !is_older(time, keep)) {
-                out.extend(change.old.digests().chain(change.new.digests()));
+                out.extend(change.digests());
             }
         })?;
         Ok(out)
@@ -211,18 +188,11 @@ impl Store {
 }
 
 /// Adds the change that must have happened for `next` to follow on the last one.
-fn bridge(out: &mut Vec<RefChange>, name: &str, next: RefValue) {
+fn bridge(out: &mut Vec<Record>, name: &str, next: RefValue) {
     if let Some(last) = out.last()
         && !is_same(&last.new, &next)
     {
-        out.push(RefChange {
-            time: None,
-            name: name.to_owned(),
-            old: last.new.clone(),
-            new: next,
-            command: String::new(),
-            uid: None,
-        });
+        out.push(Record::later("", Some(name), last.new.clone(), next));
     }
 }
 

@@ -15,7 +15,6 @@ pub(super) use replay::Replayed;
 use replay::{of_unnamed, unnamed};
 
 use super::Store;
-use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::index::Index;
 use crate::layout::{Entry, IndexJson};
@@ -34,22 +33,18 @@ impl Store {
     /// All entries of `index.json`, in order.
     pub fn refs(&self) -> Result<Vec<RefEntry>> {
         let index = self.layout.read_index()?;
-        let entry = |e: &Entry| RefEntry {
-            name: e.ref_name.clone(),
-            descriptor: e.descriptor(),
-        };
-        Ok(index.entries().iter().map(entry).collect())
+        let entries = index.entries().iter().map(|entry| RefEntry {
+            name: entry.ref_name.clone(),
+            descriptor: entry.descriptor(),
+        });
+        Ok(entries.collect())
     }
 
     /// All names, in order, as often as they stand there.
     pub fn names(&self) -> Result<Vec<String>> {
-        Ok(self
-            .layout
-            .read_index()?
-            .entries()
-            .iter()
-            .filter_map(|e| e.ref_name.clone())
-            .collect())
+        let index = self.layout.read_index()?;
+        let names = index.entries().iter().filter_map(|entry| entry.ref_name.clone());
+        Ok(names.collect())
     }
 
     /// What `name`, also one that no tag may have, points at; an empty value if there is no such name.
@@ -86,9 +81,9 @@ impl Store {
         // The shared lock keeps a garbage collection from taking a blob between here and the ref.
         let _lock = self.begin(verb)?;
         for entry in value.entries() {
-            if entry.data.is_none() && self.layout.blob_size(&entry.digest)?.is_none() {
-                let text = format!("blob {} is not in {}", entry.digest, self.layout.path().display());
-                return Err(Error::new(ErrorKind::NotFound, text));
+            // Data that is embedded in the descriptor is a blob of its own.
+            if entry.data.is_none() {
+                self.require_blob(&entry.digest)?;
             }
         }
         self.change_refs(verb, &[name], |index| {
@@ -123,8 +118,7 @@ impl Store {
     pub fn remove_refs(&self, names: &[&str]) -> Result<()> {
         self.drop_refs("ref remove", names, |index| {
             if let Some(missing) = names.iter().find(|name| !index.has_ref(name)) {
-                let text = format!("tag not found: {missing}");
-                return Err(Error::new(ErrorKind::NotFound, text));
+                fail!(NotFound, "tag not found: {missing}");
             }
             index.remove_refs(names).map(|_| ())
         })
@@ -155,31 +149,32 @@ impl Store {
         names: &[&str],
         edit: impl Fn(&mut IndexJson) -> Result<T>,
     ) -> Result<T> {
-        let edit = |index: &mut IndexJson, state: &Digest| {
-            let mut records = self.catch_up(index, state, "")?;
-            let before = unnamed(index);
-            let mut old = values(index, names);
-            let out = edit(index)?;
-            let mut new = values(index, names);
-            let mut gone = Vec::new();
-            for name in names {
-                let [old, new] = [&mut old, &mut new].map(|values| values.remove(*name).unwrap_or_default());
-                if new.is_empty() {
-                    gone.push(*name);
+        let (out, _, gone) = self.layout.update_index_logged(
+            self.opts.lock_timeout,
+            |index, state| {
+                // The changes of other programs came first, and stand before ours in the reflog.
+                let mut records = self.catch_up(index, state, "")?;
+                let (was_unnamed, mut old) = (unnamed(index), values(index, names));
+                let out = edit(index)?;
+                let mut new = values(index, names);
+                let mut gone = Vec::new();
+                for name in names {
+                    let old = old.remove(*name).unwrap_or_default();
+                    let new = new.remove(*name).unwrap_or_default();
+                    if new.is_empty() {
+                        gone.push(*name);
+                    }
+                    if !is_same(&old, &new) {
+                        records.push(Record::now(command, Some(name), old, new));
+                    }
                 }
-                if !is_same(&old, &new) {
-                    records.push(Record::now(command, Some(name), old, new));
+                if let Some((old, new)) = of_unnamed(was_unnamed, unnamed(index)) {
+                    records.push(Record::now(command, None, old, new));
                 }
-            }
-            let unnamed = of_unnamed(before, unnamed(index));
-            records.extend(unnamed.map(|(old, new)| Record::now(command, None, old, new)));
-            Ok((out, records, gone))
-        };
-        let log =
-            |(_, records, _): &mut (T, Vec<Record>, Vec<&str>), state: &Digest| self.record(records, state);
-        let (out, _, gone) = self
-            .layout
-            .update_index_logged(self.opts.lock_timeout, edit, log)?;
+                Ok((out, records, gone))
+            },
+            |(_, records, _), state| self.record(records, state),
+        )?;
         for name in gone {
             self.forget_use(name);
         }
@@ -198,8 +193,10 @@ pub(super) fn values(index: &IndexJson, names: &[&str]) -> HashMap<String, RefVa
             found.entry(name).or_default().push(descriptor);
         }
     }
-    let value = |(name, entries): (&str, Vec<Descriptor>)| (name.to_owned(), RefValue::new(entries));
-    found.into_iter().map(value).collect()
+    let values = found.into_iter();
+    values
+        .map(|(name, entries)| (name.to_owned(), RefValue::new(entries)))
+        .collect()
 }
 
 /// Whether both are the same images, in the same order.

@@ -27,8 +27,10 @@ const LOST: &str = "fsck";
 
 pub(in crate::store) fn refuse_more(rest: u64) -> Result<()> {
     if rest > MAX_REPLAY {
-        let text = format!("the reflog is larger than {MAX_REPLAY} bytes; remove it or lines from it");
-        return Err(Error::new(ErrorKind::Limit, text));
+        fail!(
+            Limit,
+            "the reflog is larger than {MAX_REPLAY} bytes; remove it or lines from it"
+        );
     }
     Ok(())
 }
@@ -91,13 +93,6 @@ impl Replayed {
 
     /// The records by which this becomes what stands in `index`.
     fn differences(&self, index: &IndexJson, command: &str) -> Vec<Record> {
-        let record = |name: Option<&str>, old: RefValue, new: RefValue| Record {
-            name: name.map(str::to_owned),
-            old,
-            new,
-            command: command.to_owned(),
-            ..Record::default()
-        };
         let mut found: BTreeMap<&str, Vec<Descriptor>> = BTreeMap::new();
         for entry in index.entries() {
             if let (Some(name), Ok(descriptor)) = (&entry.ref_name, entry.descriptor()) {
@@ -107,23 +102,31 @@ impl Replayed {
         let mut out = Vec::new();
         for (name, (_, old)) in &self.names {
             if !found.contains_key(name.as_str()) {
-                out.push(record(Some(name), old.clone(), RefValue::default()));
+                out.push(Record::later(
+                    command,
+                    Some(name),
+                    old.clone(),
+                    RefValue::default(),
+                ));
             }
         }
+        // A map without an order holds the names, and the same file must lead to the same lines.
         out.sort_by(|a, b| a.name.cmp(&b.name));
         for (name, entries) in found {
-            let new = RefValue::new(entries);
             let old = self
                 .names
                 .get(name)
                 .map(|(_, value)| value.clone())
                 .unwrap_or_default();
+            let new = RefValue::new(entries);
             if !is_same(&old, &new) {
-                out.push(record(Some(name), old, new));
+                out.push(Record::later(command, Some(name), old, new));
             }
         }
         let known = self.unnamed.values().cloned().collect();
-        out.extend(of_unnamed(known, unnamed(index)).map(|(old, new)| record(None, old, new)));
+        if let Some((old, new)) = of_unnamed(known, unnamed(index)) {
+            out.push(Record::later(command, None, old, new));
+        }
         out
     }
 }
@@ -139,8 +142,8 @@ pub(in crate::store) fn of_unnamed(
     old: Vec<Descriptor>,
     new: Vec<Descriptor>,
 ) -> Option<(RefValue, RefValue)> {
-    let digests = |entries: &[Descriptor]| entries.iter().map(|d| d.digest).collect::<HashSet<Digest>>();
-    let (before, after) = (digests(&old), digests(&new));
+    let [before, after]: [HashSet<Digest>; 2] =
+        [&old, &new].map(|entries| entries.iter().map(|entry| entry.digest).collect());
     let gone = RefValue::new(old.into_iter().filter(|d| !after.contains(&d.digest)));
     let come = RefValue::new(new.into_iter().filter(|d| !before.contains(&d.digest)));
     (!gone.is_empty() || !come.is_empty()).then_some((gone, come))
@@ -192,9 +195,12 @@ impl Store {
             self.refuse_emptied(&replayed, state)?;
         }
         let mut out = replayed.differences(index, command);
-        let mut mark = Record::now(command, None, RefValue::default(), RefValue::default());
-        mark.index = Some(*state);
-        out.push(mark);
+        // The mark says that all is known up to here, also where nothing differs.
+        let mark = Record::now(command, None, RefValue::default(), RefValue::default());
+        out.push(Record {
+            index: Some(*state),
+            ..mark
+        });
         Ok(out)
     }
 
@@ -202,20 +208,26 @@ impl Store {
     pub(in crate::store) fn names_here(&self, replayed: &Replayed) -> Result<Vec<String>> {
         let mut out = Vec::new();
         for (name, (_, value)) in &replayed.names {
-            for digest in value.digests() {
-                if self.layout.blob_size(&digest)?.is_some() {
-                    out.push(name.clone());
-                    break;
-                }
+            if self.is_any_here(value.digests())? {
+                out.push(name.clone());
             }
         }
         out.sort_unstable();
         for digest in replayed.unnamed.keys() {
-            if self.layout.blob_size(digest)?.is_some() {
+            if self.is_any_here([*digest])? {
                 out.push(digest.to_string());
             }
         }
         Ok(out)
+    }
+
+    fn is_any_here(&self, digests: impl IntoIterator<Item = Digest>) -> Result<bool> {
+        for digest in digests {
+            if self.layout.blob_size(&digest)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Refuses an `index.json` without entries that name anything while images of the reflog are here: a program that writes the file in place was
