@@ -81,14 +81,13 @@ struct RefChanges {
     replaced: Vec<(RefName, Descriptor, Descriptor)>,
     /// Refs that must still point at one of these digests.
     expected: Vec<(RefName, Vec<Digest>)>,
-    /// Entries of `index.json` without a name that come and go.
+    /// New entries of `index.json` without a name.
     listed: Vec<Descriptor>,
-    unlisted: Vec<Digest>,
 }
 
 impl RefChanges {
     fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.replaced.is_empty() && self.listed.is_empty() && self.unlisted.is_empty()
+        self.set.is_empty() && self.replaced.is_empty() && self.listed.is_empty()
     }
 
     /// Returns the names that change, as often as they do.
@@ -104,10 +103,6 @@ impl RefChanges {
         let found = values(index, &wanted);
         for (name, digests) in &self.expected {
             check_ref(name, digests, found.get(name.as_str()))?;
-        }
-        // Most changes unlist nothing, and a look at each entry is a parse.
-        if !self.unlisted.is_empty() {
-            index.drop_entries(|entry| entry.is_untagged() && entry.names_any(&self.unlisted));
         }
         index.add_untagged(&self.listed)?;
         index.set_refs(&self.set)?;
@@ -322,11 +317,6 @@ impl<'a> Txn<'a> {
     /// and none collects it.
     pub fn list(&mut self, descriptor: Descriptor) {
         self.changes.listed.push(descriptor);
-    }
-
-    /// Takes the entries without a name that have this digest from `index.json` when the transaction is committed.
-    pub fn unlist(&mut self, digest: Digest) {
-        self.changes.unlisted.push(digest);
     }
 
     /// Removes `name` when the transaction is committed.

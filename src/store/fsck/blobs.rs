@@ -9,7 +9,7 @@ use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{KnownBlob, Verified};
 use crate::layout::Stamp;
-use crate::store::Store;
+use crate::store::{MAX_DOCUMENT, Store};
 
 /// What one look at a blob showed.
 #[derive(Default)]
@@ -32,10 +32,13 @@ impl Store {
         let digest = &blob.digest;
         let known = blob.verified.filter(|_| opts.fast);
         let mut out = Looked::default();
-        let unchanged = |found: &Stamp| known.is_some_and(|known| known.stamp == *found);
+        // What was no document then is none now, so that its file need not even be opened.
         if blob.opaque
-            && let Ok(Some(found)) = self.layout.blob_stamp(digest)
-            && unchanged(&found)
+            && let Some(known) = &known
+            && self
+                .layout
+                .blob_stamp(digest)
+                .is_ok_and(|found| found == Some(known.stamp))
         {
             return Ok(out);
         }
@@ -51,15 +54,12 @@ impl Store {
             let finding = Finding::of(digest, Problem::Permissions, text).info();
             out.findings.push(finding);
         }
-        if !unchanged(&stamp) {
+        if known.is_none_or(|known| known.stamp != stamp) {
             match sums(&mut file, digest, stamp.size, known.as_ref()) {
                 Ok((bytes, Ok(blake3))) => {
                     out.bytes = Some(bytes);
-                    let row = Verified {
-                        stamp,
-                        blake3: Some(blake3),
-                    };
-                    out.verified = Some((*digest, row));
+                    let blake3 = Some(blake3);
+                    out.verified = Some((*digest, Verified { stamp, blake3 }));
                 }
                 Ok((bytes, Err(text))) => {
                     out.bytes = Some(bytes);
@@ -70,8 +70,8 @@ impl Store {
             }
         }
         // Whether it is a document shows at its first byte; layers are not read twice.
-        if stamp.size <= crate::store::MAX_DOCUMENT
-            && let Some(bytes) = self.layout.read_document(digest, crate::store::MAX_DOCUMENT)?
+        if stamp.size <= MAX_DOCUMENT
+            && let Some(bytes) = self.layout.read_document(digest, MAX_DOCUMENT)?
         {
             match documents.check(digest, &bytes)? {
                 Some(findings) => out.findings.extend(findings),
@@ -83,12 +83,9 @@ impl Store {
 }
 
 fn unreadable(digest: &Digest, err: &Error) -> Looked {
+    let text = format!("cannot be read: {err}");
     Looked {
-        findings: vec![Finding::of(
-            digest,
-            Problem::Unreadable,
-            format!("cannot be read: {err}"),
-        )],
+        findings: vec![Finding::of(digest, Problem::Unreadable, text)],
         ..Looked::default()
     }
 }

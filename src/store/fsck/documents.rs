@@ -16,11 +16,10 @@ use super::finding::{Finding, Problem, Severity, short};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{ErrorKind, Result};
 use crate::layer::{LayerReader, LayerStream, Limits, check_entries};
-use crate::layout::Layout;
+use crate::layout::{BlobReader, Layout};
 use crate::spec::json::Object;
-use crate::spec::{
-    Compression, Descriptor, Document, ImageConfig, ImageIndex, Manifest, MediaClass, Platform, json,
-};
+use crate::spec::{Compression, Descriptor, Document, ImageConfig, ImageIndex, Manifest, MediaClass, json};
+use crate::store::summary::is_of_its_size;
 use crate::store::{MAX_DOCUMENT, Summaries};
 
 /// No more faults than this are told.
@@ -40,53 +39,36 @@ type Key = (Digest, u64);
 pub(super) struct Documents<'a> {
     layout: &'a Layout,
     deep: bool,
-    types: Mutex<HashMap<Digest, OwnType>>,
-    configs: Mutex<HashMap<Key, Config>>,
-    layers: Mutex<HashMap<(Key, Compression, Algorithm), Decoded>>,
+    /// The media type that each gives itself.
+    types: Mutex<HashMap<Digest, Known<Option<String>>>>,
+    /// Counts in configs; `None` for one that says nothing of layers, as the `{}` of an artifact.
+    configs: Mutex<HashMap<Key, Known<Option<LayerCounts>>>>,
+    /// Digests of the tars of layers.
+    layers: Mutex<HashMap<(Key, Compression, Algorithm), Known<Digest>>>,
     platforms: Mutex<Summaries<'a>>,
     told: AtomicUsize,
     /// The worst of what was not told.
     untold: Mutex<Option<Severity>>,
 }
 
-/// What a document says that it is.
+/// What is known of the content of a blob.
 #[derive(Clone, Debug)]
-enum OwnType {
-    /// Its media type, if it says one.
-    Said(Option<String>),
+enum Known<T> {
+    Is(T),
     /// Why it cannot be understood.
-    Wrong(String),
-    /// It cannot be read, which is told of it as a blob.
-    Unread,
-}
-
-/// What a config says of layers.
-#[derive(Clone, Debug)]
-enum Config {
-    Layers {
-        diff_ids: usize,
-        /// Steps of the history that made one; `None` without a history.
-        steps: Option<usize>,
-    },
-    /// Nothing at all, as the `{}` of an artifact.
-    Nothing,
-    /// Why it cannot be understood.
-    Wrong(String),
-    /// It cannot be read, which is told of it as a blob.
-    Unread,
-}
-
-/// What became of a layer that was read.
-#[derive(Clone, Debug)]
-enum Decoded {
-    /// The digest of its tar.
-    Is(Digest),
-    /// Why it cannot be read.
     Wrong(String),
     /// Which limit it is over, or what of it only others know.
     Beyond(String),
-    /// It is not there, which is told elsewhere.
-    Missing,
+    /// It cannot be read, which is told of it as a blob.
+    Unread,
+}
+
+/// Counts of layers that a config tells.
+#[derive(Clone, Debug)]
+struct LayerCounts {
+    diff_ids: usize,
+    /// Steps of the history that made one; `None` without a history.
+    steps: Option<usize>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -159,7 +141,7 @@ impl<'a> Documents<'a> {
         let text = format!(
             "have more faults than the {MAX_FINDINGS} that are told; check again when these are mended"
         );
-        Some(Finding::new(severity, Problem::More, "documents", text))
+        Some(Finding::new(Problem::More, "documents", text).with_severity(severity))
     }
 
     fn tell(&self, out: &mut Vec<Finding>, finding: Finding) {
@@ -181,14 +163,14 @@ impl<'a> Documents<'a> {
         if config.media_type.class() != MediaClass::Config {
             return Ok(());
         }
-        let (diff_ids, steps) = match self.config(config)? {
-            Config::Layers { diff_ids, steps } => (diff_ids, steps),
-            Config::Wrong(why) => {
+        let LayerCounts { diff_ids, steps } = match self.config(config)? {
+            Known::Is(Some(counts)) => counts,
+            Known::Wrong(why) | Known::Beyond(why) => {
                 let text = format!("config {}: {why}", config.digest);
                 self.tell(out, Finding::of(digest, Problem::Document, text));
                 return Ok(());
             }
-            Config::Nothing | Config::Unread => return Ok(()),
+            Known::Is(None) | Known::Unread => return Ok(()),
         };
         let count = layers.len();
         if count != diff_ids {
@@ -211,15 +193,11 @@ impl<'a> Documents<'a> {
         };
         let diff_ids = json::parse::<ImageConfig>(&bytes)?.rootfs.diff_ids;
         // Which layer a diff_id is of is not known where their counts differ.
-        let wanted = |at: usize| {
-            diff_ids
-                .get(at)
-                .filter(|_| diff_ids.len() == manifest.layers.len())
-        };
+        let is_clear = diff_ids.len() == manifest.layers.len();
         let layers: Vec<_> = manifest.layers.iter().enumerate().collect();
         let found: Result<Vec<Option<Finding>>> = layers
             .into_par_iter()
-            .map(|(at, layer)| self.check_layer(digest, layer, wanted(at)))
+            .map(|(at, layer)| self.check_layer(digest, layer, diff_ids.get(at).filter(|_| is_clear)))
             .collect();
         found?
             .into_iter()
@@ -228,30 +206,35 @@ impl<'a> Documents<'a> {
         Ok(())
     }
 
-    fn config(&self, descriptor: &Descriptor) -> Result<Config> {
-        let read = || {
-            // That a size is wrong would only show at the end.
-            let (digest, size) = (&descriptor.digest, descriptor.size);
-            if descriptor.data.is_none() && self.layout.blob_size(digest)? != Some(size) {
-                return Ok(Config::Unread);
-            }
-            let Ok(bytes) = self.layout.read_blob(descriptor, MAX_DOCUMENT) else {
-                return Ok(Config::Unread);
-            };
-            Ok(match json::parse::<ImageConfig>(&bytes) {
-                Ok(config) if config.rootfs.is_unsaid() => Config::Nothing,
-                Ok(config) => Config::Layers {
-                    diff_ids: config.rootfs.diff_ids.len(),
-                    steps: (!config.history.is_empty())
-                        .then(|| config.history.iter().filter(|step| !step.empty_layer).count()),
-                },
-                Err(err) => Config::Wrong(short(err.to_string())),
-            })
-        };
+    /// Returns the counts in a config.
+    fn config(&self, descriptor: &Descriptor) -> Result<Known<Option<LayerCounts>>> {
+        // Data that is embedded in a descriptor is of that alone.
         if descriptor.data.is_some() {
-            return read();
+            return self.read_config(descriptor);
         }
-        remembered(&self.configs, (descriptor.digest, descriptor.size), read)
+        let key = (descriptor.digest, descriptor.size);
+        remembered(&self.configs, key, || self.read_config(descriptor))
+    }
+
+    fn read_config(&self, descriptor: &Descriptor) -> Result<Known<Option<LayerCounts>>> {
+        if !is_of_its_size(self.layout, descriptor)? {
+            return Ok(Known::Unread);
+        }
+        let Ok(bytes) = self.layout.read_blob(descriptor, MAX_DOCUMENT) else {
+            return Ok(Known::Unread);
+        };
+        let config: ImageConfig = match json::parse(&bytes) {
+            Ok(config) => config,
+            Err(err) => return Ok(Known::Wrong(short(err.to_string()))),
+        };
+        if config.rootfs.is_unsaid() {
+            return Ok(Known::Is(None));
+        }
+        let steps = config.history.iter().filter(|step| !step.empty_layer);
+        Ok(Known::Is(Some(LayerCounts {
+            diff_ids: config.rootfs.diff_ids.len(),
+            steps: (!config.history.is_empty()).then(|| steps.count()),
+        })))
     }
 
     /// Reads the entries of a layer of the image `digest`, and compares the digest of its tar. Layers of types that we do not
@@ -267,22 +250,22 @@ impl<'a> Documents<'a> {
         };
         let algorithm = want.map_or(Algorithm::Sha256, Digest::algorithm);
         let key = ((layer.digest, layer.size), compression, algorithm);
-        let read = || self.read_layer(layer, compression, algorithm);
-        Ok(match (remembered(&self.layers, key, read)?, want) {
-            (Decoded::Missing, _) | (Decoded::Is(_), None) => None,
-            (Decoded::Is(found), Some(want)) if found == *want => None,
-            (Decoded::Is(found), Some(want)) => {
-                let text = format!(
-                    "layer {} has diff_id {found}, its config says {want}",
-                    layer.digest
-                );
+        let decoded = remembered(&self.layers, key, || {
+            self.read_layer(layer, compression, algorithm)
+        })?;
+        Ok(match (decoded, want) {
+            (Known::Unread, _) | (Known::Is(_), None) => None,
+            (Known::Is(found), Some(want)) if found == *want => None,
+            (Known::Is(found), Some(want)) => {
+                let layer = layer.digest;
+                let text = format!("layer {layer} has diff_id {found}, its config says {want}");
                 Some(Finding::of(digest, Problem::DiffId, text))
             }
-            (Decoded::Wrong(why), _) => {
+            (Known::Wrong(why), _) => {
                 let text = format!("cannot be unpacked as {}: {why}", layer.media_type);
                 Some(Finding::of(&layer.digest, Problem::Layer, text))
             }
-            (Decoded::Beyond(why), _) => {
+            (Known::Beyond(why), _) => {
                 let text = format!("is beyond what can be unpacked: {why}");
                 Some(Finding::of(&layer.digest, Problem::Layer, text).warning())
             }
@@ -294,23 +277,18 @@ impl<'a> Documents<'a> {
         layer: &Descriptor,
         compression: Compression,
         algorithm: Algorithm,
-    ) -> Result<Decoded> {
-        let limits = Limits::default();
-        let read = || {
-            let blob = self.layout.open_blob(layer)?;
-            let stream = LayerStream::open(blob, compression, algorithm, &limits)?;
-            let mut reader = LayerReader::new(stream, limits.clone());
-            match check_entries(&mut reader) {
-                Ok(_) => reader.into_inner().finish(),
-                Err(err) => Err(reader.into_inner().blame(err)),
-            }
+    ) -> Result<Known<Digest>> {
+        let decoded = match self.layout.open_blob(layer) {
+            Ok(blob) => decode(blob, compression, algorithm),
+            Err(err) => Err(err),
         };
-        match read() {
-            Ok((found, _)) => Ok(Decoded::Is(found)),
+        match decoded {
+            Ok(found) => Ok(Known::Is(found)),
             Err(err) => match err.kind() {
-                ErrorKind::NotFound => Ok(Decoded::Missing),
-                ErrorKind::Corrupt | ErrorKind::UnsafePath => Ok(Decoded::Wrong(short(err.to_string()))),
-                ErrorKind::Limit | ErrorKind::Unsupported => Ok(Decoded::Beyond(short(err.to_string()))),
+                ErrorKind::NotFound => Ok(Known::Unread),
+                ErrorKind::Corrupt | ErrorKind::UnsafePath => Ok(Known::Wrong(short(err.to_string()))),
+                ErrorKind::Limit | ErrorKind::Unsupported => Ok(Known::Beyond(short(err.to_string()))),
+                // A disk that fails says nothing of the layer.
                 _ => Err(err),
             },
         }
@@ -366,32 +344,32 @@ impl<'a> Documents<'a> {
             return Ok(());
         }
         let digest = descriptor.digest;
-        let read = || {
-            // What stands in the descriptor itself may be something else.
-            let plain = Descriptor::new(String::new(), digest, descriptor.size);
-            let Ok(bytes) = self.layout.read_blob(&plain, MAX_DOCUMENT) else {
-                return Ok(OwnType::Unread);
-            };
-            Ok(
-                match json::check_values(&bytes).and_then(|()| Object::parse(&bytes)) {
-                    Ok(object) => {
-                        let own: Option<String> = object.read("mediaType");
-                        OwnType::Said(own.map(|own| own.chars().take(MAX_TYPE).collect()))
-                    }
-                    Err(err) if err.kind() == ErrorKind::Limit => OwnType::Wrong(err.to_string()),
-                    Err(_) => OwnType::Wrong("no JSON object".to_owned()),
-                },
-            )
-        };
-        let text = match remembered(&self.types, digest, read)? {
-            OwnType::Wrong(why) => format!("is {why}, but {parent} names it as {media_type}"),
-            OwnType::Said(Some(own)) if own != media_type.as_str() => {
+        let text = match remembered(&self.types, digest, || Ok(self.read_type(descriptor)))? {
+            Known::Wrong(why) => format!("is {why}, but {parent} names it as {media_type}"),
+            Known::Is(Some(own)) if own != media_type.as_str() => {
                 format!("says that it is {own}, but {parent} names it as {media_type}")
             }
             _ => return Ok(()),
         };
         self.tell(out, Finding::of(&digest, Problem::Type, text));
         Ok(())
+    }
+
+    /// Reads the media type that a document gives itself, if any.
+    fn read_type(&self, descriptor: &Descriptor) -> Known<Option<String>> {
+        // Data that is embedded in the descriptor may be something else.
+        let plain = Descriptor::new(String::new(), descriptor.digest, descriptor.size);
+        let Ok(bytes) = self.layout.read_blob(&plain, MAX_DOCUMENT) else {
+            return Known::Unread;
+        };
+        match json::check_values(&bytes).and_then(|()| Object::parse(&bytes)) {
+            Ok(object) => {
+                let own: Option<String> = object.read("mediaType");
+                Known::Is(own.map(|own| own.chars().take(MAX_TYPE).collect()))
+            }
+            Err(err) if err.kind() == ErrorKind::Limit => Known::Wrong(err.to_string()),
+            Err(_) => Known::Wrong("no JSON object".to_owned()),
+        }
     }
 
     /// Compares the platform of a descriptor with that of the image's config.
@@ -406,8 +384,8 @@ impl<'a> Documents<'a> {
         let Some(found) = lock(&self.platforms).platform(&plain) else {
             return;
         };
-        let differs = |a: &Platform, b: &Platform| a.os != b.os || a.architecture != b.architecture;
-        if differs(said, &found) {
+        // Many configs have no variant, which their index adds.
+        if (&said.os, &said.architecture) != (&found.os, &found.architecture) {
             let text = format!("is for {found}, but {parent} names it as for {said}");
             let finding = Finding::of(&descriptor.digest, Problem::Platform, text);
             self.tell(out, finding.warning());
@@ -415,15 +393,14 @@ impl<'a> Documents<'a> {
     }
 }
 
-impl Finding {
-    fn warning(mut self) -> Self {
-        self.severity = Severity::Warning;
-        self
-    }
-
-    pub(super) fn info(mut self) -> Self {
-        self.severity = Severity::Info;
-        self
+/// Reads a layer to its end; returns the digest of its tar.
+fn decode(blob: BlobReader, compression: Compression, algorithm: Algorithm) -> Result<Digest> {
+    let limits = Limits::default();
+    let stream = LayerStream::open(blob, compression, algorithm, &limits)?;
+    let mut reader = LayerReader::new(stream, limits);
+    match check_entries(&mut reader) {
+        Ok(_) => reader.into_inner().finish().map(|(found, _)| found),
+        Err(err) => Err(reader.into_inner().blame(err)),
     }
 }
 

@@ -20,12 +20,9 @@ pub enum Severity {
 }
 
 impl fmt::Display for Severity {
+    /// Writes the name that JSON has for it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        })
+        self.serialize(f)
     }
 }
 
@@ -99,14 +96,10 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(
-        severity: Severity,
-        problem: Problem,
-        subject: impl fmt::Display,
-        message: impl Into<String>,
-    ) -> Self {
+    /// Makes an error about something that is no blob.
+    pub(super) fn new(problem: Problem, subject: impl fmt::Display, message: impl Into<String>) -> Self {
         Self {
-            severity,
+            severity: Severity::Error,
             problem,
             subject: subject.to_string(),
             message: short(message.into()),
@@ -118,12 +111,36 @@ impl Finding {
         }
     }
 
-    /// A fault of a blob.
+    /// Makes an error about a blob.
     pub(super) fn of(digest: &Digest, problem: Problem, message: impl Into<String>) -> Self {
         Self {
             digest: Some(*digest),
-            ..Self::new(Severity::Error, problem, digest, message)
+            ..Self::new(problem, digest, message)
         }
+    }
+
+    pub(super) fn with_severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    pub(super) fn info(self) -> Self {
+        self.with_severity(Severity::Info)
+    }
+
+    pub(super) fn warning(self) -> Self {
+        self.with_severity(Severity::Warning)
+    }
+
+    /// Sets whether it was mended.
+    pub(super) fn repaired(mut self, repaired: bool) -> Self {
+        self.repaired = repaired;
+        self
+    }
+
+    /// Whether it is an error that was not mended.
+    pub(super) fn is_damage(&self) -> bool {
+        self.severity == Severity::Error && !self.repaired
     }
 }
 

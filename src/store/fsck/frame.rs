@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::{Finding, Problem, Severity};
+use super::{Finding, Problem};
 use crate::error::{ErrorKind, Result};
-use crate::layout::{Layout, LockMode};
+use crate::layout::Layout;
 use crate::progress::Monitor;
 use crate::store::{Store, StoreOptions};
 
@@ -27,10 +27,7 @@ impl Store {
             Ok(layout) => layout,
             // Something of another version is whole, but not for us.
             Err(err) if err.kind() == ErrorKind::Unsupported => return Err(err),
-            Err(err) => match Layout::open_broken(path)? {
-                Some(layout) => layout,
-                None => return Err(err),
-            },
+            Err(err) => Layout::open_broken(path)?.ok_or(err)?,
         };
         let store = Store { layout, opts };
         let mut broken = store.layout.broken_parts();
@@ -40,28 +37,16 @@ impl Store {
         if broken.is_empty() {
             return Ok(Vec::new());
         }
-        let _lock = if repair {
-            Some(
-                store
-                    .layout
-                    .lock(LockMode::Exclusive, store.opts.lock_timeout, "fsck")?,
-            )
-        } else {
-            None
-        };
+        let _lock = repair.then(|| store.lock_exclusive("fsck")).transpose()?;
         let (mut out, mut more) = (Vec::new(), Vec::new());
         // `index.json` is last: to make it, the blobs are looked at.
         for (name, message) in broken {
-            let mut finding = Finding::new(Severity::Error, Problem::Frame, name, message);
-            if repair {
-                if name == "index.json" {
-                    more = store.remake_refs(monitor)?;
-                } else {
-                    store.layout.mend_part(name)?;
-                }
-                finding.repaired = true;
+            match name {
+                "index.json" if repair => more = store.remake_refs(monitor)?,
+                _ if repair => store.layout.mend_part(name)?,
+                _ => {}
             }
-            out.push(finding);
+            out.push(Finding::new(Problem::Frame, name, message).repaired(repair));
         }
         out.extend(more);
         Ok(out)

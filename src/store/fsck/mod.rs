@@ -21,14 +21,17 @@ pub use finding::{Finding, Problem, Severity};
 use blobs::Looked;
 use documents::Documents;
 
-use super::Store;
 use super::graph::holders;
+use super::{MAX_DOCUMENT, Store};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{ErrorKind, Result};
-use crate::index::{Damaged, Index, KnownBlob, Tables};
-use crate::layout::{BlobName, LockMode};
+use crate::index::{Damaged, Index, KnownBlob};
+use crate::layout::BlobName;
 use crate::progress::{Monitor, Silent};
 use crate::spec::{RefName, json};
+
+/// Subject of a finding about the index database.
+const DATABASE: &str = ".umoci/index.redb";
 
 /// So many blobs are looked at between two looks at the index.
 const BATCH: usize = 8192;
@@ -74,8 +77,7 @@ pub struct CheckReport {
 impl CheckReport {
     /// Whether something is wrong that was not mended.
     pub fn is_damaged(&self) -> bool {
-        let left = |f: &Finding| f.severity == Severity::Error && !f.repaired;
-        self.findings.iter().any(left)
+        self.findings.iter().any(Finding::is_damage)
     }
 
     /// Whether something was mended.
@@ -90,61 +92,19 @@ impl Store {
     /// # Errors
     /// Only what keeps it from looking, such as [`ErrorKind::Busy`]; damage is in the report.
     pub fn check(&self, opts: &CheckOptions<'_>, monitor: &dyn Monitor) -> Result<CheckReport> {
-        let _lock = if opts.repair {
-            Some(
-                self.layout
-                    .lock(LockMode::Exclusive, self.opts.lock_timeout, "fsck")?,
-            )
-        } else {
-            self.reading()
-        };
+        let lock = opts.repair.then(|| self.lock_exclusive("fsck")).transpose()?;
+        let _lock = lock.or_else(|| self.reading());
         let mut report = CheckReport::default();
         let documents = Documents::new(&self.layout, opts.deep);
         self.check_names(&mut report.findings)?;
         self.check_refs(opts.repair, &documents, &mut report.findings)?;
         let mut index = self.index(&Silent);
         self.synced(&mut index, &documents, &mut report.findings)?;
-        let task = monitor.task("checking blobs", None);
-        let (mut after, mut done) = (None, Vec::new());
-        loop {
-            let next = |tables: &mut Tables<'_>| {
-                for (digest, row) in &done {
-                    tables.set_verified(digest, *row)?;
-                }
-                tables.blobs_after(after.as_ref(), BATCH)
-            };
-            let batch = index.write(next)?;
-            done.clear();
-            index.close();
-            let Some(last) = batch.last() else { break };
-            after = Some(last.digest);
-            let looked: Vec<Result<Looked>> = batch
-                .par_iter()
-                .map(|blob| {
-                    let looked = self.look(&documents, blob, opts);
-                    task.advance(1);
-                    looked
-                })
-                .collect();
-            report.blobs += batch.len() as u64;
-            for looked in looked {
-                let looked = looked?;
-                report.findings.extend(looked.findings);
-                if let Some(digest) = looked.large
-                    && let Some(bytes) = self.layout.read_document(&digest, crate::store::MAX_DOCUMENT)?
-                {
-                    report.findings.extend(documents.check_large(&digest, &bytes)?);
-                }
-                done.extend(looked.verified);
-                report.read += u64::from(looked.bytes.is_some());
-                report.bytes += looked.bytes.unwrap_or(0);
-            }
-        }
-        drop(task);
+        self.check_blobs(&mut index, &documents, opts, monitor, &mut report)?;
         report.findings.extend(documents.left_out());
         // What a damaged document names is not known, so a recount would only find the same damage again.
-        let is_damage = |f: &Finding| matches!(f.problem, Problem::Damaged | Problem::Unreadable);
-        if !opts.fast && !report.findings.iter().any(is_damage) {
+        let mut problems = report.findings.iter().map(|finding| finding.problem);
+        if !opts.fast && !problems.any(|problem| matches!(problem, Problem::Damaged | Problem::Unreadable)) {
             check_index(&mut index, opts, &mut report.findings)?;
         }
         index.close();
@@ -155,16 +115,65 @@ impl Store {
         if opts.repair {
             self.repair(opts, &mut report.findings, monitor)?;
         }
-        // What the index and the look at each blob have both met is one.
+        // The index and the look at a blob may both have met the same fault of it.
         let mut met = HashSet::new();
-        let mark = |f: &Finding| Digest::sha256(format!("{} {}", f.subject, f.message).as_bytes());
         report
             .findings
-            .retain(|f| f.digest.is_none() || met.insert(mark(f)));
+            .retain(|f| f.digest.is_none() || met.insert((f.subject.clone(), f.message.clone())));
         report
             .findings
             .sort_by(|a, b| (b.severity, place(a)).cmp(&(a.severity, place(b))));
         Ok(report)
+    }
+
+    /// Looks at all blobs, in batches, and records those that are as they should be.
+    fn check_blobs(
+        &self,
+        index: &mut Index<'_>,
+        documents: &Documents<'_>,
+        opts: &CheckOptions<'_>,
+        monitor: &dyn Monitor,
+        report: &mut CheckReport,
+    ) -> Result<()> {
+        let task = monitor.task("checking blobs", None);
+        let (mut after, mut done) = (None, Vec::new());
+        loop {
+            let batch = index.write(|tables| {
+                for (digest, row) in &done {
+                    tables.set_verified(digest, *row)?;
+                }
+                tables.blobs_after(after.as_ref(), BATCH)
+            })?;
+            done.clear();
+            // Other commands get the database while the blobs are read.
+            index.close();
+            let Some(last) = batch.last() else {
+                return Ok(());
+            };
+            after = Some(last.digest);
+            let looked: Vec<Result<Looked>> = batch
+                .par_iter()
+                .map(|blob| {
+                    let looked = self.look(documents, blob, opts);
+                    task.advance(1);
+                    looked
+                })
+                .collect();
+            report.blobs += batch.len() as u64;
+            for looked in looked {
+                let looked = looked?;
+                report.findings.extend(looked.findings);
+                // Large documents are parsed here, where no other thread has one in memory.
+                if let Some(digest) = looked.large
+                    && let Some(bytes) = self.layout.read_document(&digest, MAX_DOCUMENT)?
+                {
+                    report.findings.extend(documents.check_large(&digest, &bytes)?);
+                }
+                done.extend(looked.verified);
+                report.read += u64::from(looked.bytes.is_some());
+                report.bytes += looked.bytes.unwrap_or(0);
+            }
+        }
     }
 
     /// What stands under `blobs/`.
@@ -172,13 +181,13 @@ impl Store {
         for path in self.layout.foreign_entries()? {
             let name = path.strip_prefix(self.layout.path()).unwrap_or(&path).display();
             let text = "belongs to no digest algorithm that is known";
-            out.push(Finding::new(Severity::Info, Problem::Stray, name, text));
+            out.push(Finding::new(Problem::Stray, name, text).info());
         }
         for algorithm in Algorithm::ALL {
             for name in self.layout.blobs(algorithm)? {
                 if let BlobName::Stray(name) = name? {
                     let path = format!("blobs/{algorithm}/{}", name.display());
-                    out.push(Finding::new(Severity::Info, Problem::Stray, path, "is no blob"));
+                    out.push(Finding::new(Problem::Stray, path, "is no blob").info());
                 }
             }
         }
@@ -204,16 +213,16 @@ impl Store {
                 let text = format!(
                     "has the name {name:?}, which no tag may have: it is removed by that, and read by its digest alone"
                 );
-                out.push(Finding::new(Severity::Info, Problem::Ref, &subject, text));
+                out.push(Finding::new(Problem::Ref, &subject, text).info());
             }
             let descriptor = match descriptor {
                 Ok(descriptor) => descriptor,
                 Err(err) => {
+                    // An entry that may name something to another reader stays.
+                    let is_nothing = repair && entry.is_nothing();
+                    is_dropped |= is_nothing;
                     let text = format!("is no descriptor: {err}");
-                    let mut finding = Finding::new(Severity::Error, Problem::Ref, &subject, text);
-                    finding.repaired = repair && entry.is_nothing();
-                    is_dropped |= finding.repaired;
-                    out.push(finding);
+                    out.push(Finding::new(Problem::Ref, &subject, text).repaired(is_nothing));
                     continue;
                 }
             };
@@ -224,15 +233,12 @@ impl Store {
             if let Some(name) = &entry.ref_name
                 && let Some(other) = seen.insert((name.clone(), platform), descriptor.digest)
             {
-                let (severity, text) = if other == descriptor.digest {
-                    (Severity::Info, "is there twice")
+                out.push(if other == descriptor.digest {
+                    Finding::new(Problem::Ref, &subject, "is there twice").info()
                 } else {
-                    (
-                        Severity::Warning,
-                        "has the name and the platform of another entry",
-                    )
-                };
-                out.push(Finding::new(severity, Problem::Ref, &subject, text));
+                    let text = "has the name and the platform of another entry";
+                    Finding::new(Problem::Ref, &subject, text).warning()
+                });
             }
         }
         if is_dropped {
@@ -245,14 +251,8 @@ impl Store {
     fn synced(&self, index: &mut Index<'_>, documents: &Documents<'_>, out: &mut Vec<Finding>) -> Result<()> {
         let damaged = index.sync()?;
         if let Some(text) = index.was_damaged() {
-            let mut finding = Finding::new(
-                Severity::Error,
-                Problem::Index,
-                ".umoci/index.redb",
-                text.to_owned(),
-            );
-            finding.repaired = true;
-            out.push(finding);
+            // Nothing is lost with it: all that it had is derived again.
+            out.push(Finding::new(Problem::Index, DATABASE, text).repaired(true));
         }
         // Documents that are not what they should be are no blobs to the index, and would not be met again.
         for Damaged { digest, error } in damaged {
@@ -278,25 +278,16 @@ impl Store {
         monitor: &dyn Monitor,
         out: &mut Vec<Finding>,
     ) -> Result<()> {
-        let unused: Vec<_> = self
-            .layout
-            .unused_temporary()?
-            .into_iter()
-            .map(|(path, _)| path)
-            .collect();
+        // The open files hold locks, which would keep the files from being cleaned.
+        let unused = self.layout.unused_temporary()?.into_iter();
+        let unused: Vec<_> = unused.map(|(path, _)| path).collect();
         if opts.repair && !unused.is_empty() {
             self.layout.clean_temporary(monitor)?;
         }
         for path in unused {
             let name = path.strip_prefix(self.layout.path()).unwrap_or(&path).display();
-            let mut finding = Finding::new(
-                Severity::Info,
-                Problem::Temporary,
-                name,
-                "is left of a process that died",
-            );
-            finding.repaired = opts.repair;
-            out.push(finding);
+            let finding = Finding::new(Problem::Temporary, name, "is left of a process that died");
+            out.push(finding.info().repaired(opts.repair));
         }
         Ok(())
     }
@@ -320,11 +311,8 @@ fn check_index(index: &mut Index<'_>, opts: &CheckOptions<'_>, out: &mut Vec<Fin
     }?;
     let differences = index.differences(&fresh)?;
     let repaired = opts.repair && !differences.is_empty();
-    for text in differences {
-        let mut finding = Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
-        finding.repaired = repaired;
-        out.push(finding);
-    }
+    let findings = differences.into_iter();
+    out.extend(findings.map(|text| Finding::new(Problem::Index, DATABASE, text).repaired(repaired)));
     if repaired {
         index.replace_with(fresh)?;
     } else {

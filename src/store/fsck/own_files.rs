@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `fsck` says of our own files that cannot be derived: settings, leases, the reflog. What is mended is kept aside.
 
-use super::{Finding, Problem, Severity};
+use super::{Finding, Problem};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Index;
 use crate::layout::REFLOG;
@@ -30,11 +30,10 @@ impl Store {
             Err(err) if is_damage(&err) => err,
             Err(err) => return Err(err),
         };
-        let mut finding = own_file("settings.json", err.to_string());
+        let mut finding = own_file("settings.json", err.to_string()).repaired(repair);
         if repair {
-            let lost = self.mend_settings()?;
-            finding.repaired = true;
-            finding.message = format!("{}; reset: {}", finding.message, lost.join(", "));
+            let lost = self.mend_settings()?.join(", ");
+            finding.message = format!("{}; reset: {lost}", finding.message);
         }
         out.push(finding);
         Ok(())
@@ -42,14 +41,12 @@ impl Store {
 
     fn check_leases(&self, repair: bool, out: &mut Vec<Finding>) -> Result<()> {
         for (path, err) in self.broken_leases()? {
-            let mut finding = own_file(&path, err.to_string());
+            let mut finding = own_file(&path, err.to_string()).repaired(repair);
             if repair {
-                let kept = self.mend_lease(&path)?;
-                finding.repaired = true;
-                let kept = kept.map_or_else(
-                    || "no digest stands in it, so nothing is kept for it".to_owned(),
-                    |count| format!("now without an end, and keeps the {count} digests that stand in it"),
-                );
+                let kept = match self.mend_lease(&path)? {
+                    None => "no digest stands in it, so nothing is kept for it".to_owned(),
+                    Some(n) => format!("now without an end, and keeps the {n} digests that stand in it"),
+                };
                 finding.message = format!("{}; {kept}", finding.message);
             }
             out.push(finding);
@@ -77,13 +74,13 @@ impl Store {
         let mut found = Vec::new();
         match read {
             Err(err) if is_damage(&err) => found.push(own_file(REFLOG, err.to_string())),
-            read => {
-                read?;
-                if is_empty && self.is_reflog_lost()? {
-                    let text = "has no lines, but the index database has seen some: what refs were before is not known";
-                    found.push(own_file(REFLOG, text.to_owned()));
-                }
+            Err(err) => return Err(err),
+            Ok(()) if is_empty && self.is_reflog_lost()? => {
+                let text =
+                    "has no lines, but the index database has seen some: what refs were before is not known";
+                found.push(own_file(REFLOG, text.to_owned()));
             }
+            Ok(()) => {}
         }
         if bad > 0 {
             found.push(own_file(REFLOG, format!("{bad} lines cannot be read")));
@@ -98,11 +95,8 @@ impl Store {
             self.layout.private_dir().mend(REFLOG, rest)?;
             drop(lock);
             self.record_others()?;
-            for finding in &mut found {
-                finding.repaired = true;
-            }
         }
-        out.extend(found);
+        out.extend(found.into_iter().map(|finding| finding.repaired(repair)));
         Ok(())
     }
 
@@ -114,5 +108,5 @@ impl Store {
 }
 
 fn own_file(name: &str, text: String) -> Finding {
-    Finding::new(Severity::Error, Problem::OwnFile, format!(".umoci/{name}"), text)
+    Finding::new(Problem::OwnFile, format!(".umoci/{name}"), text)
 }

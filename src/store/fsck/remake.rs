@@ -4,18 +4,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde_json::Value;
-
-use super::{Finding, Problem, Severity};
+use super::{Finding, Problem};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::index::{Access, Index, Place, Remembered, Rows, Tables};
+use crate::index::{Access, Index, Place, Remembered, Rows};
 use crate::layout::{Entry, IndexJson, REFLOG};
 use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;
 use crate::spec::{Descriptor, MediaType, REF_NAME, RefName};
 use crate::store::graph::walk;
-use crate::store::refs::{Record, Replayed};
+use crate::store::refs::Replayed;
 use crate::store::{MAX_DOCUMENT, Store};
 
 /// What a record of the reflog calls a repair.
@@ -44,13 +42,10 @@ impl Gathered {
         let is_last_seen = end.is_some() && end == replayed.end;
         // Lines that were damaged or are lost may have told of that look, and of more.
         let is_lost = end.is_some_and(|end| !replayed.ends.contains(&end));
-        let (known, is_newer) = match remembered {
-            None => (Self::default(), false),
-            Some(remembered) => {
-                let is_newer = is_last_seen || replayed.end.is_none() || is_lost && replayed.damaged > 0;
-                (Self::of_entries(replayed, remembered.entries), is_newer)
-            }
-        };
+        let is_newer = remembered.is_some()
+            && (is_last_seen || replayed.end.is_none() || is_lost && replayed.damaged > 0);
+        let entries = remembered.map(|remembered| remembered.entries);
+        let known = Self::of_entries(replayed, entries.unwrap_or_default());
         if replayed.damaged > 0 && !is_last_seen {
             out.doubt = Some(format!(
                 "{} lines of the reflog cannot be read, so a ref may be older than it was",
@@ -81,6 +76,7 @@ impl Gathered {
             match out.names.get_mut(&key) {
                 // The database has each entry to the byte.
                 Some(own) if digests(own) == digests(&entries) => *own = entries,
+                // A name that no line speaks of was set by another program, unless all lines are known.
                 None if !out.is_whole && !replayed.known.contains(&key.1) => {
                     drop(out.names.insert(key, entries))
                 }
@@ -98,22 +94,18 @@ impl Gathered {
     fn of_entries(replayed: &Replayed, entries: Vec<Entry>) -> Self {
         let mut out = Self::default();
         for entry in entries {
-            out.add(replayed, entry);
+            if let Some(name) = &entry.ref_name {
+                let line = replayed.names.get(name).map_or(u64::MAX, |(line, _)| *line);
+                let key = (line, name.clone());
+                out.names.entry(key).or_default().push(entry);
+            } else {
+                // An entry that is no descriptor is kept too: another reader may find a blob in it.
+                let digest = entry.descriptor().map(|descriptor| descriptor.digest);
+                let key = digest.unwrap_or_else(|_| Digest::sha256(entry.raw().as_bytes()));
+                out.unnamed.insert(key, entry);
+            }
         }
         out
-    }
-
-    fn add(&mut self, replayed: &Replayed, entry: Entry) {
-        let digest = entry.descriptor().map(|descriptor| descriptor.digest);
-        if let Some(name) = &entry.ref_name {
-            let line = replayed.names.get(name).map_or(u64::MAX, |(line, _)| *line);
-            let key = (line, name.clone());
-            self.names.entry(key).or_default().push(entry);
-        } else {
-            // What is no descriptor is kept too.
-            let key = digest.unwrap_or_else(|_| Digest::sha256(entry.raw().as_bytes()));
-            self.unnamed.insert(key, entry);
-        }
     }
 
     /// Takes over what still stands in the file, whose beginning is of the last who wrote it: a name that has an entry there that is
@@ -121,12 +113,8 @@ impl Gathered {
     fn correct(&mut self, replayed: &Replayed, torn: Vec<Entry>) {
         let torn = Self::of_entries(replayed, torn);
         for (key, entries) in torn.names {
-            let known = self
-                .names
-                .get(&key)
-                .map(|known| digests(known))
-                .unwrap_or_default();
-            if !digests(&entries).is_subset(&known) {
+            let known = self.names.get(&key).map(|known| digests(known));
+            if !digests(&entries).is_subset(&known.unwrap_or_default()) {
                 self.names.insert(key, entries);
             }
         }
@@ -162,70 +150,66 @@ struct Unnamed {
 impl Store {
     /// Makes an `index.json` anew that cannot be read. Returns what is not as it was, or may not be.
     pub(super) fn remake_refs(&self, monitor: &dyn Monitor) -> Result<Vec<Finding>> {
-        let make = |torn: &[u8]| {
-            let replayed = self.replay()?;
-            let mut remembered = Index::remembered(&self.layout);
-            // One that has looked at a file without entries, which is what is wrong, is no witness.
-            if remembered
-                .as_ref()
-                .is_some_and(|known| known.entries.iter().all(Entry::is_nothing))
-                && !self.names_here(&replayed)?.is_empty()
-            {
-                remembered = None;
-            }
-            let mut gathered = Gathered::of(&replayed, remembered)?;
-            let (mut index, lost_member) = IndexJson::salvage(torn);
-            gathered.correct(&replayed, index.entries().to_vec());
-            let mut findings = Vec::new();
-            if let Some(name) = lost_member {
-                let text = format!("lost its member {name:?}, which could not be taken from the torn file");
-                findings.push(Finding::new(Severity::Error, Problem::Ref, "index.json", text));
-            }
-            if let Some(doubt) = gathered.doubt.take() {
-                findings.push(Finding::new(
-                    Severity::Error,
-                    Problem::Ref,
-                    ".umoci/reflog",
-                    doubt,
-                ));
-            }
-            // A repair that was interrupted has recorded some as entries already.
-            let again = gathered
-                .unnamed
-                .keys()
-                .filter(|digest| replayed.lost.contains(digest));
-            findings.extend(again.map(|digest| lost(digest, true)));
-            let unnamed = self.unnamed(&gathered.entries(), monitor)?;
-            findings.extend(self.name_or_keep(&mut gathered, &replayed, unnamed)?);
-            index.replace_entries(gathered.entries())?;
-            Ok((index, findings))
-        };
-        let log = |index: &IndexJson, state: &Digest| {
-            let mut records = self.catch_up(index, state, COMMAND)?;
-            self.record(&mut records, state)
-        };
-        let findings = self.layout.rebuild_index(self.opts.lock_timeout, make, log)?;
+        let findings = self.layout.rebuild_index(
+            self.opts.lock_timeout,
+            |torn| self.put_together(torn, monitor),
+            |index, state| {
+                let mut records = self.catch_up(index, state, COMMAND)?;
+                self.record(&mut records, state)
+            },
+        )?;
         Ok(findings.unwrap_or_default())
+    }
+
+    /// Puts an `index.json` together of all that is known and of the bytes of the torn one.
+    fn put_together(&self, torn: &[u8], monitor: &dyn Monitor) -> Result<(IndexJson, Vec<Finding>)> {
+        let replayed = self.replay()?;
+        let mut remembered = Index::remembered(&self.layout);
+        // A database that has looked at a file without entries, which is what is wrong, is no witness.
+        let mut seen = remembered.iter().flat_map(|known| &known.entries);
+        if seen.all(Entry::is_nothing) && !self.names_here(&replayed)?.is_empty() {
+            remembered = None;
+        }
+        let mut gathered = Gathered::of(&replayed, remembered)?;
+        let (mut index, lost_member) = IndexJson::salvage(torn);
+        gathered.correct(&replayed, index.entries().to_vec());
+        let mut findings = Vec::new();
+        if let Some(name) = lost_member {
+            let text = format!("lost its member {name:?}, which could not be taken from the torn file");
+            findings.push(Finding::new(Problem::Ref, "index.json", text));
+        }
+        let doubt = gathered.doubt.take();
+        findings.extend(doubt.map(|doubt| Finding::new(Problem::Ref, ".umoci/reflog", doubt)));
+        // A repair that was interrupted has recorded some as entries already.
+        let unnamed = gathered.unnamed.keys();
+        let again = unnamed.filter(|digest| replayed.lost.contains(digest));
+        findings.extend(again.map(|digest| lost(digest, true)));
+        let unnamed = self.unnamed(&gathered.entries(), monitor)?;
+        findings.extend(self.name_or_keep(&mut gathered, &replayed, unnamed)?);
+        index.replace_entries(gathered.entries())?;
+        Ok((index, findings))
     }
 
     /// Drops the entries of `index.json` that name nothing, and keeps the file as it was aside.
     pub(super) fn drop_nothing(&self) -> Result<()> {
-        let edit = |index: &mut IndexJson, state: &Digest| {
-            index.drop_entries(Entry::is_nothing);
-            self.catch_up(index, state, COMMAND)
-        };
-        let log = |records: &mut Vec<Record>, state: &Digest| {
-            self.layout.keep_index_aside()?;
-            self.record(records, state)
-        };
-        self.layout
-            .update_index_logged(self.opts.lock_timeout, edit, log)
-            .map(|_| ())
+        let dropped = self.layout.update_index_logged(
+            self.opts.lock_timeout,
+            |index, state| {
+                index.drop_entries(Entry::is_nothing);
+                self.catch_up(index, state, COMMAND)
+            },
+            |records, state| {
+                self.layout.keep_index_aside()?;
+                self.record(records, state)
+            },
+        );
+        dropped.map(|_| ())
     }
 
     /// The manifests and indexes that are there and that nothing would name if these were the entries of `index.json`.
     fn unnamed(&self, entries: &[Entry], monitor: &dyn Monitor) -> Result<Vec<Unnamed>> {
-        let look = |tables: &mut Tables<'_>| {
+        // The index on disk is of the file that stands there.
+        Index::new(&self.layout, Place::Memory, monitor).write(|tables| {
             tables.sync_with(&self.layout, entries, &Silent)?;
             let mut out = Vec::new();
             for orphan in tables.orphans()? {
@@ -241,9 +225,7 @@ impl Store {
                 }
             }
             Ok(out)
-        };
-        // The index itself is of what stands there.
-        Index::new(&self.layout, Place::Memory, monitor).write(look)
+        })
     }
 
     /// The descriptor of a manifest or index, and the name that it gives itself; `None` of any other blob.
@@ -265,12 +247,11 @@ impl Store {
         descriptor.artifact_type = object
             .read("artifactType")
             .filter(|text: &String| !text.is_empty());
-        let annotations: Option<Value> = object.read("annotations");
-        let name = annotations.and_then(|found| Some(found.get(REF_NAME)?.as_str()?.to_owned()));
-        Ok(Some((
-            descriptor,
-            name.filter(|name| name.parse::<RefName>().is_ok()),
-        )))
+        let annotations = object.object("annotations");
+        let name = annotations.and_then(|annotations| annotations.read::<String>(REF_NAME));
+        // A name that no tag may have could not be given back by a command.
+        let name = name.filter(|name| name.parse::<RefName>().is_ok());
+        Ok(Some((descriptor, name)))
     }
 
     /// Gives each of these the name that it gives itself, if no other has it and nothing tells that it went; else an entry without
@@ -295,15 +276,14 @@ impl Store {
             if replayed.spoken.contains(&digest) && !is_new || leased.contains(&digest) {
                 continue;
             }
-            let is_free = |name: &String| {
-                claims.get(name) == Some(&1) && !replayed.known.contains(name) && !gathered.has_name(name)
-            };
-            match found.name.filter(is_free) {
+            // Two claims on a name leave it open which of them had it last.
+            let name = found.name.filter(|name| {
+                claims[name] == 1 && !replayed.known.contains(name) && !gathered.has_name(name)
+            });
+            match name {
                 Some(name) => {
                     let text = format!("has the name {name} again, which it gives itself");
-                    let mut finding = Finding::new(Severity::Info, Problem::Ref, digest, text);
-                    finding.repaired = true;
-                    out.push(finding);
+                    out.push(Finding::new(Problem::Ref, digest, text).info().repaired(true));
                     let entry = Entry::of(Some(&name), &found.descriptor)?;
                     gathered.names.insert((u64::MAX, name), vec![entry]);
                 }
@@ -324,9 +304,8 @@ impl Store {
     fn is_written_since(&self, digest: &Digest) -> Result<bool> {
         let recorded = self.layout.private_dir().stamp(REFLOG);
         let written = self.layout.blob_stamp(digest)?;
-        Ok(written
-            .zip(recorded)
-            .is_some_and(|(written, recorded)| written.mtime > recorded.mtime))
+        let times = written.zip(recorded);
+        Ok(times.is_some_and(|(written, recorded)| written.mtime > recorded.mtime))
     }
 }
 
@@ -348,11 +327,10 @@ fn is_about_needed(tables: &Rows<impl Access>, digest: &Digest) -> Result<bool> 
 
 /// Returns the finding about a manifest whose name is lost; `is_new` if it may have come after all that is known of tags.
 fn lost(digest: &Digest, is_new: bool) -> Finding {
-    let text = "lost its name, if it had one, and nothing tells it: it has an entry without a name now";
-    let moved = if is_new {
-        "; a tag may have pointed at it that now points at an older image"
-    } else {
-        ""
-    };
-    Finding::new(Severity::Error, Problem::Ref, digest, format!("{text}{moved}"))
+    let mut text =
+        "lost its name, if it had one, and nothing tells it: it has an entry without a name now".to_owned();
+    if is_new {
+        text += "; a tag may have pointed at it that now points at an older image";
+    }
+    Finding::new(Problem::Ref, digest, text)
 }

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use super::{CheckOptions, Finding, Problem};
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
-use crate::index::Tables;
 use crate::progress::{Monitor, Silent};
 use crate::spec::Descriptor;
 use crate::store::Store;
@@ -29,27 +28,24 @@ impl Store {
                 }
                 // What cannot be read may be good, and is left where it is.
                 Problem::Damaged | Problem::Missing => {
-                    let size = finding.wanted;
                     if finding.problem != Problem::Missing && self.layout.blob_size(&digest)?.is_some() {
                         let aside = self.layout.quarantine(&digest)?;
                         monitor.warn(format_args!("blob {digest} was moved to {}", aside.display()));
                     }
                     changed.insert(digest);
-                    finding.repaired =
-                        self.layout.blob_size(&digest)?.is_some() || self.fetch(&digest, size, opts)?;
+                    finding.repaired = self.layout.blob_size(&digest)?.is_some()
+                        || self.fetch(&digest, finding.wanted, opts)?;
                 }
                 _ => {}
             }
         }
         if !changed.is_empty() {
-            let forget = |tables: &mut Tables<'_>| {
-                for digest in &changed {
-                    tables.forget(digest)?;
-                }
+            self.index(monitor).write(|tables| {
+                changed.iter().try_for_each(|digest| tables.forget(digest))?;
+                // The times of the directories may be of before a file was moved.
                 tables.unlist_blobs()?;
-                tables.sync(&self.layout, &Silent).map(|_| ())
-            };
-            self.index(monitor).write(forget)?;
+                tables.sync(&self.layout, &Silent)
+            })?;
         }
         Ok(())
     }

@@ -165,11 +165,8 @@ pub(super) fn parents_first(tables: &Rows<impl Access>, gone: &BTreeMap<Digest, 
             parents.entry(child).and_modify(|n| *n += 1);
         }
     }
-    let mut next: Vec<Digest> = parents
-        .iter()
-        .filter(|(_, n)| **n == 0)
-        .map(|(d, _)| *d)
-        .collect();
+    let roots = parents.iter().filter(|(_, n)| **n == 0);
+    let mut next: Vec<Digest> = roots.map(|(digest, _)| *digest).collect();
     let mut out = Vec::with_capacity(gone.len());
     while let Some(digest) = next.pop() {
         parents.remove(&digest);

@@ -5,12 +5,13 @@
 //! the size ([`GcOptions::max_size`]) those that no rule keeps go only as far as need be, the ones used least recently first. A tag
 //! goes whole, with every entry of that name.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use super::GcOptions;
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::layout::Entry;
 use crate::progress::Monitor;
 use crate::spec::RefName;
@@ -36,12 +37,12 @@ impl std::str::FromStr for Keep {
             return Ok(Keep::Newer(age));
         }
         if text.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "an empty pattern keeps nothing"));
+            fail!(Invalid, "an empty pattern keeps nothing");
         }
-        glob::Pattern::new(text).map(Keep::Pattern).map_err(|e| {
-            let text = format!("neither a duration nor a pattern: {text:?}: {}", e.msg);
-            Error::new(ErrorKind::Invalid, text)
-        })
+        match glob::Pattern::new(text) {
+            Ok(pattern) => Ok(Keep::Pattern(pattern)),
+            Err(err) => fail!(Invalid, "neither a duration nor a pattern: {text:?}: {}", err.msg),
+        }
     }
 }
 
@@ -52,21 +53,29 @@ impl Keep {
     /// [`ErrorKind::Invalid`] for what is no such thing, and for a count of zero, which keeps nothing.
     pub fn last(text: &str) -> Result<Self> {
         let (pattern, count) = text.rsplit_once('=').unwrap_or(("*", text));
-        let pattern = glob::Pattern::new(pattern)
-            .ok()
-            .filter(|p| !p.as_str().is_empty());
-        let count: Option<usize> = count.parse().ok();
-        if count == Some(0) {
-            let text = format!("{text:?} keeps nothing: the count is 1 or more");
-            return Err(Error::new(ErrorKind::Invalid, text));
+        match (glob::Pattern::new(pattern), count.parse()) {
+            (_, Ok(0)) => fail!(Invalid, "{text:?} keeps nothing: the count is 1 or more"),
+            (Ok(glob), Ok(count)) if !pattern.is_empty() => Ok(Keep::Last(glob, count)),
+            _ => fail!(
+                Invalid,
+                "neither a count nor a pattern with one, as in 'nightly-*=5': {text:?}"
+            ),
         }
-        pattern
-            .zip(count)
-            .map(|(pattern, count)| Keep::Last(pattern, count))
-            .ok_or_else(|| {
-                let text = format!("neither a count nor a pattern with one, as in 'nightly-*=5': {text:?}");
-                Error::new(ErrorKind::Invalid, text)
-            })
+    }
+
+    /// Returns the places of the tags that the rule keeps.
+    fn kept(&self, tags: &[Tag]) -> HashSet<usize> {
+        let matching = tags.iter().enumerate().filter(|(_, tag)| match self {
+            Keep::Pattern(pattern) | Keep::Last(pattern, _) => pattern.matches(tag.name.as_str()),
+            Keep::Newer(age) => tag.changed >= now().saturating_sub(seconds(*age)),
+        });
+        let mut kept: Vec<usize> = matching.map(|(at, _)| at).collect();
+        if let Keep::Last(_, count) = self {
+            // Of equals the one that stands later, where a change puts it.
+            kept.sort_by_key(|at| Reverse((tags[*at].changed, *at)));
+            kept.truncate(*count);
+        }
+        kept.into_iter().collect()
     }
 
     /// Whether the rule says of a tag that it goes, unless a rule keeps it.
@@ -102,14 +111,6 @@ pub(in crate::store) struct DropRefs {
 impl DropRefs {
     pub(super) fn is_empty(&self) -> bool {
         self.tags.is_empty() && self.untagged.is_empty()
-    }
-
-    /// Adds a tag, of which the reflog holds what it was if `is_logged`.
-    fn add(&mut self, tag: &Tag, is_logged: bool) {
-        self.tags.push(tag.name.clone());
-        if is_logged {
-            self.logged.extend(&tag.digests);
-        }
     }
 
     pub(super) fn drops(&self) -> impl Fn(&Entry) -> bool + use<> {
@@ -169,33 +170,36 @@ impl Store {
         if opts.untagged {
             out.drop.untagged = untagged;
         }
-        let kept = kept_by_each(&opts.keep, &tags);
-        for (keep, _) in opts.keep.iter().zip(&kept).filter(|(_, kept)| kept.is_empty()) {
+        let kept: Vec<HashSet<usize>> = opts.keep.iter().map(|keep| keep.kept(&tags)).collect();
+        let unused = opts.keep.iter().zip(&kept).filter(|(_, kept)| kept.is_empty());
+        let unused: Vec<&Keep> = unused.map(|(keep, _)| keep).collect();
+        for keep in &unused {
             if let Keep::Last(pattern, _) = keep {
                 monitor.warn(format_args!("no tag matches {:?}", pattern.as_str()));
             }
         }
-        let is_kept = |at: &usize| kept.iter().any(|kept| kept.contains(at));
-        let gives_up = |at: &usize| {
-            let is_spoken_of = || opts.keep.iter().any(|keep| keep.speaks_of(&tags[*at].name));
-            !is_kept(at) && (opts.max_size.is_some() || is_spoken_of())
-        };
-        let given_up: Vec<usize> = (0..tags.len()).filter(gives_up).collect();
-        out.is_any_kept = given_up.len() < tags.len();
+        let count = tags.len();
+        let mut given_up = Vec::new();
+        for (at, tag) in tags.into_iter().enumerate() {
+            // A limit of the size concerns every tag that no rule keeps.
+            let is_spoken_of =
+                opts.max_size.is_some() || opts.keep.iter().any(|keep| keep.speaks_of(&tag.name));
+            if is_spoken_of && !kept.iter().any(|kept| kept.contains(&at)) {
+                given_up.push(tag);
+            }
+        }
+        out.is_any_kept = given_up.len() < count;
         if given_up.is_empty() {
             return Ok(out);
         }
-        refuse_slips(&opts.keep, &kept, given_up.len())?;
+        refuse_slips(&unused, opts.keep.len(), given_up.len())?;
         out.is_logged = !self.settings()?.reflog_keep.is_zero();
         if opts.max_size.is_none() {
-            for at in given_up {
-                out.drop.add(&tags[at], out.is_logged);
-            }
+            out.drop = out.dropping(&given_up);
             return Ok(out);
         }
-        out.candidates = given_up.into_iter().map(|at| tags[at].clone()).collect();
-        out.candidates
-            .sort_by_cached_key(|tag| self.last_use(&tag.name).unwrap_or(0).max(tag.changed));
+        given_up.sort_by_cached_key(|tag| self.last_use(&tag.name).unwrap_or(0).max(tag.changed));
+        out.candidates = given_up;
         Ok(out)
     }
 
@@ -207,23 +211,22 @@ impl Store {
             let Ok(descriptor) = entry.descriptor else {
                 continue;
             };
-            let Some(name) = entry.name else {
-                untagged.push(descriptor.digest);
-                continue;
-            };
-            // Somebody may mean it, though no rule can name it.
-            let Ok(name) = name.parse::<RefName>() else {
-                continue;
-            };
-            let at = *places.entry(name.clone()).or_insert(tags.len());
-            if at == tags.len() {
-                tags.push(Tag {
-                    name,
-                    digests: Vec::new(),
-                    changed: 0,
-                });
+            match entry.name.map(|name| name.parse::<RefName>()) {
+                None => untagged.push(descriptor.digest),
+                Some(Ok(name)) => {
+                    let at = *places.entry(name.clone()).or_insert(tags.len());
+                    if at == tags.len() {
+                        tags.push(Tag {
+                            name,
+                            digests: Vec::new(),
+                            changed: 0,
+                        });
+                    }
+                    tags[at].digests.push(descriptor.digest);
+                }
+                // Somebody may mean it, though no rule can name it.
+                Some(Err(_)) => {}
             }
-            tags[at].digests.push(descriptor.digest);
         }
         if with_times {
             let changes = self.last_changes()?;
@@ -240,14 +243,12 @@ impl Store {
     /// When each tag was last changed and used.
     pub(crate) fn tag_times(&self) -> Result<HashMap<String, TagTimes>> {
         let (tags, _) = self.entries_by_tag(true)?;
-        let times = |tag: Tag| {
-            let times = TagTimes {
-                changed: tag.changed,
-                used: self.last_use(&tag.name),
-            };
-            (tag.name.as_str().to_owned(), times)
-        };
-        Ok(tags.into_iter().map(times).collect())
+        let mut out = HashMap::new();
+        for Tag { name, changed, .. } in tags {
+            let used = self.last_use(&name);
+            out.insert(name.as_str().to_owned(), TagTimes { changed, used });
+        }
+        Ok(out)
     }
 
     /// When the last of these blobs came, in seconds since 1970; 0 if none is there.
@@ -276,46 +277,21 @@ fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// For each rule the places of the tags that it keeps.
-fn kept_by_each(keep: &[Keep], tags: &[Tag]) -> Vec<HashSet<usize>> {
-    let all = || 0..tags.len();
-    let kept = |keep: &Keep| -> HashSet<usize> {
-        match keep {
-            Keep::Pattern(pattern) => all()
-                .filter(|at| pattern.matches(tags[*at].name.as_str()))
-                .collect(),
-            Keep::Newer(age) => {
-                let limit = now().saturating_sub(seconds(*age));
-                all().filter(|at| tags[*at].changed >= limit).collect()
-            }
-            Keep::Last(pattern, count) => {
-                let mut matching: Vec<usize> = all()
-                    .filter(|at| pattern.matches(tags[*at].name.as_str()))
-                    .collect();
-                // Of equals the one that stands later, where a change puts it.
-                matching.sort_by_key(|at| std::cmp::Reverse((tags[*at].changed, *at)));
-                matching.into_iter().take(*count).collect()
-            }
-        }
-    };
-    keep.iter().map(kept).collect()
-}
-
 /// Refuses what most likely is a slip: rules that keep nothing at all, and a pattern of nothing that may be meant as a duration.
-fn refuse_slips(keep: &[Keep], kept: &[HashSet<usize>], given_up: usize) -> Result<()> {
-    let unused = || keep.iter().zip(kept).filter(|(_, kept)| kept.is_empty());
-    let slip = |(keep, _): (&Keep, _)| match keep {
-        Keep::Pattern(pattern) if is_like_duration(pattern.as_str()) => Some(pattern.as_str().to_owned()),
-        _ => None,
-    };
-    if let Some(text) = unused().find_map(slip) {
-        let text =
-            format!("no tag is called {text:?}, and it is no duration such as 30d; nothing is removed");
-        return Err(Error::new(ErrorKind::Invalid, text));
+fn refuse_slips(unused: &[&Keep], rules: usize, given_up: usize) -> Result<()> {
+    for keep in unused {
+        if let Keep::Pattern(pattern) = keep
+            && is_like_duration(pattern.as_str())
+        {
+            let text = pattern.as_str();
+            fail!(
+                Invalid,
+                "no tag is called {text:?}, and it is no duration such as 30d; nothing is removed"
+            );
+        }
     }
-    if !keep.is_empty() && unused().count() == keep.len() {
-        let text = format!("of {given_up} tags none is kept; nothing is removed");
-        return Err(Error::new(ErrorKind::Invalid, text));
+    if rules > 0 && unused.len() == rules {
+        fail!(Invalid, "of {given_up} tags none is kept; nothing is removed");
     }
     Ok(())
 }
@@ -332,33 +308,41 @@ impl Retention {
         limit: u64,
         mut collect: impl FnMut(&mut DropRefs) -> Result<(BTreeMap<Digest, u64>, u64)>,
     ) -> Result<(DropRefs, u64)> {
-        let dropping = |tags: &[&Tag]| {
-            let mut drop = self.drop.clone();
-            for tag in tags {
-                drop.add(tag, self.is_logged);
-            }
-            drop
-        };
-        let candidates: Vec<&Tag> = self.candidates.iter().collect();
-        let mut without = |count: usize| collect(&mut dropping(&candidates[..count]));
+        let candidates = &self.candidates;
         // The more go the less stays, so that the count is found by halves.
         let (mut low, mut high) = (0, candidates.len());
         while low < high {
             let middle = low.midpoint(high);
-            if without(middle)?.1 <= limit {
+            let (_, left) = collect(&mut self.dropping(&candidates[..middle]))?;
+            if left <= limit {
                 high = middle;
             } else {
                 low = middle + 1;
             }
         }
-        let (gone, left) = without(low)?;
-        let is_freeing = |tag: &&Tag| tag.digests.iter().any(|digest| gone.contains_key(digest));
-        let freeing: Vec<&Tag> = candidates[..low].iter().copied().filter(is_freeing).collect();
+        let (gone, left) = collect(&mut self.dropping(&candidates[..low]))?;
+        // A tag whose blobs others hold too would be lost for nothing.
+        let mut freeing = candidates[..low].to_vec();
+        freeing.retain(|tag| tag.digests.iter().any(|digest| gone.contains_key(digest)));
         let n = freeing.len();
         if !self.is_any_kept && n > 0 && n == candidates.len() {
-            let text = format!("of {n} tags none would stay within {limit} bytes; nothing is removed");
-            return Err(Error::new(ErrorKind::Invalid, text));
+            fail!(
+                Invalid,
+                "of {n} tags none would stay within {limit} bytes; nothing is removed"
+            );
         }
-        Ok((dropping(&freeing), left))
+        Ok((self.dropping(&freeing), left))
+    }
+
+    /// Returns what goes if these tags go too.
+    fn dropping(&self, tags: &[Tag]) -> DropRefs {
+        let mut drop = self.drop.clone();
+        for tag in tags {
+            drop.tags.push(tag.name.clone());
+            if self.is_logged {
+                drop.logged.extend(&tag.digests);
+            }
+        }
+        drop
     }
 }
