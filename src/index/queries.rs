@@ -44,18 +44,22 @@ impl<A: Access> Rows<A> {
 
     /// Returns the blobs that a document holds and that are here: it may mention any number of others.
     pub(crate) fn present_children(&self, parent: &Digest) -> Result<Vec<Digest>> {
+        self.present(self.children_by(parent, Edge::holds)?)
+    }
+
+    /// Returns the blobs that a document is about and that are here.
+    pub(crate) fn present_subjects(&self, referrer: &Digest) -> Result<Vec<Digest>> {
+        self.present(self.children_by(referrer, |edge| edge == Edge::Subject)?)
+    }
+
+    fn present(&self, digests: Vec<Digest>) -> Result<Vec<Digest>> {
         let mut out = Vec::new();
-        for digest in self.children_by(parent, Edge::holds)? {
+        for digest in digests {
             if self.is_present(&digest)? {
                 out.push(digest);
             }
         }
         Ok(out)
-    }
-
-    /// Returns the blobs that a document is about.
-    pub(crate) fn subjects(&self, referrer: &Digest) -> Result<Vec<Digest>> {
-        self.children_by(referrer, |edge| edge == Edge::Subject)
     }
 
     /// Size of a blob that was seen.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::Store;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::spec::json;
 
 const FILE: &str = "settings.json";
@@ -113,29 +113,28 @@ const UNITS: [(char, u64); 5] = [('w', 604_800), ('d', 86_400), ('h', 3600), ('m
 /// # Errors
 /// [`ErrorKind::Invalid`], naming the text.
 pub fn parse_duration(text: &str) -> Result<Duration> {
-    let invalid = || {
-        let text = format!("not a duration: {text:?} (write 45s, 30m, 24h, 7d, 2w, or several as 1h30m)");
-        Error::new(ErrorKind::Invalid, text)
+    let seconds = if text == "0" { Some(0) } else { parse_parts(text) };
+    let Some(seconds) = seconds else {
+        fail!(
+            Invalid,
+            "not a duration: {text:?} (write 45s, 30m, 24h, 7d, 2w, or several as 1h30m)"
+        );
     };
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
+    Ok(Duration::from_secs(seconds))
+}
+
+/// Returns the seconds in a duration of one part or several, each a number and a unit.
+fn parse_parts(text: &str) -> Option<u64> {
     let (mut rest, mut seconds) = (text, 0_u64);
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
-        let unit = UNITS
-            .iter()
-            .find(|(unit, _)| rest[end..].starts_with(*unit))
-            .ok_or_else(invalid)?;
-        let count: u64 = rest[..end].parse().map_err(|_| invalid())?;
-        let part = count.checked_mul(unit.1).ok_or_else(invalid)?;
-        seconds = seconds.checked_add(part).ok_or_else(invalid)?;
-        rest = &rest[end + 1..];
+        let (count, next) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let (unit, size) = UNITS.iter().find(|(unit, _)| next.starts_with(*unit))?;
+        let part = count.parse::<u64>().ok()?.checked_mul(*size)?;
+        seconds = seconds.checked_add(part)?;
+        rest = next.strip_prefix(*unit)?;
     }
-    if text.is_empty() {
-        return Err(invalid());
-    }
-    Ok(Duration::from_secs(seconds))
+    // No part at all is a slip, and no zero.
+    (!text.is_empty()).then_some(seconds)
 }
 
 /// The form that [`parse_duration`] reads, to the second.

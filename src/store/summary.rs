@@ -34,15 +34,9 @@ type Key = (Digest, u64);
 /// Summaries of images that are asked for one after the other.
 pub struct Summaries<'a> {
     read: Box<Read<'a>>,
-    manifests: HashMap<Key, Known>,
+    /// Summaries of manifests, with the platforms of their configs.
+    manifests: HashMap<Key, Summary>,
     configs: HashMap<Key, Option<Platform>>,
-}
-
-/// What a manifest says: the platform in its config, and the bytes of all that it names.
-#[derive(Clone, Default)]
-struct Known {
-    platform: Option<Platform>,
-    below: Option<u64>,
 }
 
 impl std::fmt::Debug for Summaries<'_> {
@@ -89,10 +83,10 @@ impl<'a> Summaries<'a> {
 
     /// The summary of what `descriptor` names.
     pub fn of(&mut self, descriptor: &Descriptor) -> Summary {
-        let Known { platform, below } = self.manifest(descriptor);
+        let found = self.manifest(descriptor);
         Summary {
-            platform: descriptor.platform.clone().or(platform),
-            size: below.map(|below| descriptor.size.saturating_add(below)),
+            platform: descriptor.platform.clone().or(found.platform),
+            ..found
         }
     }
 
@@ -127,19 +121,19 @@ impl<'a> Summaries<'a> {
         Some(total)
     }
 
-    fn manifest(&mut self, descriptor: &Descriptor) -> Known {
+    fn manifest(&mut self, descriptor: &Descriptor) -> Summary {
         if descriptor.media_type.class() != MediaClass::Manifest {
-            return Known::default();
+            return Summary::default();
         }
         let key = (descriptor.digest, descriptor.size);
         if let Some(known) = self.manifests.get(&key) {
             return known.clone();
         }
-        let mut known = Known::default();
+        let mut known = Summary::default();
         if let Ok(manifest) = (self.read)(descriptor).and_then(|bytes| Manifest::parse(&bytes)) {
-            let sizes = manifest.layers.iter().map(|layer| layer.size);
+            let below = std::iter::once(&manifest.config).chain(&manifest.layers);
             // A manifest may name any sizes.
-            known.below = Some(sizes.fold(manifest.config.size, u64::saturating_add));
+            known.size = Some(below.fold(descriptor.size, |sum, blob| sum.saturating_add(blob.size)));
             known.platform = self.config(&manifest.config);
         }
         self.manifests.insert(key, known.clone());

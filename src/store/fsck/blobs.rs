@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `fsck` says of one blob: whether its content has its digest, and all may read it.
 
+use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt as _;
 
-use super::documents::Documents;
+use super::documents::{Documents, LARGE};
 use super::{CheckOptions, Finding, Problem};
-use crate::digest::{Algorithm, Digest, Hasher};
+use crate::digest::{Algorithm, Digest, DigestWriter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{KnownBlob, Verified};
 use crate::layout::Stamp;
@@ -73,7 +74,7 @@ impl Store {
         if stamp.size <= MAX_DOCUMENT
             && let Some(bytes) = self.layout.read_document(digest, MAX_DOCUMENT)?
         {
-            match documents.check(digest, &bytes)? {
+            match documents.check(digest, &bytes, LARGE)? {
                 Some(findings) => out.findings.extend(findings),
                 None => out.large = Some(*digest),
             }
@@ -93,37 +94,33 @@ fn unreadable(digest: &Digest, err: &Error) -> Looked {
 /// Reads a file of about `size` bytes to its end; its BLAKE3 decides if that is known, else its digest. Returns how many
 /// bytes it has, and its BLAKE3 or what is wrong.
 fn sums(
-    file: &mut impl std::io::Read,
+    file: &mut impl Read,
     digest: &Digest,
     size: u64,
     known: Option<&Verified>,
 ) -> Result<(u64, std::result::Result<[u8; 32], String>)> {
     let known = known.and_then(|known| known.blake3);
-    let mut blake3 = Hasher::new(Algorithm::Blake3);
-    let mut own = known.is_none().then(|| Hasher::new(digest.algorithm()));
-    let mut buffer = vec![0; usize::try_from(size.clamp(1 << 10, 1 << 17)).unwrap_or(1 << 17) + 1];
-    let mut bytes = 0;
-    loop {
-        let n = match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(err) => return Err(Error::from(err)),
-        };
-        blake3.update(&buffer[..n]);
-        if let Some(own) = &mut own {
-            own.update(&buffer[..n]);
-        }
-        bytes += n as u64;
-    }
-    let sum = blake3.finish();
+    // Most blobs are small, and a layer is read in pieces that are worth a system call each.
+    let capacity = usize::try_from(size.clamp(1 << 10, 1 << 17)).unwrap_or(1 << 17);
+    let mut file = BufReader::with_capacity(capacity + 1, file);
+    let mut blake3 = DigestWriter::new(io::sink(), Algorithm::Blake3);
+    let own = if known.is_none() {
+        let mut own = DigestWriter::new(&mut blake3, digest.algorithm());
+        io::copy(&mut file, &mut own)?;
+        Some(own.finish().1)
+    } else {
+        io::copy(&mut file, &mut blake3)?;
+        None
+    };
+    let (_, sum, bytes) = blake3.finish();
     let mut raw = [0; 32];
     raw.copy_from_slice(sum.as_bytes());
-    let sums = match (own.map(Hasher::finish), known) {
-        (Some(found), _) if found == *digest => Ok(raw),
-        (Some(found), _) => Err(format!("is damaged: its content has the digest {found}")),
-        (None, Some(known)) if known == raw => Ok(raw),
-        (None, _) => Err("is damaged: its content is not what was verified before".to_owned()),
+    let sums = match own {
+        Some(found) if found != *digest => Err(format!("is damaged: its content has the digest {found}")),
+        None if known != Some(raw) => {
+            Err("is damaged: its content is not what was verified before".to_owned())
+        }
+        _ => Ok(raw),
     };
     Ok((bytes, sums))
 }

@@ -29,7 +29,7 @@ const MAX_FINDINGS: usize = 50_000;
 const MAX_TYPE: usize = 300;
 
 /// Documents of more bytes than this are not parsed by several threads at a time.
-const LARGE: u64 = 64 << 10;
+pub(super) const LARGE: u64 = 64 << 10;
 
 /// A blob as a descriptor names it.
 type Key = (Digest, u64);
@@ -104,21 +104,12 @@ impl<'a> Documents<'a> {
         }
     }
 
-    /// Checks the manifest, index or artifact in `bytes`; any other document declares nothing. `None` if it, or a config that it names, is
-    /// large, and [`Documents::check_large`] is to be called by one thread.
-    pub(super) fn check(&self, digest: &Digest, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
-        if bytes.len() as u64 > LARGE {
+    /// Checks the manifest, index or artifact in `bytes`; any other document declares nothing. `None` if it, or a config that it
+    /// names, has more bytes than `largest`: one of more than [`LARGE`] is to be checked by one thread.
+    pub(super) fn check(&self, digest: &Digest, bytes: &[u8], largest: u64) -> Result<Option<Vec<Finding>>> {
+        if bytes.len() as u64 > largest {
             return Ok(None);
         }
-        self.check_up_to(LARGE, digest, bytes)
-    }
-
-    /// As [`Documents::check`], for a document of any size.
-    pub(super) fn check_large(&self, digest: &Digest, bytes: &[u8]) -> Result<Vec<Finding>> {
-        Ok(self.check_up_to(u64::MAX, digest, bytes)?.unwrap_or_default())
-    }
-
-    fn check_up_to(&self, largest: u64, digest: &Digest, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
         let mut out = Vec::new();
         match Document::parse(bytes) {
             Ok(Some(Document::Manifest(manifest))) if manifest.config.size > largest => return Ok(None),
@@ -416,14 +407,16 @@ mod tests {
         documents.told.store(MAX_FINDINGS - 1, Ordering::Relaxed);
         let entry = |n: u8| format!(r#"{{"digest":"{}","size":1}}"#, Digest::sha256(&[n]));
         let index = format!(r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#, entry(1), entry(2));
-        let digest = Digest::sha256(index.as_bytes());
-        let found = documents.check_large(&digest, index.as_bytes()).expect("check");
+        let check = |text: &str| {
+            let digest = Digest::sha256(text.as_bytes());
+            let found = documents.check(&digest, text.as_bytes(), u64::MAX);
+            found.expect("check").expect("of any size")
+        };
+        let found = check(&index);
         assert_eq!(found.len(), 1);
         assert_eq!(documents.left_out().expect("more").severity, Severity::Info);
         let manifest = format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, entry(3));
-        let found = documents
-            .check_large(&digest, manifest.as_bytes())
-            .expect("check");
+        let found = check(&manifest);
         assert!(found.is_empty());
         assert_eq!(documents.left_out().expect("more").severity, Severity::Error);
     }

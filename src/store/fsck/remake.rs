@@ -313,12 +313,9 @@ impl Store {
 fn is_about_needed(tables: &Rows<impl Access>, digest: &Digest) -> Result<bool> {
     let mut is_needed = false;
     walk([*digest], |digest| {
-        let mut subjects = Vec::new();
-        for subject in tables.subjects(&digest)? {
-            if tables.is_present(&subject)? {
-                is_needed |= tables.count(&subject)? > 0;
-                subjects.push(subject);
-            }
+        let subjects = tables.present_subjects(&digest)?;
+        for subject in &subjects {
+            is_needed |= tables.count(subject)? > 0;
         }
         Ok(subjects)
     })?;

@@ -130,6 +130,7 @@ impl Store {
         }
         let retention = self.retention(opts, monitor)?;
         let damaged = index.sync()?;
+        let grace = self.grace(opts)?;
         let mut plan = GcPlan {
             remove: BTreeMap::new(),
             refs: DropRefs::default(),
@@ -137,11 +138,7 @@ impl Store {
             differences,
             opts: opts.clone(),
             // A file that is written in place leaves no trace but its age.
-            stamps: if self.grace(opts)?.is_zero() {
-                index.stamps()?
-            } else {
-                None
-            },
+            stamps: index.stamps()?.filter(|_| grace.is_zero()),
             lock,
         };
         index.read(|view| {
@@ -349,12 +346,8 @@ pub(super) fn total_size(tables: &Rows<impl Access>) -> Result<u64> {
 
 /// Returns whether a document is about a blob that is here and not `gone`.
 fn is_about_kept(tables: &Rows<impl Access>, digest: &Digest, gone: &BTreeMap<Digest, u64>) -> Result<bool> {
-    for subject in tables.subjects(digest)? {
-        if tables.is_present(&subject)? && !gone.contains_key(&subject) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let subjects = tables.present_subjects(digest)?;
+    Ok(subjects.iter().any(|subject| !gone.contains_key(subject)))
 }
 
 /// Of what is about the blobs that go, about that again, and about what any of it needs: what stands in `index.json` without a

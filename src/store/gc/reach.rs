@@ -121,19 +121,17 @@ impl Unreachable {
         let mut about: HashMap<Digest, Vec<Digest>> = HashMap::new();
         let mut stay = Vec::new();
         for referrer in self.digests() {
-            for subject in tables.subjects(referrer)? {
+            for subject in tables.present_subjects(referrer)? {
                 if self.contains(&subject) {
                     about.entry(subject).or_default().push(*referrer);
-                } else if tables.is_present(&subject)? {
+                } else {
                     stay.push(*referrer);
                 }
             }
         }
         while let Some(referrer) = stay.pop() {
             for spared in self.spare(tables, referrer)? {
-                if tables.is_present(&spared)? {
-                    stay.extend(about.remove(&spared).unwrap_or_default());
-                }
+                stay.extend(about.remove(&spared).unwrap_or_default());
             }
         }
         Ok(())
