@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Lease, Store};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::index::{Access, Edge, Index, IndexStatus, Mention, Place, Rows};
 use crate::progress::Monitor;
 use crate::spec::MediaType;
@@ -90,6 +90,7 @@ impl Store {
                 return Ok(());
             };
             after = Some(last.digest);
+            // The caller prints, and may wait for a pager for hours.
             index.close();
             batch.into_iter().try_for_each(&mut each)?;
         }
@@ -98,7 +99,7 @@ impl Store {
     /// What a blob is, and all that leads to it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if it is not there.
+    /// [`NotFound`](crate::error::ErrorKind::NotFound) if it is not there.
     pub fn blob_info(&self, digest: &Digest) -> Result<BlobInfo> {
         let stamp = self.layout.blob_stamp(digest)?;
         let stamp = stamp.ok_or_else(|| self.no_blob(digest))?;
@@ -116,11 +117,8 @@ impl Store {
                 }
             }
             let verified = tables.verified(digest)?;
-            let media_types = tables
-                .media_types(digest)?
-                .into_iter()
-                .map(MediaType::new)
-                .collect();
+            let media_types = tables.media_types(digest)?.into_iter();
+            // A lease that holds an image holds every blob of it.
             let (images, documents) = holders(tables, digest, Edge::holds, |_, _| true)?;
             let documents: HashSet<Digest> = documents.into_iter().collect();
             let holding = leases
@@ -129,7 +127,7 @@ impl Store {
             Ok(BlobInfo {
                 digest: *digest,
                 size: stamp.size,
-                media_types,
+                media_types: media_types.map(MediaType::new).collect(),
                 references: tables.count(digest)?,
                 needed_by,
                 referrers,
@@ -145,7 +143,7 @@ impl Store {
     /// What the index database is and knows; nothing is created.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Busy`] if another process has it open.
+    /// [`NotFound`](crate::error::ErrorKind::NotFound) if there is none, `Busy` if another process has it open.
     pub(crate) fn index_status(&self) -> Result<IndexStatus> {
         Index::status(&self.layout)
     }
@@ -155,13 +153,12 @@ impl Store {
     /// # Errors
     /// If its file cannot be had or written, for a reason that the monitor is told.
     pub(crate) fn rebuild_index(&self, monitor: &dyn Monitor) -> Result<Vec<String>> {
-        let is_first = self
-            .index_status()
-            .is_err_and(|err| err.kind() == ErrorKind::NotFound);
+        let is_first = matches!(self.index_status().if_there(), Ok(None));
         let index = Index::new(&self.layout, Place::FileOnly, monitor);
         let mut index = index.waiting(self.opts.lock_timeout);
-        // What the old one did not know yet is not what it was wrong about.
+        // An index that lags behind the layout is not wrong, so it catches up before it is compared.
         index.sync()?;
+        // The catching up has made the one that there was not.
         if is_first {
             return Ok(Vec::new());
         }
@@ -192,6 +189,7 @@ pub(super) fn walk(
 ) -> Result<Vec<Digest>> {
     let mut met = HashSet::new();
     let mut out: Vec<Digest> = roots.into_iter().filter(|root| met.insert(*root)).collect();
+    // The list of all that was met is the queue as well: the front of it is at `at`.
     let mut at = 0;
     while let Some(digest) = out.get(at) {
         out.extend(next(*digest)?.into_iter().filter(|found| met.insert(*found)));
@@ -211,6 +209,7 @@ pub(super) fn holders(
     let (mut names, mut is_over) = (BTreeSet::new(), false);
     let documents = walk([*digest], |digest| {
         let mut parents = Vec::new();
+        // The blobs that wait in the queue lead nowhere any more.
         if is_over {
             return Ok(parents);
         }

@@ -99,6 +99,7 @@ impl Store {
 
     /// Returns the index, which is opened by the first question to it; `monitor` is told why it is not on disk.
     fn index<'a>(&'a self, monitor: &'a dyn Monitor) -> Index<'a> {
+        // In memory it costs a look at each document, and leaves no trace in the layout.
         let place = if self.opts.index {
             Place::File
         } else {

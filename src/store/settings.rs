@@ -66,6 +66,7 @@ impl Store {
 
     /// Changes the settings of the layout; what this program does not know stays in the file.
     pub(crate) fn set_settings(&self, mut settings: Settings) -> Result<()> {
+        // A newer release may have put more into the file.
         let mut file = self.read_settings()?;
         for (name, value) in settings.fields() {
             file.insert(name.to_owned(), format_duration(*value).into());
@@ -79,6 +80,7 @@ impl Store {
         if let Ok(found) = self.read_settings() {
             (file, lost) = (found, Vec::new());
         }
+        // A file that is JSON loses no more than the values that are no durations.
         for (name, _) in Settings::default().fields() {
             let text = file.get(name).map(|value| value.as_str().unwrap_or_default());
             if text.is_some_and(|text| parse_duration(text).is_err()) {
@@ -141,6 +143,7 @@ fn parse_parts(text: &str) -> Option<u64> {
 pub fn format_duration(duration: Duration) -> String {
     let mut seconds = duration.as_secs();
     let mut out = String::new();
+    // Weeks are left out: nobody expects to read back 12w6d.
     for (unit, size) in &UNITS[1..] {
         if seconds >= *size {
             let _ = write!(out, "{}{unit}", seconds / size);

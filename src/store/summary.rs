@@ -105,6 +105,7 @@ impl<'a> Summaries<'a> {
             if !met.insert(next.digest) {
                 continue;
             }
+            // An index can name any number of blobs that are not here.
             if met.len() > MAX_NEEDED {
                 return None;
             }
@@ -141,6 +142,7 @@ impl<'a> Summaries<'a> {
     }
 
     fn config(&mut self, descriptor: &Descriptor) -> Option<Platform> {
+        // The config of an artifact may be anything, and may have members of these names.
         if descriptor.media_type.class() != MediaClass::Config {
             return None;
         }

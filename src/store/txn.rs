@@ -26,6 +26,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::ErrorKind::Busy`] if a garbage collection holds the layout for too long.
     pub fn begin(&self, verb: &str) -> Result<Txn<'_>> {
+        // Any number of writers work at a time; only a collection or a repair is kept out.
         let lock = self.layout.lock(LockMode::Shared, self.opts.lock_timeout, verb)?;
         Ok(self.txn(verb, Some(lock)))
     }
@@ -153,6 +154,7 @@ impl<'a> Txn<'a> {
         };
         let (digest, size) = writer.measured();
         let descriptor = Descriptor::new(media_type, digest, size);
+        // A blob that is there would not be written again.
         if self.store.layout.blob_size(&digest)?.is_none() && !rehearsed.contains(&descriptor) {
             rehearsed.push(descriptor.clone());
         }

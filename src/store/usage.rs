@@ -117,6 +117,7 @@ impl ReachableSet {
     fn hold(&mut self, root: u32, blob: u32) -> u64 {
         let (mut stack, mut bytes) = (vec![blob as usize], 0);
         while let Some(blob) = stack.pop() {
+            // Marks of earlier walks need not be cleared, since each root has a number of its own.
             if self.met[blob].replace(root) == Some(root) {
                 continue;
             }

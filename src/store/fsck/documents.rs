@@ -84,6 +84,7 @@ fn remembered<K: Eq + Hash, V: Clone>(
     if let Some(value) = lock(known).get(&key) {
         return Ok(value.clone());
     }
+    // The lock is not held meanwhile, since a layer may take minutes.
     let value = find()?;
     lock(known).insert(key, value.clone());
     Ok(value)
@@ -136,6 +137,7 @@ impl<'a> Documents<'a> {
     }
 
     fn tell(&self, out: &mut Vec<Finding>, finding: Finding) {
+        // A few bytes of JSON are enough for a fault, so a hostile layout could fill the memory with findings.
         if self.told.fetch_add(1, Ordering::Relaxed) < MAX_FINDINGS {
             out.push(finding);
         } else {
@@ -151,6 +153,7 @@ impl<'a> Documents<'a> {
             // A layer that stands elsewhere need not be here.
             self.check_child(digest, layer, !layer.urls.is_empty(), out)?;
         }
+        // The config of an artifact is of a kind of its own, and speaks of no layers.
         if config.media_type.class() != MediaClass::Config {
             return Ok(());
         }
@@ -304,6 +307,7 @@ impl<'a> Documents<'a> {
     ) -> Result<()> {
         let child = descriptor.digest;
         match self.layout.blob_size(&child)? {
+            // The blob stands in the descriptor itself.
             None if descriptor.data.is_some() => {}
             None => {
                 let text = format!("is not there, and {parent} names it");

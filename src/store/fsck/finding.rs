@@ -149,6 +149,7 @@ const MAX_MESSAGE: usize = 1000;
 
 /// Cuts a message that is too long: one of the parser may have all that it met in it.
 pub(super) fn short(text: String) -> String {
+    // A cut between the bytes of one character would panic.
     match text.char_indices().nth(MAX_MESSAGE) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,

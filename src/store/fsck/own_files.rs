@@ -60,6 +60,7 @@ impl Store {
         let read = self.layout.private_dir().read_lines(REFLOG, |line, _| {
             is_empty = false;
             if Record::parse(line).is_some() {
+                // A reflog may be large, and is held for a repair alone.
                 if repair {
                     good.extend_from_slice(line);
                     good.push(b'\n');
@@ -89,6 +90,7 @@ impl Store {
             // A process died, or the power failed, before that change took effect.
             found.push(own_file(REFLOG, format!("{cut} lines are cut off")).info());
         }
+        // The differences to `index.json` are recorded by the next call, which takes the lock itself.
         if repair && !found.is_empty() {
             let lock = self.lock_refs()?;
             let rest = (!good.is_empty()).then_some(good.as_slice());

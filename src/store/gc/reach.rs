@@ -47,6 +47,7 @@ impl Unreachable {
     fn release(&mut self, tables: &Rows<impl Access>, digest: Digest) -> Result<()> {
         let mut stack = vec![digest];
         while let Some(digest) = stack.pop() {
+            // The count of the database is of before anything was released.
             let count = match self.ref_count.get(&digest) {
                 Some(count) => *count,
                 None => tables.count(&digest)?,
@@ -108,6 +109,7 @@ impl Unreachable {
     ) -> Result<()> {
         let digests: Vec<Digest> = self.digests().copied().collect();
         for digest in digests {
+            // A blob before it in the list may have kept this one with it.
             if self.contains(&digest) && is_kept(&digest)? {
                 self.spare(tables, digest)?;
             }

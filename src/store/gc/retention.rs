@@ -162,6 +162,7 @@ impl Store {
     /// [`ErrorKind::Invalid`] if no rule keeps any tag, or a pattern that matches none looks like a duration: both are a slip.
     pub(super) fn retention(&self, opts: &GcOptions, monitor: &dyn Monitor) -> Result<Retention> {
         let mut out = Retention::default();
+        // Most collections give up no entry, and need no look at them.
         if !opts.untagged && opts.keep.is_empty() && opts.max_size.is_none() {
             return Ok(out);
         }
@@ -192,7 +193,9 @@ impl Store {
         if given_up.is_empty() {
             return Ok(out);
         }
+        // A slip in a rule costs images, and is refused while nothing is lost yet.
         refuse_slips(&unused, opts.keep.len(), given_up.len())?;
+        // The reflog will hold the old values of tags that go, and their blobs stay as long.
         out.is_logged = !self.settings()?.reflog_keep.is_zero();
         if opts.max_size.is_none() {
             out.drop = out.dropping(&given_up);
@@ -256,6 +259,7 @@ impl Store {
         let mut latest = 0;
         for digest in digests {
             let stamp = self.layout.blob_stamp(digest)?;
+            // A file that was linked into its place keeps its old mtime, and gets a new ctime.
             latest = latest.max(stamp.map_or(0, |stamp| stamp.mtime.max(stamp.ctime).0));
         }
         Ok(latest)

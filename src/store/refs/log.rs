@@ -174,6 +174,7 @@ impl Store {
 
     /// What entries not older than `keep` hold on to.
     pub(in crate::store) fn reflog_roots(&self, keep: Duration) -> Result<Vec<Digest>> {
+        // The default of the setting costs no read of the file.
         if keep.is_zero() {
             return Ok(Vec::new());
         }

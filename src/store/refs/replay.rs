@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::is_same;
 use super::log::Record;
+use super::{is_same, values};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::index::end_of_reflog;
@@ -63,9 +63,11 @@ pub(in crate::store) struct Replayed {
 impl Replayed {
     fn add(&mut self, record: Record) {
         self.spoken.extend(record.digests());
+        // A record without a state is one of several that were written together, and not the last of them.
         if let Some(state) = record.index {
             self.is_whole = true;
             self.before = self.state.replace(state);
+            // The differences that stand before a mark tell what the damaged lines did.
             if record.is_mark() {
                 self.damaged = 0;
             }
@@ -93,32 +95,26 @@ impl Replayed {
 
     /// The records by which this becomes what stands in `index`.
     fn differences(&self, index: &IndexJson, command: &str) -> Vec<Record> {
-        let mut found: BTreeMap<&str, Vec<Descriptor>> = BTreeMap::new();
-        for entry in index.entries() {
-            if let (Some(name), Ok(descriptor)) = (&entry.ref_name, entry.descriptor()) {
-                found.entry(name).or_default().push(descriptor);
-            }
-        }
-        let mut out = Vec::new();
-        for (name, (_, old)) in &self.names {
-            if !found.contains_key(name.as_str()) {
-                out.push(Record::later(
-                    command,
-                    Some(name),
-                    old.clone(),
-                    RefValue::default(),
-                ));
-            }
-        }
+        let names = index
+            .entries()
+            .iter()
+            .filter_map(|entry| entry.ref_name.as_deref());
+        let found = BTreeMap::from_iter(values(index, &names.collect::<Vec<_>>()));
+        let mut gone: Vec<&String> = self
+            .names
+            .keys()
+            .filter(|name| !found.contains_key(*name))
+            .collect();
         // A map without an order holds the names, and the same file must lead to the same lines.
-        out.sort_by(|a, b| a.name.cmp(&b.name));
-        for (name, entries) in found {
+        gone.sort_unstable();
+        let mut out = Vec::new();
+        for name in gone.into_iter().chain(found.keys()) {
             let old = self
                 .names
                 .get(name)
                 .map(|(_, value)| value.clone())
                 .unwrap_or_default();
-            let new = RefValue::new(entries);
+            let new = found.get(name).cloned().unwrap_or_default();
             if !is_same(&old, &new) {
                 out.push(Record::later(command, Some(name), old, new));
             }
@@ -255,6 +251,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Corrupt`] with [`Fact::TornIndex`].
     pub(in crate::store) fn check_entries(&self) -> Result<()> {
+        // A look at the state of a file that has entries would be a read of the reflog for nothing.
         let (index, state) = self.layout.read_index_state()?;
         if index.is_emptied() {
             self.catch_up(&index, &state, "")?;
