@@ -13,7 +13,7 @@ use crate::index::{Access, Edge, Index, IndexStatus, Mention, Place, Rows};
 use crate::progress::Monitor;
 use crate::spec::MediaType;
 
-/// So many blobs are asked for at a time.
+/// Number of blobs that are asked for at a time.
 const BATCH: usize = 8192;
 
 /// A blob in a list.
@@ -27,7 +27,7 @@ pub struct BlobEntry {
     pub size: u64,
     /// A media type that a document or ref gives it, if any does.
     pub media_type: Option<MediaType>,
-    /// How many refs and documents need it.
+    /// Number of refs and documents that need it.
     pub references: u64,
 }
 
@@ -42,7 +42,7 @@ pub struct BlobInfo {
     pub size: u64,
     /// Every media type that documents and refs give it.
     pub media_types: Vec<MediaType>,
-    /// How many refs and documents need it.
+    /// Number of refs and documents that need it.
     pub references: u64,
     /// Documents that need it.
     pub needed_by: Vec<Digest>,
@@ -96,7 +96,7 @@ impl Store {
         }
     }
 
-    /// What a blob is, and all that leads to it.
+    /// Returns the facts about a blob, and all that leads to it.
     ///
     /// # Errors
     /// [`NotFound`](crate::error::ErrorKind::NotFound) if it is not there.
@@ -140,7 +140,7 @@ impl Store {
         })
     }
 
-    /// What the index database is and knows; nothing is created.
+    /// Returns the state of the index database; nothing is created.
     ///
     /// # Errors
     /// [`NotFound`](crate::error::ErrorKind::NotFound) if there is none, `Busy` if another process has it open.

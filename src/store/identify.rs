@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is this digest? Which media type a blob has is decided by whoever names it, and tagging a bare digest makes
+//! Finds out the media type of a bare digest. A media type is decided by the program that names a blob, and tagging a digest makes
 //! us the one who names it: so evidence is weighed, and what stays unclear is refused (CVE-2021-41190).
 
 use std::fmt;
@@ -13,16 +13,16 @@ use crate::layout::BlobName;
 use crate::spec::json::{self, Object};
 use crate::spec::{Compression, Descriptor, MediaClass, MediaType};
 
-/// What was found out about a blob.
+/// Result of an identification.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// A descriptor for it: media type, digest, size; platform and artifact type where they can be told.
     pub descriptor: Descriptor,
-    /// How its media type was found.
+    /// Evidence for its media type.
     pub evidence: Evidence,
 }
 
-/// How a media type was found, the strongest first.
+/// Evidence for a media type, the strongest first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Evidence {
     /// The document says so itself.
@@ -74,7 +74,7 @@ fn fits(document: &Object<'_>, class: MediaClass) -> bool {
 }
 
 impl Store {
-    /// The blob whose digest begins so.
+    /// Returns the blob whose digest begins so.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
@@ -134,7 +134,7 @@ impl Store {
 
     /// Reads the blob into `bytes`, verified, as far as it takes to tell what it is.
     fn probe<'b>(&self, digest: &Digest, size: u64, bytes: &'b mut Vec<u8>) -> Result<Probe<'b>> {
-        // What is read and what is checked is the same open file.
+        // One open file is read and checked, so that nobody can change it in between.
         let plain = Descriptor::new(String::new(), *digest, size);
         let mut blob = self.layout.open_blob(&plain)?;
         blob.by_ref().take(MAX_DOCUMENT + 1).read_to_end(bytes)?;
@@ -233,7 +233,7 @@ impl Store {
                 MediaClass::Other => Ok((one.clone(), Evidence::Recorded)),
                 _ => Err(self.not_an_image(digest, &format!("it is named as {one}"))),
             },
-            // Whoever named it under one of them cannot be asked which is right.
+            // Each may be right for the document that gives it.
             several => {
                 let names: Vec<&str> = several.iter().map(MediaType::as_str).collect();
                 let text = format!("{digest} has several media types: {}", names.join(", "));
@@ -294,7 +294,7 @@ impl Store {
     }
 }
 
-/// What bytes that are no document look like.
+/// Returns the kind that bytes look like which are no document.
 fn magic(bytes: &[u8]) -> &'static str {
     match Compression::of_magic(bytes) {
         Compression::Gzip => return "gzip data, such as a layer",

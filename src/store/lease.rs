@@ -30,7 +30,7 @@ pub struct Lease {
     /// When it ends, RFC 3339; never if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// What it keeps.
+    /// Digests of the blobs that it keeps.
     pub digests: Vec<Digest>,
 }
 
@@ -44,7 +44,7 @@ impl Lease {
         }
     }
 
-    /// Whether it still holds.
+    /// Returns whether it still holds.
     pub fn is_valid(&self) -> bool {
         self.expires.is_none_or(|end| Timestamp::now() < end)
     }

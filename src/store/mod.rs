@@ -43,10 +43,10 @@ use crate::progress::{Monitor, Silent};
 use crate::spec::Descriptor;
 pub(crate) use crate::spec::MAX_DOCUMENT;
 
-/// How to open a store.
+/// Options of a store.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// How long to wait for other processes.
+    /// Maximum time to wait for other processes.
     pub lock_timeout: Duration,
     /// Digest algorithm of new blobs.
     pub algorithm: Algorithm,
@@ -114,7 +114,7 @@ impl Store {
     }
 
     #[doc(hidden)]
-    /// The layout.
+    /// Returns the layout.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }

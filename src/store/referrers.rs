@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is about an image: signatures, SBOMs, attestations. Spec: image-spec, manifest (`subject`); distribution-spec,
+//! Referrers of an image: signatures, SBOMs, attestations. Spec: image-spec, manifest (`subject`); distribution-spec,
 //! listing referrers.
 //!
 //! Three conventions tell of them in a layout, and all are read: a manifest or index with a `subject`, in `index.json` or
@@ -52,8 +52,8 @@ pub(crate) fn is_referrers_tag(name: &RefName) -> bool {
 }
 
 impl Store {
-    /// What is about `digest`, by any of the conventions: descriptors with artifact type and annotations, in the order of
-    /// artifact types and digests. What cannot be read has neither.
+    /// Returns the referrers of `digest` by any of the conventions: descriptors with artifact type and annotations, in the order of
+    /// artifact types and digests. A referrer that cannot be read has neither.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if an index of referrers is damaged.
@@ -147,7 +147,7 @@ impl Store {
     }
 
     /// Removes manifests that are about an image, each named once, and what is about them in turn, unless something other than an
-    /// entry of `index.json` without a tag leads to that. What they alone need is garbage then. Returns what was removed.
+    /// entry of `index.json` without a tag leads to that. The blobs that they alone need are garbage then. Returns the blobs that were removed.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if a tag, a document or a lease needs one of `referrers`, [`ErrorKind::Corrupt`] if a document that
@@ -268,7 +268,7 @@ fn type_in(object: &Object<'_>, name: &str) -> Option<String> {
     text.filter(|text| (1..=MAX_TYPE).contains(&text.len()))
 }
 
-/// What a referrer says of itself; `None` if it is no JSON object.
+/// Returns the descriptor that a referrer gives of itself; `None` if it is no JSON object.
 fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
     let object = Object::parse(bytes).ok()?;
     let media_type = type_in(&object, "mediaType").unwrap_or_else(|| {

@@ -12,7 +12,7 @@ use crate::spec::json;
 
 const FILE: &str = "settings.json";
 
-/// What a layout is set to. A setting that is absent has its default.
+/// Settings of a layout. A setting that is absent has its default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Settings {
@@ -46,7 +46,7 @@ impl Settings {
 }
 
 impl Store {
-    /// The settings of the layout.
+    /// Returns the settings of the layout.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] or [`ErrorKind::Corrupt`] if the file cannot be understood: a setting that protects blobs

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What there is to say of images in a list: platform and size. However often an image is named, its documents are read once.
+//! Platform and size of images in a list. However often an image is named, its documents are read once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use crate::spec::{Descriptor, Document, Manifest, MediaClass, Platform, json};
 /// The name of a platform that a config gives may be so long, in bytes; a longer one is none.
 const MAX_NAME: usize = 200;
 
-/// More blobs than this are not counted for one image or index.
+/// Maximum number of blobs that are counted for one image or index.
 const MAX_NEEDED: usize = 1 << 18;
 
 /// Platform and size of an image, as far as its documents can be read.
@@ -97,7 +97,7 @@ impl<'a> Summaries<'a> {
     }
 
     /// Bytes of all that `descriptor` needs as its documents say, each blob once: of an image its manifest, config and layers, of
-    /// an index the images in it. What cannot be read needs nothing else. `None` if there are too many blobs to count.
+    /// an index the images in it. A document that cannot be read needs nothing else. `None` if there are too many blobs to count.
     pub fn total(&self, descriptor: &Descriptor) -> Option<u64> {
         let (mut met, mut total) = (HashSet::new(), 0_u64);
         let mut stack = vec![(descriptor.clone(), true)];

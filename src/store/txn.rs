@@ -13,7 +13,7 @@ use crate::layout::{BlobWriter, IndexJson, LayoutLock, LockMode, Staged, Stamp, 
 use crate::progress::Silent;
 use crate::spec::{Compression, Descriptor, MediaType, RefName, RefValue};
 
-/// So many blobs, or bytes of blobs, are made durable and named together.
+/// Maximum number of blobs, and of their bytes, that are made durable and named together.
 const MAX_STAGED: usize = 4096;
 const MAX_STAGED_BYTES: u64 = 1 << 30;
 
@@ -31,7 +31,7 @@ impl Store {
         Ok(self.txn(verb, Some(lock)))
     }
 
-    /// Begins a rehearsal: all is worked out and nothing is written, which a read-only layout allows too. What is asked of it
+    /// Begins a rehearsal: all is worked out and nothing is written, which a read-only layout allows too. A question to it
     /// does not see what it would have written; it ends with [`Txn::rehearsed`].
     pub(crate) fn rehearse(&self, verb: &str) -> Txn<'_> {
         Txn {
@@ -128,17 +128,17 @@ pub struct Txn<'a> {
     /// Layers, the digests of their tars, and of the first bytes of those.
     diff_ids: Vec<(Digest, Digest, Option<Digest>)>,
     changes: RefChanges,
-    /// What would have been written; `None` if it is written.
+    /// Blobs that a rehearsal would have written; `None` for a transaction that writes.
     rehearsed: Option<Vec<Descriptor>>,
 }
 
 impl<'a> Txn<'a> {
-    /// The store that is written to.
+    /// Returns the store that is written to.
     pub fn store(&self) -> &'a Store {
         self.store
     }
 
-    /// Ends a rehearsal: the blobs that would have been written and are not there, in order.
+    /// Ends a rehearsal; returns the blobs that would have been written and are not there, in order.
     pub fn rehearsed(self) -> Vec<Descriptor> {
         self.rehearsed.unwrap_or_default()
     }
@@ -146,7 +146,7 @@ impl<'a> Txn<'a> {
     /// Gives a blob its name, and makes it part of the transaction.
     ///
     /// # Errors
-    /// What keeps it from being written.
+    /// Those of the file system.
     pub fn finish_blob(&mut self, writer: BlobWriter, media_type: MediaType) -> Result<Descriptor> {
         let Some(rehearsed) = &mut self.rehearsed else {
             let Stored { digest, size, .. } = self.store_blob(writer)?;
@@ -177,7 +177,7 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    /// An empty file for what has no room in memory. It has no name, and goes when it is closed.
+    /// Makes an empty file for data that has no room in memory. It has no name, and goes when it is closed.
     pub fn scratch(&self) -> Result<File> {
         self.store.layout.private_dir().scratch()
     }
@@ -211,7 +211,7 @@ impl<'a> Txn<'a> {
     pub(crate) fn stage(&mut self, blob: Staged) -> Result<()> {
         self.staged_bytes += blob.size;
         self.staged.push(blob);
-        // What has its name survives an interruption, so that a rerun goes on from there.
+        // A blob that has its name survives an interruption, so that a rerun goes on from there.
         if self.staged.len() >= MAX_STAGED || self.staged_bytes >= MAX_STAGED_BYTES {
             self.publish()?;
         }
@@ -247,7 +247,7 @@ impl<'a> Txn<'a> {
 
     /// A layer of this store that was made of the tar with this diff_id, in this compression; its bytes are verified.
     ///
-    /// What cannot be known is no loss: the layer is compressed again then.
+    /// A layer that is not known is no loss: it is compressed again then.
     pub fn layer_of(&self, diff_id: &Digest, compression: Compression) -> Option<Descriptor> {
         // A compression costs far more than a read, so a damaged candidate is found out here and passed over.
         self.known_layers(compression, |view| view.layers_of(diff_id))
@@ -345,7 +345,7 @@ impl<'a> Txn<'a> {
         }
         self.publish()?;
         if self.store.opts.index && !self.blobs.is_empty() {
-            // What goes wrong here is put right by the next command that needs the index.
+            // The next command that needs the index puts right whatever goes wrong here.
             let _ = self.tell_index();
         }
         // A caller that meets a conflict works the changes out anew.

@@ -13,35 +13,35 @@ use crate::error::Result;
 use crate::index::{Access, Rows};
 use crate::progress::Monitor;
 
-/// What an image takes of the layout, in bytes.
+/// Bytes that an image takes of the layout.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ImageUsage {
     /// Its tag; `<none>` for an entry of `index.json` without one.
     pub name: String,
-    /// What it points at.
+    /// Digest of its manifest or index.
     pub digest: Digest,
-    /// What nobody else needs: freed if the tag goes.
+    /// Bytes that no other entry needs: freed if the tag goes.
     pub alone: u64,
-    /// What other entries need too.
+    /// Bytes that other entries need too.
     pub shared: u64,
 }
 
-/// What a layout holds, in bytes. The four parts add up to `total`.
+/// Bytes that a layout holds. The four parts add up to `total`.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Usage {
     /// The entries of `index.json`, the one that holds most alone first.
     pub images: Vec<ImageUsage>,
-    /// What one entry holds alone, over all entries.
+    /// Bytes that one entry holds alone, over all entries.
     pub alone: u64,
-    /// What several entries share, each blob once.
+    /// Bytes that several entries share, each blob once.
     pub shared: u64,
-    /// What `gc` would free.
+    /// Bytes that `gc` would free.
     pub garbage: u64,
-    /// What no entry leads to and `gc` spares.
+    /// Bytes that no entry leads to and `gc` spares.
     pub spared: u64,
     /// All blobs.
     pub total: u64,
@@ -134,7 +134,7 @@ impl ReachableSet {
 }
 
 impl Store {
-    /// What each image holds alone and shares, and what a collection would free.
+    /// Returns the bytes that each image holds alone and shares, and those that a collection would free.
     pub(crate) fn usage(&self, monitor: &dyn Monitor) -> Result<Usage> {
         let mut images = Vec::new();
         for entry in self.layout.read_index()?.entries() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `fsck` says of one blob: whether its content has its digest, and all may read it.
+//! Checks one blob: its content has its digest, and all may read it.
 
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +12,7 @@ use crate::index::{KnownBlob, Verified};
 use crate::layout::Stamp;
 use crate::store::{MAX_DOCUMENT, Store};
 
-/// What one look at a blob showed.
+/// Result of a look at one blob.
 #[derive(Default)]
 pub(super) struct Looked {
     pub(super) findings: Vec<Finding>,
@@ -33,7 +33,7 @@ impl Store {
         let digest = &blob.digest;
         let known = blob.verified.filter(|_| opts.fast);
         let mut out = Looked::default();
-        // What was no document then is none now, so that its file need not even be opened.
+        // An unchanged file that was no document is none now, and need not even be opened.
         if blob.opaque
             && let Some(known) = &known
             && self
@@ -45,7 +45,7 @@ impl Store {
         }
         let (mut file, found) = match self.layout.open_found(digest) {
             Ok(opened) => opened,
-            // Who needs it says so.
+            // The check of each document that names it tells that it is missing.
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(out),
             Err(err) => return Ok(unreadable(digest, &err)),
         };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `fsck` says of documents: whether their descriptors are true, and configs fit their layers.
+//! Checks documents: their descriptors are true, and configs fit their layers.
 //!
 //! A document may be named any number of times, by documents that each name any number: what it says of itself is read once.
 //! Parsed, it may be a hundred times its size, so large ones are left for one thread, which takes them one by one.
@@ -22,7 +22,7 @@ use crate::spec::{Compression, Descriptor, Document, ImageConfig, ImageIndex, Ma
 use crate::store::summary::is_of_its_size;
 use crate::store::{MAX_DOCUMENT, Summaries};
 
-/// No more faults than this are told.
+/// Maximum number of faults of documents in a report.
 const MAX_FINDINGS: usize = 50_000;
 
 /// A media type that a document gives itself is compared up to here, in bytes.
@@ -51,7 +51,7 @@ pub(super) struct Documents<'a> {
     untold: Mutex<Option<Severity>>,
 }
 
-/// What is known of the content of a blob.
+/// Known content of a blob.
 #[derive(Clone, Debug)]
 enum Known<T> {
     Is(T),
@@ -75,7 +75,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What `known` has under `key`, else what `find` finds, which others may find out at the same time.
+/// Returns the value of `key` in `known`; one that is missing comes from `find`, which other threads may call at the same time.
 fn remembered<K: Eq + Hash, V: Clone>(
     known: &Mutex<HashMap<K, V>>,
     key: K,
@@ -127,7 +127,7 @@ impl<'a> Documents<'a> {
         Ok(Some(out))
     }
 
-    /// What was left out of the findings, as one.
+    /// Returns the faults that were left out, as one finding.
     pub(super) fn left_out(&self) -> Option<Finding> {
         let severity = (*lock(&self.untold))?;
         let text = format!(
@@ -327,7 +327,7 @@ impl<'a> Documents<'a> {
         Ok(())
     }
 
-    /// Whether a document is of the type that its descriptor gives it.
+    /// Checks that a document is of the type that its descriptor gives it.
     fn check_type(
         &self,
         parent: &dyn fmt::Display,

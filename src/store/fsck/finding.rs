@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a check finds: damage as data.
+//! Findings of a check: damage as data.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -26,7 +26,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// What kind of thing a finding is.
+/// Kind of a finding.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -73,17 +73,17 @@ pub enum Problem {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// How bad it is.
+    /// Severity of the finding.
     pub severity: Severity,
-    /// What kind of thing it is.
+    /// Kind of the finding.
     pub problem: Problem,
-    /// What it is about: a digest, a path in the layout, or an entry of `index.json`.
+    /// Subject: a digest, a path in the layout, or an entry of `index.json`.
     pub subject: String,
-    /// What is wrong, to be read after the subject.
+    /// Fault, to be read after the subject.
     pub message: String,
     /// Tags of images that need it, or `<none>` for an entry without one; some, if there are many.
     pub refs: Vec<String>,
-    /// How many more tags need it, at least.
+    /// Number of further tags that need it, at least.
     #[serde(rename = "moreRefs")]
     pub more_refs: u64,
     /// Whether it was mended.
@@ -138,7 +138,7 @@ impl Finding {
         self
     }
 
-    /// Whether it is an error that was not mended.
+    /// Returns whether it is an error that was not mended.
     pub(super) fn is_damage(&self) -> bool {
         self.severity == Severity::Error && !self.repaired
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `fsck` says of the parts without which a directory is no layout, and how it mends them.
+//! Checks and mends the parts without which a directory is no layout.
 
 use std::path::Path;
 

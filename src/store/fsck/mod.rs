@@ -33,19 +33,19 @@ use crate::spec::{RefName, json};
 /// Subject of a finding about the index database.
 const DATABASE: &str = ".umoci/index.redb";
 
-/// So many blobs are looked at between two looks at the index.
+/// Number of blobs that are read between two looks at the index.
 const BATCH: usize = 8192;
 
-/// No more refs than this are named with a finding.
+/// Maximum number of refs that are named with a finding.
 const MOST_REFS: usize = 8;
 
-/// No more refs than this are counted with a finding.
+/// Maximum number of refs that are counted with a finding.
 const MAX_COUNTED: usize = 100_000;
 
 /// Maximum count of those who name something that are looked at to count refs, for all findings together.
 const MAX_LOOKED_AT: usize = 2_000_000;
 
-/// How to check.
+/// Options of a check.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct CheckOptions<'a> {
@@ -64,23 +64,23 @@ pub struct CheckOptions<'a> {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CheckReport {
-    /// What was found, the worst first.
+    /// Findings, the worst first.
     pub findings: Vec<Finding>,
-    /// How many blobs there are.
+    /// Number of blobs in the layout.
     pub blobs: u64,
-    /// How many of them were read.
+    /// Number of blobs that were read.
     pub read: u64,
     /// Bytes of those.
     pub bytes: u64,
 }
 
 impl CheckReport {
-    /// Whether something is wrong that was not mended.
+    /// Returns whether something is wrong that was not mended.
     pub fn is_damaged(&self) -> bool {
         self.findings.iter().any(Finding::is_damage)
     }
 
-    /// Whether something was mended.
+    /// Returns whether something was mended.
     pub fn is_repaired(&self) -> bool {
         self.findings.iter().any(|f| f.repaired)
     }
@@ -102,7 +102,7 @@ impl Store {
         self.synced(&mut index, &documents, &mut report.findings)?;
         self.check_blobs(&mut index, &documents, opts, monitor, &mut report)?;
         report.findings.extend(documents.left_out());
-        // What a damaged document names is not known, so a recount would only find the same damage again.
+        // The blobs that a damaged document names are not known, so a recount would only find the same damage again.
         let mut problems = report.findings.iter().map(|finding| finding.problem);
         if !opts.fast && !problems.any(|problem| matches!(problem, Problem::Damaged | Problem::Unreadable)) {
             check_index(&mut index, opts, &mut report.findings)?;
@@ -177,7 +177,7 @@ impl Store {
         }
     }
 
-    /// What stands under `blobs/`.
+    /// Checks the names under `blobs/`.
     fn check_names(&self, out: &mut Vec<Finding>) -> Result<()> {
         for path in self.layout.foreign_entries()? {
             let name = path.strip_prefix(self.layout.path()).unwrap_or(&path).display();
@@ -248,7 +248,7 @@ impl Store {
         Ok(())
     }
 
-    /// Brings the index up to the layout.
+    /// Brings the index up to the layout, and tells of the documents that it could not read.
     fn synced(&self, index: &mut Index<'_>, documents: &Documents<'_>, out: &mut Vec<Finding>) -> Result<()> {
         let damaged = index.sync()?;
         if let Some(text) = index.was_damaged() {
@@ -294,7 +294,7 @@ impl Store {
     }
 }
 
-/// Returns what findings of one severity are sorted by: those about entries of `index.json` stay in the order of these.
+/// Returns the key that findings of one severity are sorted by: those about entries of `index.json` stay in the order of these.
 fn place(finding: &Finding) -> &str {
     let place = finding.subject.split_once(": entry ");
     place.map_or(finding.subject.as_str(), |(file, _)| file)
@@ -322,7 +322,7 @@ fn check_index(index: &mut Index<'_>, opts: &CheckOptions<'_>, out: &mut Vec<Fin
     Ok(())
 }
 
-/// Says which refs lead to what was found. What is missing and no ref needs is no damage.
+/// Names the refs that lead to each finding. A missing blob that no ref needs is no damage.
 fn name_refs(index: &mut Index<'_>, findings: &mut [Finding]) -> Result<()> {
     if findings.iter().all(|f| f.digest.is_none()) {
         return Ok(());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `fsck` says of our own files that cannot be derived: settings, leases, the reflog. What is mended is kept aside.
+//! Checks our own files that cannot be derived: settings, leases, the reflog. A file that is mended is kept aside as it was.
 
 use super::{Finding, Problem};
 use crate::error::{Error, ErrorKind, Result};
@@ -8,7 +8,7 @@ use crate::layout::REFLOG;
 use crate::store::Store;
 use crate::store::refs::{Record, is_cut_off};
 
-/// Whether a file is damaged, rather than kept from us.
+/// Returns whether a file is damaged, rather than kept from us.
 fn is_damage(err: &Error) -> bool {
     matches!(
         err.kind(),

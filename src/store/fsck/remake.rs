@@ -16,7 +16,7 @@ use crate::store::graph::walk;
 use crate::store::refs::Replayed;
 use crate::store::{MAX_DOCUMENT, Store};
 
-/// What a record of the reflog calls a repair.
+/// Command of a repair in the records of the reflog.
 const COMMAND: &str = "fsck";
 
 /// Entries of `index.json` as they are put together.
@@ -255,7 +255,7 @@ impl Store {
     }
 
     /// Gives each of these the name that it gives itself, if no other has it and nothing tells that it went; else an entry without
-    /// a name, which keeps it from being collected. What the reflog or a lease tells of is no loss.
+    /// a name, which keeps it from being collected. A manifest that the reflog or a lease tells of is no loss.
     fn name_or_keep(
         &self,
         gathered: &mut Gathered,

@@ -26,7 +26,7 @@ impl Store {
                     self.layout.give(&self.layout.blob_path(&digest))?;
                     finding.repaired = true;
                 }
-                // What cannot be read may be good, and is left where it is.
+                // A blob that cannot be read may be good, and is left where it is.
                 Problem::Damaged | Problem::Missing => {
                     if finding.problem != Problem::Missing && self.layout.blob_size(&digest)?.is_some() {
                         let aside = self.layout.quarantine(&digest)?;

@@ -331,7 +331,7 @@ impl Store {
     }
 }
 
-/// The bytes of all blobs.
+/// Returns the bytes of all blobs.
 pub(super) fn total_size(tables: &Rows<impl Access>) -> Result<u64> {
     let (mut total, mut after) = (0, None);
     loop {

@@ -86,7 +86,7 @@ impl Keep {
         }
     }
 
-    /// Whether times count.
+    /// Returns whether the times of tags count for the rule.
     fn needs_times(&self) -> bool {
         !matches!(self, Keep::Pattern(_))
     }
@@ -243,7 +243,7 @@ impl Store {
         Ok((tags, untagged))
     }
 
-    /// When each tag was last changed and used.
+    /// Returns the times of the last change and use of each tag.
     pub(crate) fn tag_times(&self) -> Result<HashMap<String, TagTimes>> {
         let (tags, _) = self.entries_by_tag(true)?;
         let mut out = HashMap::new();
@@ -254,7 +254,7 @@ impl Store {
         Ok(out)
     }
 
-    /// When the last of these blobs came, in seconds since 1970; 0 if none is there.
+    /// Returns the time when the last of these blobs came, in seconds since 1970; 0 if none is there.
     fn youngest(&self, digests: &[Digest]) -> Result<i64> {
         let mut latest = 0;
         for digest in digests {
@@ -265,7 +265,7 @@ impl Store {
         Ok(latest)
     }
 
-    /// Whether the file of a blob was made or renamed less than `age` ago.
+    /// Returns whether the file of a blob was made or renamed less than `age` ago.
     pub(super) fn is_younger(&self, digest: &Digest, age: Duration) -> Result<bool> {
         let latest = self.youngest(std::slice::from_ref(digest))?;
         Ok(latest > now().saturating_sub(seconds(age)))
@@ -338,7 +338,7 @@ impl Retention {
         Ok((self.dropping(&freeing), left))
     }
 
-    /// Returns what goes if these tags go too.
+    /// Returns the entries that go if these tags go too.
     fn dropping(&self, tags: &[Tag]) -> DropRefs {
         let mut drop = self.drop.clone();
         for tag in tags {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How the reflog is kept short.
+//! Keeps the reflog short.
 
 use std::collections::HashSet;
 use std::time::Duration;

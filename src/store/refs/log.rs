@@ -28,9 +28,9 @@ pub(crate) struct Record {
     /// Which ref; `None` for the entries of `index.json` without a name, of which `old` went and `new` came.
     #[serde(rename = "ref")]
     pub name: Option<String>,
-    /// What it pointed at before; empty if it did not exist.
+    /// Old value; empty if the ref did not exist.
     pub old: RefValue,
-    /// What it pointed at since; empty if it was removed.
+    /// New value; empty if the ref was removed.
     pub new: RefValue,
     /// The command that did it; empty if that is not known: another program, or a command that was interrupted.
     pub command: String,
@@ -43,7 +43,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// What a command of this moment does.
+    /// Returns the record of a change that a command makes now.
     pub(in crate::store) fn now(command: &str, name: Option<&str>, old: RefValue, new: RefValue) -> Self {
         Self {
             time: Some(Timestamp::now()),
@@ -139,7 +139,7 @@ impl Store {
         Ok(out)
     }
 
-    /// What `name` pointed at `steps` changes ago; 0 is now.
+    /// Returns the value that `name` had `steps` changes ago; 0 is now.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it did not exist then, or the reflog does not reach back so far.
@@ -161,7 +161,7 @@ impl Store {
         found.map_err(|why| Error::new(ErrorKind::NotFound, format!("{name}@{{{steps}}}: {why}")))
     }
 
-    /// When each ref was last changed, as far as the reflog tells.
+    /// Returns the time of the last change of each ref, as far as the reflog tells.
     pub(in crate::store) fn last_changes(&self) -> Result<HashMap<String, Timestamp>> {
         let mut out = HashMap::new();
         self.each_change(|name, change| {
@@ -172,7 +172,7 @@ impl Store {
         Ok(out)
     }
 
-    /// What entries not older than `keep` hold on to.
+    /// Returns the digests in the entries that are not older than `keep`.
     pub(in crate::store) fn reflog_roots(&self, keep: Duration) -> Result<Vec<Digest>> {
         // The default of the setting costs no read of the file.
         if keep.is_zero() {
@@ -197,7 +197,7 @@ fn bridge(out: &mut Vec<Record>, name: &str, next: RefValue) {
     }
 }
 
-/// Whether `time` is longer ago than `age`.
+/// Returns whether `time` is longer ago than `age`.
 pub(in crate::store) fn is_older(time: Timestamp, age: Duration) -> bool {
     let now = Timestamp::now();
     now.as_second().saturating_sub(time.as_second()) > i64::try_from(age.as_secs()).unwrap_or(i64::MAX)

@@ -25,12 +25,12 @@ use crate::spec::{Descriptor, RefName, RefValue};
 pub struct RefEntry {
     /// Its name, also one that no tag may have.
     pub name: Option<String>,
-    /// What it points at; an error for an entry that is no descriptor, which does not concern the others.
+    /// Its descriptor; an error for an entry that is none, which does not concern the others.
     pub descriptor: Result<Descriptor>,
 }
 
 impl Store {
-    /// All entries of `index.json`, in order.
+    /// Returns all entries of `index.json`, in order.
     pub fn refs(&self) -> Result<Vec<RefEntry>> {
         let index = self.layout.read_index()?;
         let entries = index.entries().iter().map(|entry| RefEntry {
@@ -40,14 +40,14 @@ impl Store {
         Ok(entries.collect())
     }
 
-    /// All names, in order, as often as they stand there.
+    /// Returns all names, in order, as often as they stand there.
     pub fn names(&self) -> Result<Vec<String>> {
         let index = self.layout.read_index()?;
         let names = index.entries().iter().filter_map(|entry| entry.ref_name.clone());
         Ok(names.collect())
     }
 
-    /// What `name`, also one that no tag may have, points at; an empty value if there is no such name.
+    /// Returns the value of `name`, also of one that no tag may have; an empty value if there is no such name.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if no entry of that name is a descriptor.
@@ -124,8 +124,8 @@ impl Store {
         })
     }
 
-    /// Changes `index.json` in one rewrite: `edit`, which may be called again, changes nothing with a name but `names`. What
-    /// becomes of these is recorded.
+    /// Changes `index.json` in one rewrite: `edit`, which may be called again, changes nothing with a name but `names`. The new value
+    /// of each of these is recorded.
     pub(super) fn change_refs<T>(
         &self,
         command: &str,
@@ -137,7 +137,7 @@ impl Store {
         self.drop_refs(command, names, edit)
     }
 
-    /// What each of `names` points at, as far as that can be told; those that are there.
+    /// Returns the value of each of `names` that is there, as far as that can be told.
     pub(crate) fn lookup_all(&self, names: &[&str]) -> Result<HashMap<String, RefValue>> {
         Ok(values(&self.layout.read_index()?, names))
     }
@@ -182,7 +182,7 @@ impl Store {
     }
 }
 
-/// What each of `names` points at, as far as that can be told; those that are there.
+/// Returns the value of each of `names` that is there, as far as that can be told.
 pub(super) fn values(index: &IndexJson, names: &[&str]) -> HashMap<String, RefValue> {
     let wanted: HashSet<&str> = names.iter().copied().collect();
     let mut found: HashMap<&str, Vec<Descriptor>> = HashMap::new();
@@ -199,7 +199,7 @@ pub(super) fn values(index: &IndexJson, names: &[&str]) -> HashMap<String, RefVa
         .collect()
 }
 
-/// Whether both are the same images, in the same order.
+/// Returns whether both are the same images, in the same order.
 pub(super) fn is_same(one: &RefValue, other: &RefValue) -> bool {
     one.digests().eq(other.digests())
 }

@@ -35,10 +35,10 @@ pub(in crate::store) fn refuse_more(rest: u64) -> Result<()> {
     Ok(())
 }
 
-/// What all lines together say.
+/// State that all lines together tell.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Replayed {
-    /// What each name points at, with the number of the line that says so.
+    /// Value of each name, with the number of the line that says so.
     pub names: HashMap<String, (u64, RefValue)>,
     /// Entries without a name.
     pub unnamed: BTreeMap<Digest, Descriptor>,
@@ -127,7 +127,7 @@ impl Replayed {
     }
 }
 
-/// The entries of `index.json` without a name.
+/// Returns the entries of `index.json` without a name.
 pub(in crate::store) fn unnamed(index: &IndexJson) -> Vec<Descriptor> {
     let unnamed = index.entries().iter().filter(|entry| entry.ref_name.is_none());
     unnamed.filter_map(|entry| entry.descriptor().ok()).collect()
@@ -166,7 +166,7 @@ impl Store {
         Ok(out)
     }
 
-    /// What is to be recorded before a change of `index`, which has this state: all that the reflog does not know of it.
+    /// Returns the records that must come before a change of `index`, which has this state: all that the reflog does not know of it.
     pub(in crate::store) fn catch_up(
         &self,
         index: &IndexJson,
