@@ -58,8 +58,8 @@ impl Create {
         let (target, why) = match (&self.digest, &self.from) {
             (Some(prefix), None) => {
                 let given = self.media_type.as_deref().map(MediaType::from);
-                let verdict = store.identify(&store.find(prefix)?, given.as_ref())?;
-                (verdict.descriptor.into(), verdict.evidence.to_string())
+                let detected = store.identify(&store.find(prefix)?, given.as_ref())?;
+                (detected.descriptor.into(), detected.evidence.to_string())
             }
             (None, Some(other)) => {
                 if self.media_type.is_some() {

@@ -15,7 +15,7 @@ use crate::spec::{Compression, Descriptor, MediaClass, MediaType};
 
 /// Result of an identification.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct Detected {
     /// A descriptor for it: media type, digest, size; platform and artifact type where they can be told.
     pub descriptor: Descriptor,
     /// Evidence for its media type.
@@ -47,7 +47,7 @@ impl fmt::Display for Evidence {
 }
 
 /// A blob as its own bytes show it: a JSON object, or data that looks like something else.
-enum Probe<'b> {
+enum Sniffed<'b> {
     Document(Object<'b>),
     Other(&'static str),
 }
@@ -113,27 +113,27 @@ impl Store {
     /// [`ErrorKind::NotFound`] if it is not there, [`ErrorKind::Corrupt`] if it is damaged or could be both a manifest
     /// and an index, [`ErrorKind::Ambiguous`] or [`ErrorKind::Unsupported`] if it stays unclear or is no image; the
     /// text says what to do.
-    pub fn identify(&self, digest: &Digest, given: Option<&MediaType>) -> Result<Verdict> {
+    pub fn identify(&self, digest: &Digest, given: Option<&MediaType>) -> Result<Detected> {
         let size = self.layout.blob_size(digest)?;
         let size = size.ok_or_else(|| self.no_blob(digest))?;
         let mut bytes = Vec::new();
-        let probe = self.probe(digest, size, &mut bytes);
-        let document = match probe.context(|| format!("identify {digest}"))? {
-            Probe::Document(document) => document,
-            Probe::Other(data) => return Err(self.not_an_image(digest, data)),
+        let sniffed = self.sniff(digest, size, &mut bytes);
+        let document = match sniffed.context(|| format!("identify {digest}"))? {
+            Sniffed::Document(document) => document,
+            Sniffed::Other(data) => return Err(self.not_an_image(digest, data)),
         };
-        let (media_type, evidence) = self.weigh(digest, &document, given)?;
+        let (media_type, evidence) = self.detect_type(digest, &document, given)?;
         let mut descriptor = Descriptor::new(media_type, *digest, size);
         descriptor.artifact_type = text_of(&document, "artifactType");
         // Half a platform is of no use to a reader that chooses by it.
         descriptor.platform = self
             .platform(&descriptor)
             .filter(|p| !p.os.is_empty() && !p.architecture.is_empty());
-        Ok(Verdict { descriptor, evidence })
+        Ok(Detected { descriptor, evidence })
     }
 
     /// Reads the blob into `bytes`, verified, as far as it takes to tell what it is.
-    fn probe<'b>(&self, digest: &Digest, size: u64, bytes: &'b mut Vec<u8>) -> Result<Probe<'b>> {
+    fn sniff<'b>(&self, digest: &Digest, size: u64, bytes: &'b mut Vec<u8>) -> Result<Sniffed<'b>> {
         // One open file is read and checked, so that nobody can change it in between.
         let plain = Descriptor::new(String::new(), *digest, size);
         let mut blob = self.layout.open_blob(&plain)?;
@@ -141,24 +141,24 @@ impl Store {
         let is_object = bytes.iter().find(|c| !c.is_ascii_whitespace()) == Some(&b'{');
         // A layer may be large, so data of other kinds is not read to its end, and the digest not checked.
         if !is_object || bytes.len() as u64 > MAX_DOCUMENT {
-            return Ok(Probe::Other(magic(bytes)));
+            return Ok(Sniffed::Other(magic(bytes)));
         }
         blob.finish()?;
         json::check_values(bytes)?;
         match Object::parse(bytes) {
-            Err(_) => Ok(Probe::Other("text that begins like JSON and is none")),
+            Err(_) => Ok(Sniffed::Other("text that begins like JSON and is none")),
             // One byte string must not have two meanings.
             Ok(Object {
                 doubled: Some(name), ..
             }) => {
                 fail!(Corrupt, "{digest}: member {name:?} stands twice")
             }
-            Ok(document) => Ok(Probe::Document(document)),
+            Ok(document) => Ok(Sniffed::Document(document)),
         }
     }
 
-    /// Weighs what a document says of itself; its shape, the layout and the caller count where it says nothing.
-    fn weigh(
+    /// Returns the media type that a document gives itself; its shape, the layout and the caller count where it gives none.
+    fn detect_type(
         &self,
         digest: &Digest,
         document: &Object<'_>,
@@ -211,11 +211,11 @@ impl Store {
                 _ => Err(refuse(digest, format!("{given} is no type of an image"))),
             };
         }
-        self.weigh_recorded(digest, document, shape)
+        self.type_by_layout(digest, document, shape)
     }
 
     /// For a document that does not say what it is: what others call it, else what it looks like.
-    fn weigh_recorded(
+    fn type_by_layout(
         &self,
         digest: &Digest,
         document: &Object<'_>,
@@ -224,7 +224,7 @@ impl Store {
         let recorded = self.read_index(|view| view.media_types(digest))?;
         let recorded: Vec<MediaType> = recorded.into_iter().map(MediaType::new).collect();
         match recorded.as_slice() {
-            [] => self.weigh_shape(digest, document, shape),
+            [] => self.type_by_shape(digest, document, shape),
             [one] => match one.class() {
                 class if shape == Some(class) => Ok((one.clone(), Evidence::Recorded)),
                 MediaClass::Manifest | MediaClass::Index => {
@@ -243,7 +243,7 @@ impl Store {
     }
 
     /// For a document that nobody names: its shape alone.
-    fn weigh_shape(
+    fn type_by_shape(
         &self,
         digest: &Digest,
         document: &Object<'_>,

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub use fsck::{CheckOptions, CheckReport, Finding, Problem, Severity};
 pub use gc::{GcOptions, GcPlan, GcReport, Keep};
-pub use identify::Verdict;
+pub use identify::Detected;
 pub(crate) use lease::Lease;
 pub(crate) use referrers::{SUFFIXES, is_referrers_tag, referrers_tag};
 pub use refs::RefEntry;

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt as _;
 
 use super::documents::{Documents, LARGE};
-use super::{CheckOptions, Finding, Problem};
+use super::{Finding, Problem};
 use crate::digest::{Algorithm, Digest, DigestWriter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{KnownBlob, Verified};
@@ -23,23 +23,19 @@ pub(super) struct Looked {
 }
 
 impl Store {
-    /// Looks at one blob, and at what it says if it is a document.
+    /// Looks at one blob, and at the text of a document. The facts in `known` are believed of a file that did not change since.
     pub(super) fn look(
         &self,
         documents: &Documents<'_>,
-        blob: &KnownBlob,
-        opts: &CheckOptions<'_>,
+        digest: &Digest,
+        known: Option<&KnownBlob>,
     ) -> Result<Looked> {
-        let digest = &blob.digest;
-        let known = blob.verified.filter(|_| opts.fast);
+        let verified = known.and_then(|known| known.verified);
         let mut out = Looked::default();
         // An unchanged file that was no document is none now, and need not even be opened.
-        if blob.opaque
-            && let Some(known) = &known
-            && self
-                .layout
-                .blob_stamp(digest)
-                .is_ok_and(|found| found == Some(known.stamp))
+        if known.is_some_and(|known| known.opaque)
+            && let Ok(Some(found)) = self.layout.blob_stamp(digest)
+            && verified.is_some_and(|verified| verified.stamp == found)
         {
             return Ok(out);
         }
@@ -55,8 +51,8 @@ impl Store {
             let finding = Finding::of(digest, Problem::Permissions, text).info();
             out.findings.push(finding);
         }
-        if known.is_none_or(|known| known.stamp != stamp) {
-            match sums(&mut file, digest, stamp.size, known.as_ref()) {
+        if verified.is_none_or(|verified| verified.stamp != stamp) {
+            match sums(&mut file, digest, stamp.size, verified.as_ref()) {
                 Ok((bytes, Ok(blake3))) => {
                     out.bytes = Some(bytes);
                     let blake3 = Some(blake3);

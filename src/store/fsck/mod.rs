@@ -25,7 +25,7 @@ use super::graph::holders;
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{ErrorKind, Result};
-use crate::index::{Damaged, Index, KnownBlob};
+use crate::index::{Damaged, Index};
 use crate::layout::BlobName;
 use crate::progress::{Monitor, Silent};
 use crate::spec::{RefName, json};
@@ -100,16 +100,16 @@ impl Store {
         self.check_refs(opts.repair, &documents, &mut report.findings)?;
         let mut index = self.index(&Silent);
         self.synced(&mut index, &documents, &mut report.findings)?;
-        self.check_blobs(&mut index, &documents, opts, monitor, &mut report)?;
+        self.check_blobs(&mut index, &documents, opts.fast, monitor, &mut report)?;
         report.findings.extend(documents.left_out());
         // The blobs that a damaged document names are not known, so a recount would only find the same damage again.
         let mut problems = report.findings.iter().map(|finding| finding.problem);
         if !opts.fast && !problems.any(|problem| matches!(problem, Problem::Damaged | Problem::Unreadable)) {
-            check_index(&mut index, opts, &mut report.findings)?;
+            check_index(&mut index, opts.repair, &mut report.findings)?;
         }
         index.close();
         self.check_own_files(opts.repair, &mut report.findings)?;
-        self.check_temporary(opts, monitor, &mut report.findings)?;
+        self.check_temporary(opts.repair, monitor, &mut report.findings)?;
         name_refs(&mut index, &mut report.findings)?;
         drop(index);
         if opts.repair {
@@ -131,7 +131,7 @@ impl Store {
         &self,
         index: &mut Index<'_>,
         documents: &Documents<'_>,
-        opts: &CheckOptions<'_>,
+        fast: bool,
         monitor: &dyn Monitor,
         report: &mut CheckReport,
     ) -> Result<()> {
@@ -154,7 +154,7 @@ impl Store {
             let looked: Vec<Result<Looked>> = batch
                 .par_iter()
                 .map(|blob| {
-                    let looked = self.look(documents, blob, opts);
+                    let looked = self.look(documents, &blob.digest, fast.then_some(blob));
                     task.advance(1);
                     looked
                 })
@@ -257,14 +257,7 @@ impl Store {
         }
         // Documents that are not what they should be are no blobs to the index, and would not be met again.
         for Damaged { digest, error } in damaged {
-            let blob = KnownBlob {
-                digest,
-                size: 0,
-                count: 0,
-                opaque: false,
-                verified: None,
-            };
-            let looked = self.look(documents, &blob, &CheckOptions::default())?;
+            let looked = self.look(documents, &digest, None)?;
             if looked.findings.is_empty() {
                 out.push(Finding::of(&digest, Problem::Document, error));
             }
@@ -273,22 +266,17 @@ impl Store {
         Ok(())
     }
 
-    fn check_temporary(
-        &self,
-        opts: &CheckOptions<'_>,
-        monitor: &dyn Monitor,
-        out: &mut Vec<Finding>,
-    ) -> Result<()> {
+    fn check_temporary(&self, repair: bool, monitor: &dyn Monitor, out: &mut Vec<Finding>) -> Result<()> {
         // The open files hold locks, which would keep the files from being cleaned.
         let unused = self.layout.unused_temporary()?.into_iter();
         let unused: Vec<_> = unused.map(|(path, _)| path).collect();
-        if opts.repair && !unused.is_empty() {
+        if repair && !unused.is_empty() {
             self.layout.clean_temporary(monitor)?;
         }
         for path in unused {
             let name = path.strip_prefix(self.layout.path()).unwrap_or(&path).display();
             let finding = Finding::new(Problem::Temporary, name, "is left of a process that died");
-            out.push(finding.info().repaired(opts.repair));
+            out.push(finding.info().repaired(repair));
         }
         Ok(())
     }
@@ -301,17 +289,17 @@ fn place(finding: &Finding) -> &str {
 }
 
 /// Counts everything anew and compares.
-fn check_index(index: &mut Index<'_>, opts: &CheckOptions<'_>, out: &mut Vec<Finding>) -> Result<()> {
+fn check_index(index: &mut Index<'_>, repair: bool, out: &mut Vec<Finding>) -> Result<()> {
     if !index.is_file()? {
         return Ok(());
     }
     let fresh = match index.rebuilt() {
         // To look there need not be room on the disk.
-        Err(err) if err.kind() == ErrorKind::NoSpace && !opts.repair => index.rebuilt_in_memory(),
+        Err(err) if err.kind() == ErrorKind::NoSpace && !repair => index.rebuilt_in_memory(),
         fresh => fresh,
     }?;
     let differences = index.differences(&fresh)?;
-    let repaired = opts.repair && !differences.is_empty();
+    let repaired = repair && !differences.is_empty();
     let findings = differences.into_iter();
     out.extend(findings.map(|text| Finding::new(Problem::Index, DATABASE, text).repaired(repaired)));
     if repaired {

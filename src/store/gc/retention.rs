@@ -141,7 +141,7 @@ pub struct TagTimes {
     pub used: Option<i64>,
 }
 
-/// Verdict of the rules on the entries of `index.json`.
+/// Decision of the rules on the entries of `index.json`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Retention {
     /// Entries that go whatever the size.
