@@ -38,17 +38,16 @@ pub fn referrers_tag(digest: &Digest, suffix: &str) -> Result<RefName> {
 
 /// Returns whether this is the name of an index of referrers, or one of cosign's. Spec: distribution-spec, referrers tag schema.
 pub(crate) fn is_referrers_tag(name: &RefName) -> bool {
-    let Some((algorithm, rest)) = name.as_str().split_once('-') else {
-        return false;
-    };
-    let Some(algorithm) = Algorithm::from_name(algorithm) else {
-        return false;
-    };
-    let length = (2 * algorithm.len()).min(64);
-    let Some((hex, suffix)) = rest.split_at_checked(length) else {
-        return false;
-    };
-    hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) && SUFFIXES.contains(&suffix)
+    after_digest(name.as_str()).is_some_and(|suffix| SUFFIXES.contains(&suffix))
+}
+
+/// Returns the rest of a name that begins with a digest as the schema writes it: cut to 64 digits, for the length of tags.
+fn after_digest(name: &str) -> Option<&str> {
+    let (algorithm, rest) = name.split_once('-')?;
+    let length = (2 * Algorithm::from_name(algorithm)?.len()).min(64);
+    let (hex, suffix) = rest.split_at_checked(length)?;
+    let is_hex = hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    is_hex.then_some(suffix)
 }
 
 impl Store {
