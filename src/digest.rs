@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// A registered digest algorithm.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -111,19 +111,28 @@ pub(crate) use base16ct::lower::encode_string as hex;
 impl FromStr for Digest {
     type Err = Error;
 
-    /// Parses `algorithm:hex`. Errors: [`ErrorKind::Unsupported`] for a well-formed digest of an algorithm that is
-    /// not registered, [`ErrorKind::Invalid`] for everything else.
+    /// Parses `algorithm:hex`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) for a well-formed digest of an algorithm that is
+    /// not registered, [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for everything else.
     fn from_str(text: &str) -> Result<Self> {
-        let invalid = || Error::new(ErrorKind::Invalid, format!("invalid digest: {text:?}"));
-        let (name, encoded) = text.split_once(':').ok_or_else(invalid)?;
+        let (name, encoded) = text.split_once(':').unwrap_or_default();
         match Algorithm::from_name(name) {
-            Some(algorithm) => decoded(algorithm, encoded).ok_or_else(invalid),
-            None if follows_grammar(name, encoded) => Err(unsupported(name)),
-            None => Err(invalid()),
+            Some(algorithm) => {
+                if let Some(digest) = decoded(algorithm, encoded) {
+                    return Ok(digest);
+                }
+            }
+            None if follows_grammar(name, encoded) => fail!(Unsupported, "unsupported algorithm: {name:?}"),
+            None => {}
         }
+        fail!(Invalid, "invalid digest: {text:?}")
     }
 }
 
+/// Returns the digest with this hex part; `None` for another length and for upper case, which would be a second name of one
+/// blob.
 fn decoded(algorithm: Algorithm, hex: &str) -> Option<Digest> {
     let mut raw = [0; 64];
     Digest::from_bytes(algorithm, base16ct::lower::decode(hex, &mut raw).ok()?)
@@ -131,13 +140,14 @@ fn decoded(algorithm: Algorithm, hex: &str) -> Option<Digest> {
 
 /// Returns whether this is a digest, be it of an algorithm that is not registered.
 fn follows_grammar(name: &str, encoded: &str) -> bool {
-    let in_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"+._-".contains(&c);
-    let in_encoded = |c: u8| c.is_ascii_alphanumeric() || b"=_-".contains(&c);
-    !name.is_empty() && name.bytes().all(in_name) && !encoded.is_empty() && encoded.bytes().all(in_encoded)
-}
-
-fn unsupported(name: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("unsupported algorithm: {name:?}"))
+    !name.is_empty()
+        && !encoded.is_empty()
+        && name
+            .bytes()
+            .all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'.' | b'_' | b'-'))
+        && encoded
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"=_-".contains(&c))
 }
 
 impl fmt::Display for Digest {
@@ -203,22 +213,20 @@ impl FromStr for DigestPrefix {
 
     fn from_str(text: &str) -> Result<Self> {
         let (algorithm, hex) = match text.split_once(':') {
-            Some((name, hex)) => {
-                let algorithm = Algorithm::from_name(name).ok_or_else(|| unsupported(name))?;
-                (Some(algorithm), hex)
-            }
+            Some((name, hex)) => match Algorithm::from_name(name) {
+                Some(algorithm) => (Some(algorithm), hex),
+                None => fail!(Unsupported, "unsupported algorithm: {name:?}"),
+            },
             None => (None, text),
         };
         let longest = algorithm.map_or(128, |a| a.len() * 2);
-        let digits = hex
-            .bytes()
-            .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
-        if !digits || hex.len() < Self::MIN || hex.len() > longest {
-            let why = format!(
+        let is_hex = hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_hex || hex.len() < Self::MIN || hex.len() > longest {
+            fail!(
+                Invalid,
                 "invalid digest: {text:?} (want [ALGORITHM:] and {} or more lower-case hex digits)",
                 Self::MIN
             );
-            return Err(Error::new(ErrorKind::Invalid, why));
         }
         Ok(Self {
             algorithm,
@@ -337,7 +345,7 @@ impl<W: Write> Write for DigestWriter<W> {
 /// Reads a blob and checks it against the digest and size of its descriptor.
 ///
 /// At most `size` bytes are handed out. The read that meets the end fails, with an [`Error`] of kind
-/// [`ErrorKind::Corrupt`] inside the `io::Error`, unless digest and size agree; a reader that is dropped
+/// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) inside the `io::Error`, unless digest and size agree; a reader that is dropped
 /// before its end has verified nothing, so a consumer that stops early calls [`VerifyReader::finish`].
 #[derive(Debug)]
 pub struct VerifyReader<R> {
@@ -373,8 +381,11 @@ impl<R: Read> VerifyReader<R> {
         };
         let (expected, got) = (self.expected, hasher.finish());
         if got != expected {
-            let text = format!("verified reader digest mismatch: expected {expected}, got {got}");
-            return Err(Error::new(ErrorKind::Corrupt, text));
+            // Before the size: a digest says more of what the bytes are.
+            fail!(
+                Corrupt,
+                "verified reader digest mismatch: expected {expected}, got {got}"
+            );
         }
         let found = match self.left {
             0 if self.inner.read(&mut [0])? == 0 => return Ok(()),
@@ -382,13 +393,16 @@ impl<R: Read> VerifyReader<R> {
             _ => "fewer",
         };
         let size = self.size;
-        let text = format!("verified reader size mismatch: expected {size} bytes, found {found}");
-        Err(Error::new(ErrorKind::Corrupt, text))
+        fail!(
+            Corrupt,
+            "verified reader size mismatch: expected {size} bytes, found {found}"
+        )
     }
 }
 
 impl<R: Read> Read for VerifyReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        // A read of nothing would look like the end of the blob.
         if buf.is_empty() {
             return Ok(0);
         }
@@ -408,6 +422,7 @@ impl<R: Read> Read for VerifyReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 

@@ -105,13 +105,12 @@ impl TreePath {
 
     /// Returns the range of the paths strictly below this one in the order of paths.
     pub fn below(&self) -> (Bound<Self>, Bound<Self>) {
-        // No name is less than this one, and no byte stands between a slash and a zero.
-        let first = |above: &[u8]| Bound::Included(Self([above, b"\x01"].concat().into()));
         if self.is_root() {
-            return (first(b""), Bound::Unbounded);
+            return (Bound::Excluded(Self::root()), Bound::Unbounded);
         }
-        let end = Self([self.as_bytes(), b"0"].concat().into());
-        (first(&[self.as_bytes(), b"/"].concat()), Bound::Excluded(end))
+        // All that is below a path begins with the path and a slash, and `0` is the byte behind the slash.
+        let [first, end] = [b"/", b"0"].map(|next| Self([self.as_bytes(), next].concat().into()));
+        (Bound::Excluded(first), Bound::Excluded(end))
     }
 
     /// Returns whether this path lies strictly below `other`.

@@ -111,14 +111,6 @@ impl<T> Drop for Counted<T> {
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Counted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counted")
-            .field("inner", &self.inner)
-            .finish_non_exhaustive()
-    }
-}
-
 /// A monitor that ignores everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
