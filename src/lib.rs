@@ -72,7 +72,7 @@ pub mod transfer;
 /// Parts that the tests and benchmarks of this package reach from outside; none of it is API.
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::bundle::{RuntimeOptions, look_up, runtime_config};
+    pub use crate::bundle::{look_up, runtime_config};
     pub use crate::digest::Hasher;
     pub use crate::fs::{IdMap, Resolver, Root, decode_rootless, encode_rootless, remove_tree};
     #[cfg(debug_assertions)]

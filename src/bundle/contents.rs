@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::passwd::records;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Result, ResultExt};
 use crate::fs::Root;
@@ -82,11 +83,8 @@ fn name_of(file: &str, id: u32) -> String {
         return String::new();
     };
     let text = String::from_utf8_lossy(&bytes);
-    let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let found = lines.find(|fields| fields.get(2).is_some_and(|f| *f == id.to_string()));
-    found
-        .and_then(|fields| fields.first().map(|name| (*name).to_owned()))
-        .unwrap_or_default()
+    let found = records(&text).find(|record| record.text(2) == id.to_string());
+    found.map_or_else(String::new, |record| record.text(0).to_owned())
 }
 
 /// The checksum of POSIX `cksum`.

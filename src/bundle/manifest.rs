@@ -9,7 +9,7 @@ use crate::fs::{PendingFile, Root};
 use crate::mtree::{Header, MtreeWriter, line};
 use crate::node::NodeKind;
 use crate::progress::Monitor;
-use crate::rootfs::{FileDigests, Seen, survey};
+use crate::rootfs::{FileDigests, survey};
 
 /// Source of digests of the files of a tree, so that the files need not be read.
 pub(super) enum Known<'a> {
@@ -41,27 +41,32 @@ pub(super) fn write(
     let file = PendingFile::begin(&bundle.mtree(image))?;
     let mut writer = MtreeWriter::new(DigestWriter::new(file, Algorithm::Blake3), &header)?;
     let task = monitor.task("reading the tree", None);
-    let visit = |mut seen: Seen<'_>| {
-        task.advance(0);
-        let mut digest = None;
-        if let NodeKind::File { .. } = seen.inode.node.kind {
-            digest = match known {
-                Known::Unpacked(digests) => digests.get(&seen.inode),
-                Known::Before(_) => cache.digest(&seen.path, &seen.inode),
-            };
-            if digest.is_none() {
-                digest = Some(contents::sha256(root, &seen.path, &*task, monitor)?);
+    survey(
+        root,
+        |mut seen| {
+            task.advance(0);
+            let mut digest = None;
+            if let NodeKind::File { .. } = seen.inode.node.kind {
+                let known = match known {
+                    Known::Unpacked(digests) => digests.get(&seen.inode),
+                    Known::Before(_) => cache.digest(&seen.path, &seen.inode),
+                };
+                digest = Some(match known {
+                    Some(known) => known,
+                    None => contents::sha256(root, &seen.path, &*task, monitor)?,
+                });
             }
-        }
-        seen.inode.node.xattrs = seen.xattrs()?;
-        cache.put(&seen.path, &seen.inode, digest.as_ref(), true);
-        let line = line(&seen.inode, digest.as_ref());
-        Ok((seen.path, line))
-    };
-    survey(root, visit, |(path, line)| writer.add(&path, &line))?;
+            seen.inode.node.xattrs = seen.xattrs()?;
+            cache.put(&seen.path, &seen.inode, digest.as_ref(), true);
+            let line = line(&seen.inode, digest.as_ref());
+            Ok((seen.path, line))
+        },
+        |(path, line)| writer.add(&path, &line),
+    )?;
     let (out, count) = writer.finish()?;
     let (file, sum, _) = out.finish();
     file.commit()?;
+    // The cache names the sum of the manifest: without the manifest it would say nothing.
     cache.save(&sum, count);
     Ok(())
 }

@@ -53,9 +53,8 @@ pub use insert::{Insertion, insert};
 #[doc(hidden)]
 pub use passwd::look_up;
 pub use repack::{RepackOptions, Repacked, repack};
-pub(crate) use runtime::resolv_conf;
 #[doc(hidden)]
-pub use runtime::{RuntimeOptions, runtime_config};
+pub use runtime::runtime_config;
 pub(crate) use tree_diff::{read_mtree, validate};
 pub(crate) use unpack::unpack_into;
 pub use unpack::{UnpackOptions, unpack};

@@ -92,10 +92,11 @@ fn in_range(id: u32, what: &str) -> Result<u32> {
 
 /// A line of either file. The fields of a user are name, password, uid, gid, comment, home and shell; those of a group name,
 /// password, gid and members.
-struct Record<'a>(Vec<&'a str>);
+pub(super) struct Record<'a>(Vec<&'a str>);
 
 impl<'a> Record<'a> {
-    fn text(&self, field: usize) -> &'a str {
+    /// Returns a field, counted from 0; empty if there is none.
+    pub(super) fn text(&self, field: usize) -> &'a str {
         self.0.get(field).copied().unwrap_or_default()
     }
 
@@ -104,7 +105,8 @@ impl<'a> Record<'a> {
     }
 }
 
-fn records(text: &str) -> impl Iterator<Item = Record<'_>> {
+/// Returns the lines of either file.
+pub(super) fn records(text: &str) -> impl Iterator<Item = Record<'_>> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.map(|line| Record(line.splitn(7, ':').collect()))
 }

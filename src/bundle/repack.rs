@@ -86,82 +86,33 @@ pub fn repack(
     monitor: &dyn Monitor,
 ) -> Result<Repacked> {
     let meta = read_meta(bundle)?;
-    let mut txn = store.begin("repack")?;
-    let base = load_base(store, &meta, opts)?;
-    let history = history(&base.config.value.author)?;
-    let new_tag = NewTag {
+    let job = Repack {
         store,
+        bundle,
         tag,
         meta: &meta,
+        opts,
+        monitor,
     };
-    if new_tag.is_own() && !opts.force {
+    let mut txn = store.begin("repack")?;
+    let base = job.load_base()?;
+    let history = history(&base.config.value.author)?;
+    if job.is_own_tag() && !opts.force {
         // A conflict over the tag is reported before the work.
-        new_tag.place()?;
+        job.place()?;
     }
     let root = open_rootfs(bundle)?.rootless(meta.id_map.rootless);
-
-    monitor.info(format_args!("computing filesystem diff ..."));
-    let scratch = || txn.scratch();
-    let mut changes = Changes::new(masks(&base, opts)?, &scratch);
-    let manifest = base.descriptor().clone();
-    tree_diff::changes(&root, bundle, &manifest.digest, &mut changes, monitor)?;
-    let changed = !changes.is_empty();
-    let changes = changes.sorted()?;
-    monitor.info(format_args!("... done"));
-
     let mut edit = Edit::new(&base);
-    if changed {
-        let compression = opts.compression.unwrap_or_else(|| edit.auto_compression());
-        let pack_options = PackOptions {
-            id_map: meta.id_map.clone(),
-            clamp_mtime: opts.clamp_mtime,
-        };
-        let layer = NewLayer::write(&mut txn, compression, |out| {
-            let task: Arc<dyn Task> = Arc::from(monitor.task("packing", None));
-            let mut writer = LayerWriter::new(Counted::new(out, &task), b".");
-            pack(&root, changes, &mut writer, &pack_options, monitor)?;
-            writer.finish().map(|_| ())
-        })
-        .context(|| "create layer")?;
-        monitor.count(Counter::LayersCompressed, layer.compressed.into());
-        if history.is_none() {
-            monitor.warn(format_args!(
-                "new layer has no history entry -- this will confuse many tools!"
-            ));
-        }
-        edit.add_layer(layer, history);
-    } else {
-        edit.manifest.media_type = crate::spec::MediaType::MANIFEST.into();
-        edit.add_empty_history(history);
-    }
-    let walk = new_tag.point_at(&edit, bundle, &mut txn, opts.force, monitor)?;
+    let changed = job.add_changes(&base, &root, &mut edit, history, &mut txn)?;
+    let walk = job.point_tag(&edit, &mut txn)?;
     if opts.refresh {
-        refresh(bundle, &root, &meta, &walk, opts, monitor).context(|| "refresh bundle")?;
+        job.refresh(&root, &walk).context(|| "refresh bundle")?;
     }
     Ok(Repacked {
         walk,
-        base: manifest,
+        base: base.descriptor().clone(),
         changed,
     })
-}
-
-/// Loads the image that the bundle was unpacked from.
-fn load_base(store: &Store, meta: &Meta, opts: &RepackOptions) -> Result<Image> {
-    let base = Image::load(store, meta.walk.clone()).map_err(|err| {
-        let gone = err.kind() == ErrorKind::NotFound;
-        err.context(if gone {
-            "the image that the bundle was unpacked from is not in this layout (removed by gc?)"
-        } else {
-            "create mutator for base image"
-        })
-    })?;
-    let platform = base.config.value.platform();
-    match &opts.platform {
-        Some(wanted) if !wanted.runs(&platform) => {
-            fail!(Invalid, "the bundle is of an image for {platform}, not {wanted}")
-        }
-        _ => Ok(base),
-    }
 }
 
 /// Opens the tree. A bundle of somebody else must not have what a link leads to put into an image.
@@ -177,16 +128,91 @@ fn open_rootfs(bundle: &Bundle) -> Result<Root> {
     Root::open_no_link(&path)
 }
 
-/// The tag that a repack of a bundle is about to set.
-struct NewTag<'a> {
+/// A repack under way: what it was called with, and what the bundle says of itself.
+struct Repack<'a> {
     store: &'a Store,
+    bundle: &'a Bundle,
     tag: &'a RefName,
     meta: &'a Meta,
+    opts: &'a RepackOptions,
+    monitor: &'a dyn Monitor,
 }
 
-impl NewTag<'_> {
+impl Repack<'_> {
+    /// Loads the image that the bundle was unpacked from.
+    fn load_base(&self) -> Result<Image> {
+        let base = Image::load(self.store, self.meta.walk.clone()).map_err(|err| {
+            let gone = err.kind() == ErrorKind::NotFound;
+            err.context(if gone {
+                "the image that the bundle was unpacked from is not in this layout (removed by gc?)"
+            } else {
+                "create mutator for base image"
+            })
+        })?;
+        let platform = base.config.value.platform();
+        match &self.opts.platform {
+            Some(wanted) if !wanted.runs(&platform) => {
+                fail!(Invalid, "the bundle is of an image for {platform}, not {wanted}")
+            }
+            _ => Ok(base),
+        }
+    }
+
+    /// Returns the paths whose changes are left out: those of the options, and the volumes of the image. At run time
+    /// something else is mounted on a volume, which belongs to no image.
+    fn masks(&self, base: &Image) -> Result<Vec<TreePath>> {
+        let volumes = base.config.value.config.volumes.keys().map(String::as_bytes);
+        let volumes = volumes.filter(|_| !self.opts.no_mask_volumes);
+        let given = self.opts.masks.iter().map(Vec::as_slice);
+        given.chain(volumes).map(TreePath::clean).collect()
+    }
+
+    /// Adds a layer of what changed in the tree, with its step of the history, to `edit`; `false` if nothing did.
+    fn add_changes(
+        &self,
+        base: &Image,
+        root: &Root,
+        edit: &mut Edit,
+        history: Option<History>,
+        txn: &mut Txn<'_>,
+    ) -> Result<bool> {
+        let (opts, monitor) = (self.opts, self.monitor);
+        monitor.info(format_args!("computing filesystem diff ..."));
+        let mut changes = Changes::new(self.masks(base)?, || txn.scratch());
+        let manifest = &base.descriptor().digest;
+        tree_diff::changes(root, self.bundle, manifest, &mut changes, monitor)?;
+        let is_empty = changes.is_empty();
+        let changes = changes.sorted()?;
+        monitor.info(format_args!("... done"));
+        if is_empty {
+            edit.manifest.media_type = crate::spec::MediaType::MANIFEST.into();
+            edit.add_empty_history(history);
+            return Ok(false);
+        }
+        let compression = opts.compression.unwrap_or_else(|| edit.auto_compression());
+        let pack_options = PackOptions {
+            id_map: self.meta.id_map.clone(),
+            clamp_mtime: opts.clamp_mtime,
+        };
+        let layer = NewLayer::write(txn, compression, |out| {
+            let task: Arc<dyn Task> = Arc::from(monitor.task("packing", None));
+            let mut writer = LayerWriter::new(Counted::new(out, &task), b".");
+            pack(root, changes, &mut writer, &pack_options, monitor)?;
+            writer.finish().map(drop)
+        })
+        .context(|| "create layer")?;
+        monitor.count(Counter::LayersCompressed, layer.compressed.into());
+        if history.is_none() {
+            monitor.warn(format_args!(
+                "new layer has no history entry -- this will confuse many tools!"
+            ));
+        }
+        edit.add_layer(layer, history);
+        Ok(true)
+    }
+
     /// Returns whether the bundle was unpacked from this tag.
-    fn is_own(&self) -> bool {
+    fn is_own_tag(&self) -> bool {
         self.meta.walk.first().and_then(Descriptor::ref_name) == Some(self.tag.as_str())
     }
 
@@ -201,16 +227,15 @@ impl NewTag<'_> {
             return Ok(meta.walk.clone());
         };
         let paths = resolve(self.store, &Target::Name(tag.clone()))?.paths;
-        let platform = meta.walk.first().and_then(|root| root.platform.as_ref());
         let unpacked = meta.walk.last().map(|last| last.digest);
         for known in meta.repacked.iter().rev().copied().chain(unpacked) {
             let leading = paths.iter().filter(|path| path.last().digest == known);
-            let leading = leading.map(DescriptorPath::to_vec);
             // Of several entries that lead there it is the one of the same platform.
-            let is_other =
-                |walk: &Vec<Descriptor>| walk.first().and_then(|root| root.platform.as_ref()) != platform;
-            if let Some(walk) = leading.min_by_key(is_other) {
-                return Ok(walk);
+            let place = leading
+                .map(DescriptorPath::to_vec)
+                .min_by_key(|walk| platform(walk) != platform(&meta.walk));
+            if let Some(place) = place {
+                return Ok(place);
             }
         }
         let text = format!(
@@ -227,8 +252,12 @@ impl NewTag<'_> {
         let is_image = walk.len() == 1;
         if let Some(root) = walk.first_mut() {
             let there = self.store.lookup(self.tag)?;
-            let is_same = |entry: &&Descriptor| entry.platform.is_some() && entry.platform == root.platform;
-            let same: RefValue = there.entries().iter().filter(is_same).cloned().collect();
+            let same: RefValue = there
+                .entries()
+                .iter()
+                .filter(|entry| entry.platform.is_some() && entry.platform == root.platform)
+                .cloned()
+                .collect();
             match same.only() {
                 Some(only) if is_image => root.clone_from(only),
                 _ => drop(root.annotations.remove(REF_NAME)),
@@ -238,26 +267,22 @@ impl NewTag<'_> {
     }
 
     /// Writes the image of `edit` and points the tag at it; returns the way from the tag to its manifest.
-    fn point_at(
-        &self,
-        edit: &Edit,
-        bundle: &Bundle,
-        txn: &mut Txn<'_>,
-        force: bool,
-        monitor: &dyn Monitor,
-    ) -> Result<Vec<Descriptor>> {
-        let (tag, meta) = (self.tag, self.meta);
+    fn point_tag(&self, edit: &Edit, txn: &mut Txn<'_>) -> Result<Vec<Descriptor>> {
+        let (meta, monitor) = (self.meta, self.monitor);
         let mut was = None;
         let walk = retry_on_conflict(txn, |txn| -> Result<Vec<Descriptor>> {
-            let place = match self.is_own().then(|| self.place()) {
+            let place = match self.is_own_tag().then(|| self.place()) {
                 None => meta.walk.clone(),
-                Some(Err(err)) if force && err.kind() == ErrorKind::Conflict => self.forced_place()?,
+                Some(Err(err)) if self.opts.force && err.kind() == ErrorKind::Conflict => {
+                    self.forced_place()?
+                }
                 Some(place) => place?,
             };
-            let walk = edit.clone().onto(place.clone()).apply(txn, tag)?;
-            // Before the tag moves: a repack that is killed then must know its own work when it is run again.
-            if self.is_own()
-                && let Err(err) = note(bundle, meta, &place, &walk)
+            let walk = edit.clone().onto(place.clone()).apply(txn, self.tag)?;
+            // The tag moves as soon as this closure has returned. A repack that is killed just then must know its own work when it
+            // is run again, so the bundle learns of it first.
+            if self.is_own_tag()
+                && let Err(err) = self.note(&place, &walk)
             {
                 monitor.warn(format_args!("the bundle does not know its new image: {err}"));
             }
@@ -275,71 +300,57 @@ impl NewTag<'_> {
                 "new image manifest created: {}->{}",
                 first.digest, last.digest
             ));
-            monitor.info(format_args!("created new tag for image manifest: {tag}"));
+            monitor.info(format_args!("created new tag for image manifest: {}", self.tag));
         }
         Ok(walk)
     }
+
+    /// Writes into the bundle what stands in its place, and what is about to.
+    fn note(&self, before: &[Descriptor], after: &[Descriptor]) -> Result<()> {
+        // Only the last repack may not have come to its end: what earlier ones made is not asked for any more.
+        let before = ends(before).filter(|known| self.meta.repacked.contains(known));
+        let mut repacked: Vec<Digest> = before.chain(ends(after)).collect();
+        repacked.dedup();
+        let noted = Meta {
+            repacked,
+            ..self.meta.clone()
+        };
+        crate::fs::replace_file(&self.bundle.meta(), &noted.to_bytes()?)
+    }
+
+    /// Makes the bundle describe the image that was just written.
+    fn refresh(&self, root: &Root, walk: &[Descriptor]) -> Result<()> {
+        let bundle = self.bundle;
+        let (Some(old), Some(new)) = (self.meta.walk.last(), walk.last()) else {
+            fail!(Invalid, "empty descriptor path");
+        };
+        // The same manifest again (nothing changed, no history) leaves the file as it is.
+        let is_new = old.digest != new.digest;
+        if is_new {
+            let known = manifest::Known::Before(&old.digest);
+            manifest::write(root, bundle, &new.digest, &self.opts.header, &known, self.monitor)?;
+        }
+        let meta = Meta {
+            walk: walk.to_vec(),
+            id_map: self.meta.id_map.clone(),
+            repacked: Vec::new(),
+        };
+        crate::fs::replace_file(&bundle.meta(), &meta.to_bytes()?)?;
+        // Until here the bundle was whole for its old image, from now on it is for the new one.
+        if is_new {
+            crate::fs::remove_file(&bundle.mtree(&old.digest));
+            crate::fs::remove_file(&bundle.stat_cache(&old.digest));
+        }
+        Ok(())
+    }
 }
 
-/// Writes into the bundle what stands in its place, and what is about to.
-fn note(bundle: &Bundle, meta: &Meta, before: &[Descriptor], after: &[Descriptor]) -> Result<()> {
-    let mut repacked: Vec<Digest> = ends(before)
-        .filter(|known| meta.repacked.contains(known))
-        .collect();
-    repacked.extend(ends(after));
-    repacked.dedup();
-    let noted = Meta {
-        repacked,
-        ..meta.clone()
-    };
-    crate::fs::replace_file(&bundle.meta(), &noted.to_bytes()?)
+/// Returns the platform that the entry of `index.json` says.
+fn platform(walk: &[Descriptor]) -> Option<&Platform> {
+    walk.first()?.platform.as_ref()
 }
 
 /// Returns the digests of the tag's entry and the manifest.
 fn ends(walk: &[Descriptor]) -> impl Iterator<Item = Digest> {
-    [walk.first(), walk.last()]
-        .into_iter()
-        .flatten()
-        .map(|end| end.digest)
-}
-
-fn masks(base: &Image, opts: &RepackOptions) -> Result<Vec<TreePath>> {
-    let volumes = base.config.value.config.volumes.keys().map(String::as_bytes);
-    let volumes = volumes.filter(|_| !opts.no_mask_volumes);
-    opts.masks
-        .iter()
-        .map(Vec::as_slice)
-        .chain(volumes)
-        .map(TreePath::clean)
-        .collect()
-}
-
-/// Makes the bundle describe the image that was just written.
-fn refresh(
-    bundle: &Bundle,
-    root: &Root,
-    meta: &Meta,
-    walk: &[Descriptor],
-    opts: &RepackOptions,
-    monitor: &dyn Monitor,
-) -> Result<()> {
-    let (Some(old), Some(new)) = (meta.walk.last(), walk.last()) else {
-        fail!(Invalid, "empty descriptor path");
-    };
-    // The same manifest again (nothing changed, no history) leaves the file as it is.
-    if old.digest != new.digest {
-        let known = manifest::Known::Before(&old.digest);
-        manifest::write(root, bundle, &new.digest, &opts.header, &known, monitor)?;
-    }
-    let meta = Meta {
-        walk: walk.to_vec(),
-        id_map: meta.id_map.clone(),
-        repacked: Vec::new(),
-    };
-    crate::fs::replace_file(&bundle.meta(), &meta.to_bytes()?)?;
-    if old.digest != new.digest {
-        crate::fs::remove_file(&bundle.mtree(&old.digest));
-        crate::fs::remove_file(&bundle.stat_cache(&old.digest));
-    }
-    Ok(())
+    walk.first().into_iter().chain(walk.last()).map(|end| end.digest)
 }

@@ -18,34 +18,27 @@ const DEFAULT: &str = include_str!("default_config.json");
 /// Maximum size of `/etc/passwd` and `/etc/group`, in bytes.
 const MAX_PASSWD: u64 = 16 * 1024 * 1024;
 
-/// Inputs of a runtime configuration beside the image.
-#[derive(Debug)]
-pub struct RuntimeOptions<'a> {
-    /// The tree whose `/etc/passwd` and `/etc/group` tell users and groups; without one, only numbers are known.
-    pub rootfs: Option<&'a Root>,
-    /// Name of the root file system below the bundle.
-    pub root_path: String,
-    /// Id maps, and whether the container is rootless.
-    pub id_map: &'a IdMap,
-    /// Mount options of the host's `/etc/resolv.conf` that a rootless mount of it must keep; `None` if it has none.
-    pub resolv_conf: Option<Vec<String>>,
-}
-
 /// Makes the runtime configuration for an image.
+///
+/// `rootfs` is the tree whose `/etc/passwd` and `/etc/group` tell users and groups; without one, only numbers are known.
+/// `root_path` is the name of the root file system below the bundle. Of the host only the mount of `/etc/resolv.conf` is looked
+/// at, for a rootless container.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for another operating system than Linux, [`ErrorKind::Invalid`] for a broken
 /// environment and for what no process can have (NUL bytes), [`ErrorKind::NotFound`] for a user that the tree does not know.
 pub fn runtime_config(
     image: &ImageConfig,
-    opts: &RuntimeOptions<'_>,
+    rootfs: Option<&Root>,
+    root_path: &str,
+    id_map: &IdMap,
     monitor: &dyn Monitor,
 ) -> Result<RuntimeConfig> {
     if image.os != "linux" {
         fail!(Unsupported, "unsupported OS: {}", image.os);
     }
     let config = &image.config;
-    let login = login(&config.user, opts, monitor)?;
+    let login = login(&config.user, rootfs, monitor)?;
     let mut out: RuntimeConfig = json::parse(DEFAULT.as_bytes())?;
     let process = &mut out.process;
     let args: Vec<String> = config.entrypoint.iter().chain(&config.cmd).cloned().collect();
@@ -58,15 +51,15 @@ pub fn runtime_config(
     set_environment(&mut process.env, &config.env, login.home.as_deref())?;
     process.user = login.user;
     process.cwd = absolute(&config.working_dir).context(|| "image.Config.WorkingDir")?;
-    out.root.path.clone_from(&opts.root_path);
+    root_path.clone_into(&mut out.root.path);
     out.annotations = annotations(image);
     out.mounts.extend(volumes(config.volumes.keys(), monitor)?);
-    apply_id_map(&mut out, opts, monitor);
+    apply_id_map(&mut out, id_map, monitor)?;
     Ok(out)
 }
 
-fn login(spec: &str, opts: &RuntimeOptions<'_>, monitor: &dyn Monitor) -> Result<Login> {
-    if let Some(root) = opts.rootfs {
+fn login(spec: &str, rootfs: Option<&Root>, monitor: &dyn Monitor) -> Result<Login> {
+    if let Some(root) = rootfs {
         return look_up(
             spec,
             &read_text(root, "etc/passwd")?,
@@ -189,8 +182,7 @@ fn volumes<'a>(paths: impl Iterator<Item = &'a String>, monitor: &dyn Monitor) -
 }
 
 /// User namespaces, and what a container without privileges cannot have.
-fn apply_id_map(out: &mut RuntimeConfig, opts: &RuntimeOptions<'_>, monitor: &dyn Monitor) {
-    let map = opts.id_map;
+fn apply_id_map(out: &mut RuntimeConfig, map: &IdMap, monitor: &dyn Monitor) -> Result<()> {
     if !map.uids.is_empty() || !map.gids.is_empty() {
         out.linux.namespaces.push(Namespace {
             kind: "user".to_owned(),
@@ -199,9 +191,11 @@ fn apply_id_map(out: &mut RuntimeConfig, opts: &RuntimeOptions<'_>, monitor: &dy
         out.linux.gid_mappings.clone_from(&map.gids);
     }
     if !map.rootless {
-        return;
+        return Ok(());
     }
+    // One id is mapped: setgroups(2) is off there, and a mount may name no other owner.
     out.process.user.additional_gids.clear();
+    // Nor may a plain user mount sysfs without a network namespace of his own, or set cgroups.
     out.linux.namespaces.retain(|n| n.kind != "network");
     out.linux.resources = None;
     out.mounts.retain(|m| !m.destination.starts_with("/sys"));
@@ -216,9 +210,10 @@ fn apply_id_map(out: &mut RuntimeConfig, opts: &RuntimeOptions<'_>, monitor: &dy
         "/sys",
         &["rbind", "nosuid", "noexec", "nodev", "ro"],
     ));
-    match &opts.resolv_conf {
+    // Without a network namespace the container resolves names as the host does.
+    match resolv_conf()? {
         Some(locked) => {
-            let options: Vec<&str> = locked.iter().map(String::as_str).chain(["rbind", "ro"]).collect();
+            let options: Vec<&str> = locked.into_iter().chain(["rbind", "ro"]).collect();
             out.mounts
                 .push(mount("/etc/resolv.conf", "bind", "/etc/resolv.conf", &options));
         }
@@ -226,15 +221,13 @@ fn apply_id_map(out: &mut RuntimeConfig, opts: &RuntimeOptions<'_>, monitor: &dy
             "rootless: the host has no /etc/resolv.conf to mount"
         )),
     }
+    Ok(())
 }
 
-/// Returns the mount flags of the host's `/etc/resolv.conf` that a rootless mount of it cannot lift; `None` if there is no
-/// such file, and for a container that mounts none.
-pub fn resolv_conf(id_map: &IdMap) -> Result<Option<Vec<String>>> {
+/// Returns the mount flags of the host's `/etc/resolv.conf`; `None` if there is no such file. They are locked in a user
+/// namespace: the kernel refuses a mount that lacks one of them.
+fn resolv_conf() -> Result<Option<Vec<&'static str>>> {
     use rustix::fs::StatVfsMountFlags as Flags;
-    if !id_map.rootless {
-        return Ok(None);
-    }
     let found = rustix::fs::statvfs("/etc/resolv.conf").context(|| "statfs /etc/resolv.conf");
     let Some(found) = found.if_there()? else {
         return Ok(None);
@@ -248,8 +241,8 @@ pub fn resolv_conf(id_map: &IdMap) -> Result<Option<Vec<String>>> {
         (Flags::RELATIME, "relatime"),
         (Flags::NODIRATIME, "nodiratime"),
     ];
-    let set = names.iter().filter(|(flag, _)| found.f_flag.contains(*flag));
-    Ok(Some(set.map(|(_, name)| (*name).to_owned()).collect()))
+    let set = names.into_iter().filter(|(flag, _)| found.f_flag.contains(*flag));
+    Ok(Some(set.map(|(_, name)| name).collect()))
 }
 
 #[cfg(test)]

@@ -7,16 +7,14 @@
 //! which it was looked at could look the same afterwards; so only those are noted whose ctime is older than the walk that found
 //! them. It may be deleted at any time, and whatever is odd about it only means that more is read.
 
-use std::fs::File;
-use std::io::{BufReader, Read as _, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::PendingFile;
 use crate::node::{Inode, NodeKind, PathHash, Time, TreePath, hash_path};
 
@@ -27,7 +25,8 @@ const COUNT: usize = 8;
 
 /// A hash of the path, one of the metadata, flags, the digest of the content or the number of the device.
 const ROW: usize = HASH + HASH + 1 + SUM;
-const DIGEST_AT: usize = HASH + HASH + 1;
+const FLAGS_AT: usize = HASH + HASH;
+const VALUE_AT: usize = FLAGS_AT + 1;
 
 /// Behind the rows: the sum of the manifest and its count of paths, then the sum of all that comes before.
 const TAIL: usize = SUM + COUNT + SUM;
@@ -41,10 +40,7 @@ const HAS_NUMBER: u8 = 4;
 const TICK: Duration = Duration::from_millis(20);
 
 /// A cache of more rows is none: a tree has as many paths as the largest layer, or somewhat more.
-const MAX_ROWS: u32 = 4_000_000;
-
-/// Memory is given for so many rows before they are read: the length of a file that is all holes says nothing.
-const ROWS_AT_ONCE: u32 = 64 * 1024;
+const MAX_ROWS: usize = 4_000_000;
 
 type Row = [u8; ROW];
 
@@ -62,75 +58,54 @@ pub(super) struct StatCache {
     held: Vec<AtomicBool>,
     /// The new file; `None` if it cannot be written, and nothing can be noted.
     noted: Mutex<Option<Noted>>,
-    /// Device and time of the beginning of the walk, by the clock of the file system.
-    begun: Option<Moment>,
+    /// Device and time of the beginning of the walk, by the clock of the file system; that of no file if nothing can be noted.
+    begun: Moment,
 }
 
-/// Rows of a file without the digests, which stay there: few are ever asked for.
+/// The rows of a file.
 #[derive(Debug, Default)]
 struct Known {
-    file: Option<File>,
     /// Sorted by path.
-    rows: Vec<Short>,
+    rows: Vec<Row>,
     /// Of how many paths the manifest that they speak of consists, and its sum.
     count: u64,
     manifest: [u8; SUM],
 }
-
-/// The beginning of a row, and which one of the file it is.
-type Short = ([u8; DIGEST_AT], u32);
 
 impl Known {
     /// Reads the file at `path`.
     ///
     /// # Errors
     /// If it is no whole cache.
-    fn read(path: &Path, max_rows: u32) -> Result<Self> {
-        let file = crate::fs::open_regular(path)?;
-        let length = file.metadata()?.len();
-        let rows = length.saturating_sub((MAGIC.len() + TAIL) as u64);
-        let count = u32::try_from(rows / ROW as u64).unwrap_or(u32::MAX);
-        if length < (MAGIC.len() + TAIL) as u64 || !rows.is_multiple_of(ROW as u64) || count > max_rows {
-            fail!(Corrupt, "invalid stat cache");
+    fn read(path: &Path, max_rows: usize) -> Result<Self> {
+        let max_size = MAGIC.len() + max_rows * ROW + TAIL;
+        let bytes = crate::fs::read_to_end(crate::fs::open_regular(path)?, path, max_size as u64)?;
+        let known = Self::parse(&bytes);
+        known.ok_or_else(|| Error::new(ErrorKind::Corrupt, "invalid stat cache"))
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        // The sum of the whole file comes first: a write that was cut short by a loss of power leaves any bytes in it.
+        let (bytes, sum) = bytes.split_last_chunk::<SUM>()?;
+        if Digest::of(Algorithm::Blake3, bytes).as_bytes() != sum {
+            return None;
         }
-        let mut hasher = Hasher::new(Algorithm::Blake3);
-        let mut from = BufReader::with_capacity(64 * 1024, &file);
-        let mut magic = [0; MAGIC.len()];
-        from.read_exact(&mut magic)?;
-        hasher.update(&magic);
-        let mut rows = Vec::with_capacity(count.min(ROWS_AT_ONCE) as usize);
-        let mut row: Row = [0; ROW];
-        for at in 0..count {
-            from.read_exact(&mut row)?;
-            hasher.update(&row);
-            rows.push((array(&row), at));
-        }
-        let mut tail = [0; TAIL];
-        from.read_exact(&mut tail)?;
-        let (about, sum) = tail.split_at(TAIL - SUM);
-        hasher.update(about);
-        if magic != *MAGIC || sum != hasher.finish().as_bytes() {
-            fail!(Corrupt, "invalid stat cache");
-        }
+        let (bytes, count) = bytes.split_last_chunk::<COUNT>()?;
+        let (bytes, manifest) = bytes.split_last_chunk::<SUM>()?;
+        let (rows, []) = bytes.strip_prefix(MAGIC)?.as_chunks::<ROW>() else {
+            return None;
+        };
+        let mut rows = rows.to_vec();
         rows.sort_unstable();
-        Ok(Self {
+        Some(Self {
             rows,
-            count: u64::from_le_bytes(array(&about[SUM..])),
-            manifest: array(about),
-            file: Some(file),
+            count: u64::from_le_bytes(*count),
+            manifest: *manifest,
         })
     }
 
     fn find(&self, path: &PathHash) -> Option<usize> {
-        self.rows.binary_search_by(|(row, _)| row[..HASH].cmp(path)).ok()
-    }
-
-    /// Returns the row of which this is the beginning.
-    fn whole(&self, at: u32) -> Option<Row> {
-        let mut row = [0; ROW];
-        let offset = MAGIC.len() as u64 + u64::from(at) * ROW as u64;
-        self.file.as_ref()?.read_exact_at(&mut row, offset).ok()?;
-        Some(row)
+        self.rows.binary_search_by(|row| row[..HASH].cmp(path)).ok()
     }
 }
 
@@ -158,8 +133,8 @@ impl StatCache {
     /// called before the walk. `manifest` is the BLAKE3 digest of the text that the rows are to agree with.
     pub(super) fn begin(old: &Path, path: &Path, manifest: Option<&Digest>) -> Self {
         let known = Known::read(old, MAX_ROWS).unwrap_or_default();
-        let of_manifest =
-            manifest.is_some_and(|sum| known.file.is_some() && known.manifest == sum.as_bytes());
+        // A cache that could not be read has the sum of no text.
+        let of_manifest = manifest.is_some_and(|sum| known.manifest == sum.as_bytes());
         let begun = Noted::begin(path, PendingFile::clock).ok();
         Self::new(known, of_manifest, begun)
     }
@@ -176,7 +151,7 @@ impl StatCache {
             of_manifest,
             held: known.rows.iter().map(|_| AtomicBool::new(false)).collect(),
             known,
-            begun,
+            begun: begun.unwrap_or_default(),
             noted: Mutex::new(noted),
         }
     }
@@ -184,7 +159,7 @@ impl StatCache {
     /// Returns the row of a path that has not changed since it was noted.
     fn current(&self, path: &TreePath, inode: &Inode) -> Option<usize> {
         let at = self.known.find(&hash_path(path))?;
-        (self.known.rows[at].0[HASH..2 * HASH] == hash_stat(inode)).then_some(at)
+        (self.known.rows[at][HASH..FLAGS_AT] == hash_stat(inode)).then_some(at)
     }
 
     /// Returns whether nothing about a path has changed since the manifest said the same of it.
@@ -192,7 +167,7 @@ impl StatCache {
         let Some(at) = self.current(path, inode).filter(|_| self.of_manifest) else {
             return false;
         };
-        let same = self.known.rows[at].0[2 * HASH] & SAME != 0;
+        let same = self.known.rows[at][FLAGS_AT] & SAME != 0;
         if same {
             self.held[at].store(true, Ordering::Relaxed);
         }
@@ -214,48 +189,43 @@ impl StatCache {
 
     /// Returns the digest of a file that has not changed since it was noted.
     pub(super) fn digest(&self, path: &TreePath, inode: &Inode) -> Option<Digest> {
-        let (row, at) = &self.known.rows[self.current(path, inode)?];
-        if row[2 * HASH] & HAS_DIGEST == 0 {
-            return None;
-        }
-        let row = self.known.whole(*at)?;
-        Digest::from_bytes(Algorithm::Sha256, &row[DIGEST_AT..])
+        let row = &self.known.rows[self.current(path, inode)?];
+        let digest = Digest::from_bytes(Algorithm::Sha256, &row[VALUE_AT..]);
+        digest.filter(|_| row[FLAGS_AT] & HAS_DIGEST != 0)
     }
 
     /// Returns the number that a device had when the manifest was written, whatever became of it since.
     pub(super) fn device_number(&self, path: &TreePath) -> Option<(u32, u32)> {
-        let (row, at) = &self.known.rows[self.known.find(&hash_path(path))?];
-        if !self.of_manifest || row[2 * HASH] & (SAME | HAS_NUMBER) != SAME | HAS_NUMBER {
+        let row = &self.known.rows[self.known.find(&hash_path(path))?];
+        if !self.of_manifest || row[FLAGS_AT] & (SAME | HAS_NUMBER) != SAME | HAS_NUMBER {
             return None;
         }
-        let row = self.known.whole(*at)?;
-        let word = |at: usize| u32::from_le_bytes(array(&row[DIGEST_AT + at..]));
-        Some((word(0), word(4)))
+        let number = u64::from_le_bytes(array(&row[VALUE_AT..]));
+        Some((number as u32, (number >> 32) as u32))
     }
 
     /// Notes a path as it was found on this walk, with the digest of its content if that is known, and whether the
     /// manifest says the same.
     pub(super) fn put(&self, path: &TreePath, inode: &Inode, digest: Option<&Digest>, same: bool) {
-        match self.begun {
-            Some((dev, time)) if dev == inode.dev && inode.ctime < time => {}
-            _ => return,
+        let (dev, time) = self.begun;
+        // Another file system may have another clock, and what changed in this tick may change once more in it.
+        if dev != inode.dev || inode.ctime >= time {
+            return;
         }
         let mut row = [0; ROW];
         row[..HASH].copy_from_slice(&hash_path(path));
-        row[HASH..2 * HASH].copy_from_slice(&hash_stat(inode));
-        row[2 * HASH] = if same { SAME } else { 0 };
+        row[HASH..FLAGS_AT].copy_from_slice(&hash_stat(inode));
+        row[FLAGS_AT] = if same { SAME } else { 0 };
         if let Some(digest) = digest {
-            row[2 * HASH] |= HAS_DIGEST;
-            row[DIGEST_AT..].copy_from_slice(digest.as_bytes());
+            row[FLAGS_AT] |= HAS_DIGEST;
+            row[VALUE_AT..].copy_from_slice(digest.as_bytes());
         }
         if let Some((major, minor)) = inode.node.kind.device_number() {
-            row[2 * HASH] |= HAS_NUMBER;
-            row[DIGEST_AT..DIGEST_AT + 4].copy_from_slice(&major.to_le_bytes());
-            row[DIGEST_AT + 4..DIGEST_AT + 8].copy_from_slice(&minor.to_le_bytes());
+            let number = u64::from(minor) << 32 | u64::from(major);
+            row[FLAGS_AT] |= HAS_NUMBER;
+            row[VALUE_AT..VALUE_AT + 8].copy_from_slice(&number.to_le_bytes());
         }
-        // A file of the same metadata has the same content.
-        let known = self.known.find(&hash_path(path)).map(|at| self.known.rows[at].0);
-        let is_news = known != Some(array(&row));
+        let is_news = self.known.rows.binary_search(&row).is_err();
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let written = noted.as_mut().map(|noted| {
             noted.is_news |= is_news;
@@ -290,7 +260,7 @@ fn next_tick(file: &PendingFile) -> Result<Moment> {
     }
 }
 
-/// Adds the rows that were held, in the order of the old file, and the tail.
+/// Adds the rows that were held and the tail.
 fn finish(
     mut file: DigestWriter<PendingFile>,
     known: &Known,
@@ -298,15 +268,10 @@ fn finish(
     manifest: &Digest,
     count: u64,
 ) -> Result<()> {
-    let rows = known.rows.iter().zip(held);
-    let held = rows.filter(|(_, held)| held.load(Ordering::Relaxed));
-    let mut held: Vec<u32> = held.map(|((_, at), _)| *at).collect();
-    held.sort_unstable();
-    for at in held {
-        let Some(row) = known.whole(at) else {
-            fail!(Io, "the stat cache cannot be read again");
-        };
-        file.write_all(&row)?;
+    for (row, held) in known.rows.iter().zip(held) {
+        if held.load(Ordering::Relaxed) {
+            file.write_all(row)?;
+        }
     }
     file.write_all(manifest.as_bytes())?;
     file.write_all(&count.to_le_bytes())?;

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Result, ResultExt};
 use crate::fs::Root;
 use crate::mtree::{Difference, Keywords, Mtree, Text};
-use crate::node::{ChangeKind, Inode, PathHash, Time, TreePath};
+use crate::node::{ChangeKind, Inode, Time, TreePath};
 use crate::progress::{Monitor, Task};
 use crate::rootfs::{Changes, Seen, survey};
 
@@ -53,11 +53,14 @@ pub fn validate(recorded: &AnyMtree, root: &Root, wanted: &Keywords) -> Result<V
             Ok(())
         },
     )?;
-    let never_held = |_: &PathHash| false;
-    recorded.missing(never_held, |path| {
-        out.push(Difference::missing(path));
-        Ok(())
-    })?;
+    // No cache vouches for a path here: all that was not met is missing.
+    recorded.missing(
+        |_| false,
+        |path| {
+            out.push(Difference::missing(path));
+            Ok(())
+        },
+    )?;
     out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(out)
 }
@@ -85,16 +88,19 @@ pub(super) fn changes(
         task: monitor.task("comparing", None),
         monitor,
     };
-    // Files that differ and have other names.
+    // Files that differ and have other names, some of which the walk may have passed before it met one that tells.
     let mut split = HashSet::new();
-    let visit = |seen: Seen<'_>| comparison.visit(seen);
-    let walked = survey(root, visit, |found| {
-        let Some((path, kind, file)) = found else {
-            return Ok(());
-        };
-        split.extend(file);
-        out.push(path, kind)
-    });
+    let walked = survey(
+        root,
+        |seen| comparison.visit(seen),
+        |found| {
+            let Some((path, kind, file)) = found else {
+                return Ok(());
+            };
+            split.extend(file);
+            out.push(path, kind)
+        },
+    );
     let Comparison { cache, recorded, .. } = comparison;
     let recorded = match recorded.into_inner() {
         // Why it cannot be read comes before what the walk made of that.
@@ -180,14 +186,14 @@ type FileId = (u64, u64);
 /// Adds all names of `files`. A layer that has one name of a file has all of them, else they would be two files when it
 /// is unpacked.
 fn add_all_names(root: &Root, files: &HashSet<FileId>, out: &mut Changes<'_>) -> Result<()> {
-    let visit = |seen: Seen<'_>| {
-        let is_one = seen.inode.linked_file().is_some_and(|file| files.contains(&file));
-        Ok(is_one.then_some(seen.path))
-    };
-    survey(root, visit, |path| match path {
-        Some(path) => out.push(path, ChangeKind::Modified),
-        None => Ok(()),
-    })
+    survey(
+        root,
+        |seen| {
+            let is_one = seen.inode.linked_file().is_some_and(|file| files.contains(&file));
+            Ok(is_one.then_some(seen.path))
+        },
+        |path| path.map_or(Ok(()), |path| out.push(path, ChangeKind::Modified)),
+    )
 }
 
 fn parse(path: &Path) -> Result<Mtree<File>> {

@@ -26,7 +26,7 @@ pub struct Changes<'a> {
     bytes: usize,
     most: usize,
     masks: HashSet<TreePath>,
-    open: &'a dyn Fn() -> Result<File>,
+    open: Box<dyn Fn() -> Result<File> + 'a>,
     file: Option<Arc<File>>,
     /// Offset of the end of each run.
     runs: Vec<u64>,
@@ -40,13 +40,13 @@ impl std::fmt::Debug for Changes<'_> {
 
 impl<'a> Changes<'a> {
     /// Collects what is not at or below one of `masks`; `file` makes an empty file for what has no room.
-    pub fn new(masks: impl IntoIterator<Item = TreePath>, file: &'a dyn Fn() -> Result<File>) -> Self {
+    pub fn new(masks: impl IntoIterator<Item = TreePath>, file: impl Fn() -> Result<File> + 'a) -> Self {
         Self {
             held: Vec::new(),
             bytes: 0,
             most: HELD,
             masks: masks.into_iter().collect(),
-            open: file,
+            open: Box::new(file),
             file: None,
             runs: Vec::new(),
         }
@@ -209,7 +209,7 @@ mod tests {
             (path, kinds[(n as usize / 4096 + n as usize % 2) % 3])
         };
         let collect = |most| {
-            let mut changes = Changes::new([], &file);
+            let mut changes = Changes::new([], file);
             changes.most = most;
             for (path, kind) in (0..8192).map(change) {
                 changes.push(path, kind).expect("push");
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn masks_take_whole_subtrees_and_nothing_beside() {
         let file = || Ok(tempfile::tempfile()?);
-        let mut changes = Changes::new([path("/volume/")], &file);
+        let mut changes = Changes::new([path("/volume/")], file);
         for text in ["volume", "volume/a/b", "volumetest", "some/volume"] {
             changes.push(path(text), ChangeKind::Added).expect("push");
         }

@@ -278,13 +278,7 @@ pub fn runtime_config(data: &[u8]) {
             rootless,
             ..IdMap::default()
         };
-        let options = umoci::internals::RuntimeOptions {
-            rootfs: None,
-            root_path: "rootfs".to_owned(),
-            id_map: &id_map,
-            resolv_conf: None,
-        };
-        if let Ok(config) = umoci::internals::runtime_config(&image, &options, &Silent) {
+        if let Ok(config) = umoci::internals::runtime_config(&image, None, "rootfs", &id_map, &Silent) {
             json::to_pretty(&config).expect("what was made can be written");
         }
     }

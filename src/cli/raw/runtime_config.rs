@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::bundle::{RuntimeOptions, resolv_conf, runtime_config};
+use crate::bundle::runtime_config;
 use crate::fs::Root;
 use crate::spec::json;
 
@@ -37,14 +37,9 @@ impl RuntimeConfig {
         let root = root.transpose()?;
         // The path in a configuration is relative to the bundle, of which only the last part is known here.
         let root_path = path.map_or(".".as_ref(), |path| path.file_name().unwrap_or("/".as_ref()));
-        let options = RuntimeOptions {
-            rootfs: root.as_ref(),
-            root_path: root_path.to_string_lossy().into_owned(),
-            id_map: &id_map,
-            resolv_conf: resolv_conf(&id_map)?,
-        };
+        let root_path = root_path.to_string_lossy();
         let digest = &loaded.manifest.value.config.digest;
-        let config = runtime_config(&loaded.config.value, &options, ui)
+        let config = runtime_config(&loaded.config.value, root.as_ref(), &root_path, &id_map, ui)
             .context(|| format!("generate config: config {digest}"))?;
         let text = json::to_pretty(&config)?;
         Ok(crate::fs::write_output(file.as_ref(), &text)?)
