@@ -348,7 +348,7 @@ impl<W: Write> Write for DigestWriter<W> {
 /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) inside the `io::Error`, unless digest and size agree; a reader that is dropped
 /// before its end has verified nothing, so a consumer that stops early calls [`VerifyReader::finish`].
 #[derive(Debug)]
-pub struct VerifyReader<R> {
+pub(crate) struct VerifyReader<R> {
     inner: R,
     hasher: Option<Hasher>,
     expected: Digest,

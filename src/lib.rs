@@ -23,7 +23,7 @@
 //! let walk = Edit::blank("2026-01-02T03:04:05Z".to_owned()).apply(&mut txn, &"blank".parse()?)?;
 //! txn.commit()?;
 //! let found = store.identify(&walk[0].digest, None)?;
-//! store.create_ref(&"by-digest".parse()?, found.descriptor)?;
+//! store.create_ref(&"by-digest".parse()?, found)?;
 //! assert_eq!(store.names()?, ["blank", "by-digest"]);
 //!
 //! // Nothing is garbage as long as a name leads to it.

@@ -58,7 +58,7 @@ impl Create {
         let (target, why) = match (&self.digest, &self.from) {
             (Some(prefix), None) => {
                 let given = self.media_type.as_deref().map(MediaType::from);
-                let detected = store.identify(&store.find(prefix)?, given.as_ref())?;
+                let detected = store.detect(&store.find(prefix)?, given.as_ref())?;
                 (detected.descriptor.into(), detected.evidence.to_string())
             }
             (None, Some(other)) => {

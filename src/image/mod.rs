@@ -90,7 +90,7 @@ pub struct Image {
 
 /// One layer of an image: what the manifest and the config say of it.
 #[derive(Clone, Debug)]
-pub struct Layer<'a> {
+pub(crate) struct Layer<'a> {
     /// As the manifest has it; `size` is in bytes as stored.
     pub descriptor: &'a Descriptor,
     /// Digest of the uncompressed tar, which is checked when the layer is unpacked.
@@ -156,7 +156,7 @@ impl Image {
     /// # Errors
     /// [`ErrorKind::Unsupported`] for a layer or compression that cannot be read, [`ErrorKind::Corrupt`] if the
     /// counts of layers and diff_ids differ.
-    pub fn layers(&self) -> Result<Vec<Layer<'_>>> {
+    pub(crate) fn layers(&self) -> Result<Vec<Layer<'_>>> {
         let rootfs = &self.config.value.rootfs;
         // The config of an artifact has no rootfs, and its layers need not be tars.
         if rootfs.kind != "layers" {

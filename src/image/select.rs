@@ -283,7 +283,7 @@ fn by_digest(store: &Store, digest: &Digest) -> Result<Descriptor> {
     // The entry may give a platform and annotations that the blob itself has not.
     match descriptors.find(|descriptor| descriptor.digest == *digest) {
         Some(known) => Ok(known),
-        None => Ok(store.identify(digest, None)?.descriptor),
+        None => store.identify(digest, None),
     }
 }
 

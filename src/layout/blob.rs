@@ -18,7 +18,7 @@ use crate::error::{Result, ResultExt};
 use crate::spec::{Descriptor, MediaClass};
 
 /// Reads a blob and verifies it; see [`VerifyReader`].
-pub type BlobReader = VerifyReader<Box<dyn Read + Send>>;
+pub(crate) type BlobReader = VerifyReader<Box<dyn Read + Send>>;
 
 /// A blob that is now in the layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -230,7 +230,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if there is no such blob.
-    pub fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobReader> {
+    pub(crate) fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobReader> {
         let (digest, size) = (descriptor.digest, descriptor.size);
         if descriptor.media_type.class() == MediaClass::Empty
             && (digest != Digest::sha256(b"{}") || size != 2)

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use blob::Staged;
-pub use blob::{BlobReader, BlobWriter, Stored};
+pub use blob::{BlobWriter, Stored};
 #[cfg(debug_assertions)]
 pub use fault::die_before_step;
 pub(crate) use index_entry::Entry;

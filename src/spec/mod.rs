@@ -20,8 +20,9 @@ mod refname;
 pub(crate) mod runtime;
 
 pub(crate) use config::settle_history;
-pub use config::{ContainerConfig, History, ImageConfig, ObjectSet, RootFs};
-pub use descriptor::{Annotations, Descriptor};
+pub use config::{ContainerConfig, History, ImageConfig, RootFs};
+pub(crate) use descriptor::Annotations;
+pub use descriptor::Descriptor;
 pub(crate) use document::MAX_DOCUMENT;
 pub(crate) use document::{Document, Edges};
 pub use manifest::{ImageIndex, Manifest};

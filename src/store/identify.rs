@@ -15,7 +15,7 @@ use crate::spec::{Compression, Descriptor, MediaClass, MediaType};
 
 /// Result of an identification.
 #[derive(Clone, Debug)]
-pub struct Detected {
+pub(crate) struct Detected {
     /// A descriptor for it: media type, digest, size; platform and artifact type where they can be told.
     pub descriptor: Descriptor,
     /// Evidence for its media type.
@@ -107,13 +107,18 @@ impl Store {
         }
     }
 
-    /// Finds out what the blob `digest` is, to name it as an image; `given` is what the caller says.
+    /// Returns a descriptor for the blob `digest`, to name it as an image; `given` is the media type that the caller says.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it is not there, [`ErrorKind::Corrupt`] if it is damaged or could be both a manifest
     /// and an index, [`ErrorKind::Ambiguous`] or [`ErrorKind::Unsupported`] if it stays unclear or is no image; the
     /// text says what to do.
-    pub fn identify(&self, digest: &Digest, given: Option<&MediaType>) -> Result<Detected> {
+    pub fn identify(&self, digest: &Digest, given: Option<&MediaType>) -> Result<Descriptor> {
+        Ok(self.detect(digest, given)?.descriptor)
+    }
+
+    /// As [`Store::identify`], with the evidence.
+    pub(crate) fn detect(&self, digest: &Digest, given: Option<&MediaType>) -> Result<Detected> {
         let size = self.layout.blob_size(digest)?;
         let size = size.ok_or_else(|| self.no_blob(digest))?;
         let mut bytes = Vec::new();

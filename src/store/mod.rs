@@ -21,15 +21,15 @@ mod usage;
 mod used;
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+#[doc(hidden)]
 pub use fsck::{CheckOptions, CheckReport, Finding, Problem, Severity};
 pub use gc::{GcOptions, GcPlan, GcReport, Keep};
-pub use identify::Detected;
 pub(crate) use lease::Lease;
 pub(crate) use referrers::{SUFFIXES, is_referrers_tag, referrers_tag};
-pub use refs::RefEntry;
 pub(crate) use settings::{format_duration, parse_duration};
 pub(crate) use summary::{Summaries, Summary};
 pub use txn::Txn;
@@ -38,7 +38,7 @@ pub(crate) use usage::Usage;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, Place, View};
-use crate::layout::{BlobReader, Layout, LayoutLock, Lock, LockMode};
+use crate::layout::{Layout, LayoutLock, Lock, LockMode};
 use crate::progress::{Monitor, Silent};
 use crate::spec::Descriptor;
 pub(crate) use crate::spec::MAX_DOCUMENT;
@@ -170,7 +170,7 @@ impl Store {
     }
 
     /// Opens a blob of any size; see `Layout::open_blob`.
-    pub fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobReader> {
+    pub fn open_blob(&self, descriptor: &Descriptor) -> Result<impl Read + Send + use<>> {
         self.layout.open_blob(descriptor)
     }
 

@@ -255,6 +255,7 @@ impl<'a> Txn<'a> {
             .map(|(layer, _)| layer)
             .find(|layer| {
                 self.store
+                    .layout
                     .open_blob(layer)
                     .and_then(|mut blob| blob.finish())
                     .is_ok()

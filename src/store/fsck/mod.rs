@@ -87,10 +87,11 @@ impl CheckReport {
 }
 
 impl Store {
-    /// Looks at everything in the layout.
+    /// Looks at everything in the layout. Serves `umoci fsck` alone.
     ///
     /// # Errors
     /// Only what keeps it from looking, such as [`ErrorKind::Busy`]; damage is in the report.
+    #[doc(hidden)]
     pub fn check(&self, opts: &CheckOptions<'_>, monitor: &dyn Monitor) -> Result<CheckReport> {
         let lock = opts.repair.then(|| self.lock_exclusive("fsck")).transpose()?;
         let _lock = lock.or_else(|| self.reading());

@@ -22,7 +22,7 @@ use crate::spec::{Descriptor, RefName, RefValue};
 
 /// An entry of `index.json`.
 #[derive(Debug)]
-pub struct RefEntry {
+pub(crate) struct RefEntry {
     /// Its name, also one that no tag may have.
     pub name: Option<String>,
     /// Its descriptor; an error for an entry that is none, which does not concern the others.
@@ -31,7 +31,7 @@ pub struct RefEntry {
 
 impl Store {
     /// Returns all entries of `index.json`, in order.
-    pub fn refs(&self) -> Result<Vec<RefEntry>> {
+    pub(crate) fn refs(&self) -> Result<Vec<RefEntry>> {
         let index = self.layout.read_index()?;
         let entries = index.entries().iter().map(|entry| RefEntry {
             name: entry.ref_name.clone(),
