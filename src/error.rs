@@ -86,6 +86,7 @@ pub enum Fact {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of this crate. `Display` prints `outer context: inner context: message` on one line.
+// A pointer: each `Result` has room for an error, and few functions fail.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -94,7 +95,6 @@ struct Inner {
     message: String,
     /// Innermost first.
     context: Vec<String>,
-    errno: Option<i32>,
 }
 
 impl Error {
@@ -105,7 +105,6 @@ impl Error {
             fact: None,
             message: message.into(),
             context: Vec::new(),
-            errno: None,
         }))
     }
 
@@ -124,11 +123,6 @@ impl Error {
     pub fn with_fact(mut self, fact: Fact) -> Self {
         self.0.fact = Some(fact);
         self
-    }
-
-    /// Returns the error number of the operating system, when it was the cause.
-    pub fn errno(&self) -> Option<i32> {
-        self.0.errno
     }
 
     /// Puts `context` before the text, as in `read layer sha256:…: <text>`.
@@ -157,12 +151,13 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {}
 
 impl From<io::Error> for Error {
-    /// Unwraps an `Error` that travelled through an `io` trait; else maps the kind and keeps the error number.
+    /// Unwraps an `Error` that travelled through an `io` trait; else maps the kind.
     fn from(err: io::Error) -> Self {
         let err = match err.downcast::<Self>() {
             Ok(own) => return own,
             Err(other) => other,
         };
+        // Kinds that nobody branches on are one kind.
         let kind = match err.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             io::ErrorKind::AlreadyExists => ErrorKind::Exists,
@@ -172,6 +167,7 @@ impl From<io::Error> for Error {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => ErrorKind::Corrupt,
             _ => ErrorKind::Io,
         };
+        // std says "No such file or directory (os error 2)": the number is noise, and messages begin in lower case.
         let mut text = err.to_string();
         if let Some(at) = text.find(" (os error ") {
             text.truncate(at);
@@ -180,9 +176,7 @@ impl From<io::Error> for Error {
             let lower = text[..1].to_ascii_lowercase();
             text.replace_range(..1, &lower);
         }
-        let mut out = Self::new(kind, text);
-        out.0.errno = err.raw_os_error();
-        out
+        Self::new(kind, text)
     }
 }
 
@@ -194,6 +188,7 @@ impl From<rustix::io::Errno> for Error {
 
 impl From<Error> for io::Error {
     fn from(err: Error) -> Self {
+        // Taken out again above, with its kind and fact, behind whatever trait of `io` it passes.
         io::Error::other(err)
     }
 }
@@ -221,6 +216,7 @@ impl<T, E: Into<Error>> ResultExt<T> for Result<T, E> {
 
     fn if_there(self) -> Result<Option<T>> {
         match self.map_err(Into::into) {
+            // By the kind alone: the cause may be the kernel or a document that names nothing.
             Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
             result => result.map(Some),
         }
@@ -230,6 +226,7 @@ impl<T, E: Into<Error>> ResultExt<T> for Result<T, E> {
 /// Returns the first of some names as a list for a message, and how many more there are.
 pub(crate) fn shortlist(names: impl IntoIterator<Item = String>) -> String {
     let mut names = names.into_iter();
+    // A layout may have thousands of tags, and a message is one line.
     let mut out: Vec<String> = names.by_ref().take(8).collect();
     match names.count() {
         0 => {}
@@ -276,6 +273,5 @@ mod tests {
             (err.kind(), err.to_string()),
             (ErrorKind::NotFound, "no such file or directory".to_owned())
         );
-        assert_eq!(err.errno(), Some(2));
     }
 }

@@ -31,6 +31,7 @@ impl TreePath {
     /// # Errors
     /// `ErrorKind::Invalid` for a NUL byte.
     pub fn clean(raw: &[u8]) -> Result<Self> {
+        // The kernel ends a path at a NUL: it would be another path there than here.
         if raw.contains(&0) {
             fail!(
                 Invalid,
@@ -129,6 +130,7 @@ pub type SecretHash = [u64; 2];
 /// Returns the secret hash of what is called `name` in a directory; that of the root is [`SecretHash::default`]. So the hashes of
 /// all that is on the way to a path cost no more than the path is long.
 pub fn hash_child(dir: SecretHash, name: &[u8]) -> SecretHash {
+    // Two keys make 128 bits: paths that collide by chance would be taken for one.
     static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
     KEYS.each_ref().map(|key| key.hash_one((dir, name)))
 }
@@ -145,6 +147,7 @@ impl PathSet {
 
     /// Adds a path and those above it, up to one that is there; returns how many were added.
     pub fn insert_with_above(&mut self, path: &TreePath) -> usize {
+        // In a set that is filled by this alone all above a path is there with it, so the first that is known ends the work.
         let mut all: Vec<SecretHash> = hashes_above(path).collect();
         all.push(hash(path));
         all.into_iter()
@@ -167,6 +170,7 @@ impl PathSet {
 
     /// Returns whether a path strictly above this one is there.
     pub fn has_above(&self, path: &TreePath) -> bool {
+        // The test for an empty set spares most trees all hashing.
         !self.0.is_empty() && hashes_above(path).any(|above| self.0.contains(&above))
     }
 
@@ -219,6 +223,7 @@ impl Followed {
     /// # Errors
     /// `ErrorKind::UnsafePath` for too many.
     pub fn follow(&mut self, target: &[u8], path: &TreePath) -> Result<()> {
+        // Counted before the target is walked: a loop is found by its length, with no memory of where it has been.
         self.links += 1;
         self.parts += target.split(|&c| c == b'/').count();
         if self.links > Self::MAX_LINKS || self.parts > Self::MAX_PARTS {
@@ -234,6 +239,7 @@ impl fmt::Display for TreePath {
         if self.is_root() {
             return f.write_str(".");
         }
+        // Names are data of strangers: none may drive a terminal, and each byte is told apart.
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
                 if c.is_control() {
@@ -387,6 +393,7 @@ pub struct Inode {
 impl Inode {
     /// Returns device and number of a file that has other names too.
     pub fn linked_file(&self) -> Option<(u64, u64)> {
+        // Each subdirectory is one more link of its parent, and no second name of it.
         (self.nlink > 1 && !self.node.is_dir()).then_some((self.dev, self.ino))
     }
 }

@@ -79,6 +79,7 @@ fn read_pieces(mut file: File, mut each: impl FnMut(&[u8])) -> Result<()> {
 
 /// Returns the name of an id on this machine; empty if it has none.
 fn name_of(file: &str, id: u32) -> String {
+    // A machine without the file knows no names: that is no failure of the comparison.
     let Ok(bytes) = crate::fs::read_file(Path::new(file), 64 << 20) else {
         return String::new();
     };
@@ -114,6 +115,7 @@ impl Cksum {
     }
 
     fn finish(mut self) -> u32 {
+        // POSIX hashes the length behind the bytes, the lowest byte first, and without leading zeros.
         let mut length = self.length;
         while length > 0 {
             self.step(length as u8);

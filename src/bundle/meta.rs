@@ -64,6 +64,7 @@ impl Meta {
         if version != VERSION {
             fail!(Unsupported, "unsupported umoci.json version {version:?}");
         }
+        // Only now all of it: a document of another version may have any shape.
         let document: Document = json::parse(bytes)?;
         if document.whiteout_mode != 0 {
             fail!(
@@ -96,6 +97,7 @@ impl Meta {
                 descriptor_walk: self.walk.clone(),
             },
             map_options: MapOptions {
+                // umoci in Go writes `null` for no maps.
                 uid_mappings: Some(self.id_map.uids.clone()).filter(|maps| !maps.is_empty()),
                 gid_mappings: Some(self.id_map.gids.clone()).filter(|maps| !maps.is_empty()),
                 rootless: self.id_map.rootless,

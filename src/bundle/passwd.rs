@@ -34,6 +34,7 @@ fn find(user: &str, of_group: &str, passwd: &str, group: &str) -> Result<Login> 
         None if user.is_empty() => entry.number(2) == 0,
         None => entry.text(0) == user,
     });
+    // A number needs no entry: images made from nothing have no such file.
     match (&entry, number) {
         (Some(entry), _) => {
             login.user.uid = in_range(entry.number(2), "user")?;

@@ -66,6 +66,7 @@ fn login(spec: &str, rootfs: Option<&Root>, monitor: &dyn Monitor) -> Result<Log
             &read_text(root, "etc/group")?,
         );
     }
+    // Without a tree names say nothing; the configuration is still of use to whoever sets the user himself.
     Ok(look_up(spec, "", "").unwrap_or_else(|_| {
         monitor.warn(format_args!(
             "could not parse user spec {spec:?} without a rootfs -- defaulting to root:root"
@@ -85,6 +86,7 @@ fn read_text(root: &Root, name: &str) -> Result<String> {
 
 /// Adds the variables of the image, each in the place of one of its name, and HOME if there is none.
 fn set_environment(env: &mut Vec<String>, image: &[String], home: Option<&str>) -> Result<()> {
+    // A map, since an image may have variables without number, and a search for each would grow with the square.
     let mut places = HashMap::new();
     for (place, entry) in env.iter().enumerate() {
         places.insert(name_of(entry).to_owned(), place);
@@ -162,6 +164,7 @@ fn absolute(path: &str) -> Result<String> {
 /// Returns an empty file system at each volume, sorted by path. No container starts with one in the place of the root or of what
 /// the default mounts hold.
 fn volumes<'a>(paths: impl Iterator<Item = &'a String>, monitor: &dyn Monitor) -> Result<Vec<Mount>> {
+    // Two spellings of one path would be two mounts over each other.
     let mut clean = BTreeSet::new();
     for path in paths {
         let volume = absolute(path).context(|| "image.Config.Volumes")?;
@@ -193,7 +196,7 @@ fn apply_id_map(out: &mut RuntimeConfig, map: &IdMap, monitor: &dyn Monitor) -> 
     if !map.rootless {
         return Ok(());
     }
-    // One id is mapped: setgroups(2) is off there, and a mount may name no other owner.
+    // Without privileges setgroups(2) is refused, and a mount may name no id that is not mapped.
     out.process.user.additional_gids.clear();
     // Nor may a plain user mount sysfs without a network namespace of his own, or set cgroups.
     out.linux.namespaces.retain(|n| n.kind != "network");

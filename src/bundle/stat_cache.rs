@@ -335,7 +335,7 @@ mod tests {
 
     fn noted(cache: &StatCache) -> usize {
         let noted = cache.noted.lock().expect("rows");
-        let written = noted.as_ref().expect("file").file.written() as usize;
+        let written = noted.as_ref().expect("file").file.written as usize;
         (written - MAGIC.len()) / ROW
     }
 

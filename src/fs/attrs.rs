@@ -25,7 +25,7 @@ pub fn is_forbidden(name: &[u8]) -> bool {
     FORBIDDEN_XATTRS.contains(&name)
 }
 
-/// What became of an attempt to set an extended attribute.
+/// Result of an attempt to set an extended attribute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum XattrSet {
     /// It is set.
@@ -90,6 +90,7 @@ impl Attributes<'_> {
                 rustix::fs::chownat(dir, *name, user, group, AtFlags::SYMLINK_NOFOLLOW)
             }),
         };
+        // chown(2) says so of an id that the user namespace does not map.
         if changed == Err(Errno::INVAL) {
             let path = self.path();
             fail!(
@@ -159,7 +160,7 @@ impl Attributes<'_> {
         Ok(out)
     }
 
-    /// Removes all extended attributes but those of the host and those in `keep`. What cannot be removed stays.
+    /// Removes all extended attributes but those of the host and those in `keep`. One that cannot be removed stays.
     pub fn clear_xattrs(&self, keep: &Xattrs) -> Result<()> {
         for attribute in self.xattr_names()? {
             if is_forbidden(&attribute) || keep.contains_key(&attribute) {

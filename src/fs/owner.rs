@@ -154,6 +154,7 @@ pub fn encode_rootless(uid: u32, gid: u32) -> Option<Vec<u8>> {
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) for what is no such value.
 pub fn decode_rootless(value: &[u8]) -> Result<(u32, u32)> {
+    // proto3 leaves out what is 0, so an absent field is root's.
     let mut owner = (0, 0);
     let mut rest = value;
     while !rest.is_empty() {

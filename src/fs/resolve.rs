@@ -203,12 +203,15 @@ impl Root {
     }
 
     fn walk(&self, path: &TreePath, mut make: Option<MakeDir<'_>>) -> Result<Dir> {
+        // What is still to be walked; a link puts the parts of its target before it.
         let mut rest: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         let mut at = self.top.clone();
         let mut followed = Followed::default();
         while let Some(name) = rest.pop_front() {
             match name.as_slice() {
                 b"" | b"." => continue,
+                // Only targets of links have these. The directory above is looked up anew from the root: the kernel's `..` would leave
+                // it if somebody moved the directory meanwhile.
                 b".." => {
                     let above = at.path.parent().unwrap_or_default();
                     at = self.open_canonical(&above)?;
@@ -232,6 +235,7 @@ impl Root {
             let target = rustix::fs::readlinkat(&fd, c"", Vec::new()).context(|| path.to_string())?;
             let target = target.as_bytes();
             followed.follow(target, path)?;
+            // A container sees its root as `/`, and so does a link in it.
             if target.first() == Some(&b'/') {
                 at = self.top.clone();
             }

@@ -55,6 +55,7 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// Reads all of `file`, which was opened at `path`, of at most `limit` bytes.
 pub fn read_to_end(file: fs::File, path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    // One byte more than is allowed tells a file that is too large, also one that grows or says no size.
     file.take(limit + 1).read_to_end(&mut bytes).doing("read", path)?;
     if bytes.len() as u64 > limit {
         fail!(Limit, "{} is larger than {limit} bytes", path.display());
@@ -70,6 +71,7 @@ pub fn open_file(path: &Path) -> Result<fs::File> {
 /// Opens a regular file that the caller named or that stands in a directory that the caller named, to read; a link to one will
 /// do. Neither hangs on a pipe nor reads a device, which has no end.
 pub fn open_regular(path: &Path) -> Result<fs::File> {
+    // NONBLOCK: an open of a fifo that nobody writes to would wait for ever. It changes nothing for a regular file.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits() as i32)

@@ -79,6 +79,7 @@ impl<T> Counted<T> {
 
     fn passed(&mut self, n: usize) {
         self.passed += n as u64;
+        // Not at each read: a monitor may take a lock, and readers hand out pieces of any size.
         if self.passed >= STEP {
             self.task.advance(std::mem::take(&mut self.passed));
         }
@@ -107,6 +108,7 @@ impl<T: Write> Write for Counted<T> {
 
 impl<T> Drop for Counted<T> {
     fn drop(&mut self) {
+        // A bar must reach its end also where less than a step was left.
         self.task.advance(self.passed);
     }
 }
