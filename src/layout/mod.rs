@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use blob::BlobReader;
 pub(crate) use blob::Staged;
 pub use blob::{BlobWriter, Stored};
 #[cfg(debug_assertions)]
