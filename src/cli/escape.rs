@@ -8,9 +8,8 @@ const MAX_LINE: usize = 4096;
 
 /// Returns whether a character drives a terminal, or changes the direction of the text around it and so hides what is written.
 fn is_harmful(c: char) -> bool {
-    let is_direction =
-        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || is_direction
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Escapes what would break the line or drive a terminal, and cuts what no screen holds.

@@ -54,7 +54,7 @@ pub struct Gc {
 impl Gc {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let [] = self.layout.words([])?;
+        let (store, []) = self.layout.open_words([])?;
         let options = GcOptions {
             grace: self.grace,
             untagged: self.untagged,
@@ -62,7 +62,6 @@ impl Gc {
             max_size: self.max_size,
             full: self.full,
         };
-        let store = self.layout.open()?;
         let plan = store.plan_gc(&options, ui)?;
         for text in plan.differences() {
             ui.warn(format_args!("{text}"));

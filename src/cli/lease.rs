@@ -32,9 +32,8 @@ pub struct Create {
 
 impl Create {
     fn run(self, ui: &Ui) -> Outcome {
-        let (name, digests) = match self.layout.rest.split_first() {
-            Some((name, digests)) if !digests.is_empty() => (name, digests),
-            _ => refuse!("invalid number of positional arguments: expected <name> <digest>..."),
+        let Some((name, digests @ [_, ..])) = self.layout.rest.split_first() else {
+            refuse!("invalid number of positional arguments: expected <name> <digest>...");
         };
         let store = self.layout.open()?;
         let digests = digests.iter().map(|text| blob(&store, text));

@@ -232,19 +232,8 @@ fn version() -> String {
 }
 
 impl Cli {
-    /// Runs the command.
+    /// Runs the command, with as much said on stderr as the options ask for.
     fn run(self, ui: &mut Ui) -> Outcome {
-        let (level, has_bars) = self.settings()?;
-        // Errors of the command itself are told at the level that was asked for.
-        *ui = Ui::new(level, has_bars);
-        match self.cpu_profile.as_deref() {
-            None | Some("") => self.command.run(ui),
-            Some(file) => profile::record(file, ui, || self.command.run(ui)),
-        }
-    }
-
-    /// Returns how much is said, and whether progress bars are drawn.
-    fn settings(&self) -> Outcome<(Level, bool)> {
         let level = match (&self.log, self.verbose, self.quiet) {
             (Some(_), true, _) => refuse!("--log=* and --verbose are mutually exclusive"),
             (Some(text), ..) => Level::from_str(text, true)
@@ -253,7 +242,12 @@ impl Cli {
             (None, false, true) => Level::Error,
             (None, false, false) => Level::Warn,
         };
-        Ok((level, !self.quiet && self.progress == "auto"))
+        // Errors of the command itself are told at the level that was asked for.
+        *ui = Ui::new(level, !self.quiet && self.progress == "auto");
+        match self.cpu_profile.as_deref() {
+            None | Some("") => self.command.run(ui),
+            Some(file) => profile::record(file, ui, || self.command.run(ui)),
+        }
     }
 }
 
