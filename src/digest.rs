@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A registered digest algorithm.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Algorithm {
     /// SHA-256, which every implementation must know.
     #[default]

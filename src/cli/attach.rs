@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::digest::{Digest, DigestPrefix};
 use crate::image::{Artifact, resolve_one, resolve_root};
-use crate::spec::{Descriptor, MediaType};
+use crate::spec::{Annotations, Descriptor, MediaType};
 use crate::store::{Store, Txn};
 
 use super::prelude::*;
@@ -44,8 +44,8 @@ pub struct Attach {
     #[arg(long = "artifact-type", value_name = "type", value_parser = MediaType::parse)]
     artifact_type: MediaType,
     /// annotation NAME=VALUE of the artifact; may be given more than once
-    #[arg(long)]
-    annotation: Vec<String>,
+    #[arg(long, value_parser = annotation)]
+    annotation: Vec<(String, String)>,
     #[command(flatten)]
     algorithm: AlgorithmArg,
     #[command(flatten)]
@@ -63,10 +63,12 @@ impl Attach {
         if files.iter().filter(|file| file.file == "-").count() > 1 {
             refuse!("stdin (-) can be attached once only");
         }
-        let mut annotations = annotations(&self.annotation)?;
+        let mut annotations: Annotations = self.annotation.into_iter().collect();
         // A time that the words give is stronger than the present one: it makes the artifact reproducible.
         annotations.entry(CREATED.to_owned()).or_insert(super::now()?);
-        let store = self.lock.open_with(&image.layout, self.algorithm.get())?;
+        let store = self
+            .lock
+            .open_with(&image.layout, self.algorithm.digest_algorithm)?;
         let mut txn = store.begin("attach")?;
         // The subject is looked up within the transaction, whose lock keeps gc from taking it.
         let subject = subject(&store, &image)?;

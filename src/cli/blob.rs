@@ -158,7 +158,9 @@ impl Add {
             refuse!("--expires goes with --lease only");
         }
         let layout = &self.layout;
-        let store = layout.lock.open_with(&layout.layout, self.algorithm.get())?;
+        let store = layout
+            .lock
+            .open_with(&layout.layout, self.algorithm.digest_algorithm)?;
         let mut txn = store.begin("blob add")?;
         let writer = write_blob(&txn, file)?;
         let media_type = self.media_type.as_deref().unwrap_or("application/octet-stream");

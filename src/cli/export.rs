@@ -21,9 +21,6 @@ use super::place::{Archived, Place};
 use super::prelude::*;
 use super::result::Made;
 
-/// Compressions of an archive.
-const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
-
 /// copies images from this layout to another OCI layout or an archive
 ///
 /// Copies tagged images, all of them when no --tag is given, to a layout that is made if it does not exist. A new
@@ -45,7 +42,7 @@ pub struct Export {
     #[arg(long, value_name = "tag")]
     tag: Vec<Target>,
     /// compression of an archive: none, gzip or zstd
-    #[arg(long, default_value = "none", value_parser = one_of(COMPRESSIONS, Compression::name))]
+    #[arg(long, default_value = "none")]
     compress: Compression,
 }
 

@@ -40,7 +40,7 @@ impl Insert {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let image = self.change.image.get()?;
-        let compression = self.compress.get();
+        let compression = self.compress.wanted;
         let tag = self.tag.get(&image)?;
         let insertion = self.insertion()?;
         let options = PackOptions {

@@ -67,8 +67,8 @@ struct EntryArgs {
     #[arg(long = "os-features")]
     os_features: Vec<String>,
     /// annotation NAME=VALUE; may be given more than once
-    #[arg(long = "annotation")]
-    annotation: Vec<String>,
+    #[arg(long, value_parser = annotation)]
+    annotation: Vec<(String, String)>,
 }
 
 impl EntryArgs {
@@ -78,7 +78,7 @@ impl EntryArgs {
     }
 
     fn apply(&self, entry: &mut Descriptor) -> Outcome {
-        entry.annotations.extend(annotations(&self.annotation)?);
+        entry.annotations.extend(self.annotation.iter().cloned());
         if !self.names_platform() {
             return Ok(());
         }
@@ -204,8 +204,8 @@ pub struct Create {
     #[command(flatten)]
     part: PartArgs,
     /// annotation NAME=VALUE of the index; may be given more than once
-    #[arg(long = "annotation")]
-    annotation: Vec<String>,
+    #[arg(long, value_parser = annotation)]
+    annotation: Vec<(String, String)>,
     /// add to the index if the name exists
     #[arg(long)]
     amend: bool,
@@ -223,7 +223,6 @@ impl Create {
         let (name, words) = self.index.name_and_rest(Self::USAGE, 0..)?;
         let tag = name.tag()?;
         let part = self.part.get()?;
-        let annotations = annotations(&self.annotation)?;
         let (store, result) = self.index.open(&name)?;
         self.check(&store, tag)?;
         let sink = StoreSink::new(&store, "manifest create")?;
@@ -239,7 +238,7 @@ impl Create {
                 txn.expect_ref(tag, Vec::new());
             }
             add(&mut edit, &entries, ui);
-            edit.index.annotations.extend(annotations.clone());
+            edit.index.annotations.extend(self.annotation.iter().cloned());
             Ok(edit)
         })
     }
@@ -367,14 +366,14 @@ impl Annotate {
         if which.is_none() && self.entry.names_platform() {
             refuse!("a platform is that of an entry: say which");
         }
-        let own = annotations(&self.entry.annotation)?;
         let (store, result) = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest annotate")?;
         change(sink, &name, (result, ui), |_| {
             let mut edit = IndexEdit::load(&store, name.tag()?)?;
             let stays = |name: &String, _: &mut String| !self.remove_annotation.contains(name);
             let Some(which) = &which else {
-                edit.index.annotations.extend(own.clone());
+                let given = self.entry.annotation.iter().cloned();
+                edit.index.annotations.extend(given);
                 edit.index.annotations.retain(stays);
                 return Ok(edit);
             };

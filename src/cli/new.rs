@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::bundle::{Insertion, insert};
+use crate::bundle::{Insertion, add_archive, insert};
 use crate::fs::IdMap;
 use crate::image::{Edit, NewLayer};
 use crate::node::TreePath;
@@ -89,7 +89,7 @@ impl New {
                 id_map,
                 clamp_mtime: super::clamp_mtime()?,
             };
-            let compression = self.compress.get().unwrap_or(automatic);
+            let compression = self.compress.wanted.unwrap_or(automatic);
             return Ok(insert(txn, &tree, compression, &options, ui)?);
         }
         if !crate::fs::exists(path)? {
@@ -98,7 +98,7 @@ impl New {
         if id_map != IdMap::default() {
             refuse!("maps of ids and --rootless go with a directory, and {from} is an archive");
         }
-        let layer = self.compress.add_archive(txn, path, automatic, ui)?;
+        let layer = add_archive(txn, path, self.compress.wanted, automatic, ui)?;
         if layer.holds_images {
             refuse!(
                 "{from} is an archive of images: umoci import takes it as oci-archive:{from} or docker-archive:{from}"

@@ -13,8 +13,8 @@ use crate::spec::{Descriptor, RefValue};
 use crate::store::{Store, StoreOptions};
 use crate::transfer::{Archive, DockerArchive, DockerName, OciArchive, Source, SourceEntry};
 
-use super::args::source;
-use super::failure::{Failure, Outcome};
+use super::args::ImageRef;
+use super::failure::{Failure, Outcome, invalid};
 
 /// Where images are copied from or to.
 #[derive(Debug)]
@@ -56,8 +56,14 @@ impl Place {
         if what == "destination" {
             check_archive(text)?;
         }
-        let (path, target) = source(text.strip_prefix("oci:").unwrap_or(text), what)?;
-        Ok(Place::Layout(path, target))
+        let text = text.strip_prefix("oci:").unwrap_or(text);
+        // A directory may have a colon in its name, and is the layout then.
+        if !text.contains([':', '@']) || Path::new(text).is_dir() {
+            return Ok(Place::Layout(text.into(), None));
+        }
+        let image = ImageRef::parse(text).map_err(invalid(what))?;
+        let is_named = text.len() > image.layout.as_os_str().len();
+        Ok(Place::Layout(image.layout, is_named.then_some(image.target)))
     }
 }
 

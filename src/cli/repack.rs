@@ -44,7 +44,7 @@ impl Repack {
             refresh: self.refresh_bundle,
             force: self.force,
             platform: image.platform.clone(),
-            compression: self.compress.get(),
+            compression: self.compress.wanted,
             clamp_mtime: super::clamp_mtime()?,
             header: super::mtree_header(),
         };

@@ -92,7 +92,7 @@ impl Squash {
             let time = steps.find_map(|step| step.created.clone());
             let time = time.or_else(|| edit.config.created.clone());
             let history = self.history.get_at("umoci squash", &edit.config.author, time)?;
-            let compression = self.compress.get().unwrap_or_else(|| edit.auto_compression());
+            let compression = self.compress.wanted.unwrap_or_else(|| edit.auto_compression());
             let layer = squash(txn, base, from, compression, &limits, ui)?;
             self.history.warn_if_none(ui);
             edit.merge_layers(from, layer, history);

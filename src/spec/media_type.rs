@@ -15,6 +15,7 @@ pub struct MediaType(String);
 
 /// Compression of a layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Compression {
     /// A plain tar.
     None,

@@ -232,7 +232,7 @@ fn what_is_no_entry_is_named() {
         ),
         (
             &["add", "img:both", "arm", "--annotation", "x"],
-            "invalid annotation \"x\": write NAME=VALUE",
+            "invalid --annotation: \"x\": write NAME=VALUE",
         ),
         (
             &["remove", "img:both", "linux/riscv64"],

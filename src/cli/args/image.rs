@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::bundle::UnpackOptions;
-use crate::digest::{Algorithm, Digest, DigestPrefix};
+use crate::digest::{Algorithm, DigestPrefix};
 use crate::error::Error;
 use crate::image::{Image, Target};
 use crate::spec::{Platform, RefName};
@@ -33,24 +33,24 @@ impl ImageRef {
     pub fn parse(text: &str) -> Result<Self, String> {
         // Behind a colon all is the tag, which may have a digest in it.
         let behind = text.rsplit_once('@').filter(|(path, _)| !path.contains(':'));
-        let digest = behind.and_then(|(path, digest)| Some((path, digest.parse::<Digest>().ok()?)));
-        let (path, target) = if let Some((path, digest)) = digest {
-            (path, Ok(Target::Digest(digest)))
-        } else {
-            if let Some(digest) = behind.and_then(|_| cut_digest(text)) {
-                return Err(format!(
-                    "{digest:?} is no whole digest (sha256: and 64 hex digits)"
-                ));
-            }
-            let (path, tag) = text.split_once(':').unwrap_or((text, "latest"));
-            (path, tag.parse())
-        };
+        let digest = behind.and_then(|(_, digest)| digest.parse().ok());
+        if let (Some((path, cut)), None) = (behind, digest)
+            && is_cut_digest(path, cut)
+        {
+            return Err(format!("{cut:?} is no whole digest (sha256: and 64 hex digits)"));
+        }
+        let split = behind.filter(|_| digest.is_some()).or(text.split_once(':'));
+        let (path, tag) = split.unwrap_or((text, "latest"));
         if path.is_empty() {
             return Err("path is empty".to_owned());
         }
+        let target = match digest {
+            Some(digest) => Target::Digest(digest),
+            None => tag.parse().map_err(|e: Error| e.to_string())?,
+        };
         Ok(Self {
             layout: path.into(),
-            target: target.map_err(|e: Error| e.to_string())?,
+            target,
             platform: None,
         })
     }
@@ -62,12 +62,11 @@ impl ImageRef {
 
     /// Returns the tag, for commands that write one.
     pub fn tag(&self) -> Outcome<&RefName> {
-        match self.old_tag()? {
-            name if name.as_digest().is_some() => {
-                refuse!("invalid --image: {name} is a digest, and this command changes a tag")
-            }
-            name => Ok(name),
+        let name = self.old_tag()?;
+        if name.as_digest().is_some() {
+            refuse!("invalid --image: {name} is a digest, and this command changes a tag");
         }
+        Ok(name)
     }
 
     /// Returns the tag, also one that may be there and must not be written.
@@ -84,16 +83,17 @@ impl ImageRef {
     }
 }
 
-/// Text behind an `@` that was meant as a digest and is none; a layout that is called so is not meant.
-fn cut_digest(text: &str) -> Option<&str> {
-    let (path, digest) = text.rsplit_once('@')?;
-    let named = digest.split_once(':').map(|(name, _)| name);
-    let meant = match named {
-        Some(name) => Algorithm::from_name(name).is_some(),
-        None => digest.parse::<DigestPrefix>().is_ok() && Path::new(path).is_dir(),
+/// Returns whether the text behind an `@` was meant as a digest and is none.
+fn is_cut_digest(path: &str, digest: &str) -> bool {
+    let (name, is_meant) = match digest.split_once(':') {
+        Some((name, _)) => (name, Algorithm::from_name(name).is_some()),
+        None => (
+            digest,
+            digest.parse::<DigestPrefix>().is_ok() && Path::new(path).is_dir(),
+        ),
     };
-    let layout = text.len() - named.map_or(0, |name| digest.len() - name.len());
-    (meant && !Path::new(&text[..layout]).exists()).then_some(digest)
+    // A layout may be called so: as a digest or, before its tag, as an algorithm.
+    is_meant && !Path::new(&format!("{path}@{name}")).exists()
 }
 
 /// An image that a word means, beside the layout of a command.
@@ -109,35 +109,23 @@ impl Near {
     /// Reads a tag or digest of `store`, or an image with its layout, which may be the same.
     pub fn parse(word: &str, store: &Store) -> Outcome<Self> {
         let target: Result<Target, _> = word.parse();
+        // A tag may have colons, and so has a digest; any other word with one names a layout.
         let is_own = match &target {
-            // A tag may have colons, and so has a digest; any other word with one names a layout.
-            Ok(Target::Name(name)) => {
-                !word.contains(':') || name.as_digest().is_some() || !store.lookup(name)?.is_empty()
-            }
-            _ => !word.contains(':'),
+            _ if !word.contains(':') => true,
+            Ok(Target::Name(name)) => name.as_digest().is_some() || !store.lookup(name)?.is_empty(),
+            _ => false,
         };
         if is_own {
             return Ok(Self::Own(target?));
         }
         let image = ImageRef::parse(word.strip_prefix("oci:").unwrap_or(word)).map_err(invalid("image"))?;
-        let same = |path: &Path| path.canonicalize().ok();
-        let there = same(&image.layout);
-        Ok(if there.is_some() && there == same(store.layout().path()) {
-            Self::Own(image.target)
-        } else {
-            Self::Other(Box::new(image))
+        // The same layout by another path, or through a link, is not copied onto itself.
+        let paths = [&image.layout, store.layout().path()].map(|path| path.canonicalize());
+        Ok(match paths {
+            [Ok(other), Ok(own)] if other == own => Self::Own(image.target),
+            _ => Self::Other(Box::new(image)),
         })
     }
-}
-
-/// Returns the other side of a copy: a layout, and what in it if anything is named.
-pub fn source(text: &str, what: &str) -> Outcome<(PathBuf, Option<Target>)> {
-    if text.contains([':', '@']) && !Path::new(text).is_dir() {
-        let image = ImageRef::parse(text).map_err(invalid(what))?;
-        let named = text.len() > image.layout.as_os_str().len();
-        return Ok((image.layout, named.then_some(image.target)));
-    }
-    Ok((text.into(), None))
 }
 
 /// `--image PATH[:TAG]`, which image of those that it leads to, and the words behind the options
@@ -158,9 +146,10 @@ pub struct ImageArgs {
 impl ImageArgs {
     /// Returns the image that `--image` names.
     pub fn get(&self) -> Outcome<ImageRef> {
-        let missing = || Failure::Missing("--image".to_owned());
-        let image = self.image.clone().ok_or_else(missing)?;
-        Ok(self.platform.of(image))
+        let Some(image) = &self.image else {
+            return Err(Failure::Missing("--image".to_owned()));
+        };
+        Ok(self.platform.of(image.clone()))
     }
 
     /// Returns the image that `--image` or else the first word names, and the words behind it, as many as `names`.
@@ -227,7 +216,10 @@ pub struct ChangeArgs {
 impl ChangeArgs {
     /// Opens the layout of the image, to write blobs, and what the result goes to, which `tag` is to lead to.
     pub fn open(&self, image: &ImageRef, tag: &RefName) -> Outcome<(Store, Results)> {
-        let store = self.image.lock.open_with(&image.layout, self.algorithm.get())?;
+        let store = self
+            .image
+            .lock
+            .open_with(&image.layout, self.algorithm.digest_algorithm)?;
         let result = self.result.open_for(&store, tag)?;
         Ok((store, result))
     }

@@ -1,59 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers: how a new one is compressed, the limits of those that are read, the owners of their files, and the names of layers.
 
-use std::path::Path;
 use std::str::FromStr;
 
-use crate::bundle::add_archive;
 use crate::digest::DigestPrefix;
-use crate::error::{Error, ErrorKind, Result, ResultExt as _};
+use crate::error::{Error, Result, ResultExt as _};
 use crate::fs::IdMap;
-use crate::image::{Image, NewLayer};
+use crate::image::Image;
 use crate::layer::Limits;
 use crate::spec::Compression;
-use crate::store::Txn;
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
 use super::super::failure::Outcome;
-use super::super::ui::Ui;
 
 /// `--compress ALGO`
 #[derive(Args, Debug)]
 pub struct CompressArg {
     /// compression of the new layer: none, gzip, zstd or auto (as the image's topmost layer)
-    #[arg(long = "compress", default_value = "auto", value_parser = algorithm)]
-    compress: Algorithm,
+    #[arg(id = "compress", long = "compress", default_value = "auto", value_parser = compression)]
+    pub wanted: Automatic,
 }
 
-/// A compression, or `None` for that of the image. (A plain `Option` means to clap that the option need not be there.)
-type Algorithm = Option<Compression>;
+/// A compression, or `None` for that of the image.
+// A plain `Option` of a field means to clap that the option need not be there.
+type Automatic = Option<Compression>;
 
-fn algorithm(text: &str) -> std::result::Result<Algorithm, String> {
+fn compression(text: &str) -> std::result::Result<Automatic, String> {
     match text {
         "auto" => Ok(None),
-        "none" | "" => Ok(Some(Compression::None)),
-        "gzip" => Ok(Some(Compression::Gzip)),
-        "zstd" => Ok(Some(Compression::Zstd)),
-        other => Err(format!("unknown layer compression type {other:?}")),
-    }
-}
-
-impl CompressArg {
-    /// Returns the algorithm; `None` for `auto`.
-    pub fn get(&self) -> Option<Compression> {
-        self.compress
-    }
-
-    /// Writes a tar archive as a layer. Without a wish, one that is compressed keeps its bytes, and any other is compressed in the
-    /// `automatic` way.
-    pub fn add_archive(
-        &self,
-        txn: &mut Txn<'_>,
-        path: &Path,
-        automatic: Compression,
-        ui: &Ui,
-    ) -> Result<NewLayer> {
-        add_archive(txn, path, self.compress, automatic, ui)
+        // The Go tool takes an empty word for no compression.
+        "" => Ok(Some(Compression::None)),
+        _ => Compression::from_str(text, false)
+            .map(Some)
+            .map_err(|_| format!("unknown layer compression type {text:?}")),
     }
 }
 
@@ -107,11 +86,13 @@ impl IdMapArgs {
             ("--uid-map", &self.uid_map, &mut map.uids),
             ("--gid-map", &self.gid_map, &mut map.gids),
         ] {
+            // A map that is given takes the place of the one that --rootless stands for.
             if !given.is_empty() {
-                let parse = |word: &String| {
-                    IdMap::parse_mapping(word).context(|| format!("failure parsing {option} {word}"))
-                };
-                *ids = given.iter().map(parse).collect::<Result<_>>()?;
+                ids.clear();
+            }
+            for word in given {
+                let mapping = IdMap::parse_mapping(word);
+                ids.push(mapping.context(|| format!("failure parsing {option} {word}"))?);
             }
         }
         Ok(map)
@@ -131,14 +112,17 @@ impl FromStr for LayerName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // Seven digits are a digest.
-        match text.parse() {
-            Ok(number) if text.len() < DigestPrefix::MIN => Ok(LayerName::Number(number)),
-            _ => text.parse().map(LayerName::Digest).map_err(|_| {
-                let why = "give its number from 1, the lowest, or its digest";
-                Error::new(ErrorKind::Invalid, format!("invalid layer {text:?}: {why}"))
-            }),
+        // Seven digits are a digest: no image has so many layers.
+        if let (Ok(number), 0..DigestPrefix::MIN) = (text.parse(), text.len()) {
+            return Ok(LayerName::Number(number));
         }
+        let Ok(prefix) = text.parse() else {
+            fail!(
+                Invalid,
+                "invalid layer {text:?}: give its number from 1, the lowest, or its digest"
+            );
+        };
+        Ok(LayerName::Digest(prefix))
     }
 }
 
@@ -157,24 +141,22 @@ impl LayerName {
             LayerName::Digest(prefix) => prefix,
         };
         let diff_ids = &image.config.value.rootfs.diff_ids;
-        let mut found: Vec<usize> = Vec::new();
-        for (at, layer) in layers.iter().enumerate() {
-            let diff_id = diff_ids.get(at);
-            if prefix.matches(&layer.digest) || diff_id.is_some_and(|diff_id| prefix.matches(diff_id)) {
-                found.push(at);
-            }
-        }
-        let Some(first) = found.first() else {
+        // A config that another tool wrote may have fewer diff_ids than there are layers.
+        let mut found = (0..layers.len()).filter(|at| {
+            let names = [Some(&layers[*at].digest), diff_ids.get(*at)];
+            names.into_iter().flatten().any(|name| prefix.matches(name))
+        });
+        let Some(first) = found.next() else {
             fail!(NotFound, "no layer {} in the image", prefix.hex());
         };
         // An image may have one layer several times.
-        if found.iter().all(|at| layers[*at].digest == layers[*first].digest) {
-            return Ok(*first);
+        if found.all(|at| layers[at].digest == layers[first].digest) {
+            return Ok(first);
         }
-        let text = format!(
+        fail!(
+            Ambiguous,
             "several layers of the image begin with {}: give more digits, or the number",
             prefix.hex()
-        );
-        Err(Error::new(ErrorKind::Ambiguous, text))
+        )
     }
 }

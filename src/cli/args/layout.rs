@@ -13,7 +13,7 @@ use crate::store::{Store, StoreOptions, Txn};
 use clap::Args;
 
 use super::super::failure::Outcome;
-use super::values::{one_of, positionals};
+use super::values::positionals;
 
 /// `--layout PATH`, and the words behind the options
 #[derive(Args, Debug)]
@@ -67,15 +67,8 @@ pub struct LockArg {
 #[derive(Args, Debug)]
 pub struct AlgorithmArg {
     /// digest algorithm of new blobs: sha256, sha512 or blake3
-    #[arg(long = "digest-algorithm", value_name = "algorithm", default_value = "sha256", value_parser = one_of(Algorithm::ALL, Algorithm::name))]
-    digest_algorithm: Algorithm,
-}
-
-impl AlgorithmArg {
-    /// Returns the algorithm.
-    pub fn get(&self) -> Algorithm {
-        self.digest_algorithm
-    }
+    #[arg(long = "digest-algorithm", value_name = "algorithm", default_value = "sha256")]
+    pub digest_algorithm: Algorithm,
 }
 
 /// Returns the blob that a digest, or the beginning of one, stands for.

@@ -10,7 +10,7 @@ mod values;
 
 pub use copy::CopyArgs;
 pub use history::HistoryArgs;
-pub use image::{ChangeArgs, ImageArgs, ImageRef, Near, PlatformArg, TagArg, UnpackArgs, source};
+pub use image::{ChangeArgs, ImageArgs, ImageRef, Near, PlatformArg, TagArg, UnpackArgs};
 pub use layers::{CompressArg, IdMapArgs, LayerName, LimitArgs};
 pub use layout::{AlgorithmArg, LayoutArg, LockArg, blob, layout_path, write_blob};
-pub use values::{TableArgs, annotations, one_of, pattern, positionals, replace, size};
+pub use values::{TableArgs, annotation, pattern, positionals, replace, size};

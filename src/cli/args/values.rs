@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Values and operands, from words as typed.
 
-use crate::spec::Annotations;
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::super::failure::Outcome;
@@ -41,17 +39,6 @@ impl TableArgs {
     }
 }
 
-/// Reads one of `all` by its name.
-pub fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
-    all: [T; N],
-    name: fn(T) -> &'static str,
-) -> impl TypedValueParser<Value = T> {
-    PossibleValuesParser::new(all.map(name)).try_map(move |text| {
-        let found = all.into_iter().find(|one| name(*one) == text);
-        found.ok_or("unknown name")
-    })
-}
-
 /// Reads a pattern of names.
 pub fn pattern(text: &str) -> Result<glob::Pattern, String> {
     glob::Pattern::new(text).map_err(|e| format!("no pattern: {text:?}: {}", e.msg))
@@ -84,13 +71,12 @@ pub fn replace<const N: usize>(fields: [(&mut String, &Option<String>); N]) {
     }
 }
 
-/// `NAME=VALUE` words to annotations.
-pub fn annotations(words: &[String]) -> Outcome<Annotations> {
-    let pair = |word: &String| match word.split_once('=') {
+/// Reads an annotation, `NAME=VALUE`.
+pub fn annotation(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => refuse!("invalid annotation {word:?}: write NAME=VALUE"),
-    };
-    words.iter().map(pair).collect()
+        _ => Err(format!("{text:?}: write NAME=VALUE")),
+    }
 }
 
 /// Checks the count of arguments, and that none is empty.

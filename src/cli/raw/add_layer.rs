@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci raw add-layer`
 
+use crate::bundle::add_archive;
 use crate::image::add_layer;
 
 use super::super::prelude::*;
@@ -33,15 +34,15 @@ impl AddLayer {
         // A wrong time is known before the work, as with other commands; the archive keeps its own times.
         source_date_epoch()?;
         let (store, result) = self.change.open(&image, &tag)?;
+        let wanted = self.compress.wanted;
         let mut txn = store.begin("add-layer")?;
         let walk = add_layer(
             &mut txn,
             (&image.target, image.platform.as_ref()),
             &tag,
-            self.compress.get(),
+            wanted,
             |txn, compression| {
-                let compress = &self.compress;
-                let layer = compress.add_archive(txn, archive.as_ref(), compression, ui)?;
+                let layer = add_archive(txn, archive.as_ref(), wanted, compression, ui)?;
                 self.history.warn_if_none(ui);
                 Ok(layer)
             },
