@@ -16,10 +16,10 @@ use crate::transfer::{
     write_docker_archive,
 };
 
-use super::choice::{Choice, for_platform};
-use super::place::{Archived, Place};
+use super::location::{ArchiveRef, Location};
 use super::prelude::*;
 use super::result::Made;
+use super::selection::{Selection, for_platform};
 
 /// copies images from this layout to another OCI layout or an archive
 ///
@@ -50,54 +50,57 @@ impl Export {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [to] = self.copy.layout.words(["destination"])?;
-        let place = Place::parse(to, "destination")?;
-        let docker = matches!(&place, Place::Archive(archive) if archive.docker);
+        let place = Location::parse(to, "destination")?;
+        let archive = match &place {
+            Location::Archive(archive) => Some(archive),
+            Location::Layout(..) => None,
+        };
+        let docker = archive.is_some_and(|archive| archive.docker);
         if docker && self.copy.must_have_referrers() {
             refuse!("a Docker archive holds no referrers: use oci-archive:, or --referrers no");
         }
-        let compression = self.compress;
-        if matches!(place, Place::Layout(..)) && compression != Compression::None {
+        if archive.is_none() && self.compress != Compression::None {
             refuse!("--compress is for an archive, and the destination is a layout");
         }
-        let name = Name::of(&place)?;
+        let name = new_name(&place)?;
         let result = self.copy.result.open()?;
-        if result.is_on_stdout() && matches!(&place, Place::Archive(archive) if archive.is_stdout()) {
+        if result.is_on_stdout() && archive.is_some_and(ArchiveRef::is_stdout) {
             refuse!("the archive and the result both go to stdout: write one of them to a file");
         }
         let from = self.copy.layout.open()?;
         let _reading = from.reading();
-        let choice = self.choose(&from, &name, to, ui)?;
+        let selection = self.select(&from, name.as_ref(), to, ui)?;
         if docker {
             // An export that fails leaves nothing out.
-            let chosen = for_platform(&choice.images, &from, self.copy.platform.get())?;
+            let chosen = for_platform(&selection.images, &from, self.copy.platform.get())?;
             if self.copy.has_referrers() {
-                warn_left_out(&from, choice.images.iter().chain(&chosen), ui);
+                warn_left_out(&from, selection.images.iter().chain(&chosen), ui);
             }
-            warn_platforms(&from, &choice.images, ui)?;
+            warn_platforms(&from, &selection.images, ui)?;
         }
-        let mut converted = ToOci::new(&from);
-        let to_oci = self.copy.is_to_oci();
+        let mut converted = self.copy.is_to_oci().then(|| ToOci::new(&from));
         let referrers = self.copy.has_referrers() && !docker;
-        let (images, along) = choice.settled(&from, to_oci.then_some(&mut converted), referrers, ui)?;
-        let source: &dyn Source = if to_oci { &converted } else { &from };
+        let (images, along) = selection.settled(&from, converted.as_mut(), referrers, ui)?;
+        let source: &dyn Source = converted.as_ref().map_or(&from as _, |converted| converted as _);
         let mut replaced = Vec::new();
         let (made, report) = match &place {
-            Place::Layout(path, _) => {
-                let report = to_layout(source, &images, &along, path, &mut replaced, ui)?;
+            Location::Layout(path, _) => {
+                let report;
+                (report, replaced) = to_layout(source, &images, &along, path, ui)?;
                 (Made::by_requests(&images), Some(report))
             }
-            Place::Archive(archive) if archive.docker => {
+            Location::Archive(archive) if archive.docker => {
                 let requests = for_platform(&images, source, self.copy.platform.get())?;
                 let images = for_docker(requests, name, archive, from.layout().path())?;
-                to_archive(archive, compression, |out| {
+                to_archive(archive, self.compress, |out| {
                     let limits = Limits::default();
                     Ok(write_docker_archive(source, &images, &limits, out, ui)?)
                 })?;
                 (Made::by_docker(&images), None)
             }
-            Place::Archive(archive) => {
+            Location::Archive(archive) => {
                 let mut report = None;
-                to_archive(archive, compression, |out| {
+                to_archive(archive, self.compress, |out| {
                     let sink = OciArchiveSink::new(out)?;
                     report = Some(copy(source, &sink, images.iter().chain(&along), ui)?);
                     Ok(sink.finish(&images, &along)?)
@@ -109,71 +112,69 @@ impl Export {
     }
 
     /// Returns the images that were asked for, by their names at the destination.
-    fn choose(&self, from: &Store, name: &Name, to: &str, ui: &Ui) -> Outcome<Choice> {
-        let platform = self.copy.platform.get();
-        let gets_name = !matches!(name, Name::None);
-        let mut choice = Choice::default();
+    fn select(&self, from: &Store, name: Option<&Name>, to: &str, ui: &Ui) -> Outcome<Selection> {
+        let (platform, gets_name) = (self.copy.platform.get(), name.is_some());
+        let mut selection = Selection::default();
         if self.tag.is_empty() {
             let label = from.layout().path().display().to_string();
             let naming = format!("give it one, as {to}:NAME");
-            let choosing = match name {
-                Name::None => format!("take one with --tag DIGEST, as {to}:NAME"),
-                _ => "take one with --tag DIGEST".to_owned(),
-            };
-            choice = Choice::all(from, platform, gets_name, &label, (&naming, &choosing), ui)?;
+            let mut choosing = "take one with --tag DIGEST".to_owned();
+            if !gets_name {
+                choosing = format!("{choosing}, as {to}:NAME");
+            }
+            selection = Selection::all(from, platform, gets_name, &label, (&naming, &choosing), ui)?;
         }
         for target in &self.tag {
             let own = target.name().cloned();
             if own.is_none() && !gets_name {
                 refuse!("an image named by its digest needs a name: {to}:TAG");
             }
-            choice.add(Request::find(from, target, platform, own)?);
+            selection.add(Request::find(from, target, platform, own)?);
         }
-        let called = match name {
-            Name::None => Ok(()),
-            Name::Tag(name) => choice.call(name),
-            Name::Docker(_) if choice.images.len() == 1 => Ok(()),
-            Name::Docker(_) => Err(choice.images.len()),
-        };
-        match called {
-            Ok(()) => Ok(choice),
-            Err(n) => refuse!("{to:?} names one image, and there are {n}: say which with --tag"),
+        match (selection.images.as_mut_slice(), name) {
+            ([only], Some(Name::Tag(name))) => only.name = Some(name.clone()),
+            // A Docker archive names the images when it is written.
+            (_, None) | ([_], Some(Name::Docker(_))) => {}
+            (several, _) => {
+                let n = several.len();
+                refuse!("{to:?} names one image, and there are {n}: say which with --tag");
+            }
         }
+        Ok(selection)
     }
 }
 
 /// The name that the destination gives to the only image.
 enum Name {
-    None,
     Tag(RefName),
     Docker(DockerName),
 }
 
-impl Name {
-    fn of(place: &Place) -> Outcome<Self> {
-        Ok(match place {
-            Place::Layout(_, None) | Place::Archive(Archived { name: None, .. }) => Self::None,
-            Place::Layout(_, Some(Target::Name(name))) if name.check_new().is_ok() => Self::Tag(name.clone()),
-            Place::Layout(_, Some(_)) => {
-                refuse!("invalid destination: give a tag; digests and the past cannot be chosen");
-            }
-            Place::Archive(Archived {
-                name: Some(name),
-                docker: true,
-                ..
-            }) => Self::Docker(name.parse().map_err(invalid::<Error>("destination"))?),
-            Place::Archive(Archived { name: Some(name), .. }) => {
-                Self::Tag(RefName::parse_new(name).map_err(invalid("destination"))?)
-            }
-        })
-    }
+/// Returns the name in the words for the destination, if one is there.
+fn new_name(to: &Location) -> Outcome<Option<Name>> {
+    let name = match to {
+        Location::Layout(_, Some(Target::Name(name))) if name.check_new().is_ok() => {
+            Ok(Name::Tag(name.clone()))
+        }
+        Location::Layout(_, Some(_)) => {
+            refuse!("invalid destination: give a tag; digests and the past cannot be chosen");
+        }
+        Location::Archive(ArchiveRef {
+            name: Some(name),
+            docker: true,
+            ..
+        }) => name.parse().map(Name::Docker),
+        Location::Archive(ArchiveRef { name: Some(name), .. }) => RefName::parse_new(name).map(Name::Tag),
+        Location::Layout(_, None) | Location::Archive(_) => return Ok(None),
+    };
+    Ok(Some(name.map_err(invalid("destination"))?))
 }
 
 /// Returns the images, each for one platform by now, by names that Docker takes.
 fn for_docker(
     requests: Vec<Request>,
-    given: Name,
-    archive: &Archived,
+    given: Option<Name>,
+    archive: &ArchiveRef,
     layout: &Path,
 ) -> Outcome<Vec<DockerImage>> {
     let whole = layout.canonicalize().unwrap_or_else(|_| layout.to_owned());
@@ -182,7 +183,7 @@ fn for_docker(
     let mut out = Vec::new();
     for Request { name, value } in requests {
         let name = match (&given, name) {
-            (Name::Docker(name), _) => name.clone(),
+            (Some(Name::Docker(name)), _) => name.clone(),
             (_, Some(tag)) => {
                 let name = DockerName::of_tag(&tag, &layout).map_err(|e| {
                     Failure::Arguments(format!("{e}: name it, as {archive}:NAME[:TAG] with --tag {tag}"))
@@ -204,10 +205,12 @@ fn for_docker(
 
 /// Says how much is attached to images, for which a Docker archive has no place.
 fn warn_left_out<'a>(from: &Store, images: impl Iterator<Item = &'a Request>, ui: &Ui) {
-    // A damaged list of them is no reason to keep an image that needs none.
-    let attached = |subject: Digest| from.referrers(&subject).unwrap_or_default();
-    let subjects = images.flat_map(|image| image.value.digests());
-    let left_out: HashSet<Digest> = subjects.flat_map(attached).map(|one| one.digest).collect();
+    let mut left_out: HashSet<Digest> = HashSet::new();
+    for subject in images.flat_map(|image| image.value.digests()) {
+        // A damaged list of them is no reason to keep an image that needs none.
+        let attached = from.referrers(&subject).unwrap_or_default();
+        left_out.extend(attached.iter().map(|one| one.digest));
+    }
     if !left_out.is_empty() {
         let artifacts = counted(left_out.len() as u64, "artifact");
         ui.left_out(format_args!(
@@ -236,15 +239,14 @@ fn warn_platforms(from: &Store, requests: &[Request], ui: &Ui) -> Outcome {
     Ok(())
 }
 
-/// Copies to a layout, which is made if it is not there; `replaced` gets the names that pointed elsewhere before.
+/// Copies to a layout, which is made if it is not there; returns with the report the names that pointed elsewhere before.
 fn to_layout(
     source: &dyn Source,
     images: &[Request],
     along: &[Request],
     path: &Path,
-    replaced: &mut Vec<RefName>,
     ui: &Ui,
-) -> Outcome<CopyReport> {
+) -> Outcome<(CopyReport, Vec<RefName>)> {
     let keep_dir = crate::fs::exists(path)?;
     let (into, made) = match Store::create_in(path, StoreOptions::without_index()) {
         Err(err) if err.kind() == ErrorKind::Exists => (Store::open(path, StoreOptions::default()), false),
@@ -253,14 +255,13 @@ fn to_layout(
     let into = into.context(|| format!("open {}", path.display()))?;
     let copied = StoreSink::new(&into, "export").and_then(|sink| {
         let report = copy(source, &sink, images.iter().chain(along), ui)?;
-        *replaced = sink.commit(images, along, ui)?;
-        Ok(report)
+        Ok((report, sink.commit(images, along, ui)?))
     });
     if !made {
         return Ok(copied?);
     }
     match copied {
-        Ok(report) => Ok(into.remove_private().map(|()| report)?),
+        Ok(done) => Ok(into.remove_private().map(|()| done)?),
         Err(err) => {
             if let Err(err) = into.discard(keep_dir) {
                 ui.warn(format_args!("cannot remove what was written: {err}"));
@@ -272,7 +273,7 @@ fn to_layout(
 
 /// Writes by `write` to where the archive is to be.
 fn to_archive(
-    archive: &Archived,
+    archive: &ArchiveRef,
     compression: Compression,
     write: impl for<'a> FnOnce(Tar<'a>) -> Outcome<Tar<'a>>,
 ) -> Outcome {
@@ -307,7 +308,7 @@ impl Write for Out {
 
 /// Returns the error of a write to stdout, which says so.
 fn unwritten(err: io::Error) -> io::Error {
-    // Whoever writes tries again then.
+    // `write_all` tries again by this kind of error, which one with a text would not have.
     if err.kind() == io::ErrorKind::Interrupted {
         return err;
     }

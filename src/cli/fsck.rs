@@ -7,7 +7,7 @@ use crate::store::{CheckOptions, CheckReport, Finding, Problem, Store, StoreOpti
 use serde_json::json;
 
 use super::failure::{DAMAGED, REPAIRED};
-use super::place::open_other;
+use super::location::open_other;
 use super::prelude::*;
 
 /// checks a layout, and mends it

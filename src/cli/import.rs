@@ -5,10 +5,10 @@ use crate::spec::RefName;
 use crate::store::Store;
 use crate::transfer::{Request, Source, StoreSink, ToOci, copy};
 
-use super::choice::Choice;
-use super::place::{Archived, Place, check_layout, open_other};
+use super::location::{ArchiveRef, Location, check_layout, open_other};
 use super::prelude::*;
 use super::result::{Made, Results};
+use super::selection::Selection;
 
 /// copies images from another OCI layout or an archive into this one
 ///
@@ -40,15 +40,15 @@ impl Import {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [from] = self.copy.layout.words(["source"])?;
-        let place = Place::parse(from, "source")?;
+        let place = Location::parse(from, "source")?;
         let limits = self.limits.get()?;
         let result = self.copy.result.open()?;
         match place {
-            Place::Layout(path, target) => {
+            Location::Layout(path, target) => {
                 check_layout(&path)?;
                 let from = open_other(&path)?;
                 let _reading = from.reading();
-                let choice = match target {
+                let selection = match target {
                     None => self.all(&from, &path.display().to_string(), "@DIGEST", ui)?,
                     Some(target) => {
                         let Some(name) = self.tag.clone().or_else(|| target.name().cloned()) else {
@@ -59,48 +59,54 @@ impl Import {
                 };
                 self.copy(
                     &from,
-                    choice,
+                    selection,
                     self.copy.has_referrers(),
                     &self.copy.layout.open()?,
                     (result, ui),
                 )
             }
-            Place::Archive(archive) => {
+            Location::Archive(archive) => {
                 let into = self.copy.layout.open()?;
                 let source = archive.open(&limits, into.layout())?;
-                let choice = match &archive.name {
+                let selection = match &archive.name {
                     None => self.all(&*source, &archive.to_string(), ":@N", ui)?,
                     Some(name) => self.one(&*source, &archive, name)?.into(),
                 };
                 // A Docker archive has no place for them.
                 let referrers = self.copy.has_referrers() && !archive.docker;
-                self.copy(&*source, choice, referrers, &into, (result, ui))
+                self.copy(&*source, selection, referrers, &into, (result, ui))
             }
         }
     }
 
     /// Returns all images of a source, or its only one by another name.
-    fn all(&self, source: &dyn Source, label: &str, suffix: &str, ui: &Ui) -> Outcome<Choice> {
+    fn all(&self, source: &dyn Source, label: &str, suffix: &str, ui: &Ui) -> Outcome<Selection> {
         let choosing = format!("take one as {label}{suffix} with --tag NAME");
         let words = ("give it one with --tag", choosing.as_str());
         let gets_name = self.tag.is_some();
-        let mut choice = Choice::all(source, self.copy.platform.get(), gets_name, label, words, ui)?;
-        match self.tag.as_ref().map_or(Ok(()), |tag| choice.call(tag)) {
-            Ok(()) => Ok(choice),
-            Err(n) => refuse!("--tag names one image, and {label} has {n}: say which, as {label}:TAG"),
+        let mut selection = Selection::all(source, self.copy.platform.get(), gets_name, label, words, ui)?;
+        match (selection.images.as_mut_slice(), &self.tag) {
+            (_, None) => {}
+            ([only], tag) => only.name.clone_from(tag),
+            (several, _) => {
+                let n = several.len();
+                refuse!("--tag names one image, and {label} has {n}: say which, as {label}:TAG");
+            }
         }
+        Ok(selection)
     }
 
     /// Returns the image of an archive that was asked for by its name there.
-    fn one(&self, source: &dyn Source, archive: &Archived, name: &str) -> Outcome<Request> {
+    fn one(&self, source: &dyn Source, archive: &ArchiveRef, name: &str) -> Outcome<Request> {
         let (own, value) = archive.find(source, name)?;
         let name = match (self.tag.clone(), own) {
-            (Some(tag), _) => tag,
-            (None, Some(own)) => RefName::parse_new(&own)
-                .map_err(|e| Failure::Arguments(format!("{e}: give it another name with --tag")))?,
+            (Some(tag), _) => Some(tag),
+            (None, Some(own)) => match RefName::parse_new(&own) {
+                Ok(own) => Some(own),
+                Err(err) => refuse!("{err}: give it another name with --tag"),
+            },
             (None, None) => refuse!("the image {name} in {archive} has no name: give it one with --tag"),
         };
-        let name = Some(name);
         let request = Request { name, value };
         Ok(match self.copy.platform.get() {
             None => request,
@@ -111,15 +117,14 @@ impl Import {
     fn copy(
         &self,
         source: &dyn Source,
-        choice: Choice,
+        selection: Selection,
         referrers: bool,
         into: &Store,
         (result, ui): (Results, &Ui),
     ) -> Outcome {
-        let mut converted = ToOci::new(source);
-        let to_oci = self.copy.is_to_oci();
-        let (images, along) = choice.settled(source, to_oci.then_some(&mut converted), referrers, ui)?;
-        let source = if to_oci { &converted } else { source };
+        let mut converted = self.copy.is_to_oci().then(|| ToOci::new(source));
+        let (images, along) = selection.settled(source, converted.as_mut(), referrers, ui)?;
+        let source = converted.as_ref().map_or(source, |converted| converted);
         let mut sink = StoreSink::new(into, "import")?;
         if self.no_clobber {
             sink.keep_names(&images)?;

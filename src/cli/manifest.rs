@@ -8,7 +8,7 @@ use crate::spec::{Descriptor, ImageIndex, MediaClass, RefName, json};
 use crate::store::{Store, Summaries, Txn};
 use crate::transfer::{Request, StoreSink, copy};
 
-use super::place::open_other;
+use super::location::open_other;
 use super::prelude::*;
 use super::result::Results;
 

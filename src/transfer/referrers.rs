@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::document::is_index;
-use super::{Catalog, Request, Source};
+use super::{Catalog, Request, Source, ToOci};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::ReadDocument as _;
@@ -15,17 +15,17 @@ use crate::store::{SUFFIXES, referrers_tag};
 /// Returns the referrers in the source of `images`, their parts and their referrers: manifests and indexes with a subject and
 /// without a name, in the catalog or not, and the entries with the names of the conventions; all of these if `is_whole`.
 ///
-/// An image for which `is_changed` says that it will not be there by this digest takes nothing along: its referrers would be
-/// about nothing.
+/// An image that is `converted`, and will not be there by its digest, takes nothing along: its referrers would be about
+/// nothing.
 ///
 /// # Errors
-/// Those of the source, and of `is_changed`.
+/// Those of the source, and of the conversion.
 pub fn referrers(
     source: &dyn Source,
     catalog: &Catalog,
     images: &[Request],
     is_whole: bool,
-    is_changed: &mut dyn FnMut(&Descriptor) -> Result<bool>,
+    mut converted: Option<&mut ToOci<'_>>,
     monitor: &dyn Monitor,
 ) -> Result<Vec<Request>> {
     let mut out = Vec::new();
@@ -62,7 +62,9 @@ pub fn referrers(
                 continue;
             }
             // A referrer names its subject by a digest, which a conversion changes.
-            if is_changed(&document)? {
+            if let Some(converted) = &mut converted
+                && converted.changes(&document)?
+            {
                 bare += 1;
                 left_out.extend(tags);
             } else {

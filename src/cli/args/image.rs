@@ -120,7 +120,7 @@ impl Near {
         }
         let image = ImageRef::parse(word.strip_prefix("oci:").unwrap_or(word)).map_err(invalid("image"))?;
         // The same layout by another path, or through a link, is not copied onto itself.
-        let paths = [&image.layout, store.layout().path()].map(|path| path.canonicalize());
+        let paths = [image.layout.as_path(), store.layout().path()].map(Path::canonicalize);
         Ok(match paths {
             [Ok(other), Ok(own)] if other == own => Self::Own(image.target),
             _ => Self::Other(Box::new(image)),

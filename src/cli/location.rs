@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The other side of a copy, in skopeo's words: a layout or an archive, and what in it.
+//! The other side of a copy, in skopeo's words: a layout or an archive, and the image in it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
-use crate::error::{Error, ResultExt as _};
+use crate::error::{Error, ResultExt as _, shortlist};
 use crate::image::Target;
 use crate::layer::Limits;
 use crate::layout::Layout;
-use crate::spec::{Descriptor, RefValue};
+use crate::spec::RefValue;
 use crate::store::{Store, StoreOptions};
 use crate::transfer::{Archive, DockerArchive, DockerName, OciArchive, Source, SourceEntry};
 
 use super::args::ImageRef;
 use super::failure::{Failure, Outcome, invalid};
 
-/// Where images are copied from or to.
+/// The source or destination of a copy.
 #[derive(Debug)]
-pub enum Place {
+pub enum Location {
     /// `DIR[:TAG]`, `DIR@DIGEST` or the same behind `oci:`.
     Layout(PathBuf, Option<Target>),
     /// `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`.
-    Archive(Archived),
+    Archive(ArchiveRef),
 }
 
 /// An archive, and which image of it if one is named.
 #[derive(Debug)]
-pub struct Archived {
+pub struct ArchiveRef {
     /// Docker's, not OCI's.
     pub docker: bool,
     /// The file; `-` is stdin or stdout.
@@ -36,7 +36,7 @@ pub struct Archived {
     pub name: Option<String>,
 }
 
-impl Place {
+impl Location {
     /// Reads the words; `what` names them in messages.
     pub fn parse(text: &str, what: &str) -> Outcome<Self> {
         for (transport, docker) in [("oci-archive:", false), ("docker-archive:", true)] {
@@ -50,7 +50,7 @@ impl Place {
                 refuse!("invalid {what}: {text:?} (want a file, and perhaps a name behind a colon)");
             }
             let (file, name) = (file.to_owned(), name.map(str::to_owned));
-            return Ok(Place::Archive(Archived { docker, file, name }));
+            return Ok(Location::Archive(ArchiveRef { docker, file, name }));
         }
         elsewhere(text, what)?;
         if what == "destination" {
@@ -59,15 +59,15 @@ impl Place {
         let text = text.strip_prefix("oci:").unwrap_or(text);
         // A directory may have a colon in its name, and is the layout then.
         if !text.contains([':', '@']) || Path::new(text).is_dir() {
-            return Ok(Place::Layout(text.into(), None));
+            return Ok(Location::Layout(text.into(), None));
         }
         let image = ImageRef::parse(text).map_err(invalid(what))?;
         let is_named = text.len() > image.layout.as_os_str().len();
-        Ok(Place::Layout(image.layout, is_named.then_some(image.target)))
+        Ok(Location::Layout(image.layout, is_named.then_some(image.target)))
     }
 }
 
-/// Places that skopeo knows and umoci does not.
+/// Transports that skopeo knows and umoci does not.
 const ELSEWHERE: &str = "docker docker-daemon containers-storage dir atomic ostree sif tarball";
 
 /// Refuses what is neither a layout nor an archive, with the way there.
@@ -124,14 +124,14 @@ pub fn check_layout(path: &Path) -> Outcome {
     Err(Failure::Arguments(text))
 }
 
-impl fmt::Display for Archived {
+impl fmt::Display for ArchiveRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.docker { "docker" } else { "oci" };
         write!(f, "{kind}-archive:{}", self.file)
     }
 }
 
-impl Archived {
+impl ArchiveRef {
     /// Returns whether what is written goes to stdout, at the position where that stands.
     pub fn is_stdout(&self) -> bool {
         ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].contains(&self.file.as_str())
@@ -143,12 +143,12 @@ impl Archived {
             "-" => Archive::spool(std::io::stdin(), limits, layout).context(|| "stdin")?,
             path => Archive::open(path.as_ref(), limits, layout)?,
         };
-        let context = || self.file.clone();
-        Ok(if self.docker {
-            Box::new(DockerArchive::new(tar, limits).context(context)?)
-        } else {
-            Box::new(OciArchive::new(tar).context(context)?)
-        })
+        if self.docker {
+            let archive = DockerArchive::new(tar, limits).context(|| self.file.clone())?;
+            return Ok(Box::new(archive));
+        }
+        let archive = OciArchive::new(tar).context(|| self.file.clone())?;
+        Ok(Box::new(archive))
     }
 
     /// Returns what `name`, a name in the archive or `@N`, stands for, and its name there.
@@ -157,43 +157,39 @@ impl Archived {
         let at = name.strip_prefix('@');
         let number: Option<usize> = at.and_then(|at| at.parse().ok());
         let digest: Option<Digest> = at.unwrap_or(name).parse().ok();
-        let is_called = |listed: &&SourceEntry| {
-            let own = listed.name();
-            own.is_some_and(|own| own == name || self.docker && is_same(own, name))
-        };
-        // What stands by itself has no name that counts.
-        let is_meant = |listed: &&SourceEntry| match (number, digest) {
-            (Some(number), _) => listed.number == number,
-            (None, Some(digest)) if !self.docker => source
-                .descriptor(listed)
-                .is_ok_and(|found| found.digest == digest),
-            _ => false,
-        };
-        let mut found: Vec<&SourceEntry> = listed.iter().filter(is_called).collect();
+        let is_called = listed.iter().filter(|listed| self.is_called(listed, name));
+        let mut found: Vec<&SourceEntry> = is_called.collect();
+        // A name comes first: an archive may have one that looks like a number or a digest.
         if found.is_empty() {
-            found = listed.iter().filter(is_meant).collect();
+            found.extend(listed.iter().filter(|listed| {
+                match (number, digest) {
+                    (Some(number), _) => listed.number == number,
+                    // A Docker archive names no manifest: the digest would be that of one that umoci makes.
+                    (None, Some(digest)) if !self.docker => source
+                        .descriptor(listed)
+                        .is_ok_and(|found| found.digest == digest),
+                    _ => false,
+                }
+            }));
         }
         let Some(first) = found.first() else {
-            let label = if at.is_some() {
-                name.to_owned()
-            } else {
-                format!("{name:?}")
-            };
-            let names: Vec<&str> = listed.iter().filter_map(SourceEntry::name).take(8).collect();
-            let has = match names.as_slice() {
-                [] => format!("{} images without a name", listed.len()),
-                names => names.join(", "),
+            let label = at.map_or(format!("{name:?}"), |_| name.to_owned());
+            let names = shortlist(listed.iter().filter_map(SourceEntry::name).map(str::to_owned));
+            let has = match names.as_str() {
+                "" => format!("{} images without a name", listed.len()),
+                names => names.to_owned(),
             };
             fail!(NotFound, "no image {label} in {}, which has {has}", self.file);
         };
-        let entries: Result<Vec<Descriptor>, Error> =
-            found.iter().map(|listed| source.descriptor(listed)).collect();
-        Ok((first.name().map(str::to_owned), RefValue::new(entries?)))
+        let entries: Result<RefValue, Error> = found.iter().map(|listed| source.descriptor(listed)).collect();
+        Ok((first.name().map(str::to_owned), entries?))
     }
-}
 
-/// Returns whether both are names of one image to Docker.
-fn is_same(one: &str, other: &str) -> bool {
-    let familiar = |text: &str| text.parse().map(|name: DockerName| name.familiar());
-    matches!((familiar(one), familiar(other)), (Ok(one), Ok(other)) if one == other)
+    /// Returns whether an entry has this name; Docker's names have parts that go without saying.
+    fn is_called(&self, entry: &SourceEntry, name: &str) -> bool {
+        let own = entry.name().unwrap_or_default();
+        let names = [own, name].map(str::parse::<DockerName>);
+        own == name
+            || self.docker && matches!(names, [Ok(own), Ok(name)] if own.familiar() == name.familiar())
+    }
 }
