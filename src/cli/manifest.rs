@@ -4,7 +4,7 @@
 use std::ops::RangeBounds;
 
 use crate::image::{EntrySelector, EntrySource, IndexEdit, change_index, resolve_index};
-use crate::spec::{Descriptor, ImageIndex, MediaClass, RefName, json};
+use crate::spec::{Annotations, Descriptor, ImageIndex, MediaClass, RefName, json};
 use crate::store::{Store, Summaries, Txn};
 use crate::transfer::{Request, StoreSink, copy};
 
@@ -24,7 +24,7 @@ commands! {
     }
 }
 
-/// What of each image becomes an entry.
+/// The part of each image that becomes an entry.
 #[derive(clap::Args, Debug)]
 struct PartArgs {
     #[command(flatten)]
@@ -48,7 +48,7 @@ impl PartArgs {
     }
 }
 
-/// What is said of an entry.
+/// Facts about an entry.
 #[derive(clap::Args, Debug)]
 struct EntryArgs {
     /// operating system of the entry
@@ -114,12 +114,9 @@ struct IndexArg {
 impl IndexArg {
     /// Returns the name, and what stands behind it: a number of words in `range`; `usage` is what the command wants.
     fn name_and_rest(&self, usage: &str, range: impl RangeBounds<usize>) -> Outcome<(ImageRef, &[String])> {
-        let Some((name, rest)) = self
-            .rest
-            .split_first()
-            .filter(|(_, rest)| range.contains(&rest.len()))
-        else {
-            refuse!("invalid number of positional arguments: expected {usage}");
+        let (name, rest) = match self.rest.split_first() {
+            Some((name, rest)) if range.contains(&rest.len()) => (name, rest),
+            _ => refuse!("invalid number of positional arguments: expected {usage}"),
         };
         let name = ImageRef::parse(name).map_err(invalid("name"))?;
         name.tag()?;
@@ -143,21 +140,14 @@ fn entries(
     sink: &StoreSink<'_>,
     words: &[String],
     part: &EntrySource,
-    entry: Option<&EntryArgs>,
     ui: &Ui,
 ) -> Outcome<Vec<Descriptor>> {
     let mut out = Vec::new();
     for word in words {
-        let found = match Near::parse(word, store)? {
+        out.extend(match Near::parse(word, store)? {
             Near::Own(target) => IndexEdit::entries(store, &target, part)?,
             Near::Other(image) => from_other(sink, &image, part, ui)?,
-        };
-        for mut one in found {
-            if let Some(entry) = entry {
-                entry.apply(&mut one)?;
-            }
-            out.push(one);
-        }
+        });
     }
     Ok(out)
 }
@@ -165,15 +155,16 @@ fn entries(
 /// Adds entries to an index, with a warning for a platform that is there.
 fn add(edit: &mut IndexEdit, entries: &[Descriptor], ui: &Ui) {
     for one in entries {
-        if let Some(platform) = one.platform.as_ref().filter(|p| !p.is_unknown()) {
-            let same =
-                |old: &&Descriptor| old.platform.as_ref() == Some(platform) && old.digest != one.digest;
-            if let Some(first) = edit.index.manifests.iter().find(same) {
-                ui.warn(format_args!(
-                    "{platform} is in the index already, and its first entry is what is taken: {}",
-                    first.digest
-                ));
-            }
+        let mut old = edit.index.manifests.iter();
+        let first = old.find(|old| old.platform == one.platform && old.digest != one.digest);
+        // Attestations share the platform unknown/unknown, which nobody asks for.
+        if let (Some(first), Some(platform)) = (first, &one.platform)
+            && !platform.is_unknown()
+        {
+            ui.warn(format_args!(
+                "{platform} is in the index already, and its first entry is what is taken: {}",
+                first.digest
+            ));
         }
         edit.add(one.clone());
     }
@@ -226,8 +217,8 @@ impl Create {
         let (store, result) = self.index.open(&name)?;
         self.check(&store, tag)?;
         let sink = StoreSink::new(&store, "manifest create")?;
-        let entries = entries(&store, &sink, words, &part, None, ui)?;
-        change(sink, &name, (result, ui), |txn| {
+        let entries = entries(&store, &sink, words, &part, ui)?;
+        change(sink.into_txn(), &name, (result, ui), |txn| {
             let exists = self.check(&store, tag)?;
             let mut edit = if exists && self.amend {
                 IndexEdit::load(&store, tag)?
@@ -258,14 +249,14 @@ impl Create {
 
 /// Makes the change to the index called `name`, again if somebody else was first.
 fn change(
-    sink: StoreSink<'_>,
+    mut txn: Txn<'_>,
     name: &ImageRef,
     (result, ui): (Results, &Ui),
     mut edit: impl FnMut(&mut Txn<'_>) -> Outcome<IndexEdit>,
 ) -> Outcome {
     let tag = name.tag()?;
     let mut entries = 0;
-    let written = change_index(&mut sink.into_txn(), tag, |txn| -> Outcome<IndexEdit> {
+    let written = change_index(&mut txn, tag, |txn| -> Outcome<IndexEdit> {
         let edit = edit(txn)?;
         entries = edit.index.manifests.len();
         Ok(edit)
@@ -300,10 +291,13 @@ impl Add {
         let part = self.part.get()?;
         let (store, result) = self.index.open(&name)?;
         let sink = StoreSink::new(&store, "manifest add")?;
-        // What is no index is said before anything is copied.
+        // An image that is no index is refused before anything is copied.
         IndexEdit::load(&store, name.tag()?)?;
-        let entries = entries(&store, &sink, words, &part, Some(&self.entry), ui)?;
-        change(sink, &name, (result, ui), |_| {
+        let mut entries = entries(&store, &sink, words, &part, ui)?;
+        for entry in &mut entries {
+            self.entry.apply(entry)?;
+        }
+        change(sink.into_txn(), &name, (result, ui), |_| {
             let mut edit = IndexEdit::load(&store, name.tag()?)?;
             add(&mut edit, &entries, ui);
             Ok(edit)
@@ -330,8 +324,7 @@ impl Remove {
         let entries = words.iter().map(|word| word.parse());
         let entries = entries.collect::<Result<Vec<EntrySelector>, Error>>()?;
         let (store, result) = self.index.open(&name)?;
-        let sink = StoreSink::new(&store, "manifest remove")?;
-        change(sink, &name, (result, ui), |_| {
+        change(store.begin("manifest remove")?, &name, (result, ui), |_| {
             let mut edit = IndexEdit::load(&store, name.tag()?)?;
             for which in &entries {
                 edit.remove(which)?;
@@ -367,22 +360,24 @@ impl Annotate {
             refuse!("a platform is that of an entry: say which");
         }
         let (store, result) = self.index.open(&name)?;
-        let sink = StoreSink::new(&store, "manifest annotate")?;
-        change(sink, &name, (result, ui), |_| {
+        change(store.begin("manifest annotate")?, &name, (result, ui), |_| {
             let mut edit = IndexEdit::load(&store, name.tag()?)?;
-            let stays = |name: &String, _: &mut String| !self.remove_annotation.contains(name);
             let Some(which) = &which else {
-                let given = self.entry.annotation.iter().cloned();
-                edit.index.annotations.extend(given);
-                edit.index.annotations.retain(stays);
+                self.annotate(&mut edit.index.annotations);
                 return Ok(edit);
             };
             for entry in edit.find(which)? {
                 self.entry.apply(entry)?;
-                entry.annotations.retain(stays);
+                self.annotate(&mut entry.annotations);
             }
             Ok(edit)
         })
+    }
+
+    fn annotate(&self, annotations: &mut Annotations) {
+        annotations.extend(self.entry.annotation.iter().cloned());
+        // An annotation that is both set and removed is gone.
+        annotations.retain(|name, _| !self.remove_annotation.contains(name));
     }
 }
 
@@ -411,33 +406,30 @@ impl Show {
         let name = ImageRef::parse(name).map_err(invalid("name"))?;
         let store = self.lock.open(&name.layout)?;
         let root = resolve_index(&store, &name.target)?;
+        let document = store.read(&root)?;
         if self.output.json {
-            return ui.print(&store.read(&root)?);
+            return ui.print(&document);
         }
-        let index: ImageIndex = json::parse(&store.read(&root)?)?;
+        let index: ImageIndex = json::parse(&document)?;
         let mut summaries = Summaries::in_store(&store);
         let mut table = Table::new(&["DIGEST", "PLATFORM", "SIZE", "ANNOTATIONS"]);
         for entry in &index.manifests {
             let stat = summaries.of(entry);
-            let said = entry
-                .annotations
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"));
-            let is_index = entry.media_type.class() == MediaClass::Index;
-            let platform = match stat.platform {
-                None if is_index => "(index)".to_owned(),
-                platform => or_dash(platform),
+            let (platform, size) = (stat.platform.map(|p| p.to_string()), stat.size.map(human_size));
+            // An index in it has no size of its own, and may be there all the same.
+            let (instead_of_platform, instead_of_size) = match entry.media_type.class() {
+                MediaClass::Index => (Some("(index)"), None),
+                _ => (None, Some("<missing>")),
             };
-            let size = match stat.size {
-                Some(size) => human_size(size),
-                None if is_index => "-".to_owned(),
-                None => "<missing>".to_owned(),
-            };
+            let annotations = entry.annotations.iter();
+            let annotations: Vec<String> = annotations
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             table.row([
                 entry.digest.to_string(),
-                platform,
-                size,
-                one_line(&said.collect::<Vec<_>>().join(" ")),
+                or_dash(platform.as_deref().or(instead_of_platform)),
+                or_dash(size.as_deref().or(instead_of_size)),
+                one_line(&annotations.join(" ")),
             ]);
         }
         ui.print(self.output.fit(table, ui).to_string())
