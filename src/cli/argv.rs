@@ -13,7 +13,7 @@ use clap::{Arg, Command};
 use super::reference::takes_value;
 use crate::image::nearest;
 
-/// What the words ask for.
+/// The request that the words make.
 #[derive(Debug)]
 pub enum Request {
     /// Run clap on these words, the program's name first.
@@ -33,7 +33,7 @@ pub enum Request {
     Usage {
         /// Command whose help is printed.
         path: Vec<String>,
-        /// What is wrong.
+        /// Message about the word that does not fit.
         error: String,
     },
 }
@@ -74,6 +74,7 @@ impl<'a> Iterator for Parts<'a, '_> {
 
     fn next(&mut self) -> Option<Part<'a>> {
         let mut word = self.words.next()?;
+        // Only the first `--` ends the options; a second one is an operand.
         if word == "--" && !self.is_rest {
             self.is_rest = true;
             word = self.words.next()?;
@@ -89,11 +90,13 @@ impl<'a> Iterator for Parts<'a, '_> {
             self.command = next;
             return Some(Part::Command(next));
         }
+        // One dash or two mean the same to Go, also before a name of several letters.
         let bytes = word.as_bytes();
         let mut parts = bytes[if bytes.starts_with(b"--") { 2 } else { 1 }..].splitn(2, |&c| c == b'=');
         let name = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
         let value = parts.next().map(|value| OsStr::from_bytes(value).to_owned());
         let arg = find(self.command, &name);
+        // A word that looks like an option is the value too, where one is wanted.
         let is_behind = value.is_none() && arg.is_some_and(takes_value);
         let behind = is_behind.then(|| self.words.next().cloned()).flatten();
         Some(Part::Option(arg, name, value.or(behind)))
@@ -114,6 +117,7 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
     let mut help = false;
     let mut seen = HashMap::new();
     let mut parts = Parts::new(program, words);
+    // The order of the words stays: options of the program have to come before the command, those of a command behind it.
     while let Some(part) = parts.next() {
         match part {
             Part::Operand(word) => arguments.push(word),
@@ -124,6 +128,7 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
             }
             Part::NoCommand(name) if is_help(&name) => return topic(program, &path, parts.words.as_slice()),
             Part::NoCommand(name) => return unknown(command, &name),
+            // Help goes before all else, also where other words do not fit.
             Part::Option(_, name, _) if is_help(&name) => help = true,
             Part::Option(_, name, _) if path.is_empty() && (name == "version" || name == "v") => {
                 return Request::Version;
@@ -137,6 +142,7 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
     if help || (command.has_subcommands() && arguments.is_empty()) {
         return Request::Help(path);
     }
+    // Behind the two dashes clap takes every word as it is.
     if !arguments.is_empty() {
         out.push("--".into());
         out.extend(arguments);
@@ -146,6 +152,7 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
 
 /// Returns that `command` has no command `name` below it.
 fn unknown(command: &Command, name: &str) -> Request {
+    // A hidden command is not proposed.
     let shown = command.get_subcommands().filter(|below| !below.is_hide_set());
     let names = shown.flat_map(|below| std::iter::once(below.get_name()).chain(below.get_visible_aliases()));
     Request::UnknownTopic(name.to_owned(), nearest(name, names).map(str::to_owned))
@@ -170,6 +177,7 @@ fn option(
         return Err(format!("flag provided but not defined: -{name}"));
     };
     let long = arg.get_long().unwrap_or_default();
+    // The same option may be given again, and the last value counts; by another of its names Go refuses it.
     let first = seen.entry(long.to_owned()).or_insert_with(|| name.clone());
     if *first != name {
         let (first, second) = (name.as_str().min(first), name.as_str().max(first));
@@ -181,6 +189,7 @@ fn option(
         word.push(value);
         return Ok(Some(word));
     }
+    // A switch takes a value behind an equals sign alone, as in Go: `--json false` would be a switch and an operand.
     let text = value.map_or("true".into(), |value| value.to_string_lossy().into_owned());
     match go_bool(&text) {
         Some(is_on) => Ok(is_on.then(|| format!("--{long}").into())),
@@ -207,13 +216,10 @@ fn topic(program: &Command, path: &[String], topics: &[OsString]) -> Request {
 /// Finds an option by any of its names.
 pub fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| {
-        let mut shorts = arg
-            .get_short_and_visible_aliases()
-            .unwrap_or_default()
-            .into_iter();
+        let shorts = arg.get_short_and_visible_aliases().unwrap_or_default();
         arg.get_long() == Some(name)
             || arg.get_all_aliases().unwrap_or_default().contains(&name)
-            || shorts.any(|short| name.chars().eq([short]))
+            || shorts.iter().any(|short| name.chars().eq([*short]))
     })
 }
 

@@ -44,6 +44,7 @@ pub fn page(program: &Command, path: &[String], width: Option<usize>) -> String 
     if topic.is_program() {
         page.groups("GLOBAL OPTIONS", &topic.options());
     } else if page.groups("OPTIONS", &topic.options()) {
+        // The pages of the Go tool end so, and programs compare them.
         page.out.push_str("   \n");
     }
     page.out
@@ -104,8 +105,9 @@ impl Page {
 
     /// Writes names with their texts in a column beside them, by group; `false` if there are none.
     fn groups(&mut self, title: &str, groups: &[Group]) -> bool {
-        let rows = || groups.iter().flat_map(|(_, rows)| rows);
-        let Some(width) = rows().map(|(name, _)| name.chars().count()).max() else {
+        let names = groups.iter().flat_map(|(_, rows)| rows).map(|(name, _)| name);
+        // All groups of a page share one column.
+        let Some(width) = names.map(|name| name.chars().count()).max() else {
             return false;
         };
         self.title(title);
@@ -125,6 +127,7 @@ impl Page {
     /// Writes `text` beside `name`, which has `width` columns, or below it where the terminal is narrow.
     fn hang(&mut self, indent: &str, name: &str, width: usize, text: &str) {
         let column = indent.len() + if width == 0 { 0 } else { width + 2 };
+        // A file or pipe gets one line for each name: a program finds it with grep.
         let Some(columns) = self.width else {
             let _ = writeln!(self.out, "{:column$}{text}", format!("{indent}{name}"));
             return;

@@ -26,7 +26,6 @@ fn page(topic: &Topic<'_>) -> String {
     } else {
         "OPTIONS"
     };
-    let rows = |rows| groups(&[(None, rows)], name_or_words);
     let also: Vec<String> = see_also(topic).iter().map(|page| reference(page)).collect();
     let sections = [
         ("NAME", format!("{} \\- {}", plain(&name), plain(&topic.about()))),
@@ -40,6 +39,7 @@ fn page(topic: &Topic<'_>) -> String {
         ("FILES", rows(topic.files())),
         ("SEE ALSO", also.join(",\n")),
     ];
+    // The date of the page is left out: the same version makes the same page everywhere.
     let mut out = format!(".TH {title} 1 \"\" \"umoci {version}\" \"umoci\"\n");
     for (title, text) in sections.iter().filter(|(_, text)| !text.is_empty()) {
         let _ = writeln!(out, ".SH {title}\n{text}");
@@ -62,6 +62,7 @@ fn description(topic: &Topic<'_>) -> String {
     let mut paragraphs = topic.paragraphs();
     if paragraphs.is_empty() {
         let about = topic.about();
+        // man(7) wants a sentence here; the one line has neither a capital nor a stop.
         let (first, rest) = about.split_at(about.len().min(1));
         paragraphs.push(first.to_uppercase() + rest + ".");
     }
@@ -81,17 +82,23 @@ fn examples(topic: &Topic<'_>) -> String {
         if !text.is_empty() {
             paragraphs.push(plain(&text) + ":");
         }
+        // Without filling: a line that is broken could not be copied to a shell.
         paragraphs.push(format!(".RS 4\n.nf\n{}\n.fi\n.RE", plain(&command)));
     }
     paragraphs.join("\n.PP\n")
+}
+
+fn rows(rows: Vec<Row>) -> String {
+    groups(&[(None, rows)], name_or_words)
 }
 
 fn groups(groups: &[Group], style: fn(&str) -> String) -> String {
     let mut out = Vec::new();
     for (group, rows) in groups {
         out.extend(group.as_ref().map(|group| format!(".SS {}", plain(group))));
-        let row = |(name, text): &Row| format!(".TP\n{}\n{}", style(name), marked(text));
-        out.extend(rows.iter().map(row));
+        for (name, text) in rows {
+            out.push(format!(".TP\n{}\n{}", style(name), marked(text)));
+        }
     }
     out.join("\n")
 }
@@ -122,8 +129,11 @@ fn see_also(topic: &Topic<'_>) -> Vec<String> {
     let rows = topic.options().into_iter().flat_map(|(_, rows)| rows);
     let mut texts = topic.paragraphs();
     texts.extend(rows.map(|(_, text)| text));
-    let is_gap = |c: char| !c.is_alphanumeric() && c != '-';
-    let words: Vec<&str> = texts.iter().flat_map(|text| text.split(is_gap)).collect();
+    let words = texts
+        .iter()
+        .flat_map(|text| text.split(|c: char| !c.is_alphanumeric() && c != '-'));
+    let words: Vec<&str> = words.collect();
+    // A command has one word or two behind that of the program.
     let named = words.windows(3).filter(|words| words[0] == "umoci");
     out.extend(named.filter_map(|words| topic.page_of(&words[1..])));
     out.retain(|page| *page != topic.name("-"));
@@ -139,11 +149,11 @@ fn reference(page: &str) -> String {
 
 /// Returns an option with the word for its value, such as `--quiet, -q` or `--log value`.
 fn option(names: &str) -> String {
-    let word = |word: &str| match word.trim_end_matches(',') {
-        name if name.starts_with('-') => format!("\\fB{}\\fR{}", plain(name), &word[name.len()..]),
+    let words = names.split(' ').map(|word| match word.trim_end_matches(',') {
+        name if name.starts_with('-') => bold(name) + &word[name.len()..],
         _ => format!("\\fI{}\\fR", plain(word)),
-    };
-    names.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Text with options in bold, and words in angle brackets in italics.
@@ -152,6 +162,7 @@ fn marked(text: &str) -> String {
     for (at, word) in text.split_whitespace().enumerate() {
         let gap = if at == 0 { "" } else { " " };
         out.push_str(gap);
+        // A bracket before an option is that of the usage.
         let bare = word.trim_start_matches(['(', '[']);
         if bare.starts_with("--") {
             let name = bare.trim_end_matches([',', ';', ':', '.', ')', ']']);

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command};
 
 /// Rows of a name and its text, and what they have in common; the rows of no group come first.
@@ -32,6 +33,7 @@ pub type Row = (String, String);
 
 /// Returns the pairs of a section; a second half that follows another has no first one.
 fn pairs(section: &str) -> Vec<Row> {
+    // A section that is not there has no pairs: not every command has examples.
     let lines = FACTS
         .lines()
         .skip_while(|line| line.strip_prefix("== ") != Some(section));
@@ -92,21 +94,17 @@ impl<'a> Topic<'a> {
 
     /// Returns the words that call it, with `separator` between them.
     pub fn name(&self, separator: &str) -> String {
-        self.path
-            .iter()
-            .fold("umoci".to_owned(), |name, part| name + separator + part)
+        [&["umoci"], self.path.as_slice()].concat().join(separator)
     }
 
     /// Returns the one line about it.
     pub fn about(&self) -> String {
-        self.command
-            .get_about()
-            .map(ToString::to_string)
-            .unwrap_or_default()
+        text(self.command.get_about())
     }
 
     /// Returns the words behind its name and its options.
     pub fn operands(&self) -> String {
+        // Only a command of its own can render its usage, so it is copied.
         let usage = self.command.clone().render_usage().to_string();
         let words = usage.strip_prefix("Usage: ").unwrap_or_default();
         if self.command.has_subcommands() || words.starts_with("umoci") {
@@ -117,8 +115,8 @@ impl<'a> Topic<'a> {
 
     /// Returns the paragraphs that explain it.
     pub fn paragraphs(&self) -> Vec<String> {
-        let long = self.command.get_long_about().map(ToString::to_string);
-        let long = long.unwrap_or_default();
+        let long = text(self.command.get_long_about());
+        // clap has the one line before the paragraphs.
         let text = long.strip_prefix(&self.about()).unwrap_or(&long);
         let paragraphs = text.split("\n\n").map(|p| p.trim().to_owned());
         paragraphs.filter(|p| !p.is_empty()).collect()
@@ -127,9 +125,9 @@ impl<'a> Topic<'a> {
     /// Returns the kind of thing that it is about, of a command of the program.
     pub fn category(&self) -> Option<String> {
         let [name] = self.path[..] else { return None };
-        let is_own = |(_, names): &Row| names.split(' ').any(|other| other == name);
-        let found = pairs("categories").into_iter().find(is_own);
-        found.map(|(category, _)| category)
+        let mut categories = pairs("categories").into_iter();
+        let found = categories.find(|(_, names)| names.split(' ').any(|other| other == name));
+        Some(found?.0)
     }
 
     /// Returns the commands below, with the names that each has.
@@ -145,6 +143,7 @@ impl<'a> Topic<'a> {
         }
         let help = "Shows a list of commands or help for one command".to_owned();
         add(&mut out, None, "help, h", help);
+        // By category, as the pages of the Go tool have them; the rows without one come first.
         out.sort_by(|(one, _), (other, _)| one.cmp(other));
         out
     }
@@ -160,14 +159,16 @@ impl<'a> Topic<'a> {
             add(&mut out, None, "--help, -h", "show help".to_owned());
             add(&mut out, None, "--version, -v", "print the version".to_owned());
         }
+        // The sort is stable: groups stay in the order of the definition.
         out.sort_by_key(|(group, _)| group.is_some());
         out
     }
 
     /// Returns the options that are shown, as they are defined.
     pub fn arguments(&self) -> impl Iterator<Item = &'a Arg> + use<'a> {
-        let is_shown = |arg: &&Arg| !arg.is_hide_set() && arg.get_long().is_some();
-        self.command.get_arguments().filter(is_shown)
+        let all = self.command.get_arguments();
+        // Without a long name it is the argument that takes the operands.
+        all.filter(|arg| !arg.is_hide_set() && arg.get_long().is_some())
     }
 
     /// Returns the examples.
@@ -191,6 +192,7 @@ impl<'a> Topic<'a> {
     /// Returns its exit codes.
     pub fn exit_codes(&self) -> Vec<Row> {
         pairs(match self.path[..] {
+            // Its codes tell damage from repairs, as those of e2fsck do.
             ["fsck"] => "exit codes of fsck",
             _ => "exit codes",
         })
@@ -245,8 +247,14 @@ fn names(arg: &Arg) -> String {
     out
 }
 
+/// Returns the characters of a text of clap's, or none where there is no text.
+pub fn text(text: Option<&StyledStr>) -> String {
+    text.map(ToString::to_string).unwrap_or_default()
+}
+
 fn help(arg: &Arg) -> String {
-    let mut out = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let mut out = text(arg.get_help());
+    // A switch has a default value as well, which says nothing.
     if let Some(default) = arg.get_default_values().first().filter(|_| takes_value(arg)) {
         let _ = write!(out, " (default: {:?})", default.to_string_lossy());
     }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, Command};
 
 use super::argv::{self, Part, Parts};
-use super::reference::{Topic, takes_value};
+use super::reference::{Topic, takes_value, text};
 
 /// Word that asks for candidates, in the place of a command.
 pub const ASK: &str = "__complete";
@@ -25,7 +25,7 @@ pub const SCRIPTS: [(&str, &str); 3] = [
     ("fish", include_str!("umoci.fish")),
 ];
 
-/// Maximum of candidates: nobody reads more.
+/// Maximum number of candidates: nobody reads more, and a shell is slow to sort them.
 const MAX_CANDIDATES: usize = 1000;
 
 /// A word that may stand where the cursor is, and a text about it.
@@ -44,9 +44,11 @@ pub fn answer(program: &Command, words: &[OsString]) -> String {
     found.retain(|(word, _)| word.starts_with(&*typed) && !word.contains(char::is_control));
     found.sort();
     found.dedup();
-    let line =
-        |(word, about): &Candidate| format!("{word}\t{about}").trim_end_matches('\t').to_owned() + "\n";
-    found.iter().take(MAX_CANDIDATES).map(line).collect()
+    let lines = found.iter().map(|(word, about)| match about.as_str() {
+        "" => format!("{word}\n"),
+        _ => format!("{word}\t{about}\n"),
+    });
+    lines.take(MAX_CANDIDATES).collect()
 }
 
 /// The words before the cursor.
@@ -74,7 +76,6 @@ impl<'a> Line<'a> {
             is_rest: false,
             is_help: false,
         };
-        let text = |word: OsString| word.to_string_lossy().into_owned();
         let mut parts = Parts::new(program, words);
         for part in parts.by_ref() {
             match part {
@@ -82,13 +83,15 @@ impl<'a> Line<'a> {
                     line.topic.command = next;
                     line.topic.path.push(next.get_name());
                 }
+                // A word that is no command stays without effect: the next one is read in its place.
                 Part::NoCommand(name) => line.is_help |= argv::is_help(&name),
-                Part::Operand(word) => line.operands.push(text(word)),
+                Part::Operand(word) => line.operands.push(word.to_string_lossy().into_owned()),
                 Part::Option(Some(arg), _, None) if takes_value(arg) => line.waiting = Some(arg),
                 Part::Option(Some(arg), _, value) => {
-                    let name = arg.get_long().unwrap_or_default();
-                    line.options.push((name, text(value.unwrap_or_default())));
+                    let value = value.unwrap_or_default().to_string_lossy().into_owned();
+                    line.options.push((arg.get_long().unwrap_or_default(), value));
                 }
+                // An option that does not exist: whether a word of its own follows cannot be told.
                 Part::Option(None, ..) => {}
             }
         }
@@ -97,6 +100,7 @@ impl<'a> Line<'a> {
     }
 
     fn candidates(&self, typed: &str) -> Vec<Candidate> {
+        // A value comes first: it may look like an option, and argv takes it as a value all the same.
         if let Some(arg) = self.waiting {
             return self.values(&values::of_option(arg), typed);
         }
@@ -113,6 +117,7 @@ impl<'a> Line<'a> {
         if self.is_help {
             return Vec::new();
         }
+        // Options are offered unasked only where no operand is left to be typed.
         let wanted = values::of_operand(&self.topic, self.operands.len());
         let found = self.values(wanted, typed);
         if found.is_empty() && typed.is_empty() {
@@ -127,45 +132,35 @@ impl<'a> Line<'a> {
         let Some(arg) = argv::find(self.topic.command, name.trim_start_matches('-')) else {
             return Vec::new();
         };
-        let mut found = self.values(&values::of_option(arg), value);
-        for (word, _) in &mut found {
-            word.insert_str(0, &format!("{name}="));
-        }
-        found
+        values::behind(&format!("{name}="), self.values(&values::of_option(arg), value))
     }
 
     fn commands(&self) -> Vec<Candidate> {
         let below = self.topic.below();
-        let mut out: Vec<Candidate> = below
-            .map(|below| (below.command.get_name().to_owned(), below.about()))
-            .collect();
-        if !self.is_help {
-            out.push(("help".to_owned(), "shows help for a command".to_owned()));
-        }
-        out
+        let below = below.map(|below| (below.command.get_name().to_owned(), below.about()));
+        let help = (!self.is_help).then(|| ("help".to_owned(), "shows help for a command".to_owned()));
+        below.chain(help).collect()
     }
 
     /// Returns the options that are not there yet, and those that may be given again.
     fn options(&self) -> Vec<Candidate> {
-        let is_open = |arg: &&Arg| {
-            let given = self.options.iter().any(|(name, _)| Some(*name) == arg.get_long());
-            !given || matches!(arg.get_action(), ArgAction::Append)
-        };
-        let option = |arg: &Arg| {
-            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            (format!("--{}", arg.get_long().unwrap_or_default()), help)
-        };
-        let options = self.topic.arguments().filter(is_open).map(option);
-        options
-            .chain([("--help".to_owned(), "show help".to_owned())])
-            .collect()
+        let mut out = vec![("--help".to_owned(), "show help".to_owned())];
+        for arg in self.topic.arguments() {
+            let name = arg.get_long().unwrap_or_default();
+            let is_given = self.options.iter().any(|(given, _)| *given == name);
+            if !is_given || matches!(arg.get_action(), ArgAction::Append) {
+                out.push((format!("--{name}"), text(arg.get_help())));
+            }
+        }
+        out
     }
 
     /// Returns the layout that the words before the cursor name.
     fn layout(&self) -> Option<PathBuf> {
-        let is_place = |(name, _): &&(&str, String)| ["layout", "image", "to"].contains(name);
-        let option = self.options.iter().rev().find(is_place).map(|(_, text)| text);
-        let text = option.or(self.operands.first())?;
+        // Of an option that was given twice the last one counts, as clap takes it.
+        let mut options = self.options.iter().rev();
+        let option = options.find(|(name, _)| ["layout", "image", "to"].contains(name));
+        let text = option.map(|(_, text)| text).or(self.operands.first())?;
         Some(values::real_path(text.split([':', '@']).next()?))
     }
 }

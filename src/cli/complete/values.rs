@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::image::Image;
 use crate::layer::Limits;
-use crate::spec::{Descriptor, RefName};
+use crate::spec::RefName;
 use crate::store::{Store, StoreOptions};
 use clap::Arg;
 use clap::builder::PossibleValue;
@@ -22,20 +22,23 @@ use super::{Candidate, Line};
 /// an operand by its name, or by `COMMAND/NAME`.
 const WANTED: &str = include_str!("values.txt");
 
-/// Returns what [`WANTED`] has for the first of `keys` that is in it; nothing where nobody can know.
+/// Returns the words that [`WANTED`] has for the first of `keys` that is in it; none where nobody can know.
 fn wanted(keys: &[String]) -> &'static str {
-    let rows = || WANTED.lines().filter_map(|line| line.split_once(": "));
-    let find = |key: &String| rows().find(|(names, _)| names.split(' ').any(|name| name == key));
-    keys.iter().find_map(find).map_or("", |(_, words)| words)
+    let found = keys.iter().find_map(|key| {
+        let mut rows = WANTED.lines().filter_map(|line| line.split_once(": "));
+        rows.find(|(names, _)| names.split(' ').any(|name| name == key))
+    });
+    found.map_or("", |(_, words)| words)
 }
 
-/// Returns what an option takes.
+/// Returns the kind of value that an option takes, or its possible values.
 pub fn of_option(arg: &Arg) -> String {
     let possible = arg.get_possible_values();
     if !possible.is_empty() {
         let words: Vec<&str> = possible.iter().map(PossibleValue::get_name).collect();
         return words.join(" ");
     }
+    // The narrow key comes first: --from takes a name here and a path there.
     let (name, value) = (arg.get_long().unwrap_or_default(), value_name(arg));
     wanted(&[
         format!("--{name}/{value}"),
@@ -45,10 +48,11 @@ pub fn of_option(arg: &Arg) -> String {
     .to_owned()
 }
 
-/// Returns what the operand at this position of the command is, by the name that its usage has for it.
+/// Returns the kind of operand at this position of the command, by the name that its usage has for it.
 pub fn of_operand(topic: &Topic<'_>, at: usize) -> &'static str {
     let usage = topic.operands();
     let operands = operands(&usage);
+    // The last operand may stand for any number of words.
     let last = operands.last().filter(|name| name.ends_with("..."));
     let Some(name) = operands.get(at).or(last) else {
         return "";
@@ -65,22 +69,23 @@ pub fn of_operand(topic: &Topic<'_>, at: usize) -> &'static str {
 
 /// Returns the names of operands in words of usage such as `--image <image-path>[:<tag>] (<source> <target> | --all)`.
 fn operands(usage: &str) -> Vec<&str> {
-    let is_bracket = |c: char| matches!(c, '[' | '(');
     let mut out = Vec::new();
     let mut words = usage.split_whitespace();
     while let Some(word) = words.next() {
-        let word = word.trim_start_matches(is_bracket);
+        let word = word.trim_start_matches(['[', '(']);
         if word.starts_with("--") {
+            // The word behind an option is its value. A switch is followed by no operand's name but one that is
+            // there without the switch too.
             words.next();
         } else if word.starts_with('<') {
-            out.push(word.trim_end_matches(']').trim_end_matches(')'));
+            out.push(word.trim_end_matches([']', ')']));
         }
     }
     out
 }
 
 impl Line<'_> {
-    /// Returns what there is of what is `wanted`, for a value that begins with `typed`.
+    /// Returns the values of the `wanted` kind that there are, for a word that begins with `typed`.
     pub fn values(&self, wanted: &str, typed: &str) -> Vec<Candidate> {
         match wanted {
             "LIMIT" => Limits::NAMES
@@ -91,46 +96,47 @@ impl Line<'_> {
             "PLACE" => places(typed),
             "TAG" => plain(self.layout().map(|path| tags(&path)).unwrap_or_default()),
             "IMAGE-OR-TAG" => [self.values("TAG", typed), images(typed)].concat(),
-            "LEASE" => self.leases(),
-            "LAYER" => self.layers(),
+            "LEASE" => self.leases().unwrap_or_default(),
+            "LAYER" => self.layers().unwrap_or_default(),
             words => plain(words.split_whitespace()),
         }
     }
 
-    fn leases(&self) -> Vec<Candidate> {
-        let store = self.layout().and_then(|path| open(&path));
-        let leases = store.and_then(|store| store.leases().ok()).unwrap_or_default();
-        plain(leases.into_iter().map(|lease| lease.name))
+    fn leases(&self) -> Option<Vec<Candidate>> {
+        let leases = open(&self.layout()?)?.leases().ok()?;
+        Some(plain(leases.into_iter().map(|lease| lease.name)))
     }
 
-    /// Numbers of the layers of the image before the cursor.
-    fn layers(&self) -> Vec<Candidate> {
+    /// Returns the numbers of the layers of the image before the cursor.
+    fn layers(&self) -> Option<Vec<Candidate>> {
         let option = self.options.iter().find(|(name, _)| *name == "image");
-        let text = option.map(|(_, text)| text).or(self.operands.first());
-        let image = text.and_then(|text| ImageRef::parse(text).ok());
-        let found = image.and_then(|image| {
-            let store = open(&real_path(image.layout.to_str()?))?;
-            Image::find(&store, &image.target, None).ok()
-        });
-        let layers = found.map(|image| image.manifest.value.layers).unwrap_or_default();
-        let number = |(layer, number): (&Descriptor, u32)| (number.to_string(), layer.digest.to_string());
-        layers.iter().zip(1..).map(number).collect()
+        let image = ImageRef::parse(option.map(|(_, text)| text).or(self.operands.first())?).ok()?;
+        let store = open(&real_path(image.layout.to_str()?))?;
+        let found = Image::find(&store, &image.target, None).ok()?;
+        let numbered = (1..).zip(&found.manifest.value.layers);
+        let layers = numbered.map(|(number, layer)| (format!("{number}"), layer.digest.to_string()));
+        Some(layers.collect())
     }
 }
 
 fn plain(words: impl IntoIterator<Item = impl Into<String>>) -> Vec<Candidate> {
-    let word = |word: _| (Into::into(word), String::new());
-    words.into_iter().map(word).collect()
+    let words = words.into_iter().map(|word| (word.into(), String::new()));
+    words.collect()
+}
+
+/// Returns the candidates with `before` in front of each word: a shell replaces the whole word that is typed.
+pub fn behind(before: &str, found: Vec<Candidate>) -> Vec<Candidate> {
+    let whole = found
+        .into_iter()
+        .map(|(word, about)| (format!("{before}{word}"), about));
+    whole.collect()
 }
 
 /// `DIR:` of layouts and `DIR/` of other directories, or `DIR:TAG` once a layout is named.
 fn images(typed: &str) -> Vec<Candidate> {
     match typed.split_once(':') {
         None => entries(typed, "IMAGE"),
-        Some((path, _)) => {
-            let tags = tags(&real_path(path)).into_iter();
-            plain(tags.map(|tag| format!("{path}:{tag}")))
-        }
+        Some((path, _)) => behind(&format!("{path}:"), plain(tags(&real_path(path)))),
     }
 }
 
@@ -139,13 +145,11 @@ fn places(typed: &str) -> Vec<Candidate> {
     const TRANSPORTS: [&str; 3] = ["oci:", "oci-archive:", "docker-archive:"];
     for transport in TRANSPORTS {
         if let Some(rest) = typed.strip_prefix(transport) {
-            let found = if transport == "oci:" {
-                images(rest)
-            } else {
-                entries(rest, "FILE")
+            let found = match transport {
+                "oci:" => images(rest),
+                _ => entries(rest, "FILE"),
             };
-            let whole = |(word, about)| (format!("{transport}{word}"), about);
-            return found.into_iter().map(whole).collect();
+            return behind(transport, found);
         }
     }
     [images(typed), plain(TRANSPORTS)].concat()
@@ -163,9 +167,8 @@ fn open(path: &Path) -> Option<Store> {
 /// Returns the tags of a layout that a command can take. Others, which may stand in a layout too, would be strange words to a shell.
 fn tags(layout: &Path) -> Vec<String> {
     let names = open(layout).and_then(|store| store.names().ok());
-    let mut names = names.unwrap_or_default();
-    names.retain(|name| name.parse::<RefName>().is_ok());
-    names
+    let names = names.into_iter().flatten();
+    names.filter(|name| name.parse::<RefName>().is_ok()).collect()
 }
 
 /// Returns the path that a word stands for: the shell has not replaced `~` in it.
@@ -184,26 +187,25 @@ fn entries(typed: &str, wanted: &str) -> Vec<Candidate> {
     let dir = if above.is_empty() { "." } else { above };
     let entries = fs::read_dir(real_path(dir)).into_iter().flatten().flatten();
     let words = entries.filter_map(|entry| entry_word(&entry, wanted, start));
-    words
-        .map(|(name, about)| (format!("{above}{name}"), about.to_owned()))
-        .collect()
+    behind(above, words.collect())
 }
 
 /// Returns the word for an entry whose name begins with `start`, if it is wanted.
-fn entry_word(entry: &DirEntry, wanted: &str, start: &str) -> Option<(String, &'static str)> {
+fn entry_word(entry: &DirEntry, wanted: &str, start: &str) -> Option<Candidate> {
     let name = entry.file_name().into_string().ok()?;
+    // As in a shell, a name that begins with a dot is offered to whoever typed one.
     if !name.starts_with(start) || name.starts_with('.') && !start.starts_with('.') {
         return None;
     }
     if !entry.path().is_dir() {
-        return (wanted == "FILE").then_some((name, ""));
+        return (wanted == "FILE").then_some((name, String::new()));
     }
-    let is_layout = || entry.path().join("oci-layout").is_file();
-    match wanted {
-        "IMAGE" if is_layout() => Some((name + ":", "layout")),
-        "LAYOUT" if is_layout() => Some((name, "layout")),
-        _ => Some((name + "/", "")),
-    }
+    let is_layout = entry.path().join("oci-layout").is_file();
+    Some(match wanted {
+        "IMAGE" if is_layout => (name + ":", "layout".to_owned()),
+        "LAYOUT" if is_layout => (name, "layout".to_owned()),
+        _ => (name + "/", String::new()),
+    })
 }
 
 #[cfg(test)]
