@@ -19,7 +19,7 @@ use crate::transfer::{
 use super::location::{ArchiveRef, Location};
 use super::prelude::*;
 use super::result::Made;
-use super::selection::{Selection, for_platform};
+use super::selection::{Selection, for_platform, tell_artifacts};
 
 /// copies images from this layout to another OCI layout or an archive
 ///
@@ -68,6 +68,7 @@ impl Export {
             refuse!("the archive and the result both go to stdout: write one of them to a file");
         }
         let from = self.copy.layout.open()?;
+        // Held to the end: umoci gc of another process must not remove a blob before it is copied.
         let _reading = from.reading();
         let selection = self.select(&from, name.as_ref(), to, ui)?;
         if docker {
@@ -125,6 +126,7 @@ impl Export {
             selection = Selection::all(from, platform, gets_name, &label, (&naming, &choosing), ui)?;
         }
         for target in &self.tag {
+            // A digest, or a name that no tag may have, is no name to give to the copy.
             let own = target.name().cloned();
             if own.is_none() && !gets_name {
                 refuse!("an image named by its digest needs a name: {to}:TAG");
@@ -177,6 +179,7 @@ fn for_docker(
     archive: &ArchiveRef,
     layout: &Path,
 ) -> Outcome<Vec<DockerImage>> {
+    // The layout may be called `.`, which names nothing.
     let whole = layout.canonicalize().unwrap_or_else(|_| layout.to_owned());
     let layout = whole.file_name().unwrap_or_default().to_string_lossy();
     let mut tags: HashMap<DockerName, RefName> = HashMap::new();
@@ -188,6 +191,7 @@ fn for_docker(
                 let name = DockerName::of_tag(&tag, &layout).map_err(|e| {
                     Failure::Arguments(format!("{e}: name it, as {archive}:NAME[:TAG] with --tag {tag}"))
                 })?;
+                // Docker keeps one image by a name, and the second would replace the first without a word.
                 if let Some(other) = tags.insert(name.clone(), tag.clone()) {
                     refuse!("both {other} and {tag} would be {name}: say which with --tag");
                 }
@@ -211,12 +215,7 @@ fn warn_left_out<'a>(from: &Store, images: impl Iterator<Item = &'a Request>, ui
         let attached = from.referrers(&subject).unwrap_or_default();
         left_out.extend(attached.iter().map(|one| one.digest));
     }
-    if !left_out.is_empty() {
-        let artifacts = counted(left_out.len() as u64, "artifact");
-        ui.left_out(format_args!(
-            "left out {artifacts} attached to the images: a Docker archive holds no referrers"
-        ));
-    }
+    tell_artifacts(&left_out, "the images: a Docker archive holds no referrers", ui);
 }
 
 /// Says of which images a Docker archive gets one platform of several.
@@ -226,6 +225,7 @@ fn warn_platforms(from: &Store, requests: &[Request], ui: &Ui) -> Outcome {
         let mut count = 0;
         for digest in request.value.digests() {
             let paths = resolve(from, &Target::Digest(digest))?.paths;
+            // Attestations of BuildKit are no images for another platform.
             count += paths.iter().filter(|path| !path.is_unknown()).count();
         }
         images.insert(request.label(), count);
@@ -247,11 +247,13 @@ fn to_layout(
     path: &Path,
     ui: &Ui,
 ) -> Outcome<(CopyReport, Vec<RefName>)> {
+    // A directory that was there before stays, also where the export fails.
     let keep_dir = crate::fs::exists(path)?;
     let (into, made) = match Store::create_in(path, StoreOptions::without_index()) {
         Err(err) if err.kind() == ErrorKind::Exists => (Store::open(path, StoreOptions::default()), false),
         made => (made, true),
     };
+    // A new layout has no index database and no other private file: it may be made for another tool.
     let into = into.context(|| format!("open {}", path.display()))?;
     let copied = StoreSink::new(&into, "export").and_then(|sink| {
         let report = copy(source, &sink, images.iter().chain(along), ui)?;
@@ -285,6 +287,7 @@ fn to_archive(
         write(Encoder::new(&mut out as _, compression)?)?.finish()?;
         return Ok(out.flush().map_err(Error::from)?);
     }
+    // The file of this name is replaced at `commit`, so an archive that exists stays whole where this one fails.
     let mut out = PendingFile::output(Path::new(&archive.file))?;
     write(Encoder::new(&mut out as _, compression)?)?.finish()?;
     Ok(out.commit()?)
@@ -298,19 +301,11 @@ struct Out(Stdout);
 
 impl Write for Out {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write(buf).map_err(unwritten)
+        self.0.write_all(buf).context(|| "write to stdout")?;
+        Ok(buf.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(unwritten)
+        Ok(self.0.flush().context(|| "write to stdout")?)
     }
-}
-
-/// Returns the error of a write to stdout, which says so.
-fn unwritten(err: io::Error) -> io::Error {
-    // `write_all` tries again by this kind of error, which one with a text would not have.
-    if err.kind() == io::ErrorKind::Interrupted {
-        return err;
-    }
-    Error::from(err).context("write to stdout").into()
 }

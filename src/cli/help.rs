@@ -44,7 +44,7 @@ pub fn page(program: &Command, path: &[String], width: Option<usize>) -> String 
     if topic.is_program() {
         page.groups("GLOBAL OPTIONS", &topic.options());
     } else if page.groups("OPTIONS", &topic.options()) {
-        // The pages of the Go tool end so, and programs compare them.
+        // The pages of the Go tool end so.
         page.out.push_str("   \n");
     }
     page.out
@@ -128,10 +128,7 @@ impl Page {
     fn hang(&mut self, indent: &str, name: &str, width: usize, text: &str) {
         let column = indent.len() + if width == 0 { 0 } else { width + 2 };
         // A file or pipe gets one line for each name: a program finds it with grep.
-        let Some(columns) = self.width else {
-            let _ = writeln!(self.out, "{:column$}{text}", format!("{indent}{name}"));
-            return;
-        };
+        let columns = self.width.unwrap_or(usize::MAX);
         let is_beside = width == 0 || columns >= column + LEAST_TEXT;
         let column = if is_beside { column } else { BELOW_NAME };
         let mut head = format!("{indent}{name}");

@@ -47,6 +47,7 @@ impl Import {
             Location::Layout(path, target) => {
                 check_layout(&path)?;
                 let from = open_other(&path)?;
+                // Held to the end: umoci gc of another process must not remove a blob before it is copied.
                 let _reading = from.reading();
                 let selection = match target {
                     None => self.all(&from, &path.display().to_string(), "@DIGEST", ui)?,
@@ -57,24 +58,19 @@ impl Import {
                         Request::find(&from, &target, self.copy.platform.get(), Some(name))?.into()
                     }
                 };
-                self.copy(
-                    &from,
-                    selection,
-                    self.copy.has_referrers(),
-                    &self.copy.layout.open()?,
-                    (result, ui),
-                )
+                let into = self.copy.layout.open()?;
+                self.copy(&from, selection, true, &into, (result, ui))
             }
             Location::Archive(archive) => {
+                // The layout comes first: an archive on stdin is spooled into it.
                 let into = self.copy.layout.open()?;
                 let source = archive.open(&limits, into.layout())?;
                 let selection = match &archive.name {
                     None => self.all(&*source, &archive.to_string(), ":@N", ui)?,
                     Some(name) => self.one(&*source, &archive, name)?.into(),
                 };
-                // A Docker archive has no place for them.
-                let referrers = self.copy.has_referrers() && !archive.docker;
-                self.copy(&*source, selection, referrers, &into, (result, ui))
+                // A Docker archive has no place for referrers.
+                self.copy(&*source, selection, !archive.docker, &into, (result, ui))
             }
         }
     }
@@ -108,6 +104,7 @@ impl Import {
             (None, None) => refuse!("the image {name} in {archive} has no name: give it one with --tag"),
         };
         let request = Request { name, value };
+        // Without --platform an index is copied whole, not for this machine alone.
         Ok(match self.copy.platform.get() {
             None => request,
             platform => request.for_platform(source, platform)?,
@@ -118,14 +115,16 @@ impl Import {
         &self,
         source: &dyn Source,
         selection: Selection,
-        referrers: bool,
+        may_have_referrers: bool,
         into: &Store,
         (result, ui): (Results, &Ui),
     ) -> Outcome {
         let mut converted = self.copy.is_to_oci().then(|| ToOci::new(source));
-        let (images, along) = selection.settled(source, converted.as_mut(), referrers, ui)?;
+        let with_referrers = may_have_referrers && self.copy.has_referrers();
+        let (images, along) = selection.settled(source, converted.as_mut(), with_referrers, ui)?;
         let source = converted.as_ref().map_or(source, |converted| converted);
         let mut sink = StoreSink::new(into, "import")?;
+        // Before the copy, so that nothing is copied in vain; `commit` looks again.
         if self.no_clobber {
             sink.keep_names(&images)?;
         }

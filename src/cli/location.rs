@@ -14,7 +14,7 @@ use crate::store::{Store, StoreOptions};
 use crate::transfer::{Archive, DockerArchive, DockerName, OciArchive, Source, SourceEntry};
 
 use super::args::ImageRef;
-use super::failure::{Failure, Outcome, invalid};
+use super::failure::{Outcome, invalid};
 
 /// The source or destination of a copy.
 #[derive(Debug)]
@@ -112,16 +112,15 @@ pub fn open_other(path: &Path) -> Outcome<Store> {
 pub fn check_layout(path: &Path) -> Outcome {
     let shown = path.display();
     let way = format!("umoci new --image LAYOUT:TAG --from {shown} makes an image of its files");
-    let text = if path.is_file() {
-        format!(
+    if path.is_file() {
+        refuse!(
             "{shown} is a file: write oci-archive:{shown} or docker-archive:{shown} for an archive of images; {way}"
-        )
-    } else if path.is_dir() && !path.join("oci-layout").exists() {
-        format!("{shown} is a directory and no OCI layout: {way}")
-    } else {
-        return Ok(());
-    };
-    Err(Failure::Arguments(text))
+        );
+    }
+    if path.is_dir() && !path.join("oci-layout").exists() {
+        refuse!("{shown} is a directory and no OCI layout: {way}");
+    }
+    Ok(())
 }
 
 impl fmt::Display for ArchiveRef {

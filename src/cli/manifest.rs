@@ -82,6 +82,7 @@ impl EntryArgs {
         if !self.names_platform() {
             return Ok(());
         }
+        // The words on the command line replace single fields of the platform in the image's config.
         let mut platform = entry.platform.take().unwrap_or_default();
         replace([
             (&mut platform.os, &self.os),
@@ -119,6 +120,7 @@ impl IndexArg {
             _ => refuse!("invalid number of positional arguments: expected {usage}"),
         };
         let name = ImageRef::parse(name).map_err(invalid("name"))?;
+        // A digest or a name of the past cannot be changed.
         name.tag()?;
         if rest.iter().any(String::is_empty) {
             refuse!("image cannot be empty");
@@ -177,6 +179,7 @@ fn from_other(
     ui: &Ui,
 ) -> Outcome<Vec<Descriptor>> {
     let from = open_other(&image.layout)?;
+    // Held until the blobs are copied: umoci gc of another process must not remove them before.
     let _reading = from.reading();
     let found = IndexEdit::entries(&from, &image.target, part)?;
     let requests: Vec<Request> = found.iter().cloned().map(Request::unnamed).collect();
@@ -215,6 +218,7 @@ impl Create {
         let tag = name.tag()?;
         let part = self.part.get()?;
         let (store, result) = self.index.open(&name)?;
+        // Now, so that nothing is copied in vain, and again when the tag is set: it may have come meanwhile.
         self.check(&store, tag)?;
         let sink = StoreSink::new(&store, "manifest create")?;
         let entries = entries(&store, &sink, words, &part, ui)?;
@@ -225,6 +229,7 @@ impl Create {
             } else {
                 IndexEdit::default()
             };
+            // The commit fails if another process gives the name to something first.
             if !exists && !self.force {
                 txn.expect_ref(tag, Vec::new());
             }
@@ -255,6 +260,7 @@ fn change(
     mut edit: impl FnMut(&mut Txn<'_>) -> Outcome<IndexEdit>,
 ) -> Outcome {
     let tag = name.tag()?;
+    // The edit may run several times, and the count of the last run is that of what was written.
     let mut entries = 0;
     let written = change_index(&mut txn, tag, |txn| -> Outcome<IndexEdit> {
         let edit = edit(txn)?;
@@ -355,6 +361,7 @@ impl Annotate {
 
     fn run(self, ui: &Ui) -> Outcome {
         let (name, words) = self.index.name_and_rest(Self::USAGE, ..=1)?;
+        // Without an entry the annotations of the index itself are meant.
         let which: Option<EntrySelector> = words.first().map(|which| which.parse()).transpose()?;
         if which.is_none() && self.entry.names_platform() {
             refuse!("a platform is that of an entry: say which");
@@ -407,6 +414,7 @@ impl Show {
         let store = self.lock.open(&name.layout)?;
         let root = resolve_index(&store, &name.target)?;
         let document = store.read(&root)?;
+        // The bytes as they are stored, so that they have the digest of the blob.
         if self.output.json {
             return ui.print(&document);
         }

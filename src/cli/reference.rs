@@ -104,7 +104,7 @@ impl<'a> Topic<'a> {
 
     /// Returns the words behind its name and its options.
     pub fn operands(&self) -> String {
-        // Only a command of its own can render its usage, so it is copied.
+        // `render_usage` changes the command that it renders.
         let usage = self.command.clone().render_usage().to_string();
         let words = usage.strip_prefix("Usage: ").unwrap_or_default();
         if self.command.has_subcommands() || words.starts_with("umoci") {
@@ -192,7 +192,7 @@ impl<'a> Topic<'a> {
     /// Returns its exit codes.
     pub fn exit_codes(&self) -> Vec<Row> {
         pairs(match self.path[..] {
-            // Its codes tell damage from repairs, as those of e2fsck do.
+            // Its codes tell damage from repairs.
             ["fsck"] => "exit codes of fsck",
             _ => "exit codes",
         })

@@ -24,10 +24,8 @@ pub struct Selection {
 
 impl From<Request> for Selection {
     fn from(image: Request) -> Self {
-        Self {
-            images: vec![image],
-            catalog: None,
-        }
+        let (images, catalog) = (vec![image], None);
+        Self { images, catalog }
     }
 }
 
@@ -98,10 +96,12 @@ impl Selection {
             let catalog = catalog.map_or_else(|| Catalog::of(source, &Silent), Ok)?;
             let changing = converted.as_deref_mut();
             along = referrers(source, &catalog, &images, is_whole, changing, ui)?;
+            // Of single images nobody expects the referrers of others, and a conversion has told its own.
             if is_whole && converted.is_none() {
                 tell_left_behind(&catalog, images.iter().chain(&along), ui);
             }
         }
+        // After the referrers were found, by the digests that the source has.
         if let Some(converted) = converted {
             for request in images.iter_mut().chain(&mut along) {
                 *request = converted.convert(request.clone())?;
@@ -155,11 +155,14 @@ fn tell_left_behind<'a>(catalog: &Catalog, copied: impl Iterator<Item = &'a Requ
     for digest in copied.flat_map(|one| one.value.digests()) {
         left.remove(&digest);
     }
-    if !left.is_empty() {
-        let artifacts = counted(left.len() as u64, "artifact");
-        ui.left_out(format_args!(
-            "left out {artifacts} attached to images that are not copied"
-        ));
+    tell_artifacts(&left, "images that are not copied", ui);
+}
+
+/// Says how many artifacts are left out, if there are any.
+pub fn tell_artifacts(left_out: &HashSet<Digest>, attached_to: &str, ui: &Ui) {
+    if !left_out.is_empty() {
+        let artifacts = counted(left_out.len() as u64, "artifact");
+        ui.left_out(format_args!("left out {artifacts} attached to {attached_to}"));
     }
 }
 

@@ -43,6 +43,7 @@ impl HistoryArgs {
         if self.no_history {
             return Ok(None);
         }
+        // The time is looked up last: SOURCE_DATE_EPOCH may be wrong, and need not be right where it is not used.
         let created = match (&self.history_created, time) {
             (Some(text), _) => {
                 crate::image::time::parse(text).map_err(|e| e.context("parsing --history.created"))?

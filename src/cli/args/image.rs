@@ -62,6 +62,7 @@ impl ImageRef {
 
     /// Returns the tag, for commands that write one.
     pub fn tag(&self) -> Outcome<&RefName> {
+        // Such a name may be there, written by another program, but no command writes one: it would hide the blob.
         let name = self.old_tag()?;
         if name.as_digest().is_some() {
             refuse!("invalid --image: {name} is a digest, and this command changes a tag");
@@ -155,6 +156,7 @@ impl ImageArgs {
     /// Returns the image that `--image` or else the first word names, and the words behind it, as many as `names`.
     pub fn get_word<const N: usize>(&self, names: [&str; N]) -> Outcome<(ImageRef, [&str; N])> {
         let (image, rest) = match (&self.image, self.rest.split_first()) {
+            // With --image all words are those of the command.
             (Some(image), _) => (image.clone(), self.rest.as_slice()),
             (None, Some((image, rest))) if !image.is_empty() => {
                 (ImageRef::parse(image).map_err(invalid("image"))?, rest)

@@ -50,6 +50,7 @@ impl LayoutArg {
 pub fn layout_path(text: &str) -> Result<PathBuf, String> {
     match text {
         "" => Err("path is empty".to_owned()),
+        // A path with a tag was meant for --image.
         text if text.contains(':') => Err(format!("path contains ':' character: {text:?}")),
         text => Ok(text.into()),
     }
@@ -78,6 +79,7 @@ pub fn blob(store: &Store, text: &str) -> Outcome<Digest> {
 
 /// Writes a file, or stdin for `-`, to a blob.
 pub fn write_blob(txn: &Txn<'_>, file: &str) -> Outcome<BlobWriter> {
+    // The blob has any size, so it is streamed and never in memory.
     let mut from: Box<dyn io::Read> = match file {
         "-" => Box::new(io::stdin()),
         _ => Box::new(File::open(file).context(|| format!("open {file}"))?),

@@ -53,6 +53,7 @@ fn bytes(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit = unit.to_ascii_uppercase();
+    // `KiB` counts by 1024, `KB` and `K` by 1000, as sizes are printed.
     let (step, unit) = match unit.strip_suffix("IB") {
         Some(unit) => (1024_u64, unit),
         None => (1000, unit.strip_suffix('B').unwrap_or(&unit)),

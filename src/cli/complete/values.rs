@@ -57,12 +57,9 @@ pub fn of_operand(topic: &Topic<'_>, at: usize) -> &'static str {
     let Some(name) = operands.get(at).or(last) else {
         return "";
     };
-    let name = name
-        .trim_end_matches("...")
-        .split([':', '['])
-        .next()
-        .unwrap_or_default();
-    let name = name.replace(['<', '>'], "");
+    // `<image-path>[:<tag>]` is known by its first name.
+    let name = name.split([':', '[']).next().unwrap_or_default();
+    let name = name.replace(['<', '>'], "").trim_end_matches("...").to_owned();
     let command = topic.path.first().unwrap_or(&"");
     wanted(&[format!("{command}/{name}"), name])
 }
