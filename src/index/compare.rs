@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use redb::{Database, ReadableDatabase};
 
-use super::guard::{guarded, is_damage};
+use super::panics::{guarded, is_damage};
 use super::queries::children_of;
 use super::rows::{BlobRow, Kind, split_key};
 use super::tables::{DIGEST_TO_BLOB, PARENT_TO_CHILDREN, Tables, View};

@@ -3,7 +3,7 @@
 
 use redb::ReadableTable;
 
-use super::guard::damage;
+use super::panics::damage;
 use super::rows::{BlobRow, Edge, Kind, Link, Mention, Verified, key, mention_key, piece_keys, split_key};
 use super::tables::Tables;
 use crate::digest::Digest;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rows of the database as values, and their bytes.
 
-use super::guard::damage;
+use super::panics::damage;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::layout::{Entry, Stamp};

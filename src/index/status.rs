@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redb::{ReadableDatabase, ReadableTableMetadata};
 
-use super::guard::is_damage;
+use super::panics::is_damage;
 use super::rows::{Link, stamp_to_bytes};
 use super::tables::{self};
 use super::{FILE, Index, guarded, migrate, sync};

@@ -8,7 +8,7 @@ use redb::{
     ReadableMultimapTable, ReadableTable, Table, TableDefinition, Value, WriteTransaction,
 };
 
-use super::guard::of_database;
+use super::panics::of_database;
 use crate::error::{Error, ErrorKind, Fact, Result};
 
 type Bytes = &'static [u8];
