@@ -133,7 +133,7 @@ impl Index<'_> {
 
     /// Returns where this database differs from `truth`, one line each; the last line counts those that are left out.
     pub(crate) fn differences(&mut self, truth: &Fresh) -> Result<Vec<String>> {
-        self.mending(|index| Self::compare(index.writer()?, &truth.database))
+        self.with_recovery(|index| Self::compare(index.writer()?, &truth.database))
     }
 
     fn compare(ours: &Database, theirs: &Database) -> Result<Vec<String>> {

@@ -127,7 +127,7 @@ impl<'a> Index<'a> {
     /// # Errors
     /// Those of `work`, which runs again if they are of a damaged database.
     pub(crate) fn read<T>(&mut self, mut work: impl FnMut(&View) -> Result<T>) -> Result<T> {
-        self.mending(|index| {
+        self.with_recovery(|index| {
             index.catch_up()?;
             index.view(&mut work)
         })
@@ -138,7 +138,7 @@ impl<'a> Index<'a> {
     /// # Errors
     /// As [`Index::read`].
     pub(crate) fn read_as_is<T>(&mut self, mut work: impl FnMut(&View) -> Result<T>) -> Result<T> {
-        self.mending(|index| {
+        self.with_recovery(|index| {
             index.is_current()?;
             index.view(&mut work)
         })
@@ -158,7 +158,7 @@ impl<'a> Index<'a> {
     /// # Errors
     /// As [`Index::read`].
     pub(crate) fn write<T>(&mut self, mut work: impl FnMut(&mut Tables<'_>) -> Result<T>) -> Result<T> {
-        self.mending(|index| index.transact(&mut work))
+        self.with_recovery(|index| index.transact(&mut work))
     }
 
     /// Catches up with the layout; see [`Tables::sync`]. Nothing is written if it is of this moment already.
@@ -166,7 +166,7 @@ impl<'a> Index<'a> {
     /// # Errors
     /// Those of the database and of the layout.
     pub(crate) fn sync(&mut self) -> Result<Vec<Damaged>> {
-        self.mending(Self::catch_up)
+        self.with_recovery(Self::catch_up)
     }
 
     /// Returns the stamps of the layout, if the index knows the layout as it is and nobody can change that without a trace.
@@ -175,7 +175,7 @@ impl<'a> Index<'a> {
     /// As [`Index::sync`].
     pub(crate) fn stamps(&mut self) -> Result<Option<Vec<Stamp>>> {
         let stamps = self.layout.stamps()?;
-        let is_current = self.mending(Self::is_current)?;
+        let is_current = self.with_recovery(Self::is_current)?;
         Ok(Some(stamps).filter(|_| is_current))
     }
 
@@ -184,7 +184,7 @@ impl<'a> Index<'a> {
     /// # Errors
     /// Those of opening it.
     pub(crate) fn is_file(&mut self) -> Result<bool> {
-        self.mending(|index| index.writer().map(|_| ()))?;
+        self.with_recovery(|index| index.writer().map(|_| ()))?;
         Ok(!matches!(self.opened, Opened::Memory(_)))
     }
 
@@ -201,7 +201,7 @@ impl<'a> Index<'a> {
     }
 
     /// Runs `work`; if the database proves to be damaged or cannot be used, once more on another one.
-    fn mending<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+    fn with_recovery<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
         let err = match guarded(|| work(self)) {
             Err(err) if is_of_database(&err) && !matches!(self.opened, Opened::Memory(_)) => err,
             done => return done,
