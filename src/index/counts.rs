@@ -62,7 +62,7 @@ impl Tables<'_> {
     }
 
     /// Forgets what a blob that is no document was seen as.
-    pub(super) fn unsee(&mut self, digest: &Digest) -> Result<()> {
+    pub(super) fn forget_kind(&mut self, digest: &Digest) -> Result<()> {
         let row = self.row(digest)?;
         if row.is_none_or(|row| row.kind == Kind::Document) {
             return Ok(());
@@ -77,7 +77,7 @@ impl Tables<'_> {
     /// Loses the row of a blob, as a changed bit in its key would.
     #[cfg(test)]
     pub(crate) fn lose_row(&mut self, digest: &Digest) -> Result<()> {
-        self.unlist_blobs()?;
+        self.invalidate_listing()?;
         self.blobs.remove(key(digest).as_slice())?;
         Ok(())
     }

@@ -115,7 +115,7 @@ impl Tables<'_> {
         verified: Option<Stamp>,
     ) -> Result<()> {
         // It may have been damaged, or another file, when it was seen last.
-        self.unsee(digest)?;
+        self.forget_kind(digest)?;
         let mut update = Update::new(self, layout);
         update.learn(vec![*digest], Link::is_to_document)?;
         update.finish()?;
@@ -150,7 +150,7 @@ impl Tables<'_> {
     }
 
     /// Forgets that the blob directories were listed.
-    pub(crate) fn unlist_blobs(&mut self) -> Result<()> {
+    pub(crate) fn invalidate_listing(&mut self) -> Result<()> {
         for algorithm in Algorithm::ALL {
             self.meta.remove(dir_stamp(algorithm))?;
         }

@@ -170,7 +170,7 @@ impl Store {
             let mut still = self.find_detachable(tables, referrers, &leased, monitor)?;
             // Nothing that came since authorises a removal.
             still.retain(|digest| gone.contains(digest));
-            tables.unlist_blobs()?;
+            tables.invalidate_listing()?;
             still.iter().try_for_each(|digest| tables.forget(digest))?;
             Ok(still)
         })?;
