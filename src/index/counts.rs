@@ -4,7 +4,7 @@
 use redb::ReadableTable;
 
 use super::panics::damage;
-use super::rows::{BlobRow, Edge, Kind, Link, Mention, Verified, key, mention_key, piece_keys, split_key};
+use super::rows::{BlobRow, Edge, InEdge, Kind, Link, Verified, in_edge_key, key, piece_keys, split_key};
 use super::tables::Tables;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -143,12 +143,12 @@ impl Tables<'_> {
             self.children.remove(piece.as_slice())?;
             for child in children {
                 // A blob that stands there as several media types counted once.
-                let as_document = (child.edge == Edge::Declared).then(|| Mention::as_document(digest));
-                let as_other = Mention::Document(child.edge, *digest).to_bytes();
+                let as_document = (child.edge == Edge::Declared).then(|| InEdge::as_document(digest));
+                let as_other = InEdge::Document(child.edge, *digest).to_bytes();
                 let mut known = false;
-                for mention in as_document.into_iter().chain([as_other]) {
-                    let row = mention_key(&child.digest, &mention);
-                    known |= self.mentions.remove(row.as_slice())?.is_some();
+                for in_edge in as_document.into_iter().chain([as_other]) {
+                    let row = in_edge_key(&child.digest, &in_edge);
+                    known |= self.in_edges.remove(row.as_slice())?.is_some();
                 }
                 if child.edge.holds() && known {
                     self.add_count(&child.digest, -1)?;

@@ -42,7 +42,7 @@ pub(crate) use panics::damage;
 use panics::{Mark, guarded, is_damage, is_of_database};
 pub(crate) use read_only::Remembered;
 use read_only::is_meta;
-pub(crate) use rows::{Edge, Mention, Verified};
+pub(crate) use rows::{Edge, InEdge, Verified};
 pub(crate) use tables::{Access, Rows, Tables, View};
 
 const FILE: &str = "index.redb";

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::counts::Change;
-use super::rows::{Kind, Link, Mention, mention_key, piece_key, split_key};
+use super::rows::{InEdge, Kind, Link, in_edge_key, piece_key, split_key};
 use super::tables::Tables;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -21,7 +21,7 @@ const MAX_BYTES: usize = 48 << 20;
 pub(super) struct Pending {
     changes: HashMap<Digest, Change>,
     /// The keys of edges, seen from the blobs that are named.
-    mentions: Vec<Vec<u8>>,
+    in_edges: Vec<Vec<u8>>,
     /// Edges, seen from the documents that name blobs.
     children: Vec<(Vec<u8>, Vec<u8>)>,
     /// Blobs that something among the rows names as manifests or indexes.
@@ -54,7 +54,7 @@ impl Pending {
             self.named.insert(link.digest);
         }
         self.change(link.digest).count += 1;
-        self.add_mention(row);
+        self.add_in_edge(row);
     }
 
     /// Counts an edge from an entry of `index.json` that is gone.
@@ -72,20 +72,20 @@ impl Pending {
         // A document that names a blob as several media types holds it once.
         for same in links.chunk_by(|a, b| (a.edge, a.digest) == (b.edge, b.digest)) {
             let Link { edge, digest, .. } = same[0];
-            let mention = if same.iter().any(Link::is_to_document) {
+            let in_edge = if same.iter().any(Link::is_to_document) {
                 self.named.insert(digest);
-                Mention::as_document(parent)
+                InEdge::as_document(parent)
             } else {
-                Mention::Document(edge, *parent).to_bytes()
+                InEdge::Document(edge, *parent).to_bytes()
             };
-            self.add_mention(mention_key(&digest, &mention));
+            self.add_in_edge(in_edge_key(&digest, &in_edge));
         }
         links
     }
 
-    fn add_mention(&mut self, row: Vec<u8>) {
+    fn add_in_edge(&mut self, row: Vec<u8>) {
         self.bytes += row.len() + size_of::<Vec<u8>>();
-        self.mentions.push(row);
+        self.in_edges.push(row);
     }
 
     fn change(&mut self, digest: Digest) -> &mut Change {
@@ -96,7 +96,7 @@ impl Pending {
     pub(super) fn write(&mut self, tables: &mut Tables<'_>) -> Result<()> {
         let Self {
             mut changes,
-            mut mentions,
+            mut in_edges,
             mut children,
             ..
         } = std::mem::take(self);
@@ -104,12 +104,12 @@ impl Pending {
         for (piece, list) in children {
             tables.children.insert(piece.as_slice(), list.as_slice())?;
         }
-        mentions.sort_unstable();
-        mentions.dedup();
-        for row in mentions {
-            let is_new = tables.mentions.insert(row.as_slice(), ())?.is_none();
-            let (digest, mention) = split_key(&row)?;
-            if is_new && Mention::is_of_holder(mention) {
+        in_edges.sort_unstable();
+        in_edges.dedup();
+        for row in in_edges {
+            let is_new = tables.in_edges.insert(row.as_slice(), ())?.is_none();
+            let (digest, in_edge) = split_key(&row)?;
+            if is_new && InEdge::is_of_holder(in_edge) {
                 changes.entry(digest).or_default().count += 1;
             }
         }

@@ -7,7 +7,7 @@ use redb::{ReadableMultimapTable, ReadableTable};
 
 use super::KnownBlob;
 use super::edges;
-use super::rows::{BlobRow, Edge, Kind, Link, Mention, Verified, entries, key, piece_keys, split_key};
+use super::rows::{BlobRow, Edge, InEdge, Kind, Link, Verified, entries, key, piece_keys, split_key};
 use super::tables::{Access, Rows};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result};
@@ -70,30 +70,30 @@ impl<A: Access> Rows<A> {
             .map(|row| row.size))
     }
 
-    /// Gives the rows of the mentions of a blob, in their order, until one is enough.
-    pub(super) fn each_mention(
+    /// Gives the rows of the edges into a blob, in their order, until one is enough.
+    pub(super) fn each_in_edge(
         &self,
         child: &Digest,
         mut each: impl FnMut(&[u8]) -> Result<bool>,
     ) -> Result<()> {
         let prefix = key(child);
-        for item in self.mentions.range(prefix.as_slice()..)? {
+        for item in self.in_edges.range(prefix.as_slice()..)? {
             let k = item?.0;
-            let Some(mention) = k.value().strip_prefix(prefix.as_slice()) else {
+            let Some(in_edge) = k.value().strip_prefix(prefix.as_slice()) else {
                 break;
             };
-            if !each(mention)? {
+            if !each(in_edge)? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Returns the mentions of a blob.
-    pub(crate) fn mentions(&self, child: &Digest) -> Result<Vec<Mention>> {
+    /// Returns the edges into a blob.
+    pub(crate) fn in_edges(&self, child: &Digest) -> Result<Vec<InEdge>> {
         let mut out = Vec::new();
-        self.each_mention(child, |mention| {
-            out.push(Mention::from_bytes(mention)?);
+        self.each_in_edge(child, |in_edge| {
+            out.push(InEdge::from_bytes(in_edge)?);
             Ok(true)
         })?;
         Ok(out)
@@ -130,10 +130,10 @@ impl<A: Access> Rows<A> {
     /// Every media type that documents and refs give to a blob.
     pub(crate) fn media_types(&self, digest: &Digest) -> Result<Vec<String>> {
         let mut out = BTreeSet::new();
-        for mention in self.mentions(digest)? {
-            match mention {
-                Mention::Ref { media_type, .. } => drop(out.insert(media_type)),
-                Mention::Document(_, parent) => out.extend(self.media_types_in(&parent, digest)?),
+        for in_edge in self.in_edges(digest)? {
+            match in_edge {
+                InEdge::Ref { media_type, .. } => drop(out.insert(media_type)),
+                InEdge::Document(_, parent) => out.extend(self.media_types_in(&parent, digest)?),
             }
         }
         out.remove("");
@@ -143,10 +143,10 @@ impl<A: Access> Rows<A> {
     /// A media type that a document or ref gives to a blob.
     pub(crate) fn media_type(&self, digest: &Digest) -> Result<Option<String>> {
         let mut found = None;
-        self.each_mention(digest, |mention| {
-            let media_type = match Mention::from_bytes(mention)? {
-                Mention::Ref { media_type, .. } => Some(media_type),
-                Mention::Document(_, parent) => self.media_types_in(&parent, digest)?.pop(),
+        self.each_in_edge(digest, |in_edge| {
+            let media_type = match InEdge::from_bytes(in_edge)? {
+                InEdge::Ref { media_type, .. } => Some(media_type),
+                InEdge::Document(_, parent) => self.media_types_in(&parent, digest)?.pop(),
             };
             found = media_type.filter(|media_type| !media_type.is_empty());
             Ok(found.is_none())
@@ -159,17 +159,17 @@ impl<A: Access> Rows<A> {
         let mut first: BTreeMap<Digest, HashSet<Digest>> = BTreeMap::new();
         let mut others = Vec::new();
         for digest in blobs {
-            let mut mentions = Vec::new();
-            self.each_mention(digest, |mention| {
-                mentions.push(Mention::from_bytes(mention)?);
-                Ok(mentions.len() < 2)
+            let mut in_edges = Vec::new();
+            self.each_in_edge(digest, |in_edge| {
+                in_edges.push(InEdge::from_bytes(in_edge)?);
+                Ok(in_edges.len() < 2)
             })?;
-            let is_grouped = match mentions.first() {
+            let is_grouped = match in_edges.first() {
                 None => continue,
-                Some(Mention::Document(_, parent)) => first.entry(*parent).or_default().insert(*digest),
-                Some(Mention::Ref { .. }) => false,
+                Some(InEdge::Document(_, parent)) => first.entry(*parent).or_default().insert(*digest),
+                Some(InEdge::Ref { .. }) => false,
             };
-            if !is_grouped || mentions.len() > 1 {
+            if !is_grouped || in_edges.len() > 1 {
                 others.push(digest);
             }
         }
@@ -283,12 +283,12 @@ impl<A: Access> Rows<A> {
     pub(crate) fn named_by_entries(
         &self,
         is_wanted: impl Fn(&Entry) -> bool,
-    ) -> Result<Vec<(Digest, Mention)>> {
+    ) -> Result<Vec<(Digest, InEdge)>> {
         let mut out = Vec::new();
         for item in self.refs.iter()? {
             for entry in entries(item?.1.value())?.iter().filter(|entry| is_wanted(entry)) {
                 for link in edges::of_entry(entry) {
-                    out.push((link.digest, Mention::of_entry(entry, &link)));
+                    out.push((link.digest, InEdge::of_entry(entry, &link)));
                 }
             }
         }

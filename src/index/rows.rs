@@ -146,7 +146,7 @@ impl Edge {
     }
 }
 
-/// First bytes of the rows of edges and mentions. The mentions from which it follows that a blob is a manifest or index come first.
+/// First bytes of the rows of edges and edges into a blob. Those from which it follows that a blob is a manifest or index come first.
 const DECLARED_DOCUMENT: u8 = 0;
 const REF: u8 = 1;
 const UNTAGGED: u8 = 2;
@@ -258,9 +258,9 @@ fn split_edge(bytes: &[u8]) -> Result<(Edge, &[u8])> {
     Ok((edge, rest))
 }
 
-/// A mention of a blob.
+/// An edge into a blob, seen from the blob that is named.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Mention {
+pub(crate) enum InEdge {
     /// In a document; the media type stands in the rows of that.
     Document(Edge, Digest),
     /// By an entry of `index.json`, with its tag if it has one.
@@ -271,8 +271,8 @@ pub(crate) enum Mention {
     },
 }
 
-impl Mention {
-    /// Returns the mention of a blob by an entry of `index.json`.
+impl InEdge {
+    /// Returns the edge into a blob from an entry of `index.json`.
     pub(super) fn of_entry(entry: &Entry, link: &Link) -> Self {
         Self::Ref {
             name: entry.ref_name.clone(),
@@ -295,8 +295,8 @@ impl Mention {
         Ok(match bytes.first() {
             Some(&DECLARED_DOCUMENT) => Some(true),
             Some(&(REF | UNTAGGED)) => match Self::from_bytes(bytes)? {
-                Mention::Ref { media_type, .. } => Some(names_document(&media_type)),
-                Mention::Document(..) => Some(false),
+                InEdge::Ref { media_type, .. } => Some(names_document(&media_type)),
+                InEdge::Document(..) => Some(false),
             },
             _ => None,
         })
@@ -304,8 +304,8 @@ impl Mention {
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         match self {
-            Mention::Document(edge, digest) => [&[edge.to_byte()][..], &key(digest)].concat(),
-            Mention::Ref { name, media_type } => {
+            InEdge::Document(edge, digest) => [&[edge.to_byte()][..], &key(digest)].concat(),
+            InEdge::Ref { name, media_type } => {
                 let mut out = match name {
                     None => vec![UNTAGGED],
                     Some(name) => {
@@ -333,10 +333,10 @@ impl Mention {
             }
             _ => {
                 let (edge, rest) = split_edge(bytes)?;
-                return Ok(Mention::Document(edge, split_key(rest)?.0));
+                return Ok(InEdge::Document(edge, split_key(rest)?.0));
             }
         };
-        Ok(Mention::Ref {
+        Ok(InEdge::Ref {
             name,
             media_type: media_type_from(rest)?,
         })
@@ -393,9 +393,9 @@ pub(crate) fn piece_keys(parent: &Digest) -> (Vec<u8>, Vec<u8>) {
     (piece_key(parent, 0), piece_key(parent, u32::MAX))
 }
 
-/// The key of a mention of a blob.
-pub(crate) fn mention_key(child: &Digest, mention: &[u8]) -> Vec<u8> {
-    [&key(child)[..], mention].concat()
+/// Returns the key of an edge into a blob.
+pub(crate) fn in_edge_key(child: &Digest, in_edge: &[u8]) -> Vec<u8> {
+    [&key(child)[..], in_edge].concat()
 }
 
 /// The row of `ref_to_entries` under which an entry stands: its name, or for one without, the digest it names.
@@ -434,8 +434,8 @@ pub fn read_any_row(bytes: &[u8]) {
             Some(list)
         );
     }
-    if let Ok(mention) = Mention::from_bytes(bytes) {
-        assert_eq!(Mention::from_bytes(&mention.to_bytes()).ok(), Some(mention));
+    if let Ok(in_edge) = InEdge::from_bytes(bytes) {
+        assert_eq!(InEdge::from_bytes(&in_edge.to_bytes()).ok(), Some(in_edge));
     }
     if let Ok(verified) = Verified::from_bytes(bytes) {
         assert_eq!(Verified::from_bytes(&verified.to_bytes()).ok(), Some(verified));
@@ -466,8 +466,8 @@ mod tests {
                 assert_eq!(Verified::from_bytes(&row.to_bytes()).expect("row"), row);
             }
             for edge in [Edge::Declared, Edge::Subject, Edge::Mentioned] {
-                let mention = Mention::Document(edge, digest);
-                assert_eq!(Mention::from_bytes(&mention.to_bytes()).expect("row"), mention);
+                let in_edge = InEdge::Document(edge, digest);
+                assert_eq!(InEdge::from_bytes(&in_edge.to_bytes()).expect("row"), in_edge);
                 for media_type in ["", "a/b", MediaType::MANIFEST, MediaType::DOCKER_CONFIG] {
                     let media_type = media_type.to_owned();
                     let child = Link {
@@ -478,8 +478,8 @@ mod tests {
                     assert_eq!(Link::from_bytes(&child.to_bytes()).expect("row"), child);
                     for name in [None, Some(String::new()), Some("a name".to_owned())] {
                         let media_type = media_type.clone();
-                        let mention = Mention::Ref { name, media_type };
-                        assert_eq!(Mention::from_bytes(&mention.to_bytes()).expect("row"), mention);
+                        let in_edge = InEdge::Ref { name, media_type };
+                        assert_eq!(InEdge::from_bytes(&in_edge.to_bytes()).expect("row"), in_edge);
                     }
                 }
             }
@@ -494,7 +494,7 @@ mod tests {
         }
         for bytes in [&b""[..], &[1, 9], &[2, 99], &[1; 17]] {
             assert!(BlobRow::from_bytes(bytes).is_err() && split_key(bytes).is_err() | (bytes.len() > 32));
-            assert!(Mention::from_bytes(bytes).is_err() && Verified::from_bytes(bytes).is_err());
+            assert!(InEdge::from_bytes(bytes).is_err() && Verified::from_bytes(bytes).is_err());
         }
     }
 }

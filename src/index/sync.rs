@@ -11,7 +11,7 @@ use super::classify::{Classified, Unknown, classify_each};
 use super::edges;
 use super::pending::Pending;
 use super::rows::{
-    BlobRow, Kind, Link, Mention, Verified, key, mention_key, ref_key, split_key, stamp_to_bytes,
+    BlobRow, InEdge, Kind, Link, Verified, in_edge_key, key, ref_key, split_key, stamp_to_bytes,
 };
 use super::tables::Tables;
 use crate::digest::{Algorithm, Digest};
@@ -160,8 +160,8 @@ impl Tables<'_> {
     /// Returns whether an entry of `index.json` or a document says that a blob is a manifest or index.
     fn is_named_as_document(&self, digest: &Digest) -> Result<bool> {
         let mut is_named = false;
-        self.each_mention(digest, |mention| {
-            let said = Mention::says_document(mention)?;
+        self.each_in_edge(digest, |in_edge| {
+            let said = InEdge::says_document(in_edge)?;
             is_named |= said == Some(true);
             Ok(said == Some(false))
         })?;
@@ -262,9 +262,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
             self.tables.refs.remove(k.as_slice())?;
             for entry in super::rows::entries(&old)? {
                 for link in edges::of_entry(&entry) {
-                    self.tables
-                        .mentions
-                        .remove(mention_row(&entry, &link).as_slice())?;
+                    self.tables.in_edges.remove(entry_row(&entry, &link).as_slice())?;
                     self.pending.drop_ref(link.digest);
                 }
             }
@@ -277,7 +275,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
                 .insert(k.as_slice(), Entry::list_to_text(&entries).as_str())?;
             for entry in entries {
                 for link in edges::of_entry(entry) {
-                    self.pending.add_ref(&link, mention_row(entry, &link));
+                    self.pending.add_ref(&link, entry_row(entry, &link));
                     roots.push(link.digest);
                 }
             }
@@ -408,6 +406,6 @@ impl<'a, 'tx> Update<'a, 'tx> {
 }
 
 /// The row that says that an entry of `index.json` names a blob.
-fn mention_row(entry: &Entry, link: &Link) -> Vec<u8> {
-    mention_key(&link.digest, &Mention::of_entry(entry, link).to_bytes())
+fn entry_row(entry: &Entry, link: &Link) -> Vec<u8> {
+    in_edge_key(&link.digest, &InEdge::of_entry(entry, link).to_bytes())
 }

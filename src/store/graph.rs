@@ -107,11 +107,11 @@ impl Store {
         leases.retain(Lease::is_valid);
         self.read_index(|tables| {
             let (mut needed_by, mut referrers, mut refs) = (Vec::new(), Vec::new(), BTreeSet::new());
-            for mention in tables.mentions(digest)? {
-                match mention {
-                    Mention::Document(Edge::Declared | Edge::Mentioned, parent) => needed_by.push(parent),
-                    Mention::Document(Edge::Subject, parent) => referrers.push(parent),
-                    Mention::Ref { name, .. } => {
+            for in_edge in tables.in_edges(digest)? {
+                match in_edge {
+                    InEdge::Document(Edge::Declared | Edge::Mentioned, parent) => needed_by.push(parent),
+                    InEdge::Document(Edge::Subject, parent) => referrers.push(parent),
+                    InEdge::Ref { name, .. } => {
                         refs.insert(name.unwrap_or_else(|| UNTAGGED.to_owned()));
                     }
                 }
@@ -172,8 +172,8 @@ impl Store {
 /// Returns the manifests and indexes that are about `digest` by their subject, and are here.
 pub(super) fn subject_of(tables: &Rows<impl Access>, digest: &Digest) -> Result<Vec<Digest>> {
     let mut out = Vec::new();
-    for mention in tables.mentions(digest)? {
-        if let Mention::Document(Edge::Subject, referrer) = mention
+    for in_edge in tables.in_edges(digest)? {
+        if let InEdge::Document(Edge::Subject, referrer) = in_edge
             && tables.is_present(&referrer)?
         {
             out.push(referrer);
@@ -213,15 +213,15 @@ pub(super) fn holders(
         if is_over {
             return Ok(parents);
         }
-        let mentions = tables.mentions(&digest)?;
-        let count = mentions.len();
-        for mention in mentions {
-            match mention {
-                Mention::Ref { name, .. } => {
+        let in_edges = tables.in_edges(&digest)?;
+        let count = in_edges.len();
+        for in_edge in in_edges {
+            match in_edge {
+                InEdge::Ref { name, .. } => {
                     names.insert(name.unwrap_or_else(|| UNTAGGED.to_owned()));
                 }
-                Mention::Document(edge, parent) if follows(edge) => parents.push(parent),
-                Mention::Document(..) => {}
+                InEdge::Document(edge, parent) if follows(edge) => parents.push(parent),
+                InEdge::Document(..) => {}
             }
         }
         is_over = !goes_on(names.len(), count);

@@ -8,7 +8,7 @@ use std::io::Read;
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::{Algorithm, Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
-use crate::index::Mention;
+use crate::index::InEdge;
 use crate::layout::BlobName;
 use crate::spec::json::{self, Object};
 use crate::spec::{Compression, Descriptor, MediaClass, MediaType};
@@ -279,7 +279,7 @@ impl Store {
 
     /// The refusal of what is no manifest or index, with the manifests that have it.
     fn not_an_image(&self, digest: &Digest, what: &str) -> Error {
-        let parents = self.read_index(|view| view.mentions(digest)).unwrap_or_default();
+        let parents = self.read_index(|view| view.in_edges(digest)).unwrap_or_default();
         let names: Vec<String> = parents
             .iter()
             .filter_map(|by| match by {

@@ -249,10 +249,10 @@ fn needed_by(
     if let Some(name) = leased.get(digest) {
         return Ok(Some(needed(digest, format_args!("the lease {name}"))));
     }
-    for mention in tables.mentions(digest)? {
-        match mention {
-            Mention::Ref { name: Some(name), .. } => return Ok(Some(needed_by_tag(digest, &name))),
-            Mention::Document(edge, parent) if edge.holds() && !gone.contains(&parent) => {
+    for in_edge in tables.in_edges(digest)? {
+        match in_edge {
+            InEdge::Ref { name: Some(name), .. } => return Ok(Some(needed_by_tag(digest, &name))),
+            InEdge::Document(edge, parent) if edge.holds() && !gone.contains(&parent) => {
                 return Ok(Some(needed(digest, format_args!("the index {parent}"))));
             }
             _ => {}

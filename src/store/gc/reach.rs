@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::index::{Access, Mention, Rows, damage};
+use crate::index::{Access, InEdge, Rows, damage};
 
 /// Blobs that go with the orphans, and with entries of `index.json` that are dropped.
 #[derive(Default)]
@@ -13,7 +13,7 @@ pub(super) struct Unreachable {
     /// For each blob that was met: how many of those who need it stay.
     ref_count: HashMap<Digest, u64>,
     /// Blobs with the entries that are dropped and name them.
-    dropped: HashSet<(Digest, Mention)>,
+    dropped: HashSet<(Digest, InEdge)>,
 }
 
 impl Unreachable {
@@ -22,7 +22,7 @@ impl Unreachable {
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if counts and edges disagree: a row that was damaged must not cost
     /// a blob.
-    pub(super) fn find(tables: &Rows<impl Access>, dropped: Vec<(Digest, Mention)>) -> Result<Self> {
+    pub(super) fn find(tables: &Rows<impl Access>, dropped: Vec<(Digest, InEdge)>) -> Result<Self> {
         let mut out = Self::default();
         for orphan in tables.orphans()? {
             if out.ref_count.insert(orphan, 0) != Some(0) {
@@ -67,15 +67,15 @@ impl Unreachable {
     /// Makes sure that nobody stays who needs a blob that goes, by what is recorded of each apart from the counts.
     fn check(&self, tables: &Rows<impl Access>) -> Result<()> {
         for digest in self.digests() {
-            for mention in tables.mentions(digest)? {
-                let who = match &mention {
-                    Mention::Document(edge, parent) if edge.holds() && !self.contains(parent) => {
+            for in_edge in tables.in_edges(digest)? {
+                let who = match &in_edge {
+                    InEdge::Document(edge, parent) if edge.holds() && !self.contains(parent) => {
                         parent.to_string()
                     }
-                    Mention::Document(..) => continue,
-                    Mention::Ref { name, .. } => name.clone().unwrap_or_else(|| "index.json".to_owned()),
+                    InEdge::Document(..) => continue,
+                    InEdge::Ref { name, .. } => name.clone().unwrap_or_else(|| "index.json".to_owned()),
                 };
-                if !self.dropped.contains(&(*digest, mention)) {
+                if !self.dropped.contains(&(*digest, in_edge)) {
                     return Err(damage(format_args!(
                         "the count of {digest} says that nobody needs it, but {who} does"
                     )));
