@@ -37,15 +37,15 @@ impl StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.own.set_len(len)
+        Ok(self.own.set_len(len)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.own.sync_data()
+        Ok(self.own.sync_data()?)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.own.write_at(offset, data)
+        Ok(self.own.write_at(offset, data)?)
     }
 
     fn close(&self) -> io::Result<()> {

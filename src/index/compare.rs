@@ -115,8 +115,7 @@ impl Index<'_> {
                 drop((database, fresh));
                 Ok(())
             })?;
-            let dir = self.layout.private_dir();
-            self.layout.set_aside(&dir.join(NEW), &dir.join(super::FILE))?;
+            self.layout.private_dir().rename(NEW, super::FILE)?;
         }
         Ok(())
     }

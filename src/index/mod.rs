@@ -47,6 +47,9 @@ pub(crate) use tables::{Access, Rows, Tables, View};
 
 const FILE: &str = "index.redb";
 
+/// Name of a damaged file that was set aside.
+const DAMAGED: &str = "index.redb.damaged";
+
 /// Maximum size of the pages that the database keeps in memory, in bytes.
 const CACHE: usize = 12 << 20;
 
@@ -242,13 +245,13 @@ impl<'a> Index<'a> {
 
     /// Moves a damaged file out of the way, for a person to look at.
     fn set_aside(&self, why: &Error) -> Result<()> {
-        let aside = self.layout.private_dir().join("index.redb.damaged");
+        let private = self.layout.private_dir();
+        let aside = private.join(DAMAGED);
         self.monitor.warn(format_args!(
             "{why}; set aside as {} and made anew",
             aside.display()
         ));
-        self.layout
-            .set_aside(&self.layout.private_dir().file(FILE)?, &aside)
+        private.rename(FILE, DAMAGED)
     }
 
     fn catch_up(&mut self) -> Result<Vec<Damaged>> {
@@ -302,7 +305,7 @@ impl<'a> Index<'a> {
 
     /// Returns whether the database is a file that is there.
     fn wants_file(&self) -> bool {
-        self.place != Place::Memory && Layout::has_file(&self.layout.private_dir().join(FILE))
+        self.place != Place::Memory && self.layout.private_dir().has(FILE)
     }
 
     fn has_stamps(database: &impl ReadableDatabase, layout: &Layout) -> Result<bool> {
@@ -357,17 +360,16 @@ impl<'a> Index<'a> {
 
     fn open_file(&self) -> Result<Opened> {
         let lock = self.lock()?;
-        if Layout::has_file(&self.layout.private_dir().file(FILE)?) {
-            // Opening to write changes the file, so what must be left alone is found out by reading.
-            let newer = || -> Result<u32> {
-                let tx = Self::open_to_read(self.layout)?.begin_read()?;
-                migrate::check(&tx.open_table(tables::META)?)
-            };
-            if let Err(err) = guarded(newer)
-                && err.kind() == ErrorKind::Unsupported
-            {
-                return Err(err);
-            }
+        // To open it to write changes the file, so a database of a newer program is found out by reading, and left alone. Other
+        // errors are met again below.
+        let schema = guarded(|| {
+            let tx = Self::open_to_read(self.layout)?.begin_read()?;
+            migrate::check(&tx.open_table(tables::META)?)
+        });
+        if let Err(err) = schema
+            && err.kind() == ErrorKind::Unsupported
+        {
+            return Err(err);
         }
         let mark = Mark::set(self.layout, || {
             self.set_aside(&damage("two processes died over it"))
@@ -390,11 +392,11 @@ impl<'a> Index<'a> {
             layout.private_dir().remove(name)?;
             file = layout.private_dir().open_to_change(name)?;
         }
+        file.give()?;
         let database = Database::builder()
             .set_cache_size(CACHE)
             .create_with_backend(Backend::new(file)?)?;
         migrate::migrate(&database)?;
-        layout.give(&layout.private_dir().join(name))?;
         Ok(database)
     }
 }

@@ -52,7 +52,7 @@ impl Mark {
         let Ok(file) = layout.private_dir().open_to_change(MARK) else {
             return Ok(mark);
         };
-        let mut deaths = file.file().metadata()?.len();
+        let mut deaths = file.len()?;
         if deaths >= 2 {
             set_aside()?;
             file.set_len(0)?;

@@ -46,7 +46,7 @@ impl Index<'_> {
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Busy`] if another process has it open.
     pub(crate) fn status(layout: &Layout) -> Result<IndexStatus> {
         let path = layout.private_dir().join(FILE);
-        if !Layout::has_file(&path) {
+        if !layout.private_dir().has(FILE) {
             let text = format!("{} does not exist; it is made when it is needed", path.display());
             return Err(Error::new(ErrorKind::NotFound, text));
         }
@@ -68,7 +68,7 @@ impl Index<'_> {
                 newest_schema: migrate::SCHEMA,
                 ..IndexStatus::default()
             };
-            out.file_bytes = Layout::file_size(&path)?;
+            out.file_bytes = layout.private_dir().stamp(FILE).map_or(0, |stamp| stamp.size);
             if schema < migrate::SCHEMA {
                 return Ok(out);
             }

@@ -218,15 +218,15 @@ impl<'a, 'tx> Update<'a, 'tx> {
             Some(_) => self.layout.private_dir().last_line(REFLOG)?,
             None => None,
         };
-        let (index, stamp) = self.layout.read_index_stamped()?;
+        let file = self.layout.read_index_file()?;
         drop(quiet);
-        let roots = self.entries(index.entries())?;
+        let roots = self.entries(file.index.entries())?;
         // Lines that are lost by now were there.
         if let Some(line) = last {
             let end = key(&end_of_reflog(&line));
             self.tables.meta.insert(REFLOG_END, end.as_slice())?;
         }
-        self.stamps.push(("index_json", stamp));
+        self.stamps.push(("index_json", file.stamp));
         Ok(roots)
     }
 

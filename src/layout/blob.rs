@@ -10,9 +10,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::private::refuse_links;
+use super::disk::{self, refuse_links};
 use super::temp::TempFile;
-use super::{Layout, Stamp, disk};
+use super::{Layout, Stamp};
 use crate::digest::{Algorithm, Digest, Hasher, VerifyReader};
 use crate::error::{Result, ResultExt};
 use crate::spec::{Descriptor, MediaClass};
@@ -54,19 +54,18 @@ impl BlobWriter {
     /// Gives the blob its name, durably.
     pub fn finish(self) -> Result<Stored> {
         let layout = self.layout.clone();
-        layout.publish_one(self.stage()?)
+        let staged = self.stage()?;
+        Ok(Stored {
+            digest: staged.digest,
+            size: staged.size,
+            existed: layout.publish(vec![staged])? > 0,
+        })
     }
 
-    /// As [`BlobWriter::finish`], if what was written is what `expected` says.
+    /// Completes the blob if `expected` says what was written; it gets its name later, by [`Layout::publish`].
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if it is not; nothing is left behind.
-    pub fn finish_as(self, expected: &Descriptor) -> Result<Stored> {
-        let layout = self.layout.clone();
-        layout.publish_one(self.stage_as(expected)?)
-    }
-
-    /// As [`BlobWriter::finish_as`], but the blob gets its name later, by [`Layout::publish`].
+    /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if it is another one; nothing is left behind.
     pub(crate) fn stage_as(self, expected: &Descriptor) -> Result<Staged> {
         let staged = self.stage()?;
         let (digest, size) = (staged.digest, staged.size);
@@ -146,16 +145,6 @@ impl Layout {
         BlobWriter::new(self, None, algorithm)
     }
 
-    fn publish_one(&self, staged: Staged) -> Result<Stored> {
-        let (digest, size) = (staged.digest, staged.size);
-        let existed = self.publish(vec![staged])? > 0;
-        Ok(Stored {
-            digest,
-            size,
-            existed,
-        })
-    }
-
     /// Names staged blobs by their digests, durably, all contents before the first name; says how many there were
     /// before.
     ///
@@ -206,8 +195,8 @@ impl Layout {
         if !shared && alike && expected.size >= MIN_HARD_LINK {
             disk::remove_all(temp.path())?;
             // If `from` is a symbolic link, the link itself got a second name, and it leads elsewhere.
-            let same = |now: Metadata| Stamp::of(&now).same_file(&Stamp::of(&found));
-            shared = disk::hard_link(from, temp.path()) && disk::lstat(temp.path())?.is_some_and(same);
+            shared = disk::hard_link(from, temp.path())
+                && disk::lstat(temp.path())?.is_some_and(|now| Stamp::of(&now).same_file(&Stamp::of(&found)));
         }
         if !shared {
             return Ok(None);
@@ -385,7 +374,7 @@ mod tests {
         writer.write_all(b"half").expect("write");
         let wrong = Descriptor::new(MediaType::LAYER, Digest::sha256(b"whole"), 5);
         assert_eq!(
-            writer.finish_as(&wrong).expect_err("wrong").kind(),
+            writer.stage_as(&wrong).expect_err("wrong").kind(),
             ErrorKind::Corrupt
         );
         drop(layout.write_blob(Algorithm::Sha256).expect("writer"));

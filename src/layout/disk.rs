@@ -15,81 +15,73 @@ use rustix::fs::OFlags;
 use super::{Stamp, fault};
 use crate::error::{Result, ResultExt};
 
-/// Operations that change a store. Each call is one step that a crash can come before or after.
+/// Operations that change a store, done on the disk of this machine. Each call is one step that a crash can come before or after;
+/// disks of tests watch the steps or refuse them.
 pub(crate) trait Disk: std::fmt::Debug + Send + Sync {
     /// Makes a new file for writing at `path`.
-    fn create_temp(&self, path: &Path) -> Result<File>;
+    fn create_temp(&self, path: &Path) -> Result<File> {
+        fault::point();
+        // Nobody else may read a file that is not verified yet; it gets the mode of the layout before its name.
+        create_new(path, 0o600).doing("create", path)
+    }
+
     /// Makes the content of `file`, which stands at `path`, durable.
-    fn sync(&self, file: &File, path: &Path) -> Result<()>;
+    fn sync(&self, file: &File, path: &Path) -> Result<()> {
+        fault::point();
+        file.sync_all().doing("sync", path)
+    }
+
     /// Moves `from` over `to` in one step.
-    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        fault::point();
+        fs::rename(from, to).doing("rename to", to)
+    }
+
     /// Makes the names in the directory at `path` durable.
-    fn sync_dir(&self, path: &Path) -> Result<()>;
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        fault::point();
+        let synced = File::open(path).and_then(|dir| dir.sync_all());
+        synced.doing("sync directory", path)
+    }
+
     /// Makes the content of all files durable that stand on the file system of the directory at `path`.
-    fn sync_all(&self, path: &Path) -> Result<()>;
+    fn sync_all(&self, path: &Path) -> Result<()> {
+        fault::point();
+        let dir = File::open(path).doing("open", path)?;
+        // Since Linux 5.8 syncfs(2) reports the write errors of all files; fsync of each one would report the same later.
+        rustix::fs::syncfs(&dir).doing("sync file system of", path)
+    }
+
     /// Removes the file at `path`.
-    fn unlink(&self, path: &Path) -> Result<()>;
+    fn unlink(&self, path: &Path) -> Result<()> {
+        fault::point();
+        fs::remove_file(path).doing("remove", path)
+    }
+
     /// Writes all of `bytes` at `offset` of `file`, which stands at `path`: the index database, in place.
-    fn write_at(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    fn write_at(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
+        fault::point();
+        file.write_all_at(bytes, offset).doing("write", path)
+    }
+
     /// Cuts `file`, which stands at `path`, or fills it up with zeros.
-    fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()>;
+    fn set_len(&self, file: &File, path: &Path, len: u64) -> Result<()> {
+        fault::point();
+        file.set_len(len).doing("set the size of", path)
+    }
+
     /// Makes the content of `file`, which stands at `path`, durable, but not its times.
-    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()>;
+    fn sync_data(&self, file: &File, path: &Path) -> Result<()> {
+        fault::point();
+        file.sync_data().doing("sync", path)
+    }
 }
 
 /// The disk of this machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OsDisk;
 
-impl Disk for OsDisk {
-    fn create_temp(&self, path: &Path) -> Result<File> {
-        fault::point();
-        create_new(path, 0o600).doing("create", path)
-    }
-
-    fn sync(&self, file: &File, path: &Path) -> Result<()> {
-        fault::point();
-        file.sync_all().doing("sync", path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        fault::point();
-        fs::rename(from, to).doing("rename to", to)
-    }
-
-    fn sync_dir(&self, path: &Path) -> Result<()> {
-        fault::point();
-        File::open(path)
-            .and_then(|dir| dir.sync_all())
-            .doing("sync directory", path)
-    }
-
-    fn sync_all(&self, path: &Path) -> Result<()> {
-        fault::point();
-        let dir = File::open(path).doing("open", path)?;
-        rustix::fs::syncfs(&dir).doing("sync file system of", path)
-    }
-
-    fn unlink(&self, path: &Path) -> Result<()> {
-        fault::point();
-        fs::remove_file(path).doing("remove", path)
-    }
-
-    fn write_at(&self, file: &File, _path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        fault::point();
-        file.write_all_at(bytes, offset)
-    }
-
-    fn set_len(&self, file: &File, _path: &Path, len: u64) -> io::Result<()> {
-        fault::point();
-        file.set_len(len)
-    }
-
-    fn sync_data(&self, file: &File, _path: &Path) -> io::Result<()> {
-        fault::point();
-        file.sync_data()
-    }
-}
+impl Disk for OsDisk {}
 
 /// Owner, group and mode that a new file or directory of a layout gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +133,14 @@ impl Access {
         let dir = open_as(path, OFlags::NOFOLLOW | OFlags::DIRECTORY).doing("open", path)?;
         self.give(&dir, self.mode & 0o2777, path)?;
         Ok(true)
+    }
+
+    /// Makes a directory for us alone. A link in its place is refused: it could lead out of the layout.
+    pub(crate) fn make_own_dir(self, path: &Path) -> Result<()> {
+        if self.make_dir(path)? || lstat(path)?.is_none_or(|found| found.is_dir()) {
+            return Ok(());
+        }
+        fail!(Invalid, "{} is a link, not a directory", path.display())
     }
 
     /// Opens a lock file, which is made if it is not there.
@@ -352,4 +352,18 @@ pub(crate) fn reflink(from: &File, to: &File) -> bool {
 pub(crate) fn hard_link(from: &Path, to: &Path) -> bool {
     fault::point();
     fs::hard_link(from, to).is_ok()
+}
+
+/// Refuses to remove anything below directories of a layout of which one is a link: what it leads to may belong to others.
+pub(super) fn refuse_links(dirs: &[&Path]) -> Result<()> {
+    for dir in dirs {
+        if lstat(dir)?.is_some_and(|found| found.is_symlink()) {
+            fail!(
+                Invalid,
+                "{} is a link that leads elsewhere, so nothing is removed; put a directory in its place",
+                dir.display()
+            );
+        }
+    }
+    Ok(())
 }

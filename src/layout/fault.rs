@@ -18,8 +18,8 @@ mod switch {
     }
 
     pub(in crate::layout) fn point() {
-        let down = |left: u64| left.checked_sub(1);
-        if LEFT.fetch_update(Ordering::SeqCst, Ordering::SeqCst, down) == Ok(1) {
+        let before = LEFT.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if before == Ok(1) {
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
             std::process::abort();
         }

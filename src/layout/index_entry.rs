@@ -26,13 +26,8 @@ impl Entry {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is none; other entries are not concerned.
     pub(crate) fn descriptor(&self) -> Result<Descriptor> {
-        let name = || {
-            format!(
-                "index.json: entry {:?}",
-                self.ref_name.as_deref().unwrap_or("<none>")
-            )
-        };
-        json::parse(self.raw.get().as_bytes()).context(name)
+        let name = self.ref_name.as_deref().unwrap_or("<none>");
+        json::parse(self.raw().as_bytes()).context(|| format!("index.json: entry {name:?}"))
     }
 
     /// Returns the value of a name that has these entries. An entry that is no descriptor is passed over where another is.
@@ -60,7 +55,6 @@ impl Entry {
 
     /// Returns whether another reader, which does not care for case, may take it for an entry of something else or with a tag.
     pub(crate) fn is_unclear(&self) -> bool {
-        const NAMES: [&str; 3] = ["digest", "mediaType", "annotations"];
         let text = self.raw();
         let begins_odd = |(at, _): (usize, &str)| {
             NAMES.iter().any(|plain| {
@@ -141,6 +135,17 @@ impl Entry {
         let ref_name = name.filter(|name| !name.is_empty());
         Self { ref_name, raw }
     }
+}
+
+/// Members of an entry that say which blob it is, and by which name.
+const NAMES: [&str; 3] = ["digest", "mediaType", "annotations"];
+
+/// Returns whether a text begins with another spelling of one of these names.
+fn begins_odd(text: &str) -> bool {
+    NAMES.iter().any(|plain| {
+        let begin = text.get(..plain.len());
+        begin.is_some_and(|begin| json::is_odd(begin, &[plain]))
+    })
 }
 
 /// Returns `value` as JSON text.

@@ -37,12 +37,6 @@ const MAX_MEMBERS: usize = 1000;
 /// Members that every index we write has.
 const OWN_MEMBERS: [&str; 2] = ["schemaVersion", "mediaType"];
 
-/// Returns whether an entry is a descriptor, and one of these.
-fn is_one_of(known: &Result<Descriptor>, entries: &[&Descriptor]) -> bool {
-    let known = known.as_ref();
-    known.is_ok_and(|known| entries.iter().any(|entry| known.is_same_entry(entry)))
-}
-
 /// Returns an entry called `name`, also one that no tag may have.
 fn named(name: &str, descriptor: &Descriptor) -> Result<Entry> {
     if let Ok(name) = name.parse::<RefName>() {
@@ -69,11 +63,10 @@ impl IndexJson {
         };
         // Of a number at the break more digits may be missing.
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-        let is_of_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
-        let end = bytes[..end]
+        let last = bytes[..end]
             .iter()
-            .rposition(|byte| !is_of_number(byte))
-            .map_or(0, |at| at + 1);
+            .rposition(|byte| !b"0123456789+-.eE".contains(byte));
+        let end = last.map_or(0, |at| at + 1);
         // The result is known: the bytes cannot be parsed.
         let _ = serde_json::Deserializer::from_slice(&bytes[..end]).deserialize_map(&mut found);
         (found.index, found.lost)
@@ -135,8 +128,7 @@ impl IndexJson {
     pub(crate) fn remove_refs(&mut self, names: &[&str]) -> Result<usize> {
         self.settle()?;
         let names: HashSet<&str> = names.iter().copied().collect();
-        let is_gone = |entry: &Entry| entry.ref_name.as_deref().is_some_and(|name| names.contains(name));
-        Ok(self.drop_entries(is_gone))
+        Ok(self.drop_entries(|entry| entry.ref_name.as_deref().is_some_and(|name| names.contains(name))))
     }
 
     /// Points each name at its value, or drops it for an empty one, in this order.
@@ -144,15 +136,12 @@ impl IndexJson {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for a new name that is a digest.
     pub(crate) fn set_refs(&mut self, changes: &[(impl AsRef<str>, RefValue)]) -> Result<()> {
+        let names: Vec<&str> = changes.iter().map(|(name, _)| name.as_ref()).collect();
+        self.remove_refs(&names)?;
         // The last word on each name counts.
-        let last: HashMap<&str, usize> = changes
-            .iter()
-            .enumerate()
-            .map(|(at, (name, _))| (name.as_ref(), at))
-            .collect();
-        self.remove_refs(&last.keys().copied().collect::<Vec<_>>())?;
+        let last: HashMap<&str, usize> = names.iter().copied().zip(0..).collect();
         for (at, (name, value)) in changes.iter().enumerate() {
-            if last.get(name.as_ref()) == Some(&at) {
+            if last[name.as_ref()] == at {
                 for descriptor in value.entries() {
                     self.push_entries(&[named(name.as_ref(), descriptor)?]);
                 }
@@ -168,14 +157,12 @@ impl IndexJson {
     /// [`ErrorKind::Conflict`](crate::error::ErrorKind::Conflict) if the name has entries and `old` is none of them.
     pub(crate) fn replace_entry(&mut self, name: &RefName, old: &Descriptor, new: &Descriptor) -> Result<()> {
         let name = name.as_str();
-        let known = self.named_by(name).map(Entry::descriptor);
-        let others: Vec<_> = known.filter(|known| !is_one_of(known, &[old])).collect();
-        if others.is_empty() {
+        if self.named_by(name).all(|entry| entry.is_any_of(&[old])) {
             return self.set_ref(name, new.clone());
         }
-        let is_old = |entry: &Entry| entry.has_name(name) && is_one_of(&entry.descriptor(), &[old]);
-        let Some(at) = self.entries.iter().position(is_old) else {
-            let other = others.into_iter().flatten().next();
+        let entries = &mut self.entries.iter();
+        let Some(at) = entries.position(|entry| entry.has_name(name) && entry.is_any_of(&[old])) else {
+            let other = self.named_by(name).find_map(|entry| entry.descriptor().ok());
             let other = other.map_or_else(|| "what is no descriptor".to_owned(), |d| d.digest.to_string());
             fail!(Conflict, "tag {name} points at {other} by now");
         };
@@ -183,9 +170,7 @@ impl IndexJson {
         // The same entry twice is one.
         let mut met = false;
         self.drop_entries(|entry| {
-            entry.has_name(name)
-                && is_one_of(&entry.descriptor(), &[old, new])
-                && std::mem::replace(&mut met, true)
+            entry.has_name(name) && entry.is_any_of(&[old, new]) && std::mem::replace(&mut met, true)
         });
         self.changed = true;
         self.settle()
@@ -261,22 +246,25 @@ impl IndexJson {
 
     /// Sets the members that every index we write has.
     fn settle(&mut self) -> Result<()> {
-        let mut set = |at: usize, name: &str, value: Box<RawValue>| {
-            if let Some(member) = self.members.iter_mut().find(|(n, _)| n == name) {
-                if member.1.get() != value.get() {
-                    member.1 = value;
-                    self.changed = true;
-                }
-            } else {
-                self.changed = true;
-                let at = at.min(self.members.len());
-                self.members.insert(at, (name.to_owned(), value));
-                self.before += usize::from(at <= self.before);
-            }
-        };
-        set(0, "schemaVersion", raw(&2)?);
-        set(1, "mediaType", raw(&MediaType::INDEX)?);
+        self.set_member(0, "schemaVersion", raw(&2)?);
+        self.set_member(1, "mediaType", raw(&MediaType::INDEX)?);
         Ok(())
+    }
+
+    /// Sets a member; a new one stands at `at`.
+    fn set_member(&mut self, at: usize, name: &str, value: Box<RawValue>) {
+        let known = self.members.iter_mut().find(|(known, _)| known == name);
+        if known.as_ref().is_some_and(|known| known.1.get() == value.get()) {
+            return;
+        }
+        self.changed = true;
+        if let Some(known) = known {
+            known.1 = value;
+        } else {
+            let at = at.min(self.members.len());
+            self.members.insert(at, (name.to_owned(), value));
+            self.before += usize::from(at <= self.before);
+        }
     }
 }
 
@@ -393,6 +381,25 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
 
+    fn list(entry: &str, count: usize) -> String {
+        let others = format!("{entry},").repeat(count - 1);
+        format!("{{\"manifests\":[{others}{entry}]}}")
+    }
+
+    fn parse(text: String) -> Result<IndexJson> {
+        IndexJson::parse(text.as_bytes())
+    }
+
+    fn entry(n: u8) -> String {
+        let descriptor = Descriptor::new(MediaType::MANIFEST, Digest::sha256(&[n]), 1);
+        String::from_utf8(json::to_bytes(&descriptor).expect("JSON")).expect("utf-8")
+    }
+
+    /// Returns the place in `whole` where `text` ends.
+    fn end(whole: &str, text: &str) -> usize {
+        whole.find(text).expect("there") + text.len()
+    }
+
     fn name(text: &str) -> RefName {
         text.parse().expect("name")
     }
@@ -470,13 +477,6 @@ mod tests {
 
     #[test]
     fn entries_too_short_for_descriptors_are_refused_in_great_numbers_and_real_ones_are_not() {
-        let list = |entry: &str, count: usize| {
-            format!(
-                "{{\"manifests\":[{}{entry}]}}",
-                format!("{entry},").repeat(count - 1)
-            )
-        };
-        let parse = |text: String| IndexJson::parse(text.as_bytes());
         assert_eq!(
             parse(list("{}", FEW_ENTRIES)).expect("few").entries().len(),
             FEW_ENTRIES
@@ -529,31 +529,26 @@ mod tests {
 
     #[test]
     fn what_stands_whole_in_a_torn_file_is_found() {
-        let entry = |n: u8| {
-            let descriptor = Descriptor::new(MediaType::MANIFEST, Digest::sha256(&[n]), 1);
-            String::from_utf8(json::to_bytes(&descriptor).expect("JSON")).expect("utf-8")
-        };
         let (one, two) = (entry(1), entry(2));
         let whole = format!(
             r#"{{"schemaVersion":2,"x":[{{}}],"manifests":[{},{{}},{}],"y":12, "annotations":{{"a":"b1"}}}}"#,
             one.trim(),
             two.trim()
         );
-        let end = |text: &str| whole.find(text).expect("there") + text.len();
         for cut in 0..=whole.len() {
             let mut zeros = whole.clone().into_bytes();
             zeros[cut..].fill(0);
             for text in [&whole.as_bytes()[..cut], &zeros] {
                 let (index, lost) = IndexJson::salvage(text);
                 let mut entries = vec![one.trim(), two.trim()];
-                entries.retain(|entry| cut >= end(entry));
+                entries.retain(|entry| cut >= end(&whole, entry));
                 let found = index.entries.iter().map(Entry::raw);
                 assert!(found.eq(entries), "{}", &whole[..cut]);
                 let mut members = vec![
-                    ("schemaVersion", "2", end("2,")),
-                    ("x", "[{}]", end("[{}]")),
-                    ("y", "12", end("12,")),
-                    ("annotations", "{\"a\":\"b1\"}", end("1\"}")),
+                    ("schemaVersion", "2", end(&whole, "2,")),
+                    ("x", "[{}]", end(&whole, "[{}]")),
+                    ("y", "12", end(&whole, "12,")),
+                    ("annotations", "{\"a\":\"b1\"}", end(&whole, "1\"}")),
                 ];
                 members.retain(|(_, _, end)| cut >= *end);
                 let found = index
@@ -568,7 +563,7 @@ mod tests {
                 let mut begun = ["x", "y", "annotations"].into_iter();
                 let want = begun.find(|name| {
                     let is_whole = members.iter().any(|(member, ..)| member == name);
-                    !is_whole && cut >= end(&format!("\"{name}\""))
+                    !is_whole && cut >= end(&whole, &format!("\"{name}\""))
                 });
                 assert_eq!(lost.as_deref(), want, "{}", &whole[..cut]);
             }

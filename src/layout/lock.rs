@@ -164,13 +164,16 @@ fn holders(file: &File, path: &Path) -> String {
 mod tests {
     use super::*;
 
+    fn create(path: &Path) -> Result<Option<File>> {
+        Ok(Some(File::create(path)?))
+    }
+
     #[test]
     fn a_waiter_gives_up_and_says_who_holds_the_lock() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("lock");
-        let open = || Ok(Some(File::create(&path)?));
-        let held = acquire(&path, LockMode::Exclusive, Duration::ZERO, open).expect("free");
-        let err = acquire(&path, LockMode::Shared, Duration::ZERO, open).expect_err("held");
+        let held = acquire(&path, LockMode::Exclusive, Duration::ZERO, || create(&path)).expect("free");
+        let err = acquire(&path, LockMode::Shared, Duration::ZERO, || create(&path)).expect_err("held");
         assert_eq!(err.kind(), ErrorKind::Busy);
         assert!(
             err.to_string()
@@ -178,8 +181,8 @@ mod tests {
             "{err}"
         );
         drop(held);
-        let one = acquire(&path, LockMode::Shared, Duration::ZERO, open).expect("free again");
-        let two = acquire(&path, LockMode::Shared, Duration::ZERO, open).expect("shared");
+        let one = acquire(&path, LockMode::Shared, Duration::ZERO, || create(&path)).expect("free again");
+        let two = acquire(&path, LockMode::Shared, Duration::ZERO, || create(&path)).expect("shared");
         drop((one, two));
     }
 }

@@ -11,7 +11,9 @@ mod disk;
 mod fault;
 mod index_entry;
 mod index_json;
+mod lines;
 mod lock;
+mod own_file;
 mod private;
 mod temp;
 #[cfg(test)]
@@ -36,7 +38,8 @@ pub(crate) use lock::{Lock, LockMode};
 
 pub(crate) use create::{OCI_LAYOUT, layout_version};
 use disk::Disk;
-pub(crate) use private::{MAX_OWN, OwnFile, PrivateDir, REFLOG};
+pub(crate) use own_file::OwnFile;
+pub(crate) use private::{MAX_OWN, PrivateDir, REFLOG};
 #[cfg(test)]
 pub(crate) use tests::journal::Journal;
 #[cfg(test)]
@@ -102,6 +105,20 @@ pub struct Layout(Arc<Shared>);
 struct Shared {
     root: PathBuf,
     private: PrivateDir,
+}
+
+/// An `index.json` as it was read.
+pub(crate) struct IndexFile {
+    pub index: IndexJson,
+    pub stamp: Stamp,
+    bytes: Vec<u8>,
+}
+
+impl IndexFile {
+    /// Returns the state of the file; see [`Layout::update_index_logged`].
+    pub(crate) fn state(&self) -> Digest {
+        state_of(&self.bytes)
+    }
 }
 
 /// Returns the state that the bytes of an `index.json` are: their BLAKE3.
@@ -191,8 +208,7 @@ impl Layout {
 
     /// Replaces a file in the layout's root in one step, durably.
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let target = self.0.root.join(name);
-        self.0.private.replace_if(&target, bytes, || Ok(true)).map(|_| ())
+        self.0.private.replace(&self.0.root.join(name), bytes)
     }
 
     /// Reads `index.json`.
@@ -200,39 +216,32 @@ impl Layout {
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if it is broken, and still is a moment later.
     pub(crate) fn read_index(&self) -> Result<IndexJson> {
-        self.read_index_bytes().map(|(index, _, _)| index)
+        Ok(self.read_index_file()?.index)
     }
 
-    /// Reads `index.json` with the stamp of the file that was read.
-    pub(crate) fn read_index_stamped(&self) -> Result<(IndexJson, Stamp)> {
-        self.read_index_bytes().map(|(index, _, stamp)| (index, stamp))
-    }
-
-    /// Reads `index.json` with its state; see [`Layout::update_index_logged`].
-    pub(crate) fn read_index_state(&self) -> Result<(IndexJson, Digest)> {
-        let (index, bytes, _) = self.read_index_bytes()?;
-        Ok((index, state_of(&bytes)))
-    }
-
-    fn read_index_bytes(&self) -> Result<(IndexJson, Vec<u8>, Stamp)> {
+    /// Reads `index.json` with the state and the stamp of the file.
+    ///
+    /// # Errors
+    /// As [`Layout::read_index`].
+    pub(crate) fn read_index_file(&self) -> Result<IndexFile> {
         self.read_index_pausing(|| std::thread::sleep(TORN_PAUSE))
     }
 
     /// Reads `index.json`, again after each `pause` while it is torn.
-    fn read_index_pausing(&self, mut pause: impl FnMut()) -> Result<(IndexJson, Vec<u8>, Stamp)> {
+    fn read_index_pausing(&self, mut pause: impl FnMut()) -> Result<IndexFile> {
         let path = self.index_path();
-        let mut tries = 0;
+        let mut reads = 1;
         loop {
             let (bytes, stamp) = disk::read(&path, MAX_INDEX)?;
             match IndexJson::parse(&bytes) {
-                Ok(index) => return Ok((index, bytes, stamp)),
-                Err(_) if tries + 1 < TORN_READS => pause(),
+                Ok(index) => return Ok(IndexFile { index, bytes, stamp }),
+                Err(_) if reads < TORN_READS => pause(),
                 Err(err) => {
                     let err = err.with_fact(Fact::TornIndex);
                     return Err(err.context(format!("parse {}", path.display())));
                 }
             }
-            tries += 1;
+            reads += 1;
         }
     }
 
@@ -278,8 +287,10 @@ impl Layout {
     ) -> Result<T> {
         let _locks = self.lock_index(timeout)?;
         loop {
-            let (mut index, read, stamp) = self.read_index_bytes()?;
-            let read = state_of(&read);
+            let file = self.read_index_file()?;
+            let (read, stamp) = (file.state(), file.stamp);
+            // A large file and its entries take much memory, so the bytes go before the edit.
+            let mut index = file.index;
             let mut out = edit(&mut index, &read)?;
             if !index.is_changed() {
                 // It may be so by the hand of a process that died before it synced the name.
@@ -290,15 +301,14 @@ impl Layout {
             drop(index);
             // The clock behind a stamp is coarse, so a write in place right before we read could hide behind one that
             // came right after: the bytes decide first.
-            let still = || {
+            let replaced = self.0.private.replace_if(&self.index_path(), &after, || {
                 let (now, _) = disk::read(&self.index_path(), MAX_INDEX)?;
                 if state_of(&now) != read || self.index_stamp()? != stamp {
                     return Ok(false);
                 }
-                log(&mut out, &state_of(&after))?;
-                Ok(true)
-            };
-            if self.0.private.replace_if(&self.index_path(), &after, still)? {
+                log(&mut out, &state_of(&after)).map(|()| true)
+            });
+            if replaced? {
                 return Ok(out);
             }
         }
@@ -313,25 +323,9 @@ impl Layout {
         Ok((ours, theirs))
     }
 
-    /// Gives a file that was made in our own directory the owner and mode of the layout.
+    /// Gives a file of the layout its owner and mode.
     pub(crate) fn give(&self, path: &Path) -> Result<()> {
-        let file = disk::open_no_link(path)?;
-        self.access().give_file(&file, path)
-    }
-
-    /// Moves a file of our own aside.
-    pub(crate) fn set_aside(&self, from: &Path, to: &Path) -> Result<()> {
-        self.disk().rename(from, to)
-    }
-
-    /// Size of the file at `path`, in bytes.
-    pub(crate) fn file_size(path: &Path) -> Result<u64> {
-        disk::open(path).map(|(_, found)| found.len())
-    }
-
-    /// Returns whether a file stands at `path`.
-    pub(crate) fn has_file(path: &Path) -> bool {
-        disk::stat(path).is_ok_and(|f| f.is_some())
+        self.access().give_file(&disk::open_no_link(path)?, path)
     }
 
     /// Returns the entries of the directory of `algorithm`, in no order.

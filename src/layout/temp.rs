@@ -5,18 +5,21 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Layout;
-use super::disk::{self, Disk};
-use super::private::PrivateDir;
+use super::disk::{self, Access, Disk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Monitor;
 
+/// The directory of this process's temporary files, made with the first of them.
+#[derive(Debug, Default)]
+pub(super) struct TempFiles(Mutex<Option<TempDir>>);
+
 /// A directory below `.umoci/tmp/` that is locked as long as this process uses it.
 #[derive(Debug)]
-pub(super) struct TempDir {
+struct TempDir {
     path: PathBuf,
     _lock: File,
     next: u64,
@@ -37,6 +40,11 @@ pub(super) struct TempFile {
 }
 
 impl TempFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        let is_named = false;
+        Self { path, is_named }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -58,83 +66,70 @@ impl Drop for TempFile {
     }
 }
 
-impl PrivateDir {
-    /// Returns a name for a temporary file that only this process uses.
-    fn temp_path(&self, what: &str) -> Result<PathBuf> {
-        let mut temp = self.temp.lock().unwrap_or_else(PoisonError::into_inner);
+impl TempFiles {
+    fn dir(&self) -> MutexGuard<'_, Option<TempDir>> {
+        // A panic elsewhere leaves the directory as good as it was.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a name for a temporary file that only this process uses. `private` is our own directory, which is made if needed.
+    pub(super) fn next_path(&self, private: &Path, access: Access, what: &str) -> Result<PathBuf> {
+        let mut dir = self.dir();
         // Our own directory may be deleted at any time.
-        if let Some(dir) = &*temp
-            && disk::stat(&dir.path)?.is_none()
+        if let Some(known) = &*dir
+            && disk::stat(&known.path)?.is_none()
         {
-            *temp = None;
+            *dir = None;
         }
-        let dir = match &mut *temp {
+        let dir = match &mut *dir {
             Some(dir) => dir,
-            None => temp.insert(self.claim_temp()?),
+            None => dir.insert(claim(private, access)?),
         };
         dir.next += 1;
         Ok(dir.path.join(format!("{what}-{}", dir.next)))
     }
+}
 
-    /// Makes a directory for the temporary files of this process, and locks it.
-    fn claim_temp(&self) -> Result<TempDir> {
-        static CLAIMED: AtomicU64 = AtomicU64::new(0);
-        let base = self.join("tmp");
-        let mut lost = 0;
-        loop {
-            let nonce = CLAIMED.fetch_add(1, Ordering::Relaxed);
-            let path = base.join(format!("{}-{nonce}", std::process::id()));
-            match self.try_claim(&base, &path) {
-                Ok(Some(lock)) => {
-                    return Ok(TempDir {
-                        path,
-                        _lock: lock,
-                        next: 0,
-                    });
-                }
-                // A garbage collection found the directory before it was locked, at whichever step.
-                Ok(None) => {}
-                Err(err) if err.kind() == ErrorKind::NotFound && lost < 100 => {}
-                Err(err) => return Err(err),
+/// Makes a directory for the temporary files of this process, and locks it.
+fn claim(private: &Path, access: Access) -> Result<TempDir> {
+    static CLAIMED: AtomicU64 = AtomicU64::new(0);
+    let base = private.join("tmp");
+    let mut lost = 0;
+    loop {
+        let nonce = CLAIMED.fetch_add(1, Ordering::Relaxed);
+        let path = base.join(format!("{}-{nonce}", std::process::id()));
+        let made = access.make_own_dir(private);
+        match made.and_then(|()| try_claim(&base, &path, access)) {
+            Ok(Some(lock)) => {
+                return Ok(TempDir {
+                    path,
+                    _lock: lock,
+                    next: 0,
+                });
             }
-            lost += 1;
+            // A garbage collection found the directory before it was locked, at whichever step.
+            Ok(None) => {}
+            Err(err) if err.kind() == ErrorKind::NotFound && lost < 100 => {}
+            Err(err) => return Err(err),
         }
+        lost += 1;
     }
+}
 
-    /// Makes a temporary file, open to read and write.
-    pub(super) fn temp_file(&self, what: &str) -> Result<(TempFile, File)> {
-        let path = self.temp_path(what)?;
-        let file = self.disk.create_temp(&path)?;
-        let is_named = false;
-        Ok((TempFile { path, is_named }, file))
+/// Makes the directory `path` below `base` and locks it; `None` if another process was faster.
+fn try_claim(base: &Path, path: &Path, access: Access) -> Result<Option<File>> {
+    access.make_own_dir(base)?;
+    if !access.make_dir(path)? {
+        return Ok(None);
     }
-
-    /// Returns an empty file that has no name any more, and goes when it is closed.
-    ///
-    /// # Errors
-    /// [`ErrorKind::ReadOnly`] and others that keep a file from being made.
-    pub(crate) fn scratch(&self) -> Result<File> {
-        let path = self.temp_path("scratch")?;
-        let file = self.disk.create_temp(&path)?;
-        self.disk.unlink(&path)?;
-        Ok(file)
-    }
-
-    /// Makes the directory `path` below `base` and locks it; `None` if another process was faster.
-    fn try_claim(&self, base: &Path, path: &Path) -> Result<Option<File>> {
-        self.ensure()?;
-        self.make_dir(base)?;
-        if !self.access.make_dir(path)? {
-            return Ok(None);
-        }
-        let dir = disk::open_dir(path)?;
-        match dir.try_lock() {
-            Ok(()) => Ok(disk::stat(path)?.map(|_| dir)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(err)) => {
-                let _ = disk::remove_all(path);
-                Err(Error::from(err).context(format!("lock {}", path.display())))
-            }
+    let dir = disk::open_dir(path)?;
+    match dir.try_lock() {
+        // A collection may have removed it between the opening and the lock.
+        Ok(()) => Ok(disk::stat(path)?.map(|_| dir)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(err)) => {
+            let _ = disk::remove_all(path);
+            Err(Error::from(err).context(format!("lock {}", path.display())))
         }
     }
 }
@@ -144,13 +139,7 @@ impl Layout {
     /// as long as its file is open, so that nobody begins to use it meanwhile.
     pub(crate) fn unused_temporary(&self) -> Result<Vec<(PathBuf, File)>> {
         let ours = self.private_dir().join("tmp");
-        let own = self
-            .private_dir()
-            .temp
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .map(|t| t.path.clone());
+        let own = self.private_dir().temp.dir().as_ref().map(|dir| dir.path.clone());
         // Never through a link: what it leads to is not ours to remove.
         let mut paths: Vec<PathBuf> = Vec::new();
         if disk::is_real_dir(self.private_dir().as_ref()) && disk::is_real_dir(&ours) {
@@ -232,7 +221,7 @@ mod tests {
                 });
             }
             let begun: Result<Vec<_>> = (0..3000)
-                .map(|_| Layout::open(layout.path())?.private_dir().temp_path("file"))
+                .map(|_| Layout::open(layout.path())?.private_dir().temp_file("file"))
                 .collect();
             done.store(true, Ordering::Relaxed);
             begun.expect("a directory for temporary files");

@@ -2,7 +2,6 @@
 //! A disk that writes down what is done on it.
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -74,15 +73,15 @@ impl Disk for Journal {
     }
 
     // The database is derived: a crash there is the business of other tests.
-    fn write_at(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
         OsDisk.write_at(file, path, offset, bytes)
     }
 
-    fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
+    fn set_len(&self, file: &File, path: &Path, len: u64) -> Result<()> {
         OsDisk.set_len(file, path, len)
     }
 
-    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
+    fn sync_data(&self, file: &File, path: &Path) -> Result<()> {
         OsDisk.sync_data(file, path)
     }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tests of the layout on disk, and the disk that they cut the power of.
 
+mod create;
 pub(crate) mod journal;
+mod private;
 pub(crate) mod volatile;
 
 use std::fs::File;

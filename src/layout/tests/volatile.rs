@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -204,15 +203,10 @@ impl Volatile {
         self.0.lock().expect("lock").instants.len()
     }
 
-    fn step<T, E: From<Error>>(
-        &self,
-        what: &str,
-        path: &Path,
-        run: impl FnOnce(&mut State) -> std::result::Result<T, E>,
-    ) -> std::result::Result<T, E> {
+    fn step<T>(&self, what: &str, path: &Path, run: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         let mut state = self.0.lock().expect("lock");
         let Some(left) = state.left.checked_sub(1) else {
-            return Err(Error::new(ErrorKind::Io, "the disk is gone").into());
+            return Err(Error::new(ErrorKind::Io, "the disk is gone"));
         };
         state.left = left;
         let out = run(&mut state)?;
@@ -229,8 +223,8 @@ impl Volatile {
     }
 
     /// Returns a change in place, which is pending until the file is synced.
-    fn change(&self, file: &File, path: &Path, change: Change) -> io::Result<()> {
-        self.step("change", path, |state| -> io::Result<()> {
+    fn change(&self, file: &File, path: &Path, change: Change) -> Result<()> {
+        self.step("change", path, |state| {
             match &change {
                 Change::Write(at, bytes) => file.write_all_at(bytes, *at as u64)?,
                 Change::Len(len) => file.set_len(*len as u64)?,
@@ -282,16 +276,16 @@ impl Disk for Volatile {
         self.step("remove", path, |_| OsDisk.unlink(path))
     }
 
-    fn write_at(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
         self.change(file, path, Change::Write(offset as usize, bytes.into()))
     }
 
-    fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
+    fn set_len(&self, file: &File, path: &Path, len: u64) -> Result<()> {
         self.change(file, path, Change::Len(len as usize))
     }
 
-    fn sync_data(&self, _file: &File, path: &Path) -> io::Result<()> {
-        self.step("sync data", path, |state| -> io::Result<()> {
+    fn sync_data(&self, _file: &File, path: &Path) -> Result<()> {
+        self.step("sync data", path, |state| {
             state.sync(path);
             Ok(())
         })

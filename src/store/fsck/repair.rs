@@ -60,7 +60,7 @@ impl Store {
             let copied = other.layout.open_blob(&descriptor).and_then(|mut blob| {
                 let mut writer = self.layout.write_blob(digest.algorithm())?;
                 std::io::copy(&mut blob, &mut writer)?;
-                writer.finish_as(&descriptor)
+                self.layout.publish(vec![writer.stage_as(&descriptor)?])
             });
             match copied {
                 Ok(_) => return Ok(true),

@@ -262,8 +262,9 @@ impl Store {
     /// Records what other programs did to `index.json` since our last change.
     pub(in crate::store) fn record_others(&self) -> Result<()> {
         let _lock = self.lock_refs()?;
-        let (index, state) = self.layout.read_index_state()?;
-        self.record(&mut self.catch_up(&index, &state, "")?, &state)
+        let file = self.layout.read_index_file()?;
+        let state = file.state();
+        self.record(&mut self.catch_up(&file.index, &state, "")?, &state)
     }
 
     /// Keeps other commands of ours from changing a ref.
