@@ -94,16 +94,18 @@ fn read_pieces(layout: &Layout, blobs: &[Unknown], next: &AtomicUsize, give: &Sy
 
 /// Looks into one blob. The content of one that is named as a document must be one, or what its digest says.
 fn classify(layout: &Layout, blob: &Unknown) -> Result<Classified> {
-    let read = match layout.open_unverified(&blob.digest) {
+    let found = match layout.open_unverified(&blob.digest) {
         Ok(None) => return Ok(Classified::Missing),
         Ok(Some((file, size))) => read(file, blob, size),
         Err(err) => Err(err),
     };
-    let is_damage = |kind| matches!(kind, ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Denied);
-    match read {
-        Err(err) if is_damage(err.kind()) => Ok(Classified::Damaged(err.to_string())),
-        read => read,
-    }
+    // Other errors are of the disk: another look may succeed, and nothing is known of the blob.
+    found.or_else(|err| match err.kind() {
+        ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Denied => {
+            Ok(Classified::Damaged(err.to_string()))
+        }
+        _ => Err(err),
+    })
 }
 
 /// Reads a blob. One that is no document has to be what its digest says if it is named as a document, or may be the rest of one:

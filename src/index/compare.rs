@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Makes a database anew from the layout, and says where the old one was wrong.
 
-use std::cmp::Ordering;
-
 use redb::{Database, ReadableDatabase};
 
 use super::panics::{guarded, is_damage};
 use super::queries::children_of;
 use super::rows::{BlobRow, Kind, split_key};
-use super::tables::{DIGEST_TO_BLOB, PARENT_TO_CHILDREN, Tables, View};
-use super::{Index, Opened, in_memory};
+use super::tables::{DIGEST_TO_BLOB, PARENT_TO_CHILDREN, View};
+use super::{Index, Opened, in_memory, transact};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::layout::Layout;
@@ -20,23 +18,50 @@ const MOST: usize = 100;
 
 const NEW: &str = "index.redb.new";
 
-/// Record of one blob in the databases, as far as it does not depend on the order in which facts were learned.
+/// Record of one blob in a database, as far as it does not depend on the order in which facts were learned.
 #[derive(PartialEq)]
-struct Said {
-    present: bool,
+struct Record {
+    is_present: bool,
     size: u64,
     count: u64,
-    children: u64,
+    children: usize,
 }
 
-impl std::fmt::Display for Said {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.present {
-            write!(f, "{} bytes, ", self.size)?;
+impl Record {
+    fn describe(record: Option<Self>) -> String {
+        let Some(record) = record else {
+            return "nothing of it".to_owned();
+        };
+        let size = if record.is_present {
+            format!("{} bytes", record.size)
         } else {
-            write!(f, "absent, ")?;
+            "absent".to_owned()
+        };
+        let Self { count, children, .. } = record;
+        format!("{size}, referred to {count} times, naming {children}")
+    }
+}
+
+/// Differences of two databases, one line each.
+#[derive(Default)]
+struct Differences {
+    lines: Vec<String>,
+    /// Number of those that are left out.
+    more: u64,
+}
+
+impl Differences {
+    fn add(&mut self, digest: &Digest, ours: Option<Record>, truth: Option<Record>) {
+        if ours == truth {
+            return;
         }
-        write!(f, "referred to {} times, naming {}", self.count, self.children)
+        if self.lines.len() == MOST {
+            self.more += 1;
+            return;
+        }
+        let (ours, truth) = (Record::describe(ours), Record::describe(truth));
+        self.lines
+            .push(format!("{digest}: the index said {ours}; right is {truth}"));
     }
 }
 
@@ -48,16 +73,8 @@ pub(crate) struct Fresh {
 
 impl Fresh {
     fn fill(database: Database, is_file: bool, layout: &Layout) -> Result<Self> {
-        let fresh = Self { database, is_file };
-        fresh.write(|tables| tables.sync(layout, &Silent).map(|_| ()))?;
-        Ok(fresh)
-    }
-
-    fn write(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<()>) -> Result<()> {
-        let mut tx = self.database.begin_write()?;
-        work(&mut Tables::open(&tx)?)?;
-        tx.set_quick_repair(true);
-        Ok(tx.commit()?)
+        transact(&database, |tables| tables.sync(layout, &Silent))?;
+        Ok(Self { database, is_file })
     }
 }
 
@@ -92,7 +109,7 @@ impl Index<'_> {
             Err(err) if is_damage(&err) => Vec::new(),
             verified => verified?,
         };
-        fresh.write(|tables| {
+        transact(&fresh.database, |tables| {
             for (digest, row) in &verified {
                 if tables.is_present(digest)? {
                     tables.set_verified(digest, *row)?;
@@ -135,64 +152,53 @@ impl Index<'_> {
         self.with_recovery(|index| Self::compare(index.writer()?, &truth.database))
     }
 
-    fn compare(ours: &Database, theirs: &Database) -> Result<Vec<String>> {
-        let (mut ours, mut theirs) = (Self::said(ours)?.peekable(), Self::said(theirs)?.peekable());
-        let mut out = Vec::new();
-        let mut more = 0_u64;
-        loop {
-            let order = match (ours.peek(), theirs.peek()) {
-                (None, None) => break,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(Ok((a, _))), Some(Ok((b, _)))) => a.cmp(b),
-                // An error is met whatever comes first.
-                _ => Ordering::Less,
-            };
-            let one = ours.next_if(|_| order.is_le()).transpose()?;
-            let two = theirs.next_if(|_| order.is_ge()).transpose()?;
-            let (digest, ours, truth) = match (one, two) {
-                (Some((_, one)), Some((_, two))) if one == two => continue,
-                (Some((digest, one)), two) => (digest, Some(one), two.map(|(_, said)| said)),
-                (None, Some((digest, two))) => (digest, None, Some(two)),
-                (None, None) => continue,
-            };
-            if out.len() < MOST {
-                let text =
-                    |said: Option<Said>| said.map_or_else(|| "nothing of it".to_owned(), |s| s.to_string());
-                out.push(format!(
-                    "{digest}: the index said {}; right is {}",
-                    text(ours),
-                    text(truth)
-                ));
-            } else {
-                more += 1;
+    fn compare(ours: &Database, truth: &Database) -> Result<Vec<String>> {
+        let mut out = Differences::default();
+        // Both are in the order of digests and too many to hold, so they are read side by side.
+        let mut truth = Self::records(truth)?.peekable();
+        for ours in Self::records(ours)? {
+            let (digest, ours) = ours?;
+            while let Some(missed) = truth.next_if(|next| is_before(next, &digest)) {
+                let (digest, missed) = missed?;
+                out.add(&digest, None, Some(missed));
             }
+            let same = truth.next_if(|next| next.as_ref().is_ok_and(|(next, _)| *next == digest));
+            out.add(&digest, Some(ours), same.transpose()?.map(|(_, truth)| truth));
         }
-        if more > 0 {
-            out.push(format!("and {more} more"));
+        for missed in truth {
+            let (digest, missed) = missed?;
+            out.add(&digest, None, Some(missed));
         }
-        Ok(out)
+        if out.more > 0 {
+            out.lines.push(format!("and {} more", out.more));
+        }
+        Ok(out.lines)
     }
 
     /// Returns the record of each blob, in the order of digests.
-    fn said(database: &Database) -> Result<impl Iterator<Item = Result<(Digest, Said)>> + use<>> {
+    fn records(database: &Database) -> Result<impl Iterator<Item = Result<(Digest, Record)>> + use<>> {
         let tx = database.begin_read()?;
         let blobs = tx.open_table(DIGEST_TO_BLOB)?;
         let children = tx.open_table(PARENT_TO_CHILDREN)?;
-        let rows = blobs.range::<&[u8]>(..)?;
-        Ok(rows.map(move |item| {
+        Ok(blobs.range::<&[u8]>(..)?.map(move |item| {
             let (k, row) = item?;
             let row = BlobRow::from_bytes(row.value())?;
             let digest = split_key(k.value())?.0;
-            let mut said = Said {
-                present: row.kind != Kind::Absent,
+            let mut record = Record {
+                is_present: row.is_present(),
                 size: row.size,
                 count: row.count,
                 children: 0,
             };
             if row.kind == Kind::Document {
-                said.children = children_of(&children, &digest)?.len() as u64;
+                record.children = children_of(&children, &digest)?.len();
             }
-            Ok((digest, said))
+            Ok((digest, record))
         }))
     }
+}
+
+/// Returns whether the next record comes before that of a blob; an error does, so that it is met at once.
+fn is_before(next: &Result<(Digest, Record)>, digest: &Digest) -> bool {
+    next.as_ref().map_or(true, |(next, _)| next < digest)
 }

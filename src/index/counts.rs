@@ -17,16 +17,17 @@ pub(super) struct Change {
     pub count: i64,
 }
 
-impl Tables<'_> {
-    fn set_row(&mut self, digest: &Digest, row: BlobRow) -> Result<()> {
-        self.blobs
-            .insert(key(digest).as_slice(), row.to_bytes().as_slice())?;
-        Ok(())
-    }
+impl Change {
+    const GONE: Self = Self {
+        seen: Some((Kind::Absent, 0)),
+        count: 0,
+    };
+}
 
+impl Tables<'_> {
     /// Changes the row of a blob, and what follows from its count being zero.
     pub(super) fn change(&mut self, digest: &Digest, change: Change) -> Result<()> {
-        let old = self.row(digest)?.unwrap_or(BlobRow::ABSENT);
+        let old = self.row(digest)?;
         let mut row = old;
         if let Some((kind, size)) = change.seen {
             (row.kind, row.size) = (kind, size);
@@ -39,39 +40,31 @@ impl Tables<'_> {
             return Ok(());
         }
         let k = key(digest);
-        if row.kind == Kind::Absent && row.count == 0 {
+        if row == BlobRow::ABSENT {
             self.blobs.remove(k.as_slice())?;
         } else {
-            self.set_row(digest, row)?;
+            self.blobs.insert(k.as_slice(), row.to_bytes().as_slice())?;
         }
-        let is_orphan = |row: &BlobRow| row.count == 0 && row.kind != Kind::Absent;
-        match (is_orphan(&old), is_orphan(&row)) {
-            (false, true) => drop(self.orphans.insert(k.as_slice(), ())?),
-            (true, false) => drop(self.orphans.remove(k.as_slice())?),
-            _ => {}
+        // Orphans have a table of their own, so that a collection costs what the garbage costs.
+        if row.is_orphan() {
+            self.orphans.insert(k.as_slice(), ())?;
+        } else if old.is_orphan() {
+            self.orphans.remove(k.as_slice())?;
         }
         Ok(())
     }
 
-    pub(super) fn add_count(&mut self, digest: &Digest, count: i64) -> Result<()> {
-        let change = Change {
-            count,
-            ..Change::default()
-        };
-        self.change(digest, change)
+    fn add_count(&mut self, digest: &Digest, count: i64) -> Result<()> {
+        self.change(digest, Change { seen: None, count })
     }
 
-    /// Forgets what a blob that is no document was seen as.
+    /// Resets the recorded kind of a blob that is no document.
     pub(super) fn forget_kind(&mut self, digest: &Digest) -> Result<()> {
-        let row = self.row(digest)?;
-        if row.is_none_or(|row| row.kind == Kind::Document) {
+        // The edges of a document stand in its rows, and go with them only.
+        if self.row(digest)?.kind == Kind::Document {
             return Ok(());
         }
-        let change = Change {
-            seen: Some((Kind::Absent, 0)),
-            ..Change::default()
-        };
-        self.change(digest, change)
+        self.change(digest, Change::GONE)
     }
 
     /// Loses the row of a blob, as a changed bit in its key would.
@@ -155,15 +148,8 @@ impl Tables<'_> {
                 }
             }
         }
-        let k = key(digest);
-        self.verified.remove(k.as_slice())?;
-        self.change(
-            digest,
-            Change {
-                seen: Some((Kind::Absent, 0)),
-                ..Change::default()
-            },
-        )?;
+        self.verified.remove(key(digest).as_slice())?;
+        self.change(digest, Change::GONE)?;
         self.forget_diff_id(digest)
     }
 }

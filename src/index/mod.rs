@@ -161,7 +161,7 @@ impl<'a> Index<'a> {
     /// # Errors
     /// As [`Index::read`].
     pub(crate) fn write<T>(&mut self, mut work: impl FnMut(&mut Tables<'_>) -> Result<T>) -> Result<T> {
-        self.with_recovery(|index| index.transact(&mut work))
+        self.with_recovery(|index| transact(index.writer()?, &mut work))
     }
 
     /// Catches up with the layout; see [`Tables::sync`]. Nothing is written if it is of this moment already.
@@ -212,8 +212,7 @@ impl<'a> Index<'a> {
         self.close();
         let text = err.to_string();
         let renewed = if is_damage(&err) {
-            let lock = self.lock();
-            lock.and_then(|_lock| self.set_aside(&err))
+            self.lock().and_then(|_lock| self.set_aside(&err))
         } else {
             Err(err)
         };
@@ -259,15 +258,7 @@ impl<'a> Index<'a> {
             return Ok(Vec::new());
         }
         let (layout, monitor) = (self.layout, self.monitor);
-        self.transact(&mut |tables| tables.sync(layout, monitor))
-    }
-
-    fn transact<T>(&mut self, work: &mut dyn FnMut(&mut Tables<'_>) -> Result<T>) -> Result<T> {
-        let mut tx = self.writer()?.begin_write()?;
-        let out = work(&mut Tables::open(&tx)?)?;
-        tx.set_quick_repair(true);
-        tx.commit()?;
-        Ok(out)
+        transact(self.writer()?, |tables| tables.sync(layout, monitor))
     }
 
     /// Returns whether the database knows the layout as it is now. A file is opened to read alone as long as it does.
@@ -277,49 +268,26 @@ impl<'a> Index<'a> {
                 Err(err) => self.opened = self.without_file(err)?,
                 // A file that cannot be read as it is may be mended by opening it to write.
                 Ok(lock) => {
-                    if let Ok(database) = Self::open_to_read(self.layout)
-                        && Self::is_of_this_schema(&database).unwrap_or_default()
-                    {
-                        self.opened = Opened::Reader {
-                            database,
-                            _lock: lock,
-                        };
+                    if let Some(database) = Self::open_current(self.layout).ok().flatten() {
+                        let _lock = lock;
+                        self.opened = Opened::Reader { database, _lock };
                     }
                 }
             }
         }
-        match &self.opened {
-            Opened::Closed => {}
-            Opened::Reader { database, .. } => {
-                if Self::has_stamps(database, self.layout)? {
-                    return Ok(true);
-                }
-            }
-            Opened::Writer { database, .. } | Opened::Memory(database) => {
-                return Self::has_stamps(database, self.layout);
-            }
-        }
         let layout = self.layout;
-        Self::has_stamps(self.writer()?, layout)
+        if let Opened::Reader { database, .. } = &self.opened
+            && has_stamps(database, layout)?
+        {
+            return Ok(true);
+        }
+        // Another process may have caught up in the moment between the two openings.
+        has_stamps(self.writer()?, layout)
     }
 
     /// Returns whether the database is a file that is there.
     fn wants_file(&self) -> bool {
         self.place != Place::Memory && self.layout.private_dir().has(FILE)
-    }
-
-    fn has_stamps(database: &impl ReadableDatabase, layout: &Layout) -> Result<bool> {
-        let meta = database.begin_read()?.open_table(tables::META)?;
-        let has = |name: &str, stamp: &Stamp| is_meta(&meta, name, &rows::stamp_to_bytes(stamp));
-        if !has("index_json", &layout.index_stamp()?)? {
-            return Ok(false);
-        }
-        for (algorithm, stamp) in layout.blob_dirs()? {
-            if !has(sync::dir_stamp(algorithm), &stamp)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// Returns the database open to write.
@@ -359,7 +327,7 @@ impl<'a> Index<'a> {
     }
 
     fn open_file(&self) -> Result<Opened> {
-        let lock = self.lock()?;
+        let _lock = self.lock()?;
         // To open it to write changes the file, so a database of a newer program is found out by reading, and left alone. Other
         // errors are met again below.
         let schema = guarded(|| {
@@ -371,14 +339,14 @@ impl<'a> Index<'a> {
         {
             return Err(err);
         }
-        let mark = Mark::set(self.layout, || {
+        let _mark = Mark::set(self.layout, || {
             self.set_aside(&damage("two processes died over it"))
         })?;
         let database = Self::open_own(self.layout, FILE)?;
         Ok(Opened::Writer {
             database,
-            _mark: mark,
-            _lock: lock,
+            _mark,
+            _lock,
         })
     }
 
@@ -405,6 +373,27 @@ impl Drop for Index<'_> {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Runs `work` in one transaction, which is durable when this returns.
+fn transact<T>(database: &Database, work: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
+    let mut tx = database.begin_write()?;
+    let out = work(&mut Tables::open(&tx)?)?;
+    // After a crash redb would walk the whole file; with its allocator state saved it does not.
+    tx.set_quick_repair(true);
+    tx.commit()?;
+    Ok(out)
+}
+
+/// Returns whether the database knows the layout as it is now.
+fn has_stamps(database: &impl ReadableDatabase, layout: &Layout) -> Result<bool> {
+    let meta = database.begin_read()?.open_table(tables::META)?;
+    for (name, stamp) in sync::stamps(layout)? {
+        if !is_meta(&meta, name, &rows::stamp_to_bytes(&stamp))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Returns a database in memory, which knows nothing yet.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use redb::{ReadableMultimapTable, ReadableTable};
+use redb::{MultimapValue, ReadableMultimapTable, ReadableTable};
 
 use super::KnownBlob;
 use super::edges;
@@ -14,24 +14,17 @@ use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::layout::Entry;
 
 impl<A: Access> Rows<A> {
-    pub(super) fn row(&self, digest: &Digest) -> Result<Option<BlobRow>> {
-        self.blobs
-            .get(key(digest).as_slice())?
-            .map(|v| BlobRow::from_bytes(v.value()))
-            .transpose()
-    }
-
-    fn children(&self, parent: &Digest) -> Result<Vec<Link>> {
-        children_of(&self.children, parent)
+    /// Returns the row of a blob; [`BlobRow::ABSENT`] if there is none, since such rows are not stored.
+    pub(super) fn row(&self, digest: &Digest) -> Result<BlobRow> {
+        let row = self.blobs.get(key(digest).as_slice())?;
+        row.map_or(Ok(BlobRow::ABSENT), |row| BlobRow::from_bytes(row.value()))
     }
 
     /// Returns the blobs that a document names by the edges that `is_wanted` picks, each once.
     fn children_by(&self, parent: &Digest, is_wanted: impl Fn(Edge) -> bool) -> Result<Vec<Digest>> {
-        let children = self.children(parent)?.into_iter();
-        let mut out: Vec<Digest> = children
-            .filter(|child| is_wanted(child.edge))
-            .map(|child| child.digest)
-            .collect();
+        let mut children = children_of(&self.children, parent)?;
+        children.retain(|child| is_wanted(child.edge));
+        let mut out: Vec<Digest> = children.into_iter().map(|child| child.digest).collect();
         // A blob that is named as two media types stands there twice.
         out.dedup();
         Ok(out)
@@ -64,39 +57,27 @@ impl<A: Access> Rows<A> {
 
     /// Size of a blob that was seen.
     pub(crate) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
-        Ok(self
-            .row(digest)?
-            .filter(|row| row.kind != Kind::Absent)
-            .map(|row| row.size))
+        let row = self.row(digest)?;
+        Ok(row.is_present().then_some(row.size))
     }
 
-    /// Gives the rows of the edges into a blob, in their order, until one is enough.
-    pub(super) fn each_in_edge(
-        &self,
-        child: &Digest,
-        mut each: impl FnMut(&[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    /// Returns the rows of the edges into a blob one by one, in their order: a layer that all images share has very many.
+    pub(super) fn in_edge_rows(&self, child: &Digest) -> Result<impl Iterator<Item = Result<Vec<u8>>>> {
         let prefix = key(child);
-        for item in self.in_edges.range(prefix.as_slice()..)? {
-            let k = item?.0;
-            let Some(in_edge) = k.value().strip_prefix(prefix.as_slice()) else {
-                break;
-            };
-            if !each(in_edge)? {
-                break;
-            }
-        }
-        Ok(())
+        let rows = self.in_edges.range(prefix.as_slice()..)?;
+        Ok(rows.map_while(move |item| match item {
+            Ok((k, _)) => k
+                .value()
+                .strip_prefix(prefix.as_slice())
+                .map(|row| Ok(row.to_vec())),
+            Err(err) => Some(Err(err.into())),
+        }))
     }
 
     /// Returns the edges into a blob.
     pub(crate) fn in_edges(&self, child: &Digest) -> Result<Vec<InEdge>> {
-        let mut out = Vec::new();
-        self.each_in_edge(child, |in_edge| {
-            out.push(InEdge::from_bytes(in_edge)?);
-            Ok(true)
-        })?;
-        Ok(out)
+        let rows = self.in_edge_rows(child)?;
+        rows.map(|row| InEdge::from_bytes(&row?)).collect()
     }
 
     /// Returns the entries of `index.json` that lead to what is not there, each by its name.
@@ -106,7 +87,7 @@ impl<A: Access> Rows<A> {
     pub(crate) fn missing_roots(&self) -> Result<Vec<(String, Digest)>> {
         let mut out = Vec::new();
         for item in self.refs.iter()? {
-            for entry in Entry::list_from_text(item?.1.value())? {
+            for entry in entries(item?.1.value())? {
                 match entry.descriptor() {
                     Ok(descriptor) if !self.is_present(&descriptor.digest)? => {
                         let name = entry.ref_name.as_deref().unwrap_or("an entry without a tag");
@@ -142,16 +123,16 @@ impl<A: Access> Rows<A> {
 
     /// A media type that a document or ref gives to a blob.
     pub(crate) fn media_type(&self, digest: &Digest) -> Result<Option<String>> {
-        let mut found = None;
-        self.each_in_edge(digest, |in_edge| {
-            let media_type = match InEdge::from_bytes(in_edge)? {
+        for row in self.in_edge_rows(digest)? {
+            let media_type = match InEdge::from_bytes(&row?)? {
                 InEdge::Ref { media_type, .. } => Some(media_type),
                 InEdge::Document(_, parent) => self.media_types_in(&parent, digest)?.pop(),
             };
-            found = media_type.filter(|media_type| !media_type.is_empty());
-            Ok(found.is_none())
-        })?;
-        Ok(found)
+            if let Some(media_type) = media_type.filter(|media_type| !media_type.is_empty()) {
+                return Ok(Some(media_type));
+            }
+        }
+        Ok(None)
     }
 
     /// As [`Tables::media_type`] for many blobs; a document that names many of them is gone through once.
@@ -159,28 +140,22 @@ impl<A: Access> Rows<A> {
         let mut first: BTreeMap<Digest, HashSet<Digest>> = BTreeMap::new();
         let mut others = Vec::new();
         for digest in blobs {
-            let mut in_edges = Vec::new();
-            self.each_in_edge(digest, |in_edge| {
-                in_edges.push(InEdge::from_bytes(in_edge)?);
-                Ok(in_edges.len() < 2)
-            })?;
-            let is_grouped = match in_edges.first() {
-                None => continue,
-                Some(InEdge::Document(_, parent)) => first.entry(*parent).or_default().insert(*digest),
-                Some(InEdge::Ref { .. }) => false,
+            let mut rows = self.in_edge_rows(digest)?;
+            let Some(row) = rows.next() else { continue };
+            let is_grouped = match InEdge::from_bytes(&row?)? {
+                InEdge::Document(_, parent) => first.entry(parent).or_default().insert(*digest),
+                InEdge::Ref { .. } => false,
             };
-            if !is_grouped || in_edges.len() > 1 {
+            // What one document alone names has no other media type, so that document is not gone through again.
+            if !is_grouped || rows.next().is_some() {
                 others.push(digest);
             }
         }
         let mut out = HashMap::new();
         for (parent, named) in first {
-            for child in self.children(&parent)? {
-                let Link {
-                    digest, media_type, ..
-                } = child;
-                if named.contains(&digest) && !media_type.is_empty() {
-                    out.entry(digest).or_insert(media_type);
+            for child in children_of(&self.children, &parent)? {
+                if named.contains(&child.digest) && !child.media_type.is_empty() {
+                    out.entry(child.digest).or_insert(child.media_type);
                 }
             }
         }
@@ -196,24 +171,24 @@ impl<A: Access> Rows<A> {
 
     /// Returns the media types that a document gives to a blob.
     fn media_types_in(&self, parent: &Digest, digest: &Digest) -> Result<Vec<String>> {
-        let children = self.children(parent)?.into_iter();
-        let named = children.filter(|child| child.digest == *digest && !child.media_type.is_empty());
-        Ok(named.map(|child| child.media_type).collect())
+        let mut named = children_of(&self.children, parent)?;
+        named.retain(|child| child.digest == *digest && !child.media_type.is_empty());
+        Ok(named.into_iter().map(|child| child.media_type).collect())
     }
 
     /// Layers that were made of the tar with this diff_id.
     pub(crate) fn layers_of(&self, diff_id: &Digest) -> Result<Vec<Digest>> {
-        digests(self.layers.get(key(diff_id).as_slice()))
+        digests(self.layers.get(key(diff_id).as_slice())?)
     }
 
     /// Layers that were made of a tar that begins with the bytes that `start` is a digest of.
     pub(crate) fn layers_of_start(&self, start: &Digest) -> Result<Vec<Digest>> {
-        digests(self.starts.get(key(start).as_slice()))
+        digests(self.starts.get(key(start).as_slice())?)
     }
 
     /// Whether a blob is a JSON document.
     pub(crate) fn is_document(&self, digest: &Digest) -> Result<bool> {
-        Ok(self.row(digest)?.is_some_and(|row| row.kind == Kind::Document))
+        Ok(self.row(digest)?.kind == Kind::Document)
     }
 
     /// Returns the verification record of a blob.
@@ -232,7 +207,7 @@ impl<A: Access> Rows<A> {
         for item in rows? {
             let (k, row) = item?;
             let row = BlobRow::from_bytes(row.value())?;
-            if row.kind == Kind::Absent {
+            if !row.is_present() {
                 continue;
             }
             let digest = split_key(k.value())?.0;
@@ -252,31 +227,27 @@ impl<A: Access> Rows<A> {
 
     /// All that was verified.
     pub(crate) fn all_verified(&self) -> Result<Vec<(Digest, Verified)>> {
-        let mut out = Vec::new();
-        for item in self.verified.iter()? {
-            let (k, v) = item?;
-            out.push((split_key(k.value())?.0, Verified::from_bytes(v.value())?));
-        }
-        Ok(out)
+        let rows = self.verified.iter()?.map(|item| {
+            let (k, row) = item?;
+            Ok((split_key(k.value())?.0, Verified::from_bytes(row.value())?))
+        });
+        rows.collect()
     }
 
     /// Returns the number of references to a blob by refs and documents.
     pub(crate) fn count(&self, digest: &Digest) -> Result<u64> {
-        Ok(self.row(digest)?.map_or(0, |row| row.count))
+        Ok(self.row(digest)?.count)
     }
 
     /// Whether a blob was seen.
     pub(crate) fn is_present(&self, digest: &Digest) -> Result<bool> {
-        Ok(self.row(digest)?.is_some_and(|row| row.kind != Kind::Absent))
+        Ok(self.row(digest)?.is_present())
     }
 
     /// Returns the blobs that nobody is known to need.
     pub(crate) fn orphans(&self) -> Result<Vec<Digest>> {
-        let mut out = Vec::new();
-        for item in self.orphans.iter()? {
-            out.push(split_key(item?.0.value())?.0);
-        }
-        Ok(out)
+        let rows = self.orphans.iter()?;
+        rows.map(|item| Ok(split_key(item?.0.value())?.0)).collect()
     }
 
     /// Returns the blobs that the entries of `index.json` name that `is_wanted` picks, as often as they do.
@@ -287,9 +258,8 @@ impl<A: Access> Rows<A> {
         let mut out = Vec::new();
         for item in self.refs.iter()? {
             for entry in entries(item?.1.value())?.iter().filter(|entry| is_wanted(entry)) {
-                for link in edges::of_entry(entry) {
-                    out.push((link.digest, InEdge::of_entry(entry, &link)));
-                }
+                let links = edges::of_entry(entry).into_iter();
+                out.extend(links.map(|link| (link.digest, InEdge::of_entry(entry, &link))));
             }
         }
         Ok(out)
@@ -332,11 +302,6 @@ pub(super) fn children_of(
 }
 
 /// The digests that stand in a multimap.
-fn digests(
-    found: std::result::Result<redb::MultimapValue<'_, &'static [u8]>, redb::StorageError>,
-) -> Result<Vec<Digest>> {
-    let digest = |value: std::result::Result<redb::AccessGuard<'_, &'static [u8]>, redb::StorageError>| {
-        Ok(split_key(value?.value())?.0)
-    };
-    found?.map(digest).collect()
+fn digests(found: MultimapValue<'_, &'static [u8]>) -> Result<Vec<Digest>> {
+    found.map(|value| Ok(split_key(value?.value())?.0)).collect()
 }

@@ -7,7 +7,7 @@ use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable};
 
 use super::rows::{self, Verified};
-use super::sync::REFLOG_END;
+use super::sync::{INDEX_JSON, REFLOG_END};
 use super::tables::{self, View};
 use super::{FILE, Index, guarded, migrate};
 use crate::digest::Digest;
@@ -27,10 +27,12 @@ impl Index<'_> {
             .open_read_only_with_backend(backend)?)
     }
 
-    /// Returns whether the database is of the schema of this program.
-    pub(super) fn is_of_this_schema(database: &impl ReadableDatabase) -> Result<bool> {
+    /// As [`Index::open_to_read`]; `None` if the database is of another schema than this program has.
+    pub(super) fn open_current(layout: &Layout) -> Result<Option<ReadOnlyDatabase>> {
+        let database = Self::open_to_read(layout)?;
         let meta = database.begin_read()?.open_table(tables::META)?;
-        is_meta(&meta, "schema", &migrate::SCHEMA.to_le_bytes())
+        let is_current = is_meta(&meta, "schema", &migrate::SCHEMA.to_le_bytes())?;
+        Ok(is_current.then_some(database))
     }
 
     /// Returns the entries of `index.json` under a name, as the database has them; `None` if it cannot be had at once or is not
@@ -38,7 +40,7 @@ impl Index<'_> {
     pub(crate) fn peek(layout: &Layout, name: &str) -> Option<Vec<Entry>> {
         Self::peek_into(layout, |view| {
             let stamp = rows::stamp_to_bytes(&layout.index_stamp()?);
-            if !is_meta(&view.meta, "index_json", &stamp)? {
+            if !is_meta(&view.meta, INDEX_JSON, &stamp)? {
                 return Ok(None);
             }
             let found = view.refs.get([&[1][..], name.as_bytes()].concat().as_slice())?;
@@ -55,14 +57,11 @@ impl Index<'_> {
     /// Reads from the database if it is there, free, and of our schema.
     fn peek_into<T>(layout: &Layout, read: impl FnOnce(&View) -> Result<Option<T>>) -> Option<T> {
         let _lock = layout.share_lock(Lock::Database, Duration::ZERO).ok()??;
-        let read = || -> Result<Option<T>> {
-            let database = Self::open_to_read(layout)?;
-            if !Self::is_of_this_schema(&database)? {
-                return Ok(None);
-            }
-            read(&View::open(&database.begin_read()?)?)
-        };
-        guarded(read).ok()?
+        guarded(|| match Self::open_current(layout)? {
+            Some(database) => read(&View::open(&database.begin_read()?)?),
+            None => Ok(None),
+        })
+        .ok()?
     }
 
     /// Returns the state of `index.json` that the database remembers; `None` if it cannot be had.
@@ -70,7 +69,7 @@ impl Index<'_> {
         let _lock = layout
             .take_lock(Lock::Database, LockMode::Exclusive, super::WAIT)
             .ok()?;
-        let read = || -> Result<Remembered> {
+        guarded(|| {
             let tx = Self::open_to_read(layout)?.begin_read()?;
             let refs = tx.open_table(tables::REF_TO_ENTRIES)?;
             let mut entries = Vec::new();
@@ -80,12 +79,10 @@ impl Index<'_> {
             let meta = tx.open_table(tables::META)?;
             let end = meta.get(REFLOG_END)?;
             let end = end.map(|row| rows::split_key(row.value()).map(|(end, _)| end));
-            Ok(Remembered {
-                entries,
-                end: end.transpose()?,
-            })
-        };
-        guarded(read).ok()
+            let end = end.transpose()?;
+            Ok(Remembered { entries, end })
+        })
+        .ok()
     }
 }
 

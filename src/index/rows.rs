@@ -32,18 +32,29 @@ pub(crate) fn key(digest: &Digest) -> Vec<u8> {
     [&[tag][..], digest.as_bytes()].concat()
 }
 
-/// The digest of a key, and what follows it.
+/// Returns the digest of a key, and the bytes that follow it.
 pub(crate) fn split_key(bytes: &[u8]) -> Result<(Digest, &[u8])> {
-    let algorithm = match bytes.first() {
-        Some(0) => Algorithm::Sha256,
-        Some(1) => Algorithm::Sha512,
-        Some(2) => Algorithm::Blake3,
+    let (algorithm, rest) = match bytes {
+        [0, rest @ ..] => (Algorithm::Sha256, rest),
+        [1, rest @ ..] => (Algorithm::Sha512, rest),
+        [2, rest @ ..] => (Algorithm::Blake3, rest),
         _ => return Err(damaged("digest")),
     };
-    let end = 1 + algorithm.len();
-    let raw = bytes.get(1..end).ok_or_else(|| damaged("digest"))?;
-    let digest = Digest::from_bytes(algorithm, raw).ok_or_else(|| damaged("digest"))?;
-    Ok((digest, &bytes[end..]))
+    let split = rest.split_at_checked(algorithm.len());
+    let digest = split.and_then(|(raw, rest)| Some((Digest::from_bytes(algorithm, raw)?, rest)));
+    digest.ok_or_else(|| damaged("digest"))
+}
+
+/// Takes the next bytes of the row of this name.
+fn take<const N: usize>(bytes: &mut &[u8], row: &str) -> Result<[u8; N]> {
+    let (next, rest) = bytes.split_first_chunk().ok_or_else(|| damaged(row))?;
+    *bytes = rest;
+    Ok(*next)
+}
+
+/// Takes the next number of the row of this name.
+fn take_u64(bytes: &mut &[u8], row: &str) -> Result<u64> {
+    take(bytes, row).map(u64::from_le_bytes)
 }
 
 /// Known state of the content of a blob.
@@ -57,6 +68,11 @@ pub(crate) enum Kind {
     Opaque,
     /// It is there, is a JSON document or begins like one, and what it names is recorded.
     Document,
+}
+
+impl Kind {
+    /// All kinds, each at the place of the byte that stands for it in rows.
+    const ALL: [Self; 4] = [Self::Absent, Self::Plain, Self::Opaque, Self::Document];
 }
 
 /// Known state of a blob.
@@ -76,50 +92,45 @@ impl BlobRow {
         count: 0,
     };
 
-    pub(crate) fn to_bytes(self) -> [u8; 18] {
-        let mut out = [0; 18];
-        out[0] = 1;
-        out[1] = self.kind as u8;
-        out[2..10].copy_from_slice(&self.size.to_le_bytes());
-        out[10..18].copy_from_slice(&self.count.to_le_bytes());
-        out
+    /// Returns whether the blob was seen.
+    pub(crate) fn is_present(self) -> bool {
+        self.kind != Kind::Absent
     }
 
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let number = |at: usize| {
-            bytes
-                .get(at..at + 8)
-                .and_then(|b| b.try_into().ok())
-                .map(u64::from_le_bytes)
-                .ok_or_else(|| damaged("blob"))
-        };
-        let Some(&[1, what]) = bytes.get(..2) else {
-            return Err(damaged("blob"));
-        };
-        let kind = match what {
-            0 => Kind::Absent,
-            1 => Kind::Plain,
-            2 => Kind::Opaque,
-            3 => Kind::Document,
-            _ => return Err(damaged("blob")),
-        };
+    /// Returns whether the blob was seen, and nobody is known to need it.
+    pub(crate) fn is_orphan(self) -> bool {
+        self.count == 0 && self.is_present()
+    }
+
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let head = [FORM, self.kind as u8];
+        [&head[..], &self.size.to_le_bytes(), &self.count.to_le_bytes()].concat()
+    }
+
+    pub(crate) fn from_bytes(mut bytes: &[u8]) -> Result<Self> {
+        let [form, kind] = take(&mut bytes, "blob")?;
+        let kind = Kind::ALL.get(usize::from(kind)).filter(|_| form == FORM);
         Ok(Self {
-            kind,
-            size: number(2)?,
-            count: number(10)?,
+            kind: *kind.ok_or_else(|| damaged("blob"))?,
+            size: take_u64(&mut bytes, "blob")?,
+            count: take_u64(&mut bytes, "blob")?,
         })
     }
 }
 
-/// Way in which a document names a blob.
+/// First byte of the row of a blob: another one would tell another form.
+const FORM: u8 = 1;
+
+/// Way in which a document names a blob, as the byte that stands for it in rows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
 pub(crate) enum Edge {
     /// By a descriptor of what it needs.
-    Declared,
+    Declared = 3,
     /// As what it is about (`subject`).
-    Subject,
+    Subject = 4,
     /// By a digest in the text of a document that may be understood in several ways.
-    Mentioned,
+    Mentioned = 5,
 }
 
 impl Edge {
@@ -127,32 +138,13 @@ impl Edge {
     pub(crate) fn holds(self) -> bool {
         self != Edge::Subject
     }
-
-    fn to_byte(self) -> u8 {
-        match self {
-            Edge::Declared => DECLARED,
-            Edge::Subject => SUBJECT,
-            Edge::Mentioned => MENTIONED,
-        }
-    }
-
-    fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            DECLARED_DOCUMENT | DECLARED => Some(Edge::Declared),
-            SUBJECT => Some(Edge::Subject),
-            MENTIONED => Some(Edge::Mentioned),
-            _ => None,
-        }
-    }
 }
 
-/// First bytes of the rows of edges and edges into a blob. Those from which it follows that a blob is a manifest or index come first.
+/// First bytes of the rows of edges into a blob that no [`Edge`] has. Those from which it follows that a blob is a manifest or index
+/// come first, so that a search for one ends where the others begin.
 const DECLARED_DOCUMENT: u8 = 0;
 const REF: u8 = 1;
 const UNTAGGED: u8 = 2;
-const DECLARED: u8 = 3;
-const SUBJECT: u8 = 4;
-const MENTIONED: u8 = 5;
 
 /// Media types that are stored as one byte, their place here counted from 1.
 const COMMON: [&str; 8] = [
@@ -210,33 +202,22 @@ impl Link {
 
     /// Returns the row of a list, in the order that it has.
     pub(crate) fn list_to_bytes<'a>(list: impl IntoIterator<Item = &'a Self>) -> Vec<u8> {
-        let mut out = Vec::new();
-        for child in list {
-            let bytes = child.to_bytes();
-            out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-            out.extend_from_slice(&bytes);
-        }
-        out
+        list.into_iter()
+            .flat_map(|child| counted(&child.to_bytes()))
+            .collect()
     }
 
     /// Returns the list of a row.
     pub(crate) fn list_from_bytes(mut bytes: &[u8]) -> Result<Vec<Self>> {
         let mut out = Vec::new();
-        while let Some((length, rest)) = bytes.split_first_chunk() {
-            let length = u32::from_le_bytes(*length) as usize;
-            let child = rest.get(..length).ok_or_else(|| damaged("children"))?;
-            out.push(Self::from_bytes(child)?);
-            bytes = &rest[length..];
+        while !bytes.is_empty() {
+            out.push(Self::from_bytes(take_counted(&mut bytes, "children")?)?);
         }
-        if bytes.is_empty() {
-            Ok(out)
-        } else {
-            Err(damaged("children"))
-        }
+        Ok(out)
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = [&[self.edge.to_byte()][..], &key(&self.digest)].concat();
+        let mut out = [&[self.edge as u8][..], &key(&self.digest)].concat();
         put_media_type(&mut out, &self.media_type);
         out
     }
@@ -252,10 +233,26 @@ impl Link {
     }
 }
 
+/// Takes bytes of which the number stands before them.
+fn take_counted<'a>(bytes: &mut &'a [u8], row: &str) -> Result<&'a [u8]> {
+    let count = u32::from_le_bytes(take(bytes, row)?) as usize;
+    let (counted, rest) = bytes.split_at_checked(count).ok_or_else(|| damaged(row))?;
+    *bytes = rest;
+    Ok(counted)
+}
+
+/// Returns bytes with their number before them.
+fn counted(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u32).to_le_bytes()[..], bytes].concat()
+}
+
 fn split_edge(bytes: &[u8]) -> Result<(Edge, &[u8])> {
-    let (first, rest) = bytes.split_first().ok_or_else(|| damaged("edge"))?;
-    let edge = Edge::from_byte(*first).ok_or_else(|| damaged("edge"))?;
-    Ok((edge, rest))
+    match bytes {
+        [DECLARED_DOCUMENT | 3, rest @ ..] => Ok((Edge::Declared, rest)),
+        [4, rest @ ..] => Ok((Edge::Subject, rest)),
+        [5, rest @ ..] => Ok((Edge::Mentioned, rest)),
+        _ => Err(damaged("edge")),
+    }
 }
 
 /// An edge into a blob, seen from the blob that is named.
@@ -287,7 +284,7 @@ impl InEdge {
 
     /// Returns whether a row is that of a document that keeps the blob.
     pub(super) fn is_of_holder(bytes: &[u8]) -> bool {
-        matches!(bytes.first(), Some(&(DECLARED_DOCUMENT | DECLARED | MENTIONED)))
+        split_edge(bytes).is_ok_and(|(edge, _)| edge.holds())
     }
 
     /// Returns whether a row says that a blob is a manifest or index; `None` if no row after it does.
@@ -304,14 +301,11 @@ impl InEdge {
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         match self {
-            InEdge::Document(edge, digest) => [&[edge.to_byte()][..], &key(digest)].concat(),
+            InEdge::Document(edge, digest) => [&[*edge as u8][..], &key(digest)].concat(),
             InEdge::Ref { name, media_type } => {
                 let mut out = match name {
                     None => vec![UNTAGGED],
-                    Some(name) => {
-                        let length = (name.len() as u32).to_le_bytes();
-                        [&[REF][..], &length, name.as_bytes()].concat()
-                    }
+                    Some(name) => [&[REF][..], &counted(name.as_bytes())].concat(),
                 };
                 put_media_type(&mut out, media_type);
                 out
@@ -320,15 +314,14 @@ impl InEdge {
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (name, rest) = match bytes.first() {
-            Some(&UNTAGGED) => (None, &bytes[1..]),
-            Some(&REF) => {
-                let length = bytes.get(1..5).and_then(|b| b.try_into().ok());
-                let end = 5 + length.map(u32::from_le_bytes).ok_or_else(|| damaged("mention"))? as usize;
-                let name = bytes.get(5..end).and_then(|name| std::str::from_utf8(name).ok());
+        let (name, rest) = match bytes {
+            [UNTAGGED, rest @ ..] => (None, rest),
+            [REF, rest @ ..] => {
+                let mut rest = rest;
+                let name = take_counted(&mut rest, "mention")?.to_vec();
                 (
-                    Some(name.ok_or_else(|| damaged("mention"))?.to_owned()),
-                    &bytes[end..],
+                    Some(String::from_utf8(name).map_err(|_| damaged("mention"))?),
+                    rest,
                 )
             }
             _ => {
@@ -336,10 +329,8 @@ impl InEdge {
                 return Ok(InEdge::Document(edge, split_key(rest)?.0));
             }
         };
-        Ok(InEdge::Ref {
-            name,
-            media_type: media_type_from(rest)?,
-        })
+        let media_type = media_type_from(rest)?;
+        Ok(InEdge::Ref { name, media_type })
     }
 }
 
@@ -358,28 +349,25 @@ impl Verified {
         out
     }
 
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let word = |at: usize| {
-            let bytes = bytes.get(at * 8..at * 8 + 8).and_then(|b| b.try_into().ok());
-            bytes.ok_or_else(|| damaged("verified"))
+    pub(crate) fn from_bytes(mut bytes: &[u8]) -> Result<Self> {
+        let mut words = [0; 7];
+        for word in &mut words {
+            *word = take_u64(&mut bytes, "verified")?;
+        }
+        let [dev, ino, size, times @ ..] = words;
+        let [mtime, mtime_nsec, ctime, ctime_nsec] = times.map(|time| time as i64);
+        let blake3 = match bytes {
+            [] => None,
+            sum => Some(sum.try_into().map_err(|_| damaged("verified"))?),
         };
-        let unsigned = |at| word(at).map(u64::from_le_bytes);
-        let signed = |at| word(at).map(i64::from_le_bytes);
-        let blake3 = match bytes.get(56..) {
-            Some([]) => None,
-            Some(sum) => Some(sum.try_into().map_err(|_| damaged("verified"))?),
-            None => return Err(damaged("verified")),
+        let stamp = Stamp {
+            dev,
+            ino,
+            size,
+            mtime: (mtime, mtime_nsec),
+            ctime: (ctime, ctime_nsec),
         };
-        Ok(Self {
-            stamp: Stamp {
-                dev: unsigned(0)?,
-                ino: unsigned(1)?,
-                size: unsigned(2)?,
-                mtime: (signed(3)?, signed(4)?),
-                ctime: (signed(5)?, signed(6)?),
-            },
-            blake3,
-        })
+        Ok(Self { stamp, blake3 })
     }
 }
 
@@ -407,13 +395,10 @@ pub(crate) fn ref_key(name: Option<&str>, digest: &Digest) -> Vec<u8> {
 }
 
 pub(crate) fn stamp_to_bytes(stamp: &Stamp) -> Vec<u8> {
-    let words = [stamp.dev, stamp.ino, stamp.size];
     let times = [stamp.mtime.0, stamp.mtime.1, stamp.ctime.0, stamp.ctime.1];
-    words
-        .iter()
-        .flat_map(|w| w.to_le_bytes())
-        .chain(times.iter().flat_map(|t| t.to_le_bytes()))
-        .collect()
+    let words = [stamp.dev, stamp.ino, stamp.size].into_iter();
+    let words = words.chain(times.map(|time| time as u64));
+    words.flat_map(u64::to_le_bytes).collect()
 }
 
 /// Reads `bytes` as each kind of row; for tests that feed it anything.
@@ -422,24 +407,21 @@ pub(crate) fn stamp_to_bytes(stamp: &Stamp) -> Vec<u8> {
 /// If what was read does not survive being written.
 #[cfg(debug_assertions)]
 pub fn read_any_row(bytes: &[u8]) {
-    if let Ok(row) = BlobRow::from_bytes(bytes) {
-        assert_eq!(BlobRow::from_bytes(&row.to_bytes()).ok(), Some(row));
+    /// Reads a row, writes it, and reads it again.
+    fn check<T: PartialEq + std::fmt::Debug>(
+        read: fn(&[u8]) -> Result<T>,
+        write: fn(&T) -> Vec<u8>,
+        bytes: &[u8],
+    ) {
+        if let Ok(row) = read(bytes) {
+            assert_eq!(read(&write(&row)).ok(), Some(row));
+        }
     }
-    if let Ok(child) = Link::from_bytes(bytes) {
-        assert_eq!(Link::from_bytes(&child.to_bytes()).ok(), Some(child));
-    }
-    if let Ok(list) = Link::list_from_bytes(bytes) {
-        assert_eq!(
-            Link::list_from_bytes(&Link::list_to_bytes(&list)).ok(),
-            Some(list)
-        );
-    }
-    if let Ok(in_edge) = InEdge::from_bytes(bytes) {
-        assert_eq!(InEdge::from_bytes(&in_edge.to_bytes()).ok(), Some(in_edge));
-    }
-    if let Ok(verified) = Verified::from_bytes(bytes) {
-        assert_eq!(Verified::from_bytes(&verified.to_bytes()).ok(), Some(verified));
-    }
+    check(BlobRow::from_bytes, |row| row.to_bytes(), bytes);
+    check(Link::from_bytes, Link::to_bytes, bytes);
+    check(Link::list_from_bytes, |list| Link::list_to_bytes(list), bytes);
+    check(InEdge::from_bytes, InEdge::to_bytes, bytes);
+    check(Verified::from_bytes, |row| row.to_bytes(), bytes);
     if let Ok((digest, rest)) = split_key(bytes) {
         assert_eq!([key(&digest), rest.to_vec()].concat(), bytes);
     }

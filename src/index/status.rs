@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use redb::{ReadableDatabase, ReadableTableMetadata};
+use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 
 use super::panics::is_damage;
 use super::rows::{Link, stamp_to_bytes};
-use super::tables::{self};
+use super::tables::{self, View};
 use super::{FILE, Index, guarded, migrate, sync};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Lock};
@@ -50,53 +50,10 @@ impl Index<'_> {
             let text = format!("{} does not exist; it is made when it is needed", path.display());
             return Err(Error::new(ErrorKind::NotFound, text));
         }
-        let busy = || {
-            Error::new(
-                ErrorKind::Busy,
-                format!("{} is open in another process", path.display()),
-            )
+        let Some(_lock) = layout.share_lock(Lock::Database, Duration::ZERO)? else {
+            fail!(Busy, "{} is open in another process", path.display());
         };
-        let _lock = layout
-            .share_lock(Lock::Database, Duration::ZERO)?
-            .ok_or_else(busy)?;
-        let read = || -> Result<IndexStatus> {
-            let tx = Self::open_to_read(layout)?.begin_read()?;
-            let meta = tx.open_table(tables::META)?;
-            let schema = migrate::check(&meta)?;
-            let mut out = IndexStatus {
-                schema,
-                newest_schema: migrate::SCHEMA,
-                ..IndexStatus::default()
-            };
-            out.file_bytes = layout.private_dir().stamp(FILE).map_or(0, |stamp| stamp.size);
-            if schema < migrate::SCHEMA {
-                return Ok(out);
-            }
-            let stamp = stamp_to_bytes(&layout.index_stamp()?);
-            // Also a stamp that is too young to be trusted is that of what was read last.
-            let has = |name: &str, stamp: &[u8]| -> Result<bool> {
-                Ok(meta.get(name)?.is_some_and(|v| v.value().starts_with(stamp)))
-            };
-            out.refs_current = has("index_json", &stamp)?;
-            out.blobs_current = true;
-            for (algorithm, stamp) in layout.blob_dirs()? {
-                out.blobs_current &= has(sync::dir_stamp(algorithm), &stamp_to_bytes(&stamp))?;
-            }
-            let count = |table: redb::TableDefinition<'static, &'static [u8], &'static [u8]>| {
-                Ok::<u64, Error>(tx.open_table(table)?.len()?)
-            };
-            out.blobs = count(tables::DIGEST_TO_BLOB)?;
-            out.verified = count(tables::DIGEST_TO_VERIFIED)?;
-            let refs = tx.open_table(tables::REF_TO_ENTRIES)?;
-            out.refs = refs.len()?;
-            let orphans = tx.open_table(tables::ORPHAN)?;
-            out.orphans = orphans.len()?;
-            for piece in tx.open_table(tables::PARENT_TO_CHILDREN)?.range::<&[u8]>(..)? {
-                out.edges += Link::list_from_bytes(piece?.1.value())?.len() as u64;
-            }
-            Ok(out)
-        };
-        guarded(read).map_err(|err| {
+        guarded(|| Self::read_status(layout)).map_err(|err| {
             if is_damage(&err) {
                 let text = format!(
                     "{} cannot be read as it is; the next gc mends it or makes it anew",
@@ -106,5 +63,39 @@ impl Index<'_> {
             }
             err
         })
+    }
+    fn read_status(layout: &Layout) -> Result<IndexStatus> {
+        let tx = Self::open_to_read(layout)?.begin_read()?;
+        let schema = migrate::check(&tx.open_table(tables::META)?)?;
+        let mut out = IndexStatus {
+            schema,
+            newest_schema: migrate::SCHEMA,
+            file_bytes: layout.private_dir().stamp(FILE).map_or(0, |stamp| stamp.size),
+            ..IndexStatus::default()
+        };
+        // The tables of an older schema may be others.
+        if schema < migrate::SCHEMA {
+            return Ok(out);
+        }
+        let view = View::open(&tx)?;
+        (out.refs_current, out.blobs_current) = (true, true);
+        for (name, stamp) in sync::stamps(layout)? {
+            // Also a stamp that is too young to be trusted is that of what was read last.
+            let known = view.meta.get(name)?;
+            let is_known = known.is_some_and(|known| known.value().starts_with(&stamp_to_bytes(&stamp)));
+            if name == sync::INDEX_JSON {
+                out.refs_current = is_known;
+            } else {
+                out.blobs_current &= is_known;
+            }
+        }
+        out.blobs = view.blobs.len()?;
+        out.verified = view.verified.len()?;
+        out.refs = view.refs.len()?;
+        out.orphans = view.orphans.len()?;
+        for piece in view.children.iter()? {
+            out.edges += Link::list_from_bytes(piece?.1.value())?.len() as u64;
+        }
+        Ok(out)
     }
 }

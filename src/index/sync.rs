@@ -2,7 +2,7 @@
 //! Brings the database up to date with the layout: refs by the stamp of `index.json`, blobs by those of their directories. Only
 //! data that is not known yet is read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use redb::ReadableTable;
@@ -10,12 +10,13 @@ use redb::ReadableTable;
 use super::classify::{Classified, Unknown, classify_each};
 use super::edges;
 use super::pending::Pending;
+use super::read_only::is_meta;
 use super::rows::{
     BlobRow, InEdge, Kind, Link, Verified, in_edge_key, key, ref_key, split_key, stamp_to_bytes,
 };
 use super::tables::Tables;
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::layout::{BlobName, Entry, Layout, Lock, REFLOG, Stamp};
 use crate::progress::Monitor;
 
@@ -37,14 +38,10 @@ const YOUNG: u8 = 1;
 
 /// Returns whether a stamp can be trusted to change with the next change.
 fn settled(stamp: &Stamp) -> bool {
-    let latest = stamp.mtime.max(stamp.ctime);
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(now.as_secs())
-        .unwrap_or(i64::MAX)
-        .saturating_sub(latest.0)
-        > RACY.as_secs() as i64
+    let (latest, _) = stamp.mtime.max(stamp.ctime);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let age = (now.unwrap_or_default().as_secs() as i64).saturating_sub(latest);
+    age > RACY.as_secs() as i64
 }
 
 /// The row of `meta` with where the reflog ended when `index.json` was read last, or before if that could not be told then; absent
@@ -55,6 +52,17 @@ pub(super) const REFLOG_END: &str = "reflog";
 pub(crate) fn end_of_reflog(line: &[u8]) -> Digest {
     Digest::of(Algorithm::Blake3, line.strip_suffix(b"\n").unwrap_or(line))
 }
+
+/// Returns the stamps of the layout, each with the row of `meta` that has it.
+pub(super) fn stamps(layout: &Layout) -> Result<Vec<(&'static str, Stamp)>> {
+    let mut out = vec![(INDEX_JSON, layout.index_stamp()?)];
+    let dirs = layout.blob_dirs()?.into_iter();
+    out.extend(dirs.map(|(algorithm, stamp)| (dir_stamp(algorithm), stamp)));
+    Ok(out)
+}
+
+/// The row of `meta` with the stamp of `index.json`.
+pub(super) const INDEX_JSON: &str = "index_json";
 
 /// The row of `meta` with the stamp of a directory of blobs.
 pub(super) fn dir_stamp(algorithm: Algorithm) -> &'static str {
@@ -67,10 +75,7 @@ pub(super) fn dir_stamp(algorithm: Algorithm) -> &'static str {
 
 impl Tables<'_> {
     fn has_stamp(&self, name: &str, stamp: &Stamp) -> Result<bool> {
-        Ok(self
-            .meta
-            .get(name)?
-            .is_some_and(|v| v.value() == stamp_to_bytes(stamp)))
+        is_meta(&self.meta, name, &stamp_to_bytes(stamp))
     }
 
     fn set_stamp(&mut self, name: &str, stamp: &Stamp) -> Result<()> {
@@ -87,9 +92,7 @@ impl Tables<'_> {
     pub(crate) fn sync(&mut self, layout: &Layout, monitor: &dyn Monitor) -> Result<Vec<Damaged>> {
         let mut update = Update::new(self, layout);
         let roots = update.refs()?;
-        update.blobs(monitor)?;
-        update.learn(roots, |_| true)?;
-        update.finish()
+        update.complete(roots, monitor)
     }
 
     /// As [`Tables::sync`], if these were the entries of `index.json`.
@@ -101,9 +104,7 @@ impl Tables<'_> {
     ) -> Result<Vec<Damaged>> {
         let mut update = Update::new(self, layout);
         let roots = update.entries(entries)?;
-        update.blobs(monitor)?;
-        update.learn(roots, |_| true)?;
-        update.finish()
+        update.complete(roots, monitor)
     }
 
     /// Learns a blob that a transaction is about, with the stamp of its file when that was verified, if it was; what is below it
@@ -128,25 +129,18 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Which of the blobs in a directory, in order, are not known, and which that are known are not there.
-    fn compare(&self, algorithm: Algorithm, found: &[Digest]) -> Result<(Vec<Digest>, Vec<Digest>)> {
-        let (mut news, mut gone) = (Vec::new(), Vec::new());
-        let mut found = found.iter().copied().peekable();
+    /// Takes the known blobs out of those that were found in the directory of `algorithm`. Returns the known ones that are not there.
+    fn take_known(&self, algorithm: Algorithm, found: &mut BTreeSet<Digest>) -> Result<Vec<Digest>> {
+        let mut gone = Vec::new();
         for item in self.blobs.iter()? {
             let (k, row) = item?;
             let (digest, _) = split_key(k.value())?;
-            if digest.algorithm() != algorithm || BlobRow::from_bytes(row.value())?.kind == Kind::Absent {
-                continue;
-            }
-            while let Some(new) = found.next_if(|f| *f < digest) {
-                news.push(new);
-            }
-            if found.next_if_eq(&digest).is_none() {
+            let is_known = digest.algorithm() == algorithm && BlobRow::from_bytes(row.value())?.is_present();
+            if is_known && !found.remove(&digest) {
                 gone.push(digest);
             }
         }
-        news.extend(found);
-        Ok((news, gone))
+        Ok(gone)
     }
 
     /// Forgets that the blob directories were listed.
@@ -159,13 +153,13 @@ impl Tables<'_> {
 
     /// Returns whether an entry of `index.json` or a document says that a blob is a manifest or index.
     fn is_named_as_document(&self, digest: &Digest) -> Result<bool> {
-        let mut is_named = false;
-        self.each_in_edge(digest, |in_edge| {
-            let said = InEdge::says_document(in_edge)?;
-            is_named |= said == Some(true);
-            Ok(said == Some(false))
-        })?;
-        Ok(is_named)
+        for row in self.in_edge_rows(digest)? {
+            match InEdge::says_document(&row?)? {
+                Some(false) => {}
+                said => return Ok(said.is_some()),
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -190,6 +184,14 @@ impl<'a, 'tx> Update<'a, 'tx> {
         }
     }
 
+    /// Learns all blobs and what is below `roots`, and writes it.
+    fn complete(mut self, roots: Vec<Digest>, monitor: &dyn Monitor) -> Result<Vec<Damaged>> {
+        // The blobs come first: most of what the refs lead to is known then, and is not asked for one by one.
+        self.blobs(monitor)?;
+        self.learn(roots, |_| true)?;
+        self.finish()
+    }
+
     /// Writes what was learned. Returns the documents that could not be read.
     fn finish(mut self) -> Result<Vec<Damaged>> {
         self.pending.write(self.tables)?;
@@ -199,7 +201,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
             }
         } else {
             self.tables.meta.insert("damaged", &[1][..])?;
-            self.tables.meta.remove("index_json")?;
+            self.tables.meta.remove(INDEX_JSON)?;
         }
         self.damaged.sort_by_key(|d| d.digest);
         self.damaged.dedup_by_key(|d| d.digest);
@@ -208,7 +210,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
 
     /// Reads the refs again if `index.json` is not the one that was read last. Returns what is to be learned for their sake.
     fn refs(&mut self) -> Result<Vec<Digest>> {
-        if self.tables.has_stamp("index_json", &self.layout.index_stamp()?)? {
+        if self.tables.has_stamp(INDEX_JSON, &self.layout.index_stamp()?)? {
             return Ok(Vec::new());
         }
         // A line of the reflog comes before the `index.json` that it leads to: where a command of ours may be between the two, the
@@ -226,7 +228,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
             let end = key(&end_of_reflog(&line));
             self.tables.meta.insert(REFLOG_END, end.as_slice())?;
         }
-        self.stamps.push(("index_json", file.stamp));
+        self.stamps.push((INDEX_JSON, file.stamp));
         Ok(roots)
     }
 
@@ -289,13 +291,13 @@ impl<'a, 'tx> Update<'a, 'tx> {
             if self.tables.has_stamp(dir_stamp(algorithm), &stamp)? {
                 continue;
             }
-            let mut strays = 0_u64;
-            let mut found = Vec::new();
+            let mut has_strays = false;
+            let mut new = BTreeSet::new();
             for blob in self.layout.blobs(algorithm)? {
                 match blob? {
-                    BlobName::Digest(digest) => found.push(digest),
+                    BlobName::Digest(digest) => drop(new.insert(digest)),
                     BlobName::Stray(name) => {
-                        strays += 1;
+                        has_strays = true;
                         monitor.warn(format_args!(
                             "blobs/{algorithm}/{} is no blob, left alone",
                             name.display()
@@ -303,11 +305,9 @@ impl<'a, 'tx> Update<'a, 'tx> {
                     }
                 }
             }
-            found.sort_unstable();
-            let (news, gone) = self.tables.compare(algorithm, &found)?;
-            drop(found);
+            let gone = self.tables.take_known(algorithm, &mut new)?;
             // All that the new ones need is in the list.
-            self.learn(news, Link::is_to_document)?;
+            self.learn(new.into_iter().collect(), Link::is_to_document)?;
             for digest in gone {
                 // Another program may just have put it back.
                 if self.layout.blob_size(&digest)?.is_none() {
@@ -315,7 +315,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
                 }
             }
             // With something odd in it the directory is looked at, and the warning given, every time.
-            if strays == 0 {
+            if !has_strays {
                 self.stamps.push((dir_stamp(algorithm), stamp));
             }
         }
@@ -344,7 +344,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
         for digest in digests {
             let kind = match self.pending.kind(&digest) {
                 Some(kind) => kind,
-                None => self.tables.row(&digest)?.map_or(Kind::Absent, |row| row.kind),
+                None => self.tables.row(&digest)?.kind,
             };
             if matches!(kind, Kind::Absent | Kind::Opaque) {
                 let is_named = self.pending.is_named_as_document(&digest)
@@ -386,8 +386,9 @@ impl<'a, 'tx> Update<'a, 'tx> {
 
     /// Adds the edges of a document that has very many, read again. Returns those to blobs that are there.
     fn add_many_links(&mut self, parent: &Digest, size: u64) -> Result<Vec<Link>> {
-        let gone = || Error::new(ErrorKind::NotFound, format!("{parent} is gone"));
-        let (file, _) = self.layout.open_unverified(parent)?.ok_or_else(gone)?;
+        let Some((file, _)) = self.layout.open_unverified(parent)? else {
+            fail!(NotFound, "{parent} is gone");
+        };
         let (mut below, mut piece) = (Vec::new(), 0);
         edges::each_link(file, parent, size, |links| {
             for link in self.pending.add_links(parent, piece, links) {

@@ -135,12 +135,12 @@ fn failed(err: redb::Error) -> Error {
         err => err,
     };
     let kind = match &err {
-        redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) | redb::Error::RepairAborted => {
-            ErrorKind::Corrupt
-        }
         redb::Error::DatabaseAlreadyOpen => ErrorKind::Busy,
-        // The rest of these errors: the file holds no data of ours.
-        redb::Error::Io(_)
+        // The last five say that the file holds no data of ours.
+        redb::Error::Corrupted(_)
+        | redb::Error::UpgradeRequired(_)
+        | redb::Error::RepairAborted
+        | redb::Error::Io(_)
         | redb::Error::LockPoisoned(_)
         | redb::Error::TableDoesNotExist(_)
         | redb::Error::TypeDefinitionChanged { .. }
