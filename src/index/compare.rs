@@ -21,23 +21,23 @@ const NEW: &str = "index.redb.new";
 /// Record of one blob in a database, as far as it does not depend on the order in which facts were learned.
 #[derive(PartialEq)]
 struct Record {
-    is_present: bool,
-    size: u64,
+    /// Size in bytes; `None` for a blob that is named and not there.
+    size: Option<u64>,
     count: u64,
     children: usize,
 }
 
 impl Record {
     fn describe(record: Option<Self>) -> String {
-        let Some(record) = record else {
+        let Some(Self {
+            size,
+            count,
+            children,
+        }) = record
+        else {
             return "nothing of it".to_owned();
         };
-        let size = if record.is_present {
-            format!("{} bytes", record.size)
-        } else {
-            "absent".to_owned()
-        };
-        let Self { count, children, .. } = record;
+        let size = size.map_or_else(|| "absent".to_owned(), |size| format!("{size} bytes"));
         format!("{size}, referred to {count} times, naming {children}")
     }
 }
@@ -185,8 +185,7 @@ impl Index<'_> {
             let row = BlobRow::from_bytes(row.value())?;
             let digest = split_key(k.value())?.0;
             let mut record = Record {
-                is_present: row.is_present(),
-                size: row.size,
+                size: row.is_present().then_some(row.size),
                 count: row.count,
                 children: 0,
             };

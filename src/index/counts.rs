@@ -54,7 +54,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    fn add_count(&mut self, digest: &Digest, count: i64) -> Result<()> {
+    pub(super) fn add_count(&mut self, digest: &Digest, count: i64) -> Result<()> {
         self.change(digest, Change { seen: None, count })
     }
 
@@ -65,20 +65,6 @@ impl Tables<'_> {
             return Ok(());
         }
         self.change(digest, Change::GONE)
-    }
-
-    /// Loses the row of a blob, as a changed bit in its key would.
-    #[cfg(test)]
-    pub(crate) fn lose_row(&mut self, digest: &Digest) -> Result<()> {
-        self.invalidate_listing()?;
-        self.blobs.remove(key(digest).as_slice())?;
-        Ok(())
-    }
-
-    /// Makes a count wrong.
-    #[cfg(test)]
-    pub(crate) fn miscount(&mut self, digest: &Digest, by: i64) -> Result<()> {
-        self.add_count(digest, by)
     }
 
     /// Notes that the content of a blob is what its digest says, as the file was then.

@@ -264,22 +264,6 @@ impl<A: Access> Rows<A> {
         }
         Ok(out)
     }
-
-    /// Every row as digest, count and whether it is an orphan; for checks.
-    #[cfg(test)]
-    pub(crate) fn dump(&self) -> Result<Vec<(Digest, u64, bool)>> {
-        let mut out = Vec::new();
-        for item in self.blobs.iter()? {
-            let (k, v) = item?;
-            let orphan = self.orphans.get(k.value())?.is_some();
-            out.push((
-                split_key(k.value())?.0,
-                BlobRow::from_bytes(v.value())?.count,
-                orphan,
-            ));
-        }
-        Ok(out)
-    }
 }
 
 /// Returns the edges of a document, in the order of strength and digest.

@@ -5,7 +5,7 @@ use super::panics::damage;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::layout::{Entry, Stamp};
-use crate::spec::{MediaClass, MediaType};
+use crate::spec::{Descriptor, MediaClass, MediaType};
 
 /// Returns whether a media type is one of manifests or indexes.
 fn names_document(media_type: &str) -> bool {
@@ -186,6 +186,15 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// Returns the edge of a descriptor.
+    pub(super) fn declared(descriptor: &Descriptor) -> Self {
+        Self {
+            edge: Edge::Declared,
+            digest: descriptor.digest,
+            media_type: descriptor.media_type.as_str().to_owned(),
+        }
+    }
+
     /// Returns an edge to a blob of unknown media type.
     pub(super) fn plain(edge: Edge, digest: Digest) -> Self {
         Self {

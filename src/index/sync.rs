@@ -389,19 +389,30 @@ impl<'a, 'tx> Update<'a, 'tx> {
         let Some((file, _)) = self.layout.open_unverified(parent)? else {
             fail!(NotFound, "{parent} is gone");
         };
-        let (mut below, mut piece) = (Vec::new(), 0);
-        edges::each_link(file, parent, size, |links| {
-            for link in self.pending.add_links(parent, piece, links) {
-                if self.layout.blob_size(&link.digest)?.is_some() {
-                    below.push(link);
-                }
+        let (mut below, mut held, mut piece) = (Vec::new(), Vec::new(), 0);
+        edges::each_link(file, parent, size, |link| {
+            if held.len() == edges::MAX_HELD {
+                below.extend(self.add_piece(parent, piece, std::mem::take(&mut held))?);
+                piece += 1;
             }
-            piece += 1;
-            if self.pending.is_full() {
-                self.pending.write(self.tables)?;
-            }
+            held.push(link);
             Ok(())
         })?;
+        below.extend(self.add_piece(parent, piece, held)?);
+        Ok(below)
+    }
+
+    /// Adds some of the edges of a document. Returns those to blobs that are there.
+    fn add_piece(&mut self, parent: &Digest, piece: u32, links: Vec<Link>) -> Result<Vec<Link>> {
+        let mut below = Vec::new();
+        for link in self.pending.add_links(parent, piece, links) {
+            if self.layout.blob_size(&link.digest)?.is_some() {
+                below.push(link);
+            }
+        }
+        if self.pending.is_full() {
+            self.pending.write(self.tables)?;
+        }
         Ok(below)
     }
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The database beside its layout: older and newer schemas, documents of any size, files that were not made to the end.
 
+mod edges;
+mod read_only;
+
 use redb::ReadableTable as _;
 
 use std::time::Duration;
@@ -8,10 +11,38 @@ use std::time::Duration;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::index::rows::key;
-use crate::index::{FILE, Index, Place, Rows, Tables, migrate, queries, rows};
+use crate::index::{Access, FILE, Index, Place, Rows, Tables, migrate, queries, rows};
 use crate::layout::Layout;
 use crate::progress::tests::Recorder;
 use crate::progress::{Monitor, Silent};
+
+impl<A: Access> Rows<A> {
+    /// Returns every row as digest, count and whether it is an orphan.
+    pub(crate) fn dump(&self) -> Result<Vec<(Digest, u64, bool)>> {
+        let mut out = Vec::new();
+        for item in self.blobs.iter()? {
+            let (k, row) = item?;
+            let is_orphan = self.orphans.get(k.value())?.is_some();
+            let count = rows::BlobRow::from_bytes(row.value())?.count;
+            out.push((rows::split_key(k.value())?.0, count, is_orphan));
+        }
+        Ok(out)
+    }
+}
+
+impl Tables<'_> {
+    /// Loses the row of a blob, as a changed bit in its key would.
+    pub(crate) fn lose_row(&mut self, digest: &Digest) -> Result<()> {
+        self.invalidate_listing()?;
+        self.blobs.remove(key(digest).as_slice())?;
+        Ok(())
+    }
+
+    /// Makes a count wrong.
+    pub(crate) fn miscount(&mut self, digest: &Digest, by: i64) -> Result<()> {
+        self.add_count(digest, by)
+    }
+}
 
 /// A layout whose database a program of schema 1 has written.
 fn stored() -> (tempfile::TempDir, Layout) {
