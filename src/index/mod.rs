@@ -303,15 +303,11 @@ impl<'a> Index<'a> {
     }
 
     fn open(&self) -> Result<Opened> {
-        let is_wanted = match self.place {
-            Place::File | Place::FileOnly => true,
-            Place::FileIfThere => self.wants_file(),
-            Place::Memory => false,
-        };
-        if !is_wanted {
-            return in_memory().map(Opened::Memory);
+        let may_make = matches!(self.place, Place::File | Place::FileOnly);
+        if may_make || self.wants_file() {
+            return self.open_file().or_else(|err| self.without_file(err));
         }
-        self.open_file().or_else(|err| self.without_file(err))
+        in_memory().map(Opened::Memory)
     }
 
     /// Returns a database in memory after `err` of the file, unless there must be a file or that is damaged.

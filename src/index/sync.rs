@@ -2,7 +2,7 @@
 //! Brings the database up to date with the layout: refs by the stamp of `index.json`, blobs by those of their directories. Only
 //! data that is not known yet is read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use redb::ReadableTable;
@@ -17,7 +17,7 @@ use super::rows::{
 use super::tables::Tables;
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
-use crate::layout::{BlobName, Entry, Layout, Lock, REFLOG, Stamp};
+use crate::layout::{BlobName, Entry, IndexFile, Layout, Lock, REFLOG, Stamp};
 use crate::progress::Monitor;
 
 /// Maximum number of blobs that are looked at together.
@@ -220,28 +220,27 @@ impl<'a, 'tx> Update<'a, 'tx> {
             Some(_) => self.layout.private_dir().last_line(REFLOG)?,
             None => None,
         };
-        let file = self.layout.read_index_file()?;
+        let IndexFile { index, stamp, .. } = self.layout.read_index_file()?;
         drop(quiet);
-        let roots = self.entries(file.index.entries())?;
+        let roots = self.entries(index.entries())?;
         // Lines that are lost by now were there.
         if let Some(line) = last {
             let end = key(&end_of_reflog(&line));
             self.tables.meta.insert(REFLOG_END, end.as_slice())?;
         }
-        self.stamps.push((INDEX_JSON, file.stamp));
+        self.stamps.push((INDEX_JSON, stamp));
         Ok(roots)
     }
 
     /// Takes these for the entries of `index.json`. Returns what the new ones lead to.
     fn entries(&mut self, entries: &[Entry]) -> Result<Vec<Digest>> {
-        let mut new: HashMap<Vec<u8>, Vec<&Entry>> = HashMap::with_capacity(entries.len());
+        // In the order of keys, in which the database takes rows several times as fast as in any other.
+        let mut new: BTreeMap<Vec<u8>, Vec<&Entry>> = BTreeMap::new();
         for entry in entries {
-            let digest = entry
-                .descriptor()
-                .map_or_else(|_| Digest::sha256(entry.raw().as_bytes()), |d| d.digest);
-            new.entry(ref_key(entry.ref_name.as_deref(), &digest))
-                .or_default()
-                .push(entry);
+            let descriptor = entry.descriptor();
+            let digest = descriptor.map_or_else(|_| Digest::sha256(entry.raw().as_bytes()), |d| d.digest);
+            let k = ref_key(entry.ref_name.as_deref(), &digest);
+            new.entry(k).or_default().push(entry);
         }
         // A document that could not be read is looked at again, though the entry that leads to it is an old one.
         let again = self.tables.meta.remove("damaged")?.is_some();
@@ -269,12 +268,9 @@ impl<'a, 'tx> Update<'a, 'tx> {
                 }
             }
         }
-        let mut new: Vec<(Vec<u8>, Vec<&Entry>)> = new.into_iter().collect();
-        new.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         for (k, entries) in new {
-            self.tables
-                .refs
-                .insert(k.as_slice(), Entry::list_to_text(&entries).as_str())?;
+            let text = Entry::list_to_text(&entries);
+            self.tables.refs.insert(k.as_slice(), text.as_str())?;
             for entry in entries {
                 for link in edges::of_entry(entry) {
                     self.pending.add_ref(&link, entry_row(entry, &link));

@@ -127,14 +127,12 @@ errors_of_the_database!(
 
 /// Returns an error of the database as one of this crate.
 fn failed(err: redb::Error) -> Error {
-    let err = match err {
-        redb::Error::Io(io) if io.kind() != std::io::ErrorKind::InvalidData => {
-            let err = Error::from(io).context("index database");
+    let kind = match err {
+        // The disk failed, and the file may be as good as it was.
+        redb::Error::Io(err) if err.kind() != std::io::ErrorKind::InvalidData => {
+            let err = Error::from(err).context("index database");
             return err.with_fact(Fact::IndexDatabase);
         }
-        err => err,
-    };
-    let kind = match &err {
         redb::Error::DatabaseAlreadyOpen => ErrorKind::Busy,
         // The last five say that the file holds no data of ours.
         redb::Error::Corrupted(_)

@@ -188,11 +188,13 @@ impl Layout {
     pub(crate) fn adopt_blob(&self, expected: &Descriptor, from: &Path) -> Result<Option<Staged>> {
         let (source, found) = disk::open(from)?;
         let (temp, file) = self.private_dir().temp_file("blob")?;
+        self.access().give_file(&file, temp.path())?;
+        let own = disk::fstat(&file, temp.path())?;
         let mut shared = disk::reflink(&source, &file);
         // A hard link shares owner and mode too, and a later change in place by a tool that does not replace
-        // files; so only large blobs that look just as ours would are shared that way.
-        let alike = (found.uid(), found.gid(), found.mode() & 0o7777) == self.blob_owner();
-        if !shared && alike && expected.size >= MIN_HARD_LINK {
+        // files; so only large blobs that look just as ours do are shared that way.
+        let is_alike = (found.uid(), found.gid(), found.mode()) == (own.uid(), own.gid(), own.mode());
+        if !shared && is_alike && expected.size >= MIN_HARD_LINK {
             disk::remove_all(temp.path())?;
             // If `from` is a symbolic link, the link itself got a second name, and it leads elsewhere.
             shared = disk::hard_link(from, temp.path())
@@ -203,7 +205,6 @@ impl Layout {
         }
         let (file, found) = disk::open(temp.path())?;
         VerifyReader::new(&file, expected.digest, expected.size).finish()?;
-        self.access().give_file(&file, temp.path())?;
         Ok(Some(Staged {
             temp,
             digest: expected.digest,
@@ -447,7 +448,7 @@ mod tests {
         let bytes = vec![7; 100_000];
         let (file, link) = (dir.path().join("file"), dir.path().join("link"));
         std::fs::write(&file, &bytes).expect("write");
-        let mode = std::fs::Permissions::from_mode(layout.blob_owner().2);
+        let mode = std::fs::Permissions::from_mode(layout.access().mode & 0o666);
         std::fs::set_permissions(&file, mode).expect("chmod");
         std::os::unix::fs::symlink(&file, &link).expect("link");
         let blob = Descriptor::new(MediaType::LAYER, Digest::sha256(&bytes), bytes.len() as u64);

@@ -190,18 +190,6 @@ impl Layout {
         self.0.private.access
     }
 
-    /// Owner, group and mode of a blob that we would write.
-    fn blob_owner(&self) -> (u32, u32, u32) {
-        let access = self.access();
-        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-        let (uid, gid) = if user.is_root() {
-            (access.uid, access.gid)
-        } else {
-            (user.as_raw(), group.as_raw())
-        };
-        (uid, gid, access.mode & 0o666)
-    }
-
     fn disk(&self) -> &dyn Disk {
         &*self.0.private.disk
     }
@@ -288,9 +276,9 @@ impl Layout {
         let _locks = self.lock_index(timeout)?;
         loop {
             let file = self.read_index_file()?;
-            let (read, stamp) = (file.state(), file.stamp);
-            // A large file and its entries take much memory, so the bytes go before the edit.
-            let mut index = file.index;
+            let (read, stamp, mut index) = (file.state(), file.stamp, file.index);
+            // The text of a large index takes as much memory as its entries, and only its state is compared below.
+            drop(file.bytes);
             let mut out = edit(&mut index, &read)?;
             if !index.is_changed() {
                 // It may be so by the hand of a process that died before it synced the name.
