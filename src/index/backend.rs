@@ -22,6 +22,7 @@ pub(super) struct Backend {
 
 impl Backend {
     pub(super) fn new(own: OwnFile) -> Result<Self, DatabaseError> {
+        // Both share one open file, so the locks that redb takes are on the file that is written.
         let file = FileBackend::new(own.file().try_clone()?)?;
         Ok(Self { own, file })
     }

@@ -114,6 +114,7 @@ fn read(mut file: File, blob: &Unknown, size: u64) -> Result<Classified> {
     let mut begin = [0; 512];
     let length = file.read(&mut begin)?;
     let begin = &begin[..length];
+    // ext4 and xfs leave such files where sizes were written before data.
     let is_rest = matches!(begin, [] | [0, ..]);
     // Most blobs are layers.
     let may_be_document = begin.trim_ascii_start().is_empty() || begins_like_json(&mut &*begin)?;

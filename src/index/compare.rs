@@ -88,6 +88,7 @@ impl Index<'_> {
             return self.rebuilt_in_memory();
         }
         let layout = self.layout;
+        // A file that a killed process left half filled would be opened as it is.
         layout.private_dir().remove(NEW)?;
         let fresh = guarded(|| Fresh::fill(Self::open_own(layout, NEW)?, true, layout));
         fresh.or_else(|err| {
@@ -111,6 +112,7 @@ impl Index<'_> {
         };
         transact(&fresh.database, |tables| {
             for (digest, row) in &verified {
+                // A blob that is gone may come back as another file, and would be believed then.
                 if tables.is_present(digest)? {
                     tables.set_verified(digest, *row)?;
                 }
@@ -128,6 +130,7 @@ impl Index<'_> {
             _lock,
         } = opened
         {
+            // Both files are closed before the rename, and the lock goes last: no other process opens the old one in between.
             guarded(|| {
                 drop((database, fresh));
                 Ok(())

@@ -32,6 +32,7 @@ impl Tables<'_> {
         if let Some((kind, size)) = change.seen {
             (row.kind, row.size) = (kind, size);
         }
+        // A count below zero would make a blob that is needed an orphan.
         row.count = row
             .count
             .checked_add_signed(change.count)
@@ -106,7 +107,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// The first piece of the children of a document, with its key.
+    /// Returns the first piece of the children of a document, with its key.
     fn first_piece(&self, parent: &Digest) -> Result<Option<(Vec<u8>, Vec<Link>)>> {
         let (first, last) = piece_keys(parent);
         let Some(piece) = self.children.range(first.as_slice()..=last.as_slice())?.next() else {

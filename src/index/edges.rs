@@ -65,6 +65,7 @@ pub(crate) fn each_link(
     size: u64,
     mut give: impl FnMut(Link) -> Result<()>,
 ) -> Result<bool> {
+    // Most blobs are layers, of which no more than this buffer is read.
     if !begins_like_json(&mut BufReader::with_capacity(512, &mut file))? {
         return Ok(false);
     }
@@ -78,6 +79,7 @@ pub(crate) fn each_link(
     let mut bytes = Vec::new();
     verified.read_to_end(&mut bytes)?;
     verified.finish()?;
+    // The bytes are verified before they are understood: the edges of a damaged document would be recorded for good.
     let edges = Edges::of(&bytes);
     let declared: HashSet<Digest> = edges.declared.iter().map(|child| child.digest).collect();
     edges
@@ -88,6 +90,7 @@ pub(crate) fn each_link(
     for subject in &edges.subjects {
         give(Link::plain(Edge::Subject, *subject))?;
     }
+    // Some reader may understand such a document in another way, so all digests in it keep their blobs.
     if edges.has_mentions {
         each_digest(&*bytes, |digest| {
             // A declared edge says more of the same blob.

@@ -31,7 +31,7 @@ const STEPS: [Step; 5] = [
 /// The schema of this program.
 pub(super) const SCHEMA: u32 = STEPS.len() as u32;
 
-/// The schema of a database; 0 for an empty one.
+/// Returns the schema of a database; 0 for an empty one.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for one of a newer program.
@@ -62,6 +62,7 @@ pub(super) fn migrate(database: &Database) -> Result<()> {
     }
     tx.open_table(META)?
         .insert("schema", SCHEMA.to_le_bytes().as_slice())?;
+    // As in every transaction of ours: a process may be killed right after it.
     tx.set_quick_repair(true);
     Ok(tx.commit()?)
 }

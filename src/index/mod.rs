@@ -51,6 +51,7 @@ const FILE: &str = "index.redb";
 const DAMAGED: &str = "index.redb.damaged";
 
 /// Maximum size of the pages that the database keeps in memory, in bytes.
+// The default of redb is 1 GiB, far more than any command of ours needs.
 const CACHE: usize = 12 << 20;
 
 /// Maximum time that a command waits for another one that has the database open, before it goes on without.
@@ -205,10 +206,12 @@ impl<'a> Index<'a> {
 
     /// Runs `work`; if the database proves to be damaged or cannot be used, once more on another one.
     fn with_recovery<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        // A database in memory that proves damaged is a fault of this program, and another one would not help.
         let err = match guarded(|| work(self)) {
             Err(err) if is_of_database(&err) && !matches!(self.opened, Opened::Memory(_)) => err,
             done => return done,
         };
+        // The lock is taken again below: until then another process may set the same file aside.
         self.close();
         let text = err.to_string();
         let renewed = if is_damage(&err) {
@@ -257,6 +260,7 @@ impl<'a> Index<'a> {
         if self.is_current()? {
             return Ok(Vec::new());
         }
+        // The tables borrow the database, and with it the index.
         let (layout, monitor) = (self.layout, self.monitor);
         transact(self.writer()?, |tables| tables.sync(layout, monitor))
     }
@@ -312,9 +316,11 @@ impl<'a> Index<'a> {
 
     /// Returns a database in memory after `err` of the file, unless there must be a file or that is damaged.
     fn without_file(&self, err: Error) -> Result<Opened> {
+        // Damage is passed on to `with_recovery`, which sets the file aside.
         if self.place == Place::FileOnly || is_damage(&err) {
             return Err(err);
         }
+        // Nobody can change a read-only layout to have a database, so there is nothing to say.
         if !matches!(err.kind(), ErrorKind::ReadOnly | ErrorKind::Denied) {
             self.monitor
                 .info(format_args!("going on without the index database: {err}"));

@@ -64,6 +64,7 @@ impl Pending {
 
     /// Adds the edges of a document, or one piece of them; returns them, each once.
     pub(super) fn add_links(&mut self, parent: &Digest, piece: u32, mut links: Vec<Link>) -> Vec<Link> {
+        // The edges to one blob stand side by side then, whatever media types they give.
         links.sort_unstable();
         links.dedup();
         let row = (piece_key(parent, piece), Link::list_to_bytes(&links));
@@ -89,6 +90,7 @@ impl Pending {
     }
 
     fn change(&mut self, digest: Digest) -> &mut Change {
+        // Changes of one blob add up here, so that its row is written once.
         self.changes.entry(digest).or_default()
     }
 
@@ -100,6 +102,7 @@ impl Pending {
             mut children,
             ..
         } = std::mem::take(self);
+        // Edges before counts: the count of a blob goes up only where the row of its edge is new.
         children.sort_unstable();
         for (piece, list) in children {
             tables.children.insert(piece.as_slice(), list.as_slice())?;

@@ -63,6 +63,7 @@ impl<A: Access> Rows<A> {
 
     /// Returns the rows of the edges into a blob one by one, in their order: a layer that all images share has very many.
     pub(super) fn in_edge_rows(&self, child: &Digest) -> Result<impl Iterator<Item = Result<Vec<u8>>>> {
+        // The digest of a child begins the key of each edge into it.
         let prefix = key(child);
         let rows = self.in_edges.range(prefix.as_slice()..)?;
         Ok(rows.map_while(move |item| match item {
@@ -93,6 +94,7 @@ impl<A: Access> Rows<A> {
                         let name = entry.ref_name.as_deref().unwrap_or("an entry without a tag");
                         out.push((name.to_owned(), descriptor.digest));
                     }
+                    // A missing row authorises no removal: with a digest that cannot be read any blob could be the one that is needed.
                     Err(err) if edges::of_unclear(entry.raw()).is_empty() => {
                         let text = "what an entry needs is not known, so nothing is removed";
                         let err = Error::new(ErrorKind::Corrupt, format!("{text}: {err}"));
@@ -108,7 +110,7 @@ impl<A: Access> Rows<A> {
         Ok(out)
     }
 
-    /// Every media type that documents and refs give to a blob.
+    /// Returns every media type that documents and refs give to a blob.
     pub(crate) fn media_types(&self, digest: &Digest) -> Result<Vec<String>> {
         let mut out = BTreeSet::new();
         for in_edge in self.in_edges(digest)? {
@@ -117,11 +119,12 @@ impl<A: Access> Rows<A> {
                 InEdge::Document(_, parent) => out.extend(self.media_types_in(&parent, digest)?),
             }
         }
+        // An edge without a media type says nothing of the blob.
         out.remove("");
         Ok(out.into_iter().collect())
     }
 
-    /// A media type that a document or ref gives to a blob.
+    /// Returns a media type that a document or ref gives to a blob.
     pub(crate) fn media_type(&self, digest: &Digest) -> Result<Option<String>> {
         for row in self.in_edge_rows(digest)? {
             let media_type = match InEdge::from_bytes(&row?)? {
@@ -137,6 +140,7 @@ impl<A: Access> Rows<A> {
 
     /// As [`Tables::media_type`] for many blobs; a document that names many of them is gone through once.
     pub(crate) fn media_type_of_each(&self, blobs: &[Digest]) -> Result<HashMap<Digest, String>> {
+        // Without the grouping a document of 65,000 edges would be read once for each blob that it names.
         let mut first: BTreeMap<Digest, HashSet<Digest>> = BTreeMap::new();
         let mut others = Vec::new();
         for digest in blobs {
@@ -146,7 +150,7 @@ impl<A: Access> Rows<A> {
                 InEdge::Document(_, parent) => first.entry(parent).or_default().insert(*digest),
                 InEdge::Ref { .. } => false,
             };
-            // What one document alone names has no other media type, so that document is not gone through again.
+            // A blob that one document alone names has no other media type, so that document is not gone through again.
             if !is_grouped || rows.next().is_some() {
                 others.push(digest);
             }
@@ -176,17 +180,17 @@ impl<A: Access> Rows<A> {
         Ok(named.into_iter().map(|child| child.media_type).collect())
     }
 
-    /// Layers that were made of the tar with this diff_id.
+    /// Returns the layers that were made of the tar with this diff_id.
     pub(crate) fn layers_of(&self, diff_id: &Digest) -> Result<Vec<Digest>> {
         digests(self.layers.get(key(diff_id).as_slice())?)
     }
 
-    /// Layers that were made of a tar that begins with the bytes that `start` is a digest of.
+    /// Returns the layers that were made of a tar that begins with the bytes that `start` is a digest of.
     pub(crate) fn layers_of_start(&self, start: &Digest) -> Result<Vec<Digest>> {
         digests(self.starts.get(key(start).as_slice())?)
     }
 
-    /// Whether a blob is a JSON document.
+    /// Returns whether a blob is a JSON document.
     pub(crate) fn is_document(&self, digest: &Digest) -> Result<bool> {
         Ok(self.row(digest)?.kind == Kind::Document)
     }
@@ -197,9 +201,10 @@ impl<A: Access> Rows<A> {
         found.map(|v| Verified::from_bytes(v.value())).transpose()
     }
 
-    /// The next `most` blobs that are there, in the order of digests.
+    /// Returns the next `most` blobs that are there, in the order of digests.
     pub(crate) fn blobs_after(&self, after: Option<&Digest>, most: usize) -> Result<Vec<KnownBlob>> {
         use std::ops::Bound;
+        // The database is closed between two calls, so the place in it is kept as a digest and not as a cursor.
         let start = after.map(key);
         let start = start.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let rows = self.blobs.range::<&[u8]>((start, Bound::Unbounded));
@@ -225,7 +230,7 @@ impl<A: Access> Rows<A> {
         Ok(out)
     }
 
-    /// All that was verified.
+    /// Returns the records of all verified blobs.
     pub(crate) fn all_verified(&self) -> Result<Vec<(Digest, Verified)>> {
         let rows = self.verified.iter()?.map(|item| {
             let (k, row) = item?;
@@ -239,7 +244,7 @@ impl<A: Access> Rows<A> {
         Ok(self.row(digest)?.count)
     }
 
-    /// Whether a blob was seen.
+    /// Returns whether a blob was seen.
     pub(crate) fn is_present(&self, digest: &Digest) -> Result<bool> {
         Ok(self.row(digest)?.is_present())
     }
@@ -278,6 +283,7 @@ pub(super) fn children_of(
         out.extend(Link::list_from_bytes(piece?.1.value())?);
         pieces += 1;
     }
+    // Each piece is sorted by itself, and the same edge may stand in several.
     if pieces > 1 {
         out.sort_unstable();
         out.dedup();
@@ -285,7 +291,7 @@ pub(super) fn children_of(
     Ok(out)
 }
 
-/// The digests that stand in a multimap.
+/// Returns the digests that stand in a multimap.
 fn digests(found: MultimapValue<'_, &'static [u8]>) -> Result<Vec<Digest>> {
     found.map(|value| Ok(split_key(value?.value())?.0)).collect()
 }

@@ -43,6 +43,7 @@ impl Index<'_> {
             if !is_meta(&view.meta, INDEX_JSON, &stamp)? {
                 return Ok(None);
             }
+            // The byte 1 begins the keys of entries with a name.
             let found = view.refs.get([&[1][..], name.as_bytes()].concat().as_slice())?;
             let entries = found.map(|v| rows::entries(v.value()));
             Ok(Some(entries.transpose()?.unwrap_or_default()))
@@ -56,6 +57,7 @@ impl Index<'_> {
 
     /// Reads from the database if it is there, free, and of our schema.
     fn peek_into<T>(layout: &Layout, read: impl FnOnce(&View) -> Result<Option<T>>) -> Option<T> {
+        // A lookup that had to wait for a writer would cost more than to read the file.
         let _lock = layout.share_lock(Lock::Database, Duration::ZERO).ok()??;
         guarded(|| match Self::open_current(layout)? {
             Some(database) => read(&View::open(&database.begin_read()?)?),
@@ -71,6 +73,7 @@ impl Index<'_> {
             .ok()?;
         guarded(|| {
             let tx = Self::open_to_read(layout)?.begin_read()?;
+            // These two tables are the same in schemas 2 to 5, so a database that was not migrated yet is a witness too.
             let refs = tx.open_table(tables::REF_TO_ENTRIES)?;
             let mut entries = Vec::new();
             for item in refs.iter()? {

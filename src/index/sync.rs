@@ -64,7 +64,7 @@ pub(super) fn stamps(layout: &Layout) -> Result<Vec<(&'static str, Stamp)>> {
 /// The row of `meta` with the stamp of `index.json`.
 pub(super) const INDEX_JSON: &str = "index_json";
 
-/// The row of `meta` with the stamp of a directory of blobs.
+/// Returns the row of `meta` with the stamp of a directory of blobs.
 pub(super) fn dir_stamp(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Sha256 => "blobs/sha256",
@@ -413,7 +413,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
     }
 }
 
-/// The row that says that an entry of `index.json` names a blob.
+/// Returns the row that says that an entry of `index.json` names a blob.
 fn entry_row(entry: &Entry, link: &Link) -> Vec<u8> {
     in_edge_key(&link.digest, &InEdge::of_entry(entry, link).to_bytes())
 }

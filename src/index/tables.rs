@@ -107,6 +107,7 @@ impl View {
     }
 }
 
+// redb has an error type for each kind of call, and all of them convert to its common one.
 macro_rules! errors_of_the_database {
     ($($kind:ident),*) => {$(
         impl From<redb::$kind> for Error {

@@ -150,6 +150,7 @@ impl Layout {
     ///
     /// A blob that is there already is replaced: these bytes are known to be right, those may have been damaged.
     pub(crate) fn publish(&self, staged: Vec<Staged>) -> Result<usize> {
+        // One flush of the whole file system costs as much as those of some eight files.
         if staged.len() > MANY {
             self.disk().sync_all(&self.0.root)?;
         } else {
@@ -168,6 +169,7 @@ impl Layout {
             } else if self.access().make_dir(&dir)? {
                 self.disk().sync_dir(&self.blobs_dir())?;
             }
+            // All contents are durable by now, so no name can lead to half a blob.
             blob.temp.rename(self.disk(), &target)?;
             dirs.insert(dir);
         }
@@ -249,6 +251,7 @@ impl Layout {
                 descriptor.size
             );
         }
+        // The size is a claim of the image: no more is reserved for it than a document takes.
         let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size.min(1 << 20)).unwrap_or(0));
         self.open_blob(descriptor)?
             .read_to_end(&mut bytes)
@@ -256,7 +259,7 @@ impl Layout {
         Ok(bytes)
     }
 
-    /// Size in bytes of the file that stands for `digest`; `None` if there is none.
+    /// Returns the size in bytes of the file that stands for `digest`; `None` if there is none.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         Ok(self.blob_stamp(digest)?.map(|stamp| stamp.size))
     }
@@ -311,7 +314,7 @@ impl Layout {
         Ok(target)
     }
 
-    /// Directories of blobs may be shared by a link, and whoever shares them may need what we do not.
+    /// Refuses blobs behind a link: other layouts may share their directory, and need a blob that this one does not.
     fn refuse_linked_blobs(&self, digest: &Digest) -> Result<()> {
         refuse_links(&[&self.blobs_dir(), &self.algorithm_dir(digest.algorithm())])
     }

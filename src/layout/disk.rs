@@ -48,7 +48,7 @@ pub(crate) trait Disk: std::fmt::Debug + Send + Sync {
     fn sync_all(&self, path: &Path) -> Result<()> {
         fault::point();
         let dir = File::open(path).doing("open", path)?;
-        // Since Linux 5.8 syncfs(2) reports the write errors of all files; fsync of each one would report the same later.
+        // Since Linux 5.8 syncfs(2) reports the write errors of all files, as fsync(2) does of one.
         rustix::fs::syncfs(&dir).doing("sync file system of", path)
     }
 
@@ -297,12 +297,12 @@ pub(crate) fn write_some(file: &mut File, bytes: &[u8], path: &Path) -> Result<u
     }
 }
 
-/// Names in a directory, in no order; none if it is not there.
+/// Returns the names in a directory, in no order; none if it is not there.
 pub(crate) fn list(path: &Path) -> Result<Vec<OsString>> {
     entries(path)?.into_iter().flatten().collect()
 }
 
-/// Names in a directory one by one.
+/// Returns the names in a directory one by one.
 pub(crate) fn entries(path: &Path) -> Result<Option<impl Iterator<Item = Result<OsString>> + use<>>> {
     let base: PathBuf = path.to_owned();
     let entries = optional(fs::read_dir(path), "read directory", path)?;

@@ -42,13 +42,14 @@ impl Entry {
                 Err(err) => bad = bad.or(Some(err)),
             }
         }
+        // A name with one good entry is usable for other tools too.
         match bad {
             Some(err) if good.is_empty() => Err(err),
             _ => Ok(RefValue::new(good)),
         }
     }
 
-    /// The entry as it stands in the file.
+    /// Returns the entry as it stands in the file.
     pub(crate) fn raw(&self) -> &str {
         self.raw.get()
     }
@@ -119,7 +120,7 @@ impl Entry {
         })
     }
 
-    /// An entry as it stands in a file.
+    /// Makes an entry of the text in a file.
     pub(crate) fn new(raw: Box<RawValue>) -> Self {
         #[derive(Deserialize)]
         struct Named {

@@ -95,6 +95,7 @@ pub(super) fn acquire(
     let mut pause = Duration::from_millis(1);
     loop {
         let Some(file) = open()? else { return Ok(None) };
+        // The file is opened anew each time: another one may stand at the path by now.
         let locked = match mode {
             LockMode::Shared => file.try_lock_shared(),
             LockMode::Exclusive => file.try_lock(),
@@ -120,6 +121,7 @@ pub(super) fn acquire(
             );
             return Err(Error::new(ErrorKind::Busy, text).with_fact(Fact::LockTimeout));
         }
+        // flock has no waiting with a bound; the pause doubles, so that a short wait is short and a long one costs nothing.
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
     }

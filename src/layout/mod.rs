@@ -150,7 +150,7 @@ impl Layout {
         self.algorithm_dir(digest.algorithm()).join(digest.encoded())
     }
 
-    /// Our own directory in the layout.
+    /// Returns our own directory in the layout.
     pub(crate) fn private_dir(&self) -> &PrivateDir {
         &self.0.private
     }
@@ -331,7 +331,7 @@ impl Layout {
         }))
     }
 
-    /// Directories and files directly below `blobs/` that belong to no algorithm that we know.
+    /// Returns the directories and files directly below `blobs/` that belong to no algorithm that we know.
     pub(crate) fn foreign_entries(&self) -> Result<Vec<PathBuf>> {
         let names = disk::list(&self.blobs_dir())?;
         let foreign = names

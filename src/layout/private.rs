@@ -35,7 +35,7 @@ pub(crate) const REFLOG: &str = "reflog";
 pub(crate) const MAX_OWN: u64 = 4 << 20;
 
 impl PrivateDir {
-    /// Our own directory in the layout at `root`; it need not be there.
+    /// Returns our own directory in the layout at `root`; it need not be there.
     pub(super) fn new(root: &Path, access: Access, disk: Arc<dyn Disk>) -> Self {
         Self {
             path: root.join(".umoci"),
@@ -66,6 +66,7 @@ impl PrivateDir {
     /// [`ErrorKind::Invalid`] if something else than a file is there: a link could lead out of the layout.
     fn regular(&self, name: &str) -> Result<PathBuf> {
         let path = self.join(name);
+        // A link could lead out of the layout, and to open a fifo would wait for its other end.
         if disk::lstat(&path)?.is_none_or(|f| f.is_file()) {
             return Ok(path);
         }
@@ -127,6 +128,7 @@ impl PrivateDir {
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.ensure()?;
         if let Some((dir, _)) = name.split_once('/') {
+            // The directory is durable before a file in it is promised to be.
             self.access.make_own_dir(&self.join(dir))?;
             self.disk.sync_dir(&self.path)?;
         }
@@ -221,7 +223,7 @@ impl PrivateDir {
         Ok(path)
     }
 
-    /// Names in a directory that may be names of our files, in order.
+    /// Returns the names in a directory that may be names of our files, in order.
     pub(crate) fn list(&self, dir: &str) -> Result<Vec<String>> {
         let names = disk::list(&self.join(dir))?;
         let mut out: Vec<String> = names.into_iter().filter_map(|n| n.into_string().ok()).collect();
@@ -233,6 +235,7 @@ impl PrivateDir {
     pub(crate) fn remove(&self, name: &str) -> Result<bool> {
         let path = self.join(name);
         refuse_links(&[&self.path, path.parent().unwrap_or(&path)])?;
+        // The directory is synced only if a name went: the common case is a file that never was.
         let removed = self.disk.unlink(&path).if_there()?.is_some();
         if removed {
             self.disk.sync_dir(path.parent().unwrap_or(&path))?;

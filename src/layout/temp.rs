@@ -135,7 +135,7 @@ fn try_claim(base: &Path, path: &Path, access: Access) -> Result<Option<File>> {
 }
 
 impl Layout {
-    /// Temporary files that nobody uses: ours, and those that another umoci left in the layout's root. Each is held
+    /// Returns the temporary files that nobody uses: ours, and those that another umoci left in the layout's root. Each is held
     /// as long as its file is open, so that nobody begins to use it meanwhile.
     pub(crate) fn unused_temporary(&self) -> Result<Vec<(PathBuf, File)>> {
         let ours = self.private_dir().join("tmp");

@@ -23,7 +23,7 @@ impl Journal {
         }
     }
 
-    /// Returns what was done, in order; paths are relative to `root`, and those of temporary files are all `temp`.
+    /// Returns the steps that were done, in order; paths are relative to `root`, and those of temporary files are all `temp`.
     pub(crate) fn done(&self, root: &Path) -> Vec<String> {
         let show = |(verb, path): &(&str, PathBuf)| {
             let path = path.strip_prefix(root).unwrap_or(path).to_string_lossy();

@@ -20,7 +20,7 @@ use crate::layout::disk::{self, Disk, OsDisk};
 /// The smallest part of a write that is lost or kept as one, in bytes.
 const SECTOR: usize = 512;
 
-/// What a power loss takes of the pending changes.
+/// Part of the pending changes that a power loss takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Loss {
     /// All of them.
@@ -292,12 +292,12 @@ impl Disk for Volatile {
     }
 }
 
-/// What is found when the power is back.
+/// Content of the disk when the power is back.
 #[derive(Debug)]
 pub(crate) struct Remains(BTreeMap<PathBuf, Option<Vec<u8>>>);
 
 impl Instant {
-    /// Returns what `loss` leaves of the disk at this instant.
+    /// Returns the content of the disk that `loss` leaves at this instant.
     pub(crate) fn lose(&self, loss: Loss) -> Remains {
         let mut random = Random(match loss {
             Loss::Some(seed) => seed,
