@@ -8,7 +8,6 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, scope};
 
 use super::edges::{self, Content};
-use super::rows::{Kind, Link};
 use crate::digest::{Digest, VerifyReader};
 use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
@@ -34,9 +33,8 @@ pub(super) struct Unknown {
 /// Result of a look at a blob.
 pub(super) enum Classified {
     Missing,
-    Blob(Kind, u64),
-    Document(u64, Vec<Link>),
-    LargeDocument(u64),
+    /// Its size in bytes, and its content.
+    Found(u64, Content),
     Damaged(String),
 }
 
@@ -81,7 +79,7 @@ fn read_pieces(layout: &Layout, blobs: &[Unknown], next: &AtomicUsize, give: &Sy
             && let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed))
         {
             let found = classify(layout, blob);
-            if let Ok(Classified::Document(size, _)) = &found {
+            if let Ok(Classified::Found(size, Content::Document(_))) = &found {
                 bytes += size;
             }
             piece.push((blob.digest, found));
@@ -118,18 +116,15 @@ fn read(mut file: File, blob: &Unknown, size: u64) -> Result<Classified> {
     let is_rest = matches!(begin, [] | [0, ..]);
     // Most blobs are layers.
     let may_be_document = begin.trim_ascii_start().is_empty() || begins_like_json(&mut &*begin)?;
+    let mut content = Content::Opaque;
     if may_be_document {
         file.rewind()?;
-        match edges::read(&file, &blob.digest, size)? {
-            Content::Document(links) => return Ok(Classified::Document(size, links)),
-            Content::Large => return Ok(Classified::LargeDocument(size)),
-            Content::Opaque => {}
-        }
+        content = edges::read(&file, &blob.digest, size)?;
     }
-    if !blob.is_named && !is_rest {
-        return Ok(Classified::Blob(Kind::Opaque, size));
+    if content == Content::Opaque && (blob.is_named || is_rest) {
+        file.rewind()?;
+        VerifyReader::new(file, blob.digest, size).finish()?;
+        content = Content::Plain;
     }
-    file.rewind()?;
-    VerifyReader::new(file, blob.digest, size).finish()?;
-    Ok(Classified::Blob(Kind::Plain, size))
+    Ok(Classified::Found(size, content))
 }

@@ -9,7 +9,7 @@ use super::rows::{BlobRow, Kind, split_key};
 use super::tables::{DIGEST_TO_BLOB, PARENT_TO_CHILDREN, View};
 use super::{Index, Opened, in_memory, transact};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
 use crate::progress::Silent;
 
@@ -17,6 +17,14 @@ use crate::progress::Silent;
 const MOST: usize = 100;
 
 const NEW: &str = "index.redb.new";
+
+/// When a database that was filled anew takes the place of the old one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Replace {
+    Never,
+    IfDifferent,
+    Always,
+}
 
 /// Record of one blob in a database, as far as it does not depend on the order in which facts were learned.
 #[derive(PartialEq)]
@@ -66,7 +74,7 @@ impl Differences {
 }
 
 /// A database that was filled from the layout just now.
-pub(crate) struct Fresh {
+struct Fresh {
     database: Database,
     is_file: bool,
 }
@@ -79,15 +87,36 @@ impl Fresh {
 }
 
 impl Index<'_> {
-    /// Fills a database from the layout: beside this one if this one is a file, else in memory.
+    /// Fills a database from the layout, and puts it in the place of this one as `replace` says. Returns where the two differed, one
+    /// line each; the last line counts those that are left out.
     ///
     /// # Errors
-    /// If the file cannot be written; nothing of it is left then.
-    pub(crate) fn rebuilt(&mut self) -> Result<Fresh> {
-        if !self.is_file()? {
-            return self.rebuilt_in_memory();
+    /// If the new database cannot be written; nothing of it is left then.
+    pub(crate) fn recount(&mut self, replace: Replace) -> Result<Vec<String>> {
+        let fresh = match self.rebuilt() {
+            // To look there need not be room on the disk.
+            Err(err) if err.kind() == ErrorKind::NoSpace && replace == Replace::Never => {
+                Fresh::fill(in_memory()?, false, self.layout)
+            }
+            fresh => fresh,
+        }?;
+        let differences = self.with_recovery(|index| compare(index.writer()?, &fresh.database))?;
+        let is_wrong = replace == Replace::IfDifferent && !differences.is_empty();
+        if is_wrong || replace == Replace::Always {
+            self.replace_with(fresh)?;
+        } else if fresh.is_file {
+            drop(fresh);
+            self.layout.private_dir().remove(NEW)?;
         }
+        Ok(differences)
+    }
+
+    /// Fills a database from the layout: beside this one if this one is a file, else in memory.
+    fn rebuilt(&mut self) -> Result<Fresh> {
         let layout = self.layout;
+        if !self.is_file()? {
+            return Fresh::fill(in_memory()?, false, layout);
+        }
         // A file that a killed process left half filled would be opened as it is.
         layout.private_dir().remove(NEW)?;
         let fresh = guarded(|| Fresh::fill(Self::open_own(layout, NEW)?, true, layout));
@@ -97,13 +126,8 @@ impl Index<'_> {
         })
     }
 
-    /// As [`Index::rebuilt`], not to replace anything.
-    pub(crate) fn rebuilt_in_memory(&self) -> Result<Fresh> {
-        Fresh::fill(in_memory()?, false, self.layout)
-    }
-
     /// Puts `fresh` in the place of this database, and keeps what was verified.
-    pub(crate) fn replace_with(&mut self, fresh: Fresh) -> Result<()> {
+    fn replace_with(&mut self, fresh: Fresh) -> Result<()> {
         let all = guarded(|| View::open(&self.writer()?.begin_read()?)?.all_verified());
         let verified = match all {
             // It goes anyway, and what was verified can be verified again.
@@ -139,65 +163,51 @@ impl Index<'_> {
         }
         Ok(())
     }
+}
 
-    /// Gives up a database that [`Index::rebuilt`] made.
-    pub(crate) fn discard(&self, fresh: Fresh) -> Result<()> {
-        let is_file = fresh.is_file;
-        drop(fresh);
-        if is_file {
-            self.layout.private_dir().remove(NEW)?;
-        }
-        Ok(())
-    }
-
-    /// Returns where this database differs from `truth`, one line each; the last line counts those that are left out.
-    pub(crate) fn differences(&mut self, truth: &Fresh) -> Result<Vec<String>> {
-        self.with_recovery(|index| Self::compare(index.writer()?, &truth.database))
-    }
-
-    fn compare(ours: &Database, truth: &Database) -> Result<Vec<String>> {
-        let mut out = Differences::default();
-        // Both are in the order of digests and too many to hold, so they are read side by side.
-        let mut truth = Self::records(truth)?.peekable();
-        for ours in Self::records(ours)? {
-            let (digest, ours) = ours?;
-            while let Some(missed) = truth.next_if(|next| is_before(next, &digest)) {
-                let (digest, missed) = missed?;
-                out.add(&digest, None, Some(missed));
-            }
-            let same = truth.next_if(|next| next.as_ref().is_ok_and(|(next, _)| *next == digest));
-            out.add(&digest, Some(ours), same.transpose()?.map(|(_, truth)| truth));
-        }
-        for missed in truth {
+/// Returns where two databases differ.
+fn compare(ours: &Database, truth: &Database) -> Result<Vec<String>> {
+    let mut out = Differences::default();
+    // Both are in the order of digests and too many to hold, so they are read side by side.
+    let mut truth = records(truth)?.peekable();
+    for ours in records(ours)? {
+        let (digest, ours) = ours?;
+        while let Some(missed) = truth.next_if(|next| is_before(next, &digest)) {
             let (digest, missed) = missed?;
             out.add(&digest, None, Some(missed));
         }
-        if out.more > 0 {
-            out.lines.push(format!("and {} more", out.more));
-        }
-        Ok(out.lines)
+        let same = truth.next_if(|next| next.as_ref().is_ok_and(|(next, _)| *next == digest));
+        out.add(&digest, Some(ours), same.transpose()?.map(|(_, truth)| truth));
     }
+    for missed in truth {
+        let (digest, missed) = missed?;
+        out.add(&digest, None, Some(missed));
+    }
+    if out.more > 0 {
+        out.lines.push(format!("and {} more", out.more));
+    }
+    Ok(out.lines)
+}
 
-    /// Returns the record of each blob, in the order of digests.
-    fn records(database: &Database) -> Result<impl Iterator<Item = Result<(Digest, Record)>> + use<>> {
-        let tx = database.begin_read()?;
-        let blobs = tx.open_table(DIGEST_TO_BLOB)?;
-        let children = tx.open_table(PARENT_TO_CHILDREN)?;
-        Ok(blobs.range::<&[u8]>(..)?.map(move |item| {
-            let (k, row) = item?;
-            let row = BlobRow::from_bytes(row.value())?;
-            let digest = split_key(k.value())?.0;
-            let mut record = Record {
-                size: row.is_present().then_some(row.size),
-                count: row.count,
-                children: 0,
-            };
-            if row.kind == Kind::Document {
-                record.children = children_of(&children, &digest)?.len();
-            }
-            Ok((digest, record))
-        }))
-    }
+/// Returns the record of each blob, in the order of digests.
+fn records(database: &Database) -> Result<impl Iterator<Item = Result<(Digest, Record)>> + use<>> {
+    let tx = database.begin_read()?;
+    let blobs = tx.open_table(DIGEST_TO_BLOB)?;
+    let children = tx.open_table(PARENT_TO_CHILDREN)?;
+    Ok(blobs.range::<&[u8]>(..)?.map(move |item| {
+        let (k, row) = item?;
+        let row = BlobRow::from_bytes(row.value())?;
+        let digest = split_key(k.value())?.0;
+        let mut record = Record {
+            size: row.is_present().then_some(row.size),
+            count: row.count,
+            children: 0,
+        };
+        if row.kind == Kind::Document {
+            record.children = children_of(&children, &digest)?.len();
+        }
+        Ok((digest, record))
+    }))
 }
 
 /// Returns whether the next record comes before that of a blob; an error does, so that it is met at once.

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::io::{BufReader, Read, Seek};
 
-use super::rows::{Edge, Link};
+use super::rows::{Edge, Kind, Link};
 use crate::digest::{Digest, VerifyReader};
 use crate::error::Result;
 use crate::layout::Entry;
@@ -19,10 +19,22 @@ use crate::spec::mentions::{begins_like_json, each_digest};
 pub(crate) enum Content {
     /// No JSON document.
     Opaque,
+    /// No JSON document, and what its digest says.
+    Plain,
     /// A JSON document, or what begins like one and names something.
     Document(Vec<Link>),
     /// A document of more than [`MAX_HELD`] edges; [`each_link`] gives them.
     Large,
+}
+
+impl Content {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Content::Opaque => Kind::Opaque,
+            Content::Plain => Kind::Plain,
+            Content::Document(_) | Content::Large => Kind::Document,
+        }
+    }
 }
 
 /// Maximum number of edges that are held at a time, about 8 MiB. No document of a known kind has as many.

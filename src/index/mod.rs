@@ -38,6 +38,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, LayoutLock, Lock, LockMode, Stamp};
 use crate::progress::Monitor;
 use backend::Backend;
+pub(crate) use compare::Replace;
 pub(crate) use panics::damage;
 use panics::{Mark, guarded, is_damage, is_of_database};
 pub(crate) use read_only::Remembered;
@@ -273,8 +274,10 @@ impl<'a> Index<'a> {
                 // A file that cannot be read as it is may be mended by opening it to write.
                 Ok(lock) => {
                     if let Some(database) = Self::open_current(self.layout).ok().flatten() {
-                        let _lock = lock;
-                        self.opened = Opened::Reader { database, _lock };
+                        self.opened = Opened::Reader {
+                            database,
+                            _lock: lock,
+                        };
                     }
                 }
             }
@@ -329,7 +332,7 @@ impl<'a> Index<'a> {
     }
 
     fn open_file(&self) -> Result<Opened> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         // To open it to write changes the file, so a database of a newer program is found out by reading, and left alone. Other
         // errors are met again below.
         let schema = guarded(|| {
@@ -341,14 +344,14 @@ impl<'a> Index<'a> {
         {
             return Err(err);
         }
-        let _mark = Mark::set(self.layout, || {
+        let mark = Mark::set(self.layout, || {
             self.set_aside(&damage("two processes died over it"))
         })?;
         let database = Self::open_own(self.layout, FILE)?;
         Ok(Opened::Writer {
             database,
-            _mark,
-            _lock,
+            _mark: mark,
+            _lock: lock,
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use redb::ReadableTable;
 
 use super::classify::{Classified, Unknown, classify_each};
-use super::edges;
+use super::edges::{self, Content};
 use super::pending::Pending;
 use super::read_only::is_meta;
 use super::rows::{
@@ -358,14 +358,13 @@ impl<'a, 'tx> Update<'a, 'tx> {
         let mut below = Vec::new();
         match found {
             Classified::Missing => {}
-            Classified::Blob(kind, size) => self.pending.see(digest, kind, size),
-            Classified::Document(size, links) => {
-                self.pending.see(digest, Kind::Document, size);
-                below = self.pending.add_links(&digest, 0, links);
-            }
-            Classified::LargeDocument(size) => {
-                self.pending.see(digest, Kind::Document, size);
-                below = self.add_many_links(&digest, size)?;
+            Classified::Found(size, content) => {
+                self.pending.see(digest, content.kind(), size);
+                match content {
+                    Content::Opaque | Content::Plain => {}
+                    Content::Document(links) => below = self.pending.add_links(&digest, 0, links),
+                    Content::Large => below = self.add_many_links(&digest, size)?,
+                }
             }
             Classified::Damaged(error) => {
                 self.damaged.push(Damaged { digest, error });

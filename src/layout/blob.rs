@@ -339,11 +339,10 @@ impl Layout {
     /// Makes removals of blobs durable.
     pub(crate) fn sync_blobs(&self, algorithm: Algorithm) -> Result<()> {
         let dir = self.algorithm_dir(algorithm);
-        if disk::stat(&dir)?.is_some() {
-            self.disk().sync_dir(&dir)
-        } else {
-            Ok(())
+        if disk::stat(&dir)?.is_none() {
+            return Ok(());
         }
+        self.disk().sync_dir(&dir)
     }
 }
 

@@ -222,7 +222,7 @@ impl Layout {
         loop {
             let (bytes, stamp) = disk::read(&path, MAX_INDEX)?;
             match IndexJson::parse(&bytes) {
-                Ok(index) => return Ok(IndexFile { index, bytes, stamp }),
+                Ok(index) => return Ok(IndexFile { index, stamp, bytes }),
                 Err(_) if reads < TORN_READS => pause(),
                 Err(err) => {
                     let err = err.with_fact(Fact::TornIndex);

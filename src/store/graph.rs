@@ -162,10 +162,7 @@ impl Store {
         if is_first {
             return Ok(Vec::new());
         }
-        let fresh = index.rebuilt()?;
-        let differences = index.differences(&fresh)?;
-        index.replace_with(fresh)?;
-        Ok(differences)
+        index.recount(Replace::Always)
     }
 }
 

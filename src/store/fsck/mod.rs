@@ -306,7 +306,12 @@ fn check_index(index: &mut Index<'_>, repair: bool, out: &mut Vec<Finding>) -> R
     if repaired {
         index.replace_with(fresh)?;
     } else {
-        index.discard(fresh)?;
+        Replace::Never
+    };
+    for text in index.recount(replace)? {
+        let mut finding = Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
+        finding.repaired = opts.repair;
+        out.push(finding);
     }
     Ok(())
 }

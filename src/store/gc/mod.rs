@@ -120,13 +120,7 @@ impl Store {
         let mut index = self.index(monitor);
         if opts.full {
             index.sync()?;
-            let fresh = index.rebuilt()?;
-            differences = index.differences(&fresh)?;
-            if differences.is_empty() {
-                index.discard(fresh)?;
-            } else {
-                index.replace_with(fresh)?;
-            }
+            differences = index.recount(Replace::IfDifferent)?;
         }
         let retention = self.retention(opts, monitor)?;
         let damaged = index.sync()?;
