@@ -17,6 +17,7 @@ mod pending;
 mod queries;
 mod read_only;
 mod rows;
+mod stamps;
 mod status;
 mod sync;
 pub(crate) mod tables;
@@ -42,8 +43,8 @@ pub(crate) use compare::Replace;
 pub(crate) use panics::damage;
 use panics::{Mark, guarded, is_damage, is_of_database};
 pub(crate) use read_only::Remembered;
-use read_only::is_meta;
 pub(crate) use rows::{Edge, InEdge, Verified};
+use stamps::has_stamps;
 pub(crate) use tables::{Access, Rows, Tables, View};
 
 const FILE: &str = "index.redb";
@@ -388,17 +389,6 @@ fn transact<T>(database: &Database, work: impl FnOnce(&mut Tables<'_>) -> Result
     tx.set_quick_repair(true);
     tx.commit()?;
     Ok(out)
-}
-
-/// Returns whether the database knows the layout as it is now.
-fn has_stamps(database: &impl ReadableDatabase, layout: &Layout) -> Result<bool> {
-    let meta = database.begin_read()?.open_table(tables::META)?;
-    for (name, stamp) in sync::stamps(layout)? {
-        if !is_meta(&meta, name, &rows::stamp_to_bytes(&stamp))? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Returns a database in memory, which knows nothing yet.

@@ -7,7 +7,8 @@ use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable};
 
 use super::rows::{self, Verified};
-use super::sync::{INDEX_JSON, REFLOG_END};
+use super::stamps::{INDEX_JSON, is_meta};
+use super::sync::REFLOG_END;
 use super::tables::{self, View};
 use super::{FILE, Index, guarded, migrate};
 use crate::digest::Digest;
@@ -95,14 +96,4 @@ pub(crate) struct Remembered {
     pub entries: Vec<Entry>,
     /// End of the reflog then, as [`super::end_of_reflog`] says it; `None` if it never had a line.
     pub end: Option<Digest>,
-}
-
-/// Returns whether a row of `meta` has this value.
-pub(super) fn is_meta(
-    meta: &impl ReadableTable<&'static str, &'static [u8]>,
-    name: &str,
-    value: &[u8],
-) -> Result<bool> {
-    let found = meta.get(name)?;
-    Ok(found.is_some_and(|v| v.value() == value))
 }

@@ -8,7 +8,7 @@ use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _
 use super::panics::is_damage;
 use super::rows::{Link, stamp_to_bytes};
 use super::tables::{self, View};
-use super::{FILE, Index, guarded, migrate, sync};
+use super::{FILE, Index, guarded, migrate, stamps};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Lock};
 
@@ -79,11 +79,11 @@ impl Index<'_> {
         }
         let view = View::open(&tx)?;
         (out.refs_current, out.blobs_current) = (true, true);
-        for (name, stamp) in sync::stamps(layout)? {
+        for (name, stamp) in stamps::stamps(layout)? {
             // Also a stamp that is too young to be trusted is that of what was read last.
             let known = view.meta.get(name)?;
             let is_known = known.is_some_and(|known| known.value().starts_with(&stamp_to_bytes(&stamp)));
-            if name == sync::INDEX_JSON {
+            if name == stamps::INDEX_JSON {
                 out.refs_current = is_known;
             } else {
                 out.blobs_current &= is_known;

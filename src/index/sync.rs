@@ -3,17 +3,15 @@
 //! data that is not known yet is read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use redb::ReadableTable;
 
 use super::classify::{Classified, Unknown, classify_each};
 use super::edges::{self, Content};
 use super::pending::Pending;
-use super::read_only::is_meta;
-use super::rows::{
-    BlobRow, InEdge, Kind, Link, Verified, in_edge_key, key, ref_key, split_key, stamp_to_bytes,
-};
+use super::rows::{BlobRow, InEdge, Kind, Link, Verified, in_edge_key, key, ref_key, split_key};
+use super::stamps::{INDEX_JSON, dir_stamp};
 use super::tables::Tables;
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
@@ -23,25 +21,11 @@ use crate::progress::Monitor;
 /// Maximum number of blobs that are looked at together.
 const BATCH: usize = 16_384;
 
-/// A file that changed less than this before it was looked at may change again without its stamp telling.
-const RACY: Duration = Duration::from_secs(2);
-
 /// A document that is not what its digest says, or cannot be read.
 #[derive(Clone, Debug)]
 pub(crate) struct Damaged {
     pub digest: Digest,
     pub error: String,
-}
-
-/// Follows a stamp that was noted too early to be trusted.
-const YOUNG: u8 = 1;
-
-/// Returns whether a stamp can be trusted to change with the next change.
-fn settled(stamp: &Stamp) -> bool {
-    let (latest, _) = stamp.mtime.max(stamp.ctime);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let age = (now.unwrap_or_default().as_secs() as i64).saturating_sub(latest);
-    age > RACY.as_secs() as i64
 }
 
 /// The row of `meta` with where the reflog ended when `index.json` was read last, or before if that could not be told then; absent
@@ -53,41 +37,7 @@ pub(crate) fn end_of_reflog(line: &[u8]) -> Digest {
     Digest::of(Algorithm::Blake3, line.strip_suffix(b"\n").unwrap_or(line))
 }
 
-/// Returns the stamps of the layout, each with the row of `meta` that has it.
-pub(super) fn stamps(layout: &Layout) -> Result<Vec<(&'static str, Stamp)>> {
-    let mut out = vec![(INDEX_JSON, layout.index_stamp()?)];
-    let dirs = layout.blob_dirs()?.into_iter();
-    out.extend(dirs.map(|(algorithm, stamp)| (dir_stamp(algorithm), stamp)));
-    Ok(out)
-}
-
-/// The row of `meta` with the stamp of `index.json`.
-pub(super) const INDEX_JSON: &str = "index_json";
-
-/// Returns the row of `meta` with the stamp of a directory of blobs.
-pub(super) fn dir_stamp(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::Sha256 => "blobs/sha256",
-        Algorithm::Sha512 => "blobs/sha512",
-        Algorithm::Blake3 => "blobs/blake3",
-    }
-}
-
 impl Tables<'_> {
-    fn has_stamp(&self, name: &str, stamp: &Stamp) -> Result<bool> {
-        is_meta(&self.meta, name, &stamp_to_bytes(stamp))
-    }
-
-    fn set_stamp(&mut self, name: &str, stamp: &Stamp) -> Result<()> {
-        let mut value = stamp_to_bytes(stamp);
-        if !settled(stamp) {
-            // Not equal to any stamp, so that all is read again; the status sees what was read last.
-            value.push(YOUNG);
-        }
-        self.meta.insert(name, value.as_slice())?;
-        Ok(())
-    }
-
     /// Catches up with the layout. Returns the documents that could not be read, again each time until they can.
     pub(crate) fn sync(&mut self, layout: &Layout, monitor: &dyn Monitor) -> Result<Vec<Damaged>> {
         let mut update = Update::new(self, layout);
