@@ -45,6 +45,7 @@ impl<A: Access> Rows<A> {
         self.present(self.children_by(referrer, |edge| edge == Edge::Subject)?)
     }
 
+    // A hostile document of 16 MiB mentions 200,000 digests; a caller that walks on needs none that is not there.
     fn present(&self, digests: Vec<Digest>) -> Result<Vec<Digest>> {
         let mut out = Vec::new();
         for digest in digests {
@@ -55,7 +56,7 @@ impl<A: Access> Rows<A> {
         Ok(out)
     }
 
-    /// Size of a blob that was seen.
+    /// Returns the size in bytes of a blob that was seen.
     pub(crate) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         let row = self.row(digest)?;
         Ok(row.is_present().then_some(row.size))

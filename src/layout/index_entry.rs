@@ -57,20 +57,22 @@ impl Entry {
     /// Returns whether another reader, which does not care for case, may take it for an entry of something else or with a tag.
     pub(crate) fn is_unclear(&self) -> bool {
         let text = self.raw();
-        let begins_odd = |(at, _): (usize, &str)| {
-            NAMES.iter().any(|plain| {
-                let name = text.get(at + 1..at + 1 + plain.len());
-                name.is_some_and(|name| json::is_case_variant(name, &[plain]))
-            })
-        };
-        // Few have such letters at all.
-        let may_be = text.contains(['\\', 'ſ']) || text.match_indices('"').any(begins_odd);
-        let is_odd = |object: Object<'_>| {
+        // An index of 100,000 entries is looked through each time, and few entries have such letters at all: no other is parsed.
+        if !text.contains(['\\', 'ſ']) && !text.split('"').skip(1).any(begins_odd) {
+            return false;
+        }
+        let object = Object::parse(text.as_bytes());
+        object.map_or(true, |object| {
             object
                 .members()
                 .any(|(name, _)| json::is_case_variant(name, &NAMES))
-        };
-        may_be && Object::parse(text.as_bytes()).map_or(true, is_odd)
+        })
+    }
+
+    /// Returns whether it is a descriptor, and the same entry as one of these.
+    pub(super) fn is_any_of(&self, entries: &[&Descriptor]) -> bool {
+        let own = self.descriptor();
+        own.is_ok_and(|own| entries.iter().any(|entry| own.is_same_entry(entry)))
     }
 
     pub(super) fn has_name(&self, name: &str) -> bool {
@@ -97,7 +99,7 @@ impl Entry {
             .is_ok_and(|known| digests.contains(&known.digest))
     }
 
-    /// Entries as a JSON array, each with its own bytes.
+    /// Returns entries as a JSON array, each with its own bytes.
     pub(crate) fn list_to_text(entries: &[&Entry]) -> String {
         let raw: Vec<&str> = entries.iter().map(|e| e.raw()).collect();
         format!("[{}]", raw.join(","))
@@ -145,7 +147,7 @@ const NAMES: [&str; 3] = ["digest", "mediaType", "annotations"];
 fn begins_odd(text: &str) -> bool {
     NAMES.iter().any(|plain| {
         let begin = text.get(..plain.len());
-        begin.is_some_and(|begin| json::is_odd(begin, &[plain]))
+        begin.is_some_and(|begin| json::is_case_variant(begin, &[plain]))
     })
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Lease, Store};
 use crate::digest::Digest;
 use crate::error::{Error, Result, ResultExt};
-use crate::index::{Access, Edge, Index, IndexStatus, Mention, Place, Rows};
+use crate::index::{Access, Edge, InEdge, Index, IndexStatus, Place, Replace, Rows};
 use crate::progress::Monitor;
 use crate::spec::MediaType;
 

@@ -283,8 +283,8 @@ impl Store {
         let names: Vec<String> = parents
             .iter()
             .filter_map(|by| match by {
-                Mention::Document(_, parent) => Some(parent.to_string()),
-                Mention::Ref { .. } => None,
+                InEdge::Document(_, parent) => Some(parent.to_string()),
+                InEdge::Ref { .. } => None,
             })
             // A config that many images share would make a text of many lines.
             .take(4)

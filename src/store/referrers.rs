@@ -13,7 +13,7 @@ use super::graph::{subject_of, walk};
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
-use crate::index::{Access, Index, Mention, Place, Rows, Tables};
+use crate::index::{Access, InEdge, Index, Place, Rows, Tables};
 use crate::layout::IndexJson;
 use crate::progress::{Monitor, Silent};
 use crate::spec::json::Object;

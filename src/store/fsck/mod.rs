@@ -24,8 +24,8 @@ use documents::Documents;
 use super::graph::holders;
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::{Algorithm, Digest};
-use crate::error::{ErrorKind, Result};
-use crate::index::{Damaged, Index};
+use crate::error::Result;
+use crate::index::{Damaged, Index, Replace};
 use crate::layout::BlobName;
 use crate::progress::{Monitor, Silent};
 use crate::spec::{RefName, json};
@@ -90,7 +90,7 @@ impl Store {
     /// Looks at everything in the layout. Serves `umoci fsck` alone.
     ///
     /// # Errors
-    /// Only what keeps it from looking, such as [`ErrorKind::Busy`]; damage is in the report.
+    /// Only what keeps it from looking, such as [`Busy`](crate::error::ErrorKind::Busy); damage is in the report.
     #[doc(hidden)]
     pub fn check(&self, opts: &CheckOptions<'_>, monitor: &dyn Monitor) -> Result<CheckReport> {
         let lock = opts.repair.then(|| self.lock_exclusive("fsck")).transpose()?;
@@ -294,25 +294,13 @@ fn check_index(index: &mut Index<'_>, repair: bool, out: &mut Vec<Finding>) -> R
     if !index.is_file()? {
         return Ok(());
     }
-    let fresh = match index.rebuilt() {
-        // To look there need not be room on the disk.
-        Err(err) if err.kind() == ErrorKind::NoSpace && !repair => index.rebuilt_in_memory(),
-        fresh => fresh,
-    }?;
-    let differences = index.differences(&fresh)?;
-    let repaired = repair && !differences.is_empty();
-    let findings = differences.into_iter();
-    out.extend(findings.map(|text| Finding::new(Problem::Index, DATABASE, text).repaired(repaired)));
-    if repaired {
-        index.replace_with(fresh)?;
+    let replace = if repair {
+        Replace::IfDifferent
     } else {
         Replace::Never
     };
-    for text in index.recount(replace)? {
-        let mut finding = Finding::new(Severity::Error, Problem::Index, ".umoci/index.redb", text);
-        finding.repaired = opts.repair;
-        out.push(finding);
-    }
+    let findings = index.recount(replace)?.into_iter();
+    out.extend(findings.map(|text| Finding::new(Problem::Index, DATABASE, text).repaired(repair)));
     Ok(())
 }
 

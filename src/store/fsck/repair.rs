@@ -43,7 +43,7 @@ impl Store {
             self.index(monitor).write(|tables| {
                 changed.iter().try_for_each(|digest| tables.forget(digest))?;
                 // The times of the directories may be of before a file was moved.
-                tables.unlist_blobs()?;
+                tables.invalidate_listing()?;
                 tables.sync(&self.layout, &Silent)
             })?;
         }

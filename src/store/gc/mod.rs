@@ -15,7 +15,7 @@ use super::Store;
 use super::graph::{subject_of, walk};
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
-use crate::index::{Access, Damaged, Mention, Rows, damage};
+use crate::index::{Access, Damaged, InEdge, Replace, Rows, damage};
 use crate::layout::{LayoutLock, Stamp};
 use crate::progress::{Monitor, Silent};
 use crate::spec::RefName;
@@ -215,7 +215,7 @@ impl Store {
                 gone.retain(|digest, _| now.contains_key(digest));
             }
             let order = parents_first(tables, &gone)?;
-            tables.unlist_blobs()?;
+            tables.invalidate_listing()?;
             // Rows go in the order of digests, which costs less.
             gone.keys().try_for_each(|digest| tables.forget(digest))?;
             for digest in gone.keys() {
@@ -363,10 +363,10 @@ fn untagged_about(
     })?;
     let mut out = Vec::new();
     for referrer in about.difference(dropped) {
-        let mentions = tables.mentions(referrer)?;
-        if mentions
+        let in_edges = tables.in_edges(referrer)?;
+        if in_edges
             .iter()
-            .any(|by| matches!(by, Mention::Ref { name: None, .. }))
+            .any(|by| matches!(by, InEdge::Ref { name: None, .. }))
         {
             out.push(*referrer);
         }

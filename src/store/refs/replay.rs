@@ -252,9 +252,9 @@ impl Store {
     /// [`ErrorKind::Corrupt`] with [`Fact::TornIndex`].
     pub(in crate::store) fn check_entries(&self) -> Result<()> {
         // A look at the state of a file that has entries would be a read of the reflog for nothing.
-        let (index, state) = self.layout.read_index_state()?;
-        if index.is_emptied() {
-            self.catch_up(&index, &state, "")?;
+        let file = self.layout.read_index_file()?;
+        if file.index.is_emptied() {
+            self.catch_up(&file.index, &file.state(), "")?;
         }
         Ok(())
     }
