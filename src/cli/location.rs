@@ -43,13 +43,11 @@ impl Location {
             let Some(rest) = text.strip_prefix(transport) else {
                 continue;
             };
-            let (file, name) = rest
-                .split_once(':')
-                .map_or((rest, None), |(file, name)| (file, Some(name)));
-            if file.is_empty() || name == Some("") {
+            let mut parts = rest.splitn(2, ':').map(str::to_owned);
+            let (file, name) = (parts.next().unwrap_or_default(), parts.next());
+            if file.is_empty() || name.as_deref() == Some("") {
                 refuse!("invalid {what}: {text:?} (want a file, and perhaps a name behind a colon)");
             }
-            let (file, name) = (file.to_owned(), name.map(str::to_owned));
             return Ok(Location::Archive(ArchiveRef { docker, file, name }));
         }
         elsewhere(text, what)?;
@@ -150,7 +148,7 @@ impl ArchiveRef {
         Ok(Box::new(archive))
     }
 
-    /// Returns what `name`, a name in the archive or `@N`, stands for, and its name there.
+    /// Returns the entries that `name`, a name in the archive or `@N`, stands for, and their name there.
     pub fn find(&self, source: &dyn Source, name: &str) -> Outcome<(Option<String>, RefValue)> {
         let listed = source.list()?;
         let at = name.strip_prefix('@');

@@ -7,7 +7,7 @@ use super::super::result::ResultArgs;
 use super::image::PlatformArg;
 use super::layout::LayoutArg;
 
-/// What `import` and `export` have in common
+/// Options that `import` and `export` share
 #[derive(Args, Debug)]
 pub struct CopyArgs {
     #[command(flatten)]

@@ -22,7 +22,7 @@ use super::values::positionals;
 pub struct ImageRef {
     /// The layout.
     pub layout: PathBuf,
-    /// What in it.
+    /// The image in it.
     pub target: Target,
     /// Which one of those that it leads to, if that is said.
     pub platform: Option<Platform>,
