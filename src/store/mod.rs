@@ -99,13 +99,13 @@ impl Store {
 
     /// Returns the index, which is opened by the first question to it; `monitor` is told why it is not on disk.
     fn index<'a>(&'a self, monitor: &'a dyn Monitor) -> Index<'a> {
+        Index::new(&self.layout, self.index_place(Place::File), monitor)
+    }
+
+    /// Returns the location of the index: `wanted`, unless the store keeps none on disk.
+    fn index_place(&self, wanted: Place) -> Place {
         // In memory it costs a look at each document, and leaves no trace in the layout.
-        let place = if self.opts.index {
-            Place::File
-        } else {
-            Place::Memory
-        };
-        Index::new(&self.layout, place, monitor)
+        if self.opts.index { wanted } else { Place::Memory }
     }
 
     /// Runs `work` on an index that has caught up with the layout.

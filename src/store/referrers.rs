@@ -79,11 +79,7 @@ impl Store {
     /// Those of the index.
     pub(crate) fn unlisted_referrers(&self, subjects: &[Digest]) -> Result<Vec<(Digest, Descriptor)>> {
         // A copy reads a source that may belong to somebody else, and must leave nothing in it.
-        let place = if self.opts.index {
-            Place::FileIfThere
-        } else {
-            Place::Memory
-        };
+        let place = self.index_place(Place::FileIfThere);
         let found = Index::new(&self.layout, place, &Silent).read(|tables| {
             let mut out = BTreeMap::new();
             for subject in subjects {

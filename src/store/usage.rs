@@ -59,20 +59,27 @@ fn short(digest: &Digest) -> Short {
 /// Holder of a blob that several roots lead to, in place of the number of a root.
 const SEVERAL: u32 = u32::MAX;
 
-/// Blobs by small numbers, with what lives with each: what it needs, and what is about it. Each is asked of the index once, however
-/// many images hold it.
+/// Blob of a [`ReachableSet`].
+#[derive(Default)]
+struct Node {
+    size: u64,
+    /// Numbers of the blobs that live with it: those that it needs, and those that are about it.
+    with: Box<[u32]>,
+    /// The root whose walk met it last.
+    met: Option<u32>,
+    /// The root that holds it alone, or [`SEVERAL`].
+    holder: Option<u32>,
+}
+
+/// Blobs that roots lead to, by small numbers. Each is asked of the index once, however many images hold it.
 #[derive(Default)]
 struct ReachableSet {
     numbers: HashMap<Short, u32>,
-    sizes: Vec<u64>,
-    with: Vec<Box<[u32]>>,
-    /// The root whose walk met each blob last, and the one that holds it alone, or [`SEVERAL`].
-    met: Vec<Option<u32>>,
-    holder: Vec<Option<u32>>,
+    nodes: Vec<Node>,
 }
 
 impl ReachableSet {
-    /// The number of a blob, after all that lives with it was taken in; `None` if it is not there.
+    /// Returns the number of a blob, after all that lives with it was taken in; `None` if it is not there.
     fn take(&mut self, tables: &Rows<impl Access>, root: &Digest) -> Result<Option<u32>> {
         let mut stack = Vec::new();
         let root = self.number(tables, root, &mut stack)?;
@@ -86,7 +93,7 @@ impl ReachableSet {
             for digest in next {
                 with.extend(self.number(tables, &digest, &mut stack)?);
             }
-            self.with[number as usize] = with.into();
+            self.nodes[number as usize].with = with.into();
         }
         Ok(root)
     }
@@ -103,31 +110,28 @@ impl ReachableSet {
         let Some(size) = tables.size(digest)? else {
             return Ok(None);
         };
-        let number = self.sizes.len() as u32;
+        let number = self.nodes.len() as u32;
         self.numbers.insert(short(digest), number);
-        self.sizes.push(size);
-        self.with.push(Box::default());
-        self.met.push(None);
-        self.holder.push(None);
+        self.nodes.push(Node {
+            size,
+            ..Node::default()
+        });
         new.push((number, *digest));
         Ok(Some(number))
     }
 
     /// Makes a root a holder of a blob and of all that lives with it. Returns the bytes of these.
     fn hold(&mut self, root: u32, blob: u32) -> u64 {
-        let (mut stack, mut bytes) = (vec![blob as usize], 0);
+        let (mut stack, mut bytes) = (vec![blob], 0);
         while let Some(blob) = stack.pop() {
+            let node = &mut self.nodes[blob as usize];
             // Marks of earlier walks need not be cleared, since each root has a number of its own.
-            if self.met[blob].replace(root) == Some(root) {
+            if node.met.replace(root) == Some(root) {
                 continue;
             }
-            bytes += self.sizes[blob];
-            self.holder[blob] = Some(if self.holder[blob].is_none() {
-                root
-            } else {
-                SEVERAL
-            });
-            stack.extend(self.with[blob].iter().map(|next| *next as usize));
+            bytes += node.size;
+            node.holder = node.holder.map_or(Some(root), |_| Some(SEVERAL));
+            stack.extend(&node.with);
         }
         bytes
     }
@@ -159,7 +163,7 @@ impl Store {
                     image.shared = reachable.hold(root as u32, blob);
                 }
             }
-            for (holder, size) in reachable.holder.iter().zip(&reachable.sizes) {
+            for Node { size, holder, .. } in &reachable.nodes {
                 match holder {
                     None => {}
                     Some(SEVERAL) => out.shared += size,

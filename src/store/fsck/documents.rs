@@ -18,7 +18,7 @@ use crate::error::{ErrorKind, Result};
 use crate::layer::{LayerReader, LayerStream, Limits, check_entries};
 use crate::layout::{BlobReader, Layout};
 use crate::spec::json::Object;
-use crate::spec::{Compression, Descriptor, Document, ImageConfig, ImageIndex, Manifest, MediaClass, json};
+use crate::spec::{Compression, Descriptor, Document, ImageConfig, Manifest, MediaClass, json};
 use crate::store::summary::is_of_its_size;
 use crate::store::{MAX_DOCUMENT, Summaries};
 
@@ -115,7 +115,13 @@ impl<'a> Documents<'a> {
         match Document::parse(bytes) {
             Ok(Some(Document::Manifest(manifest))) if manifest.config.size > largest => return Ok(None),
             Ok(Some(Document::Manifest(manifest))) => self.check_manifest(digest, &manifest, &mut out)?,
-            Ok(Some(Document::Index(index))) => self.check_index(digest, &index, &mut out)?,
+            Ok(Some(Document::Index(index))) => {
+                for descriptor in &index.manifests {
+                    // An index may name platforms that are not here.
+                    self.check_child(digest, descriptor, true, &mut out)?;
+                    self.check_platform(digest, descriptor, &mut out);
+                }
+            }
             Ok(Some(Document::Artifact(artifact))) => {
                 for blob in &artifact.blobs {
                     self.check_child(digest, blob, !blob.urls.is_empty(), &mut out)?;
@@ -286,15 +292,6 @@ impl<'a> Documents<'a> {
                 _ => Err(err),
             },
         }
-    }
-
-    fn check_index(&self, digest: &Digest, index: &ImageIndex, out: &mut Vec<Finding>) -> Result<()> {
-        for descriptor in &index.manifests {
-            // An index may name platforms that are not here.
-            self.check_child(digest, descriptor, true, out)?;
-            self.check_platform(digest, descriptor, out);
-        }
-        Ok(())
     }
 
     /// Compares what a descriptor says of a blob with the blob.

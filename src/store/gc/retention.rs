@@ -50,7 +50,7 @@ impl Keep {
     /// Reads `N`, or `PATTERN=N`, as [`Keep::Last`].
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for what is no such thing, and for a count of zero, which keeps nothing.
+    /// [`Invalid`](crate::error::ErrorKind::Invalid) for what is no such thing, and for a count of zero, which keeps nothing.
     pub fn last(text: &str) -> Result<Self> {
         let (pattern, count) = text.rsplit_once('=').unwrap_or(("*", text));
         match (glob::Pattern::new(pattern), count.parse()) {
@@ -159,7 +159,7 @@ impl Store {
     /// it; with one, the tags that no rule keeps go as far as need be.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if no rule keeps any tag, or a pattern that matches none looks like a duration: both are a slip.
+    /// [`Invalid`](crate::error::ErrorKind::Invalid) if no rule keeps any tag, or a pattern that matches none looks like a duration: both are a slip.
     pub(super) fn retention(&self, opts: &GcOptions, monitor: &dyn Monitor) -> Result<Retention> {
         let mut out = Retention::default();
         // Most collections give up no entry, and need no look at them.
@@ -306,7 +306,7 @@ impl Retention {
     /// some went. Returns the bytes that stay.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if no tag would stay: a limit that is so low is a slip.
+    /// [`Invalid`](crate::error::ErrorKind::Invalid) if no tag would stay: a limit that is so low is a slip.
     pub(super) fn fit(
         &self,
         limit: u64,
