@@ -9,8 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::Store;
 use super::graph::{subject_of, walk};
-use super::{MAX_DOCUMENT, Store};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::index::{Access, InEdge, Index, Place, Rows, Tables};
@@ -95,43 +95,37 @@ impl Store {
         Ok(described.map(|one| (found[&one.digest], one)).collect())
     }
 
-    /// The digests in an index of referrers, as far as they are any.
+    /// Returns the digests in an index of referrers, as far as they are any.
     fn listed(&self, index: &Digest) -> Result<Vec<Digest>> {
-        let Some(bytes) = self.read_referrer(index)? else {
+        let Some(plain) = self.plain(index)? else {
             return Ok(Vec::new());
         };
-        let index = IndexJson::parse(&bytes)?;
+        let index = IndexJson::parse(&self.read(&plain)?)?;
         let named = index.entries().iter().filter_map(|entry| entry.descriptor().ok());
         Ok(named.map(|named| named.digest).collect())
     }
 
-    /// A document of the size that it has here, whatever others say; `None` if it is not here.
-    fn read_referrer(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
-        let Some(size) = self.layout.blob_size(digest)? else {
-            return Ok(None);
-        };
-        let plain = Descriptor::new(String::new(), *digest, size);
-        self.layout.read_blob(&plain, MAX_DOCUMENT).map(Some)
+    /// Returns a descriptor of a blob with the size that it has here, whatever others say; `None` if it is not here.
+    fn plain(&self, digest: &Digest) -> Result<Option<Descriptor>> {
+        let size = self.layout.blob_size(digest)?;
+        Ok(size.map(|size| Descriptor::new("application/octet-stream".to_owned(), *digest, size)))
     }
 
-    /// Descriptors for those that are here: an index may name what is not.
+    /// Returns descriptors for those that are here: an index may name others.
     fn describe(&self, referrers: BTreeSet<Digest>) -> Result<Vec<Descriptor>> {
         let mut out = Vec::new();
         let mut annotations = 0;
         for digest in referrers {
-            let Some(size) = self.layout.blob_size(&digest)? else {
+            let Some(plain) = self.plain(&digest)? else {
                 continue;
             };
             // A damaged referrer is listed too: others wrote it, and a check tells of the damage.
-            let bytes = self.read_referrer(&digest).ok().flatten();
+            let bytes = self.read(&plain).ok();
             let mut one = bytes
-                .and_then(|bytes| description(digest, size, &bytes))
-                .unwrap_or_else(|| Descriptor::new("application/octet-stream".to_owned(), digest, size));
-            annotations += one
-                .annotations
-                .iter()
-                .map(|(k, v)| k.len() + v.len())
-                .sum::<usize>();
+                .and_then(|bytes| description(&plain, &bytes))
+                .unwrap_or(plain);
+            let lengths = one.annotations.iter().map(|(name, text)| name.len() + text.len());
+            annotations += lengths.sum::<usize>();
             if annotations > MAX_ANNOTATIONS {
                 one.annotations.clear();
             }
@@ -264,7 +258,7 @@ fn type_in(object: &Object<'_>, name: &str) -> Option<String> {
 }
 
 /// Returns the descriptor that a referrer gives of itself; `None` if it is no JSON object.
-fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
+fn description(plain: &Descriptor, bytes: &[u8]) -> Option<Descriptor> {
     let object = Object::parse(bytes).ok()?;
     let media_type = type_in(&object, "mediaType").unwrap_or_else(|| {
         let is_index = object.get("manifests").is_some();
@@ -275,7 +269,7 @@ fn description(digest: Digest, size: u64, bytes: &[u8]) -> Option<Descriptor> {
         }
         .to_owned()
     });
-    let mut out = Descriptor::new(media_type, digest, size);
+    let mut out = Descriptor::new(media_type, plain.digest, plain.size);
     // An artifact without a type of its own is of the type of its config.
     out.artifact_type =
         type_in(&object, "artifactType").or_else(|| type_in(&object.object("config")?, "mediaType"));

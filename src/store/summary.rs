@@ -39,12 +39,6 @@ pub struct Summaries<'a> {
     configs: HashMap<Key, Option<Platform>>,
 }
 
-impl std::fmt::Debug for Summaries<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Summaries")
-    }
-}
-
 impl Store {
     /// The platform of an image: that of its descriptor, else that of its config, as far as these can be read.
     pub(crate) fn platform(&self, descriptor: &Descriptor) -> Option<Platform> {

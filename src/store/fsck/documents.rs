@@ -35,7 +35,6 @@ pub(super) const LARGE: u64 = 64 << 10;
 type Key = (Digest, u64);
 
 /// The documents of a layout, and what is known of them by now.
-#[derive(Debug)]
 pub(super) struct Documents<'a> {
     layout: &'a Layout,
     deep: bool,
