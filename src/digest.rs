@@ -102,7 +102,7 @@ impl Digest {
         &self.bytes[..self.algorithm.len()]
     }
 
-    /// Returns the hex part, which is also the file name below `blobs/<algorithm>/`.
+    /// Returns the hex part, in lower case, which is also the file name below `blobs/<algorithm>/`.
     pub fn encoded(&self) -> String {
         hex(self.as_bytes())
     }
@@ -246,10 +246,7 @@ impl fmt::Display for DigestPrefix {
 /// A running hash of one of the registered algorithms.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
-pub struct Hasher(State);
-
-#[derive(Clone, Debug)]
-enum State {
+pub enum Hasher {
     Sha256(sha2::Sha256),
     Sha512(sha2::Sha512),
     // Its state is some 2 KiB; that of the others fits where it stands.
@@ -259,19 +256,19 @@ enum State {
 impl Hasher {
     /// Starts an empty hash.
     pub fn new(algorithm: Algorithm) -> Self {
-        Self(match algorithm {
-            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
-            Algorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
-            Algorithm::Blake3 => State::Blake3(Box::new(blake3::Hasher::new())),
-        })
+        match algorithm {
+            Algorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha512 => Self::Sha512(sha2::Sha512::new()),
+            Algorithm::Blake3 => Self::Blake3(Box::new(blake3::Hasher::new())),
+        }
     }
 
     /// Adds `data`.
     pub fn update(&mut self, data: &[u8]) {
-        match &mut self.0 {
-            State::Sha256(h) => h.update(data),
-            State::Sha512(h) => h.update(data),
-            State::Blake3(h) => {
+        match self {
+            Self::Sha256(h) => h.update(data),
+            Self::Sha512(h) => h.update(data),
+            Self::Blake3(h) => {
                 h.update(data);
             }
         }
@@ -291,10 +288,10 @@ impl Hasher {
 
     /// Returns the digest of all that was added.
     pub fn finish(self) -> Digest {
-        match self.0 {
-            State::Sha256(h) => Digest::padded(Algorithm::Sha256, &h.finalize()),
-            State::Sha512(h) => Digest::padded(Algorithm::Sha512, &h.finalize()),
-            State::Blake3(h) => Digest::padded(Algorithm::Blake3, h.finalize().as_bytes()),
+        match self {
+            Self::Sha256(h) => Digest::padded(Algorithm::Sha256, &h.finalize()),
+            Self::Sha512(h) => Digest::padded(Algorithm::Sha512, &h.finalize()),
+            Self::Blake3(h) => Digest::padded(Algorithm::Blake3, h.finalize().as_bytes()),
         }
     }
 }

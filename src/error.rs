@@ -113,7 +113,7 @@ impl Error {
         self.0.kind
     }
 
-    /// Returns the detail to branch on, if the kind alone does not tell enough.
+    /// Returns the detail to branch on, if the kind alone does not tell enough; the last that was added.
     pub fn fact(&self) -> Option<Fact> {
         self.0.fact
     }

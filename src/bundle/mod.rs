@@ -2,7 +2,7 @@
 //! Runtime bundles: a root file system, `config.json`, and what is needed to repack.
 //!
 //! A bundle is a directory with `rootfs/`, `config.json`, `umoci.json`, `sha256_<hex>.mtree` and a cache for it,
-//! `.sha256_<hex>.stat`. Invariant: `unpack`
+//! `.sha256_<hex>.stat`. Invariant: an `unpack`
 //! that fails leaves nothing behind that it made, and never touches what was there before.
 //!
 //! # Example: unpack, change, repack
@@ -77,27 +77,27 @@ impl Bundle {
         Self { path: path.into() }
     }
 
-    /// Returns the directory.
+    /// Returns the path of the directory, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns the root file system.
+    /// Returns the path of `rootfs`, the root file system.
     pub fn rootfs(&self) -> PathBuf {
         self.path.join("rootfs")
     }
 
-    /// Returns the runtime configuration.
+    /// Returns the path of `config.json`, the runtime configuration. Spec: runtime-spec, config.
     pub fn config(&self) -> PathBuf {
         self.path.join("config.json")
     }
 
-    /// Returns the file that records the unpacked image.
+    /// Returns the path of `umoci.json`, which records the unpacked image; the last file that an unpack writes.
     pub fn meta(&self) -> PathBuf {
         self.path.join("umoci.json")
     }
 
-    /// Returns the mtree manifest of the tree that was unpacked from `manifest`.
+    /// Returns the path of the mtree manifest of the tree that was unpacked from `manifest`.
     pub fn mtree(&self, manifest: &Digest) -> PathBuf {
         self.path
             .join(format!("{}_{}.mtree", manifest.algorithm(), manifest.encoded()))

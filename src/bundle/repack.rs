@@ -22,7 +22,7 @@ const MAX_META: u64 = 16 << 20;
 /// Options of a repack.
 #[derive(Clone, Debug, Default)]
 pub struct RepackOptions {
-    /// Paths below the root whose changes are left out.
+    /// Paths below the root, in any spelling, at and below which changes are left out.
     pub masks: Vec<Vec<u8>>,
     /// Do not leave out changes below the volumes of the image.
     pub no_mask_volumes: bool,
@@ -30,11 +30,11 @@ pub struct RepackOptions {
     pub refresh: bool,
     /// Replace the tag even if it points at another image than that which the bundle was unpacked from under that tag.
     pub force: bool,
-    /// Refuse a bundle of an image for another platform.
+    /// Refuse, as [`ErrorKind::Invalid`], a bundle of an image for another platform. `None` takes any.
     pub platform: Option<Platform>,
     /// Compression of the layer; `None` for that of the image.
     pub compression: Option<Compression>,
-    /// Newer modification times in the layer become this.
+    /// The latest modification time that a file may have in the layer: a later one becomes this. `None` keeps all.
     pub clamp_mtime: Option<Time>,
     /// Comments at the head of a refreshed mtree file.
     pub header: crate::mtree::Header,
@@ -43,11 +43,12 @@ pub struct RepackOptions {
 /// Result of a repack.
 #[derive(Clone, Debug)]
 pub struct Repacked {
-    /// From the tag to the new manifest.
+    /// From the entry of the tag in `index.json` down to the new manifest, which is last: one descriptor, and one more for each
+    /// image index on the way.
     pub walk: Vec<Descriptor>,
     /// The manifest that the bundle was unpacked from.
     pub base: Descriptor,
-    /// Whether there was anything to put into a layer.
+    /// Whether the tree differs from the image: else the new image has the layers of the old one.
     pub changed: bool,
 }
 
@@ -72,7 +73,8 @@ pub(super) fn read_meta(bundle: &Bundle) -> Result<Meta> {
 
 /// Makes a layer of what changed in the bundle's tree and tags the result.
 ///
-/// `history` gets the author of the base image and returns the entry, or `None` for no entry.
+/// `history` gets the author of the base image, which may be empty, and returns the entry, or `None` for no entry. It is called
+/// before any work.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] if the bundle, its manifest or its base image is gone; [`ErrorKind::Conflict`] if `tag` is the

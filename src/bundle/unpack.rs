@@ -29,7 +29,7 @@ pub struct UnpackOptions {
     pub id_map: IdMap,
     /// Keep a symlink that leads to a directory where a layer has a directory.
     pub keep_dirlinks: bool,
-    /// Only the layer at this place, from 0, the lowest.
+    /// Only the layer at this place, counted from 0, the lowest; no layer at all if there is none at that place.
     pub layer: Option<usize>,
     /// Limits of what a layer may ask for.
     pub limits: Limits,
@@ -38,7 +38,7 @@ pub struct UnpackOptions {
 }
 
 impl UnpackOptions {
-    /// Options for a user without privileges: all files belong to whoever runs this process, and [`super::repack`] puts the
+    /// Returns options for a user without privileges: all files belong to whoever runs this process, and [`super::repack`] puts the
     /// owners of the image back. `UnpackOptions::default()` is for root.
     pub fn rootless() -> Self {
         Self {
@@ -48,7 +48,7 @@ impl UnpackOptions {
     }
 }
 
-/// Unpacks `image` into a new bundle at `path`.
+/// Unpacks `image` into a new bundle at `path`, a directory of mode 0700 that may exist and hold other files.
 ///
 /// # Errors
 /// [`ErrorKind::Exists`](crate::error::ErrorKind::Exists) if the bundle has a `config.json` or a `rootfs` already,
@@ -221,6 +221,7 @@ impl Unpacking<'_> {
 
     /// Removes what an unpack of `manifest` has made that did not come to its end.
     fn clean(&self, bundle: &Bundle, manifest: &Digest) {
+        // First the file that says that the bundle is whole: a clean-up that is cut short must not leave it.
         crate::fs::remove_file(&bundle.meta());
         crate::fs::remove_file(&bundle.mtree(manifest));
         crate::fs::remove_file(&bundle.stat_cache(manifest));

@@ -207,7 +207,7 @@ impl Attributes<'_> {
     }
 }
 
-/// Returns what `read` puts into a buffer of `size` bytes, or of the maximum where the kernel says that this is too small.
+/// Reads into a buffer of `size` bytes, and into one of the maximum where the kernel says that this is too small.
 fn read_sized(size: usize, mut read: impl FnMut(&mut [u8]) -> Called<usize>) -> Called<Vec<u8>> {
     let mut buffer = vec![0; size];
     let mut length = read(&mut buffer);

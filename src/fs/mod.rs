@@ -227,11 +227,10 @@ impl Root {
             let (dir, name) = self.parent(&path)?;
             match self.stat(&dir, &name)?.map(|inode| inode.node.kind) {
                 None => fail!(NotFound, "{path}: no such file"),
-                Some(NodeKind::Symlink { target }) if target.starts_with(b"/") => {
-                    path = TreePath::clean(&target)?;
-                }
                 Some(NodeKind::Symlink { target }) => {
-                    path = TreePath::clean(&[dir.path().as_bytes(), b"/", &target].concat())?;
+                    let is_absolute = target.starts_with(b"/");
+                    let from = if is_absolute { b"" } else { dir.path().as_bytes() };
+                    path = TreePath::clean(&[from, b"/", &target].concat())?;
                 }
                 Some(NodeKind::File { .. }) => {
                     let mut bytes = Vec::new();

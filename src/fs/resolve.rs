@@ -203,7 +203,7 @@ impl Root {
     }
 
     fn walk(&self, path: &TreePath, mut make: Option<MakeDir<'_>>) -> Result<Dir> {
-        // What is still to be walked; a link puts the parts of its target before it.
+        // Names that are still to be walked; a link puts the parts of its target before them.
         let mut rest: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         let mut at = self.top.clone();
         let mut followed = Followed::default();

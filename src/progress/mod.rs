@@ -35,25 +35,25 @@ pub trait Monitor: Send + Sync {
     /// Adds `n` to a counter.
     fn count(&self, counter: Counter, n: u64);
 
-    /// Returns a task begins; `total` is its size in bytes or items if known. The task ends when the value is dropped.
+    /// Begins a task; `total` is its size in bytes or items if known. The task ends when the value is dropped.
     fn task(&self, name: &str, total: Option<u64>) -> Box<dyn Task>;
 
-    /// Something worth a warning that does not end the job: one line that names the path or digest.
+    /// Tells of something worth a warning that does not end the job: one line that names the path or digest.
     fn warn(&self, message: fmt::Arguments<'_>);
 
-    /// A part of what was asked for that the result does not have, although the job succeeds: one line that names it. Unlike a
+    /// Tells of a part of what was asked for that the result does not have, although the job succeeds: one line that names it. Unlike a
     /// warning it belongs to the result.
     fn left_out(&self, message: fmt::Arguments<'_>) {
         self.warn(message);
     }
 
-    /// A step of the job, for those who want to follow it.
+    /// Tells of a step of the job, for those who want to follow it.
     fn info(&self, message: fmt::Arguments<'_>);
 }
 
 /// A task under way; dropping it ends it.
 pub trait Task: Send + Sync {
-    /// The task got `n` bytes or items further; 0 says that it is alive.
+    /// Tells that the task got `n` bytes or items further, in the unit of its total; 0 says that it is alive.
     fn advance(&self, n: u64);
 }
 
