@@ -280,7 +280,9 @@ impl Repack<'_> {
                 }
                 Some(place) => place?,
             };
-            let walk = edit.clone().onto(place.clone()).apply(txn, self.tag)?;
+            let mut edit = edit.clone();
+            edit.walk.clone_from(&place);
+            let walk = edit.apply(txn, self.tag)?;
             // The tag moves as soon as this closure has returned. A repack that is killed just then must know its own work when it
             // is run again, so the bundle learns of it first.
             if self.is_own_tag()

@@ -3,7 +3,7 @@
 
 use std::ops::RangeBounds;
 
-use crate::image::{EntrySelector, EntrySource, IndexEdit, change_index, resolve_index};
+use crate::image::{EntrySelector, EntrySource, IndexEdit, resolve_index, retry_on_conflict};
 use crate::spec::{Annotations, Descriptor, ImageIndex, MediaClass, RefName, json};
 use crate::store::{Store, Summaries, Txn};
 use crate::transfer::{Request, StoreSink, copy};
@@ -262,10 +262,10 @@ fn change(
     let tag = name.tag()?;
     // The edit may run several times, and the count of the last run is that of what was written.
     let mut entries = 0;
-    let written = change_index(&mut txn, tag, |txn| -> Outcome<IndexEdit> {
+    let written = retry_on_conflict(&mut txn, |txn| -> Outcome<Descriptor> {
         let edit = edit(txn)?;
         entries = edit.index.manifests.len();
-        Ok(edit)
+        Ok(edit.apply(txn, tag)?)
     })?;
     ui.info(format_args!(
         "new image index created: {} with {entries} entries, tagged {tag}",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An image or index changed where it stands, also while others change it: nobody's change is lost.
 
-use super::{Edit, Image, IndexEdit, NewLayer, Target};
+use super::{Edit, Image, NewLayer, Target};
 use crate::error::{Error, ErrorKind};
 use crate::spec::{Compression, Descriptor, History, Platform, REF_NAME, RefName};
 use crate::store::Txn;
@@ -70,24 +70,6 @@ pub fn add_layer<E: From<Error>>(
         let history = history(&edit.config.author)?;
         edit.add_layer(layer.clone(), history);
         Ok(edit)
-    })
-}
-
-/// Points `tag` at the image index that `edit` makes, and commits. Returns its new descriptor.
-///
-/// `edit` begins with [`IndexEdit::load`], or [`IndexEdit::default`]; it is called again if another process changes the tag
-/// meanwhile that it was loaded from.
-///
-/// # Errors
-/// Those of `edit`; [`ErrorKind::Conflict`] as [`change`].
-pub fn change_index<E: From<Error>>(
-    txn: &mut Txn<'_>,
-    tag: &RefName,
-    mut edit: impl FnMut(&mut Txn<'_>) -> std::result::Result<IndexEdit, E>,
-) -> std::result::Result<Descriptor, E> {
-    retry_on_conflict(txn, |txn| {
-        let edit = edit(txn)?;
-        Ok(edit.apply(txn, tag)?)
     })
 }
 

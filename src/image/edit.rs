@@ -25,7 +25,8 @@ const BASE_NAME: &str = "org.opencontainers.image.base.name";
 /// new blobs: the image that it began with stays as it is. See [the example](crate::image).
 #[derive(Clone, Debug)]
 pub struct Edit {
-    walk: Vec<Descriptor>,
+    /// The descriptors from a tag to the manifest whose place the result takes.
+    pub walk: Vec<Descriptor>,
     /// The manifest as it will be; digest and size of its `config` are filled in when it is written. Layers are added
     /// with [`Edit::add_layer`], which keeps the config in step.
     pub manifest: Manifest,
@@ -49,13 +50,6 @@ impl Edit {
             platform: image.config.value.platform(),
             config: image.config.value.clone(),
         }
-    }
-
-    /// Returns the same edit, whose result takes the place of what stands at the end of `walk`, the way there from a tag.
-    #[must_use]
-    pub fn onto(mut self, walk: Vec<Descriptor>) -> Self {
-        self.walk = walk;
-        self
     }
 
     /// Returns a new image for this machine's platform, without layers and without history.

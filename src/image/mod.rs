@@ -49,8 +49,8 @@ mod stat;
 pub(crate) mod time;
 
 pub(crate) use artifact::Artifact;
+pub(crate) use change::retry_on_conflict;
 pub use change::{add_layer, change};
-pub(crate) use change::{change_index, retry_on_conflict};
 pub use edit::Edit;
 pub(crate) use index_edit::{EntrySelector, EntrySource, IndexEdit};
 pub use new_layer::NewLayer;

@@ -60,18 +60,6 @@ fn end_word(word: &mut Vec<u8>) -> Option<Digest> {
     digest
 }
 
-/// Does as [`each_digest`] for a blob that begins like JSON; of any other blob only the beginning is read.
-///
-/// # Errors
-/// Those of reading, and those of `each`.
-pub(crate) fn each_mention(blob: impl Read, each: impl FnMut(Digest) -> Result<()>) -> Result<()> {
-    let mut reader = BufReader::with_capacity(512, blob);
-    if begins_like_json(&mut reader)? {
-        each_digest(reader, each)?;
-    }
-    Ok(())
-}
-
 /// Returns whether a text begins like a JSON object or list, and passes over the white space before it. A byte order mark may
 /// stand before it as well: some readers leave that out of account.
 pub(crate) fn begins_like_json(reader: &mut impl BufRead) -> Result<bool> {

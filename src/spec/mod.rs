@@ -23,8 +23,7 @@ pub(crate) use config::settle_history;
 pub use config::{ContainerConfig, History, ImageConfig, RootFs};
 pub(crate) use descriptor::Annotations;
 pub use descriptor::Descriptor;
-pub(crate) use document::MAX_DOCUMENT;
-pub(crate) use document::{Document, Edges};
+pub(crate) use document::{Document, Edges, MAX_DOCUMENT};
 pub use manifest::{ImageIndex, Manifest};
 pub(crate) use media_type::MediaClass;
 pub use media_type::{Compression, MediaType};
@@ -32,7 +31,6 @@ pub use platform::Platform;
 pub use ref_value::RefValue;
 pub use refname::RefName;
 
-use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 
 /// Annotation that names a descriptor of `index.json`. Spec: image-spec, annotations.
@@ -58,22 +56,5 @@ impl<T: serde::de::DeserializeOwned> Raw<T> {
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
         let value = json::parse(&bytes)?;
         Ok(Self { bytes, value })
-    }
-}
-
-impl<T: serde::Serialize> Raw<T> {
-    /// Writes `value` in the one form we write.
-    pub fn write(value: T) -> Result<Self> {
-        Ok(Self {
-            bytes: json::to_bytes(&value)?,
-            value,
-        })
-    }
-}
-
-impl<T> Raw<T> {
-    /// Returns the digest of the bytes.
-    pub fn digest(&self, algorithm: Algorithm) -> Digest {
-        Digest::of(algorithm, &self.bytes)
     }
 }

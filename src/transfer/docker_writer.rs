@@ -9,7 +9,7 @@ use super::Source;
 use super::archive_writer::ArchiveWriter;
 use super::docker_archive::{Item, MANIFEST};
 use super::docker_name::DockerName;
-use crate::digest::Algorithm;
+use crate::digest::Digest;
 use crate::error::{Result, ResultExt};
 use crate::image::{Image, Layer};
 use crate::layer::{LayerStream, Limits};
@@ -83,7 +83,7 @@ impl<W: Write> Writer<'_, W> {
             }
             layers.push(name);
         }
-        let config = format!("{}.json", image.config.digest(Algorithm::Sha256).encoded());
+        let config = format!("{}.json", Digest::sha256(&image.config.bytes).encoded());
         if self.written.insert(config.clone()) {
             self.archive.bytes(&config, &image.config.bytes)?;
         }

@@ -10,8 +10,8 @@
 //! stands. The mentions in what a manifest holds are not followed: a signature names its image, and travels without it.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{BufReader, Read as _};
 use std::sync::Arc;
 
 use super::document::{MemoryBudget, is_index};
@@ -20,7 +20,7 @@ use super::{MAX_DEPTH, Request, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::ReadDocument as _;
-use crate::spec::mentions::each_mention;
+use crate::spec::mentions::{begins_like_json, each_digest};
 use crate::spec::{Descriptor, Document, MediaClass, MediaType};
 use crate::store::MAX_DOCUMENT;
 
@@ -287,17 +287,19 @@ impl Below {
 
 /// Returns the blobs of the source whose digests stand anywhere in a document.
 fn mentioned(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
-    let mut known = HashSet::new();
-    let mut blobs = Vec::new();
-    each_mention(source.open(descriptor)?, |digest| {
-        if let Some(size) = source.size(&digest)?
-            && known.insert(digest)
-        {
-            blobs.push(Descriptor::new(String::new(), digest, size));
-        }
+    let mut reader = BufReader::with_capacity(512, source.open(descriptor)?);
+    if !begins_like_json(&mut reader)? {
+        return Ok(Vec::new());
+    }
+    let mut sizes = BTreeMap::new();
+    each_digest(reader, |digest| {
+        sizes.extend(source.size(&digest)?.map(|size| (digest, size)));
         Ok(())
     })?;
-    Ok(blobs)
+    let blobs = sizes.into_iter();
+    Ok(blobs
+        .map(|(digest, size)| Descriptor::new(String::new(), digest, size))
+        .collect())
 }
 
 /// Reads a blob as a document that declares what it needs; `None` if it is none. Of what does not begin like one, only the
@@ -307,9 +309,7 @@ fn detect(source: &dyn Source, descriptor: &Descriptor) -> Result<Option<Documen
         return Ok(None);
     }
     let mut reader = BufReader::with_capacity(512, source.open(descriptor)?);
-    let start = reader.fill_buf()?;
-    let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first.is_some_and(|byte| *byte != b'{') {
+    if !begins_like_json(&mut reader)? {
         return Ok(None);
     }
     let mut bytes = Vec::new();

@@ -34,9 +34,7 @@ pub fn referrers(
     }
     let asked: HashSet<&RefName> = images.iter().filter_map(|image| image.name.as_ref()).collect();
     let mut attached = Attached::default();
-    for (subject, referrer) in catalog.attached.iter().cloned() {
-        attached.by_subject.entry(subject).or_default().push(referrer);
-    }
+    attached.add(catalog.attached.iter().cloned());
     for request in &catalog.referrers {
         if let Some(tag) = &request.name {
             let is_new = !is_whole && !asked.contains(tag);
@@ -48,14 +46,19 @@ pub fn referrers(
     let mut left_out: HashSet<RefName> = HashSet::new();
     let mut bare = 0;
     // In rounds: the referrers of those that the last round found.
-    let mut round: Vec<Descriptor> = Vec::new();
-    for request in images.iter().chain(&out) {
-        round.extend_from_slice(request.value.entries());
-    }
+    let known = images.iter().chain(&out);
+    let mut round: Vec<Descriptor> = known
+        .flat_map(|request| request.value.entries())
+        .cloned()
+        .collect();
     while !round.is_empty() {
         let documents = documents_below(source, &round, &mut met)?;
         round.clear();
-        attached.add_unlisted(source, &documents)?;
+        // The source may know referrers that have no entry. Nobody is asked for those of nothing.
+        let subjects: Vec<Digest> = documents.iter().map(|document| document.digest).collect();
+        if !subjects.is_empty() {
+            attached.add(source.referrers(&subjects)?);
+        }
         for document in documents {
             let (found, tags) = attached.take(&document.digest)?;
             if found.is_empty() && tags.is_empty() {
@@ -94,15 +97,11 @@ struct Attached {
 }
 
 impl Attached {
-    /// Adds the referrers of `documents` that have no entry.
-    fn add_unlisted(&mut self, source: &dyn Source, documents: &[Descriptor]) -> Result<()> {
-        let subjects: Vec<Digest> = documents.iter().map(|document| document.digest).collect();
-        if !subjects.is_empty() {
-            for (subject, referrer) in source.referrers(&subjects)? {
-                self.by_subject.entry(subject).or_default().push(referrer);
-            }
+    /// Adds referrers without a name, each behind its subject.
+    fn add(&mut self, referrers: impl IntoIterator<Item = (Digest, Descriptor)>) {
+        for (subject, referrer) in referrers {
+            self.by_subject.entry(subject).or_default().push(referrer);
         }
-        Ok(())
     }
 
     /// Takes the referrers of a document out, and the names that some of them have.
