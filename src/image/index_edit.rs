@@ -150,33 +150,23 @@ impl IndexEdit {
     /// [`ErrorKind::NotFound`] with what there is, if there is none.
     pub fn find(&mut self, selector: &EntrySelector) -> Result<Vec<&mut Descriptor>> {
         self.must_have(selector)?;
-        let found = self
-            .index
-            .manifests
-            .iter_mut()
-            .filter(|entry| selector.selects(entry));
-        Ok(found.collect())
+        let entries = self.index.manifests.iter_mut();
+        Ok(entries.filter(|entry| selector.selects(entry)).collect())
     }
 
-    /// Removes the entries that `selector` selects; returns them.
+    /// Removes the entries that `selector` selects.
     ///
     /// # Errors
     /// As [`IndexEdit::find`].
-    pub fn remove(&mut self, selector: &EntrySelector) -> Result<Vec<Descriptor>> {
+    pub fn remove(&mut self, selector: &EntrySelector) -> Result<()> {
         self.must_have(selector)?;
-        let gone = self
-            .index
-            .manifests
-            .extract_if(.., |entry| selector.selects(entry));
-        Ok(gone.collect())
+        self.index.manifests.retain(|entry| !selector.selects(entry));
+        Ok(())
     }
 
     fn must_have(&self, selector: &EntrySelector) -> Result<()> {
-        let found = self
-            .index
-            .manifests
-            .iter()
-            .filter(|entry| selector.selects(entry));
+        let entries = self.index.manifests.iter();
+        let found = entries.filter(|entry| selector.selects(entry));
         let found: BTreeSet<Digest> = found.map(|entry| entry.digest).collect();
         if let EntrySelector::Digest(prefix) = selector
             && found.len() > 1

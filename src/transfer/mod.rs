@@ -40,7 +40,7 @@ mod referrers;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -218,69 +218,72 @@ pub fn copy<'a>(
     let plan = Plan::new(source, sink, what.into_iter().collect())?;
     plan.missing.tell(monitor);
     let task = Arc::from(monitor.task("copying", Some(plan.size())));
+    let left_out = plan.missing.clone();
+    let report = Mutex::new(CopyReport {
+        left_out,
+        ..CopyReport::default()
+    });
     let job = CopyJob {
         source,
         sink,
         monitor,
         task,
-    };
-    let mut report = CopyReport {
-        left_out: plan.missing.clone(),
-        ..CopyReport::default()
+        report,
     };
     // A document comes after the blobs that it needs, which are of deeper levels.
     for blobs in plan.levels() {
         // The bytes of an archive depend on the order of its blobs, and must be the same each time.
-        let copied: Vec<bool> = if sink.in_order() {
-            blobs.iter().map(|blob| job.copy(blob)).collect::<Result<_>>()?
+        if sink.in_order() {
+            blobs.iter().try_for_each(|blob| job.copy(blob))?;
         } else {
-            blobs
-                .par_iter()
-                .map(|blob| job.copy(blob))
-                .collect::<Result<_>>()?
-        };
-        for ((_, needed), is_new) in blobs.iter().zip(copied) {
-            report.copied += u64::from(is_new);
-            report.present += u64::from(!is_new);
-            report.bytes += if is_new { needed.size } else { 0 };
+            blobs.par_iter().try_for_each(|blob| job.copy(blob))?;
         }
     }
-    Ok(report)
+    Ok(job.report.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// The two sides of a copy, and the observers of its progress.
+/// The two sides of a copy, and its progress.
 struct CopyJob<'a> {
     source: &'a dyn Source,
     sink: &'a dyn Sink,
     monitor: &'a dyn Monitor,
     task: Arc<dyn Task>,
+    report: Mutex<CopyReport>,
 }
 
 impl CopyJob<'_> {
-    /// Copies one blob; returns `false` if the sink had it.
-    fn copy(&self, (digest, needed): &(&Digest, &Needed)) -> Result<bool> {
-        self.copy_blob(&needed.descriptor(digest))
-            .context(|| format!("copy {}: blob {digest}", needed.image))
+    /// Copies one blob, unless the sink has it.
+    fn copy(&self, (digest, needed): &(&Digest, &Needed)) -> Result<()> {
+        let is_new = self
+            .copy_blob(&needed.descriptor(digest))
+            .context(|| format!("copy {}: blob {digest}", needed.image))?;
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_new {
+            report.copied += 1;
+            report.bytes += needed.size;
+            self.monitor.count(Counter::BlobsWritten, 1);
+            self.monitor.count(Counter::BlobBytesWritten, needed.size);
+        } else {
+            report.present += 1;
+        }
+        Ok(())
     }
 
+    /// Copies one blob; returns `false` if the sink had it.
     fn copy_blob(&self, blob: &Descriptor) -> Result<bool> {
-        if self.sink.has(blob)? {
-            self.task.advance(blob.size);
-            return Ok(false);
-        }
+        let is_there = self.sink.has(blob)?;
         // A file that both sides can share costs no bytes on the way.
-        let is_adopted = match self.source.local(blob) {
-            Some(file) => self.sink.adopt(blob, &file)?,
-            None => false,
-        };
-        if is_adopted {
+        let is_done = is_there
+            || match self.source.local(blob) {
+                Some(file) => self.sink.adopt(blob, &file)?,
+                None => false,
+            };
+        if is_done {
             self.task.advance(blob.size);
         } else {
-            self.sink
-                .put(blob, &mut Counted::new(self.source.open(blob)?, &self.task))?;
+            let mut body = Counted::new(self.source.open(blob)?, &self.task);
+            self.sink.put(blob, &mut body)?;
         }
-        self.monitor.count(Counter::BlobsWritten, 1);
-        self.monitor.count(Counter::BlobBytesWritten, blob.size);
-        Ok(true)
+        Ok(!is_there)
     }
 }
