@@ -56,8 +56,7 @@ pub(crate) use index_edit::{EntrySelector, EntrySource, IndexEdit};
 pub use new_layer::NewLayer;
 pub use select::Target;
 pub(crate) use select::{
-    DescriptorPath, MAX_DEPTH, Resolved, nearest, pick, resolve, resolve_index, resolve_one, resolve_root,
-    resolve_whole,
+    DescriptorPath, Resolved, nearest, pick, resolve, resolve_index, resolve_one, resolve_root, resolve_whole,
 };
 pub use squash::squash;
 pub(crate) use stat::{ImageStat, IndexStat, Stat, stat};
@@ -65,6 +64,7 @@ pub(crate) use stat::{ImageStat, IndexStat, Stat, stat};
 use std::io::Read;
 use std::sync::Arc;
 
+use self::select::MAX_DEPTH;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::layer::{LayerStream, Limits};
@@ -271,6 +271,15 @@ pub(crate) trait ReadDocument: Sync {
             .and_then(|bytes| ImageIndex::parse(&bytes));
         index.context(reading("image index", descriptor))
     }
+}
+
+/// Refuses a document that stands more than [`MAX_DEPTH`] levels of indexes below the image that was asked for.
+pub(crate) fn check_depth(document: &Digest, depth: usize) -> Result<()> {
+    if depth > MAX_DEPTH {
+        let text = format!("image index above {document} is nested deeper than {MAX_DEPTH} levels");
+        return Err(Error::new(ErrorKind::Limit, text));
+    }
+    Ok(())
 }
 
 impl ReadDocument for Store {

@@ -218,12 +218,6 @@ impl From<&str> for MediaType {
     }
 }
 
-impl PartialEq<str> for MediaType {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other
-    }
-}
-
 impl PartialEq<&str> for MediaType {
     fn eq(&self, other: &&str) -> bool {
         self.0 == *other

@@ -7,10 +7,10 @@ use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
 use super::document::{MemoryBudget, is_index, verified};
-use super::{MAX_DEPTH, Request, Source, SourceEntry};
+use super::{Request, Source, SourceEntry};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
-use crate::image::ReadDocument as _;
+use crate::error::Result;
+use crate::image::{ReadDocument as _, check_depth};
 use crate::spec::{Descriptor, RefValue, json};
 
 /// A document, and whether it is read as an index: one descriptor may say so and another not.
@@ -96,11 +96,7 @@ impl<'a> ToOci<'a> {
         };
         let old = old.clone();
         // The limit bounds this recursion, and the memory of its stack.
-        if depth > MAX_DEPTH {
-            let below = old.digest;
-            let text = format!("image index above {below} is nested deeper than {MAX_DEPTH} levels");
-            return Err(Error::new(ErrorKind::Limit, text));
-        }
+        check_depth(&old.digest, depth)?;
         if is_index(&old) {
             for child in self.children(&old)? {
                 self.settle(child, depth + 1)?;

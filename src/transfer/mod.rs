@@ -64,7 +64,7 @@ pub(crate) use referrers::referrers;
 
 use crate::digest::Digest;
 use crate::error::{Result, ResultExt};
-use crate::image::{MAX_DEPTH, Target, pick, resolve_one, resolve_whole};
+use crate::image::{Target, pick, resolve_one, resolve_whole};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::spec::{Descriptor, Platform, RefName, RefValue};
 use crate::store::{Store, is_referrers_tag};

@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use super::document::{MemoryBudget, is_index};
 use super::missing::MissingBlobs;
-use super::{MAX_DEPTH, Request, Sink, Source};
+use super::{Request, Sink, Source};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::ReadDocument as _;
+use crate::error::{ErrorKind, Result, ResultExt};
+use crate::image::{ReadDocument as _, check_depth};
 use crate::spec::mentions::{begins_like_json, each_digest};
 use crate::spec::{Descriptor, Document, MediaClass, MediaType};
 use crate::store::MAX_DOCUMENT;
@@ -135,10 +135,7 @@ impl<'a> Plan<'a> {
     /// Notes a blob at this depth. Returns whether that is news, so that it is to be looked into: it may be a document.
     fn need(&mut self, found: &Descriptor, image: &Arc<str>, depth: u8, place: Place) -> Result<bool> {
         let digest = found.digest;
-        if usize::from(depth) > MAX_DEPTH {
-            let text = format!("image index above {digest} is nested deeper than {MAX_DEPTH} levels");
-            return Err(Error::new(ErrorKind::Limit, text));
-        }
+        check_depth(&digest, depth.into())?;
         let Some(known) = self.blobs.get_mut(&digest) else {
             self.budget.charge(found)?;
             let needed = Needed {
