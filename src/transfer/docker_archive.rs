@@ -124,10 +124,8 @@ impl DockerArchive {
         let bytes = json::to_bytes(&manifest)?;
         let size = bytes.len() as u64;
         if size > MAX_DOCUMENT {
-            let most = MAX_DOCUMENT;
-            let text =
-                format!("its manifest would be {size} bytes; documents over {most} bytes are not read");
-            return Err(Error::new(ErrorKind::Limit, text));
+            let why = format!("documents over {MAX_DOCUMENT} bytes are not read");
+            fail!(Limit, "its manifest would be {size} bytes; {why}");
         }
         let descriptor = Descriptor::new(MediaType::DOCKER_MANIFEST, Digest::sha256(&bytes), size);
         seen.add_blob(self, descriptor.digest, Blob::Made(bytes))?;
@@ -153,8 +151,7 @@ impl Seen {
         }
         let parsed: ImageConfig = json::parse(&bytes).context(|| file.to_owned())?;
         let diff_ids = parsed.rootfs.diff_ids;
-        of.archive
-            .hold(diff_ids.len() as u64 * size_of::<Digest>() as u64)?;
+        of.archive.hold(size_of_val(diff_ids.as_slice()) as u64)?;
         self.add_blob(of, digest, Blob::File(path.clone()))?;
         let descriptor = Descriptor::new(MediaType::DOCKER_CONFIG, digest, bytes.len() as u64);
         let config = Arc::new((descriptor, diff_ids));
@@ -171,13 +168,9 @@ impl Seen {
         let (mut media_type, mut digest) = (MediaType::DOCKER_LAYER.to_owned(), *diff_id);
         if compression != Compression::None {
             let algorithm = diff_id.algorithm();
-            let known = self
-                .sums
-                .get(path)
-                .filter(|(_, tar)| tar.algorithm() == algorithm);
-            let (blob, tar) = match known {
-                Some(sums) => *sums,
-                None => sums(&member, compression, algorithm, &of.limits)?,
+            let (blob, tar) = match self.sums.get(path) {
+                Some(sums) if sums.1.algorithm() == algorithm => *sums,
+                _ => sums(&member, compression, algorithm, &of.limits)?,
             };
             self.sums.insert(path.clone(), (blob, tar));
             if tar != *diff_id {

@@ -59,8 +59,8 @@ fn read_entries(archive: &Archive) -> Result<Vec<SourceEntry>> {
     // The entries are counted as text before any of them is parsed.
     let manifests = Object::parse(&index).map(|object| object.get("manifests").unwrap_or("null"));
     let entries = manifests.and_then(|list| archive.parse_list(list.as_bytes(), ENTRY_COST));
-    let entries = entries.context(|| "index.json")?;
-    Ok(SourceEntry::all(entries.into_iter().map(Entry::new)))
+    let entries = entries.context(|| "index.json")?.into_iter();
+    Ok(SourceEntry::all(entries.map(Entry::new)))
 }
 
 impl Source for OciArchive {

@@ -81,18 +81,15 @@ impl<'a> Plan<'a> {
             plan.add_root(root, label, &mut level)
                 .context(|| format!("copy {label}"))?;
         }
-        for depth in 1.. {
-            let mut next = Vec::new();
-            // Several documents of the level above may lead to one.
+        let mut depth = 0;
+        while !level.is_empty() {
+            depth += 1;
+            // Several documents of the level above may lead to one. The order stays, as it tells which image is blamed.
             let mut met = HashSet::new();
             level.retain(|digest| met.insert(*digest));
-            for digest in level {
-                plan.expand(&digest, depth, &mut next)?;
+            for digest in std::mem::take(&mut level) {
+                plan.expand(&digest, depth, &mut level)?;
             }
-            if next.is_empty() {
-                break;
-            }
-            level = next;
         }
         // Only a copy that lacks something can lack all.
         if !plan.missing.is_empty() {
