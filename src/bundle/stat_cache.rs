@@ -7,14 +7,16 @@
 //! which it was looked at could look the same afterwards; so only those are noted whose ctime is older than the walk that found
 //! them. It may be deleted at any time, and whatever is odd about it only means that more is read.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{BufReader, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fs::PendingFile;
 use crate::node::{Inode, NodeKind, PathHash, Time, TreePath, hash_path};
 
@@ -25,8 +27,7 @@ const COUNT: usize = 8;
 
 /// A hash of the path, one of the metadata, flags, the digest of the content or the number of the device.
 const ROW: usize = HASH + HASH + 1 + SUM;
-const FLAGS_AT: usize = HASH + HASH;
-const VALUE_AT: usize = FLAGS_AT + 1;
+const DIGEST_AT: usize = HASH + HASH + 1;
 
 /// Behind the rows: the sum of the manifest and its count of paths, then the sum of all that comes before.
 const TAIL: usize = SUM + COUNT + SUM;
@@ -40,7 +41,10 @@ const HAS_NUMBER: u8 = 4;
 const TICK: Duration = Duration::from_millis(20);
 
 /// A cache of more rows is none: a tree has as many paths as the largest layer, or somewhat more.
-const MAX_ROWS: usize = 4_000_000;
+const MAX_ROWS: u32 = 4_000_000;
+
+/// Memory is given for so many rows before they are read: the length of a file that is all holes says nothing.
+const ROWS_AT_ONCE: u32 = 64 * 1024;
 
 type Row = [u8; ROW];
 
@@ -62,50 +66,73 @@ pub(super) struct StatCache {
     begun: Moment,
 }
 
-/// The rows of a file.
+/// Rows of a file without the digests, which stay there: few are ever asked for.
 #[derive(Debug, Default)]
 struct Known {
+    file: Option<File>,
     /// Sorted by path.
-    rows: Vec<Row>,
+    rows: Vec<Short>,
     /// Of how many paths the manifest that they speak of consists, and its sum.
     count: u64,
     manifest: [u8; SUM],
 }
+
+/// The beginning of a row, and which one of the file it is.
+type Short = ([u8; DIGEST_AT], u32);
 
 impl Known {
     /// Reads the file at `path`.
     ///
     /// # Errors
     /// If it is no whole cache.
-    fn read(path: &Path, max_rows: usize) -> Result<Self> {
-        let max_size = MAGIC.len() + max_rows * ROW + TAIL;
-        let bytes = crate::fs::read_to_end(crate::fs::open_regular(path)?, path, max_size as u64)?;
-        let known = Self::parse(&bytes);
-        known.ok_or_else(|| Error::new(ErrorKind::Corrupt, "invalid stat cache"))
-    }
-
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        // The sum of the whole file comes first: a write that was cut short by a loss of power leaves any bytes in it.
-        let (bytes, sum) = bytes.split_last_chunk::<SUM>()?;
-        if Digest::of(Algorithm::Blake3, bytes).as_bytes() != sum {
-            return None;
+    fn read(path: &Path, max_rows: u32) -> Result<Self> {
+        let file = crate::fs::open_regular(path)?;
+        let length = file.metadata()?.len();
+        let rows = length.saturating_sub((MAGIC.len() + TAIL) as u64);
+        let count = u32::try_from(rows / ROW as u64).unwrap_or(u32::MAX);
+        if length < (MAGIC.len() + TAIL) as u64 || !rows.is_multiple_of(ROW as u64) || count > max_rows {
+            fail!(Corrupt, "invalid stat cache");
         }
-        let (bytes, count) = bytes.split_last_chunk::<COUNT>()?;
-        let (bytes, manifest) = bytes.split_last_chunk::<SUM>()?;
-        let (rows, []) = bytes.strip_prefix(MAGIC)?.as_chunks::<ROW>() else {
-            return None;
-        };
-        let mut rows = rows.to_vec();
+        let mut hasher = Hasher::new(Algorithm::Blake3);
+        // Row by row: of a million paths the digests alone would take 32 MB.
+        let mut from = BufReader::with_capacity(64 * 1024, &file);
+        let mut magic = [0; MAGIC.len()];
+        from.read_exact(&mut magic)?;
+        hasher.update(&magic);
+        let mut rows = Vec::with_capacity(count.min(ROWS_AT_ONCE) as usize);
+        let mut row: Row = [0; ROW];
+        for at in 0..count {
+            from.read_exact(&mut row)?;
+            hasher.update(&row);
+            rows.push((array(&row), at));
+        }
+        let mut tail = [0; TAIL];
+        from.read_exact(&mut tail)?;
+        let (about, sum) = tail.split_at(TAIL - SUM);
+        hasher.update(about);
+        // A write that was cut short by a loss of power leaves any bytes in the file, of the right length too.
+        if magic != *MAGIC || sum != hasher.finish().as_bytes() {
+            fail!(Corrupt, "invalid stat cache");
+        }
         rows.sort_unstable();
-        Some(Self {
+        Ok(Self {
             rows,
-            count: u64::from_le_bytes(*count),
-            manifest: *manifest,
+            count: u64::from_le_bytes(array(&about[SUM..])),
+            manifest: array(about),
+            file: Some(file),
         })
     }
 
     fn find(&self, path: &PathHash) -> Option<usize> {
-        self.rows.binary_search_by(|row| row[..HASH].cmp(path)).ok()
+        self.rows.binary_search_by(|(row, _)| row[..HASH].cmp(path)).ok()
+    }
+
+    /// Returns the row of which this is the beginning.
+    fn whole(&self, at: u32) -> Option<Row> {
+        let mut row = [0; ROW];
+        let offset = MAGIC.len() as u64 + u64::from(at) * ROW as u64;
+        self.file.as_ref()?.read_exact_at(&mut row, offset).ok()?;
+        Some(row)
     }
 }
 
@@ -133,8 +160,8 @@ impl StatCache {
     /// called before the walk. `manifest` is the BLAKE3 digest of the text that the rows are to agree with.
     pub(super) fn begin(old: &Path, path: &Path, manifest: Option<&Digest>) -> Self {
         let known = Known::read(old, MAX_ROWS).unwrap_or_default();
-        // A cache that could not be read has the sum of no text.
-        let of_manifest = manifest.is_some_and(|sum| known.manifest == sum.as_bytes());
+        let of_manifest =
+            manifest.is_some_and(|sum| known.file.is_some() && known.manifest == sum.as_bytes());
         let begun = Noted::begin(path, PendingFile::clock).ok();
         Self::new(known, of_manifest, begun)
     }
@@ -159,7 +186,7 @@ impl StatCache {
     /// Returns the row of a path that has not changed since it was noted.
     fn current(&self, path: &TreePath, inode: &Inode) -> Option<usize> {
         let at = self.known.find(&hash_path(path))?;
-        (self.known.rows[at][HASH..FLAGS_AT] == hash_stat(inode)).then_some(at)
+        (self.known.rows[at].0[HASH..2 * HASH] == hash_stat(inode)).then_some(at)
     }
 
     /// Returns whether nothing about a path has changed since the manifest said the same of it.
@@ -167,7 +194,7 @@ impl StatCache {
         let Some(at) = self.current(path, inode).filter(|_| self.of_manifest) else {
             return false;
         };
-        let same = self.known.rows[at][FLAGS_AT] & SAME != 0;
+        let same = self.known.rows[at].0[2 * HASH] & SAME != 0;
         if same {
             self.held[at].store(true, Ordering::Relaxed);
         }
@@ -189,18 +216,22 @@ impl StatCache {
 
     /// Returns the digest of a file that has not changed since it was noted.
     pub(super) fn digest(&self, path: &TreePath, inode: &Inode) -> Option<Digest> {
-        let row = &self.known.rows[self.current(path, inode)?];
-        let digest = Digest::from_bytes(Algorithm::Sha256, &row[VALUE_AT..]);
-        digest.filter(|_| row[FLAGS_AT] & HAS_DIGEST != 0)
+        let (row, at) = &self.known.rows[self.current(path, inode)?];
+        if row[2 * HASH] & HAS_DIGEST == 0 {
+            return None;
+        }
+        let row = self.known.whole(*at)?;
+        Digest::from_bytes(Algorithm::Sha256, &row[DIGEST_AT..])
     }
 
     /// Returns the number that a device had when the manifest was written, whatever became of it since.
     pub(super) fn device_number(&self, path: &TreePath) -> Option<(u32, u32)> {
-        let row = &self.known.rows[self.known.find(&hash_path(path))?];
-        if !self.of_manifest || row[FLAGS_AT] & (SAME | HAS_NUMBER) != SAME | HAS_NUMBER {
+        let (row, at) = &self.known.rows[self.known.find(&hash_path(path))?];
+        if !self.of_manifest || row[2 * HASH] & (SAME | HAS_NUMBER) != SAME | HAS_NUMBER {
             return None;
         }
-        let number = u64::from_le_bytes(array(&row[VALUE_AT..]));
+        let row = self.known.whole(*at)?;
+        let number = u64::from_le_bytes(array(&row[DIGEST_AT..]));
         Some((number as u32, (number >> 32) as u32))
     }
 
@@ -214,18 +245,20 @@ impl StatCache {
         }
         let mut row = [0; ROW];
         row[..HASH].copy_from_slice(&hash_path(path));
-        row[HASH..FLAGS_AT].copy_from_slice(&hash_stat(inode));
-        row[FLAGS_AT] = if same { SAME } else { 0 };
+        row[HASH..2 * HASH].copy_from_slice(&hash_stat(inode));
+        row[2 * HASH] = if same { SAME } else { 0 };
         if let Some(digest) = digest {
-            row[FLAGS_AT] |= HAS_DIGEST;
-            row[VALUE_AT..].copy_from_slice(digest.as_bytes());
+            row[2 * HASH] |= HAS_DIGEST;
+            row[DIGEST_AT..].copy_from_slice(digest.as_bytes());
         }
         if let Some((major, minor)) = inode.node.kind.device_number() {
+            row[2 * HASH] |= HAS_NUMBER;
             let number = u64::from(minor) << 32 | u64::from(major);
-            row[FLAGS_AT] |= HAS_NUMBER;
-            row[VALUE_AT..VALUE_AT + 8].copy_from_slice(&number.to_le_bytes());
+            row[DIGEST_AT..DIGEST_AT + 8].copy_from_slice(&number.to_le_bytes());
         }
-        let is_news = self.known.rows.binary_search(&row).is_err();
+        // A file of the same metadata has the same content.
+        let known = self.known.find(&hash_path(path)).map(|at| self.known.rows[at].0);
+        let is_news = known != Some(array(&row));
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let written = noted.as_mut().map(|noted| {
             noted.is_news |= is_news;
@@ -260,7 +293,7 @@ fn next_tick(file: &PendingFile) -> Result<Moment> {
     }
 }
 
-/// Adds the rows that were held and the tail.
+/// Adds the rows that were held, in the order of the old file, and the tail.
 fn finish(
     mut file: DigestWriter<PendingFile>,
     known: &Known,
@@ -268,10 +301,15 @@ fn finish(
     manifest: &Digest,
     count: u64,
 ) -> Result<()> {
-    for (row, held) in known.rows.iter().zip(held) {
-        if held.load(Ordering::Relaxed) {
-            file.write_all(row)?;
-        }
+    let rows = known.rows.iter().zip(held);
+    let held = rows.filter(|(_, held)| held.load(Ordering::Relaxed));
+    let mut held: Vec<u32> = held.map(|((_, at), _)| *at).collect();
+    held.sort_unstable();
+    for at in held {
+        let Some(row) = known.whole(at) else {
+            fail!(Io, "the stat cache cannot be read again");
+        };
+        file.write_all(&row)?;
     }
     file.write_all(manifest.as_bytes())?;
     file.write_all(&count.to_le_bytes())?;
