@@ -224,8 +224,8 @@ impl<T, E: Into<Error>> ResultExt<T> for Result<T, E> {
 }
 
 /// Returns the first of some names as a list for a message, and how many more there are.
-pub(crate) fn shortlist(names: impl IntoIterator<Item = String>) -> String {
-    let mut names = names.into_iter();
+pub(crate) fn shortlist(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    let mut names = names.into_iter().map(|name| name.to_string());
     // A layout may have thousands of tags, and a message is one line.
     let mut out: Vec<String> = names.by_ref().take(8).collect();
     match names.count() {

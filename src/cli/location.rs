@@ -171,7 +171,7 @@ impl ArchiveRef {
         }
         let Some(first) = found.first() else {
             let label = at.map_or(format!("{name:?}"), |_| name.to_owned());
-            let names = shortlist(listed.iter().filter_map(SourceEntry::name).map(str::to_owned));
+            let names = shortlist(listed.iter().filter_map(SourceEntry::name));
             let has = match names.as_str() {
                 "" => format!("{} images without a name", listed.len()),
                 names => names.to_owned(),

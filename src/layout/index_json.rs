@@ -102,6 +102,11 @@ impl IndexJson {
         &self.entries
     }
 
+    /// Returns the name of each entry that has one.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter_map(|entry| entry.ref_name.as_deref())
+    }
+
     /// Returns whether no entry names anything.
     pub(crate) fn is_emptied(&self) -> bool {
         self.entries.iter().all(Entry::is_nothing)

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use super::{MAX_DOCUMENT, Store};
 use crate::digest::{Algorithm, Digest, DigestPrefix};
-use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Fact, Result, ResultExt, shortlist};
 use crate::index::InEdge;
 use crate::layout::BlobName;
 use crate::spec::json::{self, Object};
@@ -100,8 +100,7 @@ impl Store {
             [] => Err(self.no_blob(prefix)),
             [one] => Ok(*one),
             several => {
-                let names: Vec<String> = several.iter().take(4).map(ToString::to_string).collect();
-                let names = names.join(", ");
+                let names = shortlist(several);
                 fail!(Ambiguous, "digest is ambiguous: {prefix} (it could be {names})")
             }
         }
@@ -240,8 +239,7 @@ impl Store {
             },
             // Each may be right for the document that gives it.
             several => {
-                let names: Vec<&str> = several.iter().map(MediaType::as_str).collect();
-                let text = format!("{digest} has several media types: {}", names.join(", "));
+                let text = format!("{digest} has several media types: {}", shortlist(several));
                 Err(Error::new(ErrorKind::Ambiguous, text).with_fact(Fact::MediaTypeUnclear))
             }
         }
@@ -280,19 +278,14 @@ impl Store {
     /// The refusal of what is no manifest or index, with the manifests that have it.
     fn not_an_image(&self, digest: &Digest, what: &str) -> Error {
         let parents = self.read_index(|view| view.in_edges(digest)).unwrap_or_default();
-        let names: Vec<String> = parents
-            .iter()
-            .filter_map(|by| match by {
-                InEdge::Document(_, parent) => Some(parent.to_string()),
-                InEdge::Ref { .. } => None,
-            })
-            // A config that many images share would make a text of many lines.
-            .take(4)
-            .collect();
-        let hint = match names.as_slice() {
-            [] => String::new(),
-            [one] => format!("; the manifest that has it is {one}"),
-            several => format!("; manifests that have it are {}", several.join(", ")),
+        let names = parents.iter().filter_map(|by| match by {
+            InEdge::Document(_, parent) => Some(parent),
+            InEdge::Ref { .. } => None,
+        });
+        let hint = match names.clone().count() {
+            0 => String::new(),
+            1 => format!("; the manifest that has it is {}", shortlist(names)),
+            _ => format!("; manifests that have it are {}", shortlist(names)),
         };
         let why = format!("it is {what}, not an image manifest or index{hint}");
         refuse(digest, why)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Store;
 use super::refs::values;
 use crate::digest::{Algorithm, Digest, VerifyReader};
-use crate::error::{Result, ResultExt};
+use crate::error::{Result, ResultExt, shortlist};
 use crate::index::{Index, Place, View};
 use crate::layout::{BlobWriter, IndexJson, LayoutLock, LockMode, Staged, Stamp, Stored};
 use crate::progress::Silent;
@@ -382,8 +382,11 @@ fn check_ref(name: &RefName, expected: &[Digest], found: Option<&RefValue>) -> R
     if found.digests().any(|found| expected.contains(&found)) {
         return Ok(());
     }
-    let found: Vec<String> = found.digests().map(|found| found.to_string()).collect();
-    fail!(Conflict, "tag {name} points at {} by now", found.join(", "));
+    fail!(
+        Conflict,
+        "tag {name} points at {} by now",
+        shortlist(found.digests())
+    );
 }
 
 #[cfg(test)]

@@ -181,8 +181,7 @@ fn refuse_replaced(names: &[RefName]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
-    let names = shortlist(names.iter().map(RefName::to_string));
-    fail!(Exists, "tag exists: {names}; no tag is changed")
+    fail!(Exists, "tag exists: {}; no tag is changed", shortlist(names))
 }
 
 /// Returns the entry of a name that has one alone, if that is an index.

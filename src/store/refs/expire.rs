@@ -62,11 +62,7 @@ impl Store {
             Ok(true)
         })?;
         let index = self.layout.read_index()?;
-        let names = index
-            .entries()
-            .iter()
-            .filter_map(|entry| entry.ref_name.as_deref());
-        let live: HashSet<&str> = names.collect();
+        let live: HashSet<&str> = index.names().collect();
         // Names and digests of later lines: the lines are met from the last to the first.
         let (mut names, mut named, mut unnamed) = (HashSet::new(), HashSet::new(), HashSet::new());
         let mut kept = vec![true; lines.len()];

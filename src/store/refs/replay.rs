@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::log::Record;
 use super::{is_same, values};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Fact, Result};
+use crate::error::{Error, ErrorKind, Fact, Result, shortlist};
 use crate::index::end_of_reflog;
 use crate::layout::{IndexJson, Layout, LayoutLock, Lock, LockMode, REFLOG};
 use crate::spec::{Descriptor, RefValue};
@@ -18,9 +18,6 @@ use crate::store::Store;
 
 /// Maximum size of a reflog that is replayed, in bytes: all names and what they point at are held.
 const MAX_REPLAY: u64 = 256 << 20;
-
-/// Maximum number of names that an error lists.
-const MAX_NAMED: usize = 4;
 
 /// The command that put entries without a name in the place of names that are lost.
 const LOST: &str = "fsck";
@@ -95,16 +92,9 @@ impl Replayed {
 
     /// The records by which this becomes what stands in `index`.
     fn differences(&self, index: &IndexJson, command: &str) -> Vec<Record> {
-        let names = index
-            .entries()
-            .iter()
-            .filter_map(|entry| entry.ref_name.as_deref());
-        let found = BTreeMap::from_iter(values(index, &names.collect::<Vec<_>>()));
-        let mut gone: Vec<&String> = self
-            .names
-            .keys()
-            .filter(|name| !found.contains_key(*name))
-            .collect();
+        let found = BTreeMap::from_iter(values(index, &index.names().collect::<Vec<_>>()));
+        let known = self.names.keys();
+        let mut gone: Vec<&String> = known.filter(|name| !found.contains_key(*name)).collect();
         // A map without an order holds the names, and the same file must lead to the same lines.
         gone.sort_unstable();
         let mut out = Vec::new();
@@ -234,14 +224,10 @@ impl Store {
         if names.is_empty() || replayed.before.unwrap_or_else(Layout::state_when_new) == *state {
             return Ok(());
         }
-        let more = match names.len().saturating_sub(MAX_NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
         let text = format!(
-            "{} has no entries, but images that the reflog has a name for are here: {}{more}",
+            "{} has no entries, but images that the reflog has a name for are here: {}",
             self.layout.path().join("index.json").display(),
-            names[..names.len().min(MAX_NAMED)].join(", ")
+            shortlist(names)
         );
         Err(Error::new(ErrorKind::Corrupt, text).with_fact(Fact::TornIndex))
     }
