@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Stamps of the layout in the database, which tell whether it knows the layout as it is now.
 
-use std::time::{Duration, SystemTime};
-
+use jiff::Timestamp;
 use redb::{ReadableDatabase, ReadableTable};
 
 use super::rows::stamp_to_bytes;
@@ -11,8 +10,8 @@ use crate::digest::Algorithm;
 use crate::error::Result;
 use crate::layout::{Layout, Stamp};
 
-/// A file that changed less than this before it was looked at may change again without its stamp telling.
-const RACY: Duration = Duration::from_secs(2);
+/// A file that changed no more than so many seconds before it was looked at may change again without its stamp telling.
+const RACY: i64 = 2;
 
 /// Follows a stamp that was noted too early to be trusted.
 const YOUNG: u8 = 1;
@@ -20,9 +19,7 @@ const YOUNG: u8 = 1;
 /// Returns whether a stamp can be trusted to change with the next change.
 fn settled(stamp: &Stamp) -> bool {
     let (latest, _) = stamp.mtime.max(stamp.ctime);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let age = (now.unwrap_or_default().as_secs() as i64).saturating_sub(latest);
-    age > RACY.as_secs() as i64
+    Timestamp::now().as_second().saturating_sub(latest) > RACY
 }
 
 /// Returns the stamps of the layout, each with the row of `meta` that has it.

@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::GcOptions;
 use crate::digest::Digest;
@@ -16,6 +16,7 @@ use crate::layout::Entry;
 use crate::progress::Monitor;
 use crate::spec::RefName;
 use crate::store::Store;
+use crate::store::refs::seconds_ago;
 
 /// Rule that keeps a tag.
 #[derive(Clone, Debug)]
@@ -67,7 +68,7 @@ impl Keep {
     fn kept(&self, tags: &[Tag]) -> HashSet<usize> {
         let matching = tags.iter().enumerate().filter(|(_, tag)| match self {
             Keep::Pattern(pattern) | Keep::Last(pattern, _) => pattern.matches(tag.name.as_str()),
-            Keep::Newer(age) => tag.changed >= now().saturating_sub(seconds(*age)),
+            Keep::Newer(age) => tag.changed >= seconds_ago(*age),
         });
         let mut kept: Vec<usize> = matching.map(|(at, _)| at).collect();
         if let Keep::Last(_, count) = self {
@@ -268,17 +269,8 @@ impl Store {
     /// Returns whether the file of a blob was made or renamed less than `age` ago.
     pub(super) fn is_younger(&self, digest: &Digest, age: Duration) -> Result<bool> {
         let latest = self.youngest(std::slice::from_ref(digest))?;
-        Ok(latest > now().saturating_sub(seconds(age)))
+        Ok(latest > seconds_ago(age))
     }
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    seconds(since.unwrap_or_default())
-}
-
-fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Refuses what most likely is a slip: rules that keep nothing at all, and a pattern of nothing that may be meant as a duration.

@@ -197,10 +197,15 @@ fn bridge(out: &mut Vec<Record>, name: &str, next: RefValue) {
     }
 }
 
+/// Returns the second that was `age` ago, since 1970.
+pub(in crate::store) fn seconds_ago(age: Duration) -> i64 {
+    let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::now().as_second().saturating_sub(age)
+}
+
 /// Returns whether `time` is longer ago than `age`.
 pub(in crate::store) fn is_older(time: Timestamp, age: Duration) -> bool {
-    let now = Timestamp::now();
-    now.as_second().saturating_sub(time.as_second()) > i64::try_from(age.as_secs()).unwrap_or(i64::MAX)
+    time.as_second() < seconds_ago(age)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod replay;
 
 use std::collections::{HashMap, HashSet};
 
-pub(super) use log::{Record, is_cut_off};
+pub(super) use log::{Record, is_cut_off, seconds_ago};
 pub(super) use replay::Replayed;
 use replay::{of_unnamed, unnamed};
 
