@@ -284,6 +284,12 @@ pub struct Time {
 impl Time {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Time = Time { sec: 0, nsec: 0 };
+
+    /// Returns a time as a call of the system gives it, in two numbers of types that differ by machine.
+    pub(crate) fn of_stat(sec: i64, nsec: impl TryInto<u32>) -> Self {
+        let nsec = nsec.try_into().unwrap_or_default();
+        Self { sec, nsec }
+    }
 }
 
 /// Extended attributes, name to value, sorted by name.

@@ -287,10 +287,7 @@ fn inode(stat: &Stat, kind: NodeKind) -> Inode {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mtime: Time {
-                sec: stat.st_mtime,
-                nsec: stat.st_mtime_nsec as u32,
-            },
+            mtime: Time::of_stat(stat.st_mtime, stat.st_mtime_nsec),
             atime: None,
             xattrs: Xattrs::new(),
         },
@@ -298,10 +295,7 @@ fn inode(stat: &Stat, kind: NodeKind) -> Inode {
         nlink: stat.st_nlink,
         dev: stat.st_dev,
         ino: stat.st_ino,
-        ctime: Time {
-            sec: stat.st_ctime,
-            nsec: stat.st_ctime_nsec as u32,
-        },
+        ctime: Time::of_stat(stat.st_ctime, stat.st_ctime_nsec),
     }
 }
 

@@ -101,10 +101,7 @@ impl PendingFile {
         file.set_modified(SystemTime::now())
             .doing("set the times of", &self.path)?;
         let meta = file.metadata().doing("stat", &self.path)?;
-        let time = crate::node::Time {
-            sec: meta.ctime(),
-            nsec: meta.ctime_nsec() as u32,
-        };
+        let time = crate::node::Time::of_stat(meta.ctime(), meta.ctime_nsec());
         Ok((meta.dev(), time))
     }
 

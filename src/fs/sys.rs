@@ -113,10 +113,7 @@ pub fn lock_file(path: &Path) -> Result<fs::File> {
 /// Returns when the content of a file last changed.
 pub fn modified(path: &Path) -> Result<Time> {
     let meta = fs::metadata(path).doing("stat", path)?;
-    Ok(Time {
-        sec: meta.mtime(),
-        nsec: u32::try_from(meta.mtime_nsec()).unwrap_or_default(),
-    })
+    Ok(Time::of_stat(meta.mtime(), meta.mtime_nsec()))
 }
 
 /// Writes a new file, which must not exist.
