@@ -32,13 +32,7 @@ pub fn pack<W: Write>(
     opts: &PackOptions,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let mut packer = Packer {
-        root,
-        out,
-        opts,
-        monitor,
-        links: HashMap::new(),
-    };
+    let mut packer = Packer::new(root, out, opts, monitor);
     let mut gone = Gone::default();
     for change in changes {
         let Change { path, kind } = change?;
@@ -84,13 +78,7 @@ pub fn pack_tree<W: Write>(
     opts: &PackOptions,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let mut packer = Packer {
-        root,
-        out,
-        opts,
-        monitor,
-        links: HashMap::new(),
-    };
+    let mut packer = Packer::new(root, out, opts, monitor);
     for item in scan(root, source.clone()) {
         let (path, inode) = item?;
         let below = &path.as_bytes()[source.as_bytes().len()..];
@@ -110,7 +98,23 @@ struct Packer<'a, W> {
     links: HashMap<(u64, u64), (TreePath, Node, u64)>,
 }
 
-impl<W: Write> Packer<'_, W> {
+impl<'a, W: Write> Packer<'a, W> {
+    fn new(
+        root: &'a Root,
+        out: &'a mut LayerWriter<W>,
+        opts: &'a PackOptions,
+        monitor: &'a dyn Monitor,
+    ) -> Self {
+        let links = HashMap::new();
+        Self {
+            root,
+            out,
+            opts,
+            monitor,
+            links,
+        }
+    }
+
     fn stat(&self, path: &TreePath) -> Result<Option<Inode>> {
         let Some((dir, name)) = self.root.own_parent(path).if_there()? else {
             return Ok(None);
