@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Returns from a function with an error of a kind and the text that follows, as `format!` takes it.
 macro_rules! fail {
@@ -221,6 +222,12 @@ impl<T, E: Into<Error>> ResultExt<T> for Result<T, E> {
             result => result.map(Some),
         }
     }
+}
+
+/// Locks what threads share. A panic while it was locked ends the work that shares it, and what is done then needs no more than
+/// what stands there.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the first of some names as a list for a message, and how many more there are.

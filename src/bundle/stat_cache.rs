@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
-use crate::error::Result;
+use crate::error::{Result, lock};
 use crate::fs::PendingFile;
 use crate::node::{Inode, NodeKind, PathHash, Time, TreePath, hash_path};
 
@@ -259,7 +259,7 @@ impl StatCache {
         // A file of the same metadata has the same content.
         let known = self.known.find(&hash_path(path)).map(|at| self.known.rows[at].0);
         let is_news = known != Some(array(&row));
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = lock(&self.noted);
         let written = noted.as_mut().map(|noted| {
             noted.is_news |= is_news;
             noted.file.write_all(&row)

@@ -3,10 +3,10 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Read, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use crate::error::{Error, lock};
 use crate::progress::{Counter, Monitor, Task};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -60,16 +60,16 @@ impl Ui {
 
     /// Returns all that a copy has said it left out, a line each, for a result that a program reads.
     pub fn left_out_lines(&self) -> Vec<String> {
-        locked(&self.left_out).clone()
+        lock(&self.left_out).clone()
     }
 
     /// Returns the step that the job is at.
     pub fn step(&self) -> String {
-        locked(&self.step).clone()
+        lock(&self.step).clone()
     }
 
     fn set_step(&self, step: &str) {
-        step.clone_into(&mut locked(&self.step));
+        step.clone_into(&mut lock(&self.step));
     }
 
     /// Writes one log line if the level allows it. A fatal one is always written.
@@ -162,11 +162,6 @@ impl Ui {
     }
 }
 
-/// Locks texts, which no panic leaves half written.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Returns whether a terminal shows these bytes and obeys none of them.
 fn is_text(bytes: &[u8]) -> bool {
     // UTF-8 writes the second set of control characters, which terminals obey like ESC sequences, with this first byte.
@@ -225,7 +220,7 @@ impl Monitor for Ui {
         if self.level >= Level::Error {
             self.line(Level::Warn, &message.to_string());
         }
-        locked(&self.left_out).push(message.to_string());
+        lock(&self.left_out).push(message.to_string());
     }
 
     fn info(&self, message: fmt::Arguments<'_>) {

@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result as Called};
@@ -40,7 +40,7 @@ pub use sys::{
     write_output,
 };
 
-use crate::error::{Result, ResultExt};
+use crate::error::{Result, ResultExt, lock};
 use crate::node::{Node, NodeKind, TreePath};
 
 /// Maximum of the numbers of a device, which Linux keeps in 12 and 20 bits.
@@ -169,7 +169,7 @@ impl Root {
     }
 
     fn opened(&self) -> MutexGuard<'_, BTreeMap<TreePath, u32>> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.opened)
     }
 
     /// Gives every directory that was opened its own mode back, the deepest first.

@@ -7,13 +7,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::Root;
-use crate::error::{Result, ResultExt};
+use crate::error::{Result, ResultExt, lock};
 use crate::node::{Followed, TreePath};
 
 /// Bytes of a path that one system call takes, at most.
@@ -161,7 +161,7 @@ impl Root {
     }
 
     fn cache(&self) -> MutexGuard<'_, HashMap<TreePath, Dir>> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.cache)
     }
 
     fn remember(&self, path: &TreePath, dir: &Dir) {

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt, lock};
 use crate::layer::{Encoder, LayerReader, LayerStream, Limits, check_entries};
 use crate::layout::BlobWriter;
 use crate::spec::{Compression, Descriptor, MediaType, UNCOMPRESSED_SIZE};
@@ -142,8 +142,7 @@ struct Copied<R> {
 impl<R: Read> Read for Copied<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.from.read(buf)?;
-        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
-        to.write_all(&buf[..n])?;
+        lock(&self.to).write_all(&buf[..n])?;
         Ok(n)
     }
 }

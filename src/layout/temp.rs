@@ -6,11 +6,11 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::Layout;
 use super::disk::{self, Access, Disk};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, lock};
 use crate::progress::Monitor;
 
 /// The directory of this process's temporary files, made with the first of them.
@@ -69,7 +69,7 @@ impl Drop for TempFile {
 impl TempFiles {
     fn dir(&self) -> MutexGuard<'_, Option<TempDir>> {
         // A panic elsewhere leaves the directory as good as it was.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Returns a name for a temporary file that only this process uses. `private` is our own directory, which is made if needed.

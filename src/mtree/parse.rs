@@ -3,10 +3,10 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::{Keyword, Keywords, Text, pairs, push_word, vis};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt, lock};
 use crate::node::{PathHash, TreePath, hash_path};
 
 /// A manifest whose text stays where it is; only where each path's line is found is held.
@@ -130,15 +130,14 @@ impl<T: Text> Mtree<T> {
         let Some(&at) = before.checked_sub(1).and_then(|n| self.sets.get(n)) else {
             return Ok(Arc::default());
         };
-        let lock = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, set)) = lock().as_ref().filter(|(last, _)| *last == at) {
+        if let Some((_, set)) = lock(&self.last).as_ref().filter(|(last, _)| *last == at) {
             return Ok(Arc::clone(set));
         }
         let set = match Lines::new(&self.text, at, LINE).next()? {
             Some(line) if line.path.is_none() => Arc::new(words(&line.words)),
             _ => Arc::default(),
         };
-        *lock() = Some((at, Arc::clone(&set)));
+        *lock(&self.last) = Some((at, Arc::clone(&set)));
         Ok(set)
     }
 

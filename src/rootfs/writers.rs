@@ -7,13 +7,13 @@
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rayon::Scope;
 
 use super::metadata::Metadata;
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Result, ResultExt, lock};
 use crate::fs::{OpenFile, max_open};
 use crate::layer::LayerReader;
 use crate::node::{Inode, Node, NodeKind, TreePath};
@@ -53,10 +53,6 @@ pub(super) struct Files<'a> {
     waiting: AtomicUsize,
     /// Buffers to be filled again: fresh pages are dear.
     buffers: Mutex<Vec<Vec<u8>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> Files<'a> {

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, hash_map};
 use std::io::{self, BufReader, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -15,7 +15,7 @@ use super::archive::{Archive, ENTRY_COST, Member, compression};
 use super::document::verified;
 use super::{Source, SourceEntry};
 use crate::digest::{Algorithm, Digest, DigestWriter};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt, lock};
 use crate::layer::{LayerStream, Limits};
 use crate::node::TreePath;
 use crate::spec::json::{self, Object};
@@ -91,7 +91,7 @@ impl DockerArchive {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 
     /// Looks at an image: reads its config, and through those layers that are compressed.

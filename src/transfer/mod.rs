@@ -63,7 +63,7 @@ use plan::{Needed, Plan};
 pub(crate) use referrers::referrers;
 
 use crate::digest::Digest;
-use crate::error::{Result, ResultExt};
+use crate::error::{Result, ResultExt, lock};
 use crate::image::{Target, pick, resolve_one, resolve_whole};
 use crate::progress::{Counted, Counter, Monitor, Task};
 use crate::spec::{Descriptor, Platform, RefName, RefValue};
@@ -257,7 +257,7 @@ impl CopyJob<'_> {
         let is_new = self
             .copy_blob(&needed.descriptor(digest))
             .context(|| format!("copy {}: blob {digest}", needed.image))?;
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = lock(&self.report);
         if is_new {
             report.copied += 1;
             report.bytes += needed.size;

@@ -10,7 +10,7 @@ use super::archive_writer::ArchiveWriter;
 use super::document::verified;
 use super::{Request, Sink, Source, SourceEntry};
 use crate::digest::Digest;
-use crate::error::{Result, ResultExt};
+use crate::error::{Result, ResultExt, lock};
 use crate::layout::{Entry, IndexJson, OCI_LAYOUT, layout_version};
 use crate::node::TreePath;
 use crate::spec::Descriptor;
@@ -125,7 +125,7 @@ impl<W: Write + Send> OciArchiveSink<W> {
     }
 
     fn with<T>(&self, run: impl FnOnce(&mut State<W>) -> T) -> T {
-        run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        run(&mut lock(&self.0))
     }
 }
 

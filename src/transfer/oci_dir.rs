@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use super::document::is_index;
 use super::{Request, Sink, Source, SourceEntry};
 use crate::digest::Digest;
-use crate::error::{Result, ResultExt, shortlist};
+use crate::error::{Result, ResultExt, lock, shortlist};
 use crate::image::{ReadDocument as _, retry_on_conflict};
 use crate::progress::Monitor;
 use crate::spec::{Descriptor, RefName, RefValue, json};
@@ -121,7 +121,7 @@ impl<'a> StoreSink<'a> {
     }
 
     fn with<T>(&self, run: impl FnOnce(&mut Txn<'a>) -> T) -> T {
-        run(&mut self.txn.lock().unwrap_or_else(PoisonError::into_inner))
+        run(&mut lock(&self.txn))
     }
 }
 

@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
 use super::finding::{Finding, Problem, Severity, short};
 use crate::digest::{Algorithm, Digest};
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result, lock};
 use crate::layer::{LayerReader, LayerStream, Limits, check_entries};
 use crate::layout::{BlobReader, Layout};
 use crate::spec::json::Object;
@@ -68,10 +68,6 @@ struct LayerCounts {
     diff_ids: usize,
     /// Steps of the history that made one; `None` without a history.
     steps: Option<usize>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the value of `key` in `known`; one that is missing comes from `find`, which other threads may call at the same time.
