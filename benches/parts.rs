@@ -12,7 +12,7 @@ use umoci::digest::{Algorithm, Digest};
 use umoci::internals::Root;
 use umoci::internals::json;
 use umoci::internals::{Encoder, LayerReader, LayerStream, LayerWriter, Limits};
-use umoci::internals::{ExtractOptions, Extractor, scan, survey};
+use umoci::internals::{ExtractOptions, Extractor, par_walk};
 use umoci::internals::{Header, Mtree, MtreeWriter, line};
 use umoci::internals::{Inode, Node, NodeKind, Time, Xattrs};
 use umoci::progress::Silent;
@@ -137,17 +137,13 @@ fn tree_write(bencher: Bencher) {
         .bench_refs(|dir| extract(&tar, dir.path()));
 }
 
-#[divan::bench(args = ["in order", "by all cores"])]
-fn tree_scan(bencher: Bencher, how: &str) {
+#[divan::bench]
+fn tree_walk(bencher: Bencher) {
     let dir = tempfile::tempdir().expect("dir");
     extract(&tar(), dir.path());
     bencher.counter(ItemsCount::new(FILES)).bench(|| {
         let root = Root::open(dir.path()).expect("root");
-        if how == "in order" {
-            assert!(scan(&root, TreePath::root()).count() > FILES);
-        } else {
-            survey(&root, |_| Ok(()), |()| Ok(())).expect("survey");
-        }
+        par_walk(&root, |_| Ok(()), |()| Ok(())).expect("walk");
     });
 }
 
@@ -191,7 +187,7 @@ fn mtree_format(bencher: Bencher) {
 fn mtree_parse(bencher: Bencher) {
     let text = format(&mtree());
     let bencher = bencher.counter(ItemsCount::new(mtree().len()));
-    bencher.bench(|| Mtree::parse(black_box(&text[..])).expect("mtree"));
+    bencher.bench(|| Mtree::parse(black_box(text.clone())).expect("mtree"));
 }
 
 fn manifest(store: &Store, layers: usize) -> Vec<u8> {

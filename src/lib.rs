@@ -83,7 +83,7 @@ pub mod internals {
     pub use crate::layout::IndexJson;
     pub use crate::mtree::{Header, Keyword, Mtree, MtreeWriter, line};
     pub use crate::node::{ChangeKind, Inode, Node, NodeKind, Time, Xattrs};
-    pub use crate::rootfs::{ExtractOptions, Extractor, scan, survey};
+    pub use crate::rootfs::{ExtractOptions, Extractor, par_walk};
     pub use crate::spec::json;
     pub use crate::transfer::{Catalog, DockerArchive, OciArchive, Source};
 }

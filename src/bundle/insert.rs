@@ -13,7 +13,7 @@ use crate::image::NewLayer;
 use crate::layer::{HEAD, LayerReader, LayerStream, LayerWriter, Limits, Sniffed, check_entries};
 use crate::node::TreePath;
 use crate::progress::{Counted, Monitor, Task};
-use crate::rootfs::{PackOptions, pack_tree};
+use crate::rootfs::{PackOptions, Packer};
 use crate::spec::Compression;
 use crate::store::Txn;
 
@@ -89,7 +89,7 @@ pub fn insert(
                 if *opaque {
                     writer.opaque(target)?;
                 }
-                pack_tree(&root, &name, target, &mut writer, opts, monitor)?;
+                Packer::new(&root, &mut writer, opts, monitor).tree(&name, target)?;
             }
         }
         writer.finish().map(|_| ())

@@ -9,7 +9,7 @@ use crate::fs::{PendingFile, Root};
 use crate::mtree::{Header, MtreeWriter, line};
 use crate::node::NodeKind;
 use crate::progress::Monitor;
-use crate::rootfs::{FileDigests, survey};
+use crate::rootfs::{FileDigests, par_walk};
 
 /// Source of digests of the files of a tree, so that the files need not be read.
 pub(super) enum Known<'a> {
@@ -41,7 +41,7 @@ pub(super) fn write(
     let file = PendingFile::begin(&bundle.mtree(image))?;
     let mut writer = MtreeWriter::new(DigestWriter::new(file, Algorithm::Blake3), &header)?;
     let task = monitor.task("reading the tree", None);
-    survey(
+    par_walk(
         root,
         |mut seen| {
             task.advance(0);

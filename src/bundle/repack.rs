@@ -12,7 +12,7 @@ use crate::image::{DescriptorPath, Edit, Image, NewLayer, Target, resolve, retry
 use crate::layer::LayerWriter;
 use crate::node::{Time, TreePath};
 use crate::progress::{Counted, Counter, Monitor, Task};
-use crate::rootfs::{Changes, PackOptions, pack};
+use crate::rootfs::{Changes, PackOptions, Packer};
 use crate::spec::{Compression, Descriptor, History, Platform, REF_NAME, RefName, RefValue};
 use crate::store::{Store, Txn};
 
@@ -199,7 +199,7 @@ impl Repack<'_> {
         let layer = NewLayer::write(txn, compression, |out| {
             let task: Arc<dyn Task> = Arc::from(monitor.task("packing", None));
             let mut writer = LayerWriter::new(Counted::new(out, &task), b".");
-            pack(root, changes, &mut writer, &pack_options, monitor)?;
+            Packer::new(root, &mut writer, &pack_options, monitor).changes(changes)?;
             writer.finish().map(drop)
         })
         .context(|| "create layer")?;

@@ -354,13 +354,11 @@ fn hash_stat(inode: &Inode) -> [u8; HASH] {
 mod tests {
     use super::*;
     use crate::fs::Root;
-    use crate::rootfs::scan;
 
     fn inode(dir: &std::path::Path) -> Inode {
         let root = Root::open(dir).expect("root");
-        let mut items = scan(&root, TreePath::root());
-        items.next().expect("root").expect("root");
-        items.next().expect("file").expect("file").1
+        let top = root.dir(&TreePath::root()).expect("root");
+        root.stat(&top, b"file").expect("stat").expect("file")
     }
 
     fn name() -> TreePath {

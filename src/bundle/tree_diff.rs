@@ -2,7 +2,6 @@
 //! A tree compared with its manifest: that of its bundle, whose stat cache spares most of the work, or any mtree manifest.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -11,40 +10,37 @@ use super::{Bundle, contents};
 use crate::digest::Digest;
 use crate::error::{Result, ResultExt};
 use crate::fs::Root;
-use crate::mtree::{Difference, Keywords, Mtree, Text};
+use crate::mtree::{Difference, Keywords, Mtree};
 use crate::node::{ChangeKind, Inode, Time, TreePath};
 use crate::progress::{Monitor, Task};
-use crate::rootfs::{Changes, Seen, survey};
+use crate::rootfs::{Changes, Visit, par_walk};
 
 /// Maximum size of a manifest that comes through a pipe, in bytes: it cannot be read twice, so it is held.
 const MAX_PIPE: u64 = 4 << 30;
 
-/// A manifest in a file, or in memory where it came through a pipe.
-pub type AnyMtree = Mtree<Box<dyn Text>>;
-
 /// Reads the manifest at `path`, a file or a pipe.
-pub fn read_mtree(path: &Path) -> Result<AnyMtree> {
+pub fn read_mtree(path: &Path) -> Result<Mtree> {
     let file = crate::fs::open_file(path)?;
-    let text: Box<dyn Text> = if file.metadata().doing("stat", path)?.is_file() {
-        Box::new(file)
+    let mtree = if file.metadata().doing("stat", path)?.is_file() {
+        Mtree::parse(file)
     } else {
         // Opened once: what writes to a pipe would not survive that its only reader goes.
-        Box::new(crate::fs::read_to_end(file, path, MAX_PIPE)?)
+        Mtree::parse(crate::fs::read_to_end(file, path, MAX_PIPE)?)
     };
-    Mtree::parse(text).doing("parse", path)
+    mtree.doing("parse", path)
 }
 
 /// Returns how the tree at `root` differs from `recorded` by the keywords `wanted`, sorted by path.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if the tree does not exist; whatever cannot be read.
-pub fn validate(recorded: &AnyMtree, root: &Root, wanted: &Keywords) -> Result<Vec<Difference>> {
+pub fn validate(recorded: &Mtree, root: &Root, wanted: &Keywords) -> Result<Vec<Difference>> {
     let mut out = Vec::new();
-    survey(
+    par_walk(
         root,
-        |mut seen| {
-            seen.inode.node.xattrs = seen.xattrs()?;
-            recorded.compare(&seen.path, &seen.inode, wanted, &|path, inode, keyword| {
+        |mut visit| {
+            visit.inode.node.xattrs = visit.xattrs()?;
+            recorded.compare(&visit.path, &visit.inode, wanted, &|path, inode, keyword| {
                 contents::value(root, path, inode, keyword)
             })
         },
@@ -90,7 +86,7 @@ pub(super) fn changes(
     };
     // Files that differ and have other names, some of which the walk may have passed before it met one that tells.
     let mut split = HashSet::new();
-    let walked = survey(
+    let walked = par_walk(
         root,
         |seen| comparison.visit(seen),
         |found| {
@@ -127,7 +123,7 @@ struct Comparison<'a> {
     root: &'a Root,
     manifest: &'a Path,
     /// The manifest, parsed when the first path is met that the cache does not vouch for.
-    recorded: OnceLock<Result<Mtree<File>>>,
+    recorded: OnceLock<Result<Mtree>>,
     cache: StatCache,
     /// When the manifest was written.
     written: Time,
@@ -138,27 +134,27 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// Returns how a path differs, with the identity of its file if that may have other names; `None` if it does not differ.
-    fn visit(&self, mut seen: Seen<'_>) -> Result<Option<(TreePath, ChangeKind, Option<FileId>)>> {
+    fn visit(&self, mut visit: Visit<'_>) -> Result<Option<(TreePath, ChangeKind, Option<FileId>)>> {
         self.task.advance(0);
-        if self.cache.holds(&seen.path, &seen.inode) {
+        if self.cache.holds(&visit.path, &visit.inode) {
             return Ok(None);
         }
         let Ok(recorded) = self.recorded.get_or_init(|| parse(self.manifest)) else {
             fail!(Corrupt, "the manifest cannot be read");
         };
-        seen.inode.node.xattrs = seen.xattrs()?;
+        visit.inode.node.xattrs = visit.xattrs()?;
         let digest = OnceLock::new();
-        let found = recorded.compare(&seen.path, &seen.inode, &self.keywords, &|path, inode, _| {
+        let found = recorded.compare(&visit.path, &visit.inode, &self.keywords, &|path, inode, _| {
             let known = self.digest(path, inode)?;
             Ok(crate::digest::hex(digest.get_or_init(|| known).as_bytes()))
         })?;
         let kind = match found {
-            None if self.is_another_device(&seen) => Some(ChangeKind::Modified),
+            None if self.is_another_device(&visit) => Some(ChangeKind::Modified),
             found => found.map(|found| found.kind),
         };
         self.cache
-            .put(&seen.path, &seen.inode, digest.get(), kind.is_none());
-        Ok(kind.map(|kind| (seen.path, kind, seen.inode.linked_file())))
+            .put(&visit.path, &visit.inode, digest.get(), kind.is_none());
+        Ok(kind.map(|kind| (visit.path, kind, visit.inode.linked_file())))
     }
 
     /// Returns the digest of a file, which is read only if the cache does not know it.
@@ -171,11 +167,11 @@ impl Comparison<'_> {
 
     /// Returns whether a device may have another number than when the manifest, which has none, was written. Where nothing
     /// else knows the number (another program made the bundle), a device that was made or changed later counts as another one.
-    fn is_another_device(&self, seen: &Seen<'_>) -> bool {
-        let number = seen.inode.node.kind.device_number();
-        number.is_some_and(|number| match self.cache.device_number(&seen.path) {
+    fn is_another_device(&self, visit: &Visit<'_>) -> bool {
+        let number = visit.inode.node.kind.device_number();
+        number.is_some_and(|number| match self.cache.device_number(&visit.path) {
             Some(known) => known != number,
-            None => seen.inode.ctime > self.written,
+            None => visit.inode.ctime > self.written,
         })
     }
 }
@@ -186,7 +182,7 @@ type FileId = (u64, u64);
 /// Adds all names of `files`. A layer that has one name of a file has all of them, else they would be two files when it
 /// is unpacked.
 fn add_all_names(root: &Root, files: &HashSet<FileId>, out: &mut Changes<'_>) -> Result<()> {
-    survey(
+    par_walk(
         root,
         |seen| {
             let is_one = seen.inode.linked_file().is_some_and(|file| files.contains(&file));
@@ -196,6 +192,6 @@ fn add_all_names(root: &Root, files: &HashSet<FileId>, out: &mut Changes<'_>) ->
     )
 }
 
-fn parse(path: &Path) -> Result<Mtree<File>> {
+fn parse(path: &Path) -> Result<Mtree> {
     Mtree::parse(crate::fs::open_regular(path)?).doing("parse", path)
 }

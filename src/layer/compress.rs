@@ -148,14 +148,14 @@ impl<W: Write> Gzip<W> {
         };
         let part = loop {
             match part.try_recv() {
-                Ok(part) => break part,
+                Ok(part) => break Ok(part),
                 // Inside the pool it may be on this very thread that the block has to be compressed.
                 Err(TryRecvError::Empty) if rayon::yield_now() == Some(rayon::Yield::Executed) => {}
-                Err(_) => {
-                    let gone = |_| Error::new(ErrorKind::Io, "a thread that compresses a layer has died");
-                    break part.recv().map_err(gone)?;
-                }
+                Err(_) => break part.recv(),
             }
+        };
+        let Ok(part) = part else {
+            fail!(Io, "a thread that compresses a layer has died");
         };
         let (bytes, crc) = part?;
         self.inner.write_all(&bytes)?;
@@ -179,24 +179,27 @@ impl<W: Write> Gzip<W> {
 }
 
 fn deflate(dictionary: &[u8], text: &[u8]) -> Result<Vec<u8>> {
-    let failed = |e: &dyn fmt::Display| Error::new(ErrorKind::Io, format!("compress: {e}"));
     let mut deflater = Compress::new(flate2::Compression::new(GZIP_LEVEL), false);
     if !dictionary.is_empty() {
-        deflater.set_dictionary(dictionary).map_err(|e| failed(&e))?;
+        deflater.set_dictionary(dictionary).map_err(failed)?;
     }
     let mut out = Vec::with_capacity(text.len() / 2 + 1024);
     loop {
         let done = deflater.total_in() as usize;
         let status = deflater
             .compress_vec(&text[done..], &mut out, FlushCompress::Sync)
-            .map_err(|e| failed(&e))?;
+            .map_err(failed)?;
         let all_in = deflater.total_in() as usize == text.len();
         if all_in && out.len() < out.capacity() {
             return Ok(out);
         }
         if status == Status::BufError && out.len() < out.capacity() {
-            return Err(failed(&"no progress"));
+            return Err(failed("no progress"));
         }
         out.reserve(text.len() / 2 + 1024);
     }
+}
+
+fn failed(why: impl fmt::Display) -> Error {
+    Error::new(ErrorKind::Io, format!("compress: {why}"))
 }

@@ -68,17 +68,14 @@ impl<R: BufRead> Read for Members<R> {
 }
 
 fn skip_zeros(rest: &mut impl BufRead) -> io::Result<()> {
-    loop {
-        let buffer = rest.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(());
-        }
+    while let buffer @ [_, ..] = rest.fill_buf()? {
         if buffer.iter().any(|&c| c != 0) {
             fail!(Corrupt, "trailing garbage behind the gzip stream");
         }
         let n = buffer.len();
         rest.consume(n);
     }
+    Ok(())
 }
 
 /// A piece of the text, whose buffer goes back to be filled again: fresh pages are dear.
@@ -214,8 +211,10 @@ fn decode(
     let (used, free) = channel();
     loop {
         let mut data: Vec<u8> = free.try_recv().unwrap_or_default();
-        // The bytes before an error are given on.
-        let filled = fill(&mut decoder, &mut data);
+        data.clear();
+        data.reserve_exact(CHUNK);
+        // The bytes before an error are given on: the reader of the entries may find a fault of its own in them.
+        let filled = (&mut decoder).take(CHUNK as u64).read_to_end(&mut data);
         let is_last = data.is_empty();
         let used = used.clone();
         let chunk = Arc::new(Chunk { data, used });
@@ -227,26 +226,6 @@ fn decode(
             return Ok(Ended::All);
         }
     }
-}
-
-/// Fills a buffer, as far as there is something before the end or an error.
-fn fill(decoder: &mut impl Read, data: &mut Vec<u8>) -> io::Result<()> {
-    data.resize(CHUNK, 0);
-    let mut filled = 0;
-    let mut result = Ok(());
-    while filled < CHUNK {
-        match decoder.read(&mut data[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) => {
-                result = Err(err);
-                break;
-            }
-        }
-    }
-    data.truncate(filled);
-    result
 }
 
 /// Makes an error of a failure to decode: what the reader of the blob or the kernel says stands as it is, the rest is what a

@@ -72,18 +72,15 @@ pub(super) struct Fields {
 impl Fields {
     pub fn read(header: &Header, extended: &Extended) -> Result<Self> {
         let old = header.as_old();
-        let id = |field: &[u8], key: &str| -> Result<i64> {
-            let own = header::count(field, key)?;
-            Ok(extended.number(key)?.unwrap_or(own))
-        };
-        let whole = |sec| Time { sec, nsec: 0 };
-        let mtime = whole(header::number(&old.mtime, "mtime")?);
+        let mtime = whole_seconds(header::number(&old.mtime, "mtime")?);
         Ok(Self {
             mode: header::number(&old.mode, "mode")? as u32 & 0o7777,
-            uid: id(&old.uid, "uid")?,
-            gid: id(&old.gid, "gid")?,
+            uid: owner(&old.uid, extended, "uid")?,
+            gid: owner(&old.gid, extended, "gid")?,
             mtime: extended.time("mtime")?.unwrap_or(mtime),
-            atime: extended.time("atime")?.or(header::atime(header).map(whole)),
+            atime: extended
+                .time("atime")?
+                .or(header::atime(header).map(whole_seconds)),
         })
     }
 
@@ -100,6 +97,16 @@ impl Fields {
     }
 }
 
+/// Returns the owner from a field, unless a record replaces it. The field must be a number in either case.
+fn owner(field: &[u8], extended: &Extended, key: &str) -> Result<i64> {
+    let own = header::count(field, key)?;
+    Ok(extended.number(key)?.unwrap_or(own))
+}
+
+fn whole_seconds(sec: i64) -> Time {
+    Time { sec, nsec: 0 }
+}
+
 fn id(number: i64, key: &str) -> Result<u32> {
     u32::try_from(number).map_err(|_| bad(format!("{key} out of range: {number}")))
 }
@@ -107,20 +114,15 @@ fn id(number: i64, key: &str) -> Result<u32> {
 /// Returns the name of an entry: what is nearest to how GNU tar says it comes first.
 pub(super) fn name(header: &Header, extended: &Extended) -> Vec<u8> {
     let sparse = sparse::map_place(extended).and_then(|_| extended.get(b"GNU.sparse.name"));
-    let long = Some(extended.long_name.as_slice()).filter(|name| !name.is_empty());
-    match sparse.or(long).or(extended.get(b"path")) {
-        Some(name) => name.to_vec(),
-        None => header::name(header),
-    }
+    let name = sparse.or(extended.get(b"path"));
+    name.map_or_else(|| header::name(header), <[u8]>::to_vec)
 }
 
 /// Returns the target of a link.
 pub(super) fn link(header: &Header, extended: &Extended) -> Vec<u8> {
-    let long = Some(extended.long_link.as_slice()).filter(|link| !link.is_empty());
-    match long.or(extended.get(b"linkpath")) {
-        Some(link) => link.to_vec(),
-        None => header::until_nul(&header.as_old().linkname).to_vec(),
-    }
+    let link = extended.get(b"linkpath");
+    link.unwrap_or(header::until_nul(&header.as_old().linkname))
+        .to_vec()
 }
 
 /// Reads `name`, that of a whiteout of `hidden`.

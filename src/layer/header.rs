@@ -50,14 +50,10 @@ pub(super) fn name(header: &Header) -> Vec<u8> {
         Format::Ustar => until_nul(&block[345..500]),
         Format::Star => until_nul(&block[345..476]),
         Format::Gnu => {
-            // Old versions of Go wrote a prefix there.
-            let no_times = |field: &&[u8]| field[0] != 0 && go_number(field).is_none();
+            // Old versions of Go wrote a prefix over the times of a GNU header; text of a path is no number.
             let prefix = until_nul(&block[345..500]);
-            if gnu_times(block).iter().any(no_times) && prefix.is_ascii() {
-                prefix
-            } else {
-                b""
-            }
+            let has_prefix = gnu_times(block).into_iter().any(is_no_time) && prefix.is_ascii();
+            if has_prefix { prefix } else { b"" }
         }
     };
     if prefix.is_empty() {
@@ -76,10 +72,14 @@ pub(super) fn atime(header: &Header) -> Option<i64> {
         Format::Star => go_number(&block[476..488]),
         Format::Gnu => {
             let [atime, ctime] = gnu_times(block);
-            let valid = ctime[0] == 0 || go_number(ctime).is_some();
-            go_number(atime).filter(|_| valid && atime[0] != 0)
+            go_number(atime).filter(|_| !is_no_time(ctime) && atime[0] != 0)
         }
     }
+}
+
+/// Returns whether a time of a GNU header is neither empty nor a number.
+fn is_no_time(field: &[u8]) -> bool {
+    field[0] != 0 && go_number(field).is_none()
 }
 
 /// Reads a device number, as far as the format has one.
@@ -123,22 +123,23 @@ fn go_number(field: &[u8]) -> Option<i64> {
     if field[0] & 0x80 != 0 {
         return base_256(field);
     }
-    let is_fill = |c: &u8| matches!(c, b' ' | 0);
-    let Some(first) = field.iter().position(|c| !is_fill(c)) else {
+    // Go trims both ends before it cuts at a NUL, so a blank inside of the field is an error to it.
+    let Some(first) = field.iter().position(|c| !is_fill(*c)) else {
         return Some(0);
     };
-    let last = field.iter().rposition(|c| !is_fill(c)).unwrap_or(first);
+    let last = field.iter().rposition(|c| !is_fill(*c)).unwrap_or(first);
     octal(until_nul(&field[first..=last]))
+}
+
+fn is_fill(c: u8) -> bool {
+    matches!(c, b' ' | 0)
 }
 
 /// Reads a number as GNU tar does, if the Go tool reads none: whatever white space begins or ends it, and the base 64 of the
 /// years in which it had no base 256.
 fn gnu_number(field: &[u8]) -> Option<i64> {
     let text = until_nul(field.strip_prefix(b"\0").unwrap_or(field)).trim_ascii_start();
-    let text = &text[..text
-        .iter()
-        .position(u8::is_ascii_whitespace)
-        .unwrap_or(text.len())];
+    let text = text.split(u8::is_ascii_whitespace).next()?;
     match text.split_first()? {
         (b'+', digits) => base_64(digits),
         (b'-', digits) => base_64(digits).map(|n| -n),
@@ -147,28 +148,28 @@ fn gnu_number(field: &[u8]) -> Option<i64> {
 }
 
 fn octal(digits: &[u8]) -> Option<i64> {
-    let add = |value: i64, c: &u8| {
-        let digit = matches!(c, b'0'..=b'7').then(|| i64::from(c - b'0'))?;
-        value.checked_mul(8)?.checked_add(digit)
-    };
-    digits.iter().try_fold(0, add)
+    add_digits(0, digits, 8, |c| char::from(c).to_digit(8).map(i64::from))
 }
 
 fn base_64(digits: &[u8]) -> Option<i64> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let add = |value: i64, c: &u8| {
-        let digit = ALPHABET.iter().position(|known| known == c)?;
-        value.checked_mul(64)?.checked_add(digit as i64)
-    };
-    digits.iter().try_fold(0, add)
+    add_digits(0, digits, 64, |c| {
+        Some(ALPHABET.iter().position(|known| *known == c)? as i64)
+    })
 }
 
 fn base_256(field: &[u8]) -> Option<i64> {
+    // The top bit marks the format; the one below it is the sign of a number in two's complement.
     let sign = if field[0] & 0x40 == 0 { 0 } else { 0x80 };
-    let first = i128::from(field[0] & 0x7f) - sign;
-    let add = |value: i128, c: &u8| value.checked_mul(256)?.checked_add(i128::from(*c));
-    let value = field[1..].iter().try_fold(first, add)?;
-    i64::try_from(value).ok()
+    let first = i64::from(field[0] & 0x7f) - sign;
+    add_digits(first, &field[1..], 256, |c| Some(i64::from(c)))
+}
+
+/// Returns the number that has `digits` behind `first`; `None` if it has no room, or for a byte that is no digit.
+fn add_digits(first: i64, digits: &[u8], base: i64, digit: impl Fn(u8) -> Option<i64>) -> Option<i64> {
+    digits
+        .iter()
+        .try_fold(first, |value, &c| value.checked_mul(base)?.checked_add(digit(c)?))
 }
 
 /// Refuses a block whose checksum is neither that of its bytes nor that of them as signed numbers, which old writers add up.

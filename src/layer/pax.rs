@@ -23,19 +23,14 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Records> {
     let mut out = Records::new();
     // Some writers pad with NUL bytes.
     while data.first().is_some_and(|&c| c != 0) {
-        let blanks = data.iter().take_while(|c| is_blank(**c)).count();
-        let digits = data[blanks..].iter().take_while(|c| !is_blank(**c)).count();
-        let space = blanks + digits;
-        if space == data.len() {
-            return Err(invalid("no length"));
-        }
+        let blanks = data.iter().take_while(|c| is_blank(c)).count();
+        let digits = data[blanks..].iter().position(is_blank);
+        let space = blanks + digits.ok_or_else(|| invalid("no length"))?;
         let length = decimal(&data[blanks..space])
             .filter(|&n| n > space + 2 && n <= data.len())
             .ok_or_else(|| invalid("wrong length"))?;
-        let record = &data[space + 1..length];
-        let record = record
-            .strip_suffix(b"\n")
-            .ok_or_else(|| invalid("record without newline"))?;
+        let record = data[space + 1..length].strip_suffix(b"\n");
+        let record = record.ok_or_else(|| invalid("record without newline"))?;
         let equals = record
             .iter()
             .position(|&c| c == b'=')
@@ -54,7 +49,7 @@ pub(super) fn decimal<N: FromStr>(text: &[u8]) -> Option<N> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn is_blank(c: u8) -> bool {
+fn is_blank(c: &u8) -> bool {
     matches!(c, b' ' | b'\t')
 }
 
@@ -65,12 +60,7 @@ pub(super) fn write(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     if rest + digits(length) != length {
         length = rest + digits(length);
     }
-    out.extend_from_slice(length.to_string().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(key);
-    out.push(b'=');
-    out.extend_from_slice(value);
-    out.push(b'\n');
+    out.extend_from_slice(&[format!("{length} ").as_bytes(), key, b"=", value, b"\n"].concat());
 }
 
 fn digits(n: usize) -> usize {
@@ -84,10 +74,6 @@ pub(super) struct Extended {
     pub records: Records,
     /// Records of the last header of type `g` of the archive.
     pub global: Arc<Records>,
-    /// GNU's way to say `path`, which counts before that.
-    pub long_name: Vec<u8>,
-    /// GNU's way to say `linkpath`.
-    pub long_link: Vec<u8>,
     /// Size in the archive, in bytes.
     pub bytes: u64,
 }
@@ -114,11 +100,6 @@ impl Extended {
     pub fn into_records(self) -> Records {
         let mut out: Records = self.global_records().cloned().collect();
         out.extend(self.records);
-        for (key, value) in [(&b"path"[..], self.long_name), (b"linkpath", self.long_link)] {
-            if !value.is_empty() {
-                out.push((key.to_vec(), value));
-            }
-        }
         out
     }
 
@@ -150,7 +131,9 @@ impl Extended {
 
     /// Reads a time, in seconds with a fraction.
     pub fn time(&self, key: &str) -> Result<Option<Time>> {
-        self.get(key.as_bytes()).map(|text| time(key, text)).transpose()
+        self.get(key.as_bytes())
+            .map(|text| time(text).ok_or_else(|| invalid_value(key, text)))
+            .transpose()
     }
 
     /// Returns the attributes, as star and libarchive write them; star has them as they are, and counts where both are there.
@@ -185,29 +168,24 @@ fn invalid_value(key: &str, value: &[u8]) -> Error {
 
 /// Reads `[-]seconds[.fraction]`; a fraction counts away from zero, so a negative one borrows a second. GNU tar reads as much as
 /// is a number, and so do we.
-fn time(key: &str, text: &[u8]) -> Result<Time> {
-    let invalid = || invalid_value(key, text);
+fn time(text: &[u8]) -> Option<Time> {
     let signs = usize::from(matches!(text.first(), Some(b'-' | b'+')));
     let (whole, rest) = text.split_at(signs + count_digits(&text[signs..]));
     let fraction = rest.strip_prefix(b".").unwrap_or_default();
     let (fraction, behind) = fraction.split_at(count_digits(fraction));
     let is_all = rest.is_empty() || (rest[0] == b'.' && behind.is_empty());
     if !is_all && whole.starts_with(b"+") {
-        return Err(invalid());
+        return None;
     }
-    let negative = whole.starts_with(b"-");
-    let sec: i64 = decimal(whole).ok_or_else(invalid)?;
-    let fraction = fraction.iter().map(|&c| char::from(c));
-    let digits: String = fraction.chain("000000000".chars()).take(9).collect();
-    let nsec: u32 = digits.parse().map_err(|_| invalid())?;
-    if negative && nsec > 0 {
-        let sec = sec.checked_sub(1).ok_or_else(invalid)?;
-        return Ok(Time {
-            sec,
+    let sec: i64 = decimal(whole)?;
+    let digits: Vec<u8> = fraction.iter().chain(b"000000000").take(9).copied().collect();
+    match decimal(&digits)? {
+        nsec @ 1.. if whole.starts_with(b"-") => Some(Time {
+            sec: sec.checked_sub(1)?,
             nsec: 1_000_000_000 - nsec,
-        });
+        }),
+        nsec => Some(Time { sec, nsec }),
     }
-    Ok(Time { sec, nsec })
 }
 
 fn count_digits(text: &[u8]) -> usize {

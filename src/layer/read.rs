@@ -29,7 +29,9 @@ pub struct LayerReader<R> {
     ended: bool,
     /// Records of the last global header.
     global: Arc<Records>,
-    head: Option<Head>,
+    head: Head,
+    /// Whether the blocks of headers are kept in `head`.
+    is_recording: bool,
 }
 
 /// The header of the entry last returned, as it stands in the archive.
@@ -61,21 +63,22 @@ impl<R: Read> LayerReader<R> {
             holes: 0,
             ended: false,
             global: Arc::default(),
-            head: None,
+            head: Head::default(),
+            is_recording: false,
         }
     }
 
     /// As [`LayerReader::new`], for entries that are written again: [`LayerReader::take_head`] has their headers.
     pub(super) fn recording(tar: R, limits: Limits) -> Self {
         Self {
-            head: Some(Head::default()),
+            is_recording: true,
             ..Self::new(tar, limits)
         }
     }
 
     /// Returns the header of the entry last returned, if headers are recorded.
     pub(super) fn take_head(&mut self) -> Head {
-        self.head.as_mut().map(std::mem::take).unwrap_or_default()
+        std::mem::take(&mut self.head)
     }
 
     /// Goes to the next entry, over what is left of the last one; `None` at the end of the archive.
@@ -87,13 +90,12 @@ impl<R: Read> LayerReader<R> {
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         let mut extended = self.begin_entry();
         let mut last_header = Vec::new();
+        let (mut long_name, mut long_link) = (Vec::new(), Vec::new());
         loop {
             self.skip_rest()?;
-            if let Some(head) = &mut self.head {
-                head.blocks
-                    .resize(head.blocks.len().next_multiple_of(BLOCK as usize), 0);
-                head.main = head.blocks.len();
-            }
+            let blocks = &mut self.head.blocks;
+            blocks.resize(blocks.len().next_multiple_of(BLOCK as usize), 0);
+            self.head.main = blocks.len();
             let Some(header) = self.header()? else {
                 self.ended = true;
                 return Ok(None);
@@ -105,22 +107,23 @@ impl<R: Read> LayerReader<R> {
                     let data = self.header_data(&header, &mut extended)?;
                     self.global = Arc::new(pax::parse(&data)?);
                     extended.global = Arc::clone(&self.global);
-                    if let Some(head) = &mut self.head {
-                        head.blocks.truncate(head.main);
-                    }
+                    self.head.blocks.truncate(self.head.main);
                 }
-                b'L' => extended.long_name = self.long(&header, &mut extended)?,
-                b'K' => extended.long_link = self.long(&header, &mut extended)?,
+                b'L' => long_name = self.long(&header, &mut extended)?,
+                b'K' => long_link = self.long(&header, &mut extended)?,
                 _ => {
                     extended.records = pax::parse(&std::mem::take(&mut last_header))?;
+                    // GNU's long names count before those of PAX, wherever they stand: the last record of a key does.
+                    let long = [(&b"path"[..], &mut long_name), (b"linkpath", &mut long_link)];
+                    for (key, value) in long.into_iter().filter(|(_, value)| !value.is_empty()) {
+                        extended.records.push((key.to_vec(), std::mem::take(value)));
+                    }
                     let Some(entry) = self.entry(&header, &extended)? else {
                         extended = self.begin_entry();
                         continue;
                     };
-                    if let Some(head) = &mut self.head {
-                        head.has_global = extended.has_global();
-                        head.records = extended.into_records();
-                    }
+                    self.head.has_global = extended.has_global();
+                    self.head.records = extended.into_records();
                     return Ok(Some(entry));
                 }
             }
@@ -129,9 +132,7 @@ impl<R: Read> LayerReader<R> {
 
     /// Forgets what was said of the entry before.
     fn begin_entry(&mut self) -> Extended {
-        if let Some(head) = &mut self.head {
-            *head = Head::default();
-        }
+        self.head = Head::default();
         Extended {
             global: Arc::clone(&self.global),
             ..Extended::default()
@@ -168,7 +169,7 @@ impl<R: Read> LayerReader<R> {
         R: io::Seek,
     {
         let rest = self.left.saturating_add(self.padding);
-        (self.left, self.padding, self.sparse) = (0, 0, None);
+        self.expect(0);
         let rest = i64::try_from(rest).map_err(|_| bad("a file larger than an archive can be"))?;
         self.inner.inner.seek_relative(rest)?;
         self.inner.read += rest.unsigned_abs();
@@ -185,7 +186,7 @@ impl<R: Read> LayerReader<R> {
     /// not end their archives.
     fn skip_rest(&mut self) -> Result<()> {
         let (content, padding) = (self.left, self.padding);
-        (self.left, self.padding, self.sparse) = (0, 0, None);
+        self.expect(0);
         if self.skip(content)? < content {
             fail!(Corrupt, "unexpected end of layer");
         }
@@ -218,8 +219,8 @@ impl<R: Read> LayerReader<R> {
     }
 
     fn record(&mut self, bytes: &[u8]) {
-        if let Some(head) = &mut self.head {
-            head.blocks.extend_from_slice(bytes);
+        if self.is_recording {
+            self.head.blocks.extend_from_slice(bytes);
         }
     }
 

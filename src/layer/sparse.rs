@@ -120,14 +120,12 @@ impl Sparse {
 /// Adds the pieces in the fields of a header of the old GNU format, or of a block behind it.
 pub(super) fn old_fields(fields: &[tar::GnuSparseHeader], pieces: &mut Pieces) -> Result<()> {
     // The first that is empty ends them.
-    for field in fields
-        .iter()
-        .take_while(|field| field.offset[0] != 0 && field.numbytes[0] != 0)
-    {
-        pieces.push((
-            unsigned(&field.offset, "sparse offset")?,
-            unsigned(&field.numbytes, "sparse length")?,
-        ));
+    for field in fields {
+        if field.offset[0] == 0 || field.numbytes[0] == 0 {
+            break;
+        }
+        let offset = unsigned(&field.offset, "sparse offset")?;
+        pieces.push((offset, unsigned(&field.numbytes, "sparse length")?));
     }
     Ok(())
 }
@@ -147,11 +145,11 @@ const NUMBYTES: &[u8] = b"GNU.sparse.numbytes";
 
 /// Returns whether the records make a file sparse. Those of an unknown version do not.
 pub(super) fn map_place(extended: &Extended) -> Option<MapPlace> {
-    let version = |key| extended.get(key).unwrap_or_default();
-    match (version(b"GNU.sparse.major"), version(b"GNU.sparse.minor")) {
-        (b"0", b"0" | b"1") => Some(MapPlace::Records),
-        (b"1", b"0") => Some(MapPlace::Content),
-        (b"", b"") => {
+    let major = extended.get(b"GNU.sparse.major");
+    match (major, extended.get(b"GNU.sparse.minor")) {
+        (Some(b"0"), Some(b"0" | b"1")) => Some(MapPlace::Records),
+        (Some(b"1"), Some(b"0")) => Some(MapPlace::Content),
+        (None, None) => {
             let has_map = extended.get(MAP).is_some() || numbers(extended).next().is_some();
             has_map.then_some(MapPlace::Records)
         }
@@ -161,17 +159,18 @@ pub(super) fn map_place(extended: &Extended) -> Option<MapPlace> {
 
 /// Returns the records of version 0.0, of which each is one number of the map.
 fn numbers(extended: &Extended) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let records = extended
-        .records
-        .iter()
-        .map(|(key, value)| (key.as_slice(), value.as_slice()));
+    let records = extended.records.iter().map(|(key, value)| (&**key, &**value));
     records.filter(|(key, _)| [OFFSET, NUMBYTES].contains(key))
 }
 
 /// Refuses a map in the records that cannot be read, whatever the entry is.
 pub(super) fn check(extended: &Extended) -> Result<()> {
-    let in_order = |(at, (key, _)): (usize, (&[u8], _))| (key == OFFSET) == at.is_multiple_of(2);
-    if !numbers(extended).enumerate().all(in_order) {
+    // Offset and length follow one another; a last offset without a length is found where the pieces are read.
+    let in_order = [OFFSET, NUMBYTES].into_iter().cycle();
+    if numbers(extended)
+        .zip(in_order)
+        .any(|((key, _), want)| key != want)
+    {
         fail!(Corrupt, "sparse map with an offset or length out of order");
     }
     match map_place(extended) {
@@ -187,11 +186,14 @@ pub(super) fn records(extended: &Extended) -> Result<Pieces> {
         _ => pairs(numbers(extended).map(|(_, value)| value))?,
     };
     // Some writers leave the count out.
+    let found = pieces.len();
     match extended.number("GNU.sparse.numblocks")? {
-        Some(count) if count != pieces.len() as i64 => Err(bad(format!(
-            "sparse map of {} pieces, the header speaks of {count}",
-            pieces.len()
-        ))),
+        Some(said) if said != found as i64 => {
+            fail!(
+                Corrupt,
+                "sparse map of {found} pieces, the header speaks of {said}"
+            )
+        }
         _ => Ok(pieces),
     }
 }
@@ -214,8 +216,8 @@ pub(super) fn size(extended: &Extended, stored: u64) -> Result<u64> {
 pub(super) struct Lines {
     /// The line that is not complete yet.
     line: Vec<u8>,
-    /// Count of numbers.
-    wanted: Option<u64>,
+    /// Count of pieces, once its line was read.
+    count: Option<u64>,
     numbers: Vec<u64>,
 }
 
@@ -230,17 +232,18 @@ impl Lines {
             }
             let number: Option<u64> = decimal(&self.line);
             self.line.clear();
-            match self.wanted {
-                None => {
-                    let count = number.ok_or_else(|| bad("sparse map without a count"))?;
-                    self.wanted = count.checked_mul(2).filter(|&n| n <= limit);
-                    if self.wanted.is_none() {
-                        fail!(Limit, "sparse map of {count} pieces");
-                    }
+            let count = match self.count {
+                Some(count) => {
+                    self.numbers.push(number.ok_or_else(no_number)?);
+                    count
                 }
-                Some(_) => self.numbers.push(number.ok_or_else(no_number)?),
+                None => number.ok_or_else(|| bad("sparse map without a count"))?,
+            };
+            if count > limit / 2 {
+                fail!(Limit, "sparse map of {count} pieces");
             }
-            if self.wanted == Some(self.numbers.len() as u64) {
+            self.count = Some(count);
+            if self.numbers.len() as u64 == 2 * count {
                 return in_pairs(&self.numbers).map(Some);
             }
         }

@@ -113,7 +113,7 @@ impl<W: Write> LayerWriter<W> {
 
     /// Writes the header of an entry as it stood in its archive.
     pub(super) fn copy_head(&mut self, head: &Head) -> Result<()> {
-        self.inner.write_all(&head.blocks).context(|| "write layer")
+        self.write(&head.blocks)
     }
 
     /// Writes the header of an entry under another name and, if it is a hard link, with this target; all else stays.
@@ -138,7 +138,7 @@ impl<W: Write> LayerWriter<W> {
         main[..100].fill(0);
         put(&mut main[..100], &ascii(&name));
         self.write_summed(&mut main)?;
-        self.inner.write_all(rest).context(|| "write layer")
+        self.write(rest)
     }
 
     /// Writes what is left of the present entry of `from`, as it stands there.
@@ -148,8 +148,12 @@ impl<W: Write> LayerWriter<W> {
 
     /// Ends the archive.
     pub fn finish(mut self) -> Result<W> {
-        self.inner.write_all(&[0; 2 * BLOCK]).context(|| "write layer")?;
+        self.write(&[0; 2 * BLOCK])?;
         Ok(self.inner)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.inner.write_all(bytes).context(|| "write layer")
     }
 
     fn fields<'a>(name: &'a [u8], node: &'a Node) -> Fields<'a> {
@@ -172,11 +176,7 @@ impl<W: Write> LayerWriter<W> {
         if path.name().starts_with(WHITEOUT_PREFIX) {
             fail!(Invalid, "invalid path has whiteout prefix \".wh.\": {path}");
         }
-        let mut name = path.as_bytes().to_vec();
-        if dir {
-            name.push(b'/');
-        }
-        Ok(name)
+        Ok([path.as_bytes(), if dir { b"/" } else { b"" }].concat())
     }
 
     fn content(&mut self, path: &TreePath, size: u64, content: &mut dyn Read) -> Result<()> {
@@ -201,9 +201,7 @@ impl<W: Write> LayerWriter<W> {
             left -= n as u64;
         }
         let padding = (BLOCK - (size % BLOCK as u64) as usize) % BLOCK;
-        self.inner
-            .write_all(&[0; BLOCK][..padding])
-            .context(|| "write layer")
+        self.write(&[0; BLOCK][..padding])
     }
 
     fn header(&mut self, fields: &Fields<'_>, path: &TreePath) -> Result<()> {
@@ -213,13 +211,12 @@ impl<W: Write> LayerWriter<W> {
         let records = pax_records(fields).context(|| path.to_string())?;
         let split = split_name(fields.name);
         // A long name may fit as well, in two parts.
-        let ustar = records.iter().all(|(key, _)| key == b"path" && split.is_some());
-        if ustar {
-            let (prefix, name) = split.unwrap_or((b"", fields.name));
-            return self.block(fields, name, prefix);
+        let is_ustar = records.iter().all(|(key, _)| key == b"path" && split.is_some());
+        if !is_ustar {
+            self.extended(fields.name, &records)?;
         }
-        self.extended(fields.name, &records)?;
-        self.block(fields, fields.name, b"")
+        let (prefix, name) = split.filter(|_| is_ustar).unwrap_or((b"", fields.name));
+        self.block(fields, name, prefix)
     }
 
     /// Writes an extended header for the entry called `name`.
@@ -235,7 +232,7 @@ impl<W: Write> LayerWriter<W> {
         };
         self.block(&fields, &pax_name(name), b"")?;
         data.resize(data.len().next_multiple_of(BLOCK), 0);
-        self.inner.write_all(&data).context(|| "write layer")
+        self.write(&data)
     }
 
     fn block(&mut self, fields: &Fields<'_>, name: &[u8], prefix: &[u8]) -> Result<()> {
@@ -262,7 +259,7 @@ impl<W: Write> LayerWriter<W> {
         block[148..156].fill(b' ');
         let sum: u32 = block.iter().map(|&c| u32::from(c)).sum();
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        self.inner.write_all(block).context(|| "write layer")
+        self.write(block)
     }
 }
 
@@ -274,7 +271,6 @@ pub fn can_hold_xattr(name: &[u8]) -> bool {
 /// Returns the PAX records of what does not fit into a header, sorted by key.
 fn pax_records(fields: &Fields<'_>) -> Result<Records> {
     let mut out = Records::new();
-    let mut add = |key: &[u8], value: &[u8]| out.push((key.to_vec(), value.to_vec()));
     for (name, value) in &fields.xattrs {
         if !can_hold_xattr(name) {
             fail!(
@@ -283,11 +279,11 @@ fn pax_records(fields: &Fields<'_>) -> Result<Records> {
                 String::from_utf8_lossy(name)
             );
         }
-        add(&[b"SCHILY.xattr.", *name].concat(), value);
+        out.push(([b"SCHILY.xattr.", *name].concat(), value.to_vec()));
     }
     for (key, value) in [(&b"path"[..], fields.name), (b"linkpath", fields.link)] {
         if !is_ascii(value) || value.len() > 100 {
-            add(key, value);
+            out.push((key.to_vec(), value.to_vec()));
         }
     }
     for (key, value, digits) in [
@@ -297,7 +293,7 @@ fn pax_records(fields: &Fields<'_>) -> Result<Records> {
         (b"mtime", fields.mtime.into(), 11),
     ] {
         if !fits(value, digits) {
-            add(key, value.to_string().as_bytes());
+            out.push((key.to_vec(), value.to_string().into_bytes()));
         }
     }
     out.sort();
@@ -329,11 +325,8 @@ fn put(field: &mut [u8], text: &[u8]) {
     let n = text.len().min(field.len());
     field[..n].copy_from_slice(&text[..n]);
     if text.len() > field.len() && field[n - 1] == b'/' {
-        let end = field[..n - 1]
-            .iter()
-            .rposition(|&c| c != b'/')
-            .map_or(0, |at| at + 1);
-        field[end] = 0;
+        let end = field.iter().rposition(|&c| c != b'/');
+        field[end.map_or(0, |at| at + 1)] = 0;
     }
 }
 
@@ -342,31 +335,21 @@ fn split_name(name: &[u8]) -> Option<(&[u8], &[u8])> {
     if name.len() <= 100 || !is_ascii(name) {
         return None;
     }
-    let mut length = name.len();
-    if length > 156 {
-        length = 156;
-    } else if name[length - 1] == b'/' {
-        length -= 1;
-    }
-    let at = name[..length]
-        .iter()
-        .rposition(|&c| c == b'/')
-        .filter(|&at| at > 0 && at <= 155)?;
+    // The slash behind the name of a directory is no place for a cut: the rest would be empty.
+    let inside = &name[..156.min(name.len() - 1)];
+    let at = inside.iter().rposition(|&c| c == b'/').filter(|&at| at > 0)?;
     let rest = &name[at + 1..];
-    (!rest.is_empty() && rest.len() <= 100).then_some((&name[..at], rest))
+    (rest.len() <= 100).then_some((&name[..at], rest))
 }
 
 /// Returns the name of the extended header of an entry: `PaxHeaders.0` put before the last component.
 pub(super) fn pax_name(name: &[u8]) -> Vec<u8> {
     let at = name.iter().rposition(|&c| c == b'/').map_or(0, |at| at + 1);
-    let mut out = name[..at].to_vec();
-    out.extend_from_slice(b"PaxHeaders.0/");
+    let (dir, base) = name.split_at(at);
     // Joined as paths are: a dot is no component.
-    out.extend_from_slice(Some(&name[at..]).filter(|base| *base != b".").unwrap_or_default());
-    let mut out = ascii(&out);
+    let base = if base == b"." { b"" } else { base };
+    let mut out = ascii(&[dir, b"PaxHeaders.0/", base].concat());
     out.truncate(100);
-    while out.last() == Some(&b'/') {
-        out.pop();
-    }
+    while out.pop_if(|last| *last == b'/').is_some() {}
     out
 }

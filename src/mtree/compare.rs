@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Comparison of a tree with its manifest.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::keyword::{is_host_xattr, xattr_words};
-use super::{Keyword, Keywords, Mtree, Text, pairs, push_word};
+use super::parse::Word;
+use super::{Keyword, Keywords, Mtree, pairs, push_word};
 use crate::error::Result;
 use crate::node::{ChangeKind, Inode, NodeKind, TreePath};
 
@@ -80,7 +81,7 @@ fn quote(f: &mut fmt::Formatter<'_>, text: &[u8]) -> fmt::Result {
 /// A value that is not in the metadata of a file: digests of its content, names of its owners.
 pub type Value<'a> = &'a (dyn Fn(&TreePath, &Inode, Keyword) -> Result<String> + Sync);
 
-impl<T: Text> Mtree<T> {
+impl Mtree {
     /// Compares what is at `path` with what was recorded of it, by the keywords that are wanted; threads may do so side
     /// by side. Paths that were never asked for are [`Mtree::missing`].
     ///
@@ -112,7 +113,7 @@ type Fact = (String, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// Returns the first keyword that differs, with both values.
 fn differs(
-    line: &[u8],
+    line: &[Word],
     path: &TreePath,
     inode: &Inode,
     wanted: &Keywords,
@@ -151,10 +152,10 @@ fn fact(keyword: Keyword, recorded: Option<Vec<u8>>, inode: &Inode) -> Fact {
     (keyword.name().to_owned(), recorded, keyword.value(inode))
 }
 
-fn recorded(line: &[u8], keyword: Keyword) -> Option<Vec<u8>> {
-    let mut words = pairs(line);
-    let found = words.find(|(name, _)| *name == keyword.name().as_bytes());
-    found.map(|(_, value)| value.to_vec())
+fn recorded(line: &[Word], keyword: Keyword) -> Option<Vec<u8>> {
+    let mut words = line.iter();
+    let found = words.find(|(name, _)| name == keyword.name().as_bytes());
+    found.map(|(_, value)| value.clone())
 }
 
 fn shown(value: Option<Vec<u8>>) -> String {
@@ -163,34 +164,33 @@ fn shown(value: Option<Vec<u8>>) -> String {
 
 /// Returns a fact for each attribute of either side, sorted by name; of a name that stands there several times, for each of
 /// its places.
-fn xattr_facts(line: &[u8], inode: &Inode) -> Vec<Fact> {
+fn xattr_facts(line: &[Word], inode: &Inode) -> Vec<Fact> {
     // A name with `=` in it is spelled as it is, and what is read of it is another word: of both sides the same is read.
     let mut spelled = Vec::new();
     for (name, value) in xattr_words(inode) {
         push_word(&mut spelled, &name, &value);
     }
-    let recorded = pairs(line).filter(|(name, _)| name.starts_with(b"xattr.") && !is_host_xattr(name));
-    type Place<'a> = (&'a [u8], usize);
-    let mut facts: BTreeMap<Place<'_>, [Option<Vec<u8>>; 2]> = BTreeMap::new();
-    for (side, words) in [recorded.collect::<Vec<_>>(), pairs(&spelled).collect()]
-        .iter()
-        .enumerate()
-    {
-        let mut places: HashMap<&[u8], usize> = HashMap::new();
-        for (name, value) in words {
-            let place = places.entry(name).or_default();
-            facts.entry((name, *place)).or_default()[side] = Some(value.to_vec());
-            *place += 1;
+    let mut sides: BTreeMap<&[u8], [Vec<&[u8]>; 2]> = BTreeMap::new();
+    for (name, value) in line {
+        if name.starts_with(b"xattr.") && !is_host_xattr(name) {
+            sides.entry(name).or_default()[0].push(value);
         }
     }
-    let named = facts
-        .into_iter()
-        .map(|((name, _), [expected, got])| (String::from_utf8_lossy(name).into_owned(), expected, got));
-    named.collect()
+    for (name, value) in pairs(&spelled) {
+        sides.entry(name).or_default()[1].push(value);
+    }
+    let mut facts = Vec::new();
+    for (name, [expected, got]) in sides {
+        for place in 0..expected.len().max(got.len()) {
+            let [expected, got] = [&expected, &got].map(|side| side.get(place).map(|value| value.to_vec()));
+            facts.push((String::from_utf8_lossy(name).into_owned(), expected, got));
+        }
+    }
+    facts
 }
 
 /// Compares whole seconds if either side knows no more; each of the two keywords stands for both.
-fn time_fact(line: &[u8], inode: &Inode, wanted: &Keywords) -> Fact {
+fn time_fact(line: &[Word], inode: &Inode, wanted: &Keywords) -> Fact {
     match (recorded(line, Keyword::Time), recorded(line, Keyword::TarTime)) {
         (Some(time), _) if wanted.contains(Keyword::Time) => fact(Keyword::Time, Some(time), inode),
         (_, Some(time)) | (Some(time), None) => {
@@ -237,7 +237,7 @@ mod tests {
 
     /// Returns all that differs, by path.
     fn compare(
-        recorded: &[u8],
+        recorded: Vec<u8>,
         tree: Vec<(TreePath, Inode)>,
         wanted: &Keywords,
         value: Value<'_>,
@@ -260,7 +260,7 @@ mod tests {
             reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Ok(Digest::sha256(content).encoded())
         };
-        let found = compare(&recorded(), tree, &Keywords::umoci(), &value);
+        let found = compare(recorded(), tree, &Keywords::umoci(), &value);
         let reads = reads.into_inner();
         (found.iter().map(ToString::to_string).collect(), reads)
     }
@@ -373,7 +373,7 @@ mod tests {
             let tree = vec![(path("."), inode(NodeKind::Dir, 0o755, 2))];
             let value = |_: &TreePath, _: &Inode, _: Keyword| Ok("me".to_owned());
             let wanted = Keywords::parse(wanted).expect("keywords");
-            let found = compare(&line(recorded), tree, &wanted, &value);
+            let found = compare(line(recorded), tree, &wanted, &value);
             let keyword = found
                 .first()
                 .and_then(|d| d.keyword.as_ref())

@@ -60,22 +60,21 @@ impl<W: Write> MtreeWriter<W> {
     /// # Errors
     /// Those of `out`.
     pub fn new(mut out: W, header: &Header) -> Result<Self> {
-        let mut comment = |label: &str, value: &str| {
-            let value: String = value.chars().filter(|c| !c.is_control()).collect();
-            writeln!(out, "#{:>15} {value}", format!("{label}:"))
-        };
+        let names: Vec<&str> = Keywords::umoci().iter().map(Keyword::name).collect();
+        let names = names.join(",");
         for (label, value) in [
             ("user", header.user.as_deref()),
             ("machine", header.machine.as_deref()),
             ("tree", Some(&*header.tree)),
             ("date", header.date.as_deref()),
+            ("keywords", Some(&*names)),
         ] {
             if let Some(value) = value {
-                comment(label, value)?;
+                // A newline in a value would end the comment, and its rest would be read as paths.
+                let value: String = value.chars().filter(|c| !c.is_control()).collect();
+                writeln!(out, "#{:>15} {value}", format!("{label}:"))?;
             }
         }
-        let names: Vec<&str> = Keywords::umoci().iter().map(Keyword::name).collect();
-        comment("keywords", &names.join(","))?;
         Ok(Self {
             out,
             set: Vec::new(),

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 
 use super::vis;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::node::{Inode, NodeKind};
 
 /// Declares the keywords, each with the name that is written and its other names.
@@ -17,7 +17,8 @@ macro_rules! keywords {
             $($keyword,)*
         }
 
-        const NAMES: &[(Keyword, &str, &[&str])] = &[$((Keyword::$keyword, $name, &[$($other),*]),)*];
+        /// In the order of the keywords; the first name of each is written.
+        const NAMES: &[(Keyword, &[&str])] = &[$((Keyword::$keyword, &[$name $(, $other)*]),)*];
     };
 }
 
@@ -52,19 +53,15 @@ use Keyword::{
 
 impl Keyword {
     /// Looks a keyword up by any of its names.
-    pub fn from_name(name: &str) -> Option<Self> {
-        NAMES
-            .iter()
-            .find(|(_, n, other)| *n == name || other.contains(&name))
-            .map(|(k, ..)| *k)
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        let mut known = NAMES.iter();
+        let found = known.find(|(_, names)| names.iter().any(|own| own.as_bytes() == name));
+        found.map(|(keyword, _)| *keyword)
     }
 
     /// Returns the name that is written.
     pub fn name(self) -> &'static str {
-        NAMES
-            .iter()
-            .find(|(k, ..)| *k == self)
-            .map_or("", |(_, name, _)| name)
+        NAMES[self as usize].1[0]
     }
 
     /// Returns whether its value is in the content of the file.
@@ -147,12 +144,14 @@ impl Keywords {
     /// Reads names separated by commas or spaces.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`], naming the word that is no keyword.
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid), naming the word that is no keyword.
     pub fn parse(text: &str) -> Result<Self> {
         let mut out = Self::default();
         for name in text.split([',', ' ']).filter(|n| !n.is_empty()) {
-            let unknown = || Error::new(ErrorKind::Invalid, format!("unknown keyword {name:?}"));
-            out.add(Keyword::from_name(name).ok_or_else(unknown)?);
+            let Some(keyword) = Keyword::from_name(name.as_bytes()) else {
+                fail!(Invalid, "unknown keyword {name:?}");
+            };
+            out.add(keyword);
         }
         Ok(out)
     }

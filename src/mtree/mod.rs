@@ -12,6 +12,7 @@ mod parse;
 mod tests;
 mod vis;
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::io;
 
@@ -20,8 +21,8 @@ pub use format::{Header, MtreeWriter, line};
 pub use keyword::{Keyword, Keywords};
 pub use parse::Mtree;
 
-/// Text that can be read anywhere, by many threads at a time.
-pub trait Text: Sync {
+/// Text that can be read at any offset, by many threads at a time.
+pub trait ReadAt: Debug + Send + Sync {
     /// Reads some bytes that begin at `offset`; none only at the end.
     ///
     /// # Errors
@@ -29,39 +30,29 @@ pub trait Text: Sync {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 }
 
-impl Text for File {
+impl ReadAt for File {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         std::os::unix::fs::FileExt::read_at(self, buf, offset)
     }
 }
 
-impl Text for Box<dyn Text> {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        (**self).read_at(buf, offset)
-    }
-}
-
-impl Text for Vec<u8> {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.as_slice().read_at(buf, offset)
-    }
-}
-
-impl Text for &[u8] {
+impl ReadAt for Vec<u8> {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let rest = usize::try_from(offset).ok().and_then(|at| self.get(at..));
         io::Read::read(&mut rest.unwrap_or_default(), buf)
     }
 }
 
-/// Returns the words of a line as pairs.
+/// Returns the words of a line as pairs of a name and a value, which is empty for a word without `=`.
 fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    line.split(|&c| c == b' ').filter(|w| !w.is_empty()).map(|word| {
-        match word.iter().position(|&c| c == b'=') {
-            Some(at) => (&word[..at], &word[at + 1..]),
-            None => (word, &b""[..]),
-        }
+    line.split(is_blank).filter(|word| !word.is_empty()).map(|word| {
+        let mut parts = word.splitn(2, |&c| c == b'=');
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
     })
+}
+
+fn is_blank(c: &u8) -> bool {
+    matches!(c, b' ' | b'\t')
 }
 
 /// Adds a word to a line.

@@ -5,14 +5,14 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Keyword, Keywords, Text, pairs, push_word, vis};
+use super::{Keyword, Keywords, ReadAt, is_blank, pairs, vis};
 use crate::error::{Error, ErrorKind, Result, ResultExt, lock};
 use crate::node::{PathHash, TreePath, hash_path};
 
 /// A manifest whose text stays where it is; only where each path's line is found is held.
 #[derive(Debug)]
-pub struct Mtree<T> {
-    text: T,
+pub struct Mtree {
+    text: Box<dyn ReadAt>,
     /// Sorted by the hash of the path.
     rows: Vec<Row>,
     /// Which rows were asked for.
@@ -33,7 +33,7 @@ const LINE: usize = 1024;
 const MAX_LINE: usize = 16 << 20;
 
 /// A name and a value.
-type Word = (Vec<u8>, Vec<u8>);
+pub(super) type Word = (Vec<u8>, Vec<u8>);
 
 /// Offset of the line of a path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -42,21 +42,21 @@ struct Row {
     at: u64,
 }
 
-impl<T: Text> Mtree<T> {
+impl Mtree {
     /// Reads through the text.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`], with the number of the line; those of the text.
-    pub fn parse(text: T) -> Result<Self> {
+    pub fn parse(text: impl ReadAt + 'static) -> Result<Self> {
         let mut out = Self {
-            text,
+            text: Box::new(text),
             rows: Vec::new(),
             found: Vec::new(),
             sets: Vec::new(),
             last: Mutex::default(),
             used: Keywords::default(),
         };
-        let mut lines = Lines::new(&out.text, 0, WHOLE);
+        let mut lines = Lines::new(&*out.text, 0, WHOLE);
         while let Some(line) = lines.next()? {
             let Line { path, words, at } = line;
             match path {
@@ -93,34 +93,23 @@ impl<T: Text> Mtree<T> {
         &self.used
     }
 
-    fn row(&self, path: &PathHash) -> Option<usize> {
-        self.rows.binary_search_by(|row| row.path.cmp(path)).ok()
-    }
-
-    /// Returns the words of a path's line, inherited ones included, in the order in which we write them; the path counts as
-    /// found.
-    pub(super) fn line(&self, path: &TreePath) -> Result<Option<Vec<u8>>> {
-        let Some(at) = self.row(&hash_path(path)) else {
+    /// Returns the words of a path's line, those that it inherits first; the path counts as found.
+    pub(super) fn line(&self, path: &TreePath) -> Result<Option<Vec<Word>>> {
+        let path = hash_path(path);
+        let Ok(at) = self.rows.binary_search_by(|row| row.path.cmp(&path)) else {
             return Ok(None);
         };
         self.found[at].store(true, Ordering::Relaxed);
         let at = self.rows[at].at;
-        let found = Lines::new(&self.text, at, LINE).next()?;
+        let found = Lines::new(&*self.text, at, LINE).next()?;
         let Some(line) = found.filter(|line| line.path.is_some()) else {
             fail!(Corrupt, "the manifest changed while it was read");
         };
         let own = words(&line.words);
         let set = self.set(at)?;
         let inherited = set.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
-        let mut words: Vec<_> = inherited
-            .chain(&own)
-            .map(|word| (keyword(&word.0), word))
-            .collect();
-        words.sort_by_key(|(keyword, _)| keyword.map_or(usize::MAX, |k| k as usize));
-        let mut line = Vec::new();
-        for (_, (name, value)) in words {
-            push_word(&mut line, name, value);
-        }
+        let mut line: Vec<Word> = inherited.cloned().collect();
+        line.extend(own);
         Ok(Some(line))
     }
 
@@ -130,14 +119,16 @@ impl<T: Text> Mtree<T> {
         let Some(&at) = before.checked_sub(1).and_then(|n| self.sets.get(n)) else {
             return Ok(Arc::default());
         };
-        if let Some((_, set)) = lock(&self.last).as_ref().filter(|(last, _)| *last == at) {
+        let mut last = lock(&self.last);
+        if let Some((_, set)) = last.as_ref().filter(|(last, _)| *last == at) {
             return Ok(Arc::clone(set));
         }
-        let set = match Lines::new(&self.text, at, LINE).next()? {
+        let set = match Lines::new(&*self.text, at, LINE).next()? {
             Some(line) if line.path.is_none() => Arc::new(words(&line.words)),
+            // The text was changed by somebody else: the line of a path then says so.
             _ => Arc::default(),
         };
-        *lock(&self.last) = Some((at, Arc::clone(&set)));
+        *last = Some((at, Arc::clone(&set)));
         Ok(set)
     }
 
@@ -156,7 +147,7 @@ impl<T: Text> Mtree<T> {
         let mut missing: Vec<u64> = missing.map(|(row, _)| row.at).collect();
         missing.sort_unstable();
         let mut left = missing.len();
-        let mut lines = Lines::new(&self.text, 0, WHOLE);
+        let mut lines = Lines::new(&*self.text, 0, WHOLE);
         while left > 0
             && let Some(line) = lines.next()?
         {
@@ -181,16 +172,16 @@ struct Line {
 }
 
 /// The lines of a text in order.
-struct Lines<'a, T> {
-    text: BufReader<Reader<'a, T>>,
+struct Lines<'a> {
+    text: BufReader<Reader<'a>>,
     dir: TreePath,
     number: u64,
     offset: u64,
 }
 
-impl<'a, T: Text> Lines<'a, T> {
+impl<'a> Lines<'a> {
     /// Reads the lines that begin at an offset, read so many bytes at a time.
-    fn new(text: &'a T, at: u64, step: usize) -> Self {
+    fn new(text: &'a dyn ReadAt, at: u64, step: usize) -> Self {
         Self {
             text: BufReader::with_capacity(step, Reader { text, at }),
             dir: TreePath::root(),
@@ -235,7 +226,9 @@ impl<'a, T: Text> Lines<'a, T> {
     }
 
     fn line(&mut self, whole: &[u8], at: u64) -> Result<Option<Line>> {
-        let (first, rest) = split(whole);
+        let mut parts = whole.splitn(2, is_blank);
+        let first = parts.next().unwrap_or_default();
+        let rest = parts.next().unwrap_or_default();
         let (path, rest) = match first {
             b"" => return Ok(None),
             b".." => {
@@ -246,12 +239,12 @@ impl<'a, T: Text> Lines<'a, T> {
             b"/unset" => (None, &b""[..]),
             name => (Some(self.path(name)?), rest),
         };
-        let words = spaced(rest);
         if let Some(path) = &path
-            && pairs(&words).any(|word| word == (b"type", b"dir"))
+            && pairs(rest).any(|word| word == (b"type", b"dir"))
         {
             self.dir = path.clone();
         }
+        let words = rest.to_vec();
         Ok(Some(Line { at, path, words }))
     }
 
@@ -268,12 +261,12 @@ impl<'a, T: Text> Lines<'a, T> {
 }
 
 /// A text as a stream.
-struct Reader<'a, T> {
-    text: &'a T,
+struct Reader<'a> {
+    text: &'a dyn ReadAt,
     at: u64,
 }
 
-impl<T: Text> Read for Reader<'_, T> {
+impl Read for Reader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.text.read_at(buf, self.at)?;
         self.at += n as u64;
@@ -294,69 +287,59 @@ fn join(whole: &mut Vec<u8>, line: &[u8]) -> bool {
     goes_on
 }
 
-/// Returns the first word of a line, and the rest.
-fn split(line: &[u8]) -> (&[u8], &[u8]) {
-    match line.iter().position(|c| matches!(c, b' ' | b'\t')) {
-        Some(at) => (&line[..at], &line[at + 1..]),
-        None => (line, &b""[..]),
-    }
-}
-
-/// Returns a line with spaces alone between the words.
-fn spaced(rest: &[u8]) -> Vec<u8> {
-    rest.iter().map(|&c| if c == b'\t' { b' ' } else { c }).collect()
-}
-
 /// Returns the keyword that a word belongs to; `xattr.NAME` belongs to `xattr`.
 fn keyword(name: &[u8]) -> Option<Keyword> {
-    let base = name.split(|&c| c == b'.').next().unwrap_or_default();
-    std::str::from_utf8(base).ok().and_then(Keyword::from_name)
+    name.split(|&c| c == b'.').next().and_then(Keyword::from_name)
 }
 
 /// Returns the pairs of a line, with the names that we write.
 fn words(line: &[u8]) -> Vec<Word> {
-    let word = |(name, value): (&[u8], &[u8])| {
-        let known = std::str::from_utf8(name).ok().and_then(Keyword::from_name);
+    let named = pairs(line).map(|(name, value)| {
+        let known = Keyword::from_name(name);
         let name = known.map_or(name, |keyword| keyword.name().as_bytes());
         (name.to_vec(), value.to_vec())
-    };
-    pairs(line).map(word).collect()
+    });
+    named.collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::push_word;
     use super::super::tests::path;
     use super::*;
 
     #[test]
     fn foreign_files_are_read() {
         let text = b"#mtree v2.0\n/set type=file uid=1\n. type=dir\n\ta\\040b mode=0644 \\\n  sha256=ab\n sub type=dir uid=2\n  x\n  ..\n/unset\n./full/path size=1\n..\n";
-        let mtree = Mtree::parse(&text[..]).expect("mtree");
-        let line = |name: &str| {
-            let line = mtree.line(&path(name)).expect("read").expect("line");
-            String::from_utf8(line).expect("utf-8")
-        };
-        assert_eq!(line("a b"), "type=file uid=1 mode=0644 sha256digest=ab");
-        assert_eq!(line("sub"), "type=dir uid=2");
-        assert_eq!(line("sub/x"), "type=file uid=1");
-        assert_eq!(line("full/path"), "size=1");
+        let mtree = Mtree::parse(text.to_vec()).expect("mtree");
+        assert_eq!(line(&mtree, "a b"), "type=file uid=1 mode=0644 sha256digest=ab");
+        assert_eq!(line(&mtree, "sub"), "type=dir uid=2");
+        assert_eq!(line(&mtree, "sub/x"), "type=file uid=1");
+        assert_eq!(line(&mtree, "full/path"), "size=1");
         assert!(mtree.keywords().contains(Keyword::Sha256));
     }
 
     #[test]
     fn the_last_line_of_a_path_counts_with_the_set_before_it() {
         let text = b"/set uid=1\n. type=dir\n/set uid=2\nf size=1\n/unset\nf size=2\ng size=3\n/set uid=3\nf size=4\n";
-        let mtree = Mtree::parse(&text[..]).expect("mtree");
+        let mtree = Mtree::parse(text.to_vec()).expect("mtree");
         assert_eq!(mtree.len(), 3);
-        for (name, want) in [(".", "type=dir uid=1"), ("f", "size=4 uid=3"), ("g", "size=3")] {
-            let line = mtree.line(&path(name)).expect("read").expect("line");
-            assert_eq!(String::from_utf8(line).expect("utf-8"), want, "{name}");
+        for (name, want) in [(".", "uid=1 type=dir"), ("f", "uid=3 size=4"), ("g", "size=3")] {
+            assert_eq!(line(&mtree, name), want, "{name}");
         }
         assert!(missing(&mtree).is_empty());
         assert!(mtree.line(&path("h")).expect("read").is_none());
     }
 
-    fn missing<T: Text>(mtree: &Mtree<T>) -> Vec<TreePath> {
+    fn line(mtree: &Mtree, name: &str) -> String {
+        let mut text = Vec::new();
+        for (name, value) in mtree.line(&path(name)).expect("read").expect("line") {
+            push_word(&mut text, &name, &value);
+        }
+        String::from_utf8(text).expect("utf-8")
+    }
+
+    fn missing(mtree: &Mtree) -> Vec<TreePath> {
         let mut out = Vec::new();
         let take = |path| {
             out.push(path);
@@ -378,7 +361,7 @@ mod tests {
                 "invalid mtree: line 1: invalid file name: \"a\\0b\"",
             ),
         ] {
-            assert_eq!(Mtree::parse(text).expect_err(want).to_string(), want);
+            assert_eq!(Mtree::parse(text.to_vec()).expect_err(want).to_string(), want);
         }
     }
 
@@ -386,18 +369,18 @@ mod tests {
     fn a_line_without_end_is_refused_also_in_pieces() {
         let long = vec![b'a'; 2 * MAX_LINE];
         let pieces = b"aaaa \\\n".repeat(MAX_LINE / 4);
-        for text in [&long, &pieces] {
-            let err = Mtree::parse(&text[..]).expect_err("long").to_string();
+        for text in [long, pieces] {
+            let err = Mtree::parse(text).expect_err("long").to_string();
             assert!(err.ends_with(": it is longer than 16777216 bytes"), "{err}");
         }
         let fits = [&vec![b'a'; 4000][..], b" type=file\n"].concat().repeat(1000);
-        assert_eq!(Mtree::parse(&fits[..]).expect("many lines").len(), 1);
+        assert_eq!(Mtree::parse(fits).expect("many lines").len(), 1);
     }
 
     #[test]
     fn comments_and_spelled_backslashes_go_on_nowhere() {
         let text = b". type=dir\n# d\\\nd\\\\ type=dir\n    f\\\\\n..\n..\n";
-        let mtree = Mtree::parse(&text[..]).expect("mtree");
+        let mtree = Mtree::parse(text.to_vec()).expect("mtree");
         let names = missing(&mtree);
         let names: Vec<&[u8]> = names.iter().map(TreePath::as_bytes).collect();
         assert_eq!(names, [&b""[..], b"d\\", b"d\\/f\\"]);

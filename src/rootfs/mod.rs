@@ -8,14 +8,12 @@ mod changes;
 mod layer_state;
 mod metadata;
 mod pack;
-mod scan;
-mod survey;
+mod par_walk;
 mod writers;
 
 pub use apply::Extractor;
 pub use changes::Changes;
 pub use metadata::ExtractOptions;
-pub use pack::{PackOptions, pack, pack_tree};
-pub use scan::scan;
-pub use survey::{Seen, survey};
+pub use pack::{PackOptions, Packer};
+pub use par_walk::{Visit, par_walk};
 pub use writers::FileDigests;

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 
-use super::scan::scan;
 use crate::error::{Result, ResultExt};
 use crate::fs::{IdMap, ROOTLESS_XATTR, Root, decode_rootless, is_forbidden};
 use crate::layer::{LayerWriter, can_hold_xattr};
@@ -21,74 +20,8 @@ pub struct PackOptions {
     pub clamp_mtime: Option<Time>,
 }
 
-/// Writes a layer of `changes`, which are sorted by path: the paths as they are now, and whiteouts for those removed.
-///
-/// Only the topmost of removed paths is hidden, and none below a path that is no directory any more: what lower layers
-/// have there goes with it.
-pub fn pack<W: Write>(
-    root: &Root,
-    changes: impl IntoIterator<Item = Result<Change>>,
-    out: &mut LayerWriter<W>,
-    opts: &PackOptions,
-    monitor: &dyn Monitor,
-) -> Result<()> {
-    let mut packer = Packer::new(root, out, opts, monitor);
-    let mut gone = Gone::default();
-    for change in changes {
-        let Change { path, kind } = change?;
-        if kind == ChangeKind::Removed {
-            if !gone.covers(&path) {
-                packer.out.whiteout(&path)?;
-                gone.0.push(path);
-            }
-            continue;
-        }
-        let Some(inode) = packer.stat(&path)? else {
-            fail!(NotFound, "{path} vanished while the tree was read");
-        };
-        let is_dir = inode.node.is_dir();
-        packer.entry(&path, &path, inode)?;
-        if !is_dir && !gone.covers(&path) {
-            gone.0.push(path);
-        }
-    }
-    root.restore()
-}
-
-/// Paths below which nothing of a lower layer is left, and of which the one that is asked about next may be one: paths
-/// that begin with the bytes of one path follow each other.
-#[derive(Default)]
-struct Gone(Vec<TreePath>);
-
-impl Gone {
-    /// Returns whether `path`, which comes after all that it was asked about, is below one of them.
-    fn covers(&mut self, path: &TreePath) -> bool {
-        let begins = |above: &TreePath| path.as_bytes().starts_with(above.as_bytes());
-        while self.0.pop_if(|last| !begins(last)).is_some() {}
-        self.0.iter().any(|above| path.is_below(above))
-    }
-}
-
-/// Writes a layer of what is at and below `source` in `root`, as if it stood at `target`.
-pub fn pack_tree<W: Write>(
-    root: &Root,
-    source: &TreePath,
-    target: &TreePath,
-    out: &mut LayerWriter<W>,
-    opts: &PackOptions,
-    monitor: &dyn Monitor,
-) -> Result<()> {
-    let mut packer = Packer::new(root, out, opts, monitor);
-    for item in scan(root, source.clone()) {
-        let (path, inode) = item?;
-        let below = &path.as_bytes()[source.as_bytes().len()..];
-        let name = TreePath::clean(&[target.as_bytes(), b"/", below].concat())?;
-        packer.entry(&path, &name, inode)?;
-    }
-    Ok(())
-}
-
-struct Packer<'a, W> {
+/// Writes paths of a tree as entries of a layer.
+pub struct Packer<'a, W> {
     root: &'a Root,
     out: &'a mut LayerWriter<W>,
     opts: &'a PackOptions,
@@ -99,20 +32,70 @@ struct Packer<'a, W> {
 }
 
 impl<'a, W: Write> Packer<'a, W> {
-    fn new(
+    /// Begins to write what is in `root` to `out`.
+    pub fn new(
         root: &'a Root,
         out: &'a mut LayerWriter<W>,
         opts: &'a PackOptions,
         monitor: &'a dyn Monitor,
     ) -> Self {
-        let links = HashMap::new();
         Self {
             root,
             out,
             opts,
             monitor,
-            links,
+            links: HashMap::new(),
         }
+    }
+
+    /// Writes `changes`, which are sorted by path: the paths as they are now, and whiteouts for those removed.
+    ///
+    /// Only the topmost of removed paths is hidden, and none below a path that is no directory any more: what lower layers
+    /// have there goes with it.
+    pub fn changes(mut self, changes: impl IntoIterator<Item = Result<Change>>) -> Result<()> {
+        let mut gone = Gone::default();
+        for change in changes {
+            let Change { path, kind } = change?;
+            let is_covered = gone.covers(&path);
+            if kind != ChangeKind::Removed {
+                let Some(inode) = self.stat(&path)? else {
+                    fail!(NotFound, "{path} vanished while the tree was read");
+                };
+                let is_dir = inode.node.is_dir();
+                self.entry(&path, &path, inode)?;
+                if is_dir {
+                    continue;
+                }
+            } else if !is_covered {
+                self.out.whiteout(&path)?;
+            }
+            if !is_covered {
+                gone.0.push(path);
+            }
+        }
+        self.root.restore()
+    }
+
+    /// Writes what is at and below `source`, as if it stood at `target`: depth first, a directory before what is in it, names
+    /// sorted bytewise.
+    pub fn tree(mut self, source: &TreePath, target: &TreePath) -> Result<()> {
+        // Not recursive: a stranger's tree may be deeper than a call stack.
+        let mut stack = vec![source.clone()];
+        while let Some(path) = stack.pop() {
+            let Some(inode) = self.stat(&path)? else {
+                // Names may vanish while the tree is read.
+                continue;
+            };
+            if inode.node.is_dir() {
+                for name in self.root.list(&self.root.own_dir(&path)?)?.iter().rev() {
+                    stack.push(path.join(name)?);
+                }
+            }
+            let below = &path.as_bytes()[source.as_bytes().len()..];
+            let name = TreePath::clean(&[target.as_bytes(), b"/", below].concat())?;
+            self.entry(&path, &name, inode)?;
+        }
+        self.root.restore()
     }
 
     fn stat(&self, path: &TreePath) -> Result<Option<Inode>> {
@@ -212,6 +195,23 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 }
 
+/// Paths below which nothing of a lower layer is left, and of which the one that is asked about next may be one: paths
+/// that begin with the bytes of one path follow each other.
+#[derive(Default)]
+struct Gone(Vec<TreePath>);
+
+impl Gone {
+    /// Returns whether `path`, which comes after all that it was asked about, is below one of them.
+    fn covers(&mut self, path: &TreePath) -> bool {
+        while self
+            .0
+            .pop_if(|last| !path.as_bytes().starts_with(last.as_bytes()))
+            .is_some()
+        {}
+        self.0.iter().any(|above| path.is_below(above))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -261,7 +261,7 @@ mod tests {
             for _ in 0..2000 {
                 let at = TreePath::root();
                 let opts = PackOptions::default();
-                let tar = layer(|out| pack_tree(&root, &at, &at, out, &opts, &Silent));
+                let tar = layer(|out| Packer::new(&root, out, &opts, &Silent).tree(&at, &at));
                 let tar = tar.expect("pack");
                 let mut layer = LayerReader::new(&*tar, Limits::default());
                 while let Some(entry) = layer.next_entry().expect("entry") {
@@ -278,6 +278,24 @@ mod tests {
             }
         });
         assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+    }
+
+    /// Runs an action when the header of the entry of a name was written.
+    struct After<'a>(&'a [u8], Option<&'a dyn Fn()>);
+
+    impl Write for After<'_> {
+        fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+            if buf.starts_with(self.0)
+                && let Some(action) = self.1.take()
+            {
+                action();
+            }
+            Ok(buf.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 
     /// A directory that is a link by the time its files are read, for every way to go through a tree.
@@ -300,23 +318,17 @@ mod tests {
         for resolver in [crate::fs::Resolver::Openat2, crate::fs::Resolver::Walk] {
             setup();
             let root = Root::open(dir.path()).expect("root").with_resolver(resolver);
-            let mut swapped = false;
-            let mut last = Ok(());
-            for item in scan(&root, clean("src")) {
-                match item {
-                    Ok((path, _)) if path == clean("src/d") => {
-                        swap();
-                        root.forget();
-                        swapped = true;
-                    }
-                    Ok((path, _)) => assert!(!swapped, "{path}"),
-                    Err(err) => last = Err(err.to_string()),
-                }
-            }
-            assert_eq!(
-                last,
-                Err("src/d was replaced by a link while it was read".to_owned())
-            );
+            let opts = PackOptions::default();
+            let swap_and_forget = || {
+                swap();
+                root.forget();
+            };
+            let mut out = LayerWriter::new(After(b"src/d/", Some(&swap_and_forget)), b"");
+            let src = clean("src");
+            let packed = Packer::new(&root, &mut out, &opts, &Silent).tree(&src, &src);
+            let why = packed.expect_err("a link").to_string();
+            assert_eq!(why, "src/d was replaced by a link while it was read");
+            assert!(out.finish().expect("end").1.is_none(), "not swapped");
 
             std::fs::remove_file(path("src/d")).expect("remove");
             std::fs::rename(path("was"), path("src/d")).expect("rename");
@@ -332,8 +344,7 @@ mod tests {
                 }
                 Ok(changed(name))
             });
-            let opts = PackOptions::default();
-            let packed = layer(|out| pack(&root, changes, out, &opts, &Silent));
+            let packed = layer(|out| Packer::new(&root, out, &opts, &Silent).changes(changes));
             let why = packed.expect_err("a link").to_string();
             assert!(why.contains("was replaced by a link"), "{why}");
             std::fs::remove_dir_all(path("was")).expect("clean");

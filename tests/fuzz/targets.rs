@@ -285,7 +285,9 @@ pub fn runtime_config(data: &[u8]) {
 }
 
 pub fn mtree(data: &[u8]) {
-    let Ok(mtree) = Mtree::parse(data) else { return };
+    let Ok(mtree) = Mtree::parse(data.to_vec()) else {
+        return;
+    };
     // Every path that was read is found again by its name, once.
     let missing = || {
         let mut paths = Vec::new();

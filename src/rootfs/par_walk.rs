@@ -20,9 +20,9 @@ const DIRS: usize = 32;
 /// A directory with more names than this is shown in parts.
 const SLICE: usize = 1024;
 
-/// One path that was found.
+/// A path that the walk has reached.
 #[derive(Debug)]
-pub struct Seen<'a> {
+pub struct Visit<'a> {
     /// The path.
     pub path: TreePath,
     /// Its inode, without extended attributes.
@@ -32,8 +32,8 @@ pub struct Seen<'a> {
     name: &'a [u8],
 }
 
-impl Seen<'_> {
-    /// Its extended attributes.
+impl Visit<'_> {
+    /// Reads its extended attributes; only files, directories and links have any that a layer holds.
     ///
     /// # Errors
     /// Whatever the file system says, with the path.
@@ -47,23 +47,23 @@ impl Seen<'_> {
     }
 }
 
-/// Shows every path of a tree to `visit`, on all cores, and what that returns to `take`, on this one: a directory, what
+/// Calls `visit` for every path of a tree, on all cores, and `emit` for each result, on this one: for a directory, what
 /// is in it and is no directory, then its directories with all below them, names sorted bytewise. A name that vanishes
 /// meanwhile is left out.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if there is no tree; of several failures the one that is met first.
-pub fn survey<T: Send>(
+pub fn par_walk<T: Send>(
     root: &Root,
-    visit: impl Fn(Seen<'_>) -> Result<T> + Sync,
-    mut take: impl FnMut(T) -> Result<()>,
+    visit: impl Fn(Visit<'_>) -> Result<T> + Sync,
+    mut emit: impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
-    let walked = Walk { root, visit }.run(&mut take);
+    let walked = Walk { root, visit }.run(&mut emit);
     // Directories that refused the walk were opened for it.
     walked.and(root.restore())
 }
 
-/// A directory that is still to be shown.
+/// A directory whose results are not emitted yet.
 enum Pending<T> {
     Unread(TreePath),
     Read(Read<T>),
@@ -95,34 +95,32 @@ struct Walk<'a, V> {
     visit: V,
 }
 
-impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
-    fn run(&self, take: &mut impl FnMut(T) -> Result<()>) -> Result<()> {
+impl<T: Send, V: Fn(Visit<'_>) -> Result<T> + Sync> Walk<'_, V> {
+    fn run(&self, emit: &mut impl FnMut(T) -> Result<()>) -> Result<()> {
         let mut stack = vec![Pending::Unread(TreePath::root())];
         let mut waiting = 0;
         while let Some(next) = stack.pop() {
             let path = match next {
                 Pending::Read(read) => {
                     waiting -= read.results.len();
-                    self.show(read, &mut stack, take)?;
+                    self.flush(read, &mut stack, emit)?;
                     continue;
                 }
                 Pending::Unread(path) => path,
             };
-            let mut paths = vec![path];
+            // With enough results waiting, only the directory whose turn it is gets read.
             let most = if waiting < AHEAD { DIRS } else { 1 };
+            let mut paths = vec![path];
             while paths.len() < most
-                && let Some(Pending::Unread(_)) = stack.last()
-                && let Some(Pending::Unread(path)) = stack.pop()
+                && let Some(Pending::Unread(path)) = stack.pop_if(|next| matches!(next, Pending::Unread(_)))
             {
                 paths.push(path);
             }
-            let read: Vec<_> = paths
+            let read = paths
                 .into_par_iter()
-                .map(|path| {
-                    let mut room = SUBTREE;
-                    self.read(path, &mut room)
-                })
-                .collect();
+                .map(|path| self.read(path, &mut { SUBTREE }));
+            // Collected in two steps: rayon alone would return whichever error comes first in time.
+            let read: Vec<Result<_>> = read.collect();
             let read: Vec<_> = read.into_iter().collect::<Result<_>>()?;
             for read in read.into_iter().flatten().rev() {
                 waiting += read.count();
@@ -132,17 +130,18 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
         Ok(())
     }
 
-    fn show(
+    /// Emits the results of one directory, and leaves its directories on the stack.
+    fn flush(
         &self,
         read: Read<T>,
         stack: &mut Vec<Pending<T>>,
-        take: &mut impl FnMut(T) -> Result<()>,
+        emit: &mut impl FnMut(T) -> Result<()>,
     ) -> Result<()> {
-        read.results.into_iter().try_for_each(&mut *take)?;
+        read.results.into_iter().try_for_each(&mut *emit)?;
         let mut dirs = read.dirs;
         // A directory that is gone by now has lost all its names.
         if !read.names.is_empty()
-            && let Some(dir) = self.open(&read.path)?
+            && let Some(dir) = self.root.own_dir(&read.path).if_there()?
         {
             for names in read.names.chunks(SLICE) {
                 let found: Vec<_> = names
@@ -152,7 +151,7 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
                 for found in found {
                     match found? {
                         Some(Child::Dir(path)) => dirs.push(Pending::Unread(path)),
-                        Some(Child::Other(result)) => take(result)?,
+                        Some(Child::Other(result)) => emit(result)?,
                         None => {}
                     }
                 }
@@ -173,7 +172,7 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
             }
             return Ok(None);
         };
-        let Some(dir) = self.open(&path)? else {
+        let Some(dir) = self.root.own_dir(&path).if_there()? else {
             return Ok(None);
         };
         let mut out = Read {
@@ -222,17 +221,13 @@ impl<T: Send, V: Fn(Seen<'_>) -> Result<T> + Sync> Walk<'_, V> {
     }
 
     fn visit(&self, path: TreePath, inode: Inode, dir: &Dir, name: &[u8]) -> Result<T> {
-        (self.visit)(Seen {
+        (self.visit)(Visit {
             path,
             inode,
             root: self.root,
             dir,
             name,
         })
-    }
-
-    fn open(&self, path: &TreePath) -> Result<Option<Dir>> {
-        self.root.own_dir(path).if_there()
     }
 }
 
@@ -243,23 +238,38 @@ enum Child<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::rootfs::scan;
+    use std::os::unix::ffi::OsStrExt as _;
 
-    fn paths(dir: &std::path::Path) -> (Vec<TreePath>, Vec<(TreePath, bool)>) {
+    use super::*;
+
+    fn walked(dir: &std::path::Path) -> Vec<TreePath> {
         let root = Root::open(dir).expect("root");
         let mut found = Vec::new();
-        let visit = |seen: Seen<'_>| Ok(seen.path);
-        let take = |path| {
-            found.push(path);
-            Ok(())
-        };
-        survey(&root, visit, take).expect("survey");
-        let scanned = scan(&root, TreePath::root()).map(|item| {
-            let (path, inode) = item.expect("path");
-            (path, inode.node.is_dir())
-        });
-        (found, scanned.collect())
+        par_walk(
+            &root,
+            |visit| Ok(visit.path),
+            |path| {
+                found.push(path);
+                Ok(())
+            },
+        )
+        .expect("walk");
+        found
+    }
+
+    /// Returns all paths at and below `path`, and whether they are directories, as the standard library finds them.
+    fn listed(top: &std::path::Path, path: TreePath) -> Vec<(TreePath, bool)> {
+        let mut out = vec![(path.clone(), true)];
+        let below = std::path::Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
+        for entry in std::fs::read_dir(top.join(below)).expect("list") {
+            let entry = entry.expect("entry");
+            let path = path.join(entry.file_name().as_bytes()).expect("name");
+            match entry.file_type().expect("type").is_dir() {
+                true => out.extend(listed(top, path)),
+                false => out.push((path, false)),
+            }
+        }
+        out
     }
 
     /// Returns a key that sorts paths as a manifest does: in each directory, files that are no directories first, and names sorted.
@@ -297,7 +307,7 @@ mod tests {
                 _ => std::fs::write(name, "").expect("write"),
             }
         }
-        let (found, mut want) = paths(top);
+        let (found, mut want) = (walked(top), listed(top, TreePath::root()));
         want.sort_by_cached_key(|(path, is_dir)| key(path, *is_dir));
         let want: Vec<TreePath> = want.into_iter().map(|(path, _)| path).collect();
         assert!(want.len() > 5000 && found == want);
