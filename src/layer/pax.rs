@@ -23,8 +23,8 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Records> {
     let mut out = Records::new();
     // Some writers pad with NUL bytes.
     while data.first().is_some_and(|&c| c != 0) {
-        let blanks = data.iter().take_while(|c| is_blank(c)).count();
-        let digits = data[blanks..].iter().position(is_blank);
+        let blanks = data.iter().take_while(|&&c| is_blank(c)).count();
+        let digits = data[blanks..].iter().position(|&c| is_blank(c));
         let space = blanks + digits.ok_or_else(|| invalid("no length"))?;
         let length = decimal(&data[blanks..space])
             .filter(|&n| n > space + 2 && n <= data.len())
@@ -49,7 +49,7 @@ pub(super) fn decimal<N: FromStr>(text: &[u8]) -> Option<N> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn is_blank(c: &u8) -> bool {
+fn is_blank(c: u8) -> bool {
     matches!(c, b' ' | b'\t')
 }
 

@@ -45,13 +45,15 @@ impl ReadAt for Vec<u8> {
 
 /// Returns the words of a line as pairs of a name and a value, which is empty for a word without `=`.
 fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    line.split(is_blank).filter(|word| !word.is_empty()).map(|word| {
-        let mut parts = word.splitn(2, |&c| c == b'=');
-        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
-    })
+    line.split(|&c| is_blank(c))
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            let mut parts = word.splitn(2, |&c| c == b'=');
+            (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+        })
 }
 
-fn is_blank(c: &u8) -> bool {
+fn is_blank(c: u8) -> bool {
     matches!(c, b' ' | b'\t')
 }
 

@@ -226,7 +226,7 @@ impl<'a> Lines<'a> {
     }
 
     fn line(&mut self, whole: &[u8], at: u64) -> Result<Option<Line>> {
-        let mut parts = whole.splitn(2, is_blank);
+        let mut parts = whole.splitn(2, |&c| is_blank(c));
         let first = parts.next().unwrap_or_default();
         let rest = parts.next().unwrap_or_default();
         let (path, rest) = match first {

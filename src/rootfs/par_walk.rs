@@ -264,9 +264,10 @@ mod tests {
         for entry in std::fs::read_dir(top.join(below)).expect("list") {
             let entry = entry.expect("entry");
             let path = path.join(entry.file_name().as_bytes()).expect("name");
-            match entry.file_type().expect("type").is_dir() {
-                true => out.extend(listed(top, path)),
-                false => out.push((path, false)),
+            if entry.file_type().expect("type").is_dir() {
+                out.extend(listed(top, path));
+            } else {
+                out.push((path, false));
             }
         }
         out
