@@ -4,7 +4,7 @@
 //! Invariant: a [`TreePath`] is relative, has no `.`, `..`, empty or NUL-bearing component, and so names something
 //! at or below the root it is used with. No I/O here.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Bound;
@@ -202,15 +202,18 @@ fn hashes_above(path: &TreePath) -> impl Iterator<Item = SecretHash> {
     })
 }
 
-/// Symbolic links that were followed on the way to one path. A tree on the disk and one that is only thought of have the same
+/// The way to one path through the symbolic links that lie on it. A tree on the disk and one that is only thought of have the same
 /// bounds.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Followed {
+#[derive(Debug)]
+pub struct Trail<'p> {
+    path: &'p TreePath,
+    /// Components that are still to come; `..` is one.
+    rest: VecDeque<Vec<u8>>,
     links: usize,
     parts: usize,
 }
 
-impl Followed {
+impl<'p> Trail<'p> {
     /// Maximum number of links on the way to one path: more are a loop.
     const MAX_LINKS: usize = 255;
 
@@ -218,16 +221,36 @@ impl Followed {
     /// behind the links.
     const MAX_PARTS: usize = 4096;
 
-    /// Counts one more link on the way to `path`.
+    /// Returns the way to `path`, of which nothing is walked yet.
+    pub fn to(path: &'p TreePath) -> Self {
+        Self {
+            path,
+            rest: path.components().map(<[u8]>::to_vec).collect(),
+            links: 0,
+            parts: 0,
+        }
+    }
+
+    /// Returns the next component.
+    pub fn step(&mut self) -> Option<Vec<u8>> {
+        self.rest.pop_front()
+    }
+
+    /// Goes on with the target of a link that the last component is.
     ///
     /// # Errors
     /// `ErrorKind::UnsafePath` for too many.
-    pub fn follow(&mut self, target: &[u8], path: &TreePath) -> Result<()> {
+    pub fn follow(&mut self, target: &[u8]) -> Result<()> {
         // Counted before the target is walked: a loop is found by its length, with no memory of where it has been.
         self.links += 1;
         self.parts += target.split(|&c| c == b'/').count();
         if self.links > Self::MAX_LINKS || self.parts > Self::MAX_PARTS {
-            fail!(UnsafePath, "too many levels of symbolic links: {path}");
+            fail!(UnsafePath, "too many levels of symbolic links: {}", self.path);
+        }
+        for part in target.split(|&c| c == b'/').rev() {
+            if !matches!(part, b"" | b".") {
+                self.rest.push_front(part.to_vec());
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! path is walked component by component with `O_NOFOLLOW`, and links are read by us. Invariant: a [`Dir`] is a
 //! directory below the root at the moment it was opened, and its path is canonical: no component of it is a link.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, MutexGuard};
 
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::Root;
 use crate::error::{Result, ResultExt, lock};
-use crate::node::{Followed, TreePath};
+use crate::node::{Trail, TreePath};
 
 /// Bytes of a path that one system call takes, at most.
 const MAX_PIECE: usize = 4000;
@@ -203,21 +203,15 @@ impl Root {
     }
 
     fn walk(&self, path: &TreePath, mut make: Option<MakeDir<'_>>) -> Result<Dir> {
-        // Names that are still to be walked; a link puts the parts of its target before them.
-        let mut rest: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         let mut at = self.top.clone();
-        let mut followed = Followed::default();
-        while let Some(name) = rest.pop_front() {
-            match name.as_slice() {
-                b"" | b"." => continue,
-                // Only targets of links have these. The directory above is looked up anew from the root: the kernel's `..` would leave
-                // it if somebody moved the directory meanwhile.
-                b".." => {
-                    let above = at.path.parent().unwrap_or_default();
-                    at = self.open_canonical(&above)?;
-                    continue;
-                }
-                _ => {}
+        let mut trail = Trail::to(path);
+        while let Some(name) = trail.step() {
+            // Only targets of links have these. The directory above is looked up anew from the root: the kernel's `..` would leave
+            // it if somebody moved the directory meanwhile.
+            if name == b".." {
+                let above = at.path.parent().unwrap_or_default();
+                at = self.open_canonical(&above)?;
+                continue;
             }
             let mut found = self.open_component(&at, &name, path)?;
             let is_passable = matches!(&found, Some((_, FileType::Directory | FileType::Symlink)));
@@ -234,13 +228,10 @@ impl Root {
             }
             let target = rustix::fs::readlinkat(&fd, c"", Vec::new()).context(|| path.to_string())?;
             let target = target.as_bytes();
-            followed.follow(target, path)?;
+            trail.follow(target)?;
             // A container sees its root as `/`, and so does a link in it.
             if target.first() == Some(&b'/') {
                 at = self.top.clone();
-            }
-            for part in target.split(|&c| c == b'/').rev() {
-                rest.push_front(part.to_vec());
             }
         }
         Ok(at)

@@ -13,14 +13,14 @@
 mod cells;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::rc::Rc;
 
 use self::cells::{Cell, Gone, Key, Kind, MAX_ENTRIES, Number, Place, Tree, Way, in_dir};
 use super::{Entry, EntryBody, LayerReader, Limits};
 use crate::error::{Result, ResultExt};
-use crate::node::{Followed, NodeKind, PathSet, TreePath, hash_child};
+use crate::node::{NodeKind, PathSet, Trail, TreePath, hash_child};
 
 /// A hard link, or what it is a name of.
 #[derive(Clone, Debug)]
@@ -243,29 +243,21 @@ impl LayerTree {
     }
 
     fn walk(&mut self, path: &TreePath, make: bool) -> Result<Option<Way>> {
-        let mut rest: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         let mut way = self.tree.top();
-        let mut followed = Followed::default();
-        while let Some(name) = rest.pop_front() {
-            match name.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    way.up();
-                    continue;
-                }
-                _ => {}
+        let mut trail = Trail::to(path);
+        while let Some(name) = trail.step() {
+            if name == b".." {
+                way.up();
+                continue;
             }
             let above = way.here();
             let key = hash_child(above.key, &name);
             let found = self.tree.at(&key, above.floor);
             if found.is_none_or(|cell| !cell.kind().is_dir()) {
                 if let Some(target) = found.and_then(|cell| self.symlinks.get(&self.content(cell))) {
-                    followed.follow(target, path)?;
+                    trail.follow(target)?;
                     if target.first() == Some(&b'/') {
                         way = self.tree.top();
-                    }
-                    for part in target.split(|&c| c == b'/').rev() {
-                        rest.push_front(part.to_vec());
                     }
                     continue;
                 }
