@@ -11,6 +11,7 @@ use crate::digest::Digest;
 
 /// The config of an image.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ImageConfig {
     /// When the image was made, RFC 3339, as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -19,10 +20,8 @@ pub struct ImageConfig {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
     /// Processor, in Go's names.
-    #[serde(default)]
     pub architecture: String,
     /// Operating system, in Go's names.
-    #[serde(default)]
     pub os: String,
     /// Version of the operating system.
     #[serde(rename = "os.version", default, skip_serializing_if = "String::is_empty")]
@@ -34,7 +33,6 @@ pub struct ImageConfig {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
     /// Execution parameters of its containers.
-    #[serde(default)]
     pub config: ContainerConfig,
     /// The layers by their uncompressed digests.
     // The config of an artifact is often `{}`, which must not read as that of an image without layers.

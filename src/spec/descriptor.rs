@@ -112,9 +112,3 @@ impl Descriptor {
         self.annotations.get(REF_NAME).map(String::as_str)
     }
 }
-
-impl From<String> for MediaType {
-    fn from(text: String) -> Self {
-        Self::new(text)
-    }
-}

@@ -212,9 +212,9 @@ impl fmt::Display for MediaType {
     }
 }
 
-impl From<&str> for MediaType {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
+impl<T: Into<String>> From<T> for MediaType {
+    fn from(text: T) -> Self {
+        Self(text.into())
     }
 }
 

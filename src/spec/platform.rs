@@ -11,12 +11,11 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Operating system and processor that an image is for, in Go's names (`linux`, `amd64`).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Platform {
     /// Processor.
-    #[serde(default)]
     pub architecture: String,
     /// Operating system.
-    #[serde(default)]
     pub os: String,
     /// Version of the operating system.
     #[serde(rename = "os.version", default, skip_serializing_if = "String::is_empty")]
