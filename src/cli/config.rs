@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci config`
 
-use std::io::Read;
-
 use crate::error::Result;
 use crate::image::{Edit, Image, change, time};
 use crate::spec::{Annotations, ImageConfig, MediaType, json};
@@ -283,16 +281,10 @@ fn pair<'a>(option: &str, entry: &'a str, named: bool) -> Outcome<(&'a str, &'a 
 
 /// Reads the document that --from-file names.
 fn template(file: &str) -> Result<Map<String, Value>> {
-    let bytes = if file == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().take(MAX_TEMPLATE + 1).read_to_end(&mut bytes)?;
-        bytes
-    } else {
-        crate::fs::read_file(file.as_ref(), MAX_TEMPLATE)?
+    let bytes = match file {
+        "-" => crate::fs::read_to_end(std::io::stdin(), file.as_ref(), MAX_TEMPLATE)?,
+        path => crate::fs::read_file(path.as_ref(), MAX_TEMPLATE)?,
     };
-    if bytes.len() as u64 > MAX_TEMPLATE {
-        fail!(Limit, "--from-file: more than {MAX_TEMPLATE} bytes");
-    }
     json::parse(&bytes).context(|| format!("--from-file {file}"))
 }
 

@@ -53,7 +53,7 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
 }
 
 /// Reads all of `file`, which was opened at `path`, of at most `limit` bytes.
-pub fn read_to_end(file: fs::File, path: &Path, limit: u64) -> Result<Vec<u8>> {
+pub fn read_to_end(file: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than is allowed tells a file that is too large, also one that grows or says no size.
     file.take(limit + 1).read_to_end(&mut bytes).doing("read", path)?;
