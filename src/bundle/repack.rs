@@ -46,8 +46,6 @@ pub struct Repacked {
     /// From the entry of the tag in `index.json` down to the new manifest, which is last: one descriptor, and one more for each
     /// image index on the way.
     pub walk: Vec<Descriptor>,
-    /// The manifest that the bundle was unpacked from.
-    pub base: Descriptor,
     /// Whether the tree differs from the image: else the new image has the layers of the old one.
     pub changed: bool,
 }
@@ -110,11 +108,7 @@ pub fn repack(
     if opts.refresh {
         job.refresh(&root, &walk).context(|| "refresh bundle")?;
     }
-    Ok(Repacked {
-        walk,
-        base: base.descriptor().clone(),
-        changed,
-    })
+    Ok(Repacked { walk, changed })
 }
 
 /// Opens the tree. A bundle of somebody else must not have what a link leads to put into an image.

@@ -83,11 +83,6 @@ impl Mtree {
         self.rows.len()
     }
 
-    /// Returns whether there is no path.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Returns the keywords that occur.
     pub fn keywords(&self) -> &Keywords {
         &self.used

@@ -322,11 +322,6 @@ impl<'a> Txn<'a> {
         self.changes.listed.push(descriptor);
     }
 
-    /// Removes `name` when the transaction is committed.
-    pub fn remove_ref(&mut self, name: &RefName) {
-        self.set_ref(name, RefValue::default());
-    }
-
     /// Tells the index, then changes `index.json` in one rewrite. A rehearsal has nothing to commit.
     ///
     /// # Errors
