@@ -231,6 +231,16 @@ impl<A: Access> Rows<A> {
         Ok(out)
     }
 
+    /// Returns the bytes of all blobs.
+    pub(crate) fn total_size(&self) -> Result<u64> {
+        let mut total = 0;
+        for item in self.blobs.iter()? {
+            let row = BlobRow::from_bytes(item?.1.value())?;
+            total += if row.is_present() { row.size } else { 0 };
+        }
+        Ok(total)
+    }
+
     /// Returns the records of all verified blobs.
     pub(crate) fn all_verified(&self) -> Result<Vec<(Digest, Verified)>> {
         let rows = self.verified.iter()?.map(|item| {

@@ -32,12 +32,6 @@ pub struct Changes<'a> {
     runs: Vec<u64>,
 }
 
-impl std::fmt::Debug for Changes<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Changes({} held, {} runs)", self.held.len(), self.runs.len())
-    }
-}
-
 impl<'a> Changes<'a> {
     /// Collects what is not at or below one of `masks`; `file` makes an empty file for what has no room.
     pub fn new(masks: impl IntoIterator<Item = TreePath>, file: impl Fn() -> Result<File> + 'a) -> Self {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::gc::{DropRefs, total_size};
+use super::gc::DropRefs;
 use super::graph::{UNTAGGED, subject_of};
 use super::{GcOptions, Store};
 use crate::digest::Digest;
@@ -181,7 +181,7 @@ impl Store {
                 .garbage(tables, &GcOptions::default(), &DropRefs::default())?
                 .values()
                 .sum();
-            out.total = total_size(tables)?;
+            out.total = tables.total_size()?;
             out.spared = out.total.saturating_sub(out.alone + out.shared + out.garbage);
             out.images
                 .sort_by(|a, b| (b.alone, b.shared, &a.name).cmp(&(a.alone, a.shared, &b.name)));

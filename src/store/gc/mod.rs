@@ -23,9 +23,6 @@ use reach::{Unreachable, parents_first};
 pub(super) use retention::DropRefs;
 pub use retention::Keep;
 
-/// Number of rows that are read at once.
-const BATCH: usize = 8192;
-
 /// Options of a collection.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -139,7 +136,7 @@ impl Store {
             self.refuse_damage(view, &damaged, monitor)?;
             plan.refs = retention.drop.clone();
             if let Some(limit) = opts.max_size {
-                let total = total_size(view)?;
+                let total = view.total_size()?;
                 let (fitting, left) = retention.fit(limit, |refs| {
                     let gone = self.garbage_with(view, opts, refs)?;
                     let left = total.saturating_sub(gone.values().sum());
@@ -322,19 +319,6 @@ impl Store {
         let mut out: HashSet<Digest> = self.leased()?.into_keys().collect();
         out.extend(self.reflog_roots(self.settings()?.reflog_keep)?);
         Ok(out)
-    }
-}
-
-/// Returns the bytes of all blobs.
-pub(super) fn total_size(tables: &Rows<impl Access>) -> Result<u64> {
-    let (mut total, mut after) = (0, None);
-    loop {
-        let batch = tables.blobs_after(after.as_ref(), BATCH)?;
-        let Some(last) = batch.last() else {
-            return Ok(total);
-        };
-        after = Some(last.digest);
-        total += batch.iter().map(|blob| blob.size).sum::<u64>();
     }
 }
 

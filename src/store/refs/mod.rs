@@ -43,8 +43,7 @@ impl Store {
     /// Returns all names, in order, as often as they stand there.
     pub fn names(&self) -> Result<Vec<String>> {
         let index = self.layout.read_index()?;
-        let names = index.entries().iter().filter_map(|entry| entry.ref_name.clone());
-        Ok(names.collect())
+        Ok(index.names().map(str::to_owned).collect())
     }
 
     /// Returns the value of `name`, also of one that no tag may have; an empty value if there is no such name.
