@@ -111,7 +111,7 @@ pub(super) fn changes(
             |path| out.push(path, ChangeKind::Removed),
         )
         .doing("read", &path)?;
-    cache.save(&sum, recorded.len() as u64);
+    cache.save(&sum, recorded.count() as u64);
     if split.is_empty() {
         return Ok(());
     }

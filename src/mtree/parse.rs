@@ -79,7 +79,7 @@ impl Mtree {
     }
 
     /// Returns the number of paths.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows.len()
     }
 
@@ -318,7 +318,7 @@ mod tests {
     fn the_last_line_of_a_path_counts_with_the_set_before_it() {
         let text = b"/set uid=1\n. type=dir\n/set uid=2\nf size=1\n/unset\nf size=2\ng size=3\n/set uid=3\nf size=4\n";
         let mtree = Mtree::parse(text.to_vec()).expect("mtree");
-        assert_eq!(mtree.len(), 3);
+        assert_eq!(mtree.count(), 3);
         for (name, want) in [(".", "uid=1 type=dir"), ("f", "uid=3 size=4"), ("g", "size=3")] {
             assert_eq!(line(&mtree, name), want, "{name}");
         }
@@ -369,7 +369,7 @@ mod tests {
             assert!(err.ends_with(": it is longer than 16777216 bytes"), "{err}");
         }
         let fits = [&vec![b'a'; 4000][..], b" type=file\n"].concat().repeat(1000);
-        assert_eq!(Mtree::parse(fits).expect("many lines").len(), 1);
+        assert_eq!(Mtree::parse(fits).expect("many lines").count(), 1);
     }
 
     #[test]

@@ -118,7 +118,7 @@ d2 size=4096 type=dir mode=0755 nlink=2 {t} xattr.user.a=dg==
     );
     let text = format(&mtree, &header);
     assert_eq!(String::from_utf8(text.clone()).expect("utf-8"), want);
-    assert_eq!(Mtree::parse(text.clone()).expect("own text").len(), mtree.len());
+    assert_eq!(Mtree::parse(text.clone()).expect("own text").count(), mtree.len());
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn what_is_written_is_read_back() {
     }
     let text = format(&mtree, &Header::default());
     let back = Mtree::parse(text.clone()).expect("own text");
-    assert_eq!(back.len(), mtree.len());
+    assert_eq!(back.count(), mtree.len());
     for (path, line) in mtree {
         let mut found = back.line(&path).expect("read").expect("line");
         found.sort();

@@ -301,7 +301,7 @@ pub fn mtree(data: &[u8]) {
         paths
     };
     let paths = missing();
-    assert_eq!(paths.len(), mtree.len());
+    assert_eq!(paths.len(), mtree.count());
     let node = Node::dir(0o755);
     let (dev, ino, ctime) = (1, 1, Time::EPOCH);
     let inode = Inode {
