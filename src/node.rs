@@ -315,6 +315,9 @@ impl Time {
     }
 }
 
+/// Extended attributes that belong to the host and not to the tree: never stored in a layer, never set or cleared by one.
+pub const HOST_XATTRS: [&[u8]; 2] = [b"security.selinux", b"system.nfs4_acl"];
+
 /// Extended attributes, name to value, sorted by name.
 pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::image::{ImageStat, IndexStat, Stat as Found, stat};
+use crate::mtree::quoted;
 use crate::spec::{Descriptor, ImageConfig, Manifest, Platform};
 use base64::Engine as _;
 
@@ -105,39 +106,9 @@ impl Page {
 /// Returns a value in the quotes of Go if it needs them; with `commas`, for a line of several values, also if it has one.
 fn quote(text: &str, commas: bool) -> String {
     if text.is_empty() || text.contains(|c: char| c.is_whitespace() || commas && c == ',') {
-        return quoted(text);
+        return quoted(text.as_bytes());
     }
     cell(text)
-}
-
-/// Returns whether Go prints a character as it is, close enough for documents: no control, format or private characters.
-fn printable(c: char) -> bool {
-    !(c.is_control()
-        || (c.is_whitespace() && c != ' ')
-        || matches!(u32::from(c), 0xad | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe000..=0xf8ff | 0xfff0..=0xfffb | 0xe0000..))
-}
-
-/// Characters that Go writes as a backslash and a letter.
-const ESCAPED: &str = "\x07\x08\x0c\n\r\t\x0b\\\"";
-
-/// Letters of [`ESCAPED`], in the same order.
-const LETTERS: &str = "abfnrtv\\\"";
-
-/// Returns a text in the quotes and with the escapes of Go.
-fn quoted(text: &str) -> String {
-    let mut out = "\"".to_owned();
-    for c in text.chars() {
-        let mut letters = ESCAPED.chars().zip(LETTERS.chars());
-        let letter = letters.find(|(escaped, _)| *escaped == c);
-        let _ = match (letter, u32::from(c)) {
-            (Some((_, letter)), _) => write!(out, "\\{letter}"),
-            _ if printable(c) => write!(out, "{c}"),
-            (_, c @ ..0x80) => write!(out, "\\x{c:02x}"),
-            (_, c @ ..0x1_0000) => write!(out, "\\u{c:04x}"),
-            (_, c) => write!(out, "\\U{c:08x}"),
-        };
-    }
-    out + "\""
 }
 
 /// Returns the text of an image, and the table behind it.
@@ -173,7 +144,7 @@ fn image_text(stat: &ImageStat) -> (Page, Option<Table>) {
 
 /// Returns a text as a table has it: quoted where it may not be printed as it is.
 fn cell(text: &str) -> String {
-    let quoted = quoted(text);
+    let quoted = quoted(text.as_bytes());
     // Each escape is longer than its character.
     if quoted.len() == text.len() + 2 {
         return text.to_owned();

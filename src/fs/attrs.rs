@@ -12,17 +12,14 @@ use rustix::io::{Errno, Result as Called};
 
 use super::{Dir, OpenFile, Root};
 use crate::error::{Result, ResultExt};
-use crate::node::{Inode, Node, NodeKind, Time, TreePath, Xattrs};
-
-/// Extended attributes that belong to the host: never stored in a layer, never set or cleared by one.
-const FORBIDDEN_XATTRS: [&[u8]; 2] = [b"security.selinux", b"system.nfs4_acl"];
+use crate::node::{HOST_XATTRS, Inode, Node, NodeKind, Time, TreePath, Xattrs};
 
 /// Maximum size that the kernel allows for the names of all attributes of a file, and for the value of one, in bytes.
 const MAX_XATTR: usize = 64 * 1024;
 
 /// Returns whether an extended attribute belongs to the host.
 pub fn is_forbidden(name: &[u8]) -> bool {
-    FORBIDDEN_XATTRS.contains(&name)
+    HOST_XATTRS.contains(&name)
 }
 
 /// Result of an attempt to set an extended attribute.

@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::keyword::{is_host_xattr, xattr_words};
 use super::parse::Word;
+use super::quote::quoted;
 use super::{Keyword, Keywords, Mtree, pairs, push_word};
 use crate::error::Result;
 use crate::node::{ChangeKind, Inode, NodeKind, TreePath};
@@ -39,43 +40,16 @@ impl fmt::Display for Difference {
         } else {
             self.path.as_bytes()
         };
-        quote(f, path)?;
+        let path = quoted(path);
         match (&self.kind, &self.keyword) {
-            (ChangeKind::Removed, _) => f.write_str(": missing path"),
+            (ChangeKind::Removed, _) => write!(f, "{path}: missing path"),
             (ChangeKind::Modified, Some((name, expected, got))) => {
-                f.write_str(": keyword ")?;
-                quote(f, name.as_bytes())?;
-                write!(f, ": expected {expected}; got {got}")
+                let name = quoted(name.as_bytes());
+                write!(f, "{path}: keyword {name}: expected {expected}; got {got}")
             }
-            _ => f.write_str(": unexpected path"),
+            _ => write!(f, "{path}: unexpected path"),
         }
     }
-}
-
-/// Writes text in double quotes, as Go's `%q` has it: what cannot be shown is escaped, bytes that are no UTF-8 as `\xHH`.
-fn quote(f: &mut fmt::Formatter<'_>, text: &[u8]) -> fmt::Result {
-    f.write_str("\"")?;
-    for chunk in text.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                '\x07' => f.write_str("\\a")?,
-                '\x08' => f.write_str("\\b")?,
-                '\x0c' => f.write_str("\\f")?,
-                '\n' => f.write_str("\\n")?,
-                '\r' => f.write_str("\\r")?,
-                '\t' => f.write_str("\\t")?,
-                '\x0b' => f.write_str("\\v")?,
-                '\0'..=' ' | '\x7f' if c != ' ' => write!(f, "\\x{:02x}", c as u32)?,
-                c if c.is_control() || c.is_whitespace() && c != ' ' => write!(f, "\\u{:04x}", c as u32)?,
-                c => write!(f, "{c}")?,
-            }
-        }
-        for byte in chunk.invalid() {
-            write!(f, "\\x{byte:02x}")?;
-        }
-    }
-    f.write_str("\"")
 }
 
 /// A value that is not in the metadata of a file: digests of its content, names of its owners.

@@ -5,7 +5,7 @@ use base64::Engine as _;
 
 use super::vis;
 use crate::error::Result;
-use crate::node::{Inode, NodeKind};
+use crate::node::{HOST_XATTRS, Inode, NodeKind};
 
 /// Declares the keywords, each with the name that is written and its other names.
 macro_rules! keywords {
@@ -104,9 +104,6 @@ impl Keyword {
         Some(text.into_bytes())
     }
 }
-
-/// Extended attributes that belong to the host and not to the tree.
-const HOST_XATTRS: [&[u8]; 2] = [b"security.selinux", b"system.nfs4_acl"];
 
 /// Returns whether `word`, a name that begins with `xattr.`, speaks of an attribute of the host.
 pub(super) fn is_host_xattr(word: &[u8]) -> bool {

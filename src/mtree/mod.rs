@@ -8,6 +8,7 @@ mod compare;
 mod format;
 mod keyword;
 mod parse;
+mod quote;
 #[cfg(test)]
 mod tests;
 mod vis;
@@ -20,6 +21,7 @@ pub use compare::Difference;
 pub use format::{Header, MtreeWriter, line};
 pub use keyword::{Keyword, Keywords};
 pub use parse::Mtree;
+pub(crate) use quote::quoted;
 
 /// Text that can be read at any offset, by many threads at a time.
 pub trait ReadAt: Debug + Send + Sync {
