@@ -20,8 +20,6 @@ use crate::spec::json::Object;
 const MAX_INDEX: u64 = 32 << 20;
 const MAX_VERSION: u64 = 64 << 10;
 
-const EMPTY_INDEX: &[u8] = b"{\"schemaVersion\":2,\"manifests\":[]}";
-
 /// The images of an OCI archive.
 #[derive(Debug)]
 pub struct OciArchive {
@@ -110,7 +108,7 @@ impl<W: Write + Send> OciArchiveSink<W> {
     /// Those of `out`.
     pub fn finish(self, images: &[Request], attached: &[Request]) -> Result<W> {
         let mut state = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut index = IndexJson::parse(EMPTY_INDEX)?;
+        let mut index = IndexJson::default();
         let (mut named, mut unnamed) = (Vec::new(), Vec::new());
         for request in images.iter().chain(attached) {
             match &request.name {
