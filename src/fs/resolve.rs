@@ -92,7 +92,7 @@ pub(super) fn first_choice() -> Resolver {
 }
 
 /// Callback for a component of a path that is no directory: it makes one there, or fails.
-pub(crate) type MakeDir<'a> = &'a mut dyn FnMut(&Dir, &[u8], bool) -> Result<()>;
+pub(crate) type MakeDir<'a> = &'a mut dyn FnMut(&Dir, &[u8]) -> Result<()>;
 
 impl Root {
     /// Opens the directory at `path`, every link on the way and at its end followed inside the root.
@@ -114,7 +114,7 @@ impl Root {
         Ok(dir)
     }
 
-    /// As [`Root::dir`], with `make` called for each component that is missing (`false`) or no directory (`true`).
+    /// As [`Root::dir`], with `make` called for each component that is missing or no directory.
     pub(crate) fn dir_or_make(&self, path: &TreePath, make: MakeDir<'_>) -> Result<Dir> {
         if let Some(dir) = self.dir(path).if_there()? {
             return Ok(dir);
@@ -216,7 +216,7 @@ impl Root {
             let mut found = self.open_component(&at, &name, path)?;
             let is_passable = matches!(&found, Some((_, FileType::Directory | FileType::Symlink)));
             if !is_passable && let Some(make) = &mut make {
-                make(&at, &name, found.is_some())?;
+                make(&at, &name)?;
                 found = self.open_component(&at, &name, path)?;
             }
             let Some((fd, kind @ (FileType::Directory | FileType::Symlink))) = found else {

@@ -122,9 +122,7 @@ impl LayerStream {
         let decode = spawn("umoci-decode", move || {
             let decoder = decoder(&mut blob, compression, zstd_window_log);
             let decoded = decoder.and_then(|decoder| decode(decoder, &to_reader, &to_hash));
-            if let Ok(Ended::Unread) = decoded
-                && !is_wanted.load(Ordering::Relaxed)
-            {
+            if matches!(decoded, Ok(false)) && !is_wanted.load(Ordering::Relaxed) {
                 return Ok(());
             }
             // The blob is read to its end whatever became of the decoder, and a fault of the blob comes first.
@@ -196,18 +194,12 @@ impl Read for LayerStream {
     }
 }
 
-/// Why nothing more is decoded.
-enum Ended {
-    All,
-    /// Nobody reads on.
-    Unread,
-}
-
+/// Decodes to the end; returns `false` if nobody reads on before.
 fn decode(
     mut decoder: impl Read,
     to_reader: &SyncSender<Arc<Chunk>>,
     to_hash: &SyncSender<Arc<Chunk>>,
-) -> Result<Ended> {
+) -> Result<bool> {
     let (used, free) = channel();
     loop {
         let mut data: Vec<u8> = free.try_recv().unwrap_or_default();
@@ -219,11 +211,11 @@ fn decode(
         let used = used.clone();
         let chunk = Arc::new(Chunk { data, used });
         if !is_last && (to_hash.send(Arc::clone(&chunk)).is_err() || to_reader.send(chunk).is_err()) {
-            return Ok(Ended::Unread);
+            return Ok(false);
         }
         filled.map_err(decode_error)?;
         if is_last {
-            return Ok(Ended::All);
+            return Ok(true);
         }
     }
 }

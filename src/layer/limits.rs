@@ -60,6 +60,7 @@ impl Limits {
             "path" => self.path_bytes = value,
             "sparse" => self.sparse_bytes = value,
             "directories" => self.directory_bytes = value,
+            // libzstd refuses all else: its `ZSTD_WINDOWLOG_MIN` and `ZSTD_WINDOWLOG_MAX`.
             "zstd-window" if (10..=31).contains(&value) => self.zstd_window_log = value as u32,
             "zstd-window" => {
                 fail!(Invalid, "zstd-window is from 10 to 31, not {value}");

@@ -57,6 +57,7 @@ fn is_blank(c: u8) -> bool {
 pub(super) fn write(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + digits(rest);
+    // The length counts its own digits, which may make it one digit longer.
     if rest + digits(length) != length {
         length = rest + digits(length);
     }
@@ -84,6 +85,7 @@ const GLOBAL: [&[u8]; 7] = [b"path", b"linkpath", b"size", b"uid", b"gid", b"mti
 impl Extended {
     /// Returns the last value of `key`; an empty one takes back those before it.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        // Records are few, so that a search from the end costs less than a map.
         let mut values = self.records.iter().rev().chain(self.global_records().rev());
         let last = values.find(|(k, _)| k == key);
         last.map(|(_, v)| v.as_slice()).filter(|v| !v.is_empty())

@@ -101,12 +101,13 @@ impl<R: Read> LayerReader<R> {
                 return Ok(None);
             };
             match header.as_old().linkflag[0] {
-                // Solaris had a letter of its own for it.
+                // The last of several counts, so it is parsed when its entry is there. Solaris had a letter of its own for it.
                 b'x' | b'X' => last_header = self.header_data(&header, &mut extended)?,
                 b'g' => {
                     let data = self.header_data(&header, &mut extended)?;
                     self.global = Arc::new(pax::parse(&data)?);
                     extended.global = Arc::clone(&self.global);
+                    // It speaks of later entries too, and must not be copied with this one alone.
                     self.head.blocks.truncate(self.head.main);
                 }
                 b'L' => long_name = self.long(&header, &mut extended)?,
@@ -226,6 +227,7 @@ impl<R: Read> LayerReader<R> {
 
     fn header(&mut self) -> Result<Option<Header>> {
         let mut block = [0; BLOCK as usize];
+        // One block of zeros ends an archive as well as two: not all writers pad it as POSIX wants it.
         if self.ended || !self.block(&mut block)? || block.iter().all(|&c| c == 0) {
             return Ok(None);
         }
@@ -237,6 +239,7 @@ impl<R: Read> LayerReader<R> {
     /// Reads the content of an extended header.
     fn header_data(&mut self, header: &Header, extended: &mut Extended) -> Result<Vec<u8>> {
         let size = header::unsigned(&header.as_old().size, "size")?;
+        // Counted before memory is given: the size is a claim.
         extended.bytes = extended.bytes.saturating_add(size);
         Limits::check(
             "header",
@@ -264,13 +267,13 @@ impl<R: Read> LayerReader<R> {
         let name = name(header, extended);
         Limits::check("path", "path", name.len() as u64, self.limits.path_bytes)?;
         let path = TreePath::clean(&name).map_err(|e| bad(e.to_string()))?;
-        self.entry_at(&path, &name, header, extended)
+        self.entry_at(path.clone(), &name, header, extended)
             .context(|| path.to_string())
     }
 
     fn entry_at(
         &mut self,
-        path: &TreePath,
+        path: TreePath,
         name: &[u8],
         header: &Header,
         extended: &Extended,
@@ -278,6 +281,7 @@ impl<R: Read> LayerReader<R> {
         let fields = Fields::read(header, extended)?;
         let hidden = path.name().strip_prefix(WHITEOUT_PREFIX);
         let entry_type = EntryType::of(header, name, hidden.is_some());
+        // Fields are read before the name counts: a whiteout with a broken header is a broken layer.
         let (major, minor) = match entry_type {
             EntryType::Char | EntryType::Block => header::device(header)?,
             _ => (0, 0),
@@ -285,7 +289,7 @@ impl<R: Read> LayerReader<R> {
         let size = self.content(header, entry_type, extended)?;
         if let Some(hidden) = hidden {
             // A whiteout is one whatever its type, and only its name counts.
-            return whiteout(path, hidden).map(Some);
+            return whiteout(&path, hidden).map(Some);
         }
         let link = link(header, extended);
         Limits::check("path", "link target", link.len() as u64, self.limits.path_bytes)?;
@@ -301,7 +305,7 @@ impl<R: Read> LayerReader<R> {
             }
             EntryType::HardLink => {
                 let target = TreePath::clean(&link)?;
-                let (path, body) = (path.clone(), EntryBody::HardLink { target });
+                let body = EntryBody::HardLink { target };
                 return Ok(Some(Entry { path, body }));
             }
             EntryType::Symlink if link.contains(&0) => return Err(bad("link target contains a NUL byte")),
@@ -311,7 +315,6 @@ impl<R: Read> LayerReader<R> {
             EntryType::Fifo => NodeKind::Fifo,
         };
         let body = EntryBody::Node(fields.node(kind, extended)?);
-        let path = path.clone();
         Ok(Some(Entry { path, body }))
     }
 
@@ -418,6 +421,7 @@ impl<R: Read> LayerReader<R> {
 
 impl<R: Read> Read for LayerReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        // Taken out for the call, in which the map needs the rest of the reader for the bytes of its pieces.
         let Some(mut sparse) = self.sparse.take() else {
             return self.read_stored(buf);
         };
@@ -438,6 +442,7 @@ struct Counted<R> {
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
+        // The buffer that goes over the limit was there already, and costs nothing more.
         self.read += n as u64;
         Limits::check("layer", "layer", self.read, self.limit.unwrap_or(u64::MAX))?;
         Ok(n)

@@ -52,16 +52,6 @@ impl Sniffed {
             found => Sniffed::Compressed(found),
         }
     }
-
-    /// Names what it is, if that is certain and a layer of this media type cannot be it.
-    fn against(self, label: Compression) -> Option<String> {
-        match self {
-            Sniffed::Tar if label != Compression::None => Some(described(Compression::None)),
-            Sniffed::Compressed(found) if label != found => Some(described(found)),
-            Sniffed::Foreign(name) => Some(format!("compressed with {name}")),
-            _ => None,
-        }
-    }
 }
 
 fn described(compression: Compression) -> String {
@@ -78,11 +68,18 @@ fn described(compression: Compression) -> String {
 pub(super) fn check_label<R: Read>(mut blob: R, label: Compression) -> Result<impl Read> {
     let mut head = Vec::new();
     blob.by_ref().take(HEAD).read_to_end(&mut head)?;
-    let Some(found) = Sniffed::of(&head).against(label) else {
-        return Ok(io::Cursor::new(head).chain(blob));
-    };
     let said = described(label);
-    fail!(Corrupt, "it is {found}, but its media type says {said}");
+    let found = match Sniffed::of(&head) {
+        Sniffed::Tar => described(Compression::None),
+        Sniffed::Compressed(found) => described(found),
+        Sniffed::Foreign(name) => format!("compressed with {name}"),
+        // Nothing is certain of such bytes; the decoder says what is wrong with them.
+        Sniffed::Other => said.clone(),
+    };
+    if found != said {
+        fail!(Corrupt, "it is {found}, but its media type says {said}");
+    }
+    Ok(io::Cursor::new(head).chain(blob))
 }
 
 /// Reads all entries of an archive, and what is behind its end. Returns whether it is one of images, OCI's or Docker's.

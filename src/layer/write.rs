@@ -127,6 +127,7 @@ impl<W: Write> LayerWriter<W> {
         let name = self.name(path, dir)?;
         let mut records = head.records.clone();
         records.retain(|(key, _)| key != b"path" && (target.is_none() || key != b"linkpath"));
+        // GNU tar and Go take the name of a sparse file from this record, before `path`.
         for (_, value) in records.iter_mut().filter(|(key, _)| key == b"GNU.sparse.name") {
             value.clone_from(&name);
         }
@@ -135,6 +136,7 @@ impl<W: Write> LayerWriter<W> {
         let (main, rest) = head.blocks[head.main..].split_at(BLOCK);
         let mut main: [u8; BLOCK] = main.try_into().unwrap_or([0; BLOCK]);
         self.extended(&name, &records)?;
+        // The record has the whole name; the field is for readers that know no PAX.
         main[..100].fill(0);
         put(&mut main[..100], &ascii(&name));
         self.write_summed(&mut main)?;
@@ -157,6 +159,7 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn fields<'a>(name: &'a [u8], node: &'a Node) -> Fields<'a> {
+        // A record without a value takes its keyword back, so PAX has no spelling for an empty attribute.
         let xattrs = node.xattrs.iter().filter(|(_, value)| !value.is_empty());
         Fields {
             name,
@@ -205,6 +208,7 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn header(&mut self, fields: &Fields<'_>, path: &TreePath) -> Result<()> {
+        // PAX has no keyword for device numbers, so they must fit into their fields.
         if !fits(fields.device.0.into(), 7) || !fits(fields.device.1.into(), 7) {
             fail!(Unsupported, "device number cannot be stored: {path}");
         }

@@ -94,9 +94,11 @@ fn differs(
     value: Value<'_>,
 ) -> Result<Option<(String, String, String)>> {
     let mut keywords: Vec<Keyword> = wanted.iter().collect();
+    // A stable sort, so that of several differences the first by the order of the keywords is named.
     keywords.sort_by_key(|keyword| cost(*keyword));
     for keyword in keywords {
         let facts = match (keyword, &inode.node.kind) {
+            // File flags are BSD's; Linux has nothing to compare them with.
             (Keyword::Flags, _) => Vec::new(),
             (Keyword::Xattr, _) => xattr_facts(line, inode),
             (Keyword::Time | Keyword::TarTime, _) => vec![time_fact(line, inode, wanted)],
@@ -168,6 +170,7 @@ fn time_fact(line: &[Word], inode: &Inode, wanted: &Keywords) -> Fact {
     match (recorded(line, Keyword::Time), recorded(line, Keyword::TarTime)) {
         (Some(time), _) if wanted.contains(Keyword::Time) => fact(Keyword::Time, Some(time), inode),
         (_, Some(time)) | (Some(time), None) => {
+            // One side has whole seconds only: the fraction of the other is no difference.
             let seconds = time.split(|&c| c == b'.').next().unwrap_or_default();
             let whole = [seconds, b".000000000"].concat();
             fact(Keyword::TarTime, Some(whole), inode)

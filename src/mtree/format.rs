@@ -93,6 +93,7 @@ impl<W: Write> MtreeWriter<W> {
         let mut text = Vec::new();
         if pairs(line).any(|word| word == (b"type", b"dir")) {
             let depth = path.components().count();
+            // One `..` leaves one directory.
             for _ in depth..self.depth {
                 text.extend_from_slice(b"..\n");
             }
@@ -118,6 +119,7 @@ impl<W: Write> MtreeWriter<W> {
         out.extend_from_slice(b"\n# ");
         match path.as_bytes() {
             b"" => out.push(b'.'),
+            // A newline would end the comment, and the rest would be read as an entry.
             broken if broken.contains(&b'\n') => out.extend(vis::encode(broken)),
             plain => out.extend_from_slice(plain),
         }
@@ -126,6 +128,7 @@ impl<W: Write> MtreeWriter<W> {
             .filter(|(name, _)| matches!(*name, b"uid" | b"gid"))
             .map(|(name, value)| [name, b"=", value].concat())
             .collect();
+        // Only owners change from directory to directory; the other words of a `/set` are always the same.
         if path.is_root() || !owner.iter().all(|word| self.set.contains(word)) {
             self.set = [&b"type=file"[..], b"nlink=1", b"mode=0664"]
                 .map(<[u8]>::to_vec)

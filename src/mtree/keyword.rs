@@ -90,6 +90,7 @@ impl Keyword {
             .to_owned(),
             Uid => node.uid.to_string(),
             Gid => node.gid.to_string(),
+            // Go prints modes with `%#o`, which has one zero for 0.
             Mode if node.mode == 0 => "0".to_owned(),
             Mode => format!("0{:o}", node.mode),
             Link => match &node.kind {
@@ -97,8 +98,10 @@ impl Keyword {
                 _ => return None,
             },
             Nlink => inode.nlink.to_string(),
+            // A ustar header has whole seconds; the fraction of a file system is lost in a layer, and is no difference.
             TarTime => format!("{}.000000000", node.mtime.sec),
             Time => format!("{}.{:09}", node.mtime.sec, node.mtime.nsec),
+            // Names of owners and digests of contents are no metadata of an inode: the caller has them.
             _ => return None,
         };
         Some(text.into_bytes())
@@ -118,6 +121,7 @@ pub(super) fn xattr_words(inode: &Inode) -> Vec<(Vec<u8>, Vec<u8>)> {
     }
     let mut words = Vec::new();
     for (name, value) in &inode.node.xattrs {
+        // The policy of SELinux and the server of NFS set these, so they differ from host to host.
         if !HOST_XATTRS.contains(&name.as_slice()) {
             let value = base64::engine::general_purpose::STANDARD.encode(value);
             words.push(([b"xattr.", &*vis::encode(name)].concat(), value.into_bytes()));

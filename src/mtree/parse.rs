@@ -140,6 +140,7 @@ impl Mtree {
         let rows = self.rows.iter().zip(&self.found);
         let missing = rows.filter(|(row, found)| !found.load(Ordering::Relaxed) && !known(&row.path));
         let mut missing: Vec<u64> = missing.map(|(row, _)| row.at).collect();
+        // Names are not held, so the text is read again, up to the last of those that are missing.
         missing.sort_unstable();
         let mut left = missing.len();
         let mut lines = Lines::new(&*self.text, 0, WHOLE);
@@ -247,6 +248,7 @@ impl<'a> Lines<'a> {
     fn path(&self, spelled: &[u8]) -> Result<TreePath> {
         let name = vis::decode(spelled).ok_or_else(|| self.bad("invalid escape in a name"))?;
         let path = match name.as_slice() {
+            // A name with a slash is a path from the root, wherever the line stands.
             _ if spelled.contains(&b'/') => TreePath::clean(&name),
             b"." => Ok(TreePath::root()),
             name => self.dir.join(name),

@@ -7,6 +7,7 @@ pub(super) fn encode(raw: &[u8]) -> Vec<u8> {
     for &c in raw {
         match c {
             b'\\' => out.extend_from_slice(b"\\\\"),
+            // Patterns of shells and comments of mtree begin with these, as VIS_GLOB says.
             b'*' | b'?' | b'[' | b'#' => octal(&mut out, c),
             0x21..=0x7e => out.push(c),
             _ => octal(&mut out, c),
@@ -39,6 +40,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
             b'f' => 12,
             b's' => b' ',
             b'E' => 27,
+            // VIS_CSTYLE shortens a NUL where no other digit follows.
             b'0' if rest.peek().is_none_or(|c| digit(*c, 8).is_none()) => 0,
             c @ b'0'..=b'7' => {
                 let (b, a) = (digit(rest.next()?, 8)?, digit(rest.next()?, 8)?);

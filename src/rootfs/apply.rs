@@ -67,6 +67,7 @@ impl<'a> Extractor<'a> {
     /// place of [`Extractor::prepare`].
     pub fn look(&mut self) -> Result<bool> {
         let top = self.root.dir(&TreePath::root())?;
+        // A default ACL goes on to all that is made below, and no entry of a layer speaks of that.
         self.inherits = self.root.named(&top, b".").xattrs()?.contains_key(DEFAULT_ACL);
         self.below = !self.root.list(&top)?.is_empty();
         Ok(self.below)
@@ -87,6 +88,7 @@ impl<'a> Extractor<'a> {
             queue.flush();
             read
         });
+        // The end of the scope has waited for all files: whatever follows finds them complete.
         files.outcome(read)?;
         self.link_late()?;
         for (path, pending) in std::mem::take(&mut self.layer.dirs).into_iter().rev() {
@@ -112,6 +114,7 @@ impl<'a> Extractor<'a> {
             self.entry(entry, layer, queue)
                 .context(|| format!("unpack entry {path}"))?;
             monitor.count(Counter::EntriesApplied, 1);
+            // A file has failed at an earlier entry, whose error is the one to report.
             if queue.failed() {
                 break;
             }
@@ -149,8 +152,7 @@ impl<'a> Extractor<'a> {
         }
         self.inherits |= node.xattrs.contains_key(DEFAULT_ACL);
         self.layer.touch(&TreePath::root());
-        self.layer
-            .defer(TreePath::root(), DeferredMetadata::Entry(Box::new(node)))
+        self.layer.defer_entry(TreePath::root(), node)
     }
 
     fn node<R: Read>(
@@ -164,6 +166,7 @@ impl<'a> Extractor<'a> {
         let name = path.name();
         let key = dir.join(name);
         self.save_mtime(&dir)?;
+        // Nothing is in the way of most entries, so they are made without a look.
         let made = match self.make(&dir, name, &node) {
             Err(err) if err.kind() == ErrorKind::Exists => match self.root.stat(&dir, name)? {
                 Some(old) if old.node.is_dir() && node.is_dir() => None,
@@ -185,12 +188,10 @@ impl<'a> Extractor<'a> {
             made => made?,
         };
         self.inherits |= node.xattrs.contains_key(DEFAULT_ACL);
+        // Only a link of this layer keeps whiteouts away from its target, and this path may be none any more.
         self.layer.links.remove(path);
         match (&node.kind, made) {
-            (NodeKind::Dir, _) => {
-                let pending = DeferredMetadata::Entry(Box::new(node));
-                self.layer.defer(key.clone(), pending)?;
-            }
+            (NodeKind::Dir, _) => self.layer.defer_entry(key.clone(), node)?,
             (_, Some(file)) => queue.fill(file, path, node, self.inherits, content)?,
             (_, None) => {
                 if matches!(node.kind, NodeKind::Symlink { .. }) {
@@ -246,6 +247,7 @@ impl<'a> Extractor<'a> {
         let name = path.name();
         let key = dir.join(name);
         if let Some(old) = self.root.stat(&dir, name)? {
+            // Both are names of one file already; to make room for the new one could remove the target itself.
             if (old.dev, old.ino) == (linked.dev, linked.ino) {
                 self.layer.touch(&key);
                 return Ok(true);
@@ -261,11 +263,7 @@ impl<'a> Extractor<'a> {
     /// Makes room for a hard link whose target may come later in this layer.
     fn link_later(&mut self, path: &TreePath, target: TreePath) -> Result<()> {
         let dir = self.make_parent(path)?;
-        let name = path.name();
-        if let Some(old) = self.root.stat(&dir, name)? {
-            self.replace(&dir, name, &old)?;
-        }
-        let key = dir.join(name);
+        let key = self.make_way(&dir, path.name())?;
         self.layer.touch(&key);
         self.layer.charge(key.as_bytes().len())?;
         self.layer.charge(target.as_bytes().len())?;
@@ -298,21 +296,24 @@ impl<'a> Extractor<'a> {
 
     /// Opens the directory that `path` is to be in. Missing ones are made, and what is no directory gives way.
     fn make_parent(&mut self, path: &TreePath) -> Result<Dir> {
-        let root = self.root;
         let parent = path.parent().unwrap_or_default();
-        let mut make = |dir: &Dir, name: &[u8], in_the_way: bool| -> Result<()> {
-            if in_the_way && let Some(old) = root.stat(dir, name)? {
-                self.replace(dir, name, &old)?;
-            }
-            self.save_mtime(dir)?;
+        let root = self.root;
+        root.dir_or_make(&parent, &mut |dir, name| {
+            let key = self.make_way(dir, name)?;
             root.make_dir(dir, name)?;
             // Nobody says what a directory is like that has no entry; this is the same on every machine.
-            let key = dir.join(name);
             self.layer.pass(&key);
-            self.layer
-                .defer(key, DeferredMetadata::Entry(Box::new(Node::dir(0o755))))
-        };
-        root.dir_or_make(&parent, &mut make)
+            self.layer.defer_entry(key, Node::dir(0o755))
+        })
+    }
+
+    /// Makes room for something called `name` in `dir`; returns its path.
+    fn make_way(&mut self, dir: &Dir, name: &[u8]) -> Result<TreePath> {
+        if let Some(old) = self.root.stat(dir, name)? {
+            self.replace(dir, name, &old)?;
+        }
+        self.save_mtime(dir)?;
+        Ok(dir.join(name))
     }
 
     /// Removes what is in the way of an entry.
@@ -336,9 +337,7 @@ impl<'a> Extractor<'a> {
         if !self.layer.dirs.contains_key(dir.path())
             && let Some(inode) = self.root.stat(dir, b".")?
         {
-            return self
-                .layer
-                .defer(dir.path().clone(), DeferredMetadata::Time(inode.node.mtime));
+            self.layer.defer_mtime(dir.path().clone(), inode.node.mtime)?;
         }
         Ok(())
     }

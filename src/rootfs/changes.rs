@@ -63,8 +63,9 @@ impl<'a> Changes<'a> {
     }
 
     fn masks(&self, path: &TreePath) -> bool {
-        let masked = |path: &TreePath| self.masks.contains(path);
-        !self.masks.is_empty() && (masked(path) || path.ancestors().any(|above| masked(&above)))
+        // Most images have no volumes, and the paths above each path would cost memory.
+        !self.masks.is_empty()
+            && (self.masks.contains(path) || path.ancestors().any(|above| self.masks.contains(&above)))
     }
 
     /// Returns whether nothing changed.
@@ -75,6 +76,7 @@ impl<'a> Changes<'a> {
     /// Writes what is held as one run.
     fn spill(&mut self) -> Result<()> {
         self.held.sort_unstable();
+        // All runs are in one file, so that a large tree takes one descriptor.
         let file = match &self.file {
             Some(file) => Arc::clone(file),
             None => Arc::clone(self.file.insert(Arc::new((self.open)()?))),
@@ -98,7 +100,7 @@ impl<'a> Changes<'a> {
     ///
     /// # Errors
     /// Those of the file.
-    pub fn sorted(mut self) -> Result<Sorted> {
+    pub fn sorted(mut self) -> Result<impl Iterator<Item = Result<Change>> + use<>> {
         self.held.sort_unstable();
         let mut out = Sorted {
             runs: Vec::new(),
@@ -117,13 +119,12 @@ impl<'a> Changes<'a> {
         for run in 0..=out.runs.len() {
             out.advance(run)?;
         }
-        Ok(out)
+        Ok(std::iter::from_fn(move || out.step().transpose()))
     }
 }
 
-/// The changes of a tree sorted by path.
-#[derive(Debug)]
-pub struct Sorted {
+/// The changes of a tree, merged from sorted runs.
+struct Sorted {
     runs: Vec<BufReader<FileRange>>,
     held: std::vec::IntoIter<Change>,
     /// The next of each run; what was held is the last run.
@@ -141,6 +142,7 @@ impl Sorted {
         Ok(())
     }
 
+    /// Returns the next change. Those of one path follow each other, the one that counts first.
     fn step(&mut self) -> Result<Option<Change>> {
         while let Some(Reverse((change, run))) = self.next.pop() {
             self.advance(run)?;
@@ -153,16 +155,9 @@ impl Sorted {
     }
 }
 
-impl Iterator for Sorted {
-    type Item = Result<Change>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.step().transpose()
-    }
-}
-
 /// Returns the next change of a run.
 fn read(run: &mut BufReader<FileRange>) -> Result<Option<Change>> {
+    // A run ends between two changes; an end within one is an error.
     if run.buffer().is_empty() && run.get_ref().left() == 0 {
         return Ok(None);
     }

@@ -54,7 +54,9 @@ impl LayerState {
 
     /// Notes that the layer has something at `path`.
     pub fn touch(&mut self, path: &TreePath) {
+        // An entry takes the place of a link that waits for its target.
         self.late.remove(path);
+        // Paths are noted for the sake of whiteouts alone, which have nothing to hide in the lowest layer.
         if self.below {
             let added = self.touched.insert_with_above(path);
             for path in std::iter::once(path.clone()).chain(path.ancestors()).take(added) {
@@ -94,17 +96,18 @@ impl LayerState {
         remove_below(&mut self.late, path);
     }
 
-    /// Notes what a directory gets when the layer ends.
-    pub fn defer(&mut self, path: TreePath, metadata: DeferredMetadata) -> Result<()> {
-        let mut bytes = path.as_bytes().len();
-        if let DeferredMetadata::Entry(node) = &metadata {
-            let xattrs = node.xattrs.iter();
-            bytes += xattrs
-                .map(|(name, value)| name.len() + value.len())
-                .sum::<usize>();
-        }
-        self.charge(bytes)?;
-        self.dirs.insert(path, metadata);
+    /// Notes the metadata of the entry of a directory, which it gets when the layer ends.
+    pub fn defer_entry(&mut self, path: TreePath, node: Node) -> Result<()> {
+        let xattrs = node.xattrs.iter().map(|(name, value)| name.len() + value.len());
+        self.charge(path.as_bytes().len() + xattrs.sum::<usize>())?;
+        self.dirs.insert(path, DeferredMetadata::Entry(Box::new(node)));
+        Ok(())
+    }
+
+    /// Notes the time that a directory without an entry gets back when the layer ends.
+    pub fn defer_mtime(&mut self, path: TreePath, mtime: Time) -> Result<()> {
+        self.charge(path.as_bytes().len())?;
+        self.dirs.insert(path, DeferredMetadata::Time(mtime));
         Ok(())
     }
 

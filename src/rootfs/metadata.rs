@@ -64,6 +64,7 @@ impl<'a> Metadata<'a> {
 
     /// Sets the owner, unless nobody may.
     pub fn set_owner(&self, on: &Attributes<'_>, node: &Node) -> Result<()> {
+        // Only root may give files away; the owner is kept in an extended attribute instead.
         if self.opts.id_map.rootless {
             return Ok(());
         }
@@ -104,6 +105,7 @@ impl<'a> Metadata<'a> {
         match on.set_xattr(attribute, value)? {
             XattrSet::Done => {}
             XattrSet::Unsupported => {
+                // One warning for a layer: on such a file system every file has the same fault.
                 if !self.warned_unsupported.swap(true, Ordering::Relaxed) {
                     self.warn(on, "the file system does not support", attribute);
                 }

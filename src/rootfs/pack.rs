@@ -115,6 +115,7 @@ impl<'a, W: Write> Packer<'a, W> {
             && let Some((first, node, left)) = self.links.get_mut(&linked)
         {
             self.out.hard_link(name, first, node)?;
+            // After the last name nothing asks for the file again, and a tree may have millions.
             *left -= 1;
             if *left == 0 {
                 self.links.remove(&linked);
@@ -127,6 +128,7 @@ impl<'a, W: Write> Packer<'a, W> {
                 return Ok(());
             }
             NodeKind::File { .. } => {
+                // Metadata and content come from one descriptor: another file may have the name by now.
                 let (file, inode) = self.root.open_stat(path)?;
                 self.monitor.count(Counter::FilesRead, 1);
                 (Some(file), inode)
@@ -183,6 +185,7 @@ impl<'a, W: Write> Packer<'a, W> {
             false
         });
         for (name, value) in &mut node.xattrs {
+            // A capability may name the root of a user namespace.
             let inside = self.opts.id_map.xattr_to_container(name, value);
             if let Cow::Owned(inside) = inside.context(|| path.to_string())? {
                 *value = inside;

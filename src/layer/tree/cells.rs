@@ -119,6 +119,7 @@ impl Way {
     }
 
     pub fn up(&mut self) {
+        // `..` in the root is the root, as in a kernel.
         if self.steps.len() > 1 {
             self.steps.pop();
             self.path.truncate(self.here().end);
@@ -211,6 +212,7 @@ impl Tree {
 
     /// Returns the cell under this key in a directory with this floor.
     pub fn at(&self, key: &Key, floor: Number) -> Option<Cell> {
+        // Removals leave the cells below them; a stamp that is older than the removal tells that a cell is gone.
         let cell = *self.cells.get(key)?;
         (cell.stamp >= floor.max(self.gone_at(key).itself)).then_some(cell)
     }
@@ -248,6 +250,7 @@ impl Tree {
 
     /// Returns the removals at `key`, to be changed.
     pub fn gone_mut(&mut self, key: Key) -> &mut Gone {
+        // The floors on the way that is remembered may be about to change.
         self.last = None;
         self.gone.entry(key).or_default()
     }

@@ -52,7 +52,7 @@ pub struct LayerTree {
     last: Option<(TreePath, Rc<Way>)>,
     /// Targets of symbolic links.
     symlinks: HashMap<Number, Vec<u8>>,
-    names: HashMap<Number, Name>,
+    names: BTreeMap<Number, Name>,
     /// First names of what has several.
     first_names: HashMap<Number, TreePath>,
     /// Nodes of the tree below that are gone, or have become something else.
@@ -73,7 +73,7 @@ pub struct LayerTree {
     own_symlinks: PathSet,
     late: BTreeMap<TreePath, (TreePath, Number)>,
     /// Names that contents get because their own are gone.
-    heirs: HashMap<Number, TreePath>,
+    heirs: BTreeMap<Number, TreePath>,
     /// Entries from below that the merged layer repeats, since it hides them with what is around them.
     repeated: BTreeSet<Number>,
 }
@@ -103,6 +103,7 @@ impl LayerTree {
             self.check_entries()?;
             self.entry(&path, body).context(|| format!("entry {path}"))?;
         }
+        // Both are about one layer: whiteouts of the next one hide what this one has put there.
         self.own_symlinks.clear();
         self.passed.clear();
         self.link_late()
@@ -116,23 +117,17 @@ impl LayerTree {
 
     fn entry(&mut self, path: &TreePath, body: EntryBody) -> Result<()> {
         let number = self.entries;
+        let is_dir = matches!(&body, EntryBody::Node(node) if node.is_dir());
         match body {
             // Nothing is hidden where nothing is below.
             EntryBody::Whiteout | EntryBody::Opaque if self.starts.len() == 1 => Ok(()),
             EntryBody::Whiteout => self.whiteout(path),
             EntryBody::Opaque => self.opaque(path),
-            EntryBody::Node(node) if path.is_root() && node.is_dir() => {
-                let root = self.tree.root();
-                self.replace(&root, true)?;
-                self.put(&root, Kind::Dir, number)
-            }
-            _ if path.is_root() => {
+            _ if path.is_root() && !is_dir => {
                 fail!(UnsafePath, "refusing to change type of root directory");
             }
             EntryBody::Node(node) => {
-                let Some(at) = self.place(path, true)? else {
-                    return Ok(());
-                };
+                let at = self.place(path, true)?;
                 self.own_symlinks.remove(path);
                 let kind = match node.kind {
                     NodeKind::Dir => Kind::Dir,
@@ -145,16 +140,14 @@ impl LayerTree {
                     _ => Kind::File,
                 };
                 self.moved(path, &at)?;
-                self.replace(&at, kind.is_dir())?;
+                self.replace(&at, is_dir)?;
                 self.put(&at, kind, number)
             }
             EntryBody::HardLink { target } => {
                 if self.hard_link(path, &target, number)? {
                     return Ok(());
                 }
-                let Some(at) = self.place(path, true)? else {
-                    return Ok(());
-                };
+                let at = self.place(path, true)?;
                 self.moved(path, &at)?;
                 self.hold(at.path.as_bytes().len() + target.as_bytes().len())?;
                 self.replace(&at, false)?;
@@ -218,31 +211,35 @@ impl LayerTree {
         Ok(())
     }
 
-    /// Returns the place of what is called `path`, every link on the way to its directory followed; `None` if there is no such
-    /// directory, unless it is to be made.
-    fn place(&mut self, path: &TreePath, make: bool) -> Result<Option<Place>> {
-        let dir = path.parent().unwrap_or_default();
-        let way = match &self.last {
-            Some((known, way)) if *known == dir => Rc::clone(way),
-            _ => match self.walk(&dir, make)? {
-                Some(way) => {
-                    let way = Rc::new(way);
-                    self.last = Some((dir, Rc::clone(&way)));
-                    way
-                }
-                None => return Ok(None),
-            },
+    /// Returns the place of what is called `path`, every link on the way to its directory followed.
+    ///
+    /// # Errors
+    /// `ErrorKind::NotFound` if there is no such directory, unless it is to be made.
+    fn place(&mut self, path: &TreePath, make: bool) -> Result<Place> {
+        let Some(dir) = path.parent() else {
+            return Ok(self.tree.root());
         };
-        in_dir(way, path.name()).map(Some)
+        let way = match &self.last {
+            // Entries of one directory follow each other in most archives.
+            Some((known, way)) if *known == dir => Rc::clone(way),
+            _ => {
+                let way = Rc::new(self.walk(&dir, make)?);
+                self.last = Some((dir, Rc::clone(&way)));
+                way
+            }
+        };
+        in_dir(way, path.name())
     }
 
     /// Returns the place and the cell of the node called `path`.
     fn find(&mut self, path: &TreePath) -> Result<Option<(Place, Cell)>> {
-        let place = self.place(path, false)?;
-        Ok(place.and_then(|at| self.tree.find(&at).map(|cell| (at, cell))))
+        let Some(place) = self.place(path, false).if_there()? else {
+            return Ok(None);
+        };
+        Ok(self.tree.find(&place).map(|cell| (place, cell)))
     }
 
-    fn walk(&mut self, path: &TreePath, make: bool) -> Result<Option<Way>> {
+    fn walk(&mut self, path: &TreePath, make: bool) -> Result<Way> {
         let mut way = self.tree.top();
         let mut trail = Trail::to(path);
         while let Some(name) = trail.step() {
@@ -253,7 +250,7 @@ impl LayerTree {
             let above = way.here();
             let key = hash_child(above.key, &name);
             let found = self.tree.at(&key, above.floor);
-            if found.is_none_or(|cell| !cell.kind().is_dir()) {
+            if !found.is_some_and(|cell| cell.kind().is_dir()) {
                 if let Some(target) = found.and_then(|cell| self.symlinks.get(&self.content(cell))) {
                     trail.follow(target)?;
                     if target.first() == Some(&b'/') {
@@ -262,14 +259,14 @@ impl LayerTree {
                     continue;
                 }
                 if !make {
-                    return Ok(None);
+                    fail!(NotFound, "{path} does not exist");
                 }
                 self.imply(&mut way, &name, key, found)?;
                 // The node that was replaced changes the floor of the directory in its place.
             }
             way.down(&name, key, above.floor.max(self.tree.gone_at(&key).last()));
         }
-        Ok(Some(way))
+        Ok(way)
     }
 
     /// Makes a directory that no entry speaks of.
@@ -367,19 +364,14 @@ impl LayerTree {
             let number = if is_passed { self.entries } else { self.start() + 1 };
             self.gone_mut(at.key).itself = number;
         } else if old.kind().is_dir() {
+            // A directory that this layer has touched stays, with what the layer has put in it.
             self.empty(&at, old)?;
         }
         Ok(())
     }
 
     fn opaque(&mut self, path: &TreePath) -> Result<()> {
-        let found = if path.is_root() {
-            let root = self.tree.root();
-            self.tree.find(&root).map(|cell| (root, cell))
-        } else {
-            self.find(path)?
-        };
-        match found {
+        match self.find(path)? {
             Some((at, old)) if old.kind().is_dir() => self.empty(&at, old),
             _ => Ok(()),
         }
@@ -396,6 +388,7 @@ impl LayerTree {
     /// Gives `target` another name; `false` if it is not there.
     fn hard_link(&mut self, path: &TreePath, target: &TreePath, number: Number) -> Result<bool> {
         let found = self.find(target)?;
+        // A link that waits for its own target is no target yet.
         let Some((from, linked)) = found.filter(|(_, cell)| cell.kind() != Kind::Late) else {
             return Ok(false);
         };
@@ -403,9 +396,7 @@ impl LayerTree {
             fail!(Corrupt, "hard link to the directory {target}");
         }
         let content = self.content(linked);
-        let Some(at) = self.place(path, true)? else {
-            return Ok(false);
-        };
+        let at = self.place(path, true)?;
         // The directory that it needs stands where the target was, or it stands where the target's directory was.
         if at.path.is_below(&from.path) || from.path.is_below(&at.path) {
             fail!(NotFound, "hard link to {target}, which gives way to it");
@@ -419,11 +410,8 @@ impl LayerTree {
         if linked.kind() != Kind::Link {
             self.first_names.entry(content).or_insert(from.path);
         }
-        let name = Name {
-            path: at.path,
-            content,
-        };
-        self.names.insert(number, name);
+        let path = at.path;
+        self.names.insert(number, Name { path, content });
         Ok(true)
     }
 

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 
-use super::cells::{Cell, Kind, Number, Step};
+use super::cells::{Cell, Gone, Kind, Number, Place};
 use super::{LayerTree, Name};
 use crate::error::{Result, ResultExt};
 use crate::layer::read::Head;
@@ -17,14 +17,11 @@ impl LayerTree {
     /// None that the first reading did not have.
     pub fn finalize(&mut self) -> Result<()> {
         // A content with a name of its own, or one below, keeps it; else the first of its links is its name.
-        let mut links: Vec<(Number, Name)> = self.names.iter().map(|(n, name)| (*n, name.clone())).collect();
-        links.sort_by_key(|(number, _)| *number);
-        for (number, Name { path, content }) in links {
-            if self.heirs.contains_key(&content) || self.first_name_stays(content)? {
-                continue;
-            }
-            let found = self.find_path(&path)?;
-            if found.is_some_and(|cell| cell.number() == number && cell.kind() == Kind::Link) {
+        for (number, Name { path, content }) in self.names.clone() {
+            if !self.heirs.contains_key(&content)
+                && !self.first_name_stays(content)?
+                && self.is_still(&path, Kind::Link, number)?
+            {
                 self.heirs.insert(content, path);
             }
         }
@@ -34,21 +31,21 @@ impl LayerTree {
             }
         }
         for (path, number) in std::mem::take(&mut self.implied) {
-            let found = self.find_path(&path)?;
-            if found.is_some_and(|cell| cell.kind() == Kind::Implied && cell.number() == number) {
+            if self.is_still(&path, Kind::Implied, number)? {
                 self.implied.insert(path, number);
             }
         }
         for path in std::mem::take(&mut self.touched) {
             let place = self.tree.known_place(&path)?;
-            let by_above = |step: &Step| self.is_merged(self.tree.gone_at(&step.key).inside);
             if let Some(cell) = self.tree.find(&place)
                 && !self.is_merged(cell.number())
-                && place.dir.steps.iter().any(by_above)
+                // An opaque directory above hides it, although something was put in it later.
+                && self.is_below_merged(&place, |gone| gone.inside)
             {
-                match cell.kind() {
-                    Kind::Implied => drop(self.implied.insert(path, cell.number())),
-                    _ => drop(self.repeated.insert(cell.number())),
+                if cell.kind() == Kind::Implied {
+                    self.implied.insert(path, cell.number());
+                } else {
+                    self.repeated.insert(cell.number());
                 }
             }
         }
@@ -58,6 +55,18 @@ impl LayerTree {
     fn find_path(&mut self, path: &TreePath) -> Result<Option<Cell>> {
         let place = self.tree.known_place(path)?;
         Ok(self.tree.find(&place))
+    }
+
+    /// Returns whether what an entry put at `path` is there in the end, and of this kind.
+    fn is_still(&mut self, path: &TreePath, kind: Kind, number: Number) -> Result<bool> {
+        let found = self.find_path(path)?;
+        Ok(found.is_some_and(|cell| cell.kind() == kind && cell.number() == number))
+    }
+
+    /// Returns whether one of the merged layers took something from a directory above `place`.
+    fn is_below_merged(&self, place: &Place, taken: fn(Gone) -> Number) -> bool {
+        let mut above = place.dir.steps.iter();
+        above.any(|step| self.is_merged(taken(self.tree.gone_at(&step.key))))
     }
 
     fn first_name_stays(&mut self, content: Number) -> Result<bool> {
@@ -72,9 +81,8 @@ impl LayerTree {
     /// place.
     fn is_hidden(&mut self, path: &TreePath) -> Result<bool> {
         let place = self.tree.known_place(path)?;
-        let by_above = |step: &Step| self.is_merged(self.tree.gone_at(&step.key).last());
         Ok(self.below.contains(&place.key)
-            && (path.is_root() || !place.dir.steps.iter().any(by_above))
+            && (path.is_root() || !self.is_below_merged(&place, Gone::last))
             && self.tree.find(&place).is_none_or(|cell| cell.kind().is_dir()))
     }
 
@@ -86,24 +94,22 @@ impl LayerTree {
         if number >= self.from {
             return Ok(true);
         }
-        let end = self.starts.get(number + 1).copied().unwrap_or(Number::MAX);
-        let entries = self.starts.get(number).map(|start| start + 1..=end);
-        let is_in = |entry: &Number| entries.as_ref().is_some_and(|entries| entries.contains(entry));
-        if self.repeated.iter().any(is_in) {
-            return Ok(true);
-        }
+        let Some(start) = self.starts.get(number) else {
+            return Ok(false);
+        };
+        let end = self.starts.get(number + 1).unwrap_or(&self.entries);
+        // Half open, since a range that ends before it begins would panic: a layer may be empty.
+        let entries = start + 1..end + 1;
         let heirs: Vec<TreePath> = self
             .heirs
-            .iter()
-            .filter(|(content, _)| is_in(content))
+            .range(entries.clone())
             .map(|(_, path)| path.clone())
             .collect();
+        let mut is_needed = self.repeated.range(entries).next().is_some();
         for path in heirs {
-            if self.is_new(&path)? {
-                return Ok(true);
-            }
+            is_needed = is_needed || self.is_new(&path)?;
         }
-        Ok(false)
+        Ok(is_needed)
     }
 
     /// Returns whether the name at `path` is one of the merged layers.
@@ -203,37 +209,33 @@ impl LayerTree {
         match body {
             EntryBody::Whiteout | EntryBody::Opaque => Ok(None),
             EntryBody::Node(node) => {
-                let fate = |path: &TreePath, is_same| Fate {
-                    path: path.clone(),
+                let mut fate = Fate {
+                    is_same: at == *path,
+                    path: at,
                     is_dir: node.is_dir(),
                     target: None,
-                    is_same,
                 };
                 if stays && (self.is_merged(number) || self.repeated.contains(&number)) {
-                    return Ok(Some(fate(&at, at == *path)));
+                    return Ok(Some(fate));
                 }
-                let Some(heir) = self.heirs.get(&number).cloned() else {
-                    return Ok(None);
-                };
-                Ok(self.is_new(&heir)?.then(|| fate(&heir, false)))
+                // The content of a name that is gone goes to the first of its links, in this layer or an upper one.
+                match self.heirs.get(&number).cloned() {
+                    Some(heir) if self.is_new(&heir)? => (fate.path, fate.is_same) = (heir, false),
+                    _ => return Ok(None),
+                }
+                Ok(Some(fate))
             }
             EntryBody::HardLink { target } => {
-                let name = self
-                    .names
-                    .get(&number)
-                    .filter(|_| stays && self.is_merged(number));
-                let first = name.and_then(|name| {
-                    let heir = self.heirs.get(&name.content);
-                    heir.or_else(|| self.first_names.get(&name.content))
-                });
-                let (Some(name), Some(first)) = (name, first) else {
+                let name = self.names.get(&number);
+                let Some(&Name { content, .. }) = name.filter(|_| stays && self.is_merged(number)) else {
                     return Ok(None);
                 };
-                Ok((*first != at).then(|| Fate {
+                let first = self.heirs.get(&content).or(self.first_names.get(&content));
+                Ok(first.filter(|first| **first != at).map(|first| Fate {
                     is_same: at == *path && first == target,
                     path: at,
                     is_dir: false,
-                    target: Some((name.content, first.clone())),
+                    target: Some((content, first.clone())),
                 }))
             }
         }
