@@ -30,14 +30,13 @@ pub use attrs::{XattrSet, is_forbidden};
 pub use file_range::FileRange;
 pub use open_file::OpenFile;
 pub use owner::{IdMap, ROOTLESS_XATTR, decode_rootless, encode_rootless};
-pub use pending::PendingFile;
+pub use pending::{PendingFile, remove_file};
 #[cfg(debug_assertions)]
 pub use resolve::always_walk;
 pub use resolve::{Dir, Resolver};
 pub use sys::{
     exists, in_user_namespace, is_link, lock_file, make_dirs, max_open, modified, open_file, open_regular,
-    read_file, read_to_end, remove_empty_dir, remove_file, remove_tree, replace_file, set_mode, write_new,
-    write_output,
+    read_file, read_to_end, remove_empty_dir, remove_tree, replace_file, set_mode, write_new, write_output,
 };
 
 use crate::error::{Result, ResultExt, lock};

@@ -16,7 +16,6 @@ use rustix::io::Errno;
 
 use super::MAX_LINKS;
 use super::attrs::fd_path;
-use super::sys::remove_file;
 use crate::error::{Result, ResultExt};
 
 /// Bytes of a name that stand in a temporary one beside it, so that both are short enough.
@@ -80,6 +79,15 @@ impl PendingFile {
         };
         let mut out = Self::begin(&target)?;
         (out.before, out.durable) = (before, true);
+        Ok(out)
+    }
+
+    /// Begins a file of secrets, which its owner alone can read, in place of whatever is there.
+    pub fn private(path: &Path) -> Result<Self> {
+        let mut out = Self::begin(path)?;
+        let mode = Permissions::from_mode(0o600);
+        out.file.get_ref().set_permissions(mode).doing("chmod", path)?;
+        out.durable = true;
         Ok(out)
     }
 
@@ -196,6 +204,11 @@ fn above(path: &Path) -> &Path {
         Some(above) if !above.as_os_str().is_empty() => above,
         _ => Path::new("."),
     }
+}
+
+/// Removes a file if it is there; for cleaning up, where a failure changes nothing.
+pub fn remove_file(path: &Path) {
+    let _ = fs::remove_file(path);
 }
 
 /// Makes the file at `path`, where nothing may be, not even a dangling link.

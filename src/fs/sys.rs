@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use super::pending::create_new;
+use super::pending::{create_new, remove_file};
 use super::{PendingFile, Root};
 use crate::error::{Result, ResultExt};
 use crate::node::{Time, TreePath};
@@ -139,11 +139,6 @@ pub fn write_output(path: &Path, bytes: &[u8]) -> Result<()> {
 fn write_whole(mut file: PendingFile, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)?;
     file.commit()
-}
-
-/// Removes a file if it is there; for cleaning up, where a failure changes nothing.
-pub fn remove_file(path: &Path) {
-    let _ = fs::remove_file(path);
 }
 
 /// Removes a directory if it is empty; for cleaning up.
