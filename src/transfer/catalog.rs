@@ -34,6 +34,18 @@ impl SourceEntry {
             .collect()
     }
 
+    /// Returns entries of which nothing but their names is known yet.
+    pub(crate) fn of_names(names: impl IntoIterator<Item = String>) -> Vec<Self> {
+        let numbered = names.into_iter().enumerate();
+        numbered
+            .map(|(number, name)| Self {
+                number,
+                name: Some(name),
+                entry: None,
+            })
+            .collect()
+    }
+
     /// Returns its name there, if it is one that a layout may have; an entry without such a name is one without a name.
     pub fn ref_name(&self) -> Option<RefName> {
         RefName::parse_new(self.name()?).ok()

@@ -199,6 +199,21 @@ impl Source for ToOci<'_> {
         }
     }
 
+    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+        match self.made_of(&descriptor.digest) {
+            Some(_) => Ok(true),
+            None => self.source.has(descriptor),
+        }
+    }
+
+    fn looks_into_leaves(&self) -> bool {
+        self.source.looks_into_leaves()
+    }
+
+    fn threads(&self) -> Option<usize> {
+        self.source.threads()
+    }
+
     fn local(&self, descriptor: &Descriptor) -> Option<PathBuf> {
         match self.made_of(&descriptor.digest) {
             Some(_) => None,

@@ -110,7 +110,7 @@ fn is_registry(text: &str) -> bool {
 }
 
 /// Letters and digits, with `-` between them.
-fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
         && !text.is_empty()
         && !text.starts_with('-')
@@ -118,7 +118,7 @@ fn is_label(text: &str) -> bool {
 }
 
 /// Lower-case letters and digits, with `.`, `_`, `__` or any number of `-` between them.
-fn is_component(text: &str) -> bool {
+pub(crate) fn is_component(text: &str) -> bool {
     let mut between = text.split(is_of_word).filter(|run| !run.is_empty());
     text.starts_with(is_of_word)
         && text.ends_with(is_of_word)
@@ -129,7 +129,7 @@ fn is_of_word(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
-fn is_tag(text: &str) -> bool {
+pub(crate) fn is_tag(text: &str) -> bool {
     (1..=MAX_TAG).contains(&text.len())
         && !text.starts_with(['.', '-'])
         && text

@@ -29,7 +29,7 @@ mod archive_writer;
 mod catalog;
 mod convert;
 mod docker_archive;
-mod docker_name;
+pub(crate) mod docker_name;
 mod docker_writer;
 mod document;
 mod missing;
@@ -40,6 +40,7 @@ mod referrers;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -104,6 +105,24 @@ pub trait Source: Sync {
     fn local(&self, _descriptor: &Descriptor) -> Option<PathBuf> {
         None
     }
+
+    /// Returns whether a blob that no document calls a manifest is looked into, as it may be one all the same. Each costs a
+    /// request where the source is far away.
+    fn looks_into_leaves(&self) -> bool {
+        true
+    }
+
+    /// Returns the number of blobs to copy at the same time where the network is what takes the time; `None` leaves it to
+    /// the cores.
+    fn threads(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Bytes that can be read from their start again.
+pub trait Body: Sync {
+    /// Opens the bytes at their start.
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>>;
 }
 
 /// Destination of the blobs of images. Each sink names the images in its own way, after the copy.
@@ -111,8 +130,13 @@ pub trait Sink: Sync {
     /// Returns whether the blob is there already.
     fn has(&self, descriptor: &Descriptor) -> Result<bool>;
 
-    /// Takes a blob in, and refuses it if it is not what the descriptor says.
-    fn put(&self, descriptor: &Descriptor, body: &mut dyn Read) -> Result<()>;
+    /// Takes a blob in, and refuses it if it is not what the descriptor says. Returns `false` if it was there already.
+    fn put(&self, descriptor: &Descriptor, body: &dyn Body) -> Result<bool>;
+
+    /// As [`Sink::put`], for a document that stands where manifests and indexes stand.
+    fn put_manifest(&self, descriptor: &Descriptor, body: &dyn Body) -> Result<bool> {
+        self.put(descriptor, body)
+    }
 
     /// Takes a blob in from a file without copying bytes; `false` if that cannot be done here.
     fn adopt(&self, _descriptor: &Descriptor, _file: &Path) -> Result<bool> {
@@ -122,6 +146,11 @@ pub trait Sink: Sync {
     /// Returns whether blobs are to come one after the other, in the same order each time.
     fn in_order(&self) -> bool {
         false
+    }
+
+    /// As [`Source::threads`].
+    fn threads(&self) -> Option<usize> {
+        None
     }
 }
 
@@ -233,10 +262,10 @@ pub fn copy<'a>(
     // A document comes after the blobs that it needs, which are of deeper levels.
     for blobs in plan.levels() {
         // The bytes of an archive depend on the order of its blobs, and must be the same each time.
-        if sink.in_order() {
-            blobs.iter().try_for_each(|blob| job.copy(blob))?;
-        } else {
-            blobs.par_iter().try_for_each(|blob| job.copy(blob))?;
+        match source.threads().max(sink.threads()) {
+            _ if sink.in_order() => blobs.iter().try_for_each(|blob| job.copy(blob))?,
+            Some(threads) => on_threads(threads, &blobs, |blob| job.copy(blob)).map(drop)?,
+            None => blobs.par_iter().try_for_each(|blob| job.copy(blob))?,
         }
     }
     Ok(job.report.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -255,7 +284,7 @@ impl CopyJob<'_> {
     /// Copies one blob, unless the sink has it.
     fn copy(&self, (digest, needed): &(&Digest, &Needed)) -> Result<()> {
         let is_new = self
-            .copy_blob(&needed.descriptor(digest))
+            .copy_blob(&needed.descriptor(digest), needed.is_manifest())
             .context(|| format!("copy {}: blob {digest}", needed.image))?;
         let mut report = lock(&self.report);
         if is_new {
@@ -270,7 +299,7 @@ impl CopyJob<'_> {
     }
 
     /// Copies one blob; returns `false` if the sink had it.
-    fn copy_blob(&self, blob: &Descriptor) -> Result<bool> {
+    fn copy_blob(&self, blob: &Descriptor, is_manifest: bool) -> Result<bool> {
         let is_there = self.sink.has(blob)?;
         // A file that both sides can share costs no bytes on the way.
         let is_done = is_there
@@ -280,10 +309,60 @@ impl CopyJob<'_> {
             };
         if is_done {
             self.task.advance(blob.size);
-        } else {
-            let mut body = Counted::new(self.source.open(blob)?, &self.task);
-            self.sink.put(blob, &mut body)?;
+            return Ok(!is_there);
         }
-        Ok(!is_there)
+        let body = SourceBody { job: self, blob };
+        if is_manifest {
+            self.sink.put_manifest(blob, &body)
+        } else {
+            self.sink.put(blob, &body)
+        }
     }
+}
+
+/// A blob of the source, whose bytes the task counts as they pass.
+struct SourceBody<'a> {
+    job: &'a CopyJob<'a>,
+    blob: &'a Descriptor,
+}
+
+impl Body for SourceBody<'_> {
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
+        let inner = self.job.source.open(self.blob)?;
+        Ok(Box::new(Counted::new(inner, &self.job.task)))
+    }
+}
+
+/// Runs `work` for each item on threads of their own, and returns the results in the order of the items. No more items are
+/// begun after the first error.
+///
+/// The threads wait for a network most of the time; on those of rayon they would keep compression from its cores.
+pub(crate) fn on_threads<T: Sync, R: Send>(
+    threads: usize,
+    items: &[T],
+    work: impl Fn(&T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<(usize, Result<R>)>> = Mutex::default();
+    let run = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { break };
+            let result = work(item);
+            if result.is_err() {
+                next.store(items.len(), Ordering::Relaxed);
+            }
+            lock(&results).push((at, result));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(items.len()) {
+            scope.spawn(run);
+        }
+        run();
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // The first error in the order of the items is the one that is told, whichever came first.
+    results.sort_by_key(|(at, result)| (result.is_ok(), *at));
+    results.into_iter().map(|(_, result)| result).collect()
 }

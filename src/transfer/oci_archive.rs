@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use super::archive::{Archive, ENTRY_COST, Member};
 use super::archive_writer::ArchiveWriter;
 use super::document::verified;
-use super::{Request, Sink, Source, SourceEntry};
+use super::{Body, Request, Sink, Source, SourceEntry};
 use crate::digest::Digest;
 use crate::error::{Result, ResultExt, lock};
 use crate::layout::{Entry, IndexJson, OCI_LAYOUT, layout_version};
@@ -132,13 +132,14 @@ impl<W: Write + Send> Sink for OciArchiveSink<W> {
         Ok(self.with(|state| state.written.contains(&descriptor.digest)))
     }
 
-    fn put(&self, descriptor: &Descriptor, body: &mut dyn Read) -> Result<()> {
+    fn put(&self, descriptor: &Descriptor, body: &dyn Body) -> Result<bool> {
+        let mut body = body.open()?;
         // The archive is one stream, so the lock is held for a whole blob.
         self.with(|state| {
             let path = blob_path(&descriptor.digest);
-            state.archive.file(&path, descriptor.size, body)?;
+            state.archive.file(&path, descriptor.size, &mut body)?;
             state.written.insert(descriptor.digest);
-            Ok(())
+            Ok(true)
         })
     }
 

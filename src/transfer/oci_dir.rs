@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::document::is_index;
-use super::{Request, Sink, Source, SourceEntry};
+use super::{Body, Request, Sink, Source, SourceEntry};
 use crate::digest::Digest;
 use crate::error::{Result, ResultExt, lock, shortlist};
 use crate::image::{ReadDocument as _, retry_on_conflict};
@@ -136,15 +136,19 @@ impl Sink for StoreSink<'_> {
         Ok(true)
     }
 
-    fn put(&self, descriptor: &Descriptor, body: &mut dyn Read) -> Result<()> {
+    fn put(&self, descriptor: &Descriptor, body: &dyn Body) -> Result<bool> {
         // The lock is held for moments only: blobs are written by several threads at once.
         let mut writer = self.with(|txn| txn.write_blob_as(descriptor.digest.algorithm()))?;
         let mut buffered = io::BufWriter::with_capacity(256 * 1024, &mut writer);
         // One byte more than is due shows that the size is wrong without reading without end.
-        io::copy(&mut body.take(descriptor.size.saturating_add(1)), &mut buffered)?;
+        io::copy(
+            &mut body.open()?.take(descriptor.size.saturating_add(1)),
+            &mut buffered,
+        )?;
         buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
         let staged = writer.stage_as(descriptor)?;
-        self.with(|txn| txn.stage(staged))
+        self.with(|txn| txn.stage(staged))?;
+        Ok(true)
     }
 
     fn adopt(&self, descriptor: &Descriptor, file: &Path) -> Result<bool> {

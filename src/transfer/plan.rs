@@ -47,6 +47,11 @@ pub(super) struct Needed {
 }
 
 impl Needed {
+    /// Returns whether it is a manifest or an index that stands where such documents stand, and not mere data.
+    pub(super) fn is_manifest(&self) -> bool {
+        self.place == Place::Image && self.media_type.is_image()
+    }
+
     /// Returns the descriptor of the first document that names the blob, without what says nothing of its bytes.
     pub(super) fn descriptor(&self, digest: &Digest) -> Descriptor {
         Descriptor {
@@ -251,6 +256,13 @@ impl Below {
     /// Reads a blob that stands in `place`. One that its descriptor calls a manifest or index is one; of all others the bytes
     /// tell, since no descriptor need be right.
     fn of(source: &dyn Source, descriptor: &Descriptor, place: Place) -> Result<Self> {
+        if place == Place::Leaf && !source.looks_into_leaves() {
+            return Ok(Self {
+                blobs: Vec::new(),
+                is_sparse: true,
+                place,
+            });
+        }
         let (blobs, is_index) = match (descriptor.media_type.class(), place) {
             (MediaClass::Index, _) => (source.read_index(descriptor)?.manifests, true),
             (MediaClass::Manifest, _) => (source.read_manifest(descriptor)?.value.into_declared(), false),
