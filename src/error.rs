@@ -81,6 +81,18 @@ pub enum Fact {
     EmptyEntry,
     /// A tag still needs the blob; the removal of the tag frees it.
     NeededByTag,
+    /// A registry wants to know who asks, and no credentials are known for it.
+    LoginNeeded,
+    /// A registry or its token service does not take the credentials, or they lack the right.
+    LoginRefused,
+    /// A registry answers only so many requests, and will again later.
+    TooManyRequests,
+    /// No authority that is trusted has signed the certificate of a host.
+    UntrustedCertificate,
+    /// A host does not speak TLS, and plain HTTP was not allowed.
+    SpeaksPlainHttp,
+    /// A host cannot be found or does not take connections.
+    Unreachable,
 }
 
 /// The result of every fallible function of this crate.

@@ -64,6 +64,8 @@ mod layout;
 mod mtree;
 mod node;
 pub mod progress;
+#[cfg(feature = "registry")]
+pub mod registry;
 mod rootfs;
 pub mod spec;
 pub mod store;
