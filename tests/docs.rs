@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::registry::Registry;
 use crate::support::Env;
 
 /// A page of the documentation.
@@ -54,7 +55,11 @@ fn session(page: &str) -> String {
 
 /// Runs a script in an empty directory, with the program that is tested before all others.
 fn run(name: &str, script: &str) {
-    let env = Env::new();
+    run_in(&Env::new(), name, script);
+}
+
+/// As [`run`], in a room with settings of its own.
+fn run_in(env: &Env, name: &str, script: &str) {
     let mut script = script.to_owned();
     if !rustix::process::geteuid().is_root() {
         // As the pages say.
@@ -93,6 +98,9 @@ fn the_tour_of_the_readme_runs_from_nothing() {
 fn every_page_of_the_guide_is_a_session_that_runs() {
     let mut run_lines = 0;
     for name in guide() {
+        if name == REGISTRIES {
+            continue;
+        }
         let script = session(&page(&name));
         run_lines += script.lines().filter(|line| line.contains("umoci ")).count();
         if !script.is_empty() {
@@ -100,6 +108,30 @@ fn every_page_of_the_guide_is_a_session_that_runs() {
         }
     }
     assert!(run_lines > 60, "{run_lines}");
+}
+
+/// The page that needs a registry.
+const REGISTRIES: &str = "docs/guide/registries.md";
+
+#[test]
+#[ignore = "needs docker-registry: run by tests/all.sh"]
+fn the_page_on_registries_runs_with_one() {
+    let env = Env::new();
+    let registry = Registry::start(&env, "");
+    // All hosts of the page are that registry.
+    let mut settings = String::new();
+    for (number, host) in ["docker.io", "registry.example", "mirror.example"]
+        .iter()
+        .enumerate()
+    {
+        let location = registry.name(&format!("host{number}"));
+        let _ = writeln!(
+            settings,
+            "[[registry]]\nprefix = \"{host}\"\nlocation = \"{location}\""
+        );
+    }
+    env.write(".config/containers/registries.conf", settings);
+    run_in(&env, REGISTRIES, &session(&page(REGISTRIES)));
 }
 
 #[test]

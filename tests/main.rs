@@ -13,6 +13,7 @@ mod fidelity;
 mod fuzzing;
 mod hostile;
 mod processes;
+mod registry;
 mod support;
 mod torn;
 

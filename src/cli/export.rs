@@ -18,6 +18,7 @@ use crate::transfer::{
 
 use super::location::{ArchiveRef, Location};
 use super::prelude::*;
+use super::registry::push::PushJob;
 use super::result::Made;
 use super::selection::{Selection, for_platform, tell_artifacts};
 
@@ -44,6 +45,8 @@ pub struct Export {
     /// compression of an archive: none, gzip or zstd
     #[arg(long, default_value = "none")]
     compress: Compression,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 impl Export {
@@ -53,14 +56,14 @@ impl Export {
         let place = Location::parse(to, "destination")?;
         let archive = match &place {
             Location::Archive(archive) => Some(archive),
-            Location::Layout(..) => None,
+            Location::Layout(..) | Location::Registry(..) => None,
         };
         let docker = archive.is_some_and(|archive| archive.docker);
         if docker && self.copy.must_have_referrers() {
             refuse!("a Docker archive holds no referrers: use oci-archive:, or --referrers no");
         }
         if archive.is_none() && self.compress != Compression::None {
-            refuse!("--compress is for an archive, and the destination is a layout");
+            refuse!("--compress is for an archive, and the destination is none");
         }
         let name = new_name(&place)?;
         let result = self.copy.result.open()?;
@@ -79,12 +82,28 @@ impl Export {
             }
             warn_platforms(&from, &selection.images, ui)?;
         }
+        if let Location::Registry(repository, _) = &place {
+            let job = PushJob {
+                registry: &self.registry.session()?,
+                repository,
+                is_to_oci: self.copy.is_to_oci(),
+                with_referrers: self.copy.has_referrers(),
+                dry_run: false,
+                no_clobber: false,
+            };
+            let images = match self.copy.platform.get() {
+                None => selection.images,
+                platform => for_platform(&selection.images, &from, platform)?,
+            };
+            return job.run(&from, images, result, ui);
+        }
         let mut converted = self.copy.is_to_oci().then(|| ToOci::new(&from));
         let referrers = self.copy.has_referrers() && !docker;
         let (images, along) = selection.settled(&from, converted.as_mut(), referrers, ui)?;
         let source: &dyn Source = converted.as_ref().map_or(&from as _, |converted| converted as _);
         let mut replaced = Vec::new();
         let (made, report) = match &place {
+            Location::Registry(..) => return Ok(()),
             Location::Layout(path, _) => {
                 let report;
                 (report, replaced) = to_layout(source, &images, &along, path, ui)?;
@@ -167,7 +186,11 @@ fn new_name(to: &Location) -> Outcome<Option<Name>> {
             ..
         }) => name.parse().map(Name::Docker),
         Location::Archive(ArchiveRef { name: Some(name), .. }) => RefName::parse_new(name).map(Name::Tag),
-        Location::Layout(_, None) | Location::Archive(_) => return Ok(None),
+        Location::Registry(_, Some(image)) => match image.tag() {
+            Some(tag) if image.digest().is_none() => RefName::parse_new(tag).map(Name::Tag),
+            _ => refuse!("invalid destination: give a tag; the digest is that of the image"),
+        },
+        Location::Layout(_, None) | Location::Archive(_) | Location::Registry(_, None) => return Ok(None),
     };
     Ok(Some(name.map_err(invalid("destination"))?))
 }

@@ -224,6 +224,11 @@ fn remedy(fact: Fact, call: &Call) -> Option<String> {
         Fact::TornIndex => "umoci fsck --repair makes it anew",
         Fact::EmptyEntry => "umoci fsck --repair drops it",
         Fact::NeededByTag => "umoci rm removes the tag",
+        Fact::LoginNeeded | Fact::LoginRefused if call.is("login") => "is it the right user and password?",
+        Fact::LoginNeeded => "umoci login HOST logs in",
+        Fact::LoginRefused => "umoci login HOST logs in as another user",
+        Fact::UntrustedCertificate => "its authority belongs into certs.d/HOST/ca.crt",
+        Fact::SpeaksPlainHttp => "--plain-http speaks it",
         _ => return None,
     };
     Some(text.to_owned())

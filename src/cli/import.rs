@@ -7,6 +7,7 @@ use crate::transfer::{Request, Source, StoreSink, ToOci, copy};
 
 use super::location::{ArchiveRef, Location, check_layout, open_other};
 use super::prelude::*;
+use super::registry::pull::PullJob;
 use super::result::{Made, Results};
 use super::selection::Selection;
 
@@ -17,7 +18,7 @@ use super::selection::Selection;
 /// rerun goes on where it stopped.
 ///
 /// The source is a layout, <dir>[:<tag>|@<digest>] or oci:<dir>[:<tag>|@<digest>], or an archive, compressed or not:
-/// oci-archive:<file>[:<tag>|:@<number>] or docker-archive:<file>[:<name>|:@<number>]; @0 is the first image. Stdin is the file -.
+/// oci-archive:<file>[:<tag>|:@<number>] or docker-archive:<file>[:<name>|:@<number>]; @0 is the first image. Stdin is the file -. An image of a registry is docker://<name>, as for umoci pull.
 #[derive(clap::Args, Debug)]
 #[command(
     override_usage = "--layout <image-path> <source>",
@@ -34,6 +35,8 @@ pub struct Import {
     /// change no tag that exists: nothing is imported if any would be replaced by another image
     #[arg(long = "no-clobber")]
     no_clobber: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 impl Import {
@@ -41,6 +44,15 @@ impl Import {
     pub fn run(self, ui: &Ui) -> Outcome {
         let [from] = self.copy.layout.words(["source"])?;
         let place = Location::parse(from, "source")?;
+        if let Location::Registry(repository, image) = &place {
+            let pull = PullJob {
+                copy: &self.copy,
+                tag: self.tag.as_ref(),
+                tags: &TagsArgs::default(),
+                no_clobber: self.no_clobber,
+            };
+            return pull.run(&self.registry.session()?, repository, image.clone(), ui);
+        }
         let limits = self.limits.get()?;
         let result = self.copy.result.open()?;
         match place {
@@ -72,6 +84,7 @@ impl Import {
                 // A Docker archive has no place for referrers.
                 self.copy(&*source, selection, !archive.docker, &into, (result, ui))
             }
+            Location::Registry(..) => Ok(()),
         }
     }
 

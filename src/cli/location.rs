@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The other side of a copy, in skopeo's words: a layout or an archive, and the image in it.
+//! The other side of a copy, in skopeo's words: a layout, an archive or a registry, and the image in it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use crate::error::{Error, ResultExt as _, shortlist};
 use crate::image::Target;
 use crate::layer::Limits;
 use crate::layout::Layout;
+use crate::registry::{Reference, RepositoryName};
 use crate::spec::RefValue;
 use crate::store::{Store, StoreOptions};
 use crate::transfer::{Archive, DockerArchive, DockerName, OciArchive, Source, SourceEntry};
@@ -23,6 +24,8 @@ pub enum Location {
     Layout(PathBuf, Option<Target>),
     /// `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`.
     Archive(ArchiveRef),
+    /// `docker://[HOST[:PORT]/]PATH[:TAG][@DIGEST]`; no image if the repository stands alone.
+    Registry(RepositoryName, Option<Reference>),
 }
 
 /// An archive, and which image of it if one is named.
@@ -50,11 +53,22 @@ impl Location {
             }
             return Ok(Location::Archive(ArchiveRef { docker, file, name }));
         }
+        if let Some(rest) = text.strip_prefix("docker://") {
+            let (repository, image) = Reference::parse_open(rest).map_err(invalid::<Error>(what))?;
+            return Ok(Location::Registry(repository, image));
+        }
         elsewhere(text, what)?;
         if what == "destination" {
             check_archive(text)?;
         }
-        let text = text.strip_prefix("oci:").unwrap_or(text);
+        if let Some(text) = text.strip_prefix("oci:") {
+            return Self::layout(text, what);
+        }
+        check_registry(text, what)?;
+        Self::layout(text, what)
+    }
+
+    fn layout(text: &str, what: &str) -> Outcome<Self> {
         // A directory may have a colon in its name, and is the layout then.
         if !text.contains([':', '@']) || Path::new(text).is_dir() {
             return Ok(Location::Layout(text.into(), None));
@@ -82,7 +96,22 @@ fn elsewhere(text: &str, what: &str) -> Outcome {
         "destination" => format!("export to a layout, then run skopeo copy oci:DIR:TAG {text}"),
         _ => format!("run skopeo copy {text} oci:DIR:TAG first, and take DIR:TAG"),
     };
-    refuse!("invalid {what}: {text:?} is no layout or archive, and umoci knows no other place: {way}")
+    refuse!(
+        "invalid {what}: {text:?} is no layout, archive or registry, and umoci knows no other place: {way}"
+    )
+}
+
+/// Refuses what begins with a host and its port, as an image of a registry does, unless a directory is there.
+fn check_registry(text: &str, what: &str) -> Outcome {
+    let Some((host, port)) = text.split_once('/').and_then(|(first, _)| first.split_once(':')) else {
+        return Ok(());
+    };
+    if host.is_empty() || port.parse::<u16>().is_err() || Path::new(host).is_dir() {
+        return Ok(());
+    }
+    refuse!(
+        "invalid {what}: {text:?} is called as an image of a registry is: write docker://{text} for one, oci:{text} for a directory"
+    )
 }
 
 /// Refuses a destination without a transport that is called as an archive is, unless a directory is there.

@@ -37,6 +37,7 @@ mod ref_list;
 mod reference;
 mod referrers;
 mod refs;
+mod registry;
 mod remove;
 mod repack;
 mod result;
@@ -106,6 +107,11 @@ commands! {
         Manifest(manifest::Manifest),
         Import(import::Import),
         Export(export::Export),
+        Pull(registry::pull::Pull),
+        Push(registry::push::Push),
+        ListTags(registry::list_tags::ListTags),
+        Login(registry::login::Login),
+        Logout(registry::login::Logout),
         #[command(subcommand)]
         Blob(blob::Blob),
         Attach(attach::Attach),

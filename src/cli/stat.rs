@@ -9,11 +9,13 @@ use crate::spec::{Descriptor, ImageConfig, Manifest, Platform};
 use base64::Engine as _;
 
 use super::prelude::*;
+use super::registry::remote as in_registry;
 
 /// displays status information of an image manifest
 ///
 /// Prints manifest, configuration and history of an image with the size and digest of each layer, or the platforms of
-/// an image index. No layer is read. --image takes a digest as well: path@sha256:...
+/// an image index. No layer is read. --image takes a digest as well: path@sha256:... An image that stays in its registry is
+/// docker://<name> in place of --image.
 #[derive(clap::Args, Debug)]
 #[command(
     override_usage = "--image <image-path>[:<tag>]",
@@ -24,15 +26,24 @@ pub struct Stat {
     image: ImageArgs,
     #[command(flatten)]
     output: TableArgs,
+    /// print the manifest of an image in a registry, byte for byte
+    #[arg(long, help_heading = "registry")]
+    raw: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 impl Stat {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let image = self.image.get()?;
-        let [] = self.image.words([])?;
-        let store = self.image.open(&image)?;
-        let found = stat(&store, &image.target, image.platform.as_ref())?;
+        let found = match self.image.remote()? {
+            Some((image, platform)) if self.raw => {
+                return in_registry::print_raw(&image, platform, &self.registry, ui);
+            }
+            Some((image, platform)) => in_registry::describe(&image, platform, &self.registry, ui)?,
+            None if self.raw => refuse!("--raw is for an image in a registry: docker://<name>"),
+            None => self.find()?,
+        };
         let (page, table) = match &found {
             Found::Image(image) => image_text(image),
             Found::Index(index) => index_text(index),
@@ -40,6 +51,14 @@ impl Stat {
         // The table alone is cut to the terminal: lines of the text are whole, since people copy digests from them.
         let table = table.map(|table| self.output.fit(table, ui).to_string());
         ui.show(self.output.json, &found, page.text + &table.unwrap_or_default())
+    }
+
+    /// Looks at an image of a layout.
+    fn find(&self) -> Outcome<Found> {
+        let image = self.image.get()?;
+        let [] = self.image.words([])?;
+        let store = self.image.open(&image)?;
+        Ok(stat(&store, &image.target, image.platform.as_ref())?)
     }
 }
 

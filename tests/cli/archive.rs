@@ -343,29 +343,24 @@ fn what_cannot_be_copied_is_named() {
         (&["import", "oci-archive:text"], "text: not a tar archive"),
         (&["import", "docker-archive:long"], "long: not a tar archive"),
         (
-            &["import", "docker://debian"],
-            "invalid source: \"docker://debian\" is no layout or archive, and umoci knows no other place: \
-             run skopeo copy docker://debian oci:DIR:TAG first, and take DIR:TAG",
-        ),
-        (
             &["import", "containers-storage:localhost/x:1"],
-            "invalid source: \"containers-storage:localhost/x:1\" is no layout or archive, and umoci knows no other place: \
+            "invalid source: \"containers-storage:localhost/x:1\" is no layout, archive or registry, and umoci knows no other place: \
              run skopeo copy containers-storage:localhost/x:1 oci:DIR:TAG first, and take DIR:TAG",
         ),
         (
             &["import", "docker-daemon:x:1"],
-            "invalid source: \"docker-daemon:x:1\" is no layout or archive, and umoci knows no other place: \
+            "invalid source: \"docker-daemon:x:1\" is no layout, archive or registry, and umoci knows no other place: \
              run skopeo copy docker-daemon:x:1 oci:DIR:TAG first, and take DIR:TAG",
         ),
         (
             &["import", "dir:there"],
-            "invalid source: \"dir:there\" is no layout or archive, and umoci knows no other place: \
+            "invalid source: \"dir:there\" is no layout, archive or registry, and umoci knows no other place: \
              run skopeo copy dir:there oci:DIR:TAG first, and take DIR:TAG",
         ),
         (
-            &["export", "docker://host/x"],
-            "invalid destination: \"docker://host/x\" is no layout or archive, and umoci knows no other place: \
-             export to a layout, then run skopeo copy oci:DIR:TAG docker://host/x",
+            &["export", "containers-storage:x"],
+            "invalid destination: \"containers-storage:x\" is no layout, archive or registry, and umoci knows no other place: \
+             export to a layout, then run skopeo copy oci:DIR:TAG containers-storage:x",
         ),
         (
             &["import", "oci-archive:nothing"],
@@ -393,7 +388,7 @@ fn what_cannot_be_copied_is_named() {
         ),
         (
             &["export", "--compress", "gzip", "dir"],
-            "--compress is for an archive, and the destination is a layout",
+            "--compress is for an archive, and the destination is none",
         ),
         (
             &["export", "--compress", "xz", "oci-archive:x"],

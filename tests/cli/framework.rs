@@ -3,7 +3,7 @@
 
 use crate::support::{Env, Image};
 
-const COMMANDS: [&str; 55] = [
+const COMMANDS: [&str; 60] = [
     "config",
     "insert",
     "raw",
@@ -36,6 +36,11 @@ const COMMANDS: [&str; 55] = [
     "manifest show",
     "import",
     "export",
+    "pull",
+    "push",
+    "list-tags",
+    "login",
+    "logout",
     "blob",
     "blob list",
     "blob show",
@@ -257,10 +262,10 @@ const CONTRACT: [(&str, &[&str]); 15] = [
 fn every_command_and_option_has_a_test() {
     let env = Env::new();
     let mut sources = Vec::new();
-    crate::support::sources(
-        &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli"),
-        &mut sources,
-    );
+    for dir in ["tests/cli", "tests/registry"] {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
+        crate::support::sources(&dir, &mut sources);
+    }
     let read = |p: &std::path::PathBuf| std::fs::read_to_string(p).expect("source");
     // This file only lists them.
     let text: String = sources

@@ -7,6 +7,7 @@ use crate::bundle::UnpackOptions;
 use crate::digest::{Algorithm, DigestPrefix};
 use crate::error::Error;
 use crate::image::{Image, Target};
+use crate::registry::Reference;
 use crate::spec::{Platform, RefName};
 use crate::store::Store;
 use clap::Args;
@@ -15,6 +16,7 @@ use super::super::failure::{Failure, Outcome, invalid};
 use super::super::result::{ResultArgs, Results};
 use super::layers::{IdMapArgs, LimitArgs};
 use super::layout::{AlgorithmArg, LockArg};
+use super::registry::remote;
 use super::values::positionals;
 
 /// An image in a layout: `PATH`, `PATH:TAG` or `PATH@DIGEST`.
@@ -169,6 +171,14 @@ impl ImageArgs {
     /// Returns as many words as `names`.
     pub fn words<const N: usize>(&self, names: [&str; N]) -> Outcome<[&str; N]> {
         positionals(&self.rest, names)
+    }
+
+    /// Returns the image of a registry that the only word names in place of `--image`, and the platform that is asked for.
+    pub fn remote(&self) -> Outcome<Option<(Reference, Option<&Platform>)>> {
+        match (&self.image, self.rest.as_slice()) {
+            (None, [word]) => Ok(remote(word)?.map(|image| (image, self.platform.get()))),
+            _ => Ok(None),
+        }
     }
 
     /// Opens the layout of the image.

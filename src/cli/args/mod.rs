@@ -6,6 +6,7 @@ mod history;
 mod image;
 mod layers;
 mod layout;
+mod registry;
 mod values;
 
 pub use copy::CopyArgs;
@@ -13,4 +14,5 @@ pub use history::HistoryArgs;
 pub use image::{ChangeArgs, ImageArgs, ImageRef, Near, PlatformArg, TagArg, UnpackArgs};
 pub use layers::{CompressArg, IdMapArgs, LayerName, LimitArgs};
 pub use layout::{AlgorithmArg, LayoutArg, LockArg, blob, layout_path, write_blob};
+pub use registry::{RegistryArgs, TagsArgs, remote, variable};
 pub use values::{TableArgs, annotation, pattern, positionals, replace, size};

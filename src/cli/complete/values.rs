@@ -95,6 +95,8 @@ impl Line<'_> {
             "IMAGE-OR-TAG" => [self.values("TAG", typed), images(typed)].concat(),
             "LEASE" => self.leases().unwrap_or_default(),
             "LAYER" => self.layers().unwrap_or_default(),
+            // Nobody waits for a registry at the prompt.
+            "REGISTRY" => Vec::new(),
             words => plain(words.split_whitespace()),
         }
     }

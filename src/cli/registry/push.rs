@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `umoci push`
+
+use std::path::PathBuf;
+
+use crate::error::shortlist;
+use crate::image::Target;
+use crate::registry::{Reference, Registry, RepositoryName};
+use crate::spec::RefName;
+use crate::store::{Store, is_referrers_tag};
+use crate::transfer::{Request, Source, ToOci, copy};
+
+use super::super::args::{ImageRef, layout_path};
+use super::super::prelude::*;
+use super::super::result::{Made, Results};
+use super::super::selection::Selection;
+use super::show_warnings;
+
+/// copies images from a layout to a registry
+///
+/// The image gets the tag that the destination names, or else the tag that it has in the layout. Every digest stays, and
+/// what the registry has is not sent. What is attached to the image goes along.
+#[derive(clap::Args, Debug)]
+#[command(
+    override_usage = "--image <image-path>[:<tag>] <destination>",
+    mut_arg("platform", |arg| arg.help("only the image for this platform, such as linux/arm64 (default: all)"))
+)]
+pub struct Push {
+    /// OCI image URI of the form 'path[:tag]' or 'path@digest'
+    #[arg(long, value_parser = ImageRef::parse, conflicts_with = "layout")]
+    image: Option<ImageRef>,
+    /// path to an OCI layout, of which --all-tags or --filter are pushed
+    #[arg(long, value_parser = layout_path)]
+    layout: Option<PathBuf>,
+    #[command(flatten)]
+    lock: LockArg,
+    #[command(flatten)]
+    platform: PlatformArg,
+    /// media types of the images: keep (as they are) or oci (Docker's become OCI's)
+    #[arg(long, value_name = "format", default_value = "keep", value_parser = ["keep", "oci"])]
+    format: String,
+    /// copy what is attached to the images too: yes or no
+    #[arg(long, value_name = "yes|no", default_value = "yes", value_parser = ["yes", "no"])]
+    referrers: String,
+    #[command(flatten)]
+    tags: TagsArgs,
+    /// change no tag that exists in the registry: nothing is pushed if any would be replaced by another image
+    #[arg(long = "no-clobber")]
+    no_clobber: bool,
+    #[command(flatten)]
+    result: ResultArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+impl Push {
+    /// Runs the command.
+    pub fn run(self, ui: &Ui) -> Outcome {
+        if let ([image, to], None) = (self.rest.as_slice(), &self.image) {
+            refuse!("name the image by an option: --image {image} {to}");
+        }
+        let [text] = positionals(&self.rest, ["destination"])?;
+        let (repository, image) = Reference::parse_open(text).map_err(invalid::<Error>("destination"))?;
+        if image.as_ref().is_some_and(|image| image.digest().is_some()) {
+            refuse!("invalid destination: give a tag; the digest is that of the image");
+        }
+        self.push(&self.registry.session()?, &repository, image.as_ref(), ui)
+    }
+
+    fn push(
+        &self,
+        registry: &Registry,
+        repository: &RepositoryName,
+        to: Option<&Reference>,
+        ui: &Ui,
+    ) -> Outcome {
+        let result = self.result.open()?;
+        let (store, images) = match (&self.image, &self.layout) {
+            (Some(image), _) if !self.tags.is_many() => {
+                let store = self.lock.open(&image.layout)?;
+                let request = self.one(&store, image, to)?;
+                (store, vec![request])
+            }
+            (None, Some(layout)) if self.tags.is_many() => {
+                if to.is_some() {
+                    refuse!("--all-tags and --filter push under the tags of the layout: name no tag");
+                }
+                let store = self.lock.open(layout)?;
+                let images = self.many(&store)?;
+                (store, images)
+            }
+            (None, None) => return Err(Failure::Missing("--image".to_owned())),
+            _ => refuse!("give --image with one image, or --layout with --all-tags or --filter"),
+        };
+        // Held to the end: umoci gc of another process must not remove a blob before it is sent.
+        let _reading = store.reading();
+        let job = PushJob {
+            registry,
+            repository,
+            is_to_oci: self.format == "oci",
+            with_referrers: self.referrers == "yes",
+            dry_run: self.tags.dry_run,
+            no_clobber: self.no_clobber,
+        };
+        job.run(&store, images, result, ui)
+    }
+
+    /// Returns the image by the tag that it gets.
+    fn one(&self, store: &Store, image: &ImageRef, to: Option<&Reference>) -> Outcome<Request> {
+        let name = match (to.and_then(Reference::tag), &image.target) {
+            (Some(tag), _) => tag.parse::<RefName>()?,
+            (None, Target::Name(name)) => name.clone(),
+            (None, _) => refuse!("invalid destination: an image named by its digest needs a tag there"),
+        };
+        let platform = image.platform.as_ref().or_else(|| self.platform.get());
+        Ok(Request::find(store, &image.target, platform, Some(name))?)
+    }
+
+    /// Returns the images of the layout that are wanted, under their tags.
+    fn many(&self, store: &Store) -> Outcome<Vec<Request>> {
+        let mut out = Vec::new();
+        for name in store.names()? {
+            let Ok(name) = name.parse::<RefName>() else {
+                continue;
+            };
+            if self.tags.has(name.as_str()) && !is_referrers_tag(&name) {
+                let target = Target::Name(name.clone());
+                out.push(Request::find(store, &target, self.platform.get(), Some(name))?);
+            }
+        }
+        if out.is_empty() {
+            fail!(NotFound, "no tag of {} matches", store.layout().path().display());
+        }
+        Ok(out)
+    }
+}
+
+/// A push, as `umoci push` and `umoci export` ask for it.
+pub struct PushJob<'a> {
+    pub registry: &'a Registry,
+    pub repository: &'a RepositoryName,
+    pub is_to_oci: bool,
+    pub with_referrers: bool,
+    pub dry_run: bool,
+    pub no_clobber: bool,
+}
+
+impl PushJob<'_> {
+    /// Copies images to the repository under their names, and shows the warnings of the registry.
+    pub fn run(&self, store: &Store, images: Vec<Request>, result: Results, ui: &Ui) -> Outcome {
+        let done = self.push(store, images, result, ui);
+        show_warnings(self.registry, ui);
+        done
+    }
+
+    fn push(&self, store: &Store, images: Vec<Request>, result: Results, ui: &Ui) -> Outcome {
+        let catalog = None;
+        let mut converted = self.is_to_oci.then(|| ToOci::new(store));
+        let selection = Selection { images, catalog };
+        let (images, along) = selection.settled(store, converted.as_mut(), self.with_referrers, ui)?;
+        let source: &dyn Source = converted.as_ref().map_or(store as _, |converted| converted as _);
+        let mut sink = self.registry.sink(self.repository, &images, None)?;
+        let made = Made::by_requests(&images);
+        let images = sink.missing(images)?;
+        let replaced = sink.replaced().to_vec();
+        if self.no_clobber && !replaced.is_empty() {
+            let names = shortlist(&replaced);
+            fail!(
+                Exists,
+                "tag exists in {}: {names}; no tag is changed",
+                self.repository
+            );
+        }
+        if self.dry_run {
+            let lines = images.iter().map(|image| format!("{}\n", image.label()));
+            return ui.print(lines.collect::<String>());
+        }
+        // The referrers of an image that is there may be new.
+        let report = copy(source, &sink, images.iter().chain(&along), ui)?;
+        sink.commit(&images, &along)?;
+        result.say_copy("pushed", &made, Some(&report), &replaced, ui)
+    }
+}
