@@ -93,6 +93,16 @@ def layout(path, images):
         json.dump({"schemaVersion": 2, "manifests": entries}, f)
 
 
+def in_child(path, images):
+    """Makes a layout elsewhere: the peak memory of a program counts from that of its parent."""
+    pid = os.fork()
+    if pid == 0:
+        layout(path, images())
+        os._exit(0)
+    if os.waitpid(pid, 0)[1] != 0:
+        sys.exit("cannot make the input")
+
+
 found, order = {}, []
 
 
@@ -151,7 +161,7 @@ def many_images():
 
 
 source = random.Random(1)
-layout(f"{work}/one", [("app", [source.randbytes(100_000 if small else 15_500_000) for _ in range(10)])])
+in_child(f"{work}/one", lambda: [("app", [source.randbytes(100_000 if small else 15_500_000) for _ in range(10)])])
 for turn in range(rounds):
     one_image(turn)
 many_images()
