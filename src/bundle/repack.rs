@@ -46,7 +46,7 @@ pub struct Repacked {
     /// From the entry of the tag in `index.json` down to the new manifest, which is last: one descriptor, and one more for each
     /// image index on the way.
     pub walk: Vec<Descriptor>,
-    /// Whether the tree differs from the image: else the new image has the layers of the old one.
+    /// True if the tree differs from the image; else the new image has the layers of the old one.
     pub changed: bool,
 }
 

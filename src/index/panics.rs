@@ -14,7 +14,7 @@ const MARK: &str = "index.open";
 
 /// Runs `work` on a file that may have been altered behind the database's back, of which it may panic.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    // Whatever the closure left half changed is dropped: a damaged database is closed and not used again.
+    // State that the closure left half changed is dropped: a damaged database is closed and not used again.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(damage("damaged file")))
 }
 

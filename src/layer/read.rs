@@ -30,7 +30,7 @@ pub struct LayerReader<R> {
     /// Records of the last global header.
     global: Arc<Records>,
     head: Head,
-    /// Whether the blocks of headers are kept in `head`.
+    /// True if the blocks of headers are kept in `head`.
     is_recording: bool,
 }
 
