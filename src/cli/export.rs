@@ -82,28 +82,24 @@ impl Export {
             }
             warn_platforms(&from, &selection.images, ui)?;
         }
-        if let Location::Registry(repository, _) = &place {
-            let job = PushJob {
-                registry: &self.registry.session()?,
-                repository,
-                is_to_oci: self.copy.is_to_oci(),
-                with_referrers: self.copy.has_referrers(),
-                dry_run: false,
-                no_clobber: false,
-            };
-            let images = match self.copy.platform.get() {
-                None => selection.images,
-                platform => for_platform(&selection.images, &from, platform)?,
-            };
-            return job.run(&from, images, result, ui);
-        }
         let mut converted = self.copy.is_to_oci().then(|| ToOci::new(&from));
         let referrers = self.copy.has_referrers() && !docker;
         let (images, along) = selection.settled(&from, converted.as_mut(), referrers, ui)?;
         let source: &dyn Source = converted.as_ref().map_or(&from as _, |converted| converted as _);
         let mut replaced = Vec::new();
         let (made, report) = match &place {
-            Location::Registry(..) => return Ok(()),
+            Location::Registry(repository, _) => {
+                let registry = self.registry.session()?;
+                let job = PushJob {
+                    registry: &registry,
+                    repository,
+                    dry_run: false,
+                    no_clobber: false,
+                };
+                let report;
+                (report, replaced) = job.run(source, images.clone(), &along, ui)?;
+                (Made::by_requests(&images), report)
+            }
             Location::Layout(path, _) => {
                 let report;
                 (report, replaced) = to_layout(source, &images, &along, path, ui)?;

@@ -44,15 +44,6 @@ impl Import {
     pub fn run(self, ui: &Ui) -> Outcome {
         let [from] = self.copy.layout.words(["source"])?;
         let place = Location::parse(from, "source")?;
-        if let Location::Registry(repository, image) = &place {
-            let pull = PullJob {
-                copy: &self.copy,
-                tag: self.tag.as_ref(),
-                tags: &TagsArgs::default(),
-                no_clobber: self.no_clobber,
-            };
-            return pull.run(&self.registry.session()?, repository, image.clone(), ui);
-        }
         let limits = self.limits.get()?;
         let result = self.copy.result.open()?;
         match place {
@@ -84,7 +75,15 @@ impl Import {
                 // A Docker archive has no place for referrers.
                 self.copy(&*source, selection, !archive.docker, &into, (result, ui))
             }
-            Location::Registry(..) => Ok(()),
+            Location::Registry(repository, image) => {
+                let pull = PullJob {
+                    copy: &self.copy,
+                    tag: self.tag.as_ref(),
+                    tags: &TagsArgs::default(),
+                    no_clobber: self.no_clobber,
+                };
+                pull.run(&self.registry.session()?, &repository, image, result, ui)
+            }
         }
     }
 

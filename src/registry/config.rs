@@ -47,9 +47,9 @@ struct Mirror {
 pub(super) struct Place {
     /// Its name there.
     pub name: RepositoryName,
-    /// Whether plain HTTP and certificates of unknown authorities are taken.
+    /// True if plain HTTP and certificates of unknown authorities are taken.
     pub is_insecure: bool,
-    /// Whether it is asked for digests, and for tags.
+    /// True for requests by digest, and for those by tag, that it is asked for.
     pub serves: (bool, bool),
 }
 

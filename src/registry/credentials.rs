@@ -32,7 +32,7 @@ const NOT_FOUND: &str = "credentials not found";
 /// User name by which a helper hands out an identity token.
 const TOKEN_USER: &str = "<token>";
 
-/// What a user proves himself with.
+/// A proof of who a user is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// A user and a password.
@@ -81,7 +81,7 @@ impl Credentials {
 #[derive(Clone, Debug, Default)]
 pub struct CredentialFiles {
     files: Vec<PathBuf>,
-    /// Whether a file that is missing is an error: somebody named it.
+    /// True if a missing file is an error, because a person named it.
     is_named: bool,
     /// Credentials that count in place of those of all files.
     fixed: Option<Credentials>,
@@ -121,7 +121,7 @@ impl CredentialFiles {
             return Self::optional(dir.join("config.json"));
         }
         let uid = rustix::process::getuid().as_raw();
-        // One that is set and not there is that of a session which has ended.
+        // A directory that is set and not there belongs to a session which has ended.
         let run = match var("XDG_RUNTIME_DIR") {
             Some(dir) => dir.is_dir().then_some(dir),
             None => Some(format!("/run/containers/{uid}").into()),

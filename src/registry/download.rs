@@ -83,7 +83,7 @@ impl Download {
                     ))
                 }
                 404 => Ok(None),
-                _ => Err(refused(answer).into()),
+                _ => Err(refused(answer)),
             }
         })
     }

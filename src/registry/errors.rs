@@ -25,30 +25,11 @@ struct One {
     message: String,
 }
 
-/// Codes of refusals that are of a kind of their own.
-pub(super) const MANIFEST_BLOB_UNKNOWN: &str = "MANIFEST_BLOB_UNKNOWN";
-
-/// A refusal: an error, and the codes that the registry gave.
-pub(super) struct Refused {
-    pub error: Error,
-    pub codes: Vec<String>,
-}
-
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        refused.error
-    }
-}
-
-/// Returns the refusal that an answer is.
-pub(super) fn refused(mut answer: Response) -> Refused {
+/// Returns the refusal that an answer is, as an error: its status, and the codes and messages of the registry.
+pub(super) fn refused(mut answer: Response) -> Error {
     let status = answer.status().as_u16();
     // A body that breaks off says nothing.
     let text = read_small(&mut answer, MAX_BODY).unwrap_or_default();
-    let codes = serde_json::from_slice::<Refusal>(&text).map_or_else(
-        |_| Vec::new(),
-        |refusal| refusal.errors.into_iter().map(|one| one.code).collect(),
-    );
     let mut message = match answer.status().canonical_reason() {
         Some(reason) => format!("{status} {reason}"),
         None => status.to_string(),
@@ -68,11 +49,11 @@ pub(super) fn refused(mut answer: Response) -> Refused {
         400..=499 => (ErrorKind::Unsupported, None),
         _ => (ErrorKind::Io, None),
     };
-    let mut error = Error::new(kind, message);
-    if let Some(fact) = fact {
-        error = error.with_fact(fact);
+    let error = Error::new(kind, message);
+    match fact {
+        Some(fact) => error.with_fact(fact),
+        None => error,
     }
-    Refused { error, codes }
 }
 
 /// Returns what a body says, as a part of one line: the codes and messages of a refusal, else its text.

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::Read as _;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use super::http::{self, Call, Pause, Payload, Response, encoded, with_parameter}
 use super::options::{RegistryOptions, host_of, is_loopback};
 use super::reference::{HUB, RepositoryName};
 use super::tls;
-use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Fact, Result, ResultExt, lock};
 
 /// Host of the API of Docker Hub.
 const HUB_API: &str = "registry-1.docker.io";
@@ -29,6 +29,8 @@ const MAX_TOKEN: u64 = 1 << 20;
 const MAX_WARNING: usize = 4096;
 /// Maximum number of warnings of a host that are kept.
 const MAX_WARNINGS: usize = 100;
+/// Maximum number of other hosts to which connections are kept.
+const MAX_OTHERS: usize = 32;
 /// Time that a token is valid if its service does not say, and at least.
 const MIN_VALID: Duration = Duration::from_secs(60);
 /// Time before the end of a token at which another is asked for.
@@ -41,6 +43,8 @@ pub(super) struct Host {
     is_insecure: bool,
     /// Its base URL and the connections to it, once it is known how it speaks.
     reached: OnceLock<(String, Agent)>,
+    /// Agents to hosts that redirects and uploads lead to, by authority.
+    others: Mutex<HashMap<(bool, String), Agent>>,
     pause: Pause,
     challenge: Mutex<Option<Challenge>>,
     /// Tokens by their scopes.
@@ -75,6 +79,7 @@ impl Host {
             options,
             is_insecure,
             reached: OnceLock::new(),
+            others: Mutex::default(),
             pause: Pause::default(),
             challenge: Mutex::new(None),
             tokens: Mutex::new(HashMap::new()),
@@ -89,7 +94,7 @@ impl Host {
 
     /// Returns the warnings of the registry that were not returned before.
     pub fn take_warnings(&self) -> Vec<String> {
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = lock(&self.warnings);
         let (all, taken) = &mut *warnings;
         let new = all
             .iter()
@@ -142,15 +147,23 @@ impl Host {
 
     /// Returns an agent for another host than this one, to which a redirect leads.
     fn agent_to(&self, url: &str) -> Result<Agent> {
-        let Some((is_https, authority)) = http::authority(url) else {
+        let Some(key) = http::authority(url) else {
             fail!(Corrupt, "invalid URL: {url:?}");
         };
-        let tls = tls::config(&authority, &self.options.cert_dirs, true)?;
-        http::agent(
-            tls,
-            self.options.proxies.of(is_https, &authority),
-            &self.options.timeouts,
-        )
+        let mut others = lock(&self.others);
+        // Blobs mostly come from one storage host, whose connections are used again.
+        if let Some(known) = others.get(&key) {
+            return Ok(known.clone());
+        }
+        let (is_https, authority) = &key;
+        let tls = tls::config(authority, &self.options.cert_dirs, true)?;
+        let proxy = self.options.proxies.of(*is_https, authority);
+        let agent = http::agent(tls, proxy, &self.options.timeouts)?;
+        // A registry may redirect to any number of hosts.
+        if others.len() < MAX_OTHERS {
+            others.insert(key, agent.clone());
+        }
+        Ok(agent)
     }
 
     /// Returns the base URL of the host and the agent to it. Whether it speaks TLS is found out by the first call.
@@ -207,26 +220,19 @@ impl Host {
         let Some(challenge) = challenge else {
             return Ok(false);
         };
-        let mut known = self.challenge.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.challenge);
         let is_same_password = is_stale && challenge == Challenge::Basic && *known == Some(Challenge::Basic);
         *known = Some(challenge);
         drop(known);
         // A token that was refused may just have ended.
         let key = token_key(repository, scopes);
-        self.tokens
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&key);
+        lock(&self.tokens).remove(&key);
         Ok(!is_same_password)
     }
 
     /// Returns the value of the header `Authorization` for requests of a repository, if the host wants one.
     fn authorization(&self, repository: &RepositoryName, scopes: &[String]) -> Result<Option<String>> {
-        let challenge = self
-            .challenge
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let challenge = lock(&self.challenge).clone();
         match challenge {
             None => Ok(None),
             Some(Challenge::Basic) => Ok(self
@@ -237,7 +243,7 @@ impl Host {
             Some(Challenge::Bearer(bearer)) => {
                 let key = token_key(repository, scopes);
                 // The lock is held while a token is fetched: threads that want the same one wait for it.
-                let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut tokens = lock(&self.tokens);
                 let known = tokens.get(&key).filter(|token| token.until > Instant::now());
                 if let Some(token) = known {
                     return Ok(Some(format!("Bearer {}", token.value)));
@@ -327,7 +333,7 @@ impl Host {
             if text.len() > MAX_WARNING || text.contains(char::is_control) {
                 continue;
             }
-            let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut warnings = lock(&self.warnings);
             if warnings.0.len() < MAX_WARNINGS && !warnings.0.contains(&text) {
                 warnings.0.push(text);
             }

@@ -7,7 +7,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::Read as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,7 +16,7 @@ use ureq::http::{self, HeaderMap, Method, Uri};
 use ureq::{Agent, SendBody};
 
 use super::options::{RegistryOptions, Timeouts};
-use crate::error::{Error, ErrorKind, Fact, Result};
+use crate::error::{Error, ErrorKind, Fact, Result, lock};
 use crate::transfer::Body;
 
 /// An answer, of any status.
@@ -41,7 +41,7 @@ pub(super) struct Call<'a> {
     pub url: String,
     pub headers: Vec<(&'static str, String)>,
     pub body: Payload<'a>,
-    /// Whether the request may be sent again when its answer does not come.
+    /// True if the request may be sent again when its answer does not come.
     pub is_repeatable: bool,
 }
 
@@ -122,7 +122,7 @@ pub(super) struct Pause(Mutex<Option<Instant>>);
 
 impl Pause {
     fn keep(&self) {
-        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *lock(&self.0);
         if let Some(left) = until.and_then(|until| until.checked_duration_since(Instant::now())) {
             std::thread::sleep(left);
         }
@@ -130,7 +130,7 @@ impl Pause {
 
     fn begin(&self, pause: Duration) {
         let until = Instant::now() + pause;
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         *known = Some(known.map_or(until, |known| known.max(until)));
     }
 }

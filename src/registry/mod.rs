@@ -25,7 +25,7 @@ mod tls;
 mod upload;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 pub use config::RegistriesConf;
 pub use credentials::{CredentialFiles, Credentials};
@@ -40,7 +40,7 @@ use host::Host;
 use repository::{Endpoint, Repository};
 use ureq::http::Method;
 
-use crate::error::{Result, ResultExt};
+use crate::error::{Result, ResultExt, lock};
 
 /// Blobs that are on their way at the same time.
 pub(crate) const NETWORK_THREADS: usize = 6;
@@ -93,17 +93,17 @@ impl Registry {
         if answer.status() == 200 {
             return Ok(());
         }
-        Err(crate::error::Error::from(errors::refused(answer)).context(format!("log in to {}", name.host())))
+        Err(errors::refused(answer).context(format!("log in to {}", name.host())))
     }
 
     /// Returns the warnings of registries that were not returned before, each once.
     pub fn take_warnings(&self) -> Vec<String> {
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = lock(&self.hosts);
         hosts.values().flat_map(|host| host.take_warnings()).collect()
     }
 
     fn host(&self, name: &RepositoryName, is_insecure: bool) -> Arc<Host> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = lock(&self.hosts);
         let key = (name.host().to_owned(), is_insecure);
         let host = hosts
             .entry(key)

@@ -20,7 +20,7 @@ pub struct RegistryOptions {
     pub cert_dirs: Vec<PathBuf>,
     /// Proxies.
     pub proxies: Proxies,
-    /// Whether plain HTTP is spoken to every registry.
+    /// True if plain HTTP is spoken to every registry.
     pub plain_http: bool,
     /// Time limits.
     pub timeouts: Timeouts,

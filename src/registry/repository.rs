@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ureq::http::Method;
 
-use super::errors::{MANIFEST_BLOB_UNKNOWN, refused};
+use super::errors::refused;
 use super::host::{Host, drain};
 use super::http::{Call, Payload, Response, authority, read_small, resolve};
 use super::reference::RepositoryName;
@@ -38,7 +38,7 @@ pub(super) struct Repository {
     actions: &'static str,
     /// The place that answered last.
     current: AtomicUsize,
-    /// Whether the registry was found to have no list of referrers.
+    /// True once the registry was found to have no list of referrers.
     lacks_referrers: AtomicBool,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Repository {
 pub(super) struct Endpoint {
     pub host: Arc<Host>,
     pub name: RepositoryName,
-    /// Whether it is asked for digests, and for tags.
+    /// True for requests by digest, and for those by tag, that it is asked for.
     pub serves: (bool, bool),
 }
 
@@ -56,14 +56,6 @@ pub(super) struct Endpoint {
 pub(super) struct Fetched {
     pub descriptor: Descriptor,
     pub bytes: Vec<u8>,
-}
-
-/// The answer to a manifest that was sent.
-pub(super) enum Accepted {
-    /// It is stored. The list of referrers of its subject has it, too, if this says so.
-    Stored { has_listed_subject: bool },
-    /// It names blobs that are not there.
-    MissesBlobs(Error),
 }
 
 impl Endpoint {
@@ -154,7 +146,7 @@ impl Repository {
             match answer.status().as_u16() {
                 200 => fetched(answer, digest.as_ref()).map(Some),
                 404 => Ok(None),
-                _ => Err(refused(answer).into()),
+                _ => Err(refused(answer)),
             }
         })
         .context(|| label.clone())
@@ -180,7 +172,7 @@ impl Repository {
                     404 => Ok(None),
                     // The request itself is not known there.
                     405 | 406 => Ok(Some(None)),
-                    _ => Err(refused(answer).into()),
+                    _ => Err(refused(answer)),
                 }
             })
             .context(|| label.clone())?;
@@ -275,7 +267,7 @@ impl Repository {
                 return Ok(false);
             }
             if answer.status() != 200 {
-                return Err(refused(answer).into());
+                return Err(refused(answer));
             }
             let next = next_page(&answer, &url)?;
             let text = read_body(&mut answer, MAX_PAGE)?;
@@ -291,11 +283,12 @@ impl Repository {
         fail!(Limit, "the list has no end")
     }
 
-    /// Sends a manifest under a tag, or under its digest.
+    /// Sends a manifest under a tag, or under its digest. Returns whether the registry has put it into the list of referrers of
+    /// its subject.
     ///
     /// # Errors
-    /// Those of the registry, except that a blob is missing.
-    pub fn put_manifest(&self, target: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<Accepted> {
+    /// Those of the registry.
+    pub fn put_manifest(&self, target: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<bool> {
         let label = self.label("put manifest", target);
         let place = self.own()?;
         let call = Call::new(Method::PUT, place.url(&format!("manifests/{target}"))?)
@@ -303,14 +296,7 @@ impl Repository {
             .body(Payload::Bytes(bytes));
         let mut answer = place.send(&call, "pull,push").context(|| label.clone())?;
         if !matches!(answer.status().as_u16(), 200..=204) {
-            let refused = refused(answer);
-            let is_missing = refused.codes.iter().any(|code| code == MANIFEST_BLOB_UNKNOWN);
-            let error = refused.error.context(label);
-            return if is_missing {
-                Ok(Accepted::MissesBlobs(error))
-            } else {
-                Err(error)
-            };
+            return Err(refused(answer).context(label));
         }
         drain(&mut answer);
         if let Some(found) = header_digest(&answer)
@@ -318,8 +304,7 @@ impl Repository {
         {
             fail!(Corrupt, "{label}: the registry stored {found}");
         }
-        let has_listed_subject = answer.headers().contains_key("oci-subject");
-        Ok(Accepted::Stored { has_listed_subject })
+        Ok(answer.headers().contains_key("oci-subject"))
     }
 
     /// Removes a manifest by its tag or digest. Returns `false` if it is not there.
@@ -337,7 +322,7 @@ impl Repository {
                 Ok(true)
             }
             404 => Ok(false),
-            _ => Err(Error::from(refused(answer)).context(label)),
+            _ => Err(refused(answer).context(label)),
         }
     }
 }

@@ -5,17 +5,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::repository::{Accepted, Repository};
+use super::repository::Repository;
 use super::upload::{has_blob, upload};
 use super::{NETWORK_THREADS, Registry, RepositoryName};
 use crate::digest::Digest;
-use crate::error::{Result, ResultExt};
+use crate::error::{Result, ResultExt, lock};
 use crate::spec::json::Object;
-use crate::spec::{Descriptor, ImageIndex, MediaType, RefName, json};
-use crate::store::{is_referrers_tag, referrers_tag};
+use crate::spec::{Descriptor, ImageIndex, MediaClass, MediaType, RefName, json};
+use crate::store::referrers_tag;
 use crate::transfer::{Body, Request, Sink};
 
 /// Tries to add an entry to the list of a tag that somebody else changes meanwhile.
@@ -23,18 +23,16 @@ const MAX_TRIES: usize = 5;
 /// A blob of more bytes is asked for before it is sent to a registry that may not heed a mount.
 const LARGE: u64 = 8 << 20;
 
-/// Whether a registry heeds the wish to mount a blob: not known yet, it does, it does not.
-const UNKNOWN: u8 = 0;
-const MOUNTS: u8 = 1;
-const IGNORES: u8 = 2;
-
 /// Writes into a repository of a registry.
 #[derive(Debug)]
 pub struct RegistrySink {
     repository: Repository,
     /// A repository of the same host that has the blobs.
     mount_from: Option<RepositoryName>,
-    mounts: AtomicU8,
+    /// Whether a mount was granted: the registry heeds the wish.
+    grants_mounts: AtomicBool,
+    /// Held while a list of referrers is changed: two threads that add to one would lose entries of each other.
+    listing: Mutex<()>,
     /// Tags that led to something else before.
     replaced: Vec<RefName>,
     /// Manifests that get a tag in the end.
@@ -70,7 +68,8 @@ impl Registry {
         Ok(RegistrySink {
             repository,
             mount_from: mount_from.filter(|from| from.host() == name.host()).cloned(),
-            mounts: AtomicU8::new(UNKNOWN),
+            grants_mounts: AtomicBool::new(false),
+            listing: Mutex::default(),
             replaced: Vec::new(),
             roots,
             held: Mutex::default(),
@@ -110,15 +109,13 @@ impl RegistrySink {
     /// Those of the registry.
     pub fn commit(self, images: &[Request], attached: &[Request]) -> Result<()> {
         for Request { name, value } in attached {
-            if let Some(name) = name
-                && is_referrers_tag(name)
-            {
-                self.join(name, value.entries())?;
+            if let (Some(name), Some(only)) = (name, value.only()) {
+                self.attach(name, only)?;
             }
         }
         for Request { name, value } in images {
             if let (Some(name), Some(only)) = (name, value.only()) {
-                let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+                let held = lock(&self.held);
                 let Some((descriptor, bytes)) = held.get(&only.digest).cloned() else {
                     fail!(NotFound, "{name}: its manifest was not copied");
                 };
@@ -129,12 +126,25 @@ impl RegistrySink {
         Ok(())
     }
 
+    /// Gives a referrer that was copied the name that a convention has for it. An index joins the list that is there; any other
+    /// document gives way to what has the name already.
+    fn attach(&self, name: &RefName, referrer: &Descriptor) -> Result<()> {
+        let digest = referrer.digest.to_string();
+        let Some(found) = self.repository.manifest(&digest)? else {
+            fail!(NotFound, "{name}: {digest} was not copied");
+        };
+        if referrer.media_type.class() == MediaClass::Index {
+            return self.join(name, &ImageIndex::parse(&found.bytes)?.manifests);
+        }
+        if self.repository.head(name.as_str())?.is_none() {
+            self.put_document(name.as_str(), &found.descriptor, &found.bytes)?;
+        }
+        Ok(())
+    }
+
     /// Sends a manifest, and adds it to the list of its subject's referrers if the registry does not.
     fn put_document(&self, target: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
-        let has_listed_subject = match self.repository.put_manifest(target, descriptor, bytes)? {
-            Accepted::Stored { has_listed_subject } => has_listed_subject,
-            Accepted::MissesBlobs(err) => return Err(err),
-        };
+        let has_listed_subject = self.repository.put_manifest(target, descriptor, bytes)?;
         let object = Object::parse(bytes)?;
         let subject: Option<Descriptor> = object.read("subject");
         if let Some(subject) = subject.filter(|_| !has_listed_subject) {
@@ -147,6 +157,7 @@ impl RegistrySink {
     /// Adds entries to the index that stands for a list of referrers. It is read again after it was written: of two that
     /// write it at once the registry keeps one.
     fn join(&self, tag: &RefName, entries: &[Descriptor]) -> Result<()> {
+        let _listing = lock(&self.listing);
         for _ in 0..MAX_TRIES {
             let mut index = match self.repository.manifest(tag.as_str())? {
                 None => ImageIndex::new(Vec::new()),
@@ -164,11 +175,7 @@ impl RegistrySink {
             index.manifests.extend(new.into_iter().cloned());
             let bytes = json::to_bytes(&index)?;
             let descriptor = Descriptor::new(MediaType::INDEX, Digest::sha256(&bytes), bytes.len() as u64);
-            if let Accepted::MissesBlobs(err) =
-                self.repository.put_manifest(tag.as_str(), &descriptor, &bytes)?
-            {
-                return Err(err);
-            }
+            self.repository.put_manifest(tag.as_str(), &descriptor, &bytes)?;
         }
         fail!(
             Conflict,
@@ -180,20 +187,15 @@ impl RegistrySink {
     /// Sends a blob unless the registry has it. Returns whether its bytes were sent.
     fn send(&self, blob: &Descriptor, body: &dyn Body) -> Result<bool> {
         let place = self.repository.own()?;
-        let own = &place.name;
-        let from = match &self.mount_from {
-            Some(from) => Some(from),
-            // A mount from the repository itself asks and begins the upload with one request.
-            None => Some(own),
-        };
-        let mounts = self.mounts.load(Ordering::Relaxed);
-        let may_ignore = mounts == IGNORES || mounts == UNKNOWN && blob.size > LARGE;
-        if from.is_some() && may_ignore && self.mount_from.is_none() && has_blob(place, blob, "pull,push")? {
+        // A mount from the repository itself asks for the blob and begins the upload with one request.
+        let from = self.mount_from.as_ref().unwrap_or(&place.name);
+        let may_ignore = blob.size > LARGE && !self.grants_mounts.load(Ordering::Relaxed);
+        if may_ignore && self.mount_from.is_none() && has_blob(place, blob, "pull,push")? {
             return Ok(false);
         }
-        let is_sent = upload(place, blob, from, body)?;
-        if !is_sent && from.is_some() {
-            self.mounts.store(MOUNTS, Ordering::Relaxed);
+        let is_sent = upload(place, blob, Some(from), body)?;
+        if !is_sent {
+            self.grants_mounts.store(true, Ordering::Relaxed);
         }
         Ok(is_sent)
     }
@@ -224,7 +226,7 @@ impl Sink for RegistrySink {
         let mut bytes = Vec::new();
         body.open()?.read_to_end(&mut bytes)?;
         if self.roots.contains(&descriptor.digest) {
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut held = lock(&self.held);
             held.insert(descriptor.digest, (descriptor.clone(), bytes));
             return Ok(true);
         }

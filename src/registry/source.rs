@@ -6,14 +6,14 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::download::Download;
 use super::repository::{Fetched, Repository};
 use super::upload::has_blob;
 use super::{NETWORK_THREADS, Registry};
 use crate::digest::{Digest, VerifyReader};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt, lock};
 use crate::spec::{Descriptor, MAX_DOCUMENT};
 use crate::store::Store;
 use crate::transfer::{Source, SourceEntry};
@@ -72,7 +72,7 @@ impl<'a> RegistrySource<'a> {
     }
 
     fn keep(&self, digest: Digest, found: Option<Fetched>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         kept.size += found.as_ref().map_or(0, |found| found.bytes.len());
         if kept.size <= MAX_KEPT {
             kept.documents.insert(digest, found);
@@ -81,7 +81,7 @@ impl<'a> RegistrySource<'a> {
 
     /// Returns a manifest or index by its digest, read at most once as long as there is room for it.
     fn document(&self, digest: &Digest) -> Result<Option<Fetched>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock(&self.kept);
         if let Some(known) = kept.documents.get(digest) {
             return Ok(known.clone());
         }
@@ -170,7 +170,7 @@ impl Source for RegistrySource<'_> {
         {
             return Ok(Some(size));
         }
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock(&self.kept);
         let known = kept.documents.get(digest).and_then(Option::as_ref);
         Ok(known.map(|found| found.descriptor.size))
     }

@@ -14,7 +14,7 @@ use super::host::drain;
 use super::http::{Call, Payload, Response, resolve, with_parameter};
 use super::reference::RepositoryName;
 use super::repository::Endpoint;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::spec::Descriptor;
 use crate::transfer::Body;
 
@@ -46,7 +46,7 @@ pub(super) fn has_blob(place: &Endpoint, blob: &Descriptor, actions: &str) -> Re
             Ok(size.is_none_or(|size: u64| size == blob.size))
         }
         404 => Ok(false),
-        _ => Err(refused(answer).into()),
+        _ => Err(refused(answer)),
     }
 }
 
@@ -128,7 +128,7 @@ fn begin(place: &Endpoint, blob: &Descriptor, from: Option<&RepositoryName>) -> 
             drain(&mut answer);
             begin(place, blob, None)
         }
-        _ => Err(refused(answer).into()),
+        _ => Err(refused(answer)),
     }
 }
 
@@ -189,7 +189,7 @@ fn send_chunks(place: &Endpoint, blob: &Descriptor, session: &Session, body: &dy
         let mut answer = place.send(&call, "pull,push")?;
         // Some answer 201 or 204 in place of 202.
         if !matches!(answer.status().as_u16(), 200..=204) {
-            return Err(refused(answer).into());
+            return Err(refused(answer));
         }
         drain(&mut answer);
         // Without a Location the next chunk goes where this one went.
@@ -206,8 +206,6 @@ fn ended(mut answer: Response) -> Result<()> {
             drain(&mut answer);
             Ok(())
         }
-        // The body is too large for one request.
-        413 => Err(Error::from(refused(answer))),
-        _ => Err(refused(answer).into()),
+        _ => Err(refused(answer)),
     }
 }

@@ -2,18 +2,8 @@
 //! Proof of who asks: files, helpers, tokens, certificates.
 
 use super::fake::{Answer, Asked, Content, Fake};
-use crate::support::{Env, Output};
-
-fn pull(env: &Env, fake: &Fake) -> Output {
-    env.umoci([
-        "pull",
-        "--referrers",
-        "no",
-        "--layout",
-        "L",
-        &format!("{}/a/b:1", fake.address),
-    ])
-}
+use super::pull;
+use crate::support::Env;
 
 /// A registry that wants the user `user` with the password `secret`.
 fn with_password() -> Fake {
@@ -349,5 +339,4 @@ fn a_push_needs_the_password() {
     ));
     env.umoci(["push", "--image", "img:latest", &name]).ok();
     env.umoci(["pull", "--layout", "back", &name]).ok();
-    env.sh("skopeo --version >/dev/null");
 }

@@ -356,3 +356,43 @@ fn a_pull_for_a_platform_or_a_format_is_no_pull_of_the_same() {
         .ok();
     assert_eq!(digest(env, "back", "both"), digest(env, "img", "arm"));
 }
+
+#[test]
+#[ignore = "needs docker-registry and skopeo: run by tests/all.sh"]
+fn referrers_with_names_keep_their_form() {
+    let image = Image::new();
+    let env = &image.env;
+    let registry = Registry::start(env, "");
+    env.write("sig.json", "{}");
+    let words = [
+        "attach",
+        "--to",
+        "img:latest",
+        "--artifact-type",
+        "text/sig",
+        "sig.json",
+    ];
+    let artifact = env.umoci(words).ok().trim().to_owned();
+    let subject = digest(env, "img", "latest").trim().replace(':', "-");
+    // As cosign names a signature, and as a registry without a list of referrers has that.
+    let signature = format!("{subject}.sig");
+    env.umoci([
+        "ref", "create", "--layout", "img", &signature, "--digest", &artifact,
+    ])
+    .ok();
+    env.umoci(["manifest", "create", &format!("img:{subject}"), &signature])
+        .ok();
+    let name = registry.name("app");
+    env.umoci(["push", "--image", "img:latest", &format!("{name}:1")])
+        .ok();
+    let raw = |tag: &str| {
+        env.umoci(["stat", "--raw", &format!("docker://{name}:{tag}")])
+            .ok()
+    };
+    let shape = |text: String| {
+        env.write("raw.json", text);
+        env.sh("jq -c '[.artifactType, [.manifests[]?.digest]]' raw.json")
+    };
+    assert_eq!(shape(raw(&signature)), "[\"text/sig\",[]]\n");
+    assert_eq!(shape(raw(&subject)), format!("[null,[\"{artifact}\"]]\n"));
+}

@@ -12,7 +12,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::Env;
+use crate::support::{Env, Output};
 
 /// Debian's docker-registry, running; it ends with the value.
 pub struct Registry {
@@ -102,4 +102,10 @@ fn requests(env: &Env) -> Vec<String> {
         out.push(format!("{method} {path} {status}"));
     }
     out
+}
+
+/// Pulls `a/b:1` of a fake registry into `L`, without referrers.
+fn pull(env: &Env, fake: &fake::Fake) -> Output {
+    let name = format!("{}/a/b:1", fake.address);
+    env.umoci(["pull", "--referrers", "no", "--layout", "L", &name])
 }

@@ -4,20 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fake::{Answer, Asked, Content, Fake, ranged};
+use super::pull;
 use crate::support::Env;
 use umoci::digest::Digest;
-
-/// Pulls `fake:1` into `L`.
-fn pull(env: &Env, fake: &Fake) -> crate::support::Output {
-    env.umoci([
-        "pull",
-        "--referrers",
-        "no",
-        "--layout",
-        "L",
-        &format!("{}/a/b:1", fake.address),
-    ])
-}
 
 /// Returns whether a request is for a blob.
 fn is_for(asked: &Asked, blob: &[u8]) -> bool {

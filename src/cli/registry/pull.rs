@@ -10,7 +10,7 @@ use crate::store::{Store, StoreOptions};
 use crate::transfer::{Catalog, Request, Source, StoreSink, ToOci, copy, on_threads};
 
 use super::super::prelude::*;
-use super::super::result::Made;
+use super::super::result::{Made, Results};
 use super::super::selection::{Selection, for_platform};
 use super::show_warnings;
 
@@ -50,7 +50,8 @@ impl Pull {
             tags: &self.tags,
             no_clobber: self.no_clobber,
         };
-        job.run(&self.registry.session()?, &repository, image, ui)
+        let result = self.copy.result.open()?;
+        job.run(&self.registry.session()?, &repository, image, result, ui)
     }
 }
 
@@ -69,9 +70,10 @@ impl PullJob<'_> {
         registry: &Registry,
         repository: &RepositoryName,
         image: Option<Reference>,
+        result: Results,
         ui: &Ui,
     ) -> Outcome {
-        let done = self.pull(registry, repository, image, ui);
+        let done = self.pull(registry, repository, image, result, ui);
         show_warnings(registry, ui);
         done
     }
@@ -81,6 +83,7 @@ impl PullJob<'_> {
         registry: &Registry,
         repository: &RepositoryName,
         image: Option<Reference>,
+        result: Results,
         ui: &Ui,
     ) -> Outcome {
         let wanted = if self.tags.is_many() {
@@ -92,13 +95,12 @@ impl PullJob<'_> {
             let image = image.map_or_else(|| repository.with_tag("latest"), Ok)?;
             vec![self.one(&image)?]
         };
-        let result = self.copy.result.open()?;
         let path = &self.copy.layout.layout;
         let there = crate::fs::exists(path)?
             .then(|| self.copy.layout.open())
             .transpose()?;
         let source = registry.source(repository, there.as_ref())?;
-        // What is made of an image, and what is attached to it, shows only when it is looked at.
+        // The platforms, media types and referrers of an image show only when it is looked at.
         let is_plain =
             self.copy.platform.get().is_none() && !self.copy.is_to_oci() && !self.copy.must_have_referrers();
         let known = there.as_ref().filter(|_| is_plain);
@@ -107,13 +109,12 @@ impl PullJob<'_> {
             return show_plan(&changed, kept.len(), ui);
         }
         // Only now: a name that does not exist in the registry makes no layout.
-        let made = if there.is_none() {
-            Some(self.create()?)
+        let made;
+        let store = if let Some(store) = &there {
+            store
         } else {
-            None
-        };
-        let Some(store) = there.as_ref().or(made.as_ref()) else {
-            return Ok(());
+            made = self.create()?;
+            &made
         };
         let images = match self.copy.platform.get() {
             None => changed,

@@ -8,11 +8,11 @@ use crate::image::Target;
 use crate::registry::{Reference, Registry, RepositoryName};
 use crate::spec::RefName;
 use crate::store::{Store, is_referrers_tag};
-use crate::transfer::{Request, Source, ToOci, copy};
+use crate::transfer::{CopyReport, Request, Source, ToOci, copy};
 
 use super::super::args::{ImageRef, layout_path};
 use super::super::prelude::*;
-use super::super::result::{Made, Results};
+use super::super::result::Made;
 use super::super::selection::Selection;
 use super::show_warnings;
 
@@ -96,15 +96,22 @@ impl Push {
         };
         // Held to the end: umoci gc of another process must not remove a blob before it is sent.
         let _reading = store.reading();
+        let catalog = None;
+        let mut converted = (self.format == "oci").then(|| ToOci::new(&store));
+        let selection = Selection { images, catalog };
+        let (images, along) = selection.settled(&store, converted.as_mut(), self.referrers == "yes", ui)?;
+        let source: &dyn Source = converted.as_ref().map_or(&store as _, |converted| converted as _);
+        let made = Made::by_requests(&images);
         let job = PushJob {
             registry,
             repository,
-            is_to_oci: self.format == "oci",
-            with_referrers: self.referrers == "yes",
             dry_run: self.tags.dry_run,
             no_clobber: self.no_clobber,
         };
-        job.run(&store, images, result, ui)
+        match job.run(source, images, &along, ui)? {
+            (None, _) => Ok(()),
+            (report, replaced) => result.say_copy("pushed", &made, report.as_ref(), &replaced, ui),
+        }
     }
 
     /// Returns the image by the tag that it gets.
@@ -141,45 +148,47 @@ impl Push {
 pub struct PushJob<'a> {
     pub registry: &'a Registry,
     pub repository: &'a RepositoryName,
-    pub is_to_oci: bool,
-    pub with_referrers: bool,
     pub dry_run: bool,
     pub no_clobber: bool,
 }
 
 impl PushJob<'_> {
-    /// Copies images to the repository under their names, and shows the warnings of the registry.
-    pub fn run(&self, store: &Store, images: Vec<Request>, result: Results, ui: &Ui) -> Outcome {
-        let done = self.push(store, images, result, ui);
+    /// Copies images to the repository under their names with `along`, their referrers, and shows the warnings of the registry.
+    /// Returns the report of the copy, none for a dry run, and the tags that led to something else before.
+    pub fn run(
+        &self,
+        source: &dyn Source,
+        images: Vec<Request>,
+        along: &[Request],
+        ui: &Ui,
+    ) -> Outcome<(Option<CopyReport>, Vec<RefName>)> {
+        let done = self.push(source, images, along, ui);
         show_warnings(self.registry, ui);
         done
     }
 
-    fn push(&self, store: &Store, images: Vec<Request>, result: Results, ui: &Ui) -> Outcome {
-        let catalog = None;
-        let mut converted = self.is_to_oci.then(|| ToOci::new(store));
-        let selection = Selection { images, catalog };
-        let (images, along) = selection.settled(store, converted.as_mut(), self.with_referrers, ui)?;
-        let source: &dyn Source = converted.as_ref().map_or(store as _, |converted| converted as _);
+    fn push(
+        &self,
+        source: &dyn Source,
+        images: Vec<Request>,
+        along: &[Request],
+        ui: &Ui,
+    ) -> Outcome<(Option<CopyReport>, Vec<RefName>)> {
         let mut sink = self.registry.sink(self.repository, &images, None)?;
-        let made = Made::by_requests(&images);
         let images = sink.missing(images)?;
         let replaced = sink.replaced().to_vec();
         if self.no_clobber && !replaced.is_empty() {
-            let names = shortlist(&replaced);
-            fail!(
-                Exists,
-                "tag exists in {}: {names}; no tag is changed",
-                self.repository
-            );
+            let (repository, names) = (self.repository, shortlist(&replaced));
+            fail!(Exists, "tag exists in {repository}: {names}; no tag is changed");
         }
         if self.dry_run {
             let lines = images.iter().map(|image| format!("{}\n", image.label()));
-            return ui.print(lines.collect::<String>());
+            ui.print(lines.collect::<String>())?;
+            return Ok((None, replaced));
         }
         // The referrers of an image that is there may be new.
-        let report = copy(source, &sink, images.iter().chain(&along), ui)?;
-        sink.commit(&images, &along)?;
-        result.say_copy("pushed", &made, Some(&report), &replaced, ui)
+        let report = copy(source, &sink, images.iter().chain(along), ui)?;
+        sink.commit(&images, along)?;
+        Ok((Some(report), replaced))
     }
 }

@@ -119,7 +119,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is found by whoever cleans the directory for temporary files.
+        // A directory that cannot be removed now is found when temporary files are cleaned.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
