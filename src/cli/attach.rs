@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci attach` and `umoci detach`: what is said of an image.
 
-use std::path::Path;
-
-use crate::digest::{Digest, DigestPrefix};
 use crate::image::{Artifact, resolve_one, resolve_root};
-use crate::spec::{Annotations, Descriptor, MediaType};
-use crate::store::{Store, Txn};
+use crate::spec::Annotations;
 
 use super::prelude::*;
 
@@ -66,9 +62,7 @@ impl Attach {
         let mut annotations: Annotations = self.annotation.into_iter().collect();
         // A time that the words give is stronger than the present one: it makes the artifact reproducible.
         annotations.entry(CREATED.to_owned()).or_insert(super::now()?);
-        let store = self
-            .lock
-            .open_with(&image.layout, self.algorithm.digest_algorithm)?;
+        let store = self.algorithm.open(&self.lock, &image.layout)?;
         let mut txn = store.begin("attach")?;
         // The subject is looked up within the transaction, whose lock keeps gc from taking it.
         let subject = subject(&store, &image)?;
@@ -156,8 +150,7 @@ impl Detach {
         if ways.iter().filter(|way| **way).count() > 1 {
             refuse!("give only one of digests, --artifact-type and --all");
         }
-        let image = ImageRef::parse(image).map_err(invalid("image"))?;
-        let image = self.platform.of(image);
+        let image = self.platform.of_word(image)?;
         let store = self.lock.open(&image.layout)?;
         let mut found = store.referrers(&subject(&store, &image)?.digest)?;
         if let Some(wanted) = &self.artifact_type {

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci blob`: single blobs of a layout.
 
-use std::time::Duration;
-
-use crate::spec::Descriptor;
 use crate::store::parse_duration;
 
 use super::prelude::*;
@@ -24,7 +21,6 @@ commands! {
 /// Prints every blob in the order of digests: its size, how many names and documents need it, and a media type that one of them
 /// gives it. With --json each is an object in a line of its own.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
 pub struct List {
     #[command(flatten)]
     layout: LayoutArg,
@@ -157,10 +153,7 @@ impl Add {
         if self.expires.is_some() && self.lease.is_none() {
             refuse!("--expires goes with --lease only");
         }
-        let layout = &self.layout;
-        let store = layout
-            .lock
-            .open_with(&layout.layout, self.algorithm.digest_algorithm)?;
+        let store = self.algorithm.open(&self.layout.lock, &self.layout.layout)?;
         let mut txn = store.begin("blob add")?;
         let writer = write_blob(&txn, file)?;
         let media_type = self.media_type.as_deref().unwrap_or("application/octet-stream");

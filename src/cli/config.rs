@@ -2,8 +2,8 @@
 //! `umoci config`
 
 use crate::error::Result;
-use crate::image::{Edit, Image, change, time};
-use crate::spec::{Annotations, ImageConfig, MediaType, json};
+use crate::image::{Edit, change, time};
+use crate::spec::{Annotations, ImageConfig, json};
 use serde_json::{Map, Value};
 
 use super::escape;

@@ -11,7 +11,6 @@ use super::prelude::*;
 /// totals, which add up: held alone, shared (each blob once), garbage that umoci gc would remove, and what no entry leads to
 /// but a lease, a grace or the reflog spares.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
 pub struct Du {
     #[command(flatten)]
     layout: LayoutArg,

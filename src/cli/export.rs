@@ -3,14 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, IsTerminal as _, Stdout, Write};
-use std::path::Path;
 
-use crate::digest::Digest;
 use crate::fs::PendingFile;
-use crate::image::{Target, resolve};
+use crate::image::resolve;
 use crate::layer::{Encoder, Limits};
-use crate::spec::{Compression, RefName};
-use crate::store::{Store, StoreOptions};
+use crate::spec::Compression;
 use crate::transfer::{
     CopyReport, DockerImage, DockerName, OciArchiveSink, Request, Source, StoreSink, ToOci, copy,
     write_docker_archive,

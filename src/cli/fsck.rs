@@ -3,8 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::store::{CheckOptions, CheckReport, Finding, Problem, Store, StoreOptions};
-use serde_json::json;
+use crate::store::{CheckOptions, CheckReport, Finding, Problem};
 
 use super::failure::{DAMAGED, REPAIRED};
 use super::location::open_other;
@@ -21,7 +20,6 @@ use super::prelude::*;
 /// torn, or emptied while images of the reflog are there, is made anew of what the reflog, the index database, the rest of the file and the blobs tell, and of one that is whole, entries that name nothing are dropped; a manifest whose name nothing
 /// tells is listed, and gets an entry without a name. A member of the file that is cut is lost, and told. Names that may be older than they were are told of as well.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
 pub struct Fsck {
     #[command(flatten)]
     layout: LayoutArg,

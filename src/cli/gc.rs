@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci gc`
 
-use std::time::Duration;
-
 use crate::store::{GcOptions, GcPlan, Keep, parse_duration};
-use serde_json::json;
 
 use super::prelude::*;
 
@@ -17,7 +14,6 @@ use super::prelude::*;
 /// Tags stay unless rules are given. --keep says what stays of all tags, --keep-last of those that match its pattern; the others go.
 /// With --max-size they go only as far as need be, and without any rule all tags may go for it.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
 pub struct Gc {
     #[command(flatten)]
     layout: LayoutArg,

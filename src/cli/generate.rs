@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci completions` and `umoci man`
 
-use std::path::Path;
-
 use super::complete::SCRIPTS;
 use super::manual;
 use super::prelude::*;

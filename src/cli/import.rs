@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci import`
 
-use crate::spec::RefName;
-use crate::store::Store;
 use crate::transfer::{Request, Source, StoreSink, ToOci, copy};
 
 use super::location::{ArchiveRef, Location, check_layout, open_other};

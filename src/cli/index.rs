@@ -19,7 +19,6 @@ const STATES: [&str; 2] = ["to be read again", "up to date"];
 /// Prints what the index database is and knows, and whether it has seen the layout as it is now. If it has not, the next command
 /// that needs it lets it catch up.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
 pub struct Status {
     #[command(flatten)]
     layout: LayoutArg,
@@ -52,7 +51,6 @@ impl Status {
 ///
 /// Reads the whole layout and makes a new index database. Warns of everything that the old one had counted wrong.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
 pub struct Rebuild {
     #[command(flatten)]
     layout: LayoutArg,

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci init`
 
-use crate::store::{Store, StoreOptions};
-
 use super::prelude::*;
 
 /// create a new OCI layout
 ///
 /// Creates a new OCI image layout at the given path, which must not exist. It contains no tags or blobs.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
 pub struct Init {
     #[command(flatten)]
     layout: LayoutArg,

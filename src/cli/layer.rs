@@ -4,11 +4,9 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use crate::digest::Digest;
 use crate::error::Fact;
 use crate::progress::{Monitor, Task};
-use crate::spec::{Descriptor, History};
-use serde::Serialize;
+use crate::spec::History;
 
 use super::prelude::*;
 

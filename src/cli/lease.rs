@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci lease`: blobs that gc spares for a time.
 
-use std::time::Duration;
-
 use crate::store::parse_duration;
 
 use super::prelude::*;
@@ -52,7 +50,6 @@ impl Create {
 ///
 /// Prints the leases with what they keep. One that has ended protects nothing, and goes with the next umoci gc.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
 pub struct List {
     #[command(flatten)]
     layout: LayoutArg,

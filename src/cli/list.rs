@@ -7,7 +7,6 @@ use super::prelude::*;
 ///
 /// Prints the tags of a layout, one a line, in the order of its index.json.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
 pub struct List {
     #[command(flatten)]
     layout: LayoutArg,

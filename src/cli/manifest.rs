@@ -4,8 +4,8 @@
 use std::ops::RangeBounds;
 
 use crate::image::{EntrySelector, EntrySource, IndexEdit, resolve_index, retry_on_conflict};
-use crate::spec::{Annotations, Descriptor, ImageIndex, MediaClass, RefName, json};
-use crate::store::{Store, Summaries, Txn};
+use crate::spec::{Annotations, ImageIndex, MediaClass, json};
+use crate::store::Summaries;
 use crate::transfer::{Request, StoreSink, copy};
 
 use super::location::open_other;

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci new`
 
-use std::path::Path;
-
 use crate::bundle::{Insertion, add_archive, insert};
 use crate::fs::IdMap;
 use crate::image::{Edit, NewLayer};
 use crate::node::TreePath;
 use crate::rootfs::PackOptions;
-use crate::spec::{Compression, Platform};
-use crate::store::Txn;
+use crate::spec::Compression;
 
 use super::prelude::*;
 

@@ -3,12 +3,9 @@
 
 use std::cmp::Reverse;
 
-use crate::digest::Digest;
-use crate::spec::{MediaType, Platform};
 use crate::store::Summaries;
 use clap::ValueEnum;
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::prelude::*;
 use super::table::human_age;
@@ -18,7 +15,6 @@ use super::table::human_age;
 /// Prints every entry of index.json: name, digest, media type, platform, the time since the name was last changed, and the size of the
 /// image: all that it needs, each blob once. On a terminal digests and texts are cut to its width.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
 pub struct List {
     #[command(flatten)]
     layout: LayoutArg,

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci referrers`
 
-use std::path::PathBuf;
-
-use crate::spec::MediaType;
-use serde_json::json;
-
 use super::attach::subject;
 use super::prelude::*;
 
@@ -45,7 +40,7 @@ impl Referrers {
             let digest = word.parse().or_else(|_| blob(&store, word))?;
             (store, digest)
         } else {
-            let image = self.platform.of(ImageRef::parse(word).map_err(invalid("image"))?);
+            let image = self.platform.of_word(word)?;
             let store = self.lock.open(&image.layout)?;
             let digest = subject(&store, &image)?.digest;
             (store, digest)

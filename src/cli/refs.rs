@@ -3,10 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::digest::{Digest, DigestPrefix};
-use crate::image::{Target, resolve_whole};
-use crate::spec::{MediaType, RefName, RefValue};
-use crate::store::Store;
+use crate::image::resolve_whole;
 
 use super::prelude::*;
 

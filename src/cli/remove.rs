@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci remove`
 
-use crate::spec::RefName;
-use crate::store::Store;
-
 use super::prelude::*;
 use super::registry::remote as in_registry;
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci settings`: what a layout is set to.
 
-use std::time::Duration;
-
 use crate::store::{format_duration, parse_duration};
 
 use super::prelude::*;
@@ -12,7 +10,6 @@ use super::prelude::*;
 /// Prints the settings of a layout, after a change if one is asked for. They stand in .umoci/settings.json, and hold for
 /// everybody who uses the layout with umoci. Durations are written as 45s, 30m, 24h, 7d, 2w; 0 is none.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "--layout <image-path>")]
 pub struct Settings {
     #[command(flatten)]
     layout: LayoutArg,

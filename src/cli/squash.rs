@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci squash` and `umoci rebase`: other layers below or instead of those of an image.
 
-use crate::image::{Edit, Image, change, squash};
-use crate::spec::Platform;
-use crate::store::{Store, Txn};
-use serde_json::json;
+use crate::image::{Edit, change, squash};
 
 use super::prelude::*;
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::image::{ImageStat, IndexStat, Stat as Found, stat};
 use crate::mtree::quoted;
-use crate::spec::{Descriptor, ImageConfig, Manifest, Platform};
+use crate::spec::{ImageConfig, Manifest};
 use base64::Engine as _;
 
 use super::prelude::*;

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci tag`
 
-use std::path::Path;
-
-use crate::image::{Target, resolve, resolve_one, resolve_whole};
-use crate::spec::{Descriptor, RefName, RefValue};
-use crate::store::Store;
+use crate::image::{resolve, resolve_one, resolve_whole};
 
 use super::prelude::*;
 

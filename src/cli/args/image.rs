@@ -228,10 +228,7 @@ pub struct ChangeArgs {
 impl ChangeArgs {
     /// Opens the layout of the image, to write blobs, and what the result goes to, which `tag` is to lead to.
     pub fn open(&self, image: &ImageRef, tag: &RefName) -> Outcome<(Store, Results)> {
-        let store = self
-            .image
-            .lock
-            .open_with(&image.layout, self.algorithm.digest_algorithm)?;
+        let store = self.algorithm.open(&self.image.lock, &image.layout)?;
         let result = self.result.open_for(&store, tag)?;
         Ok((store, result))
     }
@@ -255,6 +252,11 @@ impl PlatformArg {
     pub fn of(&self, image: ImageRef) -> ImageRef {
         let platform = self.platform.clone();
         ImageRef { platform, ..image }
+    }
+
+    /// Returns the image that a word names, with this platform.
+    pub fn of_word(&self, word: &str) -> Outcome<ImageRef> {
+        Ok(self.of(ImageRef::parse(word).map_err(invalid("image"))?))
     }
 }
 

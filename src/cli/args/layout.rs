@@ -17,6 +17,8 @@ use super::values::positionals;
 
 /// `--layout PATH`, and the words behind the options
 #[derive(Args, Debug)]
+// The usage of a command that takes no words; one that takes some has its own.
+#[command(override_usage = "--layout <image-path>")]
 pub struct LayoutArg {
     /// path to an OCI layout
     #[arg(long = "layout", value_parser = layout_path)]
@@ -69,7 +71,14 @@ pub struct LockArg {
 pub struct AlgorithmArg {
     /// digest algorithm of new blobs: sha256, sha512 or blake3
     #[arg(long = "digest-algorithm", value_name = "algorithm", default_value = "sha256")]
-    pub digest_algorithm: Algorithm,
+    digest_algorithm: Algorithm,
+}
+
+impl AlgorithmArg {
+    /// Opens the layout at `path`, to write blobs.
+    pub fn open(&self, lock: &LockArg, path: &Path) -> Outcome<Store> {
+        lock.open_with(path, self.digest_algorithm)
+    }
 }
 
 /// Returns the blob that a digest, or the beginning of one, stands for.
@@ -96,7 +105,7 @@ impl LockArg {
     }
 
     /// As [`LockArg::open`], to write blobs of another algorithm.
-    pub fn open_with(&self, path: &Path, algorithm: Algorithm) -> Outcome<Store> {
+    fn open_with(&self, path: &Path, algorithm: Algorithm) -> Outcome<Store> {
         let options = StoreOptions {
             lock_timeout: Duration::from_secs(self.lock_timeout),
             algorithm,

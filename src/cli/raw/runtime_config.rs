@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci raw runtime-config`
 
-use std::path::Path;
-
 use crate::bundle::runtime_config;
 use crate::fs::Root;
 use crate::spec::json;
