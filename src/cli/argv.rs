@@ -154,7 +154,7 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
 fn unknown(command: &Command, name: &str) -> Request {
     // A hidden command is not proposed.
     let shown = command.get_subcommands().filter(|below| !below.is_hide_set());
-    let names = shown.flat_map(|below| std::iter::once(below.get_name()).chain(below.get_visible_aliases()));
+    let names = shown.flat_map(Command::get_name_and_visible_aliases);
     Request::UnknownTopic(name.to_owned(), nearest(name, names).map(str::to_owned))
 }
 

@@ -63,7 +63,14 @@ use ui::{Level, Ui};
 
 /// umoci modifies Open Container images
 #[derive(Parser, Debug)]
-#[command(name = "umoci", disable_version_flag = true)]
+// Words are read by argv.rs in Go's grammar, and pages are made by help.rs. Both know the help option, clap does not.
+#[command(
+    name = "umoci",
+    args_override_self = true,
+    disable_version_flag = true,
+    disable_help_flag = true,
+    disable_help_subcommand = true
+)]
 struct Cli {
     /// alias for --log=info
     #[arg(long)]
@@ -135,15 +142,7 @@ commands! {
 
 /// Returns the definition of the whole command line.
 fn definition() -> clap::Command {
-    // Words are read by argv.rs in Go's grammar, and pages are made by help.rs. Both know the help option, clap does not.
-    fn settle(command: clap::Command) -> clap::Command {
-        command
-            .args_override_self(true)
-            .disable_help_flag(true)
-            .disable_help_subcommand(true)
-            .mut_subcommands(settle)
-    }
-    settle(Cli::command())
+    Cli::command()
 }
 
 /// Runs the program on its words, its name first.

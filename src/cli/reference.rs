@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use clap::builder::StyledStr;
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, Command};
 
 /// Rows of a name and its text, and what they have in common; the rows of no group come first.
 pub type Group = (Option<String>, Vec<Row>);
@@ -104,13 +104,7 @@ impl<'a> Topic<'a> {
 
     /// Returns the words behind its name and its options.
     pub fn operands(&self) -> String {
-        // `render_usage` changes the command that it renders.
-        let usage = self.command.clone().render_usage().to_string();
-        let words = usage.strip_prefix("Usage: ").unwrap_or_default();
-        if self.command.has_subcommands() || words.starts_with("umoci") {
-            return String::new();
-        }
-        words.to_owned()
+        text(self.command.get_overridden_usage())
     }
 
     /// Returns the paragraphs that explain it.
@@ -137,9 +131,8 @@ impl<'a> Topic<'a> {
         }
         let mut out = Vec::new();
         for topic in self.below() {
-            let aliases = topic.command.get_visible_aliases();
-            let names: Vec<&str> = std::iter::once(topic.command.get_name()).chain(aliases).collect();
-            add(&mut out, topic.category(), names.join(", "), topic.about());
+            let names = topic.command.get_name_and_visible_aliases().join(", ");
+            add(&mut out, topic.category(), names, topic.about());
         }
         let help = "Shows a list of commands or help for one command".to_owned();
         add(&mut out, None, "help, h", help);
@@ -221,7 +214,7 @@ fn add(groups: &mut Vec<Group>, group: Option<String>, name: impl Into<String>, 
 
 /// Returns whether a word follows the option.
 pub fn takes_value(arg: &Arg) -> bool {
-    !matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count)
+    arg.get_action().takes_values()
 }
 
 /// Returns the word for the value of an option. The name of its field, which stands in capitals, is none.
@@ -234,13 +227,11 @@ pub fn value_name(arg: &Arg) -> &str {
 
 /// Returns all spellings of an option, with the word for its value.
 fn names(arg: &Arg) -> String {
-    let mut out = format!("--{}", arg.get_long().unwrap_or_default());
-    for alias in arg.get_visible_aliases().unwrap_or_default() {
-        let _ = write!(out, ", --{alias}");
-    }
-    for short in arg.get_short_and_visible_aliases().unwrap_or_default() {
-        let _ = write!(out, ", -{short}");
-    }
+    let long = arg.get_long_and_visible_aliases().unwrap_or_default();
+    let short = arg.get_short_and_visible_aliases().unwrap_or_default();
+    let long = long.iter().map(|name| format!("--{name}"));
+    let names = long.chain(short.iter().map(|name| format!("-{name}")));
+    let mut out = names.collect::<Vec<_>>().join(", ");
     if takes_value(arg) {
         let _ = write!(out, " {}", value_name(arg));
     }
