@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use clap::Command;
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm, fill};
 
 use super::reference::{Group, Topic};
 
@@ -13,8 +14,8 @@ const TEXT_WIDTH: usize = 79;
 /// Minimum of columns for text beside a name: with fewer it stands below.
 const LEAST_TEXT: usize = 24;
 
-/// Columns before text that stands below its name.
-const BELOW_NAME: usize = 8;
+/// Margin of text that stands below its name.
+const BELOW_NAME: &str = "        ";
 
 /// Returns the page of the command that `path` leads to, or of the program for an empty path.
 ///
@@ -82,10 +83,8 @@ impl Page {
     }
 
     fn paragraph(&mut self, text: &str) {
-        self.out.push('\n');
-        for line in lines(text, self.width.unwrap_or(TEXT_WIDTH)) {
-            let _ = writeln!(self.out, "{line}");
-        }
+        let text = fill(text, between_words(self.width.unwrap_or(TEXT_WIDTH)));
+        let _ = writeln!(self.out, "\n{text}");
     }
 
     /// Writes the examples: what each does, and below it the line to type.
@@ -126,41 +125,32 @@ impl Page {
 
     /// Writes `text` beside `name`, which has `width` columns, or below it where the terminal is narrow.
     fn hang(&mut self, indent: &str, name: &str, width: usize, text: &str) {
-        let column = indent.len() + if width == 0 { 0 } else { width + 2 };
         // A file or pipe gets one line for each name: a program finds it with grep.
         let columns = self.width.unwrap_or(usize::MAX);
-        let is_beside = width == 0 || columns >= column + LEAST_TEXT;
-        let column = if is_beside { column } else { BELOW_NAME };
-        let mut head = format!("{indent}{name}");
-        if !is_beside {
-            let _ = writeln!(self.out, "{head}");
-            head.clear();
-        }
-        for line in lines(text, columns.saturating_sub(column)) {
-            let _ = writeln!(self.out, "{head:column$}{line}");
-            head.clear();
-        }
+        let beside = format!("{indent}{name:width$}  ");
+        let head = if width == 0 {
+            indent
+        } else if columns >= beside.len() + LEAST_TEXT {
+            &beside
+        } else {
+            let _ = writeln!(self.out, "{indent}{name}");
+            BELOW_NAME
+        };
+        let margin = " ".repeat(head.len());
+        let options = between_words(columns)
+            .initial_indent(head)
+            .subsequent_indent(&margin);
+        let _ = writeln!(self.out, "{}", fill(text, options));
     }
 }
 
-/// Cuts text into lines of at most `width` characters, between words; a longer word is a line of its own. There is one line at
-/// least.
-fn lines(text: &str, width: usize) -> Vec<String> {
-    let mut out = vec![String::new()];
-    let mut column = 0;
-    for word in text.split_whitespace() {
-        let size = word.chars().count();
-        if column > 0 && column + 1 + size > width {
-            out.push(String::new());
-            column = 0;
-        }
-        if let Some(line) = out.last_mut() {
-            let gap = if column > 0 { " " } else { "" };
-            let _ = write!(line, "{gap}{word}");
-            column += gap.len() + size;
-        }
-    }
-    out
+/// Returns how text is cut into lines of at most `width` columns: between words, where a longer word is a line of its own.
+fn between_words<'a>(width: usize) -> Options<'a> {
+    Options::new(width)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit)
 }
 
 #[cfg(test)]
@@ -207,7 +197,7 @@ mod tests {
             ("longer a", 3, &["longer", "a"]),
             ("é é é", 3, &["é é", "é"]),
         ] {
-            assert_eq!(lines(text, width), want, "{text:?}");
+            assert_eq!(textwrap::wrap(text, between_words(width)), want, "{text:?}");
         }
     }
 }
