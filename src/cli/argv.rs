@@ -116,9 +116,8 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
     let mut arguments: Vec<OsString> = Vec::new();
     let mut help = false;
     let mut seen = HashMap::new();
-    let mut parts = Parts::new(program, words);
     // The order of the words stays: options of the program have to come before the command, those of a command behind it.
-    while let Some(part) = parts.next() {
+    for part in Parts::new(program, words) {
         match part {
             Part::Operand(word) => arguments.push(word),
             Part::Command(next) => {
@@ -126,7 +125,8 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
                 path.push(next.get_name().to_owned());
                 out.push(next.get_name().into());
             }
-            Part::NoCommand(name) if is_help(&name) => return topic(program, &path, parts.words.as_slice()),
+            // The names behind it lead to the page: `umoci help raw unpack` and `umoci raw help unpack`.
+            Part::NoCommand(name) if is_help(&name) => help = true,
             Part::NoCommand(name) => return unknown(command, &name),
             // Help goes before all else, also where other words do not fit.
             Part::Option(_, name, _) if is_help(&name) => help = true,
@@ -195,22 +195,6 @@ fn option(
         Some(is_on) => Ok(is_on.then(|| format!("--{long}").into())),
         None => Err(format!("invalid boolean value {text:?} for -{name}: parse error")),
     }
-}
-
-/// `umoci help [TOPIC]` and `umoci raw help [TOPIC]`.
-fn topic(program: &Command, path: &[String], topics: &[OsString]) -> Request {
-    let topics = topics.iter().map(|topic| topic.to_string_lossy().into_owned());
-    let topics = topics.filter(|topic| !topic.starts_with('-'));
-    let mut command = program;
-    let mut found = Vec::new();
-    for name in path.iter().cloned().chain(topics) {
-        let Some(next) = command.find_subcommand(&name) else {
-            return unknown(command, &name);
-        };
-        command = next;
-        found.push(next.get_name().to_owned());
-    }
-    Request::Help(found)
 }
 
 /// Finds an option by any of its names.
@@ -319,6 +303,8 @@ mod tests {
             (&["raw"], &["raw"]),
             (&["rm", "x", "-h"], &["remove"]),
             (&["help", "rm"], &["remove"]),
+            (&["help", "rm", "x"], &["remove"]),
+            (&["help", "raw", "unpack"], &["raw", "unpack"]),
             (&["raw", "help", "unpack"], &["raw", "unpack"]),
         ] {
             let Request::Help(path) = run(words) else {

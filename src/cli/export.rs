@@ -83,8 +83,7 @@ impl Export {
         let referrers = self.copy.has_referrers() && !docker;
         let (images, along) = selection.settled(&from, converted.as_mut(), referrers, ui)?;
         let source: &dyn Source = converted.as_ref().map_or(&from as _, |converted| converted as _);
-        let mut replaced = Vec::new();
-        let (made, report) = match &place {
+        let (made, report, replaced) = match &place {
             Location::Registry(repository, _) => {
                 let registry = self.registry.session()?;
                 let job = PushJob {
@@ -93,14 +92,12 @@ impl Export {
                     dry_run: false,
                     no_clobber: false,
                 };
-                let report;
-                (report, replaced) = job.run(source, images.clone(), &along, ui)?;
-                (Made::by_requests(&images), report)
+                let (report, replaced) = job.run(source, images.clone(), &along, ui)?;
+                (Made::by_requests(&images), report, replaced)
             }
             Location::Layout(path, _) => {
-                let report;
-                (report, replaced) = to_layout(source, &images, &along, path, ui)?;
-                (Made::by_requests(&images), Some(report))
+                let (report, replaced) = to_layout(source, &images, &along, path, ui)?;
+                (Made::by_requests(&images), Some(report), replaced)
             }
             Location::Archive(archive) if archive.docker => {
                 let requests = for_platform(&images, source, self.copy.platform.get())?;
@@ -109,7 +106,7 @@ impl Export {
                     let limits = Limits::default();
                     Ok(write_docker_archive(source, &images, &limits, out, ui)?)
                 })?;
-                (Made::by_docker(&images), None)
+                (Made::by_docker(&images), None, Vec::new())
             }
             Location::Archive(archive) => {
                 let mut report = None;
@@ -118,7 +115,7 @@ impl Export {
                     report = Some(copy(source, &sink, images.iter().chain(&along), ui)?);
                     Ok(sink.finish(&images, &along)?)
                 })?;
-                (Made::by_requests(&images), report)
+                (Made::by_requests(&images), report, Vec::new())
             }
         };
         result.say_copy("exported", &made, report.as_ref(), &replaced, ui)

@@ -429,10 +429,8 @@ impl Show {
                 MediaClass::Index => (Some("(index)"), None),
                 _ => (None, Some("<missing>")),
             };
-            let annotations = entry.annotations.iter();
-            let annotations: Vec<String> = annotations
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect();
+            let pairs = entry.annotations.iter();
+            let annotations: Vec<String> = pairs.map(|(name, value)| format!("{name}={value}")).collect();
             table.row([
                 entry.digest.to_string(),
                 or_dash(platform.as_deref().or(instead_of_platform)),

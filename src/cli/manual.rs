@@ -158,21 +158,19 @@ fn option(names: &str) -> String {
 
 /// Text with options in bold, and words in angle brackets in italics.
 fn marked(text: &str) -> String {
-    let mut out = String::new();
-    for (at, word) in text.split_whitespace().enumerate() {
-        let gap = if at == 0 { "" } else { " " };
-        out.push_str(gap);
-        // A bracket before an option is that of the usage.
-        let bare = word.trim_start_matches(['(', '[']);
-        if bare.starts_with("--") {
-            let name = bare.trim_end_matches([',', ';', ':', '.', ')', ']']);
-            let before = &word[..word.len() - bare.len()];
-            let _ = write!(out, "{before}{}{}", bold(name), plain(&bare[name.len()..]));
-        } else {
-            out.push_str(&plain(word).replace('<', "\\fI").replace('>', "\\fR"));
-        }
+    let words: Vec<String> = text.split_whitespace().map(marked_word).collect();
+    no_request(words.join(" "))
+}
+
+fn marked_word(word: &str) -> String {
+    // A bracket before an option is that of the usage.
+    let bare = word.trim_start_matches(['(', '[']);
+    if !bare.starts_with("--") {
+        return plain(word).replace('<', "\\fI").replace('>', "\\fR");
     }
-    no_request(out)
+    let name = bare.trim_end_matches([',', ';', ':', '.', ')', ']']);
+    let before = &word[..word.len() - bare.len()];
+    format!("{before}{}{}", bold(name), plain(&bare[name.len()..]))
 }
 
 /// Text as it is: a dash is one that can be copied, and a backslash is one.

@@ -159,13 +159,11 @@ impl ImageArgs {
     pub fn get_word<const N: usize>(&self, names: [&str; N]) -> Outcome<(ImageRef, [&str; N])> {
         let (image, rest) = match (&self.image, self.rest.split_first()) {
             // With --image all words are those of the command.
-            (Some(image), _) => (image.clone(), self.rest.as_slice()),
-            (None, Some((image, rest))) if !image.is_empty() => {
-                (ImageRef::parse(image).map_err(invalid("image"))?, rest)
-            }
+            (Some(image), _) => (self.platform.of(image.clone()), self.rest.as_slice()),
+            (None, Some((image, rest))) if !image.is_empty() => (self.platform.of_word(image)?, rest),
             _ => return Err(Failure::Missing("the image".to_owned())),
         };
-        Ok((self.platform.of(image), positionals(rest, names)?))
+        Ok((image, positionals(rest, names)?))
     }
 
     /// Returns as many words as `names`.

@@ -66,19 +66,14 @@ pub fn of_operand(topic: &Topic<'_>, at: usize) -> &'static str {
 
 /// Returns the names of operands in words of usage such as `--image <image-path>[:<tag>] (<source> <target> | --all)`.
 fn operands(usage: &str) -> Vec<&str> {
-    let mut out = Vec::new();
-    let mut words = usage.split_whitespace();
-    while let Some(word) = words.next() {
-        let word = word.trim_start_matches(['[', '(']);
-        if word.starts_with("--") {
-            // The word behind an option is its value. A switch is followed by no operand's name but one that is
-            // there without the switch too.
-            words.next();
-        } else if word.starts_with('<') {
-            out.push(word.trim_end_matches([']', ')']));
-        }
-    }
-    out
+    let words = usage.split_whitespace();
+    let words = words.map(|word| word.trim_matches(['[', '(', ']', ')']));
+    // The word behind an option is its value. A switch is followed by no operand's name but one that is there without the
+    // switch too.
+    let behind = std::iter::once("").chain(words.clone());
+    let pairs = behind.zip(words).filter(|(before, _)| !before.starts_with("--"));
+    let names = pairs.map(|(_, word)| word);
+    names.filter(|word| word.starts_with('<')).collect()
 }
 
 impl Line<'_> {
