@@ -8,13 +8,15 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::str::FromStr;
 
+use derive_more::Display;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// A registered digest algorithm.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Display)]
+#[display("{}", self.name())]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Algorithm {
     /// SHA-256, which every implementation must know.
@@ -54,14 +56,10 @@ impl Algorithm {
     }
 }
 
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// The digest of a blob, such as `sha256:6c3c…`. Cheap to copy; ordered by algorithm, then by bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, derive_more::Debug)]
+#[display("{algorithm}:{}", self.encoded())]
+#[debug("{self}")]
 pub struct Digest {
     algorithm: Algorithm,
     // Behind a shorter digest are zeros, always: the derived order and equality compare all of them.
@@ -147,18 +145,6 @@ fn follows_grammar(name: &str, encoded: &str) -> bool {
         && encoded
             .bytes()
             .all(|c| c.is_ascii_alphanumeric() || b"=_-".contains(&c))
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm, self.encoded())
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 impl Serialize for Digest {

@@ -100,6 +100,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of this crate. `Display` prints `outer context: inner context: message` on one line.
 // A pointer: each `Result` has room for an error, and few functions fail.
+#[derive(derive_more::Debug)]
+#[debug("{:?}({self})", _0.kind)]
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -152,12 +154,6 @@ impl fmt::Display for Error {
             write!(f, "{part}: ")?;
         }
         f.write_str(&self.0.message)
-    }
-}
-
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}({self})", self.0.kind)
     }
 }
 

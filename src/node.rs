@@ -16,7 +16,8 @@ use crate::error::Result;
 /// A path below the root of a file-system tree, as bytes, in its one clean form. The root itself is empty.
 ///
 /// Ordered bytewise on the whole string, which is the order of entries in a layer.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, derive_more::Debug)]
+#[debug("\"{self}\"")]
 pub struct TreePath(Box<[u8]>);
 
 impl TreePath {
@@ -276,12 +277,6 @@ impl fmt::Display for TreePath {
             }
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for TreePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{self}\"")
     }
 }
 

@@ -2,7 +2,6 @@
 //! Image indexes made and edited: entries in and out, and what they say.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use super::{DescriptorPath, ReadDocument as _, Target, resolve, resolve_index, resolve_one};
 use crate::digest::{Digest, DigestPrefix};
@@ -32,7 +31,7 @@ pub enum EntrySource {
 }
 
 /// Selects entries of an index, as a person names them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum EntrySelector {
     /// Those whose digest begins so.
     Digest(DigestPrefix),
@@ -61,15 +60,6 @@ impl EntrySelector {
             (EntrySelector::Digest(prefix), _) => prefix.matches(&entry.digest),
             (EntrySelector::Platform(wanted), Some(platform)) => wanted.agrees_with(platform),
             (EntrySelector::Platform(_), None) => false,
-        }
-    }
-}
-
-impl fmt::Display for EntrySelector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EntrySelector::Digest(prefix) => prefix.fmt(f),
-            EntrySelector::Platform(platform) => platform.fmt(f),
         }
     }
 }

@@ -22,11 +22,12 @@ const MAX_BYTES: usize = 16 << 20;
 const MAX_CHOICES: usize = 8;
 
 /// An image as a person names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
 pub enum Target {
     /// A tag. One that is a digest stands for that digest where there is no such tag.
     Name(RefName),
     /// The value of a tag, so many changes ago; written `tag@{1}`.
+    #[display("{_0}@{{{_1}}}")]
     Past(RefName, usize),
     /// A digest, tagged or not.
     Digest(Digest),
@@ -44,16 +45,6 @@ impl std::str::FromStr for Target {
             };
         }
         Ok(Target::Name(text.parse()?))
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Name(name) => name.fmt(f),
-            Target::Past(name, steps) => write!(f, "{name}@{{{steps}}}"),
-            Target::Digest(digest) => digest.fmt(f),
-        }
     }
 }
 

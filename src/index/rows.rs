@@ -58,8 +58,10 @@ fn take_u64(bytes: &mut &[u8], row: &str) -> Result<u64> {
     take(bytes, row).map(u64::from_le_bytes)
 }
 
-/// Known state of the content of a blob.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Known state of the content of a blob. The number of a kind stands for it in rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, derive_more::TryFrom)]
+#[try_from(repr)]
+#[repr(u8)]
 pub(crate) enum Kind {
     /// Somebody names it; it was not seen.
     Absent,
@@ -69,11 +71,6 @@ pub(crate) enum Kind {
     Opaque,
     /// It is there, is a JSON document or begins like one, and what it names is recorded.
     Document,
-}
-
-impl Kind {
-    /// All kinds, each at the place of the byte that stands for it in rows.
-    const ALL: [Self; 4] = [Self::Absent, Self::Plain, Self::Opaque, Self::Document];
 }
 
 /// Known state of a blob.
@@ -110,9 +107,9 @@ impl BlobRow {
 
     pub(crate) fn from_bytes(mut bytes: &[u8]) -> Result<Self> {
         let [form, kind] = take(&mut bytes, "blob")?;
-        let kind = Kind::ALL.get(usize::from(kind)).filter(|_| form == FORM);
+        let kind = Kind::try_from(kind).ok().filter(|_| form == FORM);
         Ok(Self {
-            kind: *kind.ok_or_else(|| damaged("blob"))?,
+            kind: kind.ok_or_else(|| damaged("blob"))?,
             size: take_u64(&mut bytes, "blob")?,
             count: take_u64(&mut bytes, "blob")?,
         })

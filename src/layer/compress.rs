@@ -27,18 +27,14 @@ const ZSTD_LEVEL: i32 = 3;
 const ZSTD_THREADS: usize = 3;
 
 /// Compresses what is written to it.
+#[derive(derive_more::Debug)]
+#[debug("Encoder")]
 pub struct Encoder<W: Write>(Encoding<W>);
 
 enum Encoding<W: Write> {
     None(W),
     Gzip(Gzip<W>),
     Zstd(zstd::stream::write::Encoder<'static, W>),
-}
-
-impl<W: Write> fmt::Debug for Encoder<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Encoder")
-    }
 }
 
 impl<W: Write> Encoder<W> {

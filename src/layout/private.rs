@@ -13,18 +13,13 @@ use super::temp::{TempFile, TempFiles};
 use crate::error::{ErrorKind, Result, ResultExt};
 
 /// Our own directory in a layout: index database, reflog, locks, temporary files. It may be deleted at any time.
-#[derive(Debug)]
+#[derive(Debug, derive_more::AsRef)]
 pub(crate) struct PrivateDir {
+    #[as_ref(Path)]
     path: PathBuf,
     pub(super) access: Access,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) temp: TempFiles,
-}
-
-impl AsRef<Path> for PrivateDir {
-    fn as_ref(&self) -> &Path {
-        &self.path
-    }
 }
 
 /// The changes of refs, one a line; what is in them is the business of the store. The index database notes its end, which tells

@@ -20,6 +20,8 @@ use crate::progress::{Counter, Monitor};
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 
 /// Applies layers to a tree.
+#[derive(derive_more::Debug)]
+#[debug("Extractor({root:?})")]
 pub struct Extractor<'a> {
     root: &'a Root,
     files: Arc<Files<'a>>,
@@ -30,14 +32,6 @@ pub struct Extractor<'a> {
     /// Entries of all layers so far.
     entries: u64,
     layer: LayerState,
-}
-
-impl std::fmt::Debug for Extractor<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Extractor")
-            .field("root", &self.root)
-            .finish_non_exhaustive()
-    }
 }
 
 impl<'a> Extractor<'a> {

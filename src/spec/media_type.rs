@@ -2,14 +2,14 @@
 //! Media types, and what each of them means to us. Docker's types and their OCI twins are told apart here only.
 
 use std::borrow::Cow;
-use std::fmt;
 
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
 /// A media type as written in a document; any string, since unknown types must survive.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Display, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MediaType(String);
 
@@ -204,12 +204,6 @@ fn is_name(part: &str) -> bool {
         && part
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
-}
-
-impl fmt::Display for MediaType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 impl<T: Into<String>> From<T> for MediaType {

@@ -15,7 +15,7 @@ use crate::digest::Digest;
 ///
 /// A name may stand there once for each platform. The same entry twice is one: two are the same if they have one digest and
 /// one platform. As JSON it is null, a descriptor, or an array of them.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, derive_more::IntoIterator)]
 pub struct RefValue(Vec<Descriptor>);
 
 impl RefValue {
@@ -67,15 +67,6 @@ impl From<Descriptor> for RefValue {
 impl FromIterator<Descriptor> for RefValue {
     fn from_iter<T: IntoIterator<Item = Descriptor>>(entries: T) -> Self {
         Self::new(entries)
-    }
-}
-
-impl IntoIterator for RefValue {
-    type Item = Descriptor;
-    type IntoIter = std::vec::IntoIter<Descriptor>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
     }
 }
 

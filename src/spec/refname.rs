@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reference names (tags). Spec: image-spec, annotations, `org.opencontainers.image.ref.name`.
 
-use std::fmt;
 use std::str::FromStr;
+
+use derive_more::{AsRef, Display};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -12,7 +13,8 @@ use crate::error::{Error, Result};
 ///
 /// A digest follows the grammar as well. Such a name is read where it stands, and never given, lest it stand in for the digest
 /// that somebody means.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Display, AsRef)]
+#[as_ref(str)]
 pub struct RefName(String);
 
 impl RefName {
@@ -64,18 +66,6 @@ impl FromStr for RefName {
             return Ok(Self(text.to_owned()));
         }
         fail!(Invalid, "tag contains invalid characters: {text:?}")
-    }
-}
-
-impl AsRef<str> for RefName {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RefName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -23,27 +23,20 @@ pub(crate) struct Detected {
 }
 
 /// Evidence for a media type, the strongest first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, derive_more::Display)]
 pub enum Evidence {
     /// The document says so itself.
+    #[display("by its mediaType")]
     Declared,
     /// The caller said so.
+    #[display("as given")]
     Given,
     /// Documents in the layout name the blob so.
+    #[display("as documents of the layout name it")]
     Recorded,
     /// The document has the shape of it.
+    #[display("by its shape")]
     Shape,
-}
-
-impl fmt::Display for Evidence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Evidence::Declared => "by its mediaType",
-            Evidence::Given => "as given",
-            Evidence::Recorded => "as documents of the layout name it",
-            Evidence::Shape => "by its shape",
-        })
-    }
 }
 
 /// A blob as its own bytes show it: a JSON object, or data that looks like something else.

@@ -3,7 +3,6 @@
 //!
 //! The grammar is that of the library `distribution/reference`, which they share.
 
-use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Digest;
@@ -18,7 +17,8 @@ const MAX_TAG: usize = 128;
 const LATEST: &str = "latest";
 
 /// The name of an image in a Docker archive.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, derive_more::Display)]
+#[display("{repository}:{tag}")]
 pub struct DockerName {
     repository: String,
     tag: String,
@@ -82,12 +82,6 @@ impl FromStr for DockerName {
             tag: tag.to_owned(),
         };
         name.checked()
-    }
-}
-
-impl fmt::Display for DockerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.repository, self.tag)
     }
 }
 

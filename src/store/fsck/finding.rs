@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::digest::Digest;
 
 /// Severity of a finding.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, derive_more::Display, Serialize)]
+#[display(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing, and no fault of the layout.
@@ -17,13 +18,6 @@ pub enum Severity {
     Warning,
     /// Something is missing or wrong.
     Error,
-}
-
-impl fmt::Display for Severity {
-    /// Writes the name that JSON has for it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
 }
 
 /// Kind of a finding.
