@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use crc::{CRC_32_CKSUM, Crc};
+
 use super::passwd::records;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Result, ResultExt};
@@ -24,9 +26,12 @@ pub(super) fn value(root: &Root, path: &TreePath, inode: &Inode, keyword: Keywor
         Keyword::Sha512_256 => digest::<sha2::Sha512_256>(root, path),
         Keyword::Ripemd160 => digest::<ripemd::Ripemd160>(root, path),
         Keyword::Cksum => {
-            let mut sum = Cksum::default();
-            read(root, path, |bytes| sum.update(bytes))?;
-            Ok(sum.finish().to_string())
+            let (mut hashed, mut length) = (CKSUM.digest(), 0);
+            read(root, path, |bytes| {
+                hashed.update(bytes);
+                length += bytes.len() as u64;
+            })?;
+            Ok(cksum(hashed, length).to_string())
         }
         Keyword::Uname => Ok(name_of("/etc/passwd", inode.node.uid)),
         Keyword::Gname => Ok(name_of("/etc/group", inode.node.gid)),
@@ -88,41 +93,15 @@ fn name_of(file: &str, id: u32) -> String {
     found.map_or_else(String::new, |record| record.text(0).to_owned())
 }
 
-/// The checksum of POSIX `cksum`.
-#[derive(Default)]
-struct Cksum {
-    crc: u32,
-    length: u64,
-}
+/// The polynomial of POSIX `cksum`.
+static CKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_CKSUM);
 
-impl Cksum {
-    fn step(&mut self, byte: u8) {
-        self.crc ^= u32::from(byte) << 24;
-        for _ in 0..8 {
-            self.crc = if self.crc & 0x8000_0000 == 0 {
-                self.crc << 1
-            } else {
-                self.crc << 1 ^ 0x04c1_1db7
-            };
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        self.length += bytes.len() as u64;
-        for &byte in bytes {
-            self.step(byte);
-        }
-    }
-
-    fn finish(mut self) -> u32 {
-        // POSIX hashes the length behind the bytes, the lowest byte first, and without leading zeros.
-        let mut length = self.length;
-        while length > 0 {
-            self.step(length as u8);
-            length >>= 8;
-        }
-        !self.crc
-    }
+/// Returns what POSIX `cksum` says of so many bytes that were hashed.
+fn cksum(mut hashed: crc::Digest<'_, u32>, length: u64) -> u32 {
+    // The length is hashed behind the bytes, its lowest byte first, and without leading zeros.
+    let used = 8 - length.leading_zeros() / 8;
+    hashed.update(&length.to_le_bytes()[..used as usize]);
+    hashed.finalize()
 }
 
 #[cfg(test)]
@@ -131,9 +110,12 @@ mod tests {
 
     #[test]
     fn the_checksum_is_that_of_cksum() {
-        let mut sum = Cksum::default();
-        sum.update(b"123456789");
-        assert_eq!(sum.finish(), 930_766_865);
-        assert_eq!(Cksum::default().finish(), 4_294_967_295);
+        let mut hashed = CKSUM.digest();
+        assert_eq!(cksum(hashed.clone(), 0), 4_294_967_295);
+        hashed.update(b"123456789");
+        assert_eq!(cksum(hashed, 9), 930_766_865);
+        let mut hashed = CKSUM.digest();
+        hashed.update(&[b'a'; 256]);
+        assert_eq!(cksum(hashed, 256), 3_916_537_103);
     }
 }
