@@ -8,15 +8,17 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::str::FromStr;
 
-use derive_more::Display;
+use derive_more::{Display, TryFrom};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A registered digest algorithm.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Display)]
+/// A registered digest algorithm. The number of one stands for it in the index database.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Display, TryFrom)]
 #[display("{}", self.name())]
+#[try_from(repr)]
+#[repr(u8)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Algorithm {
     /// SHA-256, which every implementation must know.

@@ -6,49 +6,51 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::fs::IdMap;
-use crate::spec::runtime::IdMapping;
 use crate::spec::{Descriptor, json};
 
 /// The one version that exists.
 const VERSION: &str = "2";
 
 /// The content of `umoci.json`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Meta {
-    /// From the entry in `index.json` down to the manifest, which is last; never empty.
-    pub walk: Vec<Descriptor>,
+    umoci_version: String,
+    from_descriptor_path: Walk,
     /// The id maps of the tree.
+    #[serde(rename = "map_options")]
     pub id_map: IdMap,
+    #[serde(default, skip_serializing)]
+    whiteout_mode: i64,
     /// Digests that repacks put in the place of the image that the bundle was unpacked from, before the last repack and after it:
     /// that of the tag's entry, and that of the manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repacked: Vec<Digest>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Document {
-    umoci_version: String,
-    from_descriptor_path: Walk,
-    map_options: MapOptions,
-    #[serde(default, skip_serializing)]
-    whiteout_mode: i64,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    repacked: Vec<Digest>,
-}
-
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Walk {
     descriptor_walk: Vec<Descriptor>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct MapOptions {
-    uid_mappings: Option<Vec<IdMapping>>,
-    gid_mappings: Option<Vec<IdMapping>>,
-    #[serde(default)]
-    rootless: bool,
-}
-
 impl Meta {
+    /// Makes the file for a bundle that is as new.
+    pub fn new(walk: Vec<Descriptor>, id_map: IdMap) -> Self {
+        Self {
+            umoci_version: VERSION.to_owned(),
+            from_descriptor_path: Walk {
+                descriptor_walk: walk,
+            },
+            id_map,
+            whiteout_mode: 0,
+            repacked: Vec::new(),
+        }
+    }
+
+    /// Returns the way from the entry in `index.json` down to the manifest, which is last; never empty.
+    pub fn walk(&self) -> &[Descriptor] {
+        &self.from_descriptor_path.descriptor_walk
+    }
+
     /// Parses the file.
     ///
     /// # Errors
@@ -65,46 +67,19 @@ impl Meta {
             fail!(Unsupported, "unsupported umoci.json version {version:?}");
         }
         // Only now all of it: a document of another version may have any shape.
-        let document: Document = json::parse(bytes)?;
-        if document.whiteout_mode != 0 {
-            fail!(
-                Unsupported,
-                "unsupported whiteout_mode {}",
-                document.whiteout_mode
-            );
+        let meta: Self = json::parse(bytes)?;
+        if meta.whiteout_mode != 0 {
+            fail!(Unsupported, "unsupported whiteout_mode {}", meta.whiteout_mode);
         }
-        let walk = document.from_descriptor_path.descriptor_walk;
-        if walk.is_empty() {
+        if meta.walk().is_empty() {
             fail!(Corrupt, "descriptor_walk is empty");
         }
-        let maps = document.map_options;
-        Ok(Self {
-            walk,
-            id_map: IdMap {
-                uids: maps.uid_mappings.unwrap_or_default(),
-                gids: maps.gid_mappings.unwrap_or_default(),
-                rootless: maps.rootless,
-            },
-            repacked: document.repacked,
-        })
+        Ok(meta)
     }
 
     /// Returns the file, as one line.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        json::to_bytes(&Document {
-            umoci_version: VERSION.to_owned(),
-            from_descriptor_path: Walk {
-                descriptor_walk: self.walk.clone(),
-            },
-            map_options: MapOptions {
-                // umoci in Go writes `null` for no maps.
-                uid_mappings: Some(self.id_map.uids.clone()).filter(|maps| !maps.is_empty()),
-                gid_mappings: Some(self.id_map.gids.clone()).filter(|maps| !maps.is_empty()),
-                rootless: self.id_map.rootless,
-            },
-            whiteout_mode: 0,
-            repacked: self.repacked.clone(),
-        })
+        json::to_bytes(self)
     }
 }
 

@@ -137,7 +137,7 @@ struct Repack<'a> {
 impl Repack<'_> {
     /// Loads the image that the bundle was unpacked from.
     fn load_base(&self) -> Result<Image> {
-        let base = Image::load(self.store, self.meta.walk.clone()).map_err(|err| {
+        let base = Image::load(self.store, self.meta.walk().to_vec()).map_err(|err| {
             let gone = err.kind() == ErrorKind::NotFound;
             err.context(if gone {
                 "the image that the bundle was unpacked from is not in this layout (removed by gc?)"
@@ -209,7 +209,7 @@ impl Repack<'_> {
 
     /// Returns whether the bundle was unpacked from this tag.
     fn is_own_tag(&self) -> bool {
-        self.meta.walk.first().and_then(Descriptor::ref_name) == Some(self.tag.as_str())
+        self.meta.walk().first().and_then(Descriptor::ref_name) == Some(self.tag.as_str())
     }
 
     /// Returns where the image of the bundle stands below its tag now: the one that was unpacked, or what a repack of the
@@ -220,16 +220,16 @@ impl Repack<'_> {
     fn place(&self) -> Result<Vec<Descriptor>> {
         let (tag, meta) = (self.tag, self.meta);
         let Some(now) = self.store.lookup(tag)?.into_iter().next() else {
-            return Ok(meta.walk.clone());
+            return Ok(meta.walk().to_vec());
         };
         let paths = resolve(self.store, &Target::Name(tag.clone()))?.paths;
-        let unpacked = meta.walk.last().map(|last| last.digest);
+        let unpacked = meta.walk().last().map(|last| last.digest);
         for known in meta.repacked.iter().rev().copied().chain(unpacked) {
             let leading = paths.iter().filter(|path| path.last().digest == known);
             // Of several entries that lead there it is the one of the same platform.
             let place = leading
                 .map(DescriptorPath::to_vec)
-                .min_by_key(|walk| platform(walk) != platform(&meta.walk));
+                .min_by_key(|walk| platform(walk) != platform(meta.walk()));
             if let Some(place) = place {
                 return Ok(place);
             }
@@ -244,7 +244,7 @@ impl Repack<'_> {
     /// Returns the place of the image of the bundle under its tag, where nothing of it is there any more: that of the only
     /// entry that is for the same platform, else of all of them.
     fn forced_place(&self) -> Result<Vec<Descriptor>> {
-        let mut walk = self.meta.walk.clone();
+        let mut walk = self.meta.walk().to_vec();
         let is_image = walk.len() == 1;
         if let Some(root) = walk.first_mut() {
             let there = self.store.lookup(self.tag)?;
@@ -268,7 +268,7 @@ impl Repack<'_> {
         let mut was = None;
         let walk = retry_on_conflict(txn, |txn| -> Result<Vec<Descriptor>> {
             let place = match self.is_own_tag().then(|| self.place()) {
-                None => meta.walk.clone(),
+                None => meta.walk().to_vec(),
                 Some(Err(err)) if self.opts.force && err.kind() == ErrorKind::Conflict => {
                     self.forced_place()?
                 }
@@ -287,7 +287,7 @@ impl Repack<'_> {
             was = place.first().map(|first| first.digest);
             Ok(walk)
         })?;
-        let unpacked = meta.walk.first().map(|first| first.digest);
+        let unpacked = meta.walk().first().map(|first| first.digest);
         if let Some(was) = was.filter(|was| unpacked != Some(*was) && !meta.repacked.contains(was)) {
             monitor.warn(format_args!(
                 "the tag has moved since the bundle was unpacked: what is new at {was} beside its image stays"
@@ -309,17 +309,15 @@ impl Repack<'_> {
         let before = ends(before).filter(|known| self.meta.repacked.contains(known));
         let mut repacked: Vec<Digest> = before.chain(ends(after)).collect();
         repacked.dedup();
-        let noted = Meta {
-            repacked,
-            ..self.meta.clone()
-        };
+        let mut noted = self.meta.clone();
+        noted.repacked = repacked;
         crate::fs::replace_file(&self.bundle.meta(), &noted.to_bytes()?)
     }
 
     /// Makes the bundle describe the image that was just written.
     fn refresh(&self, root: &Root, walk: &[Descriptor]) -> Result<()> {
         let bundle = self.bundle;
-        let (Some(old), Some(new)) = (self.meta.walk.last(), walk.last()) else {
+        let (Some(old), Some(new)) = (self.meta.walk().last(), walk.last()) else {
             fail!(Invalid, "empty descriptor path");
         };
         // The same manifest again (nothing changed, no history) leaves the file as it is.
@@ -328,11 +326,7 @@ impl Repack<'_> {
             let known = manifest::Known::Before(&old.digest);
             manifest::write(root, bundle, &new.digest, &self.opts.header, &known, self.monitor)?;
         }
-        let meta = Meta {
-            walk: walk.to_vec(),
-            id_map: self.meta.id_map.clone(),
-            repacked: Vec::new(),
-        };
+        let meta = Meta::new(walk.to_vec(), self.meta.id_map.clone());
         crate::fs::replace_file(&bundle.meta(), &meta.to_bytes()?)?;
         // Until here the bundle was whole for its old image, from now on it is for the new one.
         if is_new {

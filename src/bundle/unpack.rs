@@ -211,11 +211,7 @@ impl Unpacking<'_> {
         monitor.info(format_args!("... done"));
 
         // Last of all files: with it the bundle is whole, whatever becomes of the mark.
-        let meta = Meta {
-            walk: image.walk.clone(),
-            id_map: opts.id_map.clone(),
-            repacked: Vec::new(),
-        };
+        let meta = Meta::new(image.walk.clone(), opts.id_map.clone());
         crate::fs::write_new(&bundle.meta(), &meta.to_bytes()?)
     }
 

@@ -2,6 +2,8 @@
 //! Owners inside and outside of a container: id maps, and the extended attribute that stands for an owner where
 //! nobody may change one.
 
+use serde::{Deserialize, Serialize, Serializer};
+
 use crate::error::Result;
 use crate::spec::runtime::IdMapping;
 
@@ -18,15 +20,23 @@ pub(super) enum Side {
     Container,
 }
 
-/// Ids in the container and on the host.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// Ids in the container and on the host; as JSON the `map_options` of a bundle.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct IdMap {
     /// Maps of user ids; none means that ids are the same.
+    #[serde(rename = "uid_mappings", default, serialize_with = "or_null")]
     pub uids: Vec<IdMapping>,
     /// Maps of group ids; none means that ids are the same.
+    #[serde(rename = "gid_mappings", default, serialize_with = "or_null")]
     pub gids: Vec<IdMapping>,
     /// Work without privileges: nothing is owned by anybody else, owners are kept in `ROOTLESS_XATTR`.
+    #[serde(default)]
     pub rootless: bool,
+}
+
+fn or_null<S: Serializer>(maps: &[IdMapping], s: S) -> std::result::Result<S::Ok, S::Error> {
+    // umoci in Go writes `null` for no maps.
+    Some(maps).filter(|maps| !maps.is_empty()).serialize(s)
 }
 
 impl IdMap {

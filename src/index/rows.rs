@@ -25,24 +25,16 @@ pub(crate) fn entries(text: &str) -> Result<Vec<Entry>> {
 /// Returns the key of a digest.
 pub(crate) fn key(digest: &Digest) -> Vec<u8> {
     // Raw bytes take half the space of hex digits; the byte before them keeps the algorithms apart, and the order is still that of the text.
-    let tag = match digest.algorithm() {
-        Algorithm::Sha256 => 0,
-        Algorithm::Sha512 => 1,
-        Algorithm::Blake3 => 2,
-    };
-    [&[tag][..], digest.as_bytes()].concat()
+    [&[digest.algorithm() as u8][..], digest.as_bytes()].concat()
 }
 
 /// Returns the digest of a key, and the bytes that follow it.
 pub(crate) fn split_key(bytes: &[u8]) -> Result<(Digest, &[u8])> {
-    let (algorithm, rest) = match bytes {
-        [0, rest @ ..] => (Algorithm::Sha256, rest),
-        [1, rest @ ..] => (Algorithm::Sha512, rest),
-        [2, rest @ ..] => (Algorithm::Blake3, rest),
-        _ => return Err(damaged("digest")),
-    };
-    let split = rest.split_at_checked(algorithm.len());
-    let digest = split.and_then(|(raw, rest)| Some((Digest::from_bytes(algorithm, raw)?, rest)));
+    let digest = bytes.split_first().and_then(|(algorithm, rest)| {
+        let algorithm = Algorithm::try_from(*algorithm).ok()?;
+        let (raw, rest) = rest.split_at_checked(algorithm.len())?;
+        Some((Digest::from_bytes(algorithm, raw)?, rest))
+    });
     digest.ok_or_else(|| damaged("digest"))
 }
 

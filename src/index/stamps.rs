@@ -23,8 +23,8 @@ fn settled(stamp: &Stamp) -> bool {
 }
 
 /// Returns the stamps of the layout, each with the row of `meta` that has it.
-pub(super) fn stamps(layout: &Layout) -> Result<Vec<(&'static str, Stamp)>> {
-    let mut out = vec![(INDEX_JSON, layout.index_stamp()?)];
+pub(super) fn stamps(layout: &Layout) -> Result<Vec<(String, Stamp)>> {
+    let mut out = vec![(INDEX_JSON.to_owned(), layout.index_stamp()?)];
     let dirs = layout.blob_dirs()?.into_iter();
     out.extend(dirs.map(|(algorithm, stamp)| (dir_stamp(algorithm), stamp)));
     Ok(out)
@@ -34,19 +34,15 @@ pub(super) fn stamps(layout: &Layout) -> Result<Vec<(&'static str, Stamp)>> {
 pub(super) const INDEX_JSON: &str = "index_json";
 
 /// Returns the row of `meta` with the stamp of a directory of blobs.
-pub(super) fn dir_stamp(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::Sha256 => "blobs/sha256",
-        Algorithm::Sha512 => "blobs/sha512",
-        Algorithm::Blake3 => "blobs/blake3",
-    }
+pub(super) fn dir_stamp(algorithm: Algorithm) -> String {
+    format!("blobs/{algorithm}")
 }
 
 /// Returns whether the database knows the layout as it is now.
 pub(super) fn has_stamps(database: &impl ReadableDatabase, layout: &Layout) -> Result<bool> {
     let meta = database.begin_read()?.open_table(META)?;
     for (name, stamp) in stamps(layout)? {
-        if !is_meta(&meta, name, &stamp_to_bytes(&stamp))? {
+        if !is_meta(&meta, &name, &stamp_to_bytes(&stamp))? {
             return Ok(false);
         }
     }

@@ -81,7 +81,7 @@ impl Index<'_> {
         (out.refs_current, out.blobs_current) = (true, true);
         for (name, stamp) in stamps::stamps(layout)? {
             // Also a stamp that is too young to be trusted is that of what was read last.
-            let known = view.meta.get(name)?;
+            let known = view.meta.get(&*name)?;
             let is_known = known.is_some_and(|known| known.value().starts_with(&stamp_to_bytes(&stamp)));
             if name == stamps::INDEX_JSON {
                 out.refs_current = is_known;

@@ -96,7 +96,7 @@ impl Tables<'_> {
     /// Forgets that the blob directories were listed.
     pub(crate) fn invalidate_listing(&mut self) -> Result<()> {
         for algorithm in Algorithm::ALL {
-            self.meta.remove(dir_stamp(algorithm))?;
+            self.meta.remove(&*dir_stamp(algorithm))?;
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ struct Update<'a, 'tx> {
     pending: Pending,
     damaged: Vec<Damaged>,
     /// Of what was read whole, if nothing in it proves to be damaged.
-    stamps: Vec<(&'static str, Stamp)>,
+    stamps: Vec<(String, Stamp)>,
 }
 
 impl<'a, 'tx> Update<'a, 'tx> {
@@ -147,7 +147,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
         self.pending.write(self.tables)?;
         if self.damaged.is_empty() {
             for (name, stamp) in self.stamps {
-                self.tables.set_stamp(name, &stamp)?;
+                self.tables.set_stamp(&name, &stamp)?;
             }
         } else {
             self.tables.meta.insert("damaged", &[1][..])?;
@@ -178,7 +178,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
             let end = key(&end_of_reflog(&line));
             self.tables.meta.insert(REFLOG_END, end.as_slice())?;
         }
-        self.stamps.push((INDEX_JSON, stamp));
+        self.stamps.push((INDEX_JSON.to_owned(), stamp));
         Ok(roots)
     }
 
@@ -234,7 +234,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
     /// Lists the blob directories that may have changed, and learns the blobs that are not known.
     fn blobs(&mut self, monitor: &dyn Monitor) -> Result<()> {
         for (algorithm, stamp) in self.layout.blob_dirs()? {
-            if self.tables.has_stamp(dir_stamp(algorithm), &stamp)? {
+            if self.tables.has_stamp(&dir_stamp(algorithm), &stamp)? {
                 continue;
             }
             let mut has_strays = false;
@@ -320,7 +320,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
                 self.damaged.push(Damaged { digest, error });
                 // The next listing finds the blob again.
                 self.pending.see(digest, Kind::Absent, 0);
-                self.tables.meta.remove(dir_stamp(digest.algorithm()))?;
+                self.tables.meta.remove(&*dir_stamp(digest.algorithm()))?;
             }
         }
         if self.pending.is_full() {
