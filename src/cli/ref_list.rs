@@ -92,11 +92,11 @@ impl List {
         let mut summaries = Summaries::in_store(&store);
         let mut rows = Vec::new();
         for entry in store.refs()? {
-            if !self.is_wanted(entry.name.as_deref()) {
+            if !self.is_wanted(entry.ref_name.as_deref()) {
                 continue;
             }
-            let times = entry.name.as_ref().and_then(|name| times.get(name));
-            match entry.descriptor {
+            let times = entry.ref_name.as_ref().and_then(|name| times.get(name));
+            match entry.descriptor() {
                 Ok(descriptor) => rows.push(Row {
                     digest: descriptor.digest,
                     platform: summaries.platform(&descriptor),
@@ -104,11 +104,11 @@ impl List {
                     changed: times.and_then(|times| Timestamp::from_second(times.changed).ok()),
                     used: times.and_then(|times| Timestamp::from_second(times.used?).ok()),
                     media_type: descriptor.media_type,
-                    name: entry.name,
+                    name: entry.ref_name,
                 }),
                 Err(err) => ui.warn(format_args!(
                     "entry {:?} of index.json: {err}",
-                    entry.name.unwrap_or_default()
+                    entry.ref_name.unwrap_or_default()
                 )),
             }
         }

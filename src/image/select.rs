@@ -142,8 +142,8 @@ fn resolve_roots(store: &Store, target: &Target) -> Result<RefValue> {
 pub fn resolve_whole(store: &Store, target: &Target) -> Result<RefValue> {
     if let Target::Name(own) = target {
         for entry in store.refs()? {
-            if entry.name.as_deref() == Some(own.as_str()) {
-                entry.descriptor?;
+            if entry.has_name(own.as_str()) {
+                entry.descriptor()?;
             }
         }
     }
@@ -270,7 +270,7 @@ fn ambiguous<'a>(
 /// Returns a descriptor for a bare digest: as `index.json` has it if it does, else by what the blob itself says.
 fn by_digest(store: &Store, digest: &Digest) -> Result<Descriptor> {
     let entries = store.refs()?.into_iter();
-    let mut descriptors = entries.filter_map(|entry| entry.descriptor.ok());
+    let mut descriptors = entries.filter_map(|entry| entry.descriptor().ok());
     // The entry may give a platform and annotations that the blob itself has not.
     match descriptors.find(|descriptor| descriptor.digest == *digest) {
         Some(known) => Ok(known),

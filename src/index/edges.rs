@@ -139,23 +139,3 @@ pub(crate) fn of_unclear(entry: &str) -> Vec<Link> {
     });
     out
 }
-
-/// Returns the edges of a blob, each as `declared`, `subject` or `mentioned` with the digest; for tests that try any bytes.
-///
-/// # Errors
-/// Those of reading the bytes.
-#[cfg(debug_assertions)]
-pub fn edges_of(bytes: &[u8]) -> Result<Vec<(&'static str, Digest)>> {
-    let mut out = Vec::new();
-    let (blob, size) = (std::io::Cursor::new(bytes), bytes.len() as u64);
-    each_link(blob, &Digest::sha256(bytes), size, |link| {
-        let name = match link.edge {
-            Edge::Declared => "declared",
-            Edge::Subject => "subject",
-            Edge::Mentioned => "mentioned",
-        };
-        out.push((name, link.digest));
-        Ok(())
-    })?;
-    Ok(out)
-}

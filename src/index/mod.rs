@@ -12,6 +12,9 @@ mod compare;
 mod counts;
 mod edges;
 mod migrate;
+#[cfg(debug_assertions)]
+#[path = "tests/outside.rs"]
+mod outside;
 mod panics;
 mod pending;
 mod queries;
@@ -28,9 +31,7 @@ use std::time::Duration;
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, backends::InMemoryBackend};
 
 #[cfg(debug_assertions)]
-pub use edges::edges_of;
-#[cfg(debug_assertions)]
-pub use rows::read_any_row;
+pub use outside::{edges_of, read_any_row};
 pub use status::IndexStatus;
 pub(crate) use sync::{Damaged, end_of_reflog};
 

@@ -408,32 +408,6 @@ pub(crate) fn stamp_to_bytes(stamp: &Stamp) -> Vec<u8> {
     words.flat_map(u64::to_le_bytes).collect()
 }
 
-/// Reads `bytes` as each kind of row; for tests that feed it anything.
-///
-/// # Panics
-/// If what was read does not survive being written.
-#[cfg(debug_assertions)]
-pub fn read_any_row(bytes: &[u8]) {
-    /// Reads a row, writes it, and reads it again.
-    fn check<T: PartialEq + std::fmt::Debug>(
-        read: fn(&[u8]) -> Result<T>,
-        write: fn(&T) -> Vec<u8>,
-        bytes: &[u8],
-    ) {
-        if let Ok(row) = read(bytes) {
-            assert_eq!(read(&write(&row)).ok(), Some(row));
-        }
-    }
-    check(BlobRow::from_bytes, |row| row.to_bytes(), bytes);
-    check(Link::from_bytes, Link::to_bytes, bytes);
-    check(Link::list_from_bytes, |list| Link::list_to_bytes(list), bytes);
-    check(InEdge::from_bytes, InEdge::to_bytes, bytes);
-    check(Verified::from_bytes, |row| row.to_bytes(), bytes);
-    if let Ok((digest, rest)) = split_key(bytes) {
-        assert_eq!([key(&digest), rest.to_vec()].concat(), bytes);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -75,7 +75,7 @@ impl Entry {
         own.is_ok_and(|own| entries.iter().any(|entry| own.is_same_entry(entry)))
     }
 
-    pub(super) fn has_name(&self, name: &str) -> bool {
+    pub(crate) fn has_name(&self, name: &str) -> bool {
         self.ref_name.as_deref() == Some(name)
     }
 

@@ -212,10 +212,10 @@ impl Store {
         let (mut tags, mut untagged): (Vec<Tag>, _) = (Vec::new(), Vec::new());
         let mut places: HashMap<RefName, usize> = HashMap::new();
         for entry in self.refs()? {
-            let Ok(descriptor) = entry.descriptor else {
+            let Ok(descriptor) = entry.descriptor() else {
                 continue;
             };
-            match entry.name.map(|name| name.parse::<RefName>()) {
+            match entry.ref_name.map(|name| name.parse::<RefName>()) {
                 None => untagged.push(descriptor.digest),
                 Some(Ok(name)) => {
                     let at = *places.entry(name.clone()).or_insert(tags.len());

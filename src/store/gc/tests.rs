@@ -479,7 +479,7 @@ fn writers_beside_a_collector_lose_nothing() {
     for entry in refs {
         let manifest = f
             .store
-            .read(&entry.descriptor.expect("descriptor"))
+            .read(&entry.descriptor().expect("descriptor"))
             .expect("manifest");
         let manifest: crate::spec::Manifest = crate::spec::json::parse(&manifest).expect("json");
         assert!(f.there(&[manifest.config.digest, manifest.layers[0].digest]));

@@ -20,24 +20,10 @@ use crate::index::Index;
 use crate::layout::{Entry, IndexJson};
 use crate::spec::{Descriptor, RefName, RefValue};
 
-/// An entry of `index.json`.
-#[derive(Debug)]
-pub(crate) struct RefEntry {
-    /// Its name, also one that no tag may have.
-    pub name: Option<String>,
-    /// Its descriptor; an error for an entry that is none, which does not concern the others.
-    pub descriptor: Result<Descriptor>,
-}
-
 impl Store {
     /// Returns all entries of `index.json`, in order.
-    pub(crate) fn refs(&self) -> Result<Vec<RefEntry>> {
-        let index = self.layout.read_index()?;
-        let entries = index.entries().iter().map(|entry| RefEntry {
-            name: entry.ref_name.clone(),
-            descriptor: entry.descriptor(),
-        });
-        Ok(entries.collect())
+    pub(crate) fn refs(&self) -> Result<Vec<Entry>> {
+        Ok(self.layout.read_index()?.entries().to_vec())
     }
 
     /// Returns all names, in order, as often as they stand there.

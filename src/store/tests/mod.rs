@@ -41,7 +41,7 @@ fn write(store: &Store, name: &str) -> Result<()> {
 fn assert_whole(store: &Store) -> Vec<String> {
     for entry in store.refs().expect("refs") {
         let manifest = store
-            .read(&entry.descriptor.expect("descriptor"))
+            .read(&entry.descriptor().expect("descriptor"))
             .expect("manifest");
         let manifest: Manifest = json::parse(&manifest).expect("JSON");
         for blob in manifest.layers.iter().chain([&manifest.config]) {

@@ -88,14 +88,14 @@ fn gc(store: &Store) -> Result<u64> {
 fn contents(store: &Store) -> Result<BTreeSet<(String, String)>> {
     let mut out = BTreeSet::new();
     for entry in store.refs()? {
-        let manifest: Manifest = json::parse(&store.read(&entry.descriptor?)?)?;
+        let manifest: Manifest = json::parse(&store.read(&entry.descriptor()?)?)?;
         store.read(&manifest.config)?;
         for more in &manifest.layers {
             store.read(more)?;
         }
         let layer = String::from_utf8(store.read(&manifest.layers[0])?).expect("utf-8");
         let content = layer[..layer.len() / 500].to_owned();
-        out.insert((entry.name.expect("a tag"), content));
+        out.insert((entry.ref_name.expect("a tag"), content));
     }
     Ok(out)
 }
@@ -104,7 +104,7 @@ fn contents(store: &Store) -> Result<BTreeSet<(String, String)>> {
 fn needed(store: &Store) -> BTreeSet<Digest> {
     let mut out = BTreeSet::new();
     for entry in store.refs().expect("refs") {
-        let descriptor = entry.descriptor.expect("descriptor");
+        let descriptor = entry.descriptor().expect("descriptor");
         let manifest: Manifest = json::parse(&store.read(&descriptor).expect("manifest")).expect("JSON");
         out.extend([descriptor.digest, manifest.config.digest]);
         out.extend(manifest.layers.iter().map(|layer| layer.digest));
