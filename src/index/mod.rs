@@ -39,7 +39,6 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, LayoutLock, Lock, LockMode, Stamp};
 use crate::progress::Monitor;
-use backend::Backend;
 pub(crate) use compare::Replace;
 pub(crate) use panics::damage;
 use panics::{Mark, guarded, is_damage, is_of_database};
@@ -370,7 +369,7 @@ impl<'a> Index<'a> {
         file.give()?;
         let database = Database::builder()
             .set_cache_size(CACHE)
-            .create_with_backend(Backend::new(file)?)?;
+            .create_with_backend(file)?;
         migrate::migrate(&database)?;
         Ok(database)
     }

@@ -134,7 +134,6 @@ fn failed(err: redb::Error) -> Error {
             let err = Error::from(err).context("index database");
             return err.with_fact(Fact::IndexDatabase);
         }
-        redb::Error::DatabaseAlreadyOpen => ErrorKind::Busy,
         // The last five say that the file holds no data of ours.
         redb::Error::Corrupted(_)
         | redb::Error::UpgradeRequired(_)
