@@ -3,16 +3,17 @@
 //!
 //! If the file system allows it, such a file has no name before it is whole: a killed process leaves nothing behind.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::MAX_LINKS;
 use super::attrs::fd_path;
@@ -38,7 +39,7 @@ enum State {
     /// It has no name yet.
     Unnamed,
     /// It has a temporary one.
-    Named(PathBuf),
+    Named(TempPath),
     /// The file at the path takes the bytes as they come.
     Through,
 }
@@ -53,7 +54,7 @@ impl PendingFile {
     }
 
     fn begin_named(path: &Path) -> Result<Self> {
-        let (file, temp) = with_temporary_name(path, "create", create_new)?;
+        let (file, temp) = beside(path, create_new).doing("create", path)?.into_parts();
         Ok(Self::new(file, path.to_owned(), State::Named(temp)))
     }
 
@@ -131,14 +132,15 @@ impl PendingFile {
             match link(file, &self.path) {
                 // linkat(2) replaces nothing, so the file gets a name that is free, and rename(2) replaces.
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                    let ((), temp) = with_temporary_name(&self.path, "link", |temp| link(file, temp))?;
-                    self.state = State::Named(temp);
+                    let linked = beside(&self.path, |temp| link(file, temp)).doing("link", &self.path)?;
+                    self.state = State::Named(linked.into_temp_path());
                 }
                 linked => linked.doing("link", &self.path)?,
             }
         }
-        if let State::Named(temp) = &self.state {
-            fs::rename(temp, &self.path).doing("rename to", &self.path)?;
+        if let State::Named(temp) = self.state {
+            let renamed = temp.persist(&self.path).map_err(|err| err.error);
+            renamed.doing("rename to", &self.path)?;
         }
         if self.durable {
             let above = above(&self.path);
@@ -161,15 +163,6 @@ impl Write for PendingFile {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(self.file.flush().doing("write", &self.path)?)
-    }
-}
-
-impl Drop for PendingFile {
-    fn drop(&mut self) {
-        if let State::Named(temp) = &self.state {
-            // A rename has taken the name away if all went well.
-            remove_file(temp);
-        }
     }
 }
 
@@ -231,27 +224,12 @@ fn link(file: &File, path: &Path) -> io::Result<()> {
     linked.map_err(Errno::into)
 }
 
-/// Makes something by a name beside `path` that nothing has; returns it with its name.
-fn with_temporary_name<T>(
-    path: &Path,
-    verb: &str,
-    mut make: impl FnMut(&Path) -> io::Result<T>,
-) -> Result<(T, PathBuf)> {
+/// Makes something by a name beside `path` that nothing has.
+fn beside<T>(path: &Path, make: impl FnMut(&Path) -> io::Result<T>) -> io::Result<NamedTempFile<T>> {
     let name = path.file_name().unwrap_or_default().as_bytes();
-    let stem = &name[..name.len().min(MAX_STEM)];
-    let mut n = 0;
-    loop {
-        let end = format!(".{}-{n}.tmp", std::process::id());
-        let temp = path.with_file_name(OsString::from_vec([stem, end.as_bytes()].concat()));
-        match make(&temp) {
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => n += 1,
-            made => {
-                return made
-                    .context(|| format!("{verb} {}", path.display()))
-                    .map(|made| (made, temp));
-            }
-        }
-    }
+    let stem = OsStr::from_bytes(&name[..name.len().min(MAX_STEM)]);
+    let mut names = tempfile::Builder::new();
+    names.prefix(stem).suffix(".tmp").make_in(above(path), make)
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use tempfile::TempPath;
+
 use super::disk::{self, refuse_links};
-use super::temp::TempFile;
+use super::temp::rename;
 use super::{Layout, Stamp};
 use crate::digest::{Algorithm, Digest, Hasher, VerifyReader};
 use crate::error::{Result, ResultExt};
@@ -36,13 +38,13 @@ pub struct Stored {
 pub struct BlobWriter {
     layout: Layout,
     /// `None` for one that is only measured.
-    file: Option<(TempFile, File)>,
+    file: Option<(TempPath, File)>,
     hasher: Hasher,
     size: u64,
 }
 
 impl BlobWriter {
-    fn new(layout: &Layout, file: Option<(TempFile, File)>, algorithm: Algorithm) -> Self {
+    fn new(layout: &Layout, file: Option<(TempPath, File)>, algorithm: Algorithm) -> Self {
         Self {
             layout: layout.clone(),
             file,
@@ -95,7 +97,7 @@ impl BlobWriter {
         let Some((temp, file)) = self.file else {
             fail!(Invalid, "blob is only measured");
         };
-        self.layout.access().give_file(&file, temp.path())?;
+        self.layout.access().give_file(&file, &temp)?;
         Ok(Staged {
             temp,
             digest: self.hasher.finish(),
@@ -107,7 +109,7 @@ impl BlobWriter {
 /// A blob that is verified and complete under a temporary name. Dropped unpublished, it never was.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    temp: TempFile,
+    temp: TempPath,
     pub digest: Digest,
     pub size: u64,
 }
@@ -116,7 +118,7 @@ impl Write for BlobWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let n = match &mut self.file {
             // Only bytes that reached the file are hashed, also when the disk fills up in the middle.
-            Some((temp, file)) => disk::write_some(file, buf, temp.path())?,
+            Some((temp, file)) => disk::write_some(file, buf, temp)?,
             None => buf.len(),
         };
         self.hasher.update(&buf[..n]);
@@ -155,8 +157,8 @@ impl Layout {
             self.disk().sync_all(&self.0.root)?;
         } else {
             for blob in &staged {
-                let (file, _) = disk::open(blob.temp.path())?;
-                self.disk().sync(&file, blob.temp.path())?;
+                let (file, _) = disk::open(&blob.temp)?;
+                self.disk().sync(&file, &blob.temp)?;
             }
         }
         let mut existed = 0;
@@ -170,7 +172,7 @@ impl Layout {
                 self.disk().sync_dir(&self.blobs_dir())?;
             }
             // All contents are durable by now, so no name can lead to half a blob.
-            blob.temp.rename(self.disk(), &target)?;
+            rename(blob.temp, self.disk(), &target)?;
             dirs.insert(dir);
         }
         for dir in dirs {
@@ -190,22 +192,22 @@ impl Layout {
     pub(crate) fn adopt_blob(&self, expected: &Descriptor, from: &Path) -> Result<Option<Staged>> {
         let (source, found) = disk::open(from)?;
         let (temp, file) = self.private_dir().temp_file("blob")?;
-        self.access().give_file(&file, temp.path())?;
-        let own = disk::fstat(&file, temp.path())?;
+        self.access().give_file(&file, &temp)?;
+        let own = disk::fstat(&file, &temp)?;
         let mut shared = disk::reflink(&source, &file);
         // A hard link shares owner and mode too, and a later change in place by a tool that does not replace
         // files; so only large blobs that look just as ours do are shared that way.
         let is_alike = (found.uid(), found.gid(), found.mode()) == (own.uid(), own.gid(), own.mode());
         if !shared && is_alike && expected.size >= MIN_HARD_LINK {
-            disk::remove_all(temp.path())?;
+            disk::remove_all(&temp)?;
             // If `from` is a symbolic link, the link itself got a second name, and it leads elsewhere.
-            shared = disk::hard_link(from, temp.path())
-                && disk::lstat(temp.path())?.is_some_and(|now| Stamp::of(&now).same_file(&Stamp::of(&found)));
+            shared = disk::hard_link(from, &temp)
+                && disk::lstat(&temp)?.is_some_and(|now| Stamp::of(&now).same_file(&Stamp::of(&found)));
         }
         if !shared {
             return Ok(None);
         }
-        let (file, found) = disk::open(temp.path())?;
+        let (file, found) = disk::open(&temp)?;
         VerifyReader::new(&file, expected.digest, expected.size).finish()?;
         Ok(Some(Staged {
             temp,

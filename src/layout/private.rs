@@ -6,10 +6,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tempfile::TempPath;
+
 use super::Stamp;
 use super::disk::{self, Access, Disk, refuse_links};
 use super::own_file::OwnFile;
-use super::temp::{TempFile, TempFiles};
+use super::temp::{TempFiles, rename};
 use crate::error::{ErrorKind, Result, ResultExt};
 
 /// Our own directory in a layout: index database, reflog, locks, temporary files. It may be deleted at any time.
@@ -102,10 +104,10 @@ impl PrivateDir {
     }
 
     /// Makes a temporary file, open to read and write.
-    pub(super) fn temp_file(&self, what: &str) -> Result<(TempFile, File)> {
+    pub(super) fn temp_file(&self, what: &str) -> Result<(TempPath, File)> {
         let path = self.temp.next_path(&self.path, self.access, what)?;
         let file = self.disk.create_temp(&path)?;
-        Ok((TempFile::new(path), file))
+        Ok((TempPath::try_from_path(path)?, file))
     }
 
     /// Returns an empty file that has no name any more, and goes when it is closed.
@@ -149,7 +151,7 @@ impl PrivateDir {
         }
         // The new name is durable with its directory only.
         let dir = target.parent().unwrap_or(target);
-        let named = temp.rename(&*self.disk, target);
+        let named = rename(temp, &*self.disk, target);
         named
             .and_then(|()| self.disk.sync_dir(dir))
             .doing("write", target)?;
@@ -157,10 +159,10 @@ impl PrivateDir {
     }
 
     /// Writes a temporary file whole, and makes its content durable.
-    fn fill(&self, mut file: File, bytes: &[u8], temp: &TempFile) -> Result<()> {
-        disk::write(&mut file, bytes, temp.path())?;
-        self.access.give_file(&file, temp.path())?;
-        self.disk.sync(&file, temp.path())
+    fn fill(&self, mut file: File, bytes: &[u8], temp: &Path) -> Result<()> {
+        disk::write(&mut file, bytes, temp)?;
+        self.access.give_file(&file, temp)?;
+        self.disk.sync(&file, temp)
     }
     /// Opens a file to read; nothing is made and nobody waited for.
     ///

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use tempfile::TempPath;
+
 use super::Layout;
 use super::disk::{self, Access, Disk};
 use crate::error::{Error, ErrorKind, Result, lock};
@@ -32,38 +34,11 @@ impl Drop for TempDir {
     }
 }
 
-/// A temporary file, which goes unless it gets a name.
-#[derive(Debug)]
-pub(super) struct TempFile {
-    path: PathBuf,
-    is_named: bool,
-}
-
-impl TempFile {
-    pub(super) fn new(path: PathBuf) -> Self {
-        let is_named = false;
-        Self { path, is_named }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Moves it over `target`.
-    pub(super) fn rename(mut self, disk: &dyn Disk, target: &Path) -> Result<()> {
-        disk.rename(&self.path, target)?;
-        self.is_named = true;
-        Ok(())
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        if !self.is_named {
-            // The directory of this process goes at its end anyway.
-            let _ = disk::remove_all(&self.path);
-        }
-    }
+/// Moves a temporary file over `target`. It goes unless that is done.
+pub(super) fn rename(temp: TempPath, disk: &dyn Disk, target: &Path) -> Result<()> {
+    disk.rename(&temp, target)?;
+    temp.keep().map_err(|err| err.error)?;
+    Ok(())
 }
 
 impl TempFiles {
