@@ -251,6 +251,15 @@ impl Hasher {
         }
     }
 
+    /// Returns the algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Sha256(_) => Algorithm::Sha256,
+            Self::Sha512(_) => Algorithm::Sha512,
+            Self::Blake3(_) => Algorithm::Blake3,
+        }
+    }
+
     /// Adds `data`.
     pub fn update(&mut self, data: &[u8]) {
         match self {

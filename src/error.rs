@@ -93,6 +93,8 @@ pub enum Fact {
     SpeaksPlainHttp,
     /// A host cannot be found or does not take connections.
     Unreachable,
+    /// A server was to speak plain HTTP beyond this machine.
+    WouldSpeakPlainHttp,
 }
 
 /// The result of every fallible function of this crate.

@@ -67,6 +67,8 @@ pub mod progress;
 #[cfg(feature = "registry")]
 pub mod registry;
 mod rootfs;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod spec;
 pub mod store;
 pub mod transfer;

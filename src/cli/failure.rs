@@ -229,6 +229,9 @@ fn remedy(fact: Fact, call: &Call) -> Option<String> {
         Fact::LoginRefused => "umoci login HOST logs in as another user",
         Fact::UntrustedCertificate => "its authority belongs into certs.d/HOST/ca.crt",
         Fact::SpeaksPlainHttp => "--plain-http speaks it",
+        Fact::WouldSpeakPlainHttp => {
+            "--tls-cert and --tls-key give it a certificate, --insecure goes without"
+        }
         _ => return None,
     };
     Some(text.to_owned())

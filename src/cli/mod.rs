@@ -42,6 +42,7 @@ mod remove;
 mod repack;
 mod result;
 mod selection;
+mod serve;
 mod settings;
 mod squash;
 mod stat;
@@ -119,6 +120,7 @@ commands! {
         ListTags(registry::list_tags::ListTags),
         Login(registry::login::Login),
         Logout(registry::login::Logout),
+        Serve(Box<serve::Serve>),
         #[command(subcommand)]
         Blob(blob::Blob),
         Attach(attach::Attach),
@@ -161,12 +163,12 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     let mut ui = Ui::new(Level::Warn, false);
     let mut call = Call::default();
     panic_hook::install();
-    let outcome = serve(&program, words.get(1..).unwrap_or_default(), &mut ui, &mut call);
+    let outcome = dispatch(&program, words.get(1..).unwrap_or_default(), &mut ui, &mut call);
     finish(&program, outcome, &ui, &call)
 }
 
 /// Does what the words ask for. `ui` and `call` become those of the command, once it is known.
-fn serve(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut Call) -> Outcome {
+fn dispatch(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut Call) -> Outcome {
     // A shell asks for completions with a line that is not finished, and may fit nothing.
     if let Some((_, typed)) = words.split_first().filter(|(word, _)| *word == complete::ASK) {
         return ui.print(complete::answer(program, typed));

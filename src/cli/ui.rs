@@ -109,6 +109,11 @@ impl Ui {
         self.log(level, &message.to_string());
     }
 
+    /// Returns whether a server tells of each request.
+    pub fn says_requests(&self) -> bool {
+        self.level >= Level::Warn
+    }
+
     /// Returns whether a person at a terminal wants to hear what was done, and not each step.
     pub fn has_person(&self) -> bool {
         self.level == Level::Warn && io::stderr().is_terminal()

@@ -88,6 +88,31 @@ impl BlobWriter {
         Ok(staged)
     }
 
+    /// Returns the count of bytes that were written so far.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Hashes with another algorithm from here on, and what was written with it again; nothing is done if it is the same.
+    pub(crate) fn rehash(&mut self, algorithm: Algorithm) -> Result<()> {
+        if self.hasher.algorithm() == algorithm {
+            return Ok(());
+        }
+        let mut hasher = Hasher::new(algorithm);
+        if let Some((temp, _)) = &self.file {
+            let (mut written, _) = disk::open(temp)?;
+            let mut buffer = vec![0; 256 * 1024];
+            loop {
+                match written.read(&mut buffer).doing("read", temp)? {
+                    0 => break,
+                    n => hasher.update(&buffer[..n]),
+                }
+            }
+        }
+        self.hasher = hasher;
+        Ok(())
+    }
+
     /// Returns digest and size in bytes of what was written, of which nothing is left behind.
     pub(crate) fn measured(self) -> (Digest, u64) {
         (self.hasher.finish(), self.size)

@@ -33,13 +33,24 @@ pub(crate) fn layout_version(bytes: &[u8]) -> Result<String> {
     Ok(found.version)
 }
 
+/// What may be in the directory that becomes a layout.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Room {
+    /// There may be no directory.
+    New,
+    /// Nothing.
+    Empty,
+    /// Directories of other layouts, but none with the name of a part.
+    Shared,
+}
+
 impl Layout {
     /// Makes an empty layout at `path`, where nothing may be. Directories above it are made as needed.
     ///
     /// # Errors
     /// [`ErrorKind::Exists`] if something is there.
     pub fn create(path: &Path) -> Result<Self> {
-        Self::create_on(path, Box::new(OsDisk), false)
+        Self::create_on(path, Box::new(OsDisk), Room::New)
     }
 
     /// As [`Layout::create`], but an empty directory may be there.
@@ -47,18 +58,30 @@ impl Layout {
     /// # Errors
     /// As [`Layout::create`].
     pub(crate) fn create_in(path: &Path) -> Result<Self> {
-        Self::create_on(path, Box::new(OsDisk), true)
+        Self::create_on(path, Box::new(OsDisk), Room::Empty)
     }
 
-    pub(crate) fn create_on(path: &Path, disk: Box<dyn Disk>, may_be_empty: bool) -> Result<Self> {
+    /// As [`Layout::create`], but a directory may be there that has other layouts below it.
+    ///
+    /// # Errors
+    /// As [`Layout::create`].
+    pub(crate) fn create_among(path: &Path) -> Result<Self> {
+        Self::create_on(path, Box::new(OsDisk), Room::Shared)
+    }
+
+    pub(crate) fn create_on(path: &Path, disk: Box<dyn Disk>, room: Room) -> Result<Self> {
         let above = path.parent().filter(|p| !p.as_os_str().is_empty());
         if let Some(above) = above {
             disk::make_dirs(above)?;
         }
         let made = disk::make_dir(path)?;
-        let is_empty = may_be_empty && disk::is_real_dir(path) && disk::list(path)?.is_empty();
+        let has_room = match room {
+            Room::New => false,
+            Room::Empty => disk::is_real_dir(path) && disk::list(path)?.is_empty(),
+            Room::Shared => disk::is_real_dir(path) && parts_in(path)?.is_empty(),
+        };
         // A layout that a killed process left half made is completed.
-        if !made && !is_empty && !is_unfinished(path)? {
+        if !made && !has_room && !is_unfinished(path, room)? {
             fail!(Exists, "path already exists: {}", path.display());
         }
         match disk.sync_dir(above.unwrap_or(Path::new("."))) {
@@ -68,13 +91,19 @@ impl Layout {
         }
         let layout = Self::at(path, disk)?;
         let lock = layout.lock(LockMode::Exclusive, Duration::ZERO, "init");
-        if !made && (lock.is_err() || !is_unfinished(path)?) {
+        if !made && (lock.is_err() || !is_unfinished(path, room)?) {
             // Another process is about to make it, or has just done so.
             fail!(Exists, "path already exists: {}", path.display());
         }
         lock.and_then(|_held| layout.fill()).inspect_err(|_| {
-            // Half a layout would only be in the way of the next attempt.
-            let _ = disk::remove_all(path);
+            // Half a layout would only be in the way of the next attempt; layouts below it are not.
+            if made {
+                let _ = disk::remove_all(path);
+            } else {
+                for part in PARTS {
+                    let _ = disk::remove_all(&path.join(part));
+                }
+            }
         })?;
         Ok(layout)
     }
@@ -215,20 +244,56 @@ fn invalid(path: &Path, kind: ErrorKind, why: &str) -> Error {
     }
 }
 
+/// Names in the directory of a layout that are parts of it.
+pub(crate) const PARTS: [&str; 4] = ["oci-layout", "index.json", "blobs", ".umoci"];
+
+/// Returns the names of the parts of a layout that stand in a directory.
+fn parts_in(path: &Path) -> Result<Vec<std::ffi::OsString>> {
+    let mut names = disk::list(path)?;
+    names.retain(|name| PARTS.iter().any(|part| name == part));
+    Ok(names)
+}
+
+/// Returns the directories below `top`, and `top` itself, that have the file `oci-layout`, at most `limit` of them, in order. No link
+/// is followed, and nothing is looked for in the parts of a layout.
+pub(crate) fn layouts_below(top: &Path, limit: usize) -> Result<Vec<std::path::PathBuf>> {
+    let (mut out, mut waiting) = (Vec::new(), vec![top.to_owned()]);
+    while let Some(dir) = waiting.pop() {
+        if disk::lstat(&dir.join("oci-layout"))?.is_some() {
+            out.push(dir.clone());
+        }
+        let mut names = disk::list(&dir)?;
+        names.retain(|name| !PARTS.iter().any(|part| name == part));
+        // The last that is put there is looked at first.
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        let below = names.into_iter().map(|name| dir.join(name));
+        waiting.extend(below.filter(|path| disk::is_real_dir(path)));
+        if out.len() >= limit || waiting.len() > limit {
+            break;
+        }
+    }
+    out.truncate(limit);
+    out.sort_unstable();
+    Ok(out)
+}
+
 /// Returns whether at `path` stands a layout that was begun and not finished: only our own parts, no blob, and not yet
 /// `oci-layout`, which comes last.
-fn is_unfinished(path: &Path) -> Result<bool> {
+fn is_unfinished(path: &Path, room: Room) -> Result<bool> {
     if !disk::is_real_dir(&path.join(".umoci")) {
         return Ok(false);
     }
     let blobs = path.join("blobs");
-    let mut names = disk::list(path)?;
-    names.retain(|name| {
+    let mut others = match room {
+        Room::Shared => parts_in(path)?,
+        Room::New | Room::Empty => disk::list(path)?,
+    };
+    others.retain(|name| {
         ![".umoci", "blobs", "index.json"]
             .iter()
             .any(|known| name == known)
     });
-    Ok(names.is_empty()
+    Ok(others.is_empty()
         && disk::list(&blobs)?.iter().all(|name| name == "sha256")
         && disk::list(&blobs.join("sha256"))?.is_empty())
 }

@@ -202,6 +202,23 @@ impl IndexJson {
         Ok(())
     }
 
+    /// Lists the images that have no other name than `name` without one, before that name goes or gets another image.
+    pub(crate) fn keep_images_of(&mut self, name: &str) -> Result<()> {
+        let named: Vec<Descriptor> = self
+            .named_by(name)
+            .filter_map(|entry| entry.descriptor().ok())
+            .collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let others = self.entries.iter().filter(|entry| !entry.has_name(name));
+        let others: HashSet<Digest> = others
+            .filter_map(|entry| Some(entry.descriptor().ok()?.digest))
+            .collect();
+        let lost = named.into_iter().filter(|one| !others.contains(&one.digest));
+        self.add_untagged(&lost.collect::<Vec<_>>())
+    }
+
     /// Drops the entries that `drop` picks; says how many.
     pub(crate) fn drop_entries(&mut self, mut drop: impl FnMut(&Entry) -> bool) -> usize {
         let before = self.entries.len();

@@ -29,6 +29,9 @@ pub struct LayoutLock {
 /// The locks of our own, in the order in which they are taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Lock {
+    /// Exclusive to who waits for [`Lock::Layout`] alone; a server, whose requests would else hold that without a gap, waits for it
+    /// before each.
+    Turn,
     /// Shared by those who add blobs and name them, exclusive to who removes any.
     Layout,
     /// Exclusive to who changes `index.json` and the reflog.
@@ -40,6 +43,7 @@ pub(crate) enum Lock {
 impl Lock {
     fn path(self, layout: &Layout) -> PathBuf {
         layout.private_dir().join(match self {
+            Lock::Turn => "turn.lock",
             Lock::Layout => "lock",
             Lock::Refs => "refs.lock",
             Lock::Database => "index.lock",

@@ -36,7 +36,7 @@ pub use index_json::IndexJson;
 pub use lock::LayoutLock;
 pub(crate) use lock::{Lock, LockMode};
 
-pub(crate) use create::{OCI_LAYOUT, layout_version};
+pub(crate) use create::{OCI_LAYOUT, PARTS, layout_version, layouts_below};
 use disk::Disk;
 pub(crate) use own_file::OwnFile;
 pub(crate) use private::{MAX_OWN, PrivateDir, REFLOG};
@@ -165,7 +165,7 @@ impl Layout {
             return Ok(());
         }
         // First what makes it a layout.
-        for part in ["oci-layout", "index.json", "blobs", ".umoci"] {
+        for part in PARTS {
             disk::remove_all(&self.0.root.join(part))?;
         }
         if !keep_dir {

@@ -34,6 +34,8 @@ pub(crate) use reference::is_hub;
 pub use reference::{Reference, RepositoryName};
 pub use sink::RegistrySink;
 pub use source::RegistrySource;
+#[cfg(feature = "serve")]
+pub(crate) use tls::server as server_tls;
 
 use config::Place;
 use host::Host;

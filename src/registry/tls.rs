@@ -41,6 +41,37 @@ pub(super) fn config(host: &str, dirs: &[PathBuf], is_verified: bool) -> Result<
         .build())
 }
 
+/// Returns the settings of a server that shows the certificate in one file, with its chain, and has the key in another.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] for a file that has none, or where one does not belong to the other.
+#[cfg(feature = "serve")]
+pub(crate) fn server(certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>> {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = certificates(certificate)?;
+    let chain = chain.iter().map(|one| CertificateDer::from(one.der().to_vec()));
+    let secret = private_key(key)?;
+    let secret = PrivateKeyDer::try_from(secret.der().to_vec());
+    let secret =
+        secret.map_err(|err| Error::new(ErrorKind::Corrupt, format!("read {}: {err}", key.display())))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| {
+            builder
+                .with_no_client_auth()
+                .with_single_cert(chain.collect(), secret)
+        });
+    let mut config = config.map_err(|err| {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("use {}: {err}", certificate.display()),
+        )
+    })?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
 /// Returns the authorities that this machine trusts, read once. Files that cannot be read are left out: the certificate of a
 /// registry then fails by its name.
 fn system_roots() -> &'static [Certificate<'static>] {

@@ -166,6 +166,12 @@ impl Store {
     }
 }
 
+/// Returns whether an entry of `index.json` leads to a blob, itself or by documents on the way.
+pub(super) fn is_named(tables: &Rows<impl Access>, digest: &Digest) -> Result<bool> {
+    let (names, _) = holders(tables, digest, Edge::holds, |names, _| names == 0)?;
+    Ok(!names.is_empty())
+}
+
 /// Returns the manifests and indexes that are about `digest` by their subject, and are here.
 pub(super) fn subject_of(tables: &Rows<impl Access>, digest: &Digest) -> Result<Vec<Digest>> {
     let mut out = Vec::new();

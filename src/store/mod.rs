@@ -12,6 +12,7 @@ mod identify;
 mod lease;
 mod referrers;
 mod refs;
+mod remove;
 mod settings;
 mod summary;
 #[cfg(test)]
@@ -30,13 +31,14 @@ pub use fsck::{CheckOptions, CheckReport, Finding, Problem, Severity};
 pub use gc::{GcOptions, GcPlan, GcReport, Keep};
 pub(crate) use lease::Lease;
 pub(crate) use referrers::{SUFFIXES, is_referrers_tag, referrers_tag};
+pub(crate) use remove::Removal;
 pub(crate) use settings::{format_duration, parse_duration};
 pub(crate) use summary::{Summaries, Summary};
 pub use txn::Txn;
 pub(crate) use usage::Usage;
 
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::index::{Index, Place, View};
 use crate::layout::{Layout, LayoutLock, Lock, LockMode};
 use crate::progress::{Monitor, Silent};
@@ -92,6 +94,11 @@ impl Store {
         Layout::create_in(path).map(|layout| Self { layout, opts })
     }
 
+    /// As [`Store::create`], but a directory may be there that has other layouts below it.
+    pub(crate) fn create_among(path: &Path, opts: StoreOptions) -> Result<Self> {
+        Layout::create_among(path).map(|layout| Self { layout, opts })
+    }
+
     /// Opens the layout at `path`; nothing is created. See `Layout::open`.
     pub fn open(path: &Path, opts: StoreOptions) -> Result<Self> {
         Layout::open(path).map(|layout| Self { layout, opts })
@@ -129,8 +136,24 @@ impl Store {
 
     /// Takes the lock that keeps all other writers out; `verb` is told to those who wait.
     fn lock_exclusive(&self, verb: &str) -> Result<LayoutLock> {
+        let turn = self
+            .layout
+            .take_lock(Lock::Turn, LockMode::Exclusive, self.opts.lock_timeout);
+        let _turn = turn.context(|| verb.to_owned())?;
         self.layout
             .lock(LockMode::Exclusive, self.opts.lock_timeout, verb)
+    }
+
+    /// Waits for those who want the layout for themselves. A process of many threads, of which one or another always writes, calls
+    /// it before each transaction, or no collection would ever get in between.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if they wait for too long themselves.
+    pub(crate) fn give_way(&self) -> Result<()> {
+        let turn = self
+            .layout
+            .take_lock(Lock::Turn, LockMode::Shared, self.opts.lock_timeout);
+        turn.map(drop)
     }
 
     /// Fails with [`ErrorKind::NotFound`] if a blob that is about to be named is not there.

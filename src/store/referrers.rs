@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Store;
-use super::graph::{subject_of, walk};
+use super::graph::{is_named, subject_of, walk};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::index::{Access, InEdge, Index, Place, Rows, Tables};
@@ -59,17 +59,45 @@ impl Store {
     pub fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
         let by_subject = self.read_index(|view| subject_of(view, digest))?;
         let mut found = BTreeSet::from_iter(by_subject);
-        for entry in self.lookup(&referrers_tag(digest, "")?)? {
-            if entry.media_type.class() == MediaClass::Index {
-                let listed = self.listed(&entry.digest);
-                found.extend(listed.context(|| format!("read the index of referrers {}", entry.digest))?);
-            }
-        }
+        found.extend(self.listed_by_tag(digest)?);
         for suffix in &SUFFIXES[1..] {
             let named = self.lookup(&referrers_tag(digest, suffix)?)?;
             found.extend(named.digests());
         }
         self.describe(found)
+    }
+
+    /// Returns the referrers of `digest` that a registry lists, in the order of digests: those with a subject that an entry of
+    /// `index.json` or a document names, and those in the index that is tagged for it.
+    ///
+    /// # Errors
+    /// As [`Store::referrers`].
+    pub(crate) fn referrers_in_registry(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
+        let mut found = self.read_index(|view| {
+            let mut found = BTreeSet::new();
+            for referrer in subject_of(view, digest)? {
+                if is_named(view, &referrer)? {
+                    found.insert(referrer);
+                }
+            }
+            Ok(found)
+        })?;
+        found.extend(self.listed_by_tag(digest)?);
+        let mut out = self.describe(found)?;
+        out.sort_by_key(|one| one.digest);
+        Ok(out)
+    }
+
+    /// Returns the digests in the index of referrers that is tagged for `digest`.
+    fn listed_by_tag(&self, digest: &Digest) -> Result<Vec<Digest>> {
+        let mut out = Vec::new();
+        for entry in self.lookup(&referrers_tag(digest, "")?)? {
+            if entry.media_type.class() == MediaClass::Index {
+                let listed = self.listed(&entry.digest);
+                out.extend(listed.context(|| format!("read the index of referrers {}", entry.digest))?);
+            }
+        }
+        Ok(out)
     }
 
     /// Returns the complete referrers of `subjects` that are known by that alone, each behind its subject: no entry of `index.json`

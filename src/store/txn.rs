@@ -84,18 +84,21 @@ struct RefChanges {
     expected: Vec<(RefName, Vec<Digest>)>,
     /// New entries of `index.json` without a name.
     listed: Vec<Descriptor>,
+    /// Tags of a registry, each with its image.
+    tagged: Vec<(String, Descriptor)>,
 }
 
 impl RefChanges {
     fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.replaced.is_empty() && self.listed.is_empty()
+        self.set.is_empty() && self.replaced.is_empty() && self.listed.is_empty() && self.tagged.is_empty()
     }
 
     /// Returns the names that change, as often as they do.
     fn names(&self) -> Vec<&str> {
         let set = self.set.iter().map(|(name, _)| name.as_str());
         let replaced = self.replaced.iter().map(|(name, ..)| name.as_str());
-        set.chain(replaced).collect()
+        let tagged = self.tagged.iter().map(|(name, _)| name.as_str());
+        set.chain(replaced).chain(tagged).collect()
     }
 
     /// Makes the changes, if every expectation holds.
@@ -107,6 +110,10 @@ impl RefChanges {
         }
         index.add_untagged(&self.listed)?;
         index.set_refs(&self.set)?;
+        for (name, image) in &self.tagged {
+            index.keep_images_of(name)?;
+            index.set_ref(name, image.clone())?;
+        }
         self.replaced
             .iter()
             .try_for_each(|(name, old, new)| index.replace_entry(name, old, new))
@@ -302,6 +309,12 @@ impl<'a> Txn<'a> {
     /// Points `name` at `value` when the transaction is committed: all that the name has is replaced.
     pub fn set_ref(&mut self, name: &RefName, value: impl Into<RefValue>) {
         self.changes.set.push((name.clone(), value.into()));
+    }
+
+    /// Points `name` at `image` when the transaction is committed, as a registry does: an image that loses its last name so is
+    /// listed without one. It may be a name that no ref has, as registries allow other characters.
+    pub(crate) fn tag(&mut self, name: &str, image: Descriptor) {
+        self.changes.tagged.push((name.to_owned(), image));
     }
 
     /// Lets `new` take the place of the entry `old` of `name` when the transaction is committed. Other entries of the name

@@ -272,7 +272,7 @@ fn a_token_that_ended_is_renewed() {
 }
 
 /// Makes an authority and a certificate for this machine, as `ca.crt`, `leaf.crt` and `leaf.key`.
-fn certificates(env: &Env) {
+pub fn certificates(env: &Env) {
     env.sh(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout ca.key -out ca.crt \
              -subj /CN=authority -addext basicConstraints=critical,CA:TRUE 2>/dev/null

@@ -5,6 +5,7 @@ mod access;
 mod debian;
 mod fake;
 mod hostile;
+mod serve;
 mod transfers;
 
 use std::io::Write as _;

@@ -99,6 +99,11 @@ pub fn write_blob(txn: &Txn<'_>, file: &str) -> Outcome<BlobWriter> {
 }
 
 impl LockArg {
+    /// Returns how long to wait for other processes.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.lock_timeout)
+    }
+
     /// Opens the layout at `path`.
     pub fn open(&self, path: &Path) -> Outcome<Store> {
         self.open_with(path, Algorithm::default())
@@ -107,7 +112,7 @@ impl LockArg {
     /// As [`LockArg::open`], to write blobs of another algorithm.
     fn open_with(&self, path: &Path, algorithm: Algorithm) -> Outcome<Store> {
         let options = StoreOptions {
-            lock_timeout: Duration::from_secs(self.lock_timeout),
+            lock_timeout: self.timeout(),
             algorithm,
             ..StoreOptions::default()
         };

@@ -10,6 +10,7 @@ use std::fs::File;
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::layout::create::Room;
 use crate::progress::Silent;
 use crate::spec::{Descriptor, MediaType, RefName};
 
@@ -115,7 +116,7 @@ fn a_disk_that_dies_between_any_two_steps_leaves_a_good_layout() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("img");
         let journal = Journal::new(most);
-        let made = Layout::create_on(&path, Box::new(journal), false);
+        let made = Layout::create_on(&path, Box::new(journal), Room::New);
         if most == 0 {
             assert!(made.is_err());
             continue;

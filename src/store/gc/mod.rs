@@ -315,7 +315,7 @@ impl Store {
     }
 
     /// Returns the digests that leases and the reflog hold.
-    fn held(&self) -> Result<HashSet<Digest>> {
+    pub(super) fn held(&self) -> Result<HashSet<Digest>> {
         let mut out: HashSet<Digest> = self.leased()?.into_keys().collect();
         out.extend(self.reflog_roots(self.settings()?.reflog_keep)?);
         Ok(out)

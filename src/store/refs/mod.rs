@@ -15,6 +15,7 @@ pub(super) use replay::Replayed;
 use replay::{of_unnamed, unnamed};
 
 use super::Store;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact, Result};
 use crate::index::Index;
 use crate::layout::{Entry, IndexJson};
@@ -94,6 +95,25 @@ impl Store {
     /// Removes `name`, all that it has, also one that no tag may have; `false` if there was no such name.
     pub fn remove_ref(&self, name: &str) -> Result<bool> {
         self.drop_refs("remove", &[name], |index| Ok(index.remove_refs(&[name])? > 0))
+    }
+
+    /// Removes `name` as a registry does: an image that loses its last name so is listed without one; `false` if there was no such
+    /// name.
+    pub(crate) fn untag(&self, name: &str) -> Result<bool> {
+        self.change_refs("untag", &[name], |index| {
+            index.keep_images_of(name)?;
+            Ok(index.remove_refs(&[name])? > 0)
+        })
+    }
+
+    /// Removes every entry of `digest`: those of `names`, which are its names, and those without one. Returns whether there was one.
+    pub(crate) fn unlist(&self, digest: &Digest, names: &[&str]) -> Result<bool> {
+        let gone = [*digest];
+        self.drop_refs("unlist", names, |index| {
+            Ok(index.drop_entries(|entry| {
+                entry.names_any(&gone) && entry.ref_name.as_deref().is_none_or(|name| names.contains(&name))
+            }) > 0)
+        })
     }
 
     /// Removes several names in one step, all or none.
