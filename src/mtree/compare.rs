@@ -93,7 +93,7 @@ fn differs(
     wanted: &Keywords,
     value: Value<'_>,
 ) -> Result<Option<(String, String, String)>> {
-    let mut keywords: Vec<Keyword> = wanted.iter().collect();
+    let mut keywords = wanted.to_vec();
     // A stable sort, so that of several differences the first by the order of the keywords is named.
     keywords.sort_by_key(|keyword| cost(*keyword));
     for keyword in keywords {
@@ -168,14 +168,14 @@ fn xattr_facts(line: &[Word], inode: &Inode) -> Vec<Fact> {
 /// Compares whole seconds if either side knows no more; each of the two keywords stands for both.
 fn time_fact(line: &[Word], inode: &Inode, wanted: &Keywords) -> Fact {
     match (recorded(line, Keyword::Time), recorded(line, Keyword::TarTime)) {
-        (Some(time), _) if wanted.contains(Keyword::Time) => fact(Keyword::Time, Some(time), inode),
+        (Some(time), _) if wanted.contains(&Keyword::Time) => fact(Keyword::Time, Some(time), inode),
         (_, Some(time)) | (Some(time), None) => {
             // One side has whole seconds only: the fraction of the other is no difference.
             let seconds = time.split(|&c| c == b'.').next().unwrap_or_default();
             let whole = [seconds, b".000000000"].concat();
             fact(Keyword::TarTime, Some(whole), inode)
         }
-        (None, None) if wanted.contains(Keyword::TarTime) => fact(Keyword::TarTime, None, inode),
+        (None, None) if wanted.contains(&Keyword::TarTime) => fact(Keyword::TarTime, None, inode),
         (None, None) => fact(Keyword::Time, None, inode),
     }
 }

@@ -25,7 +25,7 @@ pub struct Header {
 /// Returns the words of a line with the facts that bundles use; `sha256` is the digest of a regular file.
 pub fn line(inode: &Inode, sha256: Option<&Digest>) -> Box<[u8]> {
     let mut line = Vec::new();
-    for keyword in Keywords::umoci().iter() {
+    for keyword in Keywords::umoci().iter().copied() {
         let value = match (keyword, &inode.node.kind) {
             (Keyword::Xattr, _) => {
                 for (name, value) in xattr_words(inode) {
@@ -60,7 +60,7 @@ impl<W: Write> MtreeWriter<W> {
     /// # Errors
     /// Those of `out`.
     pub fn new(mut out: W, header: &Header) -> Result<Self> {
-        let names: Vec<&str> = Keywords::umoci().iter().map(Keyword::name).collect();
+        let names: Vec<&str> = Keywords::umoci().iter().map(|keyword| keyword.name()).collect();
         let names = names.join(",");
         for (label, value) in [
             ("user", header.user.as_deref()),

@@ -131,8 +131,8 @@ pub(super) fn xattr_words(inode: &Inode) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 /// An ordered set of keywords.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Keywords(Vec<Keyword>);
+#[derive(Clone, PartialEq, Eq, Debug, Default, derive_more::Deref)]
+pub struct Keywords(#[deref(forward)] Vec<Keyword>);
 
 impl Keywords {
     /// Returns those that bundles use, in the order in which they are written.
@@ -162,15 +162,5 @@ impl Keywords {
         if !self.0.contains(&keyword) {
             self.0.push(keyword);
         }
-    }
-
-    /// Returns the keywords, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Keyword> + '_ {
-        self.0.iter().copied()
-    }
-
-    /// Returns whether `keyword` is among them.
-    pub fn contains(&self, keyword: Keyword) -> bool {
-        self.0.contains(&keyword)
     }
 }

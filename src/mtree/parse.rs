@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(line(&mtree, "sub"), "type=dir uid=2");
         assert_eq!(line(&mtree, "sub/x"), "type=file uid=1");
         assert_eq!(line(&mtree, "full/path"), "size=1");
-        assert!(mtree.keywords().contains(Keyword::Sha256));
+        assert!(mtree.keywords().contains(&Keyword::Sha256));
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl MtreeValidate {
             recorded.keywords().clone()
         };
         for keyword in Keywords::parse(&self.add_keywords.join(","))?.iter() {
-            keywords.add(keyword);
+            keywords.add(*keyword);
         }
         keywords.add(Keyword::Type);
         let root = Root::open(path.as_ref())?.rootless(self.rootless);
