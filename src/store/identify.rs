@@ -9,6 +9,7 @@ use super::{MAX_DOCUMENT, Store};
 use crate::digest::{Algorithm, Digest, DigestPrefix};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt, shortlist};
 use crate::index::InEdge;
+use crate::layer::Sniffed;
 use crate::layout::BlobName;
 use crate::spec::json::{self, Object};
 use crate::spec::{Compression, Descriptor, MediaClass, MediaType};
@@ -37,12 +38,6 @@ pub enum Evidence {
     /// The document has the shape of it.
     #[display("by its shape")]
     Shape,
-}
-
-/// A blob as its own bytes show it: a JSON object, or data that looks like something else.
-enum Sniffed<'b> {
-    Document(Object<'b>),
-    Other(&'static str),
 }
 
 fn refuse(digest: &Digest, why: impl fmt::Display) -> Error {
@@ -116,8 +111,8 @@ impl Store {
         let mut bytes = Vec::new();
         let sniffed = self.sniff(digest, size, &mut bytes);
         let document = match sniffed.context(|| format!("identify {digest}"))? {
-            Sniffed::Document(document) => document,
-            Sniffed::Other(data) => return Err(self.not_an_image(digest, data)),
+            Ok(document) => document,
+            Err(data) => return Err(self.not_an_image(digest, data)),
         };
         let (media_type, evidence) = self.detect_type(digest, &document, given)?;
         let mut descriptor = Descriptor::new(media_type, *digest, size);
@@ -129,8 +124,14 @@ impl Store {
         Ok(Detected { descriptor, evidence })
     }
 
-    /// Reads the blob into `bytes`, verified, as far as it takes to tell what it is.
-    fn sniff<'b>(&self, digest: &Digest, size: u64, bytes: &'b mut Vec<u8>) -> Result<Sniffed<'b>> {
+    /// Reads the blob into `bytes`, verified, as far as it takes to tell what it is: a JSON object, or data that looks like something
+    /// else, in words.
+    fn sniff<'b>(
+        &self,
+        digest: &Digest,
+        size: u64,
+        bytes: &'b mut Vec<u8>,
+    ) -> Result<std::result::Result<Object<'b>, &'static str>> {
         // One open file is read and checked, so that nobody can change it in between.
         let plain = Descriptor::new(String::new(), *digest, size);
         let mut blob = self.layout.open_blob(&plain)?;
@@ -138,19 +139,19 @@ impl Store {
         let is_object = bytes.iter().find(|c| !c.is_ascii_whitespace()) == Some(&b'{');
         // A layer may be large, so data of other kinds is not read to its end, and the digest not checked.
         if !is_object || bytes.len() as u64 > MAX_DOCUMENT {
-            return Ok(Sniffed::Other(magic(bytes)));
+            return Ok(Err(kind_of(bytes)));
         }
         blob.finish()?;
         json::check_values(bytes)?;
         match Object::parse(bytes) {
-            Err(_) => Ok(Sniffed::Other("text that begins like JSON and is none")),
+            Err(_) => Ok(Err("text that begins like JSON and is none")),
             // One byte string must not have two meanings.
             Ok(Object {
                 doubled: Some(name), ..
             }) => {
                 fail!(Corrupt, "{digest}: member {name:?} stands twice")
             }
-            Ok(document) => Ok(Sniffed::Document(document)),
+            Ok(document) => Ok(Ok(document)),
         }
     }
 
@@ -170,7 +171,7 @@ impl Store {
                 "{digest} could be read as a manifest and as an index; it is refused"
             );
         }
-        if let Some(declared) = text_of(document, "mediaType").map(MediaType::new) {
+        if let Some(declared) = text_of(document, "mediaType").map(MediaType::from) {
             if let Some(given) = given.filter(|given| **given != declared) {
                 return Err(refuse(
                     digest,
@@ -219,7 +220,7 @@ impl Store {
         shape: Option<MediaClass>,
     ) -> Result<(MediaType, Evidence)> {
         let recorded = self.read_index(|view| view.media_types(digest))?;
-        let recorded: Vec<MediaType> = recorded.into_iter().map(MediaType::new).collect();
+        let recorded: Vec<MediaType> = recorded.into_iter().map(MediaType::from).collect();
         match recorded.as_slice() {
             [] => self.type_by_shape(digest, document, shape),
             [one] => match one.class() {
@@ -286,17 +287,12 @@ impl Store {
 }
 
 /// Returns the kind that bytes look like which are no document.
-fn magic(bytes: &[u8]) -> &'static str {
-    match Compression::of_magic(bytes) {
-        Compression::Gzip => return "gzip data, such as a layer",
-        Compression::Zstd => return "zstd data, such as a layer",
-        Compression::None => {}
-    }
-    if bytes.get(257..262) == Some(b"ustar") {
-        "a tar archive, such as a layer"
-    } else if bytes.len() as u64 > MAX_DOCUMENT {
-        "larger than any manifest"
-    } else {
-        "no JSON document"
+fn kind_of(bytes: &[u8]) -> &'static str {
+    match Sniffed::of(bytes) {
+        Sniffed::Compressed(Compression::Gzip) => "gzip data, such as a layer",
+        Sniffed::Compressed(_) => "zstd data, such as a layer",
+        Sniffed::Tar => "a tar archive, such as a layer",
+        _ if bytes.len() as u64 > MAX_DOCUMENT => "larger than any manifest",
+        _ => "no JSON document",
     }
 }
