@@ -297,7 +297,7 @@ impl Sink<'_, '_> {
                 }
             };
         };
-        self.txn.add(&known)?;
+        self.txn.add(&known);
         Ok((known, false))
     }
 }

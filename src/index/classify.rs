@@ -9,7 +9,7 @@ use std::thread::{Builder, scope};
 
 use super::edges::{self, Content};
 use crate::digest::{Digest, VerifyReader};
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::layout::Layout;
 use crate::spec::mentions::begins_like_json;
 
@@ -92,9 +92,9 @@ fn read_pieces(layout: &Layout, blobs: &[Unknown], next: &AtomicUsize, give: &Sy
 
 /// Looks into one blob. The content of one that is named as a document must be one, or what its digest says.
 fn classify(layout: &Layout, blob: &Unknown) -> Result<Classified> {
-    let found = match layout.open_unverified(&blob.digest) {
+    let found = match layout.open_found(&blob.digest).if_there() {
         Ok(None) => return Ok(Classified::Missing),
-        Ok(Some((file, size))) => read(file, blob, size),
+        Ok(Some((file, found))) => read(file, blob, found.len()),
         Err(err) => Err(err),
     };
     // Other errors are of the disk: another look may succeed, and nothing is known of the blob.

@@ -9,7 +9,7 @@ use crate::spec::{Descriptor, MediaClass, MediaType};
 
 /// Returns whether a media type is one of manifests or indexes.
 fn names_document(media_type: &str) -> bool {
-    let class = MediaType::new(media_type.to_owned()).class();
+    let class = MediaType::from(media_type.to_owned()).class();
     matches!(class, MediaClass::Manifest | MediaClass::Index)
 }
 

@@ -14,7 +14,7 @@ use super::rows::{BlobRow, InEdge, Kind, Link, Verified, in_edge_key, key, ref_k
 use super::stamps::{INDEX_JSON, dir_stamp};
 use super::tables::Tables;
 use crate::digest::{Algorithm, Digest};
-use crate::error::Result;
+use crate::error::{Result, ResultExt};
 use crate::layout::{BlobName, Entry, IndexFile, Layout, Lock, REFLOG, Stamp};
 use crate::progress::Monitor;
 
@@ -331,7 +331,7 @@ impl<'a, 'tx> Update<'a, 'tx> {
 
     /// Adds the edges of a document that has very many, read again. Returns those to blobs that are there.
     fn add_many_links(&mut self, parent: &Digest, size: u64) -> Result<Vec<Link>> {
-        let Some((file, _)) = self.layout.open_unverified(parent)? else {
+        let Some((file, _)) = self.layout.open_found(parent).if_there()? else {
             fail!(NotFound, "{parent} is gone");
         };
         let (mut below, mut held, mut piece) = (Vec::new(), Vec::new(), 0);

@@ -297,26 +297,20 @@ impl Layout {
         Ok(found.as_ref().map(Stamp::of))
     }
 
-    /// Opens the file that stands for `digest` without verifying anything, with its size.
-    pub(crate) fn open_unverified(&self, digest: &Digest) -> Result<Option<(File, u64)>> {
-        let opened = self.open_found(digest).if_there()?;
-        Ok(opened.map(|(file, found)| (file, found.len())))
-    }
-
-    /// As [`Layout::open_unverified`], with all that `stat` says; an error if there is no such file.
+    /// Opens the file that stands for `digest` without verifying anything, with all that `stat` says; an error if there is no such file.
     pub(crate) fn open_found(&self, digest: &Digest) -> Result<(File, Metadata)> {
         disk::open(&self.blob_path(digest))
     }
 
     /// Returns the bytes of a blob that begins like a JSON object and is at most `limit` bytes, not verified.
     pub(crate) fn read_document(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>> {
-        let Some((mut file, size)) = self.open_unverified(digest)? else {
+        let Some((mut file, found)) = self.open_found(digest).if_there()? else {
             return Ok(None);
         };
         let mut bytes = vec![0; 64];
         let n = file.read(&mut bytes)?;
         bytes.truncate(n);
-        if size > limit || bytes.iter().find(|c| !c.is_ascii_whitespace()) != Some(&b'{') {
+        if found.len() > limit || bytes.iter().find(|c| !c.is_ascii_whitespace()) != Some(&b'{') {
             return Ok(None);
         }
         file.take(limit).read_to_end(&mut bytes)?;

@@ -374,7 +374,7 @@ fn fetched(mut answer: Response, wanted: Option<&Digest>) -> Result<Fetched> {
     let object = Object::parse(&bytes).context(|| "it is no manifest")?;
     let own: Option<String> = object.read("mediaType");
     let media_type = match (own, named) {
-        (Some(own), Some(named)) if own != named && MediaType::new(named.as_str()).is_image() => {
+        (Some(own), Some(named)) if own != named && MediaType::from(named.as_str()).is_image() => {
             fail!(
                 Corrupt,
                 "its media type is {own:?}, and the registry calls it {named:?}"

@@ -15,7 +15,7 @@ use super::answer::{Answer, Code, Content, DOCKER_CONTENT_DIGEST, Outcome, Refus
 use super::repositories::{Repositories, Repository};
 use super::route::{Query, Target};
 use crate::digest::Digest;
-use crate::error::Error;
+use crate::error::{Error, ResultExt};
 use crate::spec::json::Object;
 use crate::spec::{Descriptor, Document, ImageIndex, MAX_DOCUMENT, MediaType, RefName, json};
 
@@ -41,7 +41,7 @@ const IN_QUERY: &AsciiSet = &CONTROLS
 /// Returns a blob, or the part of it that the request asks for.
 pub(super) fn blob(repository: &Repository, digest: &Digest, headers: &HeaderMap) -> Outcome {
     // A file that is open stays readable, also if it is collected meanwhile: no lock is needed.
-    let Some((file, size)) = repository.store.layout().open_unverified(digest)? else {
+    let Some((file, found)) = repository.store.layout().open_found(digest).if_there()? else {
         return Err(Refusal::new(Code::BlobUnknown, "there is no such blob"));
     };
     let etag = format!("\"{digest}\"");
@@ -54,7 +54,7 @@ pub(super) fn blob(repository: &Repository, digest: &Digest, headers: &HeaderMap
     if is_known(headers, &etag) {
         return Ok(not_modified(whole));
     }
-    Ok(part(whole, file, size, headers, &etag))
+    Ok(part(whole, file, found.len(), headers, &etag))
 }
 
 /// Gives an answer the part of a file that is asked for. Spec: RFC 9110, section 14.
@@ -356,8 +356,8 @@ mod tests {
     fn a_manifest_is_called_what_it_is() {
         let config = r#"{"mediaType":"a/b","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0}"#;
         let manifest = format!(r#"{{"config":{config},"layers":[]}}"#);
-        let named = MediaType::new("x/y");
-        let odd = MediaType::new("x\r\ny");
+        let named = MediaType::from("x/y");
+        let odd = MediaType::from("x\r\ny");
         for (text, named, want) in [
             (r#"{"mediaType":"a/b"}"#, Some(&named), Some("a/b")),
             (r#"{"mediaType":"a\nb"}"#, Some(&named), Some("x/y")),

@@ -94,18 +94,13 @@ impl MediaType {
     /// Docker's layer that must not be pushed.
     pub const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
 
-    /// Wraps any text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
     /// Reads a media type as one is written. Spec: RFC 6838, section 4.2.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Invalid`] if the text is none.
     pub fn parse(text: &str) -> Result<Self> {
         match text.split_once('/') {
-            Some((kind, name)) if is_name(kind) && is_name(name) => Ok(Self::new(text)),
+            Some((kind, name)) if is_name(kind) && is_name(name) => Ok(text.into()),
             _ => fail!(
                 Invalid,
                 "{text:?} is no media type, such as application/spdx+json"
@@ -245,7 +240,7 @@ mod tests {
             ("application/vnd.oci.image.layer.v1.tarball", MediaClass::Other),
             ("text/plain", MediaClass::Other),
         ] {
-            assert_eq!(MediaType::new(text).class(), class, "{text}");
+            assert_eq!(MediaType::from(text).class(), class, "{text}");
         }
     }
     #[test]
@@ -268,9 +263,9 @@ mod tests {
                 "application/vnd.oci.image.layer.v1.tar+zstd",
             ),
         ] {
-            let twin = MediaType::new(docker).to_oci();
+            let twin = MediaType::from(docker).to_oci();
             assert_eq!(twin, oci);
-            assert_eq!(twin.class(), MediaType::new(docker).class(), "{docker}");
+            assert_eq!(twin.class(), MediaType::from(docker).class(), "{docker}");
         }
         for other in [
             "",
@@ -278,7 +273,7 @@ mod tests {
             MediaType::LAYER,
             "application/vnd.docker.image.rootfs.diff.tarball",
         ] {
-            assert_eq!(MediaType::new(other).to_oci(), other);
+            assert_eq!(MediaType::from(other).to_oci(), other);
         }
     }
 }

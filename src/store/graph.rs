@@ -81,7 +81,7 @@ impl Store {
                 let blobs = blobs.into_iter().map(|blob| BlobEntry {
                     digest: blob.digest,
                     size: blob.size,
-                    media_type: media_types.remove(&blob.digest).map(MediaType::new),
+                    media_type: media_types.remove(&blob.digest).map(MediaType::from),
                     references: blob.count,
                 });
                 Ok(blobs.collect::<Vec<_>>())
@@ -127,7 +127,7 @@ impl Store {
             Ok(BlobInfo {
                 digest: *digest,
                 size: stamp.size,
-                media_types: media_types.map(MediaType::new).collect(),
+                media_types: media_types.map(MediaType::from).collect(),
                 references: tables.count(digest)?,
                 needed_by,
                 referrers,

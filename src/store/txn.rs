@@ -203,9 +203,8 @@ impl<'a> Txn<'a> {
     }
 
     /// Makes a blob that is in the layout part of the transaction, whatever its content is.
-    pub fn add(&mut self, descriptor: &Descriptor) -> Result<()> {
+    pub fn add(&mut self, descriptor: &Descriptor) {
         self.blobs.push((descriptor.digest, None));
-        Ok(())
     }
 
     /// Makes a blob part of the transaction that was found to be intact; see [`Store::intact`].
@@ -292,7 +291,7 @@ impl<'a> Txn<'a> {
         let known = self.index().read_as_is(|view| {
             let mut out = Vec::new();
             for digest in find(view)? {
-                let mut types = view.media_types(&digest)?.into_iter().map(MediaType::new);
+                let mut types = view.media_types(&digest)?.into_iter().map(MediaType::from);
                 let is_wanted = types.any(|own| own.class() == wanted.class());
                 if is_wanted
                     && digest.algorithm() == opts.algorithm
@@ -423,7 +422,7 @@ mod tests {
             bytes[100] ^= u8::from(damaged);
             std::fs::write(&path, bytes).expect("write");
             let mut txn = store.begin("test").expect("begin");
-            txn.add(&written).expect("add");
+            txn.add(&written);
             txn.commit().expect("commit");
             assert!(!verified(&written), "nobody has looked at it");
             let found = store.intact(&written).expect("look");

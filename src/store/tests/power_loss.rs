@@ -36,19 +36,21 @@ fn run(store: &Store, job: Job) -> Result<()> {
 
 fn write(store: &Store, algorithm: Algorithm, tag: &str, content: &str) -> Result<()> {
     let mut txn = store.begin("test")?;
-    let mut put = |bytes: &[u8], media_type: &str| {
+    let mut put = |bytes: &[u8], media_type: &str| -> Result<Descriptor> {
         use std::io::Write as _;
         let digest = Digest::of(algorithm, bytes);
         if store.layout().blob_size(&digest)?.is_some() {
             // As an import does it.
             let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
-            return txn.add(&descriptor).map(|()| descriptor);
+            txn.add(&descriptor);
+            return Ok(descriptor);
         }
         let mut writer = txn.write_blob_as(algorithm)?;
         writer.write_all(bytes)?;
         let stored = writer.finish()?;
         let descriptor = Descriptor::new(media_type, stored.digest, stored.size);
-        txn.add(&descriptor).map(|()| descriptor)
+        txn.add(&descriptor);
+        Ok(descriptor)
     };
     // Larger than a sector, so that it can be torn.
     let layer = put(content.repeat(500).as_bytes(), MediaType::LAYER)?;
