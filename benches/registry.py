@@ -132,6 +132,12 @@ def one_image(turn):
             pull = [*skopeo, "copy", *theirs[1], f"docker://{name}:1", f"oci:{back}:1"]
         note("push, nothing there", who, registry, run(*push))
         note("push again", who, registry, run(*push))
+        if who == "ours":
+            copied = [ours, "copy", "--referrers", "no", f"docker://{name}:1", f"docker://{name}-copy:1"]
+        else:
+            copied = [*skopeo, "copy", *theirs[0], *theirs[1], f"docker://{name}:1", f"docker://{name}-copy:1"]
+        note("copy to another repository", who, registry, run(*copied))
+        note("that copy again", who, registry, run(*copied))
         note("pull, nothing here", who, registry, run(*pull))
         note("pull again", who, registry, run(*pull))
         if who == "ours":

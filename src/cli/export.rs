@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci export`
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{self, IsTerminal as _, Stdout, Write};
+use std::collections::{BTreeMap, HashSet};
 
-use crate::fs::PendingFile;
 use crate::image::resolve;
-use crate::layer::{Encoder, Limits};
 use crate::spec::Compression;
-use crate::transfer::{
-    CopyReport, DockerImage, DockerName, OciArchiveSink, Request, Source, StoreSink, ToOci, copy,
-    write_docker_archive,
-};
+use crate::transfer::{Request, Source, ToOci};
 
+use super::destination::{Delivery, Name, new_name};
 use super::location::{ArchiveRef, Location};
 use super::prelude::*;
 use super::registry::push::PushJob;
@@ -35,6 +30,8 @@ use super::selection::{Selection, for_platform, tell_artifacts};
 )]
 pub struct Export {
     #[command(flatten)]
+    layout: LayoutArg,
+    #[command(flatten)]
     copy: CopyArgs,
     /// image to export, by tag or digest; may be given more than once (default: all tags)
     #[arg(long, value_name = "tag")]
@@ -49,7 +46,7 @@ pub struct Export {
 impl Export {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let [to] = self.copy.layout.words(["destination"])?;
+        let [to] = self.layout.words(["destination"])?;
         let place = Location::parse(to, "destination")?;
         let archive = match &place {
             Location::Archive(archive) => Some(archive),
@@ -67,7 +64,7 @@ impl Export {
         if result.is_on_stdout() && archive.is_some_and(ArchiveRef::is_stdout) {
             refuse!("the archive and the result both go to stdout: write one of them to a file");
         }
-        let from = self.copy.layout.open()?;
+        let from = self.layout.open()?;
         // Held to the end: umoci gc of another process must not remove a blob before it is copied.
         let _reading = from.reading();
         let selection = self.select(&from, name.as_ref(), to, ui)?;
@@ -83,40 +80,27 @@ impl Export {
         let referrers = self.copy.has_referrers() && !docker;
         let (images, along) = selection.settled(&from, converted.as_mut(), referrers, ui)?;
         let source: &dyn Source = converted.as_ref().map_or(&from as _, |converted| converted as _);
-        let (made, report, replaced) = match &place {
-            Location::Registry(repository, _) => {
-                let registry = self.registry.session()?;
-                let job = PushJob {
-                    registry: &registry,
-                    repository,
-                    dry_run: false,
-                    no_clobber: false,
-                };
-                let (report, replaced) = job.run(source, images.clone(), &along, ui)?;
-                (Made::by_requests(&images), report, replaced)
-            }
-            Location::Layout(path, _) => {
-                let (report, replaced) = to_layout(source, &images, &along, path, ui)?;
-                (Made::by_requests(&images), Some(report), replaced)
-            }
-            Location::Archive(archive) if archive.docker => {
-                let requests = for_platform(&images, source, self.copy.platform.get())?;
-                let images = for_docker(requests, name, archive, from.layout().path())?;
-                to_archive(archive, self.compress, |out| {
-                    let limits = Limits::default();
-                    Ok(write_docker_archive(source, &images, &limits, out, ui)?)
-                })?;
-                (Made::by_docker(&images), None, Vec::new())
-            }
-            Location::Archive(archive) => {
-                let mut report = None;
-                to_archive(archive, self.compress, |out| {
-                    let sink = OciArchiveSink::new(out)?;
-                    report = Some(copy(source, &sink, images.iter().chain(&along), ui)?);
-                    Ok(sink.finish(&images, &along)?)
-                })?;
-                (Made::by_requests(&images), report, Vec::new())
-            }
+        let (made, report, replaced) = if let Location::Registry(repository, _) = &place {
+            let registry = self.registry.session()?;
+            let job = PushJob {
+                registry: &registry,
+                sink: registry.sink(repository)?,
+                repository,
+                dry_run: false,
+                no_clobber: false,
+            };
+            let (report, replaced) = job.run(source, images.clone(), &along, ui)?;
+            (Made::by_requests(&images), report, replaced)
+        } else {
+            let delivery = Delivery {
+                source,
+                platform: self.copy.platform.get(),
+                compress: self.compress,
+                home: from.layout().path(),
+                no_clobber: false,
+                verb: "export",
+            };
+            delivery.to(&place, name, &images, &along, ui)?
         };
         result.say_copy("exported", &made, report.as_ref(), &replaced, ui)
     }
@@ -155,71 +139,6 @@ impl Export {
     }
 }
 
-/// The name that the destination gives to the only image.
-enum Name {
-    Tag(RefName),
-    Docker(DockerName),
-}
-
-/// Returns the name in the words for the destination, if one is there.
-fn new_name(to: &Location) -> Outcome<Option<Name>> {
-    let name = match to {
-        Location::Layout(_, Some(Target::Name(name))) if name.check_new().is_ok() => {
-            Ok(Name::Tag(name.clone()))
-        }
-        Location::Layout(_, Some(_)) => {
-            refuse!("invalid destination: give a tag; digests and the past cannot be chosen");
-        }
-        Location::Archive(ArchiveRef {
-            name: Some(name),
-            docker: true,
-            ..
-        }) => name.parse().map(Name::Docker),
-        Location::Archive(ArchiveRef { name: Some(name), .. }) => RefName::parse_new(name).map(Name::Tag),
-        Location::Registry(_, Some(image)) => match image.tag() {
-            Some(tag) if image.digest().is_none() => RefName::parse_new(tag).map(Name::Tag),
-            _ => refuse!("invalid destination: give a tag; the digest is that of the image"),
-        },
-        Location::Layout(_, None) | Location::Archive(_) | Location::Registry(_, None) => return Ok(None),
-    };
-    Ok(Some(name.map_err(invalid("destination"))?))
-}
-
-/// Returns the images, each for one platform by now, by names that Docker takes.
-fn for_docker(
-    requests: Vec<Request>,
-    given: Option<Name>,
-    archive: &ArchiveRef,
-    layout: &Path,
-) -> Outcome<Vec<DockerImage>> {
-    // The layout may be called `.`, which names nothing.
-    let whole = layout.canonicalize().unwrap_or_else(|_| layout.to_owned());
-    let layout = whole.file_name().unwrap_or_default().to_string_lossy();
-    let mut tags: HashMap<DockerName, RefName> = HashMap::new();
-    let mut out = Vec::new();
-    for Request { name, value } in requests {
-        let name = match (&given, name) {
-            (Some(Name::Docker(name)), _) => name.clone(),
-            (_, Some(tag)) => {
-                let name = DockerName::of_tag(&tag, &layout).map_err(|e| {
-                    Failure::Arguments(format!("{e}: name it, as {archive}:NAME[:TAG] with --tag {tag}"))
-                })?;
-                // Docker keeps one image by a name, and the second would replace the first without a word.
-                if let Some(other) = tags.insert(name.clone(), tag.clone()) {
-                    refuse!("both {other} and {tag} would be {name}: say which with --tag");
-                }
-                name
-            }
-            (_, None) => refuse!("name the image, as {archive}:NAME[:TAG]"),
-        };
-        out.extend(value.into_iter().map(|descriptor| DockerImage {
-            name: name.clone(),
-            descriptor,
-        }));
-    }
-    Ok(out)
-}
-
 /// Says how much is attached to images, for which a Docker archive has no place.
 fn warn_left_out<'a>(from: &Store, images: impl Iterator<Item = &'a Request>, ui: &Ui) {
     let mut left_out: HashSet<Digest> = HashSet::new();
@@ -250,75 +169,4 @@ fn warn_platforms(from: &Store, requests: &[Request], ui: &Ui) -> Outcome {
         ));
     }
     Ok(())
-}
-
-/// Copies to a layout, which is made if it is not there; returns with the report the names that pointed elsewhere before.
-fn to_layout(
-    source: &dyn Source,
-    images: &[Request],
-    along: &[Request],
-    path: &Path,
-    ui: &Ui,
-) -> Outcome<(CopyReport, Vec<RefName>)> {
-    // A directory that was there before stays, also where the export fails.
-    let keep_dir = crate::fs::exists(path)?;
-    let (into, made) = match Store::create_in(path, StoreOptions::without_index()) {
-        Err(err) if err.kind() == ErrorKind::Exists => (Store::open(path, StoreOptions::default()), false),
-        made => (made, true),
-    };
-    // A new layout has no index database and no other private file: it may be made for another tool.
-    let into = into.context(|| format!("open {}", path.display()))?;
-    let copied = StoreSink::new(&into, "export").and_then(|sink| {
-        let report = copy(source, &sink, images.iter().chain(along), ui)?;
-        Ok((report, sink.commit(images, along, ui)?))
-    });
-    if !made {
-        return Ok(copied?);
-    }
-    match copied {
-        Ok(done) => Ok(into.remove_private().map(|()| done)?),
-        Err(err) => {
-            if let Err(err) = into.discard(keep_dir) {
-                ui.warn(format_args!("cannot remove what was written: {err}"));
-            }
-            Err(err.into())
-        }
-    }
-}
-
-/// Writes by `write` to where the archive is to be.
-fn to_archive(
-    archive: &ArchiveRef,
-    compression: Compression,
-    write: impl for<'a> FnOnce(Tar<'a>) -> Outcome<Tar<'a>>,
-) -> Outcome {
-    if archive.is_stdout() {
-        let mut out = Out(std::io::stdout());
-        if out.0.is_terminal() {
-            refuse!("an archive is not for a terminal: redirect stdout, or name a file");
-        }
-        write(Encoder::new(&mut out as _, compression)?)?.finish()?;
-        return Ok(out.flush().map_err(Error::from)?);
-    }
-    // The file of this name is replaced at `commit`, so an archive that exists stays whole where this one fails.
-    let mut out = PendingFile::output(Path::new(&archive.file))?;
-    write(Encoder::new(&mut out as _, compression)?)?.finish()?;
-    Ok(out.commit()?)
-}
-
-/// An archive that is being written.
-type Tar<'a> = Encoder<&'a mut (dyn Write + Send)>;
-
-/// Stdout, whose errors say so.
-struct Out(Stdout);
-
-impl Write for Out {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write_all(buf).context(|| "write to stdout")?;
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(self.0.flush().context(|| "write to stdout")?)
-    }
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci import`
 
-use crate::transfer::{Request, Source, StoreSink, ToOci, copy};
+use crate::transfer::{Source, Spool, StoreSink, ToOci, copy};
 
-use super::location::{ArchiveRef, Location, check_layout, open_other};
+use super::location::{Location, check_layout, open_other};
 use super::prelude::*;
 use super::registry::pull::PullJob;
+use super::registry::wanted::Wish;
 use super::result::{Made, Results};
-use super::selection::Selection;
+use super::selection::{Naming, Selection};
 
 /// copies images from another OCI layout or an archive into this one
 ///
@@ -23,6 +24,8 @@ use super::selection::Selection;
     mut_arg("platform", |arg| arg.help("which image to take of those that a name leads to, such as linux/arm64 (default: all of them)"))
 )]
 pub struct Import {
+    #[command(flatten)]
+    layout: LayoutArg,
     #[command(flatten)]
     copy: CopyArgs,
     /// name of the image in this layout (default: its name in the source)
@@ -40,85 +43,50 @@ pub struct Import {
 impl Import {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let [from] = self.copy.layout.words(["source"])?;
+        let [from] = self.layout.words(["source"])?;
         let place = Location::parse(from, "source")?;
         let limits = self.limits.get()?;
         let result = self.copy.result.open()?;
+        let naming = Naming {
+            name: self.tag.as_ref(),
+            platform: self.copy.platform.get(),
+            option: "--tag",
+            how: "with --tag",
+            choice: "with --tag NAME",
+        };
         match place {
             Location::Layout(path, target) => {
                 check_layout(&path)?;
                 let from = open_other(&path)?;
                 // Held to the end: umoci gc of another process must not remove a blob before it is copied.
                 let _reading = from.reading();
-                let selection = match target {
-                    None => self.all(&from, &path.display().to_string(), "@DIGEST", ui)?,
-                    Some(target) => {
-                        let Some(name) = self.tag.clone().or_else(|| target.name().cloned()) else {
-                            refuse!("an image named by its digest needs a --tag");
-                        };
-                        Request::find(&from, &target, self.copy.platform.get(), Some(name))?.into()
-                    }
-                };
-                let into = self.copy.layout.open()?;
+                let selection = naming.of_layout(&from, target, ui)?;
+                let into = self.layout.open()?;
                 self.copy(&from, selection, true, &into, (result, ui))
             }
             Location::Archive(archive) => {
                 // The layout comes first: an archive on stdin is spooled into it.
-                let into = self.copy.layout.open()?;
-                let source = archive.open(&limits, into.layout())?;
-                let selection = match &archive.name {
-                    None => self.all(&*source, &archive.to_string(), ":@N", ui)?,
-                    Some(name) => self.one(&*source, &archive, name)?.into(),
-                };
+                let into = self.layout.open()?;
+                let source = archive.open(&limits, &Spool::Layout(into.layout()))?;
+                let selection = naming.of_archive(&*source, &archive, ui)?;
                 // A Docker archive has no place for referrers.
                 self.copy(&*source, selection, !archive.docker, &into, (result, ui))
             }
             Location::Registry(repository, image) => {
                 let pull = PullJob {
+                    path: &self.layout.layout,
+                    lock: &self.layout.lock,
                     copy: &self.copy,
-                    tag: self.tag.as_ref(),
-                    tags: &TagsArgs::default(),
+                    wish: Wish {
+                        tag: self.tag.as_ref(),
+                        tags: &TagsArgs::default(),
+                    },
                     no_clobber: self.no_clobber,
+                    words: ("import", "imported"),
                 };
                 pull.run(&self.registry.session()?, &repository, image, result, ui)
             }
         }
-    }
-
-    /// Returns all images of a source, or its only one by another name.
-    fn all(&self, source: &dyn Source, label: &str, suffix: &str, ui: &Ui) -> Outcome<Selection> {
-        let choosing = format!("take one as {label}{suffix} with --tag NAME");
-        let words = ("give it one with --tag", choosing.as_str());
-        let gets_name = self.tag.is_some();
-        let mut selection = Selection::all(source, self.copy.platform.get(), gets_name, label, words, ui)?;
-        match (selection.images.as_mut_slice(), &self.tag) {
-            (_, None) => {}
-            ([only], tag) => only.name.clone_from(tag),
-            (several, _) => {
-                let n = several.len();
-                refuse!("--tag names one image, and {label} has {n}: say which, as {label}:TAG");
-            }
-        }
-        Ok(selection)
-    }
-
-    /// Returns the image of an archive that was asked for by its name there.
-    fn one(&self, source: &dyn Source, archive: &ArchiveRef, name: &str) -> Outcome<Request> {
-        let (own, value) = archive.find(source, name)?;
-        let name = match (self.tag.clone(), own) {
-            (Some(tag), _) => Some(tag),
-            (None, Some(own)) => match RefName::parse_new(&own) {
-                Ok(own) => Some(own),
-                Err(err) => refuse!("{err}: give it another name with --tag"),
-            },
-            (None, None) => refuse!("the image {name} in {archive} has no name: give it one with --tag"),
-        };
-        let request = Request { name, value };
-        // Without --platform an index is copied whole, not for this machine alone.
-        Ok(match self.copy.platform.get() {
-            None => request,
-            platform => request.for_platform(source, platform)?,
-        })
     }
 
     fn copy(

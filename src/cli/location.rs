@@ -8,11 +8,10 @@ use crate::digest::Digest;
 use crate::error::{Error, ResultExt as _, shortlist};
 use crate::image::Target;
 use crate::layer::Limits;
-use crate::layout::Layout;
 use crate::registry::{Reference, RepositoryName};
 use crate::spec::RefValue;
 use crate::store::{Store, StoreOptions};
-use crate::transfer::{Archive, DockerArchive, DockerName, OciArchive, Source, SourceEntry};
+use crate::transfer::{Archive, DockerArchive, DockerName, OciArchive, Source, SourceEntry, Spool};
 
 use super::args::ImageRef;
 use super::failure::{Outcome, invalid};
@@ -163,11 +162,11 @@ impl ArchiveRef {
         ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].contains(&self.file.as_str())
     }
 
-    /// Opens it to read; what has to be spooled goes to `layout` meanwhile.
-    pub fn open(&self, limits: &Limits, layout: &Layout) -> Result<Box<dyn Source>, Error> {
+    /// Opens it to read; what has to be spooled goes to `spool` meanwhile.
+    pub fn open(&self, limits: &Limits, spool: &Spool<'_>) -> Result<Box<dyn Source>, Error> {
         let tar = match self.file.as_str() {
-            "-" => Archive::spool(std::io::stdin(), limits, layout).context(|| "stdin")?,
-            path => Archive::open(path.as_ref(), limits, layout)?,
+            "-" => Archive::spool(std::io::stdin(), limits, spool).context(|| "stdin")?,
+            path => Archive::open(path.as_ref(), limits, spool)?,
         };
         if self.docker {
             let archive = DockerArchive::new(tar, limits).context(|| self.file.clone())?;

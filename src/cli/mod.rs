@@ -10,6 +10,8 @@ mod attach;
 mod blob;
 mod complete;
 mod config;
+mod copy;
+mod destination;
 mod du;
 mod escape;
 mod export;
@@ -115,6 +117,7 @@ commands! {
         Manifest(manifest::Manifest),
         Import(import::Import),
         Export(export::Export),
+        Copy(Box<copy::Copy>),
         Pull(registry::pull::Pull),
         Push(registry::push::Push),
         ListTags(registry::list_tags::ListTags),

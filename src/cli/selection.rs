@@ -5,11 +5,14 @@ use std::collections::HashSet;
 
 use crate::digest::Digest;
 use crate::error::shortlist;
+use crate::image::Target;
 use crate::progress::{Monitor, Silent};
-use crate::spec::Platform;
+use crate::spec::{Platform, RefName};
+use crate::store::Store;
 use crate::transfer::{Catalog, Request, Source, SourceEntry, ToOci, referrers};
 
 use super::failure::{Failure, Outcome};
+use super::location::ArchiveRef;
 use super::table::counted;
 use super::ui::Ui;
 
@@ -108,6 +111,84 @@ impl Selection {
             }
         }
         Ok((images, along))
+    }
+}
+
+/// How the images of a source are named where they are copied to.
+#[derive(Clone, Copy)]
+pub struct Naming<'a> {
+    /// The name of the only image, if one is given.
+    pub name: Option<&'a RefName>,
+    pub platform: Option<&'a Platform>,
+    /// The option or operand that has the name, for messages; how it gives one, and how it does so to one of several.
+    pub option: &'a str,
+    pub how: &'a str,
+    pub choice: &'a str,
+}
+
+impl Naming<'_> {
+    /// Returns an image of a layout, or all of them if none is named.
+    pub fn of_layout(&self, from: &Store, target: Option<Target>, ui: &Ui) -> Outcome<Selection> {
+        let Some(target) = target else {
+            return self.all(from, &from.layout().path().display().to_string(), "@DIGEST", ui);
+        };
+        let Some(name) = self.name.or_else(|| target.name()).cloned() else {
+            refuse!(
+                "an image named by its digest needs a name: give it one {}",
+                self.how
+            );
+        };
+        Ok(Request::find(from, &target, self.platform, Some(name))?.into())
+    }
+
+    /// Returns an image of an archive, or all of them if none is named.
+    pub fn of_archive(&self, source: &dyn Source, archive: &ArchiveRef, ui: &Ui) -> Outcome<Selection> {
+        match &archive.name {
+            None => self.all(source, &archive.to_string(), ":@N", ui),
+            Some(name) => Ok(self.one(source, archive, name)?.into()),
+        }
+    }
+
+    /// Returns all images of a source, or its only one by another name.
+    fn all(&self, source: &dyn Source, label: &str, suffix: &str, ui: &Ui) -> Outcome<Selection> {
+        let choosing = format!("take one as {label}{suffix} {}", self.choice);
+        let naming = format!("give it one {}", self.how);
+        let words = (naming.as_str(), choosing.as_str());
+        let gets_name = self.name.is_some();
+        let mut selection = Selection::all(source, self.platform, gets_name, label, words, ui)?;
+        match (selection.images.as_mut_slice(), self.name) {
+            (_, None) => {}
+            ([only], tag) => only.name = tag.cloned(),
+            (several, _) => {
+                let (n, option) = (several.len(), self.option);
+                refuse!("{option} names one image, and {label} has {n}: say which, as {label}:TAG");
+            }
+        }
+        Ok(selection)
+    }
+
+    /// Returns the image of an archive that was asked for by its name there.
+    fn one(&self, source: &dyn Source, archive: &ArchiveRef, name: &str) -> Outcome<Request> {
+        let (own, value) = archive.find(source, name)?;
+        let name = match (self.name.cloned(), own) {
+            (Some(tag), _) => Some(tag),
+            (None, Some(own)) => match RefName::parse_new(&own) {
+                Ok(own) => Some(own),
+                Err(err) => refuse!("{err}: give it another name {}", self.how),
+            },
+            (None, None) => {
+                refuse!(
+                    "the image {name} in {archive} has no name: give it one {}",
+                    self.how
+                )
+            }
+        };
+        let request = Request { name, value };
+        // Without --platform an index is copied whole, not for this machine alone.
+        Ok(match self.platform {
+            None => request,
+            platform => request.for_platform(source, platform)?,
+        })
     }
 }
 

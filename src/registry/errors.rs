@@ -2,9 +2,12 @@
 //! Refusals of a registry as errors.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::http::{Response, read_small, retry_after};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact};
+use crate::spec::mentions::each_digest;
 
 /// Maximum size of the text of a refusal in bytes, and of the part that a message shows in characters.
 const MAX_BODY: u64 = 64 << 10;
@@ -23,18 +26,50 @@ struct One {
     code: String,
     #[serde(default)]
     message: String,
+    #[serde(default)]
+    detail: Value,
 }
+
+/// Codes that say that something which a manifest needs is not there.
+const LACKING: [&str; 3] = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
 
 /// Returns the refusal that an answer is, as an error: its status, and the codes and messages of the registry.
 pub(super) fn refused(mut answer: Response) -> Error {
-    let status = answer.status().as_u16();
     // A body that breaks off says nothing.
     let text = read_small(&mut answer, MAX_BODY).unwrap_or_default();
+    of_answer(&answer, &text)
+}
+
+/// As [`refused`], of a manifest that was sent. If that is because something is not there which it needs, returns the digests that
+/// the registry names too.
+pub(super) fn refused_manifest(mut answer: Response) -> (Error, Option<Vec<Digest>>) {
+    let text = read_small(&mut answer, MAX_BODY).unwrap_or_default();
+    let refusal: Option<Refusal> = serde_json::from_slice(&text).ok();
+    let errors = refusal.map(|refusal| refusal.errors).unwrap_or_default();
+    let lacking: Vec<One> = errors
+        .into_iter()
+        .filter(|one| LACKING.contains(&one.code.as_str()))
+        .collect();
+    let mut digests = Vec::new();
+    for one in &lacking {
+        // The detail is a digest, or an object that has it under one name or another.
+        let found = each_digest(one.detail.to_string().as_bytes(), |digest| {
+            digests.push(digest);
+            Ok(())
+        });
+        debug_assert!(found.is_ok(), "a text in memory can be read");
+    }
+    let error = of_answer(&answer, &text);
+    (error, (!lacking.is_empty()).then_some(digests))
+}
+
+fn of_answer(answer: &Response, text: &[u8]) -> Error {
+    let status = answer.status().as_u16();
     let mut message = match answer.status().canonical_reason() {
         Some(reason) => format!("{status} {reason}"),
         None => status.to_string(),
     };
-    let said = said(&text);
+    let said = said(text);
     if !said.is_empty() {
         message = format!("{message}: {said}");
     }

@@ -153,7 +153,9 @@ pub(super) fn exchange(
         tries += 1;
         let is_last = tries >= MAX_TRIES || !call.is_repeatable;
         let wait = match follow(own, foreign, call, authorization, options.timeouts.idle) {
-            Ok(answer) if is_last || !is_passing(answer.status().as_u16()) => return Ok(answer),
+            Ok(answer) if !is_passing(answer.status().as_u16()) => return Ok(answer),
+            // A request that came too early was not looked at: it may be sent again, whatever it is.
+            Ok(answer) if is_last && (tries >= MAX_TRIES || answer.status() != 429) => return Ok(answer),
             Ok(answer) => match retry_after(answer.headers()) {
                 // A limit that lasts for hours is told to the user, who can wait better than this process.
                 Some(wait) if wait > options.timeouts.max_pause => return Ok(answer),

@@ -7,7 +7,7 @@
 //!
 //! Files: `reference` (names), `config` and `tls` (settings), `credentials` and `challenge` (proof of who asks), `http` (one
 //! exchange), `host` (a host with its tokens), `repository` (the requests of the protocol), `download` and `upload` (blobs),
-//! `source` and `sink` (the ends of a copy).
+//! `source`, `sink` and `spool` (the ends of a copy).
 
 mod challenge;
 mod config;
@@ -21,6 +21,7 @@ mod reference;
 mod repository;
 mod sink;
 mod source;
+mod spool;
 mod tls;
 mod upload;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ureq::http::Method;
 
-use super::errors::refused;
+use super::errors::{refused, refused_manifest};
 use super::host::{Host, drain};
 use super::http::{Call, Payload, Response, authority, read_small, resolve};
 use super::reference::RepositoryName;
@@ -49,6 +49,15 @@ pub(super) struct Endpoint {
     pub name: RepositoryName,
     /// True for requests by digest, and for those by tag, that it is asked for.
     pub serves: (bool, bool),
+}
+
+/// The answer to a manifest that was sent.
+#[derive(Debug)]
+pub(super) enum Put {
+    /// It is there; whether the registry has put it into the list of referrers of its subject.
+    Stored { has_listed_subject: bool },
+    /// It was refused because blobs or manifests that it needs are not there: those that the registry names, perhaps none.
+    Lacking { blobs: Vec<Digest>, error: Error },
 }
 
 /// A manifest or an index, as it came.
@@ -283,12 +292,11 @@ impl Repository {
         fail!(Limit, "the list has no end")
     }
 
-    /// Sends a manifest under a tag, or under its digest. Returns whether the registry has put it into the list of referrers of
-    /// its subject.
+    /// Sends a manifest under a tag, or under its digest.
     ///
     /// # Errors
     /// Those of the registry.
-    pub fn put_manifest(&self, target: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<bool> {
+    pub fn put_manifest(&self, target: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<Put> {
         let label = self.label("put manifest", target);
         let place = self.own()?;
         let call = Call::new(Method::PUT, place.url(&format!("manifests/{target}"))?)
@@ -296,7 +304,12 @@ impl Repository {
             .body(Payload::Bytes(bytes));
         let mut answer = place.send(&call, "pull,push").context(|| label.clone())?;
         if !matches!(answer.status().as_u16(), 200..=204) {
-            return Err(refused(answer).context(label));
+            let (error, lacking) = refused_manifest(answer);
+            let error = error.context(label);
+            return match lacking {
+                Some(blobs) => Ok(Put::Lacking { blobs, error }),
+                None => Err(error),
+            };
         }
         drain(&mut answer);
         if let Some(found) = header_digest(&answer)
@@ -304,7 +317,9 @@ impl Repository {
         {
             fail!(Corrupt, "{label}: the registry stored {found}");
         }
-        Ok(answer.headers().contains_key("oci-subject"))
+        Ok(Put::Stored {
+            has_listed_subject: answer.headers().contains_key("oci-subject"),
+        })
     }
 
     /// Removes a manifest by its tag or digest. Returns `false` if it is not there.

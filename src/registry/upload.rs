@@ -80,12 +80,7 @@ pub(super) fn upload(
             Ok(()) => return Ok(true),
             Err(err) => err,
         };
-        let may_pass = [
-            ErrorKind::Io,
-            ErrorKind::Busy,
-            ErrorKind::Unsupported,
-            ErrorKind::NotFound,
-        ];
+        let may_pass = [ErrorKind::Io, ErrorKind::Unsupported, ErrorKind::NotFound];
         let is_refused = !may_pass.contains(&err.kind());
         if is_refused || tries == MAX_TRIES {
             return Err(err.context(label));
@@ -95,10 +90,7 @@ pub(super) fn upload(
             return Ok(false);
         }
         is_chunked |= err.kind() == ErrorKind::Unsupported;
-        // A registry that has enough of requests gets a longer pause.
-        let pause = place.host.options().timeouts.pause * tries;
-        let is_busy = err.kind() == ErrorKind::Busy;
-        std::thread::sleep(if is_busy { pause * 8 } else { pause });
+        std::thread::sleep(place.host.options().timeouts.pause * tries);
     }
 }
 

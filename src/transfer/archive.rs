@@ -90,39 +90,64 @@ pub(super) fn compression(magic: &[u8]) -> Result<Compression> {
     }
 }
 
+/// Place for temporary files without a name.
+#[derive(Clone, Copy, Debug)]
+pub enum Spool<'a> {
+    /// Our own directory in a layout.
+    Layout(&'a Layout),
+    /// Any directory.
+    Dir(&'a Path),
+}
+
+impl Spool<'_> {
+    fn scratch(&self) -> Result<File> {
+        match self {
+            Self::Layout(layout) => layout.private_dir().scratch(),
+            Self::Dir(dir) => tempfile::tempfile_in(dir).context(|| format!("spool below {}", dir.display())),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Layout(layout) => layout.path(),
+            Self::Dir(dir) => dir,
+        }
+    }
+}
+
 impl Archive {
-    /// Opens the archive in the file at `path`. One that is compressed is decompressed to a temporary file of `layout`.
+    /// Opens the archive in the file at `path`. One that is compressed is decompressed to a temporary file of `spool`.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is no archive, [`ErrorKind::Limit`] if it asks for too much.
-    pub fn open(path: &Path, limits: &Limits, layout: &Layout) -> Result<Self> {
+    pub fn open(path: &Path, limits: &Limits, spool: &Spool<'_>) -> Result<Self> {
         let file = open_file(path)?;
-        Self::of_file(file, limits, layout).context(|| path.display().to_string())
+        Self::of_file(file, limits, spool).context(|| path.display().to_string())
     }
 
-    fn of_file(mut file: File, limits: &Limits, layout: &Layout) -> Result<Self> {
+    fn of_file(mut file: File, limits: &Limits, spool: &Spool<'_>) -> Result<Self> {
         let mut magic = Vec::new();
         // Eight bytes tell every compression that is known.
         Read::by_ref(&mut file).take(8).read_to_end(&mut magic)?;
         if file.seek(SeekFrom::Start(0)).is_err() {
             // A pipe cannot be read twice.
-            return Self::spool(io::Cursor::new(magic).chain(file), limits, layout);
+            return Self::spool(io::Cursor::new(magic).chain(file), limits, spool);
         }
         match compression(&magic)? {
             Compression::None => Self::index(file, limits),
-            _ => Self::spool(file, limits, layout),
+            _ => Self::spool(file, limits, spool),
         }
     }
 
-    /// Reads the archive that `stream` gives, compressed or not, to a temporary file of `layout`.
+    /// Reads the archive that `stream` gives, compressed or not, to a temporary file of `spool`.
     ///
     /// # Errors
     /// As [`Archive::open`].
-    pub fn spool(stream: impl Read + Send + 'static, limits: &Limits, layout: &Layout) -> Result<Self> {
+    pub fn spool(stream: impl Read + Send + 'static, limits: &Limits, spool: &Spool<'_>) -> Result<Self> {
         let mut stream = BufReader::with_capacity(256 * 1024, stream);
         let compression = compression(stream.fill_buf()?)?;
         let mut plain = LayerStream::open(stream, compression, Algorithm::Blake3, limits)?;
-        let mut file = layout.private_dir().scratch()?;
+        let mut file = spool.scratch()?;
         let most = limits.layer_bytes.unwrap_or(u64::MAX);
         // One byte more than is allowed shows that the archive is too large.
         let mut limited = plain.by_ref().take(most.saturating_add(1));
@@ -134,9 +159,9 @@ impl Archive {
             }
             size += n as u64;
             Limits::check("layer", "archive", size, most)?;
-            // A full disk is that of the layout, not of the archive.
+            // A full disk is that of the spool, not of the archive.
             file.write_all(&buffer[..n])
-                .context(|| format!("write a temporary file of {}", layout.path().display()))?;
+                .context(|| format!("write a temporary file of {}", spool.path().display()))?;
         }
         plain.finish()?;
         Self::index(file, limits)

@@ -38,6 +38,7 @@ mod oci_dir;
 mod plan;
 mod referrers;
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,7 +47,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 use serde::Serialize;
 
-pub use archive::Archive;
+pub use archive::{Archive, Spool};
 #[doc(hidden)]
 pub use catalog::Catalog;
 pub(crate) use catalog::SourceEntry;
@@ -129,6 +130,12 @@ pub trait Body: Sync {
 pub trait Sink: Sync {
     /// Returns whether the blob is there already.
     fn has(&self, descriptor: &Descriptor) -> Result<bool>;
+
+    /// Returns those of some manifests and indexes that are there with all that they need, where the sink can tell that at once.
+    /// Nothing below them is looked at then.
+    fn whole(&self, _documents: &[Descriptor]) -> Result<HashSet<Digest>> {
+        Ok(HashSet::new())
+    }
 
     /// Takes a blob in, and refuses it if it is not what the descriptor says. Returns `false` if it was there already.
     fn put(&self, descriptor: &Descriptor, body: &dyn Body) -> Result<bool>;

@@ -92,6 +92,8 @@ impl<'a> Plan<'a> {
             // Several documents of the level above may lead to one. The order stays, as it tells which image is blamed.
             let mut met = HashSet::new();
             level.retain(|digest| met.insert(*digest));
+            let whole = sink.whole(&plan.documents(&level))?;
+            level.retain(|digest| !whole.contains(digest));
             for digest in std::mem::take(&mut level) {
                 plan.expand(&digest, depth, &mut level)?;
             }
@@ -120,6 +122,17 @@ impl<'a> Plan<'a> {
             blobs.sort_unstable_by_key(|(digest, needed)| (Reverse(needed.size), *digest));
             blobs
         })
+    }
+
+    /// Returns those of some blobs that stand where manifests and indexes stand.
+    fn documents(&self, digests: &[Digest]) -> Vec<Descriptor> {
+        let needed = digests
+            .iter()
+            .filter_map(|digest| Some((digest, self.blobs.get(digest)?)));
+        let documents = needed.filter(|(_, needed)| needed.is_manifest());
+        documents
+            .map(|(digest, needed)| needed.descriptor(digest))
+            .collect()
     }
 
     /// Notes an image that is asked for.

@@ -24,7 +24,7 @@ use umoci::internals::{Keyword, Mtree};
 use umoci::progress::Silent;
 use umoci::spec::{Descriptor, ImageConfig, ImageIndex, Manifest, MediaType, RefName};
 use umoci::store::{CheckOptions, Finding, Problem, Severity, Store, StoreOptions};
-use umoci::transfer::{Archive, StoreSink, copy};
+use umoci::transfer::{Archive, Spool, StoreSink, copy};
 
 /// What a target does with its input.
 pub type Body = fn(&[u8]);
@@ -211,7 +211,7 @@ pub fn archive(data: &[u8]) {
             entries: 1000,
             ..limits()
         };
-        let archive = Archive::open(&file, &limits, store.layout())?;
+        let archive = Archive::open(&file, &limits, &Spool::Layout(store.layout()))?;
         let source: Box<dyn Source> = match kind % 2 {
             0 => Box::new(OciArchive::new(archive)?),
             _ => Box::new(DockerArchive::new(archive, &limits)?),

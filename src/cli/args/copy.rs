@@ -5,13 +5,10 @@ use clap::Args;
 
 use super::super::result::ResultArgs;
 use super::image::PlatformArg;
-use super::layout::LayoutArg;
 
-/// Options that `import` and `export` share
+/// Options that copies share
 #[derive(Args, Debug)]
 pub struct CopyArgs {
-    #[command(flatten)]
-    pub layout: LayoutArg,
     #[command(flatten)]
     pub platform: PlatformArg,
     /// media types of the images: keep (as they are) or oci (Docker's become OCI's)

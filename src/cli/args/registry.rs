@@ -46,6 +46,11 @@ pub fn variable(name: &str) -> Option<PathBuf> {
         .map(Into::into)
 }
 
+/// Returns the directory for large temporary files, as the containers tools choose it: `/tmp` may be in memory.
+pub fn spool_dir() -> PathBuf {
+    variable("TMPDIR").unwrap_or_else(|| "/var/tmp".into())
+}
+
 /// Returns the image in a registry that a word means, if it means one.
 pub fn remote(word: &str) -> Outcome<Option<Reference>> {
     if !word.starts_with("docker://") {

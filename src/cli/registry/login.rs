@@ -2,7 +2,6 @@
 //! `umoci login` and `umoci logout`
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::path::PathBuf;
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 

@@ -6,13 +6,14 @@ pub mod login;
 pub mod pull;
 pub mod push;
 pub mod remote;
+pub mod wanted;
 
 use crate::registry::Registry;
 
 use super::prelude::*;
 
 /// Shows what registries had to say.
-fn show_warnings(registry: &Registry, ui: &Ui) {
+pub fn show_warnings(registry: &Registry, ui: &Ui) {
     for warning in registry.take_warnings() {
         ui.warn(format_args!("{warning}"));
     }

@@ -2,17 +2,16 @@
 //! `umoci pull`
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
-use crate::registry::{NETWORK_THREADS, Reference, Registry, RegistrySource, RepositoryName};
-use crate::spec::{Descriptor, ImageIndex, Manifest, MediaClass, RefName, RefValue};
-use crate::store::{Store, StoreOptions};
-use crate::transfer::{Catalog, Request, Source, StoreSink, ToOci, copy, on_threads};
+use crate::registry::{Reference, Registry, RepositoryName};
+use crate::spec::{ImageIndex, Manifest, MediaClass};
+use crate::transfer::{Catalog, Source, StoreSink, ToOci, copy};
 
 use super::super::prelude::*;
 use super::super::result::{Made, Results};
 use super::super::selection::{Selection, for_platform};
 use super::show_warnings;
+use super::wanted::{Wish, changed, show_plan};
 
 /// copies images from a registry into a layout
 ///
@@ -25,6 +24,8 @@ use super::show_warnings;
     mut_arg("platform", |arg| arg.help("only the image for this platform, such as linux/arm64 (default: all)"))
 )]
 pub struct Pull {
+    #[command(flatten)]
+    layout: LayoutArg,
     #[command(flatten)]
     copy: CopyArgs,
     /// name of the image in the layout (default: its tag in the registry)
@@ -42,13 +43,18 @@ pub struct Pull {
 impl Pull {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let [text] = self.copy.layout.words(["image"])?;
+        let [text] = self.layout.words(["image"])?;
         let (repository, image) = Reference::parse_open(text).map_err(invalid::<Error>("image"))?;
         let job = PullJob {
+            path: &self.layout.layout,
+            lock: &self.layout.lock,
             copy: &self.copy,
-            tag: self.tag.as_ref(),
-            tags: &self.tags,
+            wish: Wish {
+                tag: self.tag.as_ref(),
+                tags: &self.tags,
+            },
             no_clobber: self.no_clobber,
+            words: ("pull", "pulled"),
         };
         let result = self.copy.result.open()?;
         job.run(&self.registry.session()?, &repository, image, result, ui)
@@ -57,10 +63,14 @@ impl Pull {
 
 /// A pull, as `umoci pull` and `umoci import` ask for it.
 pub struct PullJob<'a> {
+    /// The layout, which need not be there.
+    pub path: &'a Path,
+    pub lock: &'a LockArg,
     pub copy: &'a CopyArgs,
-    pub tag: Option<&'a RefName>,
-    pub tags: &'a TagsArgs,
+    pub wish: Wish<'a>,
     pub no_clobber: bool,
+    /// The verb for the reflog and for the line at the end.
+    pub words: (&'static str, &'static str),
 }
 
 impl PullJob<'_> {
@@ -86,26 +96,20 @@ impl PullJob<'_> {
         result: Results,
         ui: &Ui,
     ) -> Outcome {
-        let wanted = if self.tags.is_many() {
-            if image.is_some() || self.tag.is_some() {
-                refuse!("--all-tags and --filter take all images of {repository}: name no tag");
-            }
-            self.many(registry, repository, ui)?
-        } else {
-            let image = image.map_or_else(|| repository.with_tag("latest"), Ok)?;
-            vec![self.one(&image)?]
-        };
-        let path = &self.copy.layout.layout;
-        let there = crate::fs::exists(path)?
-            .then(|| self.copy.layout.open())
+        let wanted = self.wish.of(registry, repository, image, ui)?;
+        let there = crate::fs::exists(self.path)?
+            .then(|| self.lock.open(self.path))
             .transpose()?;
         let source = registry.source(repository, there.as_ref())?;
         // The platforms, media types and referrers of an image show only when it is looked at.
         let is_plain =
             self.copy.platform.get().is_none() && !self.copy.is_to_oci() && !self.copy.must_have_referrers();
         let known = there.as_ref().filter(|_| is_plain);
-        let (changed, kept) = changed(&source, known, wanted, ui)?;
-        if self.tags.dry_run {
+        let here = known.map_or_else(|| Ok(HashMap::new()), |store| digests(store, &wanted))?;
+        let (changed, kept) = changed(&source, &here, wanted, ui, |image| {
+            known.map_or(Ok(false), |store| is_whole(store, image))
+        })?;
+        if self.wish.tags.dry_run {
             return show_plan(&changed, kept.len(), ui);
         }
         // Only now: a name that does not exist in the registry makes no layout.
@@ -129,7 +133,7 @@ impl PullJob<'_> {
         let from: &dyn Source = converted
             .as_ref()
             .map_or(&source as _, |converted| converted as _);
-        let mut sink = StoreSink::new(store, "pull")?;
+        let mut sink = StoreSink::new(store, self.words.0)?;
         if self.no_clobber {
             sink.keep_names(&images)?;
         }
@@ -137,103 +141,29 @@ impl PullJob<'_> {
         let replaced = sink.commit(&images, &along, ui)?;
         images.extend(kept);
         let all = Made::by_requests(&images);
-        result.say_copy("pulled", &all, Some(&report), &replaced, ui)
+        result.say_copy(self.words.1, &all, Some(&report), &replaced, ui)
     }
 
     /// Makes the layout and opens it.
     fn create(&self) -> Outcome<Store> {
-        let made = Store::create(&self.copy.layout.layout, StoreOptions::default());
+        let made = Store::create(self.path, StoreOptions::default());
         // Another pull may have been faster.
         if !matches!(&made, Err(err) if err.kind() == ErrorKind::Exists) {
             made?;
         }
-        self.copy.layout.open()
-    }
-
-    /// Returns the name that an image gets, and the tag or digest that it has in the registry.
-    fn one(&self, image: &Reference) -> Outcome<(RefName, String)> {
-        let name = match (self.tag, image.tag()) {
-            (Some(tag), _) => tag.clone(),
-            (None, Some(tag)) => RefName::parse_new(tag)
-                .map_err(|e| Failure::Arguments(format!("{e}: give it another name with --tag")))?,
-            (None, None) => refuse!("an image named by its digest needs a --tag"),
-        };
-        Ok((name, image.target()))
-    }
-
-    /// Returns all images of a repository that are wanted, under their tags.
-    fn many(
-        &self,
-        registry: &Registry,
-        repository: &RepositoryName,
-        ui: &Ui,
-    ) -> Outcome<Vec<(RefName, String)>> {
-        let mut out = Vec::new();
-        for tag in registry.tags(repository)? {
-            if !self.tags.has(&tag) {
-                continue;
-            }
-            match RefName::parse_new(&tag) {
-                // The lists of referrers come with their subjects.
-                Ok(name) if crate::store::is_referrers_tag(&name) => {}
-                Ok(name) => out.push((name, tag)),
-                Err(err) => ui.left_out(format_args!("left out {repository}:{tag}: {err}")),
-            }
-        }
-        if out.is_empty() {
-            fail!(NotFound, "no tag of {repository} matches");
-        }
-        Ok(out)
+        self.lock.open(self.path)
     }
 }
 
-/// Splits images into those that the store does not have under their names, and the others.
-///
-/// A name that is there is asked for first: an image that did not change costs no more than that. The others are read, on
-/// several threads, and kept by the source.
-fn changed(
-    source: &RegistrySource<'_>,
-    store: Option<&Store>,
-    wanted: Vec<(RefName, String)>,
-    ui: &Ui,
-) -> Outcome<(Vec<Request>, Vec<Request>)> {
+/// Returns the digests that the wanted names have in a store, of those that lead to one entry.
+fn digests(store: &Store, wanted: &[(RefName, String)]) -> Outcome<HashMap<RefName, Digest>> {
     let names: Vec<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
-    let known = store.map_or_else(|| Ok(HashMap::new()), |store| store.lookup_all(&names))?;
-    let task = ui.task("looking", Some(wanted.len() as u64));
-    let found = on_threads(NETWORK_THREADS, &wanted, |(name, target)| {
-        task.advance(1);
-        let here = known.get(name.as_str()).and_then(RefValue::only);
-        look(source, store.zip(here), target)
-    })?;
-    let (mut changed, mut kept) = (Vec::new(), Vec::new());
-    for ((name, _), (descriptor, is_here)) in wanted.into_iter().zip(found) {
-        let request = Request {
-            name: Some(name),
-            value: descriptor.into(),
-        };
-        if is_here { &mut kept } else { &mut changed }.push(request);
-    }
-    Ok((changed, kept))
-}
-
-/// Returns the image of a tag or digest, and whether it is `here` and intact.
-fn look(
-    source: &RegistrySource<'_>,
-    here: Option<(&Store, &Descriptor)>,
-    target: &str,
-) -> Result<(Descriptor, bool), Error> {
-    if let Some((store, here)) = here
-        && source
-            .head(target)?
-            .is_some_and(|there| there.digest == here.digest)
-        && is_whole(store, here)?
-    {
-        return Ok((here.clone(), true));
-    }
-    match source.resolve(target)? {
-        Some(descriptor) => Ok((descriptor, false)),
-        None => fail!(NotFound, "no image {target} in {}", source.name()),
-    }
+    let known = store.lookup_all(&names)?;
+    let found = wanted.iter().filter_map(|(name, _)| {
+        let only = known.get(name.as_str())?.only()?;
+        Some((name.clone(), only.digest))
+    });
+    Ok(found.collect())
 }
 
 /// Returns whether an image or index is there with all that it declares.
@@ -260,19 +190,4 @@ fn is_whole(store: &Store, root: &Descriptor) -> Result<bool, Error> {
         }
     }
     Ok(true)
-}
-
-/// Prints the names and digests of the images that would be copied.
-fn show_plan(changed: &[Request], kept: usize, ui: &Ui) -> Outcome {
-    let mut text = String::new();
-    for Request { name, value } in changed {
-        let name = name.as_ref().map_or("", RefName::as_str);
-        for digest in value.digests() {
-            let _ = writeln!(text, "{name} {digest}");
-        }
-    }
-    ui.print(text)?;
-    let changed = counted(changed.len() as u64, "image");
-    ui.done(format_args!("would copy {changed}; {kept} are there already"));
-    Ok(())
 }

@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci push`
 
-use std::path::PathBuf;
-
 use crate::error::shortlist;
-use crate::image::Target;
-use crate::registry::{Reference, Registry, RepositoryName};
-use crate::spec::RefName;
+use crate::registry::{Reference, Registry, RegistrySink, RepositoryName};
 use crate::store::{Store, is_referrers_tag};
-use crate::transfer::{CopyReport, Request, Source, ToOci, copy};
+use crate::transfer::{CopyReport, Request, Source, ToOci};
 
 use super::super::args::{ImageRef, layout_path};
 use super::super::prelude::*;
 use super::super::result::Made;
 use super::super::selection::Selection;
 use super::show_warnings;
+use super::wanted::show_plan;
 
 /// copies images from a layout to a registry
 ///
@@ -104,6 +101,7 @@ impl Push {
         let made = Made::by_requests(&images);
         let job = PushJob {
             registry,
+            sink: registry.sink(repository)?,
             repository,
             dry_run: self.tags.dry_run,
             no_clobber: self.no_clobber,
@@ -144,9 +142,10 @@ impl Push {
     }
 }
 
-/// A push, as `umoci push` and `umoci export` ask for it.
+/// A push, as `umoci push`, `umoci export` and `umoci copy` ask for it.
 pub struct PushJob<'a> {
     pub registry: &'a Registry,
+    pub sink: RegistrySink,
     pub repository: &'a RepositoryName,
     pub dry_run: bool,
     pub no_clobber: bool,
@@ -156,7 +155,7 @@ impl PushJob<'_> {
     /// Copies images to the repository under their names with `along`, their referrers, and shows the warnings of the registry.
     /// Returns the report of the copy, none for a dry run, and the tags that led to something else before.
     pub fn run(
-        &self,
+        mut self,
         source: &dyn Source,
         images: Vec<Request>,
         along: &[Request],
@@ -168,27 +167,25 @@ impl PushJob<'_> {
     }
 
     fn push(
-        &self,
+        &mut self,
         source: &dyn Source,
         images: Vec<Request>,
         along: &[Request],
         ui: &Ui,
     ) -> Outcome<(Option<CopyReport>, Vec<RefName>)> {
-        let mut sink = self.registry.sink(self.repository, &images, None)?;
-        let images = sink.missing(images)?;
-        let replaced = sink.replaced().to_vec();
+        let count = images.len();
+        let missing = self.sink.missing(images)?;
+        let replaced = self.sink.replaced(&missing);
         if self.no_clobber && !replaced.is_empty() {
             let (repository, names) = (self.repository, shortlist(&replaced));
             fail!(Exists, "tag exists in {repository}: {names}; no tag is changed");
         }
         if self.dry_run {
-            let lines = images.iter().map(|image| format!("{}\n", image.label()));
-            ui.print(lines.collect::<String>())?;
+            show_plan(&missing, count - missing.len(), ui)?;
             return Ok((None, replaced));
         }
         // The referrers of an image that is there may be new.
-        let report = copy(source, &sink, images.iter().chain(along), ui)?;
-        sink.commit(&images, along)?;
+        let report = self.sink.copy(source, &missing, along, ui)?;
         Ok((Some(report), replaced))
     }
 }

@@ -2,12 +2,10 @@
 //! Images that stay in their registry: `umoci stat docker://…` and `umoci remove docker://…`.
 
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
 
 use crate::image::{Stat, Target, stat};
 use crate::registry::{Reference, RegistrySource};
 use crate::spec::{Descriptor, MAX_DOCUMENT, Manifest, MediaClass, Platform};
-use crate::store::{Store, StoreOptions};
 use crate::transfer::{Request, Source};
 
 use super::super::prelude::*;
