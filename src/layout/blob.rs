@@ -39,6 +39,8 @@ pub struct BlobWriter {
     layout: Layout,
     /// `None` for one that is only measured.
     file: Option<(TempPath, File)>,
+    /// Whether another process could go on with the file.
+    is_resumed: bool,
     hasher: Hasher,
     size: u64,
 }
@@ -48,9 +50,26 @@ impl BlobWriter {
         Self {
             layout: layout.clone(),
             file,
+            is_resumed: false,
             hasher: Hasher::new(algorithm),
             size: 0,
         }
+    }
+
+    /// Returns the writer of a blob of which a part is in the file, and in `hasher`.
+    pub(super) fn resumed(layout: &Layout, file: (TempPath, File), hasher: Hasher, size: u64) -> Self {
+        Self {
+            layout: layout.clone(),
+            file: Some(file),
+            is_resumed: true,
+            hasher,
+            size,
+        }
+    }
+
+    /// Returns how many bytes were written, also by an earlier process.
+    pub(crate) fn written(&self) -> u64 {
+        self.size
     }
 
     /// Gives the blob its name, durably.
@@ -69,8 +88,12 @@ impl BlobWriter {
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) if it is another one; nothing is left behind.
     pub(crate) fn stage_as(self, expected: &Descriptor) -> Result<Staged> {
-        let staged = self.stage()?;
+        let mut staged = self.stage()?;
         let (digest, size) = (staged.digest, staged.size);
+        if digest != expected.digest || size != expected.size {
+            // These bytes are of no use to whoever would go on with them.
+            staged.temp.disable_cleanup(false);
+        }
         if digest != expected.digest {
             fail!(
                 Corrupt,
@@ -124,6 +147,7 @@ impl BlobWriter {
         };
         self.layout.access().give_file(&file, &temp)?;
         Ok(Staged {
+            lock: self.is_resumed.then_some(file),
             temp,
             digest: self.hasher.finish(),
             size: self.size,
@@ -135,8 +159,17 @@ impl BlobWriter {
 #[derive(Debug)]
 pub(crate) struct Staged {
     temp: TempPath,
+    /// The file that others could go on with, which is locked until it has its name.
+    lock: Option<File>,
     pub digest: Digest,
     pub size: u64,
+}
+
+impl Staged {
+    /// Returns whether a file is open as long as the blob has no name.
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock.is_some()
+    }
 }
 
 impl Write for BlobWriter {
@@ -236,6 +269,7 @@ impl Layout {
         VerifyReader::new(&file, expected.digest, expected.size).finish()?;
         Ok(Some(Staged {
             temp,
+            lock: None,
             digest: expected.digest,
             size: found.len(),
         }))

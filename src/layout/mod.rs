@@ -14,6 +14,7 @@ mod index_json;
 mod lines;
 mod lock;
 mod own_file;
+mod partial;
 mod private;
 mod temp;
 #[cfg(test)]

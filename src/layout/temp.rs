@@ -110,7 +110,7 @@ fn try_claim(base: &Path, path: &Path, access: Access) -> Result<Option<File>> {
 }
 
 impl Layout {
-    /// Returns the temporary files that nobody uses: ours, and those that another umoci left in the layout's root. Each is held
+    /// Returns the temporary files that nobody uses: ours, old parts of blobs, and those that another umoci left in the layout's root. Each is held
     /// as long as its file is open, so that nobody begins to use it meanwhile.
     pub(crate) fn unused_temporary(&self) -> Result<Vec<(PathBuf, File)>> {
         let ours = self.private_dir().join("tmp");
@@ -125,7 +125,7 @@ impl Layout {
             .filter(|n| n.as_encoded_bytes().starts_with(b".umoci-"));
         paths.extend(foreign.map(|n| self.0.root.join(n)));
         paths.retain(|path| Some(path) != own.as_ref());
-        let mut out = Vec::new();
+        let mut out = self.old_partial()?;
         for path in paths {
             if disk::lstat(&path)?.is_some_and(|found| found.is_dir() || found.is_file())
                 && let Ok(file) = disk::open_dir(&path)

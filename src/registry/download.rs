@@ -12,7 +12,7 @@ use ureq::http::Method;
 
 use super::errors::refused;
 use super::http::{Call, MIN_RATE};
-use super::repository::Repository;
+use super::repository::{Endpoint, Repository};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::Descriptor;
 
@@ -49,16 +49,23 @@ impl Download {
         Ok(out.body.is_some().then_some(out))
     }
 
+    fn url(&self, place: &Endpoint) -> Result<String> {
+        place.url(&format!("blobs/{}", self.blob.digest))
+    }
+
     /// Opens the body from where it broke off.
     fn open(&self) -> Result<Option<Box<dyn Read + Send>>> {
-        let digest = &self.blob.digest;
         self.repository.read(true, |place| {
-            let mut call = Call::new(Method::GET, place.url(&format!("blobs/{digest}"))?);
+            let mut call = Call::new(Method::GET, self.url(place)?);
             if self.passed > 0 {
                 let last = self.blob.size.saturating_sub(1);
                 call = call.header("range", format!("bytes={}-{last}", self.passed));
             }
-            let answer = place.send(&call, "pull")?;
+            let mut answer = place.send(&call, "pull")?;
+            // Some take no range of this form: all of it comes then, as from those that know none.
+            if answer.status() == 416 {
+                answer = place.send(&Call::new(Method::GET, self.url(place)?), "pull")?;
+            }
             match answer.status().as_u16() {
                 200 => {
                     let mut body = answer.into_body().into_reader();

@@ -164,6 +164,23 @@ impl Source for RegistrySource<'_> {
         ))
     }
 
+    fn is_far(&self, descriptor: &Descriptor) -> bool {
+        !descriptor.media_type.is_image() && descriptor.data.is_none() && !self.near_has(descriptor)
+    }
+
+    fn open_from(&self, descriptor: &Descriptor, start: u64) -> Result<Box<dyn Read + Send>> {
+        let what = format!("get blob {} of {}", descriptor.digest, self.repository.name);
+        match Download::begin(&self.repository, descriptor, start).context(|| what.clone())? {
+            Some(inner) => Ok(Box::new(Named { inner, what })),
+            None => fail!(
+                NotFound,
+                "no blob {} in {}",
+                descriptor.digest,
+                self.repository.name
+            ),
+        }
+    }
+
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         if let Some(near) = self.near
             && let Some(size) = near.layout().blob_size(digest)?

@@ -16,6 +16,8 @@ use crate::spec::{Compression, Descriptor, MediaType, RefName, RefValue};
 /// Maximum number of blobs, and of their bytes, that are made durable and named together.
 const MAX_STAGED: usize = 4096;
 const MAX_STAGED_BYTES: u64 = 1 << 30;
+/// Maximum number of files that are open until their blobs are named.
+const MAX_OPEN: usize = 64;
 
 /// A blob of so many bytes is hashed before the index could say that it need not be.
 const QUICKLY_READ: u64 = 1 << 20;
@@ -66,6 +68,7 @@ impl Store {
             _lock: lock,
             staged: Vec::new(),
             staged_bytes: 0,
+            open: 0,
             blobs: Vec::new(),
             diff_ids: Vec::new(),
             changes: RefChanges::default(),
@@ -130,6 +133,8 @@ pub struct Txn<'a> {
     /// Blobs that are complete but have no name yet.
     staged: Vec<Staged>,
     staged_bytes: u64,
+    /// Number of the files that are open until then.
+    open: usize,
     /// Blobs with their files as they were when the content was hashed; `None` if nobody hashed it.
     blobs: Vec<(Digest, Option<Stamp>)>,
     /// Layers, the digests of their tars, and of the first bytes of those.
@@ -202,6 +207,11 @@ impl<'a> Txn<'a> {
         self.store.layout.write_blob(algorithm)
     }
 
+    /// Begins a blob that comes from far away, or goes on with it where an earlier process stopped; `None` if another one is at it.
+    pub(crate) fn resume_blob(&self, blob: &Descriptor) -> Result<Option<BlobWriter>> {
+        self.store.layout.resume_blob(blob)
+    }
+
     /// Makes a blob that is in the layout part of the transaction, whatever its content is.
     pub fn add(&mut self, descriptor: &Descriptor) {
         self.blobs.push((descriptor.digest, None));
@@ -216,16 +226,18 @@ impl<'a> Txn<'a> {
     /// transaction is committed.
     pub(crate) fn stage(&mut self, blob: Staged) -> Result<()> {
         self.staged_bytes += blob.size;
+        self.open += usize::from(blob.is_open());
         self.staged.push(blob);
         // A blob that has its name survives an interruption, so that a rerun goes on from there.
-        if self.staged.len() >= MAX_STAGED || self.staged_bytes >= MAX_STAGED_BYTES {
+        let is_full = self.staged.len() >= MAX_STAGED || self.open >= MAX_OPEN;
+        if is_full || self.staged_bytes >= MAX_STAGED_BYTES {
             self.publish()?;
         }
         Ok(())
     }
 
     pub(super) fn publish(&mut self) -> Result<()> {
-        self.staged_bytes = 0;
+        (self.staged_bytes, self.open) = (0, 0);
         let staged = std::mem::take(&mut self.staged);
         if staged.is_empty() {
             return Ok(());

@@ -192,6 +192,15 @@ impl Source for ToOci<'_> {
         Ok(verified(bytes, descriptor))
     }
 
+    fn is_far(&self, descriptor: &Descriptor) -> bool {
+        self.made_of(&descriptor.digest).is_none() && self.source.is_far(descriptor)
+    }
+
+    fn open_from(&self, descriptor: &Descriptor, start: u64) -> Result<Box<dyn Read + Send>> {
+        // Only what is far is opened so, and that is never a document which is written anew.
+        self.source.open_from(descriptor, start)
+    }
+
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         match self.made_of(digest).and_then(|document| document.new) {
             Some((_, size)) => Ok(Some(size)),

@@ -39,7 +39,7 @@ mod plan;
 mod referrers;
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,6 +89,18 @@ pub trait Source: Sync {
     /// Opens a blob. Its last read fails if it is not what the descriptor says.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>>;
 
+    /// Returns whether a blob comes from far away, so that a part of it is worth to be kept.
+    fn is_far(&self, _descriptor: &Descriptor) -> bool {
+        false
+    }
+
+    /// Opens the bytes of a blob behind the first `start`, which are not verified then.
+    fn open_from(&self, descriptor: &Descriptor, start: u64) -> Result<Box<dyn Read + Send>> {
+        let mut bytes = self.open(descriptor)?;
+        io::copy(&mut (&mut bytes).take(start), &mut io::sink())?;
+        Ok(bytes)
+    }
+
     /// Size in bytes of the blob that is there by this digest, if one is.
     fn size(&self, digest: &Digest) -> Result<Option<u64>>;
 
@@ -124,6 +136,18 @@ pub trait Source: Sync {
 pub trait Body: Sync {
     /// Opens the bytes at their start.
     fn open(&self) -> Result<Box<dyn Read + Send + '_>>;
+
+    /// As [`Source::is_far`].
+    fn is_far(&self) -> bool {
+        false
+    }
+
+    /// Opens the bytes behind the first `start`, as [`Source::open_from`].
+    fn open_from(&self, start: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let mut bytes = self.open()?;
+        io::copy(&mut (&mut bytes).take(start), &mut io::sink())?;
+        Ok(bytes)
+    }
 }
 
 /// Destination of the blobs of images. Each sink names the images in its own way, after the copy.
@@ -336,6 +360,16 @@ struct SourceBody<'a> {
 impl Body for SourceBody<'_> {
     fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
         let inner = self.job.source.open(self.blob)?;
+        Ok(Box::new(Counted::new(inner, &self.job.task)))
+    }
+
+    fn is_far(&self) -> bool {
+        self.job.source.is_far(self.blob)
+    }
+
+    fn open_from(&self, start: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let inner = self.job.source.open_from(self.blob, start)?;
+        self.job.task.advance(start);
         Ok(Box::new(Counted::new(inner, &self.job.task)))
     }
 }

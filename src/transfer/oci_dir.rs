@@ -9,8 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use super::document::is_index;
 use super::{Body, Request, Sink, Source, SourceEntry};
 use crate::digest::Digest;
-use crate::error::{Result, ResultExt, lock, shortlist};
+use crate::error::{ErrorKind, Result, ResultExt, lock, shortlist};
 use crate::image::{ReadDocument as _, retry_on_conflict};
+use crate::layout::{BlobWriter, Staged};
 use crate::progress::Monitor;
 use crate::spec::{Descriptor, RefName, RefValue, json};
 use crate::store::{Store, Txn};
@@ -138,15 +139,22 @@ impl Sink for StoreSink<'_> {
 
     fn put(&self, descriptor: &Descriptor, body: &dyn Body) -> Result<bool> {
         // The lock is held for moments only: blobs are written by several threads at once.
-        let mut writer = self.with(|txn| txn.write_blob_as(descriptor.digest.algorithm()))?;
-        let mut buffered = io::BufWriter::with_capacity(256 * 1024, &mut writer);
-        // One byte more than is due shows that the size is wrong without reading without end.
-        io::copy(
-            &mut body.open()?.take(descriptor.size.saturating_add(1)),
-            &mut buffered,
-        )?;
-        buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let staged = writer.stage_as(descriptor)?;
+        if body.is_far() {
+            while let Some(writer) = self.with(|txn| txn.resume_blob(descriptor))? {
+                let start = writer.written();
+                match fill(writer, descriptor, body) {
+                    // What was there is not the beginning of this blob, and is gone by now.
+                    Err(err) if start > 0 && err.kind() == ErrorKind::Corrupt => {}
+                    staged => {
+                        let staged = staged?;
+                        self.with(|txn| txn.stage(staged))?;
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        let writer = self.with(|txn| txn.write_blob_as(descriptor.digest.algorithm()))?;
+        let staged = fill(writer, descriptor, body)?;
         self.with(|txn| txn.stage(staged))?;
         Ok(true)
     }
@@ -159,6 +167,23 @@ impl Sink for StoreSink<'_> {
         self.with(|txn| txn.stage(staged))?;
         Ok(true)
     }
+}
+
+/// Writes what is left of a blob.
+fn fill(mut writer: BlobWriter, blob: &Descriptor, body: &dyn Body) -> Result<Staged> {
+    let start = writer.written();
+    if start == 0 || start < blob.size {
+        let mut buffered = io::BufWriter::with_capacity(256 * 1024, &mut writer);
+        let bytes = match start {
+            0 => body.open()?,
+            _ => body.open_from(start)?,
+        };
+        // One byte more than is due shows that the size is wrong without reading without end.
+        let left = (blob.size - start).saturating_add(1);
+        io::copy(&mut bytes.take(left), &mut buffered)?;
+        buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+    }
+    writer.stage_as(blob)
 }
 
 /// Returns the values that the names of requests have in `store`.
@@ -229,7 +254,6 @@ mod tests {
     use super::super::{Catalog, Request, copy};
     use super::*;
     use crate::digest::Algorithm;
-    use crate::error::ErrorKind;
     use crate::image::Target;
     use crate::progress::Silent;
     use crate::spec::{Manifest, MediaType};

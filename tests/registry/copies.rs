@@ -2,6 +2,7 @@
 //! `umoci copy` between two places of any kind.
 
 use super::fake::{Answer, Content, Fake};
+use super::shelf::digests_in;
 use super::{Registry, requests};
 use crate::support::{Env, Image};
 use umoci::digest::Digest;
@@ -185,7 +186,7 @@ fn forgetful(detail: fn(&str) -> String) -> Fake {
             return Answer::new(201, "");
         }
         if asked.method == "PUT" {
-            let lost = umoci_digests(&asked.body)
+            let lost = digests_in(&asked.body)
                 .into_iter()
                 .filter(|digest| !sent.contains(digest));
             let errors: Vec<String> = lost
@@ -207,13 +208,6 @@ fn forgetful(detail: fn(&str) -> String) -> Fake {
         }
         Answer::new(404, "")
     })
-}
-
-/// Returns the digests in a manifest.
-fn umoci_digests(manifest: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(manifest).into_owned();
-    let parts = text.match_indices("sha256:");
-    parts.map(|(at, _)| text[at..at + 71].to_owned()).collect()
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The connection is cut after so many bytes of the body.
     pub cut: Option<usize>,
+    /// The server waits after so many bytes of the body until the client is gone.
+    pub stall: Option<usize>,
     /// The body never ends.
     pub endless: bool,
     /// Pause before each byte of the body.
@@ -144,6 +146,11 @@ fn write(mut stream: &TcpStream, asked: &Asked, answer: &Answer) -> Option<()> {
     if answer.endless {
         let chunk = vec![b' '; 1 << 16];
         while stream.write_all(&chunk).is_ok() {}
+        return None;
+    }
+    if let Some(stall) = answer.stall {
+        stream.write_all(&answer.body[..stall]).ok()?;
+        let _ = stream.read(&mut [0]);
         return None;
     }
     let body = &answer.body[..answer.cut.unwrap_or(answer.body.len()).min(answer.body.len())];

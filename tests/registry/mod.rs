@@ -6,7 +6,9 @@ mod copies;
 mod debian;
 mod fake;
 mod hostile;
+mod kills;
 mod serve;
+mod shelf;
 mod transfers;
 
 use std::io::Write as _;

@@ -97,7 +97,8 @@ impl PullJob<'_> {
         ui: &Ui,
     ) -> Outcome {
         let wanted = self.wish.of(registry, repository, image, ui)?;
-        let there = crate::fs::exists(self.path)?
+        // A directory that is no layout is empty, or what a pull left that was killed as it made it: else it is refused below.
+        let there = crate::fs::exists(&self.path.join("oci-layout"))?
             .then(|| self.lock.open(self.path))
             .transpose()?;
         let source = registry.source(repository, there.as_ref())?;
@@ -146,7 +147,7 @@ impl PullJob<'_> {
 
     /// Makes the layout and opens it.
     fn create(&self) -> Outcome<Store> {
-        let made = Store::create(self.path, StoreOptions::default());
+        let made = Store::create_in(self.path, StoreOptions::default());
         // Another pull may have been faster.
         if !matches!(&made, Err(err) if err.kind() == ErrorKind::Exists) {
             made?;
