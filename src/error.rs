@@ -93,6 +93,8 @@ pub enum Fact {
     SpeaksPlainHttp,
     /// A host cannot be found or does not take connections.
     Unreachable,
+    /// A repository has no tag `latest`, and no other was asked for.
+    NoLatest,
     /// A server was to speak plain HTTP beyond this machine.
     WouldSpeakPlainHttp,
 }
@@ -109,6 +111,8 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     fact: Option<Fact>,
+    /// Name of the thing that the fact is about.
+    subject: Option<String>,
     message: String,
     /// Innermost first.
     context: Vec<String>,
@@ -120,6 +124,7 @@ impl Error {
         Self(Box::new(Inner {
             kind,
             fact: None,
+            subject: None,
             message: message.into(),
             context: Vec::new(),
         }))
@@ -139,6 +144,18 @@ impl Error {
     #[must_use]
     pub fn with_fact(mut self, fact: Fact) -> Self {
         self.0.fact = Some(fact);
+        self
+    }
+
+    /// Returns the name of the thing that [`Error::fact`] is about, such as the host that wants a login.
+    pub fn subject(&self) -> Option<&str> {
+        self.0.subject.as_deref()
+    }
+
+    /// Names the thing that the fact is about, unless that is named already.
+    #[must_use]
+    pub(crate) fn about(mut self, subject: impl Into<String>) -> Self {
+        self.0.subject.get_or_insert_with(|| subject.into());
         self
     }
 

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::{Arg, Command};
 
+use super::failure::command_elsewhere;
 use super::reference::takes_value;
 use crate::image::nearest;
 
@@ -29,6 +30,13 @@ pub enum Request {
     Version,
     /// The name of a command or help topic that does not exist, and the one that it may have been meant to be.
     UnknownTopic(String, Option<String>),
+    /// There is no option of this name for the command of the path.
+    UnknownOption {
+        /// Command whose help is printed.
+        path: Vec<String>,
+        /// The name.
+        name: String,
+    },
     /// The words do not fit; the path says whose help to print.
     Usage {
         /// Command whose help is printed.
@@ -133,7 +141,8 @@ pub fn read(program: &Command, words: &[OsString]) -> Request {
             Part::Option(_, name, _) if path.is_empty() && (name == "version" || name == "v") => {
                 return Request::Version;
             }
-            Part::Option(arg, name, value) => match option(arg, name, value, &mut seen) {
+            Part::Option(None, name, _) => return Request::UnknownOption { path, name },
+            Part::Option(Some(arg), name, value) => match option(arg, name, value, &mut seen) {
                 Ok(word) => out.extend(word),
                 Err(error) => return Request::Usage { path, error },
             },
@@ -155,7 +164,9 @@ fn unknown(command: &Command, name: &str) -> Request {
     // A hidden command is not proposed.
     let shown = command.get_subcommands().filter(|below| !below.is_hide_set());
     let names = shown.flat_map(Command::get_name_and_visible_aliases);
-    Request::UnknownTopic(name.to_owned(), nearest(name, names).map(str::to_owned))
+    // The words of another program say more than a name that looks alike.
+    let near = command_elsewhere(name).or_else(|| nearest(name, names));
+    Request::UnknownTopic(name.to_owned(), near.map(str::to_owned))
 }
 
 /// Returns whether a command or option of this name asks for help.
@@ -168,14 +179,11 @@ pub fn is_help(name: &str) -> bool {
 /// # Errors
 /// Words about what does not fit. `seen` has the names by which options were given before.
 fn option(
-    arg: Option<&Arg>,
+    arg: &Arg,
     name: String,
     value: Option<OsString>,
     seen: &mut HashMap<String, String>,
 ) -> Result<Option<OsString>, String> {
-    let Some(arg) = arg else {
-        return Err(format!("flag provided but not defined: -{name}"));
-    };
     let long = arg.get_long().unwrap_or_default();
     // The same option may be given again, and the last value counts; by another of its names Go refuses it.
     let first = seen.entry(long.to_owned()).or_insert_with(|| name.clone());
@@ -276,8 +284,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named() {
         for (words, want) in [
-            (&["rm", "--nope"][..], "flag provided but not defined: -nope"),
-            (&["rm", "--image"], "flag needs an argument: -image"),
+            (&["rm", "--image"][..], "flag needs an argument: -image"),
             (
                 &["rm", "--json=maybe"],
                 "invalid boolean value \"maybe\" for -json: parse error",
@@ -292,6 +299,7 @@ mod tests {
             };
             assert_eq!(error, want);
         }
+        assert!(matches!(run(&["rm", "--nope"]), Request::UnknownOption { name, .. } if name == "nope"));
     }
 
     #[test]

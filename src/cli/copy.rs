@@ -215,7 +215,7 @@ impl Copy {
         let mut here: HashMap<RefName, Digest> = HashMap::new();
         if let Location::Registry(other, _) = &to.place {
             let mut into = registry.sink(other)?.from_repository(repository, spool_dir());
-            let names: Vec<RefName> = wanted.iter().map(|(name, _)| name.clone()).collect();
+            let names: Vec<RefName> = wanted.images.iter().map(|(name, _)| name.clone()).collect();
             let tags = into.tags(&names)?.iter();
             // The platforms, media types and referrers of an image show only when it is looked at.
             if self.how.platform.get().is_none() && !self.how.is_to_oci() && !self.how.must_have_referrers() {
@@ -224,7 +224,7 @@ impl Copy {
             sink = Some((into, other));
         }
         // A registry vouches for what a tag in it leads to.
-        let (changed, kept) = changed(&source, &here, wanted, ui, |_| Ok(true))?;
+        let (changed, kept) = changed(&source, &here, &wanted, ui, |_| Ok(true))?;
         if self.tags.dry_run {
             show_warnings(&registry, ui);
             return show_plan(&changed, kept.len(), ui);
@@ -234,7 +234,12 @@ impl Copy {
             platform => for_platform(&changed, &source, platform)?,
         };
         // The registry is asked for the referrers of each image: there is no list of all to look at.
-        let catalog = Some(Catalog::default());
+        let mut catalog = Catalog::default();
+        if self.has_referrers(&to) {
+            let must = self.how.must_have_referrers();
+            catalog.referrers = wanted.named_referrers(&source, &images, must)?;
+        }
+        let catalog = Some(catalog);
         let selection = Selection { images, catalog };
         let mut converted = self.how.is_to_oci().then(|| ToOci::new(&source));
         let (images, along) = selection.settled(&source, converted.as_mut(), self.has_referrers(&to), ui)?;

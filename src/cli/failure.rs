@@ -42,6 +42,8 @@ pub enum Failure {
     Missing(String),
     /// The words do not fit; the help of a command of the Go tool is printed as well.
     Usage(String),
+    /// There is no option of this name; the help of a command of the Go tool is printed as well.
+    UnknownOption(String),
     /// There is no such command or help topic; perhaps another one was meant.
     UnknownTopic(String, Option<String>),
     /// A check found something, which was printed; the code says what.
@@ -133,7 +135,8 @@ impl Failure {
     pub fn message(&self, call: &Call) -> Option<String> {
         let (text, remedy) = match self {
             Failure::Error(err) => {
-                let remedy = err.fact().and_then(|fact| remedy(fact, call));
+                let subject = err.subject();
+                let remedy = err.fact().and_then(|fact| remedy(fact, subject, call));
                 (err.to_string(), remedy.or_else(|| bare_name(err, call)))
             }
             Failure::Missing(name) => (
@@ -141,10 +144,20 @@ impl Failure {
                 misplaced(name, call),
             ),
             Failure::Arguments(text) | Failure::Usage(text) => (text.clone(), None),
+            Failure::UnknownOption(name) => (unknown_option(name), option_elsewhere(name, call)),
             Failure::UnknownTopic(..) | Failure::Found(_) | Failure::BrokenPipe => return None,
         };
         let remedy = remedy.map(|remedy| format!("; {remedy}"));
         Some(one_line(&(text + &remedy.unwrap_or_default())))
+    }
+
+    /// Returns what does not fit in the words, after which the Go tool prints its help.
+    pub fn misuse(&self) -> Option<String> {
+        match self {
+            Failure::Usage(text) => Some(text.clone()),
+            Failure::UnknownOption(name) => Some(unknown_option(name)),
+            _ => None,
+        }
     }
 
     /// Returns a hint at the way out, where that is known.
@@ -165,6 +178,65 @@ impl Failure {
             _ => 1,
         }
     }
+}
+
+fn unknown_option(name: &str) -> String {
+    format!("flag provided but not defined: -{name}")
+}
+
+/// Returns what umoci has in place of an option that skopeo or podman has.
+fn option_elsewhere(name: &str, call: &Call) -> Option<String> {
+    let commands = [
+        "pull",
+        "push",
+        "copy",
+        "import",
+        "export",
+        "list-tags",
+        "login",
+        "stat",
+        "remove",
+    ];
+    if !commands.iter().any(|command| call.is(command)) {
+        return None;
+    }
+    let text = match name {
+        "tls-verify" | "src-tls-verify" | "dest-tls-verify" => {
+            "a certificate is trusted by certs.d/HOST/ca.crt, or a host without one by insecure in registries.conf; --plain-http speaks HTTP"
+        }
+        "creds" | "src-creds" | "dest-creds" | "password" | "p" | "src-username" | "dest-username" => {
+            "umoci login HOST --username NAME --password-stdin logs in"
+        }
+        "src-authfile" | "dest-authfile" => "--authfile is for both sides",
+        "cert-dir" | "src-cert-dir" | "dest-cert-dir" => "certificates lie in certs.d/HOST/",
+        "a" | "all" | "multi-arch" => "all platforms are copied unless --platform takes one",
+        "override-arch" | "override-os" | "override-variant" | "arch" | "os" => {
+            "--platform takes one, as linux/arm64"
+        }
+        "retry-times" | "retry-delay" => "requests that may succeed later are repeated anyway",
+        "preserve-digests" => "digests are kept anyway",
+        "insecure-policy" | "policy" => "umoci has no policy of signatures",
+        "f" | "dest-oci-accept-uncompressed-layers" | "dest-compress" | "dest-compress-format" => {
+            "layers and manifests are copied as they are; --format oci turns Docker's media types into OCI's"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// Returns the command in place of one that skopeo, crane or podman has.
+pub fn command_elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "inspect" | "manifest-inspect" | "digest" => "stat docker://NAME",
+        "cp" | "sync" | "mirror" => "copy",
+        "delete" | "rmi" => "remove docker://NAME",
+        "images" => "list --layout DIR",
+        "catalog" | "search" => "list-tags NAME",
+        "load" => "import docker-archive:FILE --layout DIR",
+        "save" => "export docker-archive:FILE --layout DIR --tag TAG",
+        "auth" => "login HOST",
+        _ => return None,
+    })
 }
 
 fn is_layout(path: &str) -> bool {
@@ -206,7 +278,8 @@ fn bare_name(err: &Error, call: &Call) -> Option<String> {
 }
 
 /// Returns the option or command that helps against a failure, as the end of its message.
-fn remedy(fact: Fact, call: &Call) -> Option<String> {
+fn remedy(fact: Fact, subject: Option<&str>, call: &Call) -> Option<String> {
+    let host = subject.unwrap_or("HOST");
     let text = match fact {
         Fact::Limit(name) => {
             let (name, unit) = Limits::NAMES.iter().find(|(known, _)| *known == name)?;
@@ -225,10 +298,18 @@ fn remedy(fact: Fact, call: &Call) -> Option<String> {
         Fact::EmptyEntry => "umoci fsck --repair drops it",
         Fact::NeededByTag => "umoci rm removes the tag",
         Fact::LoginNeeded | Fact::LoginRefused if call.is("login") => "is it the right user and password?",
-        Fact::LoginNeeded => "umoci login HOST logs in",
-        Fact::LoginRefused => "umoci login HOST logs in as another user",
-        Fact::UntrustedCertificate => "its authority belongs into certs.d/HOST/ca.crt",
+        Fact::LoginNeeded => return Some(format!("umoci login {host} logs in")),
+        Fact::LoginRefused => return Some(format!("umoci login {host} logs in as another user")),
+        Fact::UntrustedCertificate => {
+            return Some(format!("its authority belongs into certs.d/{host}/ca.crt"));
+        }
         Fact::SpeaksPlainHttp => "--plain-http speaks it",
+        Fact::Unreachable => return Some(format!("is {host} the right host and port, and does it run?")),
+        Fact::NoLatest => {
+            return Some(format!(
+                "umoci list-tags {host} lists the tags: give one as {host}:TAG"
+            ));
+        }
         Fact::WouldSpeakPlainHttp => {
             "--tls-cert and --tls-key give it a certificate, --insecure goes without"
         }

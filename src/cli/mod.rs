@@ -180,6 +180,10 @@ fn dispatch(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut
         argv::Request::Help(path) => ui.print(help::page(program, &path, ui::terminal_width())),
         argv::Request::Version => ui.print(version()),
         argv::Request::UnknownTopic(name, near) => Err(Failure::UnknownTopic(name, near)),
+        argv::Request::UnknownOption { path, name } => {
+            call.path = path;
+            Err(Failure::UnknownOption(name))
+        }
         argv::Request::Usage { path, error } => {
             call.path = path;
             Err(Failure::Usage(error))
@@ -203,24 +207,22 @@ fn finish(program: &clap::Command, outcome: Outcome, ui: &Ui, call: &Call) -> Ex
     let Err(failure) = outcome else {
         return ExitCode::SUCCESS;
     };
-    match &failure {
-        // The Go tool prints this page to stdout; scripts look for it there.
-        Failure::Usage(error) if reference::Topic::find(program, &call.path).is_of_the_go_tool() => {
-            let colon = if call.path.is_empty() { '.' } else { ':' };
-            let error = escape::one_line(error);
-            let page = help::page(program, &call.path, ui::terminal_width());
-            let text = format!("Incorrect Usage{colon} {error}\n\n{page}");
-            if ui.print(text).is_err() {
-                return ExitCode::from(1);
-            }
+    // The Go tool prints this page to stdout; scripts look for it there.
+    let is_of_the_go_tool = reference::Topic::find(program, &call.path).is_of_the_go_tool();
+    if let Some(error) = failure.misuse().filter(|_| is_of_the_go_tool) {
+        let colon = if call.path.is_empty() { '.' } else { ':' };
+        let error = escape::one_line(&error);
+        let page = help::page(program, &call.path, ui::terminal_width());
+        let text = format!("Incorrect Usage{colon} {error}\n\n{page}");
+        if ui.print(text).is_err() {
+            return ExitCode::from(1);
         }
-        Failure::UnknownTopic(name, near) => {
-            eprintln!("No help topic for '{}'", escape::one_line(name));
-            if let Some(near) = near {
-                eprintln!("Did you mean '{near}'?");
-            }
+    }
+    if let Failure::UnknownTopic(name, near) = &failure {
+        eprintln!("No help topic for '{}'", escape::one_line(name));
+        if let Some(near) = near {
+            eprintln!("Did you mean '{near}'?");
         }
-        _ => {}
     }
     if let Some(hint) = failure.hint(call) {
         ui.log(Level::Warn, hint);

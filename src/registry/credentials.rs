@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use super::reference::{HUB, HUB_NAMES, RepositoryName};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::PendingFile;
+use crate::fs::{PendingFile, lock_file, remove_file};
 
 /// Key of Docker Hub in the files, and its name for helpers.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -27,6 +27,8 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 const MAX_FILE: u64 = 1 << 20;
 /// Time that a helper has to answer.
 const HELPER_TIME: Duration = Duration::from_secs(60);
+/// Maximum time to wait for another process that changes the file; its helper may take long.
+const LOCK_TIME: Duration = Duration::from_secs(90);
 /// Answer of a helper that has none.
 const NOT_FOUND: &str = "credentials not found";
 /// User name by which a helper hands out an identity token.
@@ -175,7 +177,7 @@ impl CredentialFiles {
     /// # Errors
     /// Those of the file and of the helper.
     pub fn store(&self, key: &str, credentials: &Credentials) -> Result<PathBuf> {
-        let (path, mut file) = self.to_change()?;
+        let (path, mut file, _lock) = self.to_change()?;
         if let Some(helper) = file.helper(key_host(key)) {
             store_in_helper(&helper, key, credentials)?;
             file.set(key, Value::Object(Map::new()))?;
@@ -197,7 +199,11 @@ impl CredentialFiles {
     /// # Errors
     /// Those of the file and of the helper.
     pub fn erase(&self, key: &str) -> Result<bool> {
-        let (path, mut file) = self.to_change()?;
+        let (path, mut file, _lock) = self.to_change()?;
+        Self::erase_in(&path, &mut file, key)
+    }
+
+    fn erase_in(path: &Path, file: &mut AuthFile, key: &str) -> Result<bool> {
         let mut found = false;
         if let Some(helper) = file.helper(key_host(key)) {
             found = match run_helper(&helper, "erase", helper_key(key).as_bytes()) {
@@ -207,7 +213,7 @@ impl CredentialFiles {
             };
         }
         if file.remove(key) {
-            file.write(&path)?;
+            file.write(path)?;
             found = true;
         }
         Ok(found)
@@ -218,26 +224,62 @@ impl CredentialFiles {
     /// # Errors
     /// Those of the file and of the helpers.
     pub fn erase_all(&self) -> Result<usize> {
-        let (_, file) = self.to_change()?;
+        let (path, mut file, _lock) = self.to_change()?;
         let keys: Vec<String> = file
             .auths()
             .map(|auths| auths.keys().cloned().collect())
             .unwrap_or_default();
         let mut count = 0;
         for key in keys {
-            count += usize::from(self.erase(&key)?);
+            count += usize::from(Self::erase_in(&path, &mut file, &key)?);
         }
         Ok(count)
     }
 
-    fn to_change(&self) -> Result<(PathBuf, AuthFile)> {
+    /// Returns the first file, and its content, which nobody else changes as long as the lock is held.
+    fn to_change(&self) -> Result<(PathBuf, AuthFile, FileLock)> {
         let Some(path) = self.files.first() else {
             fail!(NotFound, "no file for credentials is known");
         };
-        let file = AuthFile::read(path, false)?.unwrap_or_default();
         // A link stays one: what it leads to is replaced.
         let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-        Ok((path, file))
+        let lock = FileLock::take(&path)?;
+        let file = AuthFile::read(&path, false)?.unwrap_or_default();
+        Ok((path, file, lock))
+    }
+}
+
+/// A lock of those who change a file of credentials, which is a file beside it: two logins at once would lose one.
+struct FileLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl FileLock {
+    fn take(file: &Path) -> Result<Self> {
+        let mut name = file.file_name().unwrap_or_default().to_owned();
+        name.push(".lock");
+        let path = file.with_file_name(name);
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).doing("create", dir)?;
+        }
+        let end = Instant::now() + LOCK_TIME;
+        loop {
+            match lock_file(&path) {
+                Ok(file) => return Ok(Self { path, _file: file }),
+                Err(err) if err.kind() == ErrorKind::Busy && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(err) => return Err(err),
+            }
+        }
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Removed while it is held: whoever waits sees that the file is another one by then.
+        remove_file(&self.path);
     }
 }
 

@@ -4,7 +4,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use ureq::ResponseExt as _;
+
 use super::http::{Response, read_small, retry_after};
+use super::reference::{HUB, is_hub};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Fact};
 use crate::spec::mentions::each_digest;
@@ -85,8 +88,14 @@ fn of_answer(answer: &Response, text: &[u8]) -> Error {
         _ => (ErrorKind::Io, None),
     };
     let error = Error::new(kind, message);
+    // The host that refused; the API of Docker Hub is not where it is called.
+    let host = answer
+        .get_uri()
+        .authority()
+        .map_or("", |authority| authority.as_str());
+    let host = if is_hub(host) { HUB } else { host };
     match fact {
-        Some(fact) => error.with_fact(fact),
+        Some(fact) => error.with_fact(fact).about(host),
         None => error,
     }
 }

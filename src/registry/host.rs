@@ -118,6 +118,16 @@ impl Host {
     /// # Errors
     /// [`ErrorKind::Io`] if the host does not answer, [`ErrorKind::Denied`] if it is not whom it says or gives no token.
     pub fn send(&self, call: &Call<'_>, repository: &RepositoryName, scopes: &[String]) -> Result<Response> {
+        self.exchange_proved(call, repository, scopes)
+            .map_err(|err| err.about(self.name.as_str()))
+    }
+
+    fn exchange_proved(
+        &self,
+        call: &Call<'_>,
+        repository: &RepositoryName,
+        scopes: &[String],
+    ) -> Result<Response> {
         let own = http::authority(&call.url) == http::authority(&self.reach()?.0);
         if !own {
             // A registry may have its uploads go elsewhere, which is no reason to prove or to trust anything there.
@@ -171,7 +181,9 @@ impl Host {
         if let Some(reached) = self.reached.get() {
             return Ok(reached);
         }
-        let found = self.find_scheme().context(|| self.name.as_str())?;
+        let found = self
+            .find_scheme()
+            .map_err(|err| err.context(self.name.as_str()).about(self.name.as_str()))?;
         Ok(self.reached.get_or_init(|| found))
     }
 

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::transfer::Request;
 use crate::transfer::docker_name::{is_component, is_label, is_tag};
 
 /// Host of a name that has none.
@@ -55,6 +56,25 @@ impl RepositoryName {
             tag: Some(tag.to_owned()),
             digest: None,
         })
+    }
+
+    /// Checks that an image can have its name as a tag here.
+    ///
+    /// # Errors
+    /// As [`RepositoryName::with_tag`]; `ErrorKind::Ambiguous` if the name leads to several entries.
+    pub(crate) fn takes(&self, image: &Request) -> Result<()> {
+        let Some(tag) = &image.name else {
+            return Ok(());
+        };
+        self.with_tag(tag.as_str())?;
+        match image.value.entries() {
+            [_] => Ok(()),
+            several => fail!(
+                Ambiguous,
+                "{tag} leads to {} entries, and a tag of a registry leads to one",
+                several.len()
+            ),
+        }
     }
 
     /// Returns the reference of a manifest here.

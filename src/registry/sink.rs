@@ -125,19 +125,15 @@ impl RegistrySink {
     /// # Errors
     /// `ErrorKind::Ambiguous` if a name leads to several entries; as [`RegistrySink::tags`].
     pub fn missing(&mut self, images: Vec<Request>) -> Result<Vec<Request>> {
+        for image in &images {
+            self.repository.name.takes(image)?;
+        }
         let names: Vec<RefName> = images.iter().filter_map(|image| image.name.clone()).collect();
         let tags = self.tags(&names)?;
         let mut out = Vec::new();
         let mut roots = HashSet::new();
         for request in images {
-            if let Some(tag) = &request.name {
-                let Some(only) = request.value.only() else {
-                    fail!(
-                        Ambiguous,
-                        "{tag} leads to {} entries, and a tag of a registry leads to one",
-                        request.value.entries().len()
-                    );
-                };
+            if let (Some(tag), Some(only)) = (&request.name, request.value.only()) {
                 if tags.get(tag) == Some(&Some(only.digest)) {
                     continue;
                 }

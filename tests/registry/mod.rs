@@ -10,6 +10,7 @@ mod kills;
 mod serve;
 mod shelf;
 mod transfers;
+mod words;
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};

@@ -33,6 +33,11 @@ pub struct ImageRef {
 impl ImageRef {
     /// Reads the words of a person.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix("docker://") {
+            return Err(format!(
+                "{text:?} is in a registry, and an image in a layout is wanted: umoci pull --layout DIR {name} brings it"
+            ));
+        }
         // Behind a colon all is the tag, which may have a digest in it.
         let behind = text.rsplit_once('@').filter(|(path, _)| !path.contains(':'));
         let digest = behind.and_then(|(_, digest)| digest.parse().ok());

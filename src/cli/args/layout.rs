@@ -52,6 +52,7 @@ impl LayoutArg {
 pub fn layout_path(text: &str) -> Result<PathBuf, String> {
     match text {
         "" => Err("path is empty".to_owned()),
+        text if text.starts_with("docker://") => Err(format!("{text:?} is in a registry, and is no layout")),
         // A path with a tag was meant for --image.
         text if text.contains(':') => Err(format!("path contains ':' character: {text:?}")),
         text => Ok(text.into()),

@@ -106,8 +106,8 @@ impl PullJob<'_> {
         let is_plain =
             self.copy.platform.get().is_none() && !self.copy.is_to_oci() && !self.copy.must_have_referrers();
         let known = there.as_ref().filter(|_| is_plain);
-        let here = known.map_or_else(|| Ok(HashMap::new()), |store| digests(store, &wanted))?;
-        let (changed, kept) = changed(&source, &here, wanted, ui, |image| {
+        let here = known.map_or_else(|| Ok(HashMap::new()), |store| digests(store, &wanted.images))?;
+        let (changed, kept) = changed(&source, &here, &wanted, ui, |image| {
             known.map_or(Ok(false), |store| is_whole(store, image))
         })?;
         if self.wish.tags.dry_run {
@@ -126,7 +126,12 @@ impl PullJob<'_> {
             platform => for_platform(&changed, &source, platform)?,
         };
         // The registry is asked for the referrers of each image: there is no list of all to look at.
-        let catalog = Some(Catalog::default());
+        let mut catalog = Catalog::default();
+        if self.copy.has_referrers() {
+            let must = self.copy.must_have_referrers();
+            catalog.referrers = wanted.named_referrers(&source, &images, must)?;
+        }
+        let catalog = Some(catalog);
         let mut converted = self.copy.is_to_oci().then(|| ToOci::new(&source));
         let selection = Selection { images, catalog };
         let (mut images, along) =

@@ -85,7 +85,7 @@ impl Push {
                     refuse!("--all-tags and --filter push under the tags of the layout: name no tag");
                 }
                 let store = self.lock.open(layout)?;
-                let images = self.many(&store)?;
+                let images = self.many(&store, repository, ui)?;
                 (store, images)
             }
             (None, None) => return Err(Failure::Missing("--image".to_owned())),
@@ -123,16 +123,21 @@ impl Push {
         Ok(Request::find(store, &image.target, platform, Some(name))?)
     }
 
-    /// Returns the images of the layout that are wanted, under their tags.
-    fn many(&self, store: &Store) -> Outcome<Vec<Request>> {
+    /// Returns the images of the layout that are wanted, under their tags. A tag that no registry takes is left out and named.
+    fn many(&self, store: &Store, repository: &RepositoryName, ui: &Ui) -> Outcome<Vec<Request>> {
         let mut out = Vec::new();
         for name in store.names()? {
             let Ok(name) = name.parse::<RefName>() else {
                 continue;
             };
-            if self.tags.has(name.as_str()) && !is_referrers_tag(&name) {
-                let target = Target::Name(name.clone());
-                out.push(Request::find(store, &target, self.platform.get(), Some(name))?);
+            if !self.tags.has(name.as_str()) || is_referrers_tag(&name) {
+                continue;
+            }
+            let target = Target::Name(name.clone());
+            let found = Request::find(store, &target, self.platform.get(), Some(name))?;
+            match repository.takes(&found) {
+                Ok(()) => out.push(found),
+                Err(err) => ui.left_out(format_args!("left out: {err}")),
             }
         }
         if out.is_empty() {

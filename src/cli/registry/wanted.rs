@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The images of a registry that a copy is to bring, and which of them the other side has already.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
+use crate::error::Fact;
 use crate::registry::{NETWORK_THREADS, Reference, Registry, RegistrySource, RepositoryName};
+use crate::store::{SUFFIXES, referrers_tag};
 use crate::transfer::{Request, on_threads};
 
 use super::super::prelude::*;
@@ -17,23 +19,73 @@ pub struct Wish<'a> {
     pub tags: &'a TagsArgs,
 }
 
+/// Images of a repository, by what they are called there and at the other side.
+pub struct Wanted {
+    /// The names that images get, each with the tag or digest that it has in the registry.
+    pub images: Vec<(RefName, String)>,
+    /// False if no tag was given, so that `latest` is a guess.
+    is_named: bool,
+    /// All tags of the repository, if they were listed.
+    listed: Option<HashSet<String>>,
+}
+
+impl Wanted {
+    /// Returns what has the names that cosign gave to signatures, attestations and SBOMs of images, `sha256-….sig` and others.
+    ///
+    /// Each name is a request, so they are looked for where the tags are listed anyway, and where referrers `must` come.
+    pub fn named_referrers(
+        &self,
+        source: &RegistrySource<'_>,
+        images: &[Request],
+        must: bool,
+    ) -> Outcome<Vec<Request>> {
+        let mut names = Vec::new();
+        for digest in images.iter().flat_map(|image| image.value.digests()) {
+            for suffix in SUFFIXES.into_iter().filter(|suffix| !suffix.is_empty()) {
+                let name = referrers_tag(&digest, suffix)?;
+                let is_there = match &self.listed {
+                    Some(listed) => listed.contains(name.as_str()),
+                    None => must,
+                };
+                if is_there {
+                    names.push(name);
+                }
+            }
+        }
+        let found = on_threads(NETWORK_THREADS, &names, |name| source.resolve(name.as_str()))?;
+        let named = names.into_iter().zip(found);
+        let requests = named.filter_map(|(name, found)| {
+            Some(Request {
+                name: Some(name),
+                value: found?.into(),
+            })
+        });
+        Ok(requests.collect())
+    }
+}
+
 impl Wish<'_> {
-    /// Returns the names that images get, each with the tag or digest that it has in the registry.
+    /// Finds out which images these are.
     pub fn of(
         &self,
         registry: &Registry,
         repository: &RepositoryName,
         image: Option<Reference>,
         ui: &Ui,
-    ) -> Outcome<Vec<(RefName, String)>> {
+    ) -> Outcome<Wanted> {
         if self.tags.is_many() {
             if image.is_some() || self.tag.is_some() {
                 refuse!("--all-tags and --filter take all images of {repository}: name no tag");
             }
             return self.many(registry, repository, ui);
         }
+        let is_named = image.is_some();
         let image = image.map_or_else(|| repository.with_tag("latest"), Ok)?;
-        Ok(vec![self.one(&image)?])
+        Ok(Wanted {
+            images: vec![self.one(&image)?],
+            is_named,
+            listed: None,
+        })
     }
 
     /// Returns the name that an image gets, and the tag or digest that it has in the registry.
@@ -48,14 +100,11 @@ impl Wish<'_> {
     }
 
     /// Returns all images of a repository that are wanted, under their tags.
-    fn many(
-        &self,
-        registry: &Registry,
-        repository: &RepositoryName,
-        ui: &Ui,
-    ) -> Outcome<Vec<(RefName, String)>> {
+    fn many(&self, registry: &Registry, repository: &RepositoryName, ui: &Ui) -> Outcome<Wanted> {
         let mut out = Vec::new();
+        let mut listed = HashSet::new();
         for tag in registry.tags(repository)? {
+            listed.insert(tag.clone());
             if !self.tags.has(&tag) {
                 continue;
             }
@@ -69,7 +118,11 @@ impl Wish<'_> {
         if out.is_empty() {
             fail!(NotFound, "no tag of {repository} matches");
         }
-        Ok(out)
+        Ok(Wanted {
+            images: out,
+            is_named: true,
+            listed: Some(listed),
+        })
     }
 }
 
@@ -80,19 +133,26 @@ impl Wish<'_> {
 pub fn changed(
     source: &RegistrySource<'_>,
     here: &HashMap<RefName, Digest>,
-    wanted: Vec<(RefName, String)>,
+    wanted: &Wanted,
     ui: &Ui,
     is_whole: impl Fn(&Descriptor) -> Result<bool, Error> + Sync,
 ) -> Outcome<(Vec<Request>, Vec<Request>)> {
-    let task = ui.task("looking", Some(wanted.len() as u64));
-    let found = on_threads(NETWORK_THREADS, &wanted, |(name, target)| {
+    let task = ui.task("looking", Some(wanted.images.len() as u64));
+    let found = on_threads(NETWORK_THREADS, &wanted.images, |(name, target)| {
         task.advance(1);
-        look(source, here.get(name), target, &is_whole)
+        look(source, here.get(name), target, &is_whole).map_err(|err| {
+            let is_guess = !wanted.is_named && err.kind() == ErrorKind::NotFound;
+            if is_guess {
+                err.with_fact(Fact::NoLatest).about(source.name().to_string())
+            } else {
+                err
+            }
+        })
     })?;
     let (mut changed, mut kept) = (Vec::new(), Vec::new());
-    for ((name, _), (descriptor, is_here)) in wanted.into_iter().zip(found) {
+    for ((name, _), (descriptor, is_here)) in wanted.images.iter().zip(found) {
         let request = Request {
-            name: Some(name),
+            name: Some(name.clone()),
             value: descriptor.into(),
         };
         if is_here { &mut kept } else { &mut changed }.push(request);
