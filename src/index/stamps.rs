@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Stamps of the layout in the database, which tell whether it knows the layout as it is now.
 
-use jiff::Timestamp;
 use redb::{ReadableDatabase, ReadableTable};
 
 use super::rows::stamp_to_bytes;
@@ -10,17 +9,8 @@ use crate::digest::Algorithm;
 use crate::error::Result;
 use crate::layout::{Layout, Stamp};
 
-/// A file that changed no more than so many seconds before it was looked at may change again without its stamp telling.
-const RACY: i64 = 2;
-
 /// Follows a stamp that was noted too early to be trusted.
 const YOUNG: u8 = 1;
-
-/// Returns whether a stamp can be trusted to change with the next change.
-fn settled(stamp: &Stamp) -> bool {
-    let (latest, _) = stamp.mtime.max(stamp.ctime);
-    Timestamp::now().as_second().saturating_sub(latest) > RACY
-}
 
 /// Returns the stamps of the layout, each with the row of `meta` that has it.
 pub(super) fn stamps(layout: &Layout) -> Result<Vec<(String, Stamp)>> {
@@ -66,7 +56,7 @@ impl Tables<'_> {
 
     pub(super) fn set_stamp(&mut self, name: &str, stamp: &Stamp) -> Result<()> {
         let mut value = stamp_to_bytes(stamp);
-        if !settled(stamp) {
+        if !stamp.is_settled() {
             // Not equal to any stamp, so that all is read again; the status sees what was read last.
             value.push(YOUNG);
         }

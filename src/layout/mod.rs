@@ -27,6 +27,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 pub(crate) use blob::BlobReader;
 pub(crate) use blob::Staged;
 pub use blob::{BlobWriter, Stored};
@@ -56,6 +58,9 @@ const MAX_INDEX: u64 = 1 << 30;
 const TORN_READS: u32 = 6;
 const TORN_PAUSE: Duration = Duration::from_millis(50);
 
+/// A file that changed no more than so many seconds before it was looked at may change again without its stamp telling.
+const RACY: i64 = 2;
+
 /// Identity and time of a file or directory: if it is the same, nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stamp {
@@ -81,6 +86,13 @@ impl Stamp {
             mtime: (found.mtime(), found.mtime_nsec()),
             ctime: (found.ctime(), found.ctime_nsec()),
         }
+    }
+
+    /// Returns whether it will be another one after the next change of the file. Call it before the content is read that the
+    /// stamp is to stand for.
+    pub(crate) fn is_settled(&self) -> bool {
+        let (latest, _) = self.mtime.max(self.ctime);
+        Timestamp::now().as_second().saturating_sub(latest) > RACY
     }
 
     /// Returns whether both are of one file, whatever happened to it in between.
@@ -214,6 +226,12 @@ impl Layout {
     /// As [`Layout::read_index`].
     pub(crate) fn read_index_file(&self) -> Result<IndexFile> {
         self.read_index_pausing(|| std::thread::sleep(TORN_PAUSE))
+    }
+
+    /// Returns the state of `index.json`, whose entries are not looked at; see [`IndexFile::state`].
+    pub(crate) fn index_state(&self) -> Result<Digest> {
+        let (bytes, _) = disk::read(&self.index_path(), MAX_INDEX)?;
+        Ok(state_of(&bytes))
     }
 
     /// Reads `index.json`, again after each `pause` while it is torn.

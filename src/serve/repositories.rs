@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::options::ServeOptions;
 use super::route::is_repository;
 use crate::digest::Digest;
@@ -26,8 +24,6 @@ const MAX_OPEN: usize = 1024;
 const MAX_LISTED: usize = 100_000;
 /// Maximum number of verified blobs that are remembered until a manifest names them.
 const MAX_VERIFIED: usize = 10_000;
-/// Age from which a stamp of a file changes with the next change of it, in seconds: clocks of file systems are coarse.
-const SETTLED: i64 = 2;
 
 /// The repositories of a server.
 #[derive(Debug)]
@@ -176,7 +172,7 @@ fn name_below(root: &Path, path: &Path) -> Option<String> {
 pub(super) struct Repository {
     pub name: String,
     pub store: Store,
-    listing: Mutex<Option<Arc<Listing>>>,
+    listing: Mutex<Option<Kept>>,
     /// Held while `index.json` is changed: threads that wait here do not wait for the lock file, which is asked again and again.
     pub commits: Mutex<()>,
     /// Blobs that were pushed and verified, for the manifest that will name them.
@@ -199,17 +195,22 @@ impl Repository {
     /// # Errors
     /// Those of reading it.
     pub fn listing(&self) -> Result<Arc<Listing>> {
-        let stamp = self.store.layout().index_stamp()?;
+        let layout = self.store.layout();
+        let stamp = layout.index_stamp()?;
+        let is_settled = stamp.is_settled();
         let mut kept = lock(&self.listing);
-        if let Some(known) = kept
-            .as_ref()
-            .filter(|known| known.is_settled && known.stamp == stamp)
-        {
-            return Ok(Arc::clone(known));
+        if let Some(known) = kept.as_mut().filter(|known| known.listing.stamp == stamp) {
+            // To hash a file costs a tenth of what its entries do, and under pushes no stamp is old enough.
+            if known.is_settled || known.listing.state == layout.index_state()? {
+                known.is_settled |= is_settled;
+                return Ok(Arc::clone(&known.listing));
+            }
         }
-        let now = Timestamp::now().as_second();
-        let listing = Arc::new(Listing::read(&self.store, now)?);
-        *kept = Some(Arc::clone(&listing));
+        let listing = Arc::new(Listing::read(&self.store)?);
+        *kept = Some(Kept {
+            is_settled: is_settled && listing.stamp == stamp,
+            listing: Arc::clone(&listing),
+        });
         Ok(listing)
     }
 
@@ -246,11 +247,19 @@ impl Repository {
     }
 }
 
+/// The entries of an `index.json` that were read last.
+#[derive(Debug)]
+struct Kept {
+    listing: Arc<Listing>,
+    /// Whether the file is the same as long as its stamp is.
+    is_settled: bool,
+}
+
 /// The entries of an `index.json`.
 #[derive(Debug)]
 pub(super) struct Listing {
     stamp: Stamp,
-    is_settled: bool,
+    state: Digest,
     /// The tags that a registry may have, each with its first entry.
     pub tags: BTreeMap<String, Descriptor>,
     /// Every image that an entry names, with its media type.
@@ -260,11 +269,11 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    fn read(store: &Store, now: i64) -> Result<Self> {
+    fn read(store: &Store) -> Result<Self> {
         let file = store.layout().read_index_file()?;
         let mut out = Self {
             stamp: file.stamp,
-            is_settled: file.stamp.mtime.0 + SETTLED < now,
+            state: file.state(),
             tags: BTreeMap::new(),
             images: HashMap::new(),
             below: Mutex::default(),
