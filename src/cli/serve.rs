@@ -17,8 +17,8 @@ use super::prelude::*;
 /// serves layouts as a registry
 ///
 /// Answers docker, podman, skopeo, containerd and all others who speak the distribution protocol, straight from the layouts: each
-/// is a repository, called by its directory or by the name before '='. With --root every layout below a directory is one, by its
-/// path. The address is the first line on stdout. Other commands, gc too, work on the layouts meanwhile.
+/// is a repository, called by its directory, or by a name before it (team/app=store). With --root every layout below a directory
+/// is one, by its path. The address is the first line on stdout. Other commands, gc too, work on the layouts meanwhile.
 ///
 /// Nothing can be changed unless --write takes pushes and --delete takes removals. A blob that was pushed is held by a
 /// lease for two hours, until a manifest names it. An image that loses its tag to another one stays, by its digest, until umoci
@@ -27,7 +27,7 @@ use super::prelude::*;
 /// Each request is a line on stderr: time, client, user, method, path, status, milliseconds and bytes. /metrics has counters for
 /// Prometheus, /healthz answers without a password. SIGTERM lets requests end, SIGHUP reads --htpasswd and --tls-cert again.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "[<name>=]<image-path>...")]
+#[command(override_usage = "(<image-path>... | --root <directory>)")]
 pub struct Serve {
     /// serve every layout below a directory
     #[arg(long, value_name = "directory")]
