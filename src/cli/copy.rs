@@ -47,6 +47,8 @@ pub struct Copy {
     #[command(flatten)]
     lock: LockArg,
     #[command(flatten)]
+    remotes: RemotesArg,
+    #[command(flatten)]
     registry: RegistryArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
@@ -63,7 +65,9 @@ impl Copy {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [from, to] = positionals(&self.rest, ["source", "destination"])?;
-        let from = Location::parse(from, "source")?;
+        let (from, to) = self.expanded(from, to, ui)?;
+        let to = to.as_str();
+        let from = Location::parse(&from, "source")?;
         let place = Location::parse(to, "destination")?;
         let name = new_name(&place)?;
         let to = To {
@@ -103,6 +107,16 @@ impl Copy {
                 self.fetch(&repository, image, name.as_ref(), to, (result, ui))
             }
         }
+    }
+
+    /// Returns both words with the places of remotes, which are those of a layout on the other side if there is one.
+    fn expanded(&self, from: &str, to: &str, ui: &Ui) -> Outcome<(String, String)> {
+        let layouts = [to, from].map(|other| match Location::parse(other, "layout") {
+            Ok(Location::Layout(path, _)) if path.join("oci-layout").exists() => path,
+            _ => self.remotes.path().to_owned(),
+        });
+        let [of_source, of_destination] = &layouts;
+        Ok((expand(from, of_source, ui)?, expand(to, of_destination, ui)?))
     }
 
     /// Refuses options that do not fit the destination.

@@ -47,6 +47,7 @@ impl Export {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [to] = self.layout.words(["destination"])?;
+        let to = &expand(to, &self.layout.layout, ui)?;
         let place = Location::parse(to, "destination")?;
         let archive = match &place {
             Location::Archive(archive) => Some(archive),

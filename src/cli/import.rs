@@ -44,6 +44,7 @@ impl Import {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [from] = self.layout.words(["source"])?;
+        let from = &expand(from, &self.layout.layout, ui)?;
         let place = Location::parse(from, "source")?;
         let limits = self.limits.get()?;
         let result = self.copy.result.open()?;

@@ -19,6 +19,8 @@ pub struct Remove {
     #[arg(hide = true)]
     rest: Vec<String>,
     #[command(flatten)]
+    remotes: RemotesArg,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -26,7 +28,7 @@ impl Remove {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         if let (None, [word]) = (&self.image, self.rest.as_slice())
-            && let Some(image) = remote(word)?
+            && let Some(image) = self.remotes.image(word, ui)?
         {
             return in_registry::remove(&image, &self.registry, ui);
         }

@@ -30,13 +30,15 @@ pub struct Stat {
     #[arg(long, help_heading = "registry")]
     raw: bool,
     #[command(flatten)]
+    remotes: RemotesArg,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
 impl Stat {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let found = match self.image.remote()? {
+        let found = match self.image.remote(&self.remotes, ui)? {
             Some((image, platform)) if self.raw => {
                 return in_registry::print_raw(&image, platform, &self.registry, ui);
             }

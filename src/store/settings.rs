@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Settings of one layout: a file in our own directory, since they cannot be derived from the layout.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::Store;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{Lock, LockMode};
 use crate::spec::json;
 
 const FILE: &str = "settings.json";
+/// Prefix of the settings that name repositories in registries.
+pub(crate) const REMOTE: &str = "remote.";
 
 /// Settings of a layout. A setting that is absent has its default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,12 +70,52 @@ impl Store {
 
     /// Changes the settings of the layout; what this program does not know stays in the file.
     pub(crate) fn set_settings(&self, mut settings: Settings) -> Result<()> {
-        // A newer release may have put more into the file.
-        let mut file = self.read_settings()?;
-        for (name, value) in settings.fields() {
-            file.insert(name.to_owned(), format_duration(*value).into());
+        self.change_settings(|file| {
+            for (name, value) in settings.fields() {
+                file.insert(name.to_owned(), format_duration(*value).into());
+            }
+        })
+    }
+
+    /// Returns the repositories in registries that have a name here, by that.
+    ///
+    /// # Errors
+    /// As [`Store::settings`].
+    pub(crate) fn remotes(&self) -> Result<BTreeMap<String, String>> {
+        let mut out = BTreeMap::new();
+        for (key, value) in &self.read_settings()? {
+            let Some(name) = key.strip_prefix(REMOTE) else {
+                continue;
+            };
+            let Some(place) = value.as_str() else {
+                let err = Error::new(ErrorKind::Invalid, "not a text");
+                return Err(self.broken_settings(&format!("{key}: {err}"), &err));
+            };
+            out.insert(name.to_owned(), place.to_owned());
         }
-        self.layout.private_dir().put(FILE, &json::to_bytes(&file)?)
+        Ok(out)
+    }
+
+    /// Sets one setting by its name in the file, or removes it. Returns whether it was there.
+    ///
+    /// # Errors
+    /// As [`Store::settings`].
+    pub(crate) fn put_setting(&self, key: &str, value: Option<&str>) -> Result<bool> {
+        self.change_settings(|file| match value {
+            Some(value) => file.insert(key.to_owned(), value.into()).is_some(),
+            None => file.shift_remove(key).is_some(),
+        })
+    }
+
+    /// Changes the file, of which a newer release may have written more than this one knows.
+    fn change_settings<T>(&self, change: impl FnOnce(&mut Map<String, Value>) -> T) -> Result<T> {
+        // Two changes at once would lose one.
+        let timeout = self.opts.lock_timeout;
+        let _lock = self.layout.take_lock(Lock::Refs, LockMode::Exclusive, timeout)?;
+        let mut file = self.read_settings()?;
+        let out = change(&mut file);
+        self.layout.private_dir().put(FILE, &json::to_bytes(&file)?)?;
+        Ok(out)
     }
 
     /// Drops the settings that cannot be understood, so that they have their defaults; returns their names. The file is kept aside.
@@ -87,6 +131,14 @@ impl Store {
                 file.shift_remove(name);
                 lost.push(name.to_owned());
             }
+        }
+        let odd = file
+            .iter()
+            .filter(|(key, value)| key.starts_with(REMOTE) && !value.is_string());
+        let odd: Vec<String> = odd.map(|(key, _)| key.clone()).collect();
+        for key in odd {
+            file.shift_remove(&key);
+            lost.push(key);
         }
         let bytes = json::to_bytes(&file)?;
         let rest = (!file.is_empty()).then_some(bytes.as_slice());

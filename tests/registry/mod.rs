@@ -7,6 +7,7 @@ mod debian;
 mod fake;
 mod hostile;
 mod kills;
+mod remotes;
 mod serve;
 mod shelf;
 mod transfers;

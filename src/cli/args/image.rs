@@ -14,9 +14,10 @@ use clap::Args;
 
 use super::super::failure::{Failure, Outcome, invalid};
 use super::super::result::{ResultArgs, Results};
+use super::super::ui::Ui;
 use super::layers::{IdMapArgs, LimitArgs};
 use super::layout::{AlgorithmArg, LockArg};
-use super::registry::remote;
+use super::registry::RemotesArg;
 use super::values::positionals;
 
 /// An image in a layout: `PATH`, `PATH:TAG` or `PATH@DIGEST`.
@@ -177,9 +178,9 @@ impl ImageArgs {
     }
 
     /// Returns the image of a registry that the only word names in place of `--image`, and the platform that is asked for.
-    pub fn remote(&self) -> Outcome<Option<(Reference, Option<&Platform>)>> {
+    pub fn remote(&self, remotes: &RemotesArg, ui: &Ui) -> Outcome<Option<(Reference, Option<&Platform>)>> {
         match (&self.image, self.rest.as_slice()) {
-            (None, [word]) => Ok(remote(word)?.map(|image| (image, self.platform.get()))),
+            (None, [word]) => Ok(remotes.image(word, ui)?.map(|image| (image, self.platform.get()))),
             _ => Ok(None),
         }
     }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Access to registries, and the images and tags in them that a command is about.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::error::Error;
+use crate::error::{Error, shortlist};
 use crate::registry::{CredentialFiles, Reference, Registry, RegistryOptions};
+use crate::store::{Store, StoreOptions};
 
 use super::super::failure::{Outcome, invalid};
+use super::super::ui::Ui;
+use super::layout::layout_path;
 use super::values::pattern;
 
 /// How registries are reached.
@@ -51,12 +54,65 @@ pub fn spool_dir() -> PathBuf {
     variable("TMPDIR").unwrap_or_else(|| "/var/tmp".into())
 }
 
-/// Returns the image in a registry that a word means, if it means one.
-pub fn remote(word: &str) -> Outcome<Option<Reference>> {
-    if !word.starts_with("docker://") {
-        return Ok(None);
+/// Which layout has the remotes, for commands that work on none
+#[derive(Args, Debug)]
+pub struct RemotesArg {
+    /// layout whose remotes NAME::TAG means (default: the current directory)
+    #[arg(long = "layout", value_name = "layout", value_parser = layout_path, help_heading = "registry")]
+    layout: Option<PathBuf>,
+}
+
+impl RemotesArg {
+    /// Returns the layout.
+    pub fn path(&self) -> &Path {
+        self.layout.as_deref().unwrap_or(Path::new("."))
     }
-    Ok(Some(word.parse().map_err(invalid::<Error>("image"))?))
+
+    /// As [`expand`].
+    pub fn expand(&self, word: &str, ui: &Ui) -> Outcome<String> {
+        expand(word, self.path(), ui)
+    }
+
+    /// Returns the image in a registry that a word means, if it means one.
+    pub fn image(&self, word: &str, ui: &Ui) -> Outcome<Option<Reference>> {
+        let word = self.expand(word, ui)?;
+        if !word.starts_with("docker://") {
+            return Ok(None);
+        }
+        Ok(Some(word.parse().map_err(invalid::<Error>("image"))?))
+    }
+}
+
+/// Returns whether a remote may have this name.
+pub fn is_remote_name(name: &str) -> bool {
+    let is_word = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    name.bytes().next().is_some_and(|c| c.is_ascii_alphanumeric()) && name.bytes().all(is_word)
+}
+
+/// Returns a word with the place of a remote of a layout where it names one, as `docker://HOST/PATH:TAG` for `NAME::TAG`; any other
+/// as it is. Shows which place that is.
+pub fn expand(word: &str, layout: &Path, ui: &Ui) -> Outcome<String> {
+    let Some((name, rest)) = word.split_once("::").filter(|(name, _)| is_remote_name(name)) else {
+        return Ok(word.to_owned());
+    };
+    let shown = layout.display();
+    let remotes = match Store::open(layout, StoreOptions::default()) {
+        Ok(store) => store.remotes()?,
+        Err(err) => return Err(err.context(format!("look for the remote {name}")).into()),
+    };
+    let Some(place) = remotes.get(name) else {
+        let has = match remotes.len() {
+            0 => format!("umoci settings --layout {shown} remote.{name} docker://HOST/PATH makes it"),
+            _ => format!("there are {}", shortlist(remotes.keys())),
+        };
+        fail!(NotFound, "no remote {name} in {shown}: {has}");
+    };
+    ui.done(format_args!("{name} is {place}"));
+    Ok(match rest {
+        "" => place.clone(),
+        digest if digest.starts_with('@') => format!("{place}{digest}"),
+        tag => format!("{place}:{tag}"),
+    })
 }
 
 /// Which tags of a repository are meant, and whether anything is done.

@@ -19,6 +19,8 @@ pub struct ListTags {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    remotes: RemotesArg,
+    #[command(flatten)]
     registry: RegistryArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
@@ -28,6 +30,7 @@ impl ListTags {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [text] = positionals(&self.rest, ["repository"])?;
+        let text = &self.remotes.expand(text, ui)?;
         let (repository, image) = Reference::parse_open(text).map_err(invalid::<Error>("repository"))?;
         if let Some(image) = image {
             refuse!("invalid repository: {image} is one image: name {repository} alone");

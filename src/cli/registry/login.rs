@@ -24,6 +24,8 @@ pub struct Login {
     #[arg(long = "password-stdin")]
     password_stdin: bool,
     #[command(flatten)]
+    remotes: RemotesArg,
+    #[command(flatten)]
     registry: RegistryArgs,
     #[arg(hide = true)]
     rest: Vec<String>,
@@ -41,6 +43,8 @@ pub struct Logout {
     /// file of credentials (default: those of podman and docker)
     #[arg(long, value_name = "file")]
     authfile: Option<PathBuf>,
+    #[command(flatten)]
+    remotes: RemotesArg,
     #[arg(hide = true)]
     rest: Vec<String>,
 }
@@ -48,8 +52,8 @@ pub struct Logout {
 impl Login {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let [host] = positionals(&self.rest, ["registry"])?;
-        let host = host_of(host)?;
+        let [word] = positionals(&self.rest, ["registry"])?;
+        let host = &self.remotes.host(word, ui)?;
         let user = match &self.username {
             Some(user) => user.clone(),
             None if self.password_stdin => refuse!("--password-stdin needs --username"),
@@ -105,14 +109,26 @@ impl Logout {
             ));
             return Ok(());
         }
-        let [host] = positionals(&self.rest, ["registry"])?;
-        let host = host_of(host)?;
+        let [word] = positionals(&self.rest, ["registry"])?;
+        let host = &self.remotes.host(word, ui)?;
         if files.erase(host)? {
             ui.done(format_args!("logged out of {host}"));
         } else {
             ui.warn(format_args!("there were no credentials for {host}"));
         }
         Ok(())
+    }
+}
+
+impl RemotesArg {
+    /// Returns the registry that a word means: that of a remote, or its own.
+    fn host(&self, word: &str, ui: &Ui) -> Outcome<String> {
+        let place = self.expand(word, ui)?;
+        if place == word {
+            return host_of(word).map(str::to_owned);
+        }
+        let image: crate::registry::Reference = place.parse().map_err(invalid::<Error>("registry"))?;
+        Ok(image.repository().host().to_owned())
     }
 }
 

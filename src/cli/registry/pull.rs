@@ -44,6 +44,7 @@ impl Pull {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [text] = self.layout.words(["image"])?;
+        let text = &expand(text, &self.layout.layout, ui)?;
         let (repository, image) = Reference::parse_open(text).map_err(invalid::<Error>("image"))?;
         let job = PullJob {
             path: &self.layout.layout,

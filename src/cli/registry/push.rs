@@ -59,6 +59,12 @@ impl Push {
             refuse!("name the image by an option: --image {image} {to}");
         }
         let [text] = positionals(&self.rest, ["destination"])?;
+        let layout = self
+            .image
+            .as_ref()
+            .map(|image| &image.layout)
+            .or(self.layout.as_ref());
+        let text = &expand(text, layout.map_or(Path::new("."), PathBuf::as_path), ui)?;
         let (repository, image) = Reference::parse_open(text).map_err(invalid::<Error>("destination"))?;
         if image.as_ref().is_some_and(|image| image.digest().is_some()) {
             refuse!("invalid destination: give a tag; the digest is that of the image");
