@@ -54,7 +54,7 @@ const DAMAGED: &str = "index.redb.damaged";
 
 /// Maximum size of the pages that the database keeps in memory, in bytes.
 // The default of redb is 1 GiB, far more than any command of ours needs.
-const CACHE: usize = 12 << 20;
+const CACHE: usize = 24 << 20;
 
 /// Maximum time that a command waits for another one that has the database open, before it goes on without.
 const WAIT: Duration = Duration::from_secs(5);

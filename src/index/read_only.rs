@@ -10,13 +10,10 @@ use super::rows::{self, Verified};
 use super::stamps::{INDEX_JSON, is_meta};
 use super::sync::REFLOG_END;
 use super::tables::{self, View};
-use super::{FILE, Index, guarded, migrate};
+use super::{CACHE, FILE, Index, guarded, migrate};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::layout::{Entry, Layout, Lock, LockMode};
-
-/// As [`super::CACHE`], for a database that is opened to read.
-const PEEK_CACHE: usize = 1 << 20;
 
 impl Index<'_> {
     /// Opens the database to read, if a file is what stands there: redb would wait for the writer of a fifo.
@@ -24,7 +21,7 @@ impl Index<'_> {
         let backend = FileBackend::new(layout.private_dir().open(FILE)?)?;
         let mut builder = Database::builder();
         Ok(builder
-            .set_cache_size(PEEK_CACHE)
+            .set_cache_size(CACHE)
             .open_read_only_with_backend(backend)?)
     }
 

@@ -45,6 +45,13 @@ pub(crate) fn check_values(bytes: &[u8]) -> Result<()> {
 
 /// Parses as [`parse`] does, for what holds its parts as text and may have any number of them.
 pub(crate) fn parse_large<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
+    let parsed = T::deserialize(Lenient(&mut serde_json::Deserializer::from_slice(bytes)));
+    // To follow the path of fields costs more than the parse, and only an error needs it.
+    parsed.or_else(|_| parse_with_path(bytes))
+}
+
+/// Parses what failed once more, for an error that names the field.
+fn parse_with_path<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(Lenient(&mut reader)).map_err(|err| {
         // An error of syntax has a line and a column in its text; only one of a type needs the path of the field.
@@ -207,7 +214,10 @@ fn write<T: Serialize + ?Sized, F: Formatter>(value: &T, formatter: F) -> Result
     let mut out = String::from_utf8_lossy(&plain).into_owned();
     // Go escapes these for HTML and JavaScript. JSON has them in strings alone, so the whole text can be searched.
     for c in ['<', '>', '&', '\u{2028}', '\u{2029}'] {
-        out = out.replace(c, &format!("\\u{:04x}", u32::from(c)));
+        // Few texts have any, and each replacement copies the whole text.
+        if out.contains(c) {
+            out = out.replace(c, &format!("\\u{:04x}", u32::from(c)));
+        }
     }
     out.push('\n');
     Ok(out.into_bytes())

@@ -23,7 +23,7 @@ impl Store {
         // Lines stand in the order of time, as far as clocks are not set back.
         let mut is_any = false;
         self.layout.private_dir().read_lines(REFLOG, |line, rest| {
-            let time = Record::parse(line).and_then(|first| first.time);
+            let time = Record::time_of(line);
             is_any = time.is_some_and(|time| is_expired(time, rest, expire, keep));
             Ok(time.is_none())
         })?;

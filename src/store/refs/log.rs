@@ -68,6 +68,15 @@ impl Record {
         json::parse(line).ok()
     }
 
+    /// Returns the time of the record in a line, which costs less than the whole record.
+    pub(super) fn time_of(line: &[u8]) -> Option<Timestamp> {
+        #[derive(Deserialize)]
+        struct Timed {
+            time: Option<Timestamp>,
+        }
+        json::parse::<Timed>(line).ok()?.time
+    }
+
     /// Whether it says only that `index.json` was compared with all that is recorded.
     pub(super) fn is_mark(&self) -> bool {
         self.name.is_none() && self.old.is_empty() && self.new.is_empty()
