@@ -360,7 +360,8 @@ impl<R: Read> VerifyReader<R> {
 
     /// Reads what is left and returns the verdict.
     pub fn finish(&mut self) -> Result<()> {
-        let mut buf = vec![0; 64 * 1024];
+        // Of most blobs nothing is left: a large buffer would cost more than its read.
+        let mut buf = vec![0; self.left.clamp(1, 64 * 1024) as usize];
         while self.read(&mut buf)? > 0 {}
         Ok(())
     }

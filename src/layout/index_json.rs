@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -22,7 +23,8 @@ pub struct IndexJson {
     members: Vec<(String, Box<RawValue>)>,
     /// Number of members before `manifests`.
     before: usize,
-    entries: Vec<Entry>,
+    /// Shared with copies that were not edited.
+    entries: Arc<Vec<Entry>>,
     changed: bool,
 }
 
@@ -171,7 +173,7 @@ impl IndexJson {
             let other = other.map_or_else(|| "what is no descriptor".to_owned(), |d| d.digest.to_string());
             fail!(Conflict, "tag {name} points at {other} by now");
         };
-        self.entries[at] = named(name, new)?;
+        Arc::make_mut(&mut self.entries)[at] = named(name, new)?;
         // The same entry twice is one.
         let mut met = false;
         self.drop_entries(|entry| {
@@ -222,7 +224,7 @@ impl IndexJson {
     /// Drops the entries that `drop` picks; says how many.
     pub(crate) fn drop_entries(&mut self, mut drop: impl FnMut(&Entry) -> bool) -> usize {
         let before = self.entries.len();
-        self.entries.retain(|entry| !drop(entry));
+        Arc::make_mut(&mut self.entries).retain(|entry| !drop(entry));
         let gone = before - self.entries.len();
         self.changed |= gone > 0;
         gone
@@ -245,14 +247,14 @@ impl IndexJson {
 
     /// Has these entries alone, and the members that every index we write has.
     pub(crate) fn replace_entries(&mut self, entries: Vec<Entry>) -> Result<()> {
-        self.entries = entries;
+        self.entries = Arc::new(entries);
         self.changed = true;
         self.settle()
     }
 
     /// Appends entries as they are.
     pub(crate) fn push_entries(&mut self, entries: &[Entry]) {
-        self.entries.extend_from_slice(entries);
+        Arc::make_mut(&mut self.entries).extend_from_slice(entries);
         self.changed |= !entries.is_empty();
     }
 
@@ -319,7 +321,7 @@ impl<'de> Visitor<'de> for &mut Reader {
                 if std::mem::replace(&mut is_listed, true) && !*is_torn {
                     return Err(A::Error::custom(stands_twice(&name)));
                 }
-                let entries = &mut index.entries;
+                let entries = Arc::make_mut(&mut index.entries);
                 map.next_value_seed(List {
                     entries,
                     is_torn: *is_torn,

@@ -24,7 +24,7 @@ use std::ffi::OsString;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -118,20 +118,16 @@ pub struct Layout(Arc<Shared>);
 struct Shared {
     root: PathBuf,
     private: PrivateDir,
+    /// The last `index.json` that was read, behind its state: most commands ask for the same one several times.
+    last_index: Mutex<Option<(Digest, IndexJson)>>,
 }
 
 /// An `index.json` as it was read.
 pub(crate) struct IndexFile {
     pub index: IndexJson,
     pub stamp: Stamp,
-    bytes: Vec<u8>,
-}
-
-impl IndexFile {
-    /// Returns the state of the file; see [`Layout::update_index_logged`].
-    pub(crate) fn state(&self) -> Digest {
-        state_of(&self.bytes)
-    }
+    /// The state of the file; see [`Layout::update_index_logged`].
+    pub state: Digest,
 }
 
 /// Returns the state that the bytes of an `index.json` are: their BLAKE3.
@@ -150,6 +146,7 @@ impl Layout {
         Ok(Self(Arc::new(Shared {
             root: path.to_owned(),
             private: PrivateDir::new(path, access, disk.into()),
+            last_index: Mutex::default(),
         })))
     }
 
@@ -240,8 +237,8 @@ impl Layout {
         let mut reads = 1;
         loop {
             let (bytes, stamp) = disk::read(&path, MAX_INDEX)?;
-            match IndexJson::parse(&bytes) {
-                Ok(index) => return Ok(IndexFile { index, stamp, bytes }),
+            match self.parse_index(&bytes) {
+                Ok((state, index)) => return Ok(IndexFile { index, stamp, state }),
                 Err(_) if reads < TORN_READS => pause(),
                 Err(err) => {
                     let err = err.with_fact(Fact::TornIndex);
@@ -250,6 +247,20 @@ impl Layout {
             }
             reads += 1;
         }
+    }
+
+    /// Parses an `index.json`, unless it is the last one that was read. Returns its state as well.
+    fn parse_index(&self, bytes: &[u8]) -> Result<(Digest, IndexJson)> {
+        let state = state_of(bytes);
+        let mut last = crate::error::lock(&self.0.last_index);
+        if let Some((of, index)) = last.as_ref()
+            && *of == state
+        {
+            return Ok((state, index.clone()));
+        }
+        let index = IndexJson::parse(bytes)?;
+        *last = Some((state, index.clone()));
+        Ok((state, index))
     }
 
     /// Returns the stamp of `index.json`.
@@ -295,9 +306,7 @@ impl Layout {
         let _locks = self.lock_index(timeout)?;
         loop {
             let file = self.read_index_file()?;
-            let (read, stamp, mut index) = (file.state(), file.stamp, file.index);
-            // The text of a large index takes as much memory as its entries, and only its state is compared below.
-            drop(file.bytes);
+            let (read, stamp, mut index) = (file.state, file.stamp, file.index);
             let mut out = edit(&mut index, &read)?;
             if !index.is_changed() {
                 // It may be so by the hand of a process that died before it synced the name.

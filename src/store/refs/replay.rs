@@ -145,8 +145,9 @@ impl Store {
         self.layout.private_dir().read_lines(REFLOG, |line, rest| {
             refuse_more(rest)?;
             out.lines += 1;
-            out.ends.insert(end_of_reflog(line));
-            out.end = Some(end_of_reflog(line));
+            let end = end_of_reflog(line);
+            out.ends.insert(end);
+            out.end = Some(end);
             match Record::parse(line) {
                 Some(record) => out.add(record),
                 None => out.damaged += u64::from(!line.is_empty()),
@@ -240,7 +241,7 @@ impl Store {
         // A look at the state of a file that has entries would be a read of the reflog for nothing.
         let file = self.layout.read_index_file()?;
         if file.index.is_emptied() {
-            self.catch_up(&file.index, &file.state(), "")?;
+            self.catch_up(&file.index, &file.state, "")?;
         }
         Ok(())
     }
@@ -249,8 +250,7 @@ impl Store {
     pub(in crate::store) fn record_others(&self) -> Result<()> {
         let _lock = self.lock_refs()?;
         let file = self.layout.read_index_file()?;
-        let state = file.state();
-        self.record(&mut self.catch_up(&file.index, &state, "")?, &state)
+        self.record(&mut self.catch_up(&file.index, &file.state, "")?, &file.state)
     }
 
     /// Keeps other commands of ours from changing a ref.
