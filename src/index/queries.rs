@@ -86,26 +86,24 @@ impl<A: Access> Rows<A> {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] for an entry in which no digest can be read, since what it needs is not known.
-    pub(crate) fn missing_roots(&self) -> Result<Vec<(String, Digest)>> {
+    pub(crate) fn missing_roots(&self, entries: &[Entry]) -> Result<Vec<(String, Digest)>> {
         let mut out = Vec::new();
-        for item in self.refs.iter()? {
-            for entry in entries(item?.1.value())? {
-                match entry.descriptor() {
-                    Ok(descriptor) if !self.is_present(&descriptor.digest)? => {
-                        let name = entry.ref_name.as_deref().unwrap_or("an entry without a tag");
-                        out.push((name.to_owned(), descriptor.digest));
-                    }
-                    // A missing row authorises no removal: with a digest that cannot be read any blob could be the one that is needed.
-                    Err(err) if edges::of_unclear(entry.raw()).is_empty() => {
-                        let text = "what an entry needs is not known, so nothing is removed";
-                        let err = Error::new(ErrorKind::Corrupt, format!("{text}: {err}"));
-                        if entry.is_nothing() {
-                            return Err(err.with_fact(Fact::EmptyEntry));
-                        }
-                        return Err(err);
-                    }
-                    Ok(_) | Err(_) => {}
+        for entry in entries {
+            match entry.descriptor() {
+                Ok(descriptor) if !self.is_present(&descriptor.digest)? => {
+                    let name = entry.ref_name.as_deref().unwrap_or("an entry without a tag");
+                    out.push((name.to_owned(), descriptor.digest));
                 }
+                // A missing row authorises no removal: with a digest that cannot be read any blob could be the one that is needed.
+                Err(err) if edges::of_unclear(entry.raw()).is_empty() => {
+                    let text = "what an entry needs is not known, so nothing is removed";
+                    let err = Error::new(ErrorKind::Corrupt, format!("{text}: {err}"));
+                    if entry.is_nothing() {
+                        return Err(err.with_fact(Fact::EmptyEntry));
+                    }
+                    return Err(err);
+                }
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(out)

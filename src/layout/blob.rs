@@ -374,13 +374,27 @@ impl Layout {
         refuse_links(&[&self.blobs_dir(), &self.algorithm_dir(digest.algorithm())])
     }
 
-    /// Removes a blob; it is no error if it is gone already.
+    /// Removes blobs durably, in this order, and calls `removed` for each; it is no error if one is gone already.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if it stands behind a link.
-    pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
-        self.refuse_linked_blobs(digest)?;
-        self.disk().unlink(&self.blob_path(digest)).if_there().map(|_| ())
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if they stand behind a link.
+    pub(crate) fn remove_blobs<'a>(
+        &self,
+        blobs: impl IntoIterator<Item = &'a Digest>,
+        mut removed: impl FnMut(&Digest),
+    ) -> Result<()> {
+        let mut algorithms = BTreeSet::new();
+        for digest in blobs {
+            if algorithms.insert(digest.algorithm()) {
+                self.refuse_linked_blobs(digest)?;
+            }
+            self.disk().unlink(&self.blob_path(digest)).if_there()?;
+            removed(digest);
+        }
+        // One sync of a directory makes all removals in it durable.
+        algorithms
+            .into_iter()
+            .try_for_each(|algorithm| self.sync_blobs(algorithm))
     }
 
     /// Makes the names of all blobs durable, also of those that another process gave and did not live to sync.
@@ -392,7 +406,7 @@ impl Layout {
     }
 
     /// Makes removals of blobs durable.
-    pub(crate) fn sync_blobs(&self, algorithm: Algorithm) -> Result<()> {
+    fn sync_blobs(&self, algorithm: Algorithm) -> Result<()> {
         let dir = self.algorithm_dir(algorithm);
         if disk::stat(&dir)?.is_none() {
             return Ok(());

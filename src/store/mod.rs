@@ -21,7 +21,6 @@ mod txn;
 mod usage;
 mod used;
 
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
@@ -166,24 +165,6 @@ impl Store {
             );
         }
         Ok(())
-    }
-
-    /// Removes the files of blobs one by one, in this order, and tells `removed` of each.
-    fn remove_files<'a>(
-        &self,
-        blobs: impl IntoIterator<Item = &'a Digest>,
-        mut removed: impl FnMut(&Digest),
-    ) -> Result<()> {
-        let mut algorithms = BTreeSet::new();
-        for digest in blobs {
-            self.layout.remove_blob(digest)?;
-            algorithms.insert(digest.algorithm());
-            removed(digest);
-        }
-        // One sync of a directory makes all removals in it durable.
-        algorithms
-            .into_iter()
-            .try_for_each(|algorithm| self.layout.sync_blobs(algorithm))
     }
 
     /// Returns the error for a blob that is not there.

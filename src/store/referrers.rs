@@ -193,7 +193,7 @@ impl Store {
             Ok(still)
         })?;
         // A referrer goes before its subject: at no moment is it there without that.
-        self.remove_files(still.iter().rev(), |_| {})?;
+        self.layout.remove_blobs(still.iter().rev(), |_| {})?;
         Ok(still)
     }
 

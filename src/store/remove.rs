@@ -60,7 +60,7 @@ impl Store {
         if let Some(by) = needed {
             return Ok(Removal::Needed(by));
         }
-        self.remove_files([digest], |_| {})?;
+        self.layout.remove_blobs([digest], |_| {})?;
         Ok(Removal::Done)
     }
 }

@@ -74,8 +74,8 @@ fn content_is_durable_before_its_name_and_the_blob_before_the_ref() {
     let journal = Journal::new(usize::MAX);
     let watched = Layout::open_on(layout.path(), Box::new(journal.clone())).expect("open");
     write(&watched).expect("write");
-    watched.remove_blob(&Digest::sha256(b"content")).expect("remove");
-    watched.sync_blobs(Algorithm::Sha256).expect("sync");
+    let remove = watched.remove_blobs([&Digest::sha256(b"content")], |_| {});
+    remove.expect("remove");
     let blob = format!("blobs/sha256/{}", Digest::sha256(b"content").encoded());
     let want = [
         "create temp",

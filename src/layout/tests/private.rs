@@ -37,9 +37,9 @@ fn blobs_behind_a_link_are_read_but_neither_removed_nor_moved_away() {
         let digest = writer.finish().expect("finish").digest;
         let link = layout.path().join(link);
         lead_out(dir.path(), &link);
-        is_refused(layout.remove_blob(&digest), &link);
+        is_refused(layout.remove_blobs([&digest], |_| {}), &link);
         is_refused(layout.quarantine(&digest), &link);
-        is_refused(layout.remove_blob(&Digest::sha256(b"other")), &link);
+        is_refused(layout.remove_blobs([&Digest::sha256(b"other")], |_| {}), &link);
         assert_eq!(layout.blob_size(&digest).expect("size"), Some(7));
     }
 }

@@ -132,6 +132,7 @@ impl Store {
             stamps: index.stamps()?.filter(|_| grace.is_zero()),
             lock,
         };
+        let index_json = self.layout.read_index()?;
         index.read(|view| {
             self.refuse_damage(view, &damaged, monitor)?;
             plan.refs = retention.drop.clone();
@@ -148,7 +149,7 @@ impl Store {
             plan.remove = self.garbage_with(view, opts, &mut plan.refs)?;
             if !plan.remove.is_empty() {
                 // The blobs that such an image needed are not known any more.
-                for (name, digest) in view.missing_roots()? {
+                for (name, digest) in view.missing_roots(index_json.entries())? {
                     monitor.warn(format_args!(
                         "{name} leads to {digest}, which is missing: nothing is kept for it"
                     ));
@@ -223,7 +224,7 @@ impl Store {
             Ok(order)
         })?;
         let mut report = GcReport::default();
-        self.remove_files(&order, |digest| {
+        self.layout.remove_blobs(&order, |digest| {
             let size = plan.remove[digest];
             monitor.info(format_args!("removed blob {digest}, {size} bytes"));
             report.blobs += 1;
