@@ -225,12 +225,6 @@ impl Layout {
         self.read_index_pausing(|| std::thread::sleep(TORN_PAUSE))
     }
 
-    /// Returns the state of `index.json`, whose entries are not looked at; see [`IndexFile::state`].
-    pub(crate) fn index_state(&self) -> Result<Digest> {
-        let (bytes, _) = disk::read(&self.index_path(), MAX_INDEX)?;
-        Ok(state_of(&bytes))
-    }
-
     /// Reads `index.json`, again after each `pause` while it is torn.
     fn read_index_pausing(&self, mut pause: impl FnMut()) -> Result<IndexFile> {
         let path = self.index_path();

@@ -200,8 +200,8 @@ impl Repository {
         let is_settled = stamp.is_settled();
         let mut kept = lock(&self.listing);
         if let Some(known) = kept.as_mut().filter(|known| known.listing.stamp == stamp) {
-            // To hash a file costs a tenth of what its entries do, and under pushes no stamp is old enough.
-            if known.is_settled || known.listing.state == layout.index_state()? {
+            // To read a file that is the same costs a tenth of what its entries do, and under pushes no stamp is old enough.
+            if known.is_settled || known.listing.state == layout.read_index_file()?.state {
                 known.is_settled |= is_settled;
                 return Ok(Arc::clone(&known.listing));
             }
@@ -273,7 +273,7 @@ impl Listing {
         let file = store.layout().read_index_file()?;
         let mut out = Self {
             stamp: file.stamp,
-            state: file.state(),
+            state: file.state,
             tags: BTreeMap::new(),
             images: HashMap::new(),
             below: Mutex::default(),
