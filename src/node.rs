@@ -34,11 +34,8 @@ impl TreePath {
     pub fn clean(raw: &[u8]) -> Result<Self> {
         // The kernel ends a path at a NUL: it would be another path there than here.
         if raw.contains(&0) {
-            fail!(
-                Invalid,
-                "path contains a NUL byte: {:?}",
-                String::from_utf8_lossy(raw)
-            );
+            let raw = String::from_utf8_lossy(raw);
+            fail!(Invalid, "path contains a NUL byte: {raw:?}");
         }
         let mut parts: Vec<&[u8]> = Vec::new();
         for part in raw.split(|&c| c == b'/') {

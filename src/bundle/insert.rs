@@ -118,11 +118,9 @@ fn check_root(root: &Root, name: &TreePath, source: &Path) -> Result<()> {
     let (dir, last) = root.parent(name)?;
     match root.stat(&dir, &last)? {
         Some(inode) if !inode.node.is_dir() => {
-            fail!(
-                Invalid,
-                "{} is no directory and cannot be the root: name the target, as /{name}",
-                source.display()
-            )
+            let path = source.display();
+            let text = format!("{path} is no directory and cannot be the root: name the target, as /{name}");
+            fail!(Invalid, "{text}")
         }
         _ => Ok(()),
     }

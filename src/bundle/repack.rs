@@ -115,11 +115,9 @@ pub fn repack(
 fn open_rootfs(bundle: &Bundle) -> Result<Root> {
     let path = bundle.rootfs();
     if crate::fs::is_link(&path)? {
-        fail!(
-            Invalid,
-            "{} is a link, not a directory; put the directory itself in its place",
-            path.display()
-        );
+        let path = path.display();
+        let text = format!("{path} is a link, not a directory; put the directory itself in its place");
+        fail!(Invalid, "{text}");
     }
     Root::open_no_link(&path)
 }
@@ -294,10 +292,8 @@ impl Repack<'_> {
             ));
         }
         if let (Some(first), Some(last)) = (walk.first(), walk.last()) {
-            monitor.info(format_args!(
-                "new image manifest created: {}->{}",
-                first.digest, last.digest
-            ));
+            let (first, last) = (&first.digest, &last.digest);
+            monitor.info(format_args!("new image manifest created: {first}->{last}"));
             monitor.info(format_args!("created new tag for image manifest: {}", self.tag));
         }
         Ok(walk)

@@ -169,10 +169,9 @@ impl Unpacking<'_> {
         if let Some(left) = left
             && bundle.is_unfinished()?
         {
-            self.monitor.info(format_args!(
-                "removing what an interrupted unpack left in {}",
-                bundle.path().display()
-            ));
+            let path = bundle.path().display();
+            self.monitor
+                .info(format_args!("removing what an interrupted unpack left in {path}"));
             self.clean(bundle, &left);
         }
         let begun = refuse_existing(bundle, self.manifest()).and_then(|()| mark.note(self.manifest()));
@@ -227,10 +226,9 @@ impl Unpacking<'_> {
 
     fn remove_tree(&self, tree: &Path) {
         if let Err(err) = crate::fs::remove_tree(tree, self.opts.id_map.rootless) {
-            self.monitor.warn(format_args!(
-                "cannot remove the incomplete {}: {err}",
-                tree.display()
-            ));
+            let path = tree.display();
+            self.monitor
+                .warn(format_args!("cannot remove the incomplete {path}: {err}"));
         }
     }
 

@@ -37,11 +37,9 @@ impl Create {
         let digests = digests.iter().map(|text| blob(&store, text));
         // A lease of this name is replaced, which is how scripts renew one.
         let lease = store.create_lease(name, &digests.collect::<Outcome<Vec<_>>>()?, self.expires)?;
-        ui.info(format_args!(
-            "created lease: {} on {} blobs",
-            lease.name,
-            lease.digests.len()
-        ));
+        let name = &lease.name;
+        let count = lease.digests.len();
+        ui.info(format_args!("created lease: {name} on {count} blobs"));
         Ok(())
     }
 }

@@ -243,10 +243,8 @@ impl Create {
     fn check(&self, store: &Store, tag: &RefName) -> Outcome<bool> {
         let exists = !store.lookup(tag)?.is_empty();
         if exists && !self.amend && !self.force {
-            fail!(
-                Exists,
-                "tag exists: {tag} (--amend adds to the index, --force replaces it)"
-            );
+            let text = format!("tag exists: {tag} (--amend adds to the index, --force replaces it)");
+            fail!(Exists, "{text}");
         }
         Ok(exists)
     }
@@ -267,9 +265,9 @@ fn change(
         entries = edit.index.manifests.len();
         Ok(edit.apply(txn, tag)?)
     })?;
+    let digest = &written.digest;
     ui.info(format_args!(
-        "new image index created: {} with {entries} entries, tagged {tag}",
-        written.digest
+        "new image index created: {digest} with {entries} entries, tagged {tag}"
     ));
     result.say_walk(&[written], ui)
 }

@@ -35,10 +35,8 @@ pub fn record(path: &str, ui: &Ui, work: impl FnOnce() -> Outcome) -> Outcome {
     let file = File::create(path).context(|| format!("create CPU profile {path}"))?;
     let mut samples = Samples::default();
     if !samples.look("") {
-        fail!(
-            Unsupported,
-            "create CPU profile {path}: no CPU times of threads in {THREADS}"
-        );
+        let text = format!("create CPU profile {path}: no CPU times of threads in {THREADS}");
+        fail!(Unsupported, "{text}");
     }
     let (stop, stopped) = channel();
     let outcome = thread::scope(|scope| {

@@ -90,10 +90,8 @@ impl Attributes<'_> {
         // chown(2) says so of an id that the user namespace does not map.
         if changed == Err(Errno::INVAL) {
             let path = self.path();
-            fail!(
-                Denied,
-                "chown: {path}: this user namespace has no owner {uid}:{gid}"
-            );
+            let text = format!("chown: {path}: this user namespace has no owner {uid}:{gid}");
+            fail!(Denied, "{text}");
         }
         changed.context(|| format!("chown: {}", self.path()))
     }

@@ -266,10 +266,8 @@ impl Root {
         let (major, minor) = node.kind.device_number().unwrap_or_default();
         if major > MAX_MAJOR || minor > MAX_MINOR {
             // The kernel would cut it, and make another device.
-            fail!(
-                Unsupported,
-                "device number {major}:{minor} is larger than {MAX_MAJOR}:{MAX_MINOR}"
-            );
+            let text = format!("device number {major}:{minor} is larger than {MAX_MAJOR}:{MAX_MINOR}");
+            fail!(Unsupported, "{text}");
         }
         self.permitted(dir, || {
             let kind = match &node.kind {

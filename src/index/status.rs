@@ -55,10 +55,8 @@ impl Index<'_> {
         };
         guarded(|| Self::read_status(layout)).map_err(|err| {
             if is_damage(&err) {
-                let text = format!(
-                    "{} cannot be read as it is; the next gc mends it or makes it anew",
-                    path.display()
-                );
+                let path = path.display();
+                let text = format!("{path} cannot be read as it is; the next gc mends it or makes it anew");
                 return err.context(text);
             }
             err

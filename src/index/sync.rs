@@ -244,10 +244,8 @@ impl<'a, 'tx> Update<'a, 'tx> {
                     BlobName::Digest(digest) => drop(new.insert(digest)),
                     BlobName::Stray(name) => {
                         has_strays = true;
-                        monitor.warn(format_args!(
-                            "blobs/{algorithm}/{} is no blob, left alone",
-                            name.display()
-                        ));
+                        let name = name.display();
+                        monitor.warn(format_args!("blobs/{algorithm}/{name} is no blob, left alone"));
                     }
                 }
             }

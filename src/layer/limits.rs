@@ -69,11 +69,8 @@ impl Limits {
             "layer" => self.layer_bytes = Some(value),
             _ => {
                 let names: Vec<&str> = Self::NAMES.iter().map(|(name, _)| *name).collect();
-                fail!(
-                    Invalid,
-                    "no limit is called {name:?}; there are {}",
-                    names.join(", ")
-                );
+                let names = names.join(", ");
+                fail!(Invalid, "no limit is called {name:?}; there are {names}");
             }
         }
         Ok(())

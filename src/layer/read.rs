@@ -241,12 +241,8 @@ impl<R: Read> LayerReader<R> {
         let size = header::unsigned(&header.as_old().size, "size")?;
         // Counted before memory is given: the size is a claim.
         extended.bytes = extended.bytes.saturating_add(size);
-        Limits::check(
-            "header",
-            "extended header",
-            extended.bytes,
-            self.limits.header_bytes,
-        )?;
+        let limit = self.limits.header_bytes;
+        Limits::check("header", "extended header", extended.bytes, limit)?;
         self.expect(size);
         let mut data = vec![0; size as usize];
         self.read_exact(&mut data)?;
@@ -298,10 +294,8 @@ impl<R: Read> LayerReader<R> {
             EntryType::Dir | EntryType::DirWithList => NodeKind::Dir,
             EntryType::Label => return Ok(None),
             EntryType::Continued => {
-                fail!(
-                    Unsupported,
-                    "the file begins in another archive, of which this one is the next volume"
-                );
+                let text = "the file begins in another archive, of which this one is the next volume";
+                fail!(Unsupported, "{text}");
             }
             EntryType::HardLink => {
                 let target = TreePath::clean(&link)?;

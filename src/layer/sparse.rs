@@ -41,10 +41,8 @@ impl Sparse {
             total = total.saturating_add(length);
         }
         if total > stored {
-            fail!(
-                Corrupt,
-                "sparse map speaks of {total} bytes, the entry has {stored}"
-            );
+            let text = format!("sparse map speaks of {total} bytes, the entry has {stored}");
+            fail!(Corrupt, "{text}");
         }
         Ok(Self {
             pieces: pieces.into(),
@@ -189,10 +187,8 @@ pub(super) fn records(extended: &Extended) -> Result<Pieces> {
     let found = pieces.len();
     match extended.number("GNU.sparse.numblocks")? {
         Some(said) if said != found as i64 => {
-            fail!(
-                Corrupt,
-                "sparse map of {found} pieces, the header speaks of {said}"
-            )
+            let text = format!("sparse map of {found} pieces, the header speaks of {said}");
+            fail!(Corrupt, "{text}")
         }
         _ => Ok(pieces),
     }

@@ -277,11 +277,8 @@ fn pax_records(fields: &Fields<'_>) -> Result<Records> {
     let mut out = Records::new();
     for (name, value) in &fields.xattrs {
         if !can_hold_xattr(name) {
-            fail!(
-                Unsupported,
-                "extended attribute {:?} cannot be stored",
-                String::from_utf8_lossy(name)
-            );
+            let name = String::from_utf8_lossy(name);
+            fail!(Unsupported, "extended attribute {name:?} cannot be stored");
         }
         out.push(([b"SCHILY.xattr.", *name].concat(), value.to_vec()));
     }

@@ -213,10 +213,8 @@ impl Layout {
             )
         })?;
         if version != VERSION {
-            let text = format!(
-                "layout version is not supported: {version:?} in {}",
-                file.display()
-            );
+            let file = file.display();
+            let text = format!("layout version is not supported: {version:?} in {file}");
             return Err(invalid(path, ErrorKind::Unsupported, &text));
         }
         for (name, is_dir) in [("blobs", true), ("index.json", false)] {

@@ -81,10 +81,8 @@ impl PrivateDir {
         // One line that cannot be read would hide all others.
         let longest = lines.split(|c| *c == b'\n').map(<[u8]>::len).max().unwrap_or(0);
         if longest as u64 > MAX_LINE {
-            fail!(
-                Limit,
-                "write {name}: a line of {longest} bytes, at most {MAX_LINE} are read"
-            );
+            let text = format!("write {name}: a line of {longest} bytes, at most {MAX_LINE} are read");
+            fail!(Limit, "{text}");
         }
         let own = self.open_to_change(name)?;
         let end = own.len()?;

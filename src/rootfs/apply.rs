@@ -277,10 +277,8 @@ impl<'a> Extractor<'a> {
                     continue;
                 }
                 let Some(next) = self.layer.late.remove_entry(&target) else {
-                    fail!(
-                        NotFound,
-                        "unpack entry {path}: hard link to {target}, which does not exist"
-                    );
+                    let text = format!("unpack entry {path}: hard link to {target}, which does not exist");
+                    fail!(NotFound, "{text}");
                 };
                 chain.extend([(path, target), next]);
             }

@@ -115,10 +115,8 @@ impl<'a> Metadata<'a> {
             }
             XattrSet::Denied => {
                 let attribute = String::from_utf8_lossy(attribute);
-                fail!(
-                    Denied,
-                    "set extended attribute {attribute:?}: operation not permitted"
-                );
+                let text = format!("set extended attribute {attribute:?}: operation not permitted");
+                fail!(Denied, "{text}");
             }
         }
         Ok(())

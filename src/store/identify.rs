@@ -166,10 +166,8 @@ impl Store {
             .iter()
             .any(|name| document.get(name).is_some());
         if is_manifest_like && document.get("manifests").is_some() {
-            fail!(
-                Corrupt,
-                "{digest} could be read as a manifest and as an index; it is refused"
-            );
+            let text = format!("{digest} could be read as a manifest and as an index; it is refused");
+            fail!(Corrupt, "{text}");
         }
         if let Some(declared) = text_of(document, "mediaType").map(MediaType::from) {
             if let Some(given) = given.filter(|given| **given != declared) {
@@ -181,10 +179,8 @@ impl Store {
             return match declared.class() {
                 class if fits(document, class) => Ok((declared, Evidence::Declared)),
                 MediaClass::Manifest | MediaClass::Index => {
-                    fail!(
-                        Corrupt,
-                        "{digest} says that it is {declared}, but does not look like one"
-                    )
+                    let text = format!("{digest} says that it is {declared}, but does not look like one");
+                    fail!(Corrupt, "{text}")
                 }
                 _ if given.is_some() => Ok((declared, Evidence::Given)),
                 MediaClass::Other => {

@@ -87,10 +87,8 @@ impl Store {
         let bytes = json::to_bytes(&lease)?;
         if bytes.len() as u64 > MAX_OWN {
             // It could not be read again, and nothing be collected.
-            fail!(
-                Limit,
-                "lease {name}: too many digests for one lease; make several"
-            );
+            let text = format!("lease {name}: too many digests for one lease; make several");
+            fail!(Limit, "{text}");
         }
         self.layout.private_dir().put(&path, &bytes)?;
         Ok(lease)

@@ -158,11 +158,8 @@ impl Store {
     /// Fails with [`ErrorKind::NotFound`] if a blob that is about to be named is not there.
     fn require_blob(&self, digest: &Digest) -> Result<()> {
         if self.layout.blob_size(digest)?.is_none() {
-            fail!(
-                NotFound,
-                "blob {digest} is not in {}",
-                self.layout.path().display()
-            );
+            let path = self.layout.path().display();
+            fail!(NotFound, "blob {digest} is not in {path}");
         }
         Ok(())
     }

@@ -169,10 +169,8 @@ const UNITS: [(char, u64); 5] = [('w', 604_800), ('d', 86_400), ('h', 3600), ('m
 pub fn parse_duration(text: &str) -> Result<Duration> {
     let seconds = if text == "0" { Some(0) } else { parse_parts(text) };
     let Some(seconds) = seconds else {
-        fail!(
-            Invalid,
-            "not a duration: {text:?} (write 45s, 30m, 24h, 7d, 2w, or several as 1h30m)"
-        );
+        let text = format!("not a duration: {text:?} (write 45s, 30m, 24h, 7d, 2w, or several as 1h30m)");
+        fail!(Invalid, "{text}");
     };
     Ok(Duration::from_secs(seconds))
 }

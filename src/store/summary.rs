@@ -64,12 +64,9 @@ impl<'a> Summaries<'a> {
     pub(super) fn in_layout(layout: &'a Layout) -> Self {
         Self::new(|descriptor| {
             if !is_of_its_size(layout, descriptor)? {
-                fail!(
-                    Corrupt,
-                    "blob {} is not of {} bytes",
-                    descriptor.digest,
-                    descriptor.size
-                );
+                let digest = &descriptor.digest;
+                let size = descriptor.size;
+                fail!(Corrupt, "blob {digest} is not of {size} bytes");
             }
             layout.read_blob(descriptor, MAX_DOCUMENT)
         })

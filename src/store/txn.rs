@@ -401,11 +401,8 @@ fn check_ref(name: &RefName, expected: &[Digest], found: Option<&RefValue>) -> R
     if found.digests().any(|found| expected.contains(&found)) {
         return Ok(());
     }
-    fail!(
-        Conflict,
-        "tag {name} points at {} by now",
-        shortlist(found.digests())
-    );
+    let now = shortlist(found.digests());
+    fail!(Conflict, "tag {name} points at {now} by now");
 }
 
 #[cfg(test)]

@@ -117,10 +117,8 @@ impl FromStr for LayerName {
             return Ok(LayerName::Number(number));
         }
         let Ok(prefix) = text.parse() else {
-            fail!(
-                Invalid,
-                "invalid layer {text:?}: give its number from 1, the lowest, or its digest"
-            );
+            let text = format!("invalid layer {text:?}: give its number from 1, the lowest, or its digest");
+            fail!(Invalid, "{text}");
         };
         Ok(LayerName::Digest(prefix))
     }

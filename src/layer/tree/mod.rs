@@ -161,13 +161,8 @@ impl LayerTree {
     /// Counts bytes that are held until the end.
     fn hold(&mut self, bytes: usize) -> Result<()> {
         self.held += bytes as u64 + 128;
-        let limit = self.limits.directory_bytes;
-        Limits::check(
-            "directories",
-            "whiteouts and links of the layers",
-            self.held,
-            limit,
-        )
+        let (what, limit) = ("whiteouts and links of the layers", self.limits.directory_bytes);
+        Limits::check("directories", what, self.held, limit)
     }
 
     /// Returns the number of the last entry of the layers below this one.
@@ -428,10 +423,8 @@ impl LayerTree {
                     continue;
                 }
                 let Some(next) = self.late.remove_entry(&target) else {
-                    fail!(
-                        NotFound,
-                        "entry {path}: hard link to {target}, which does not exist"
-                    );
+                    let text = format!("entry {path}: hard link to {target}, which does not exist");
+                    fail!(NotFound, "{text}");
                 };
                 chain.extend([(path, (target, number)), next]);
             }
