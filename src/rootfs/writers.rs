@@ -77,9 +77,7 @@ impl<'a> Files<'a> {
     /// inode number belong to another file.
     fn complete(&self, file: &OpenFile, node: &Node, digest: Option<Digest>, inherits: bool) -> Result<()> {
         self.metadata.set(&file.attributes(), node, inherits)?;
-        let Some(digest) = digest else {
-            return Ok(());
-        };
+        let Some(digest) = digest else { return Ok(()) };
         if let NodeKind::File { size } = node.kind {
             self.metadata.monitor.count(Counter::BytesHashed, size);
         }

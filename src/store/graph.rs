@@ -86,9 +86,7 @@ impl Store {
                 });
                 Ok(blobs.collect::<Vec<_>>())
             })?;
-            let Some(last) = batch.last() else {
-                return Ok(());
-            };
+            let Some(last) = batch.last() else { return Ok(()) };
             after = Some(last.digest);
             // The caller prints, and may wait for a pager for hours.
             index.close();

@@ -148,9 +148,7 @@ impl Store {
             done.clear();
             // Other commands get the database while the blobs are read.
             index.close();
-            let Some(last) = batch.last() else {
-                return Ok(());
-            };
+            let Some(last) = batch.last() else { return Ok(()) };
             after = Some(last.digest);
             let looked: Vec<Result<Looked>> = batch
                 .par_iter()
