@@ -53,7 +53,7 @@ pub(super) fn write(
                 };
                 digest = Some(match known {
                     Some(known) => known,
-                    None => contents::sha256(root, &seen.path, &*task, monitor)?,
+                    None => contents::sha256(root, &seen.path, &*task)?,
                 });
             }
             seen.inode.node.xattrs = seen.xattrs()?;

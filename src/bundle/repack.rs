@@ -11,7 +11,7 @@ use crate::fs::Root;
 use crate::image::{DescriptorPath, Edit, Image, NewLayer, Target, resolve, retry_on_conflict};
 use crate::layer::LayerWriter;
 use crate::node::{Time, TreePath};
-use crate::progress::{Counted, Counter, Monitor, Task};
+use crate::progress::{Counted, Monitor, Task};
 use crate::rootfs::{Changes, PackOptions, Packer};
 use crate::spec::{Compression, Descriptor, History, Platform, REF_NAME, RefName, RefValue};
 use crate::store::{Store, Txn};
@@ -195,7 +195,6 @@ impl Repack<'_> {
             writer.finish().map(drop)
         })
         .context(|| "create layer")?;
-        monitor.count(Counter::LayersCompressed, layer.compressed.into());
         if history.is_none() {
             monitor.warn(format_args!(
                 "new layer has no history entry -- this will confuse many tools!"

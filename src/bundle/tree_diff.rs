@@ -82,7 +82,6 @@ pub(super) fn changes(
         written: crate::fs::modified(&path)?,
         keywords: Keywords::umoci(),
         task: monitor.task("comparing", None),
-        monitor,
     };
     // Files that differ and have other names, some of which the walk may have passed before it met one that tells.
     let mut split = HashSet::new();
@@ -129,7 +128,6 @@ struct Comparison<'a> {
     written: Time,
     keywords: Keywords,
     task: Box<dyn Task>,
-    monitor: &'a dyn Monitor,
 }
 
 impl Comparison<'_> {
@@ -161,7 +159,7 @@ impl Comparison<'_> {
     fn digest(&self, path: &TreePath, inode: &Inode) -> Result<Digest> {
         match self.cache.digest(path, inode) {
             Some(digest) => Ok(digest),
-            None => contents::sha256(self.root, path, &*self.task, self.monitor),
+            None => contents::sha256(self.root, path, &*self.task),
         }
     }
 

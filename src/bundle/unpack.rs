@@ -14,7 +14,7 @@ use crate::error::{Result, ResultExt};
 use crate::fs::{IdMap, Root};
 use crate::image::{Image, Layer};
 use crate::layer::{LayerReader, LayerStream, Limits};
-use crate::progress::{Counter, Monitor, Task};
+use crate::progress::{Monitor, Task};
 use crate::rootfs::{ExtractOptions, Extractor, FileDigests};
 use crate::spec::json;
 use crate::store::Store;
@@ -275,8 +275,6 @@ impl Unpacking<'_> {
     }
 
     fn apply(&self, stream: LayerStream, layer: &Layer<'_>, extractor: &mut Extractor<'_>) -> Result<()> {
-        self.monitor.count(Counter::LayersDecompressed, 1);
-        self.monitor.count(Counter::BlobBytesRead, layer.descriptor.size);
         let mut reader = LayerReader::new(stream, self.opts.limits.clone());
         // A broken archive is blamed on the blob where the blob is not what it should be.
         let read = extractor.apply_layer(&mut reader).and_then(|()| reader.drain());

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, lock};
-use crate::progress::{Counter, Monitor, Task};
+use crate::progress::{Monitor, Task};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -192,8 +192,6 @@ fn columns() -> Option<usize> {
 }
 
 impl Monitor for Ui {
-    fn count(&self, _counter: Counter, _n: u64) {}
-
     fn task(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
         self.set_step(name);
         if !self.bars {

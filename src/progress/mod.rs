@@ -1,40 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reports of the library to its caller, without printing: counters, tasks and messages.
+//! Reports of the library to its caller, without printing: tasks and messages.
 //!
-//! A [`Monitor`] is shared between threads. [`Silent`] ignores all; `Recorder` keeps the counts, so that a test
-//! can say "this read no layer".
+//! A [`Monitor`] is shared between threads. [`Silent`] ignores all; `Recorder` keeps the tasks, so that a test
+//! can say "this read no file again".
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-/// Something that is counted.
-#[non_exhaustive]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Counter {
-    /// Bytes of blobs read from the layout, as stored.
-    BlobBytesRead,
-    /// Bytes of blobs written to the layout, as stored.
-    BlobBytesWritten,
-    /// Blobs that were written and were not there before.
-    BlobsWritten,
-    /// Layers decompressed.
-    LayersDecompressed,
-    /// Layers compressed.
-    LayersCompressed,
-    /// Entries of layers applied to a tree.
-    EntriesApplied,
-    /// Regular files of a tree opened to read their content.
-    FilesRead,
-    /// Bytes hashed with SHA-256 (or the digest algorithm in use).
-    BytesHashed,
-}
-
 /// Receives what the library reports. All methods may be called from any thread and must not block.
 pub trait Monitor: Send + Sync {
-    /// Adds `n` to a counter.
-    fn count(&self, counter: Counter, n: u64);
-
     /// Begins a task; `total` is its size in bytes or items if known. The task ends when the value is dropped.
     fn task(&self, name: &str, total: Option<u64>) -> Box<dyn Task>;
 
@@ -122,8 +97,6 @@ impl Task for Silent {
 }
 
 impl Monitor for Silent {
-    fn count(&self, _counter: Counter, _n: u64) {}
-
     fn task(&self, _name: &str, _total: Option<u64>) -> Box<dyn Task> {
         Box::new(Silent)
     }

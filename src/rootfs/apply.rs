@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Dir, OpenFile, Root};
 use crate::layer::{Entry, EntryBody, LayerReader, Limits};
 use crate::node::{Inode, Node, NodeKind, Time, TreePath};
-use crate::progress::{Counter, Monitor};
+use crate::progress::Monitor;
 
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 
@@ -99,7 +99,6 @@ impl<'a> Extractor<'a> {
     }
 
     fn read<R: Read>(&mut self, layer: &mut LayerReader<R>, queue: &mut Queue<'_, 'a>) -> Result<()> {
-        let monitor = self.files.metadata.monitor;
         while let Some(entry) = layer.next_entry()? {
             self.entries += 1;
             let limit = self.files.metadata.opts.limits.entries;
@@ -107,7 +106,6 @@ impl<'a> Extractor<'a> {
             let path = entry.path.clone();
             self.entry(entry, layer, queue)
                 .context(|| format!("unpack entry {path}"))?;
-            monitor.count(Counter::EntriesApplied, 1);
             // A file has failed at an earlier entry, whose error is the one to report.
             if queue.failed() {
                 break;

@@ -9,7 +9,7 @@ use crate::error::{Result, ResultExt};
 use crate::fs::{IdMap, ROOTLESS_XATTR, Root, decode_rootless, is_forbidden};
 use crate::layer::{LayerWriter, can_hold_xattr};
 use crate::node::{Change, ChangeKind, Inode, Node, NodeKind, Time, TreePath};
-use crate::progress::{Counter, Monitor};
+use crate::progress::Monitor;
 
 /// Options of making entries.
 #[derive(Clone, Debug, Default)]
@@ -130,7 +130,6 @@ impl<'a, W: Write> Packer<'a, W> {
             NodeKind::File { .. } => {
                 // Metadata and content come from one descriptor: another file may have the name by now.
                 let (file, inode) = self.root.open_stat(path)?;
-                self.monitor.count(Counter::FilesRead, 1);
                 (Some(file), inode)
             }
             _ => (None, inode),

@@ -17,7 +17,6 @@ use crate::error::{Error, Result, ResultExt, lock};
 use crate::fs::{OpenFile, max_open};
 use crate::layer::LayerReader;
 use crate::node::{Inode, Node, NodeKind, TreePath};
-use crate::progress::Counter;
 
 /// Bytes and files of one batch at most, and batches that may wait. Each waiting file is an open descriptor: all together
 /// are no more than a third of those that the process may have.
@@ -78,9 +77,6 @@ impl<'a> Files<'a> {
     fn complete(&self, file: &OpenFile, node: &Node, digest: Option<Digest>, inherits: bool) -> Result<()> {
         self.metadata.set(&file.attributes(), node, inherits)?;
         let Some(digest) = digest else { return Ok(()) };
-        if let NodeKind::File { size } = node.kind {
-            self.metadata.monitor.count(Counter::BytesHashed, size);
-        }
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest.as_bytes());
         let ino = file.inode()?;

@@ -310,15 +310,13 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::progress::{Counter, Task};
+    use crate::progress::Task;
     use crate::store::StoreOptions;
 
     /// Another program, which takes no lock, and does something at the first warning.
     struct Meanwhile<F>(AtomicBool, F);
 
     impl<F: Fn() + Send + Sync> Monitor for Meanwhile<F> {
-        fn count(&self, _: Counter, _: u64) {}
-
         fn task(&self, name: &str, total: Option<u64>) -> Box<dyn Task> {
             Silent.task(name, total)
         }

@@ -67,7 +67,7 @@ pub(crate) use referrers::referrers;
 use crate::digest::Digest;
 use crate::error::{Result, ResultExt, lock};
 use crate::image::{Target, pick, resolve_one, resolve_whole};
-use crate::progress::{Counted, Counter, Monitor, Task};
+use crate::progress::{Counted, Monitor, Task};
 use crate::spec::{Descriptor, Platform, RefName, RefValue};
 use crate::store::{Store, is_referrers_tag};
 
@@ -286,7 +286,6 @@ pub fn copy<'a>(
     let job = CopyJob {
         source,
         sink,
-        monitor,
         task,
         report,
     };
@@ -306,7 +305,6 @@ pub fn copy<'a>(
 struct CopyJob<'a> {
     source: &'a dyn Source,
     sink: &'a dyn Sink,
-    monitor: &'a dyn Monitor,
     task: Arc<dyn Task>,
     report: Mutex<CopyReport>,
 }
@@ -321,8 +319,6 @@ impl CopyJob<'_> {
         if is_new {
             report.copied += 1;
             report.bytes += needed.size;
-            self.monitor.count(Counter::BlobsWritten, 1);
-            self.monitor.count(Counter::BlobBytesWritten, needed.size);
         } else {
             report.present += 1;
         }

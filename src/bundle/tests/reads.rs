@@ -6,7 +6,6 @@ use crate::digest::Digest;
 use crate::fs::IdMap;
 use crate::image::{Edit, Image, NewLayer, Target, stat};
 use crate::node::TreePath;
-use crate::progress::Counter;
 use crate::progress::tests::Recorder;
 use crate::rootfs::PackOptions;
 use crate::spec::{Compression, RefName};
@@ -26,26 +25,29 @@ fn own_ids() -> UnpackOptions {
     }
 }
 
+/// Returns how many bytes of files were read to tell what changed in a tree, and what is in it.
+fn read_again(recorder: &Recorder) -> u64 {
+    recorder.passed("comparing") + recorder.passed("reading the tree")
+}
+
 fn load(store: &Store, tag: &RefName) -> Image {
     Image::find(store, &Target::Name(tag.clone()), None).expect("image")
 }
 
 #[test]
-fn unpack_reads_and_hashes_all_once_and_stat_no_layer() {
+fn unpack_reads_all_once_and_stat_no_layer() {
     let dir = tempfile::tempdir().expect("directory");
     let store = Store::create(&dir.path().join("layout"), StoreOptions::default()).expect("layout");
     let tag: RefName = "a".parse().expect("tag");
     // Small files, one that is written as it is read, and one with a hole.
     let source = dir.path().join("tree");
     std::fs::create_dir(&source).expect("mkdir");
-    let mut total = 0;
     for (name, content) in [
         ("empty", Vec::new()),
         ("small", b"content".to_vec()),
         ("large", vec![7; 700_000]),
         ("hole", [vec![0; 600_000], vec![1; 1000]].concat()),
     ] {
-        total += content.len() as u64;
         std::fs::write(source.join(name), content).expect("write");
     }
     let mut txn = store.begin("test").expect("begin");
@@ -68,14 +70,9 @@ fn unpack_reads_and_hashes_all_once_and_stat_no_layer() {
     let stored: u64 = image.manifest.value.layers.iter().map(|l| l.size).sum();
     let recorder = Recorder::default();
     let bundle = unpack(&store, &image, &dir.path().join("bundle"), &own_ids(), &recorder).expect("unpack");
-    for (counter, want) in [
-        (Counter::LayersDecompressed, 1),
-        (Counter::BlobBytesRead, stored),
-        (Counter::BytesHashed, total),
-        (Counter::FilesRead, 0),
-    ] {
-        assert_eq!(recorder.get(counter), want, "{counter:?}");
-    }
+    // What was written was hashed on the way, so no file is read for the manifest of the tree.
+    assert_eq!(recorder.passed("unpacking"), stored);
+    assert_eq!(recorder.passed("reading the tree"), 0);
     for name in ["empty", "small", "large", "hole"] {
         let read = |dir: &Path| std::fs::read(dir.join(name)).expect(name);
         assert!(read(&bundle.rootfs()) == read(&source), "{name}");
@@ -84,7 +81,7 @@ fn unpack_reads_and_hashes_all_once_and_stat_no_layer() {
     let recorder = Recorder::default();
     let options = RepackOptions::default();
     let done = repack(&store, &bundle, &tag, |_| Ok(None), &options, &recorder).expect("repack");
-    assert_eq!((done.changed, recorder.get(Counter::FilesRead)), (false, 0));
+    assert_eq!((done.changed, read_again(&recorder)), (false, 0));
     // A layer that is no archive at all makes no difference to `stat`.
     let layer = image.manifest.value.layers[0].digest;
     std::fs::write(
@@ -198,8 +195,9 @@ fn a_repack_reads_only_files_that_changed_and_a_refresh_forgets_nothing() {
     let image = || load(&store, &tag);
     let path = dir.path().join("bundle");
     let bundle = unpack(&store, &image(), &path, &own_ids(), &Recorder::default()).expect("unpack");
+    // A byte in each, so as many bytes as files are read.
     for n in 0..50 {
-        std::fs::write(bundle.rootfs().join(n.to_string()), n.to_string()).expect("write");
+        std::fs::write(bundle.rootfs().join(n.to_string()), [n]).expect("write");
     }
     let run = |refresh: bool| {
         let recorder = Recorder::default();
@@ -208,7 +206,7 @@ fn a_repack_reads_only_files_that_changed_and_a_refresh_forgets_nothing() {
             ..RepackOptions::default()
         };
         let done = repack(&store, &bundle, &tag, |_| Ok(None), &options, &recorder).expect("repack");
-        (done.changed, recorder.get(Counter::FilesRead))
+        (done.changed, read_again(&recorder))
     };
     // Packing reads all, and so does the refresh, the first time that they are seen.
     assert!(run(true).0);
@@ -216,8 +214,8 @@ fn a_repack_reads_only_files_that_changed_and_a_refresh_forgets_nothing() {
     while run(false) != (false, 0) {}
     std::fs::write(bundle.rootfs().join("7"), "8").expect("write");
     let (changed, read) = run(true);
-    // The one that changed: to compare, to pack, and for the new manifest.
-    assert!(changed && read <= 3, "{read} files were read");
+    // The one that changed: to compare, and for the new manifest.
+    assert!(changed && read <= 2, "{read} files were read");
     while run(false) != (false, 0) {}
     let names: Vec<_> = std::fs::read_dir(&path)
         .expect("list")
