@@ -98,7 +98,7 @@ fn the_tour_of_the_readme_runs_from_nothing() {
 fn every_page_of_the_guide_is_a_session_that_runs() {
     let mut run_lines = 0;
     for name in guide() {
-        if name == REGISTRIES {
+        if WITH_REGISTRY.contains(&name.as_str()) {
             continue;
         }
         let script = session(&page(&name));
@@ -110,28 +110,30 @@ fn every_page_of_the_guide_is_a_session_that_runs() {
     assert!(run_lines > 60, "{run_lines}");
 }
 
-/// The page that needs a registry.
-const REGISTRIES: &str = "docs/guide/registries.md";
+/// The pages that need a registry.
+const WITH_REGISTRY: [&str; 2] = ["docs/guide/registries.md", "docs/guide/shared-cache.md"];
 
 #[test]
 #[ignore = "needs docker-registry: run by tests/all.sh"]
-fn the_page_on_registries_runs_with_one() {
-    let env = Env::new();
-    let registry = Registry::start(&env, "");
-    // All hosts of the page are that registry.
-    let mut settings = String::new();
-    for (number, host) in ["docker.io", "registry.example", "mirror.example"]
-        .iter()
-        .enumerate()
-    {
-        let location = registry.name(&format!("host{number}"));
-        let _ = writeln!(
-            settings,
-            "[[registry]]\nprefix = \"{host}\"\nlocation = \"{location}\""
-        );
+fn pages_on_registries_run_with_one() {
+    for name in WITH_REGISTRY {
+        let env = Env::new();
+        let registry = Registry::start(&env, "");
+        // All hosts of the page are that registry.
+        let mut settings = String::new();
+        for (number, host) in ["docker.io", "registry.example", "mirror.example"]
+            .iter()
+            .enumerate()
+        {
+            let location = registry.name(&format!("host{number}"));
+            let _ = writeln!(
+                settings,
+                "[[registry]]\nprefix = \"{host}\"\nlocation = \"{location}\""
+            );
+        }
+        env.write(".config/containers/registries.conf", settings);
+        run_in(&env, name, &session(&page(name)));
     }
-    env.write(".config/containers/registries.conf", settings);
-    run_in(&env, REGISTRIES, &session(&page(REGISTRIES)));
 }
 
 #[test]

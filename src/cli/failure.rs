@@ -321,6 +321,9 @@ fn remedy(fact: Fact, subject: Option<&str>, call: &Call) -> Option<String> {
 /// Exit code of `fsck` when something is wrong and was not mended.
 pub const DAMAGED: u8 = 2;
 
+/// Exit code of `cache get` when there is no entry.
+pub const MISS: u8 = 2;
+
 /// Exit code of `fsck` when all that was wrong is mended.
 pub const REPAIRED: u8 = 4;
 

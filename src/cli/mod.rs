@@ -121,6 +121,8 @@ commands! {
         Pull(registry::pull::Pull),
         Push(registry::push::Push),
         ListTags(registry::list_tags::ListTags),
+        #[command(subcommand)]
+        Cache(registry::cache::Cache),
         Login(registry::login::Login),
         Logout(registry::login::Logout),
         Serve(Box<serve::Serve>),

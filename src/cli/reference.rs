@@ -187,6 +187,7 @@ impl<'a> Topic<'a> {
         pairs(match self.path[..] {
             // Its codes tell damage from repairs.
             ["fsck"] => "exit codes of fsck",
+            ["cache", "get"] => "exit codes of cache get",
             _ => "exit codes",
         })
     }

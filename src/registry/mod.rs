@@ -7,8 +7,9 @@
 //!
 //! Files: `reference` (names), `config` and `tls` (settings), `credentials` and `challenge` (proof of who asks), `http` (one
 //! exchange), `host` (a host with its tokens), `repository` (the requests of the protocol), `download` and `upload` (blobs),
-//! `source`, `sink` and `spool` (the ends of a copy).
+//! `source`, `sink` and `spool` (the ends of a copy), `cache` (entries of a shared cache).
 
+mod cache;
 mod challenge;
 mod config;
 mod credentials;
@@ -28,6 +29,7 @@ mod upload;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+pub use cache::{CachePut, cache_tag};
 pub use config::RegistriesConf;
 pub use credentials::{CredentialFiles, Credentials};
 pub use options::{Proxies, RegistryOptions, Timeouts};

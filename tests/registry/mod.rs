@@ -2,6 +2,7 @@
 //! Registries: real ones, and one that misbehaves.
 
 mod access;
+mod cache;
 mod copies;
 mod debian;
 mod fake;

@@ -15,6 +15,8 @@ pub struct Shelf {
     pub manifests: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Whether it takes a manifest whose blobs are not there.
     pub is_careless: bool,
+    /// Whether it names one missing blob at a time.
+    pub names_one: bool,
 }
 
 impl Shelf {
@@ -40,13 +42,13 @@ impl Shelf {
             "PUT" => self.name(last, &asked.body),
             _ if path.contains("/blobs/") => match self.blobs.lock().expect("blobs").get(last) {
                 Some(blob) => ranged(asked, blob),
-                None => unknown("BLOB_UNKNOWN", last),
+                None => unknown("BLOB_UNKNOWN", &[last]),
             },
             _ if path.contains("/manifests/") => match self.manifests.lock().expect("manifests").get(last) {
                 Some(bytes) => Answer::new(200, bytes.clone())
                     .header("content-type", "application/vnd.oci.image.manifest.v1+json")
                     .header("docker-content-digest", Digest::sha256(bytes).to_string()),
-                None => unknown("MANIFEST_UNKNOWN", last),
+                None => unknown("MANIFEST_UNKNOWN", &[last]),
             },
             _ => Answer::new(404, ""),
         }
@@ -75,8 +77,10 @@ impl Shelf {
         let mut manifests = self.manifests.lock().expect("manifests");
         let lost = digests_in(manifest)
             .into_iter()
-            .find(|digest| !blobs.contains_key(digest) && !manifests.contains_key(digest));
-        if let Some(lost) = lost.filter(|_| !self.is_careless) {
+            .filter(|digest| !blobs.contains_key(digest) && !manifests.contains_key(digest));
+        let most = if self.names_one { 1 } else { usize::MAX };
+        let lost: Vec<String> = lost.take(most).collect();
+        if !lost.is_empty() && !self.is_careless {
             return unknown("MANIFEST_BLOB_UNKNOWN", &lost);
         }
         let digest = Digest::sha256(manifest).to_string();
@@ -87,10 +91,14 @@ impl Shelf {
     }
 }
 
-fn unknown(code: &str, detail: &str) -> Answer {
+fn unknown(code: &str, details: &[impl AsRef<str>]) -> Answer {
     let status = if code == "MANIFEST_BLOB_UNKNOWN" { 400 } else { 404 };
-    let body = format!(r#"{{"errors":[{{"code":"{code}","message":"not here","detail":"{detail}"}}]}}"#);
-    Answer::new(status, body)
+    let each = details.iter().map(|detail| {
+        let detail = detail.as_ref();
+        format!(r#"{{"code":"{code}","message":"not here","detail":"{detail}"}}"#)
+    });
+    let errors: Vec<String> = each.collect();
+    Answer::new(status, format!(r#"{{"errors":[{}]}}"#, errors.join(",")))
 }
 
 /// Returns the digests in a manifest.

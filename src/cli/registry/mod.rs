@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Commands that speak to registries, and what they have in common.
 
+pub mod cache;
 pub mod list_tags;
 pub mod login;
 pub mod pull;
