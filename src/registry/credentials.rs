@@ -199,8 +199,16 @@ impl CredentialFiles {
     /// # Errors
     /// Those of the file and of the helper.
     pub fn erase(&self, key: &str) -> Result<bool> {
+        // Where there is nothing to remove, nothing is made either, such as a directory for the lock.
+        if !self.has_first() {
+            return Ok(false);
+        }
         let (path, mut file, _lock) = self.to_change()?;
         Self::erase_in(&path, &mut file, key)
+    }
+
+    fn has_first(&self) -> bool {
+        self.files.first().is_some_and(|path| path.exists())
     }
 
     fn erase_in(path: &Path, file: &mut AuthFile, key: &str) -> Result<bool> {
@@ -224,6 +232,9 @@ impl CredentialFiles {
     /// # Errors
     /// Those of the file and of the helpers.
     pub fn erase_all(&self) -> Result<usize> {
+        if !self.has_first() {
+            return Ok(0);
+        }
         let (path, mut file, _lock) = self.to_change()?;
         let keys: Vec<String> = file
             .auths()

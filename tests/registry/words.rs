@@ -164,6 +164,14 @@ fn many_logins_at_once_are_all_kept() {
 }
 
 #[test]
+fn a_logout_makes_nothing() {
+    let env = Env::new();
+    env.umoci(["logout", "--authfile", "dir/auth.json", "h.example"])
+        .ok();
+    assert!(!env.path("dir").exists());
+}
+
+#[test]
 #[ignore = "needs docker-registry: run by tests/all.sh"]
 fn signatures_by_name_come_along_where_that_costs_little_or_is_asked_for() {
     let image = Image::new();
