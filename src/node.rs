@@ -148,10 +148,8 @@ impl PathSet {
         // In a set that is filled by this alone all above a path is there with it, so the first that is known ends the work.
         let mut all: Vec<SecretHash> = hashes_above(path).collect();
         all.push(hash(path));
-        all.into_iter()
-            .rev()
-            .take_while(|hash| self.0.insert(*hash))
-            .count()
+        let new = all.into_iter().rev().take_while(|hash| self.0.insert(*hash));
+        new.count()
     }
 
     /// Takes a path out.
@@ -349,6 +347,19 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
+    /// Returns the word that mtree has for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            NodeKind::File { .. } => "file",
+            NodeKind::Dir => "dir",
+            NodeKind::Symlink { .. } => "link",
+            NodeKind::Char { .. } => "char",
+            NodeKind::Block { .. } => "block",
+            NodeKind::Fifo => "fifo",
+            NodeKind::Socket => "socket",
+        }
+    }
+
     /// Returns the major and minor number, if it is a device.
     pub fn device_number(&self) -> Option<(u32, u32)> {
         match *self {

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
 use crate::error::{Result, lock};
 use crate::fs::PendingFile;
-use crate::node::{Inode, NodeKind, PathHash, Time, TreePath, hash_path};
+use crate::node::{Inode, PathHash, Time, TreePath, hash_path};
 
-const MAGIC: &[u8] = b"umoci-stat-4\n";
+const MAGIC: &[u8] = b"umoci-stat-5\n";
 const HASH: usize = 16;
 const SUM: usize = 32;
 const COUNT: usize = 8;
@@ -195,9 +195,7 @@ impl StatCache {
             return false;
         };
         let same = self.known.rows[at].0[2 * HASH] & SAME != 0;
-        if same {
-            self.held[at].store(true, Ordering::Relaxed);
-        }
+        self.held[at].store(same, Ordering::Relaxed);
         same
     }
 
@@ -209,9 +207,8 @@ impl StatCache {
 
     /// Returns whether [`StatCache::holds`] has found this path.
     pub(super) fn held(&self, path: &PathHash) -> bool {
-        self.known
-            .find(path)
-            .is_some_and(|at| self.held[at].load(Ordering::Relaxed))
+        let at = self.known.find(path);
+        at.is_some_and(|at| self.held[at].load(Ordering::Relaxed))
     }
 
     /// Returns the digest of a file that has not changed since it was noted.
@@ -259,14 +256,10 @@ impl StatCache {
         // A file of the same metadata has the same content.
         let known = self.known.find(&hash_path(path)).map(|at| self.known.rows[at].0);
         let is_news = known != Some(array(&row));
-        let mut noted = lock(&self.noted);
-        let written = noted.as_mut().map(|noted| {
+        lock(&self.noted).take_if(|noted| {
             noted.is_news |= is_news;
-            noted.file.write_all(&row)
+            noted.file.write_all(&row).is_err()
         });
-        if let Some(Err(_)) = written {
-            *noted = None;
-        }
     }
 
     /// Writes what was noted and what was found to hold, for a manifest of `count` paths, if that is news. A cache that
@@ -319,34 +312,24 @@ fn finish(
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut out = [0; N];
-    out.copy_from_slice(&bytes[..N]);
-    out
+    bytes.first_chunk().copied().unwrap_or([0; N])
 }
 
 fn hash_stat(inode: &Inode) -> [u8; HASH] {
     let node = &inode.node;
-    let kind = match node.kind {
-        NodeKind::File { .. } => 0,
-        NodeKind::Dir => 1,
-        NodeKind::Symlink { .. } => 2,
-        NodeKind::Char { .. } => 3,
-        NodeKind::Block { .. } => 4,
-        NodeKind::Fifo => 5,
-        NodeKind::Socket => 6,
-    };
     let (major, minor) = node.kind.device_number().unwrap_or_default();
     let mut hasher = Hasher::new(Algorithm::Blake3);
     for word in [inode.dev, inode.ino, inode.size, inode.nlink] {
         hasher.update(&word.to_le_bytes());
     }
-    for word in [kind, major, minor, node.mode, node.uid, node.gid] {
+    for word in [major, minor, node.mode, node.uid, node.gid] {
         hasher.update(&word.to_le_bytes());
     }
     for time in [node.mtime, inode.ctime] {
         hasher.update(&time.sec.to_le_bytes());
         hasher.update(&time.nsec.to_le_bytes());
     }
+    hasher.update(node.kind.name().as_bytes());
     array(hasher.finish().as_bytes())
 }
 

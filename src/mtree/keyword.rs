@@ -78,16 +78,7 @@ impl Keyword {
         let node = &inode.node;
         let text = match self {
             Size => inode.size.to_string(),
-            Type => match node.kind {
-                NodeKind::File { .. } => "file",
-                NodeKind::Dir => "dir",
-                NodeKind::Symlink { .. } => "link",
-                NodeKind::Char { .. } => "char",
-                NodeKind::Block { .. } => "block",
-                NodeKind::Fifo => "fifo",
-                NodeKind::Socket => "socket",
-            }
-            .to_owned(),
+            Type => node.kind.name().to_owned(),
             Uid => node.uid.to_string(),
             Gid => node.gid.to_string(),
             // Go prints modes with `%#o`, which has one zero for 0.
