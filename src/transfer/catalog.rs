@@ -24,26 +24,19 @@ pub struct SourceEntry {
 impl SourceEntry {
     /// Returns the entries of an `index.json`.
     pub(super) fn all(entries: impl IntoIterator<Item = Entry>) -> Vec<Self> {
-        let numbered = entries.into_iter().enumerate();
-        numbered
-            .map(|(number, entry)| Self {
-                number,
-                name: entry.ref_name.clone(),
-                entry: Some(entry),
-            })
-            .collect()
+        let entries = entries.into_iter();
+        Self::numbered(entries.map(|entry| (entry.ref_name.clone(), Some(entry))))
     }
 
     /// Returns entries of which nothing but their names is known yet.
     pub(crate) fn of_names(names: impl IntoIterator<Item = String>) -> Vec<Self> {
-        let numbered = names.into_iter().enumerate();
-        numbered
-            .map(|(number, name)| Self {
-                number,
-                name: Some(name),
-                entry: None,
-            })
-            .collect()
+        Self::numbered(names.into_iter().map(|name| (Some(name), None)))
+    }
+
+    fn numbered(entries: impl Iterator<Item = (Option<String>, Option<Entry>)>) -> Vec<Self> {
+        let numbered = (0..).zip(entries);
+        let entries = numbered.map(|(number, (name, entry))| Self { number, name, entry });
+        entries.collect()
     }
 
     /// Returns its name there, if it is one that a layout may have; an entry without such a name is one without a name.
