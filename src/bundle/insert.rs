@@ -148,10 +148,8 @@ pub fn add_archive(
     let total = meta.is_file().then_some(meta.len());
     let task: Arc<dyn Task> = Arc::from(monitor.task("packing", total));
     let mut head = Vec::new();
-    (&mut file)
-        .take(HEAD)
-        .read_to_end(&mut head)
-        .doing("read", path)?;
+    let read = (&mut file).take(HEAD).read_to_end(&mut head);
+    read.doing("read", path)?;
     let found = Sniffed::of(&head);
     let whole = Counted::new(io::Cursor::new(head).chain(file), &task);
     store_archive(txn, whole, found, wanted, automatic).map_err(|err| {

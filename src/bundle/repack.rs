@@ -245,12 +245,9 @@ impl Repack<'_> {
         let is_image = walk.len() == 1;
         if let Some(root) = walk.first_mut() {
             let there = self.store.lookup(self.tag)?;
-            let same: RefValue = there
-                .entries()
-                .iter()
-                .filter(|entry| entry.platform.is_some() && entry.platform == root.platform)
-                .cloned()
-                .collect();
+            let entries = there.into_iter();
+            let same = entries.filter(|entry| entry.platform.is_some() && entry.platform == root.platform);
+            let same: RefValue = same.collect();
             match same.only() {
                 Some(only) if is_image => root.clone_from(only),
                 _ => drop(root.annotations.remove(REF_NAME)),

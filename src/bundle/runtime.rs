@@ -60,11 +60,8 @@ pub fn runtime_config(
 
 fn login(spec: &str, rootfs: Option<&Root>, monitor: &dyn Monitor) -> Result<Login> {
     if let Some(root) = rootfs {
-        return look_up(
-            spec,
-            &read_text(root, "etc/passwd")?,
-            &read_text(root, "etc/group")?,
-        );
+        let passwd = read_text(root, "etc/passwd")?;
+        return look_up(spec, &passwd, &read_text(root, "etc/group")?);
     }
     // Without a tree names say nothing; the configuration is still of use to whoever sets the user himself.
     Ok(look_up(spec, "", "").unwrap_or_else(|_| {
@@ -124,10 +121,8 @@ fn name_of(variable: &str) -> &str {
 
 /// Returns the fields that describe the image, with its labels on top.
 fn annotations(image: &ImageConfig) -> BTreeMap<String, String> {
-    let created = image
-        .created
-        .clone()
-        .unwrap_or_else(|| "0001-01-01T00:00:00Z".to_owned());
+    let created = image.created.clone();
+    let created = created.unwrap_or_else(|| "0001-01-01T00:00:00Z".to_owned());
     let ports: Vec<&str> = image.config.exposed_ports.keys().map(String::as_str).collect();
     let own = [
         ("os", image.os.clone()),
@@ -203,16 +198,11 @@ fn apply_id_map(out: &mut RuntimeConfig, map: &IdMap, monitor: &dyn Monitor) -> 
     out.linux.resources = None;
     out.mounts.retain(|m| !m.destination.starts_with("/sys"));
     for mount in &mut out.mounts {
-        mount
-            .options
-            .retain(|o| !o.starts_with("gid=") && !o.starts_with("uid="));
+        let options = &mut mount.options;
+        options.retain(|o| !o.starts_with("gid=") && !o.starts_with("uid="));
     }
-    out.mounts.push(mount(
-        "/sys",
-        "bind",
-        "/sys",
-        &["rbind", "nosuid", "noexec", "nodev", "ro"],
-    ));
+    let options = ["rbind", "nosuid", "noexec", "nodev", "ro"];
+    out.mounts.push(mount("/sys", "bind", "/sys", &options));
     // Without a network namespace the container resolves names as the host does.
     match resolv_conf()? {
         Some(locked) => {

@@ -52,10 +52,8 @@ impl Mark {
     /// Notes what is being unpacked.
     pub(super) fn note(&mut self, manifest: &Digest) -> Result<()> {
         let file = &mut self.file;
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{manifest}"));
+        let emptied = file.set_len(0).and_then(|()| file.rewind());
+        let written = emptied.and_then(|()| writeln!(file, "{manifest}"));
         written.doing("write", &self.path)
     }
 

@@ -34,10 +34,8 @@ impl List {
         let is_cut = self.output.is_cut(ui);
         let width = if is_cut { 12 } else { 71 };
         if !self.output.json {
-            ui.print(format!(
-                "{:width$} {:8} {:6} MEDIA TYPE\n",
-                "DIGEST", "SIZE", "NEEDED"
-            ))?;
+            let (digest, size, needed) = ("DIGEST", "SIZE", "NEEDED");
+            ui.print(format!("{digest:width$} {size:8} {needed:6} MEDIA TYPE\n"))?;
         }
         // There may be millions of blobs, too many for a table in memory. So each row is printed at once, in columns as wide as
         // any row needs.

@@ -137,9 +137,8 @@ impl Page {
             BELOW_NAME
         };
         let margin = " ".repeat(head.len());
-        let options = between_words(columns)
-            .initial_indent(head)
-            .subsequent_indent(&margin);
+        let options = between_words(columns).initial_indent(head);
+        let options = options.subsequent_indent(&margin);
         let _ = writeln!(self.out, "{}", fill(text, options));
     }
 }

@@ -108,9 +108,8 @@ impl Cat {
         ui.print_all(&mut stream.by_ref().take(most))?;
         if stream.read(&mut [0]).map_err(Error::from)? > 0 {
             let text = format!("layer {digest} is over the limit of {most} bytes (limit layer)");
-            return Err(Error::new(ErrorKind::Limit, text)
-                .with_fact(Fact::Limit("layer"))
-                .into());
+            let err = Error::new(ErrorKind::Limit, text);
+            return Err(err.with_fact(Fact::Limit("layer")).into());
         }
         let finished = layers[at].finish(stream);
         finished.context(|| format!("layer {digest}"))?;

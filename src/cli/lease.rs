@@ -37,8 +37,7 @@ impl Create {
         let digests = digests.iter().map(|text| blob(&store, text));
         // A lease of this name is replaced, which is how scripts renew one.
         let lease = store.create_lease(name, &digests.collect::<Outcome<Vec<_>>>()?, self.expires)?;
-        let name = &lease.name;
-        let count = lease.digests.len();
+        let (name, count) = (&lease.name, lease.digests.len());
         ui.info(format_args!("created lease: {name} on {count} blobs"));
         Ok(())
     }

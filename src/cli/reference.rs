@@ -34,9 +34,8 @@ pub type Row = (String, String);
 /// Returns the pairs of a section; a second half that follows another has no first one.
 fn pairs(section: &str) -> Vec<Row> {
     // A section that is not there has no pairs: not every command has examples.
-    let lines = FACTS
-        .lines()
-        .skip_while(|line| line.strip_prefix("== ") != Some(section));
+    let lines = FACTS.lines();
+    let lines = lines.skip_while(|line| line.strip_prefix("== ") != Some(section));
     let mut out = Vec::new();
     let mut first = "";
     for line in lines.skip(1).take_while(|line| !line.starts_with("== ")) {

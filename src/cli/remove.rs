@@ -45,9 +45,8 @@ impl Remove {
     /// Opens the layout; returns it with the tag, or with the name in it that stands behind the colon and that no tag may have.
     fn open_name(&self, text: &str) -> Outcome<(Store, String)> {
         // Other tools write names that are no tags. Such a name is believed only if it is there, and any other text is judged as a tag.
-        let odd = text
-            .split_once(':')
-            .filter(|(_, name)| name.parse::<RefName>().is_err());
+        let odd = text.split_once(':');
+        let odd = odd.filter(|(_, name)| name.parse::<RefName>().is_err());
         if let Some((path, name)) = odd.filter(|(path, _)| !path.is_empty())
             && let Ok(store) = self.lock.open(path.as_ref())
             && store.names()?.iter().any(|known| known == name)

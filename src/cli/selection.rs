@@ -200,10 +200,8 @@ fn nameless(unnamed: &[SourceEntry], from: &str, naming: &str, choosing: &str) -
             format!("the image in {from} has the name {name:?}, which no tag may have: {naming}")
         }
         (_, name) => {
-            let (n, names) = (
-                unnamed.len(),
-                name.map_or("names", |_| "names that a tag may have"),
-            );
+            let n = unnamed.len();
+            let names = name.map_or("names", |_| "names that a tag may have");
             let labels = shortlist(unnamed.iter().map(SourceEntry::label));
             format!("the {n} images in {from} have no {names}: {labels}; {choosing}")
         }
@@ -253,8 +251,7 @@ pub fn for_platform(
     source: &dyn Source,
     platform: Option<&Platform>,
 ) -> Outcome<Vec<Request>> {
-    let chosen = requests
-        .iter()
-        .map(|request| request.for_platform(source, platform));
+    let requests = requests.iter();
+    let chosen = requests.map(|request| request.for_platform(source, platform));
     Ok(chosen.collect::<Result<_, _>>()?)
 }

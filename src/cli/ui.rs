@@ -172,9 +172,8 @@ fn is_text(bytes: &[u8]) -> bool {
     // UTF-8 writes the second set of control characters, which terminals obey like ESC sequences, with this first byte.
     let mut pairs = bytes.windows(2);
     let has_second_set = pairs.any(|pair| matches!(pair, [0xc2, 0x80..0xa0]));
-    let has_first_set = bytes
-        .iter()
-        .any(|b| b.is_ascii_control() && !b"\t\n\r".contains(b));
+    let mut bytes = bytes.iter();
+    let has_first_set = bytes.any(|b| b.is_ascii_control() && !b"\t\n\r".contains(b));
     !has_first_set && !has_second_set
 }
 

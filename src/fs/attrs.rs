@@ -60,9 +60,8 @@ impl Attributes<'_> {
         let changed = match self {
             Self::Open(open) => rustix::fs::fchmod(&open.file, Mode::from_raw_mode(mode)),
             Self::Named(root, dir, name) => {
-                let fd = root
-                    .open_at(dir, name, OFlags::PATH, 0)
-                    .context(|| self.path().to_string())?;
+                let fd = root.open_at(dir, name, OFlags::PATH, 0);
+                let fd = fd.context(|| self.path().to_string())?;
                 if mode & 0o6000 != 0 {
                     let found = rustix::fs::fstat(&fd).context(|| self.path().to_string())?;
                     if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
@@ -232,10 +231,8 @@ impl Root {
             FileType::RegularFile => NodeKind::File { size: size(&stat) },
             FileType::Directory => NodeKind::Dir,
             FileType::Symlink => {
-                let target = self
-                    .permitted(dir, || rustix::fs::readlinkat(dir, name, Vec::new()))
-                    .context(|| dir.join(name).to_string())?
-                    .into_bytes();
+                let read = self.permitted(dir, || rustix::fs::readlinkat(dir, name, Vec::new()));
+                let target = read.context(|| dir.join(name).to_string())?.into_bytes();
                 NodeKind::Symlink { target }
             }
             FileType::CharacterDevice => NodeKind::Char { major, minor },

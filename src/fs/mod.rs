@@ -190,10 +190,8 @@ impl Root {
 
     /// Returns the names in a directory, sorted bytewise.
     pub(crate) fn list(&self, dir: &Dir) -> Result<Vec<Vec<u8>>> {
-        let mut names = self
-            .open_at(dir, b".", OFlags::RDONLY | OFlags::DIRECTORY, 0)
-            .and_then(read_names)
-            .context(|| dir.path().to_string())?;
+        let opened = self.open_at(dir, b".", OFlags::RDONLY | OFlags::DIRECTORY, 0);
+        let mut names = opened.and_then(read_names).context(|| dir.path().to_string())?;
         names.sort_unstable();
         Ok(names)
     }
@@ -249,9 +247,8 @@ impl Root {
     /// Makes a new file `name` in `dir` to write to; nothing may be there.
     pub(crate) fn create_file(&self, dir: &Dir, name: &[u8]) -> Result<OpenFile> {
         let path = dir.join(name);
-        let fd = self
-            .open_at(dir, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, 0o600)
-            .context(|| format!("create: {path}"))?;
+        let fd = self.open_at(dir, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, 0o600);
+        let fd = fd.context(|| format!("create: {path}"))?;
         Ok(OpenFile::new(File::from(fd), path))
     }
 

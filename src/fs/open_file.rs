@@ -28,9 +28,8 @@ impl OpenFile {
 
     /// Appends bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file
-            .write_all(bytes)
-            .context(|| format!("write {}", self.path))
+        let written = self.file.write_all(bytes);
+        written.context(|| format!("write {}", self.path))
     }
 
     /// Appends `n` zero bytes that take no room on the disk.

@@ -127,18 +127,14 @@ fn translate(maps: &[IdMapping], kind: &str, to: Side, id: u32) -> Result<u32> {
             into.checked_add(offset)
         }),
     };
-    match (to, found) {
+    let (from, to) = match (to, found) {
         // chown(2) takes this id for "no change": the file would stay with whoever runs this process.
-        (Side::Host, Some(u32::MAX) | None) => fail!(
-            Invalid,
-            "map {kind} to host: container id {id} cannot be mapped to a host id"
-        ),
-        (Side::Container, None) => fail!(
-            Invalid,
-            "map {kind} to container: host id {id} cannot be mapped to a container id"
-        ),
-        (_, Some(id)) => Ok(id),
-    }
+        (Side::Host, Some(u32::MAX) | None) => ("container", "host"),
+        (Side::Container, None) => ("host", "container"),
+        (_, Some(id)) => return Ok(id),
+    };
+    let text = format!("map {kind} to {to}: {from} id {id} cannot be mapped to a {to} id");
+    fail!(Invalid, "{text}")
 }
 
 /// Returns the value of `ROOTLESS_XATTR` for an owner; `None` for 0:0, which needs none.

@@ -222,10 +222,8 @@ impl Edit {
         } = self;
         let now = config.platform();
         // An edit that goes back to its own name leaves the other entries of the name alone.
-        let own = walk
-            .first()
-            .filter(|root| root.ref_name() == Some(tag.as_str()))
-            .cloned();
+        let own = walk.first().filter(|root| root.ref_name() == Some(tag.as_str()));
+        let own = own.cloned();
         // A changed platform must change in each entry that gives it, or clients would choose by the old one.
         let mut changed = (platform != now).then_some(&now);
         if changed.is_some() {

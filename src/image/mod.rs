@@ -135,10 +135,8 @@ impl Image {
             let (want, has) = (MediaType::CONFIG, &descriptor.media_type);
             fail!(Unsupported, "config blob is not correct mediatype {want}: {has}");
         }
-        let config = from
-            .read_document(descriptor)
-            .and_then(Raw::<ImageConfig>::parse)
-            .context(reading("config", descriptor))?;
+        let config = from.read_document(descriptor).and_then(Raw::<ImageConfig>::parse);
+        let config = config.context(reading("config", descriptor))?;
         Ok(Self {
             walk,
             manifest,
@@ -165,9 +163,8 @@ impl Image {
         }
         check_count(&self.manifest.value, rootfs)?;
         let layers = self.manifest.value.layers.iter().zip(&rootfs.diff_ids);
-        layers
-            .map(|(descriptor, diff_id)| layer(descriptor, *diff_id))
-            .collect()
+        let layers = layers.map(|(descriptor, diff_id)| layer(descriptor, *diff_id));
+        layers.collect()
     }
 }
 
@@ -266,9 +263,8 @@ pub(crate) trait ReadDocument: Sync {
 
     /// Reads and checks the image index that `descriptor` names.
     fn read_index(&self, descriptor: &Descriptor) -> Result<ImageIndex> {
-        let index = self
-            .read_document(descriptor)
-            .and_then(|bytes| ImageIndex::parse(&bytes));
+        let bytes = self.read_document(descriptor);
+        let index = bytes.and_then(|bytes| ImageIndex::parse(&bytes));
         index.context(reading("image index", descriptor))
     }
 }

@@ -107,10 +107,8 @@ impl NewLayer {
         // The tar writer makes pieces as small as a header, too small to hash and compress one by one.
         let mut hashed = io::BufWriter::with_capacity(BUFFER, DigestWriter::new(sink, Algorithm::Sha256));
         tar(&mut hashed)?;
-        let hashed = hashed
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)
-            .context(|| "write layer")?;
+        let hashed = hashed.into_inner().map_err(io::IntoInnerError::into_error);
+        let hashed = hashed.context(|| "write layer")?;
         let (sink, diff_id, uncompressed) = hashed.finish();
         let start = sink.start;
         let (stored, compressed) = sink.finish(&diff_id)?;

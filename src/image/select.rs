@@ -156,10 +156,8 @@ pub fn resolve_whole(store: &Store, target: &Target) -> Result<RefValue> {
 /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Ambiguous`] if there are several.
 pub fn resolve_root(store: &Store, target: &Target) -> Result<Descriptor> {
     let roots = resolve_roots(store, target)?;
-    roots
-        .only()
-        .cloned()
-        .ok_or_else(|| ambiguous(target, roots.entries(), &mut Summaries::in_store(store)))
+    let only = roots.only().cloned();
+    only.ok_or_else(|| ambiguous(target, roots.entries(), &mut Summaries::in_store(store)))
 }
 
 /// As [`resolve_root`], where an image index is wanted.
@@ -201,12 +199,8 @@ pub fn pick<R: ReadDocument + ?Sized>(
     label: &dyn fmt::Display,
 ) -> Result<DescriptorPath> {
     let paths = descend(from, roots).context(|| format!("resolve {label}"))?;
-    choose(
-        paths,
-        platform,
-        label,
-        Summaries::new(|document| from.read_document(document)),
-    )
+    let summaries = Summaries::new(|document| from.read_document(document));
+    choose(paths, platform, label, summaries)
 }
 
 fn choose(
@@ -370,9 +364,8 @@ fn not_found(store: &Store, target: &Target) -> Error {
 
 /// Returns the name that a mistyped one was meant to be: at most a third of its letters differ.
 pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distances = names
-        .into_iter()
-        .map(|name| (strsim::levenshtein(typed, name), name));
+    let names = names.into_iter();
+    let distances = names.map(|name| (strsim::levenshtein(typed, name), name));
     let (count, best) = distances.min()?;
     (count <= typed.len().max(3) / 3).then_some(best)
 }

@@ -152,10 +152,8 @@ fn stat_image(store: &Store, descriptor: &Descriptor) -> Result<ImageStat> {
     let config = &out.parsed_manifest.config;
     let class = config.media_type.class();
     // The config of an artifact may be anything, also a large file.
-    let is_foreign = matches!(
-        class,
-        MediaClass::Other | MediaClass::Layer(_) | MediaClass::UnknownLayer
-    );
+    use MediaClass::{Layer, Other, UnknownLayer};
+    let is_foreign = matches!(class, Other | Layer(_) | UnknownLayer);
     // A config that is embedded is small, whatever its type.
     if is_foreign && config.data.is_none() {
         return Ok(out);

@@ -67,10 +67,8 @@ pub fn local(time: Timestamp) -> String {
 
 /// Returns a time as `ctime(3)` writes it, in the zone of this machine: `Mon Nov 23 17:48:01 2026`.
 pub fn ctime(time: Timestamp) -> String {
-    TimeZone::system()
-        .to_datetime(time)
-        .strftime("%a %b %e %H:%M:%S %Y")
-        .to_string()
+    let time = TimeZone::system().to_datetime(time);
+    time.strftime("%a %b %e %H:%M:%S %Y").to_string()
 }
 
 fn format(time: Timestamp, offset: Offset) -> String {

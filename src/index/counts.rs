@@ -33,10 +33,8 @@ impl Tables<'_> {
             (row.kind, row.size) = (kind, size);
         }
         // A count below zero would make a blob that is needed an orphan.
-        row.count = row
-            .count
-            .checked_add_signed(change.count)
-            .ok_or_else(|| damage(format_args!("the count of {digest} fell below zero")))?;
+        let count = row.count.checked_add_signed(change.count);
+        row.count = count.ok_or_else(|| damage(format_args!("the count of {digest} fell below zero")))?;
         if row == old {
             return Ok(());
         }

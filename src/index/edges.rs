@@ -94,11 +94,8 @@ pub(crate) fn each_link(
     // The bytes are verified before they are understood: the edges of a damaged document would be recorded for good.
     let edges = Edges::of(&bytes);
     let declared: HashSet<Digest> = edges.declared.iter().map(|child| child.digest).collect();
-    edges
-        .declared
-        .iter()
-        .map(Link::declared)
-        .try_for_each(&mut give)?;
+    let mut links = edges.declared.iter().map(Link::declared);
+    links.try_for_each(&mut give)?;
     for subject in &edges.subjects {
         give(Link::plain(Edge::Subject, *subject))?;
     }

@@ -36,9 +36,8 @@ pub(super) const SCHEMA: u32 = STEPS.len() as u32;
 /// # Errors
 /// [`ErrorKind::Unsupported`] for one of a newer program.
 pub(super) fn check(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u32> {
-    let stored = meta
-        .get("schema")?
-        .and_then(|v| v.value().try_into().ok().map(u32::from_le_bytes));
+    let stored = meta.get("schema")?;
+    let stored = stored.and_then(|v| v.value().try_into().ok().map(u32::from_le_bytes));
     let stored = stored.unwrap_or(0);
     if stored > SCHEMA {
         let text = format!("index database of schema {stored}, this program knows {SCHEMA}");

@@ -323,10 +323,8 @@ impl InEdge {
             [REF, rest @ ..] => {
                 let mut rest = rest;
                 let name = take_counted(&mut rest, "mention")?.to_vec();
-                (
-                    Some(String::from_utf8(name).map_err(|_| damaged("mention"))?),
-                    rest,
-                )
+                let name = String::from_utf8(name).map_err(|_| damaged("mention"))?;
+                (Some(name), rest)
             }
             _ => {
                 let (edge, rest) = split_edge(bytes)?;

@@ -162,10 +162,7 @@ impl LayerStream {
         drop(self.chunks);
         match (self.decode.join(), self.hash.join()) {
             (Ok(decoded), Ok(hashed)) => decoded.map(|()| hashed),
-            _ => Err(Error::new(
-                ErrorKind::Io,
-                "a thread that decodes a layer has died",
-            )),
+            _ => fail!(Io, "a thread that decodes a layer has died"),
         }
     }
 }

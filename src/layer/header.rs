@@ -88,10 +88,8 @@ pub(super) fn device(header: &Header) -> Result<(u32, u32)> {
         return Ok((0, 0));
     }
     let block = header.as_bytes();
-    Ok((
-        device_number(&block[329..337], "major number")?,
-        device_number(&block[337..345], "minor number")?,
-    ))
+    let major = device_number(&block[329..337], "major number")?;
+    Ok((major, device_number(&block[337..345], "minor number")?))
 }
 
 fn device_number(field: &[u8], what: &str) -> Result<u32> {
@@ -175,11 +173,8 @@ fn add_digits(first: i64, digits: &[u8], base: i64, digit: impl Fn(u8) -> Option
 /// Refuses a block whose checksum is neither that of its bytes nor that of them as signed numbers, which old writers add up.
 pub(super) fn check_sum(header: &Header) -> Result<()> {
     let field = &header.as_old().cksum;
-    let bytes = header
-        .as_bytes()
-        .iter()
-        .enumerate()
-        .map(|(at, &c)| if (148..156).contains(&at) { b' ' } else { c });
+    let bytes = header.as_bytes().iter().enumerate();
+    let bytes = bytes.map(|(at, &c)| if (148..156).contains(&at) { b' ' } else { c });
     let (unsigned, signed) = bytes.fold((0, 0), |(u, s), c| {
         (u + i64::from(c), s + i64::from(c.cast_signed()))
     });

@@ -62,9 +62,7 @@ impl Limits {
             "directories" => self.directory_bytes = value,
             // libzstd refuses all else: its `ZSTD_WINDOWLOG_MIN` and `ZSTD_WINDOWLOG_MAX`.
             "zstd-window" if (10..=31).contains(&value) => self.zstd_window_log = value as u32,
-            "zstd-window" => {
-                fail!(Invalid, "zstd-window is from 10 to 31, not {value}");
-            }
+            "zstd-window" => fail!(Invalid, "zstd-window is from 10 to 31, not {value}"),
             "entries" => self.entries = value,
             "layer" => self.layer_bytes = Some(value),
             _ => {

@@ -26,15 +26,12 @@ pub(super) fn parse(mut data: &[u8]) -> Result<Records> {
         let blanks = data.iter().take_while(|&&c| is_blank(c)).count();
         let digits = data[blanks..].iter().position(|&c| is_blank(c));
         let space = blanks + digits.ok_or_else(|| invalid("no length"))?;
-        let length = decimal(&data[blanks..space])
-            .filter(|&n| n > space + 2 && n <= data.len())
-            .ok_or_else(|| invalid("wrong length"))?;
+        let length = decimal(&data[blanks..space]).filter(|&n| n > space + 2 && n <= data.len());
+        let length = length.ok_or_else(|| invalid("wrong length"))?;
         let record = data[space + 1..length].strip_suffix(b"\n");
         let record = record.ok_or_else(|| invalid("record without newline"))?;
-        let equals = record
-            .iter()
-            .position(|&c| c == b'=')
-            .ok_or_else(|| invalid("record without '='"))?;
+        let equals = record.iter().position(|&c| c == b'=');
+        let equals = equals.ok_or_else(|| invalid("record without '='"))?;
         if record[..equals].contains(&0) {
             return Err(invalid("keyword with a NUL byte"));
         }
@@ -93,9 +90,8 @@ impl Extended {
 
     /// Returns the records of the global header that apply to files.
     fn global_records(&self) -> impl DoubleEndedIterator<Item = &(Vec<u8>, Vec<u8>)> {
-        self.global
-            .iter()
-            .filter(|(key, _)| GLOBAL.contains(&key.as_slice()))
+        let records = self.global.iter();
+        records.filter(|(key, _)| GLOBAL.contains(&key.as_slice()))
     }
 
     /// Returns all records as one header of type `x` has them; a global header is left out if it says nothing of files.
@@ -133,8 +129,8 @@ impl Extended {
 
     /// Reads a time, in seconds with a fraction.
     pub fn time(&self, key: &str) -> Result<Option<Time>> {
-        self.get(key.as_bytes())
-            .map(|text| time(text).ok_or_else(|| invalid_value(key, text)))
+        let text = self.get(key.as_bytes());
+        text.map(|text| time(text).ok_or_else(|| invalid_value(key, text)))
             .transpose()
     }
 

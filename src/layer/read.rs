@@ -362,9 +362,8 @@ impl<R: Read> LayerReader<R> {
 
     /// Reads the map of the old format of GNU, which stands in the header and in blocks behind it.
     fn old_sparse_map(&mut self, header: &Header) -> Result<(Pieces, u64)> {
-        let gnu = header
-            .as_gnu()
-            .ok_or_else(|| bad("sparse file without a GNU header"))?;
+        let gnu = header.as_gnu();
+        let gnu = gnu.ok_or_else(|| bad("sparse file without a GNU header"))?;
         let size = header::unsigned(&gnu.realsize, "real size")?;
         let mut pieces = Pieces::new();
         sparse::old_fields(&gnu.sparse, &mut pieces)?;

@@ -66,9 +66,7 @@ impl<W: Write> LayerWriter<W> {
             NodeKind::Block { .. } => b'4',
             NodeKind::Dir => b'5',
             NodeKind::Fifo => b'6',
-            NodeKind::Socket => {
-                fail!(Unsupported, "a layer cannot hold a socket: {path}");
-            }
+            NodeKind::Socket => fail!(Unsupported, "a layer cannot hold a socket: {path}"),
         };
         self.header(&fields, path)?;
         match node.kind {
@@ -186,21 +184,18 @@ impl<W: Write> LayerWriter<W> {
         let mut left = size;
         loop {
             // One byte more than it may be tells whether it is longer.
-            let want = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .clamp(1, self.buffer.len());
-            let n = content
-                .read(&mut self.buffer[..want])
-                .context(|| format!("read {path}"))?;
+            let want = usize::try_from(left).unwrap_or(usize::MAX);
+            let want = want.clamp(1, self.buffer.len());
+            let read = content.read(&mut self.buffer[..want]);
+            let n = read.context(|| format!("read {path}"))?;
             if (n == 0) != (left == 0) {
                 fail!(Io, "file changed size while it was read: {path}");
             }
             if n == 0 {
                 break;
             }
-            self.inner
-                .write_all(&self.buffer[..n])
-                .context(|| "write layer")?;
+            let written = self.inner.write_all(&self.buffer[..n]);
+            written.context(|| "write layer")?;
             left -= n as u64;
         }
         let padding = (BLOCK - (size % BLOCK as u64) as usize) % BLOCK;

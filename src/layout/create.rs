@@ -205,15 +205,10 @@ impl Layout {
             let why = format!("read oci-layout: {} does not exist", file.display());
             return Err(invalid(path, ErrorKind::NotFound, &why));
         };
-        let version = layout_version(&bytes).map_err(|err| {
-            invalid(
-                path,
-                ErrorKind::Corrupt,
-                &format!("parse {}: {err}", file.display()),
-            )
-        })?;
+        let file = file.display();
+        let version = layout_version(&bytes)
+            .map_err(|err| invalid(path, ErrorKind::Corrupt, &format!("parse {file}: {err}")))?;
         if version != VERSION {
-            let file = file.display();
             let text = format!("layout version is not supported: {version:?} in {file}");
             return Err(invalid(path, ErrorKind::Unsupported, &text));
         }

@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, Gid, OFlags, Timespec, Timestamps, UTIME_NOW, Uid};
 
 use super::{Stamp, fault};
 use crate::error::{Result, ResultExt};
@@ -103,12 +103,9 @@ impl Access {
     fn give(self, file: &File, mode: u32, path: &Path) -> Result<()> {
         let now = file.metadata().doing("stat", path)?;
         if rustix::process::geteuid().is_root() && (now.uid(), now.gid()) != (self.uid, self.gid) {
-            let owner = (
-                rustix::fs::Uid::from_raw(self.uid),
-                rustix::fs::Gid::from_raw(self.gid),
-            );
+            let (user, group) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
             fault::point();
-            match rustix::fs::fchown(file, Some(owner.0), Some(owner.1)) {
+            match rustix::fs::fchown(file, Some(user), Some(group)) {
                 // Root of a user namespace that lacks this owner writes as any user with access would.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM) => {}
                 result => result.doing("chown", path)?,
@@ -176,21 +173,15 @@ fn open_as(path: &Path, flags: OFlags) -> io::Result<File> {
 
 /// Sets the times of the file at `path` to now, not through a link; `false` if that cannot be done.
 pub(crate) fn touch(path: &Path) -> bool {
-    let now = rustix::fs::Timespec {
+    let now = Timespec {
         tv_sec: 0,
-        tv_nsec: rustix::fs::UTIME_NOW,
+        tv_nsec: UTIME_NOW,
     };
-    let times = rustix::fs::Timestamps {
+    let times = Timestamps {
         last_access: now,
         last_modification: now,
     };
-    rustix::fs::utimensat(
-        rustix::fs::CWD,
-        path,
-        &times,
-        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
-    )
-    .is_ok()
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
 /// Removes a file that nothing depends on.

@@ -117,12 +117,8 @@ pub(super) fn acquire(
             }
         }
         if Instant::now() >= deadline {
-            let text = format!(
-                "{} is locked{} (waited {} s)",
-                path.display(),
-                holders(&file, path),
-                timeout.as_secs()
-            );
+            let (by, waited) = (holders(&file, path), timeout.as_secs());
+            let text = format!("{} is locked{by} (waited {waited} s)", path.display());
             return Err(Error::new(ErrorKind::Busy, text).with_fact(Fact::LockTimeout));
         }
         // flock has no waiting with a bound; the pause doubles, so that a short wait is short and a long one costs nothing.
@@ -133,10 +129,8 @@ pub(super) fn acquire(
 
 /// Returns who holds the lock, from the kernel's list: ` by process 12 (umoci)`; empty if that cannot be told.
 fn holders(file: &File, path: &Path) -> String {
-    let (Ok(found), Ok((list, _))) = (
-        disk::fstat(file, path),
-        disk::read(Path::new("/proc/locks"), 1 << 20),
-    ) else {
+    let locks = disk::read(Path::new("/proc/locks"), 1 << 20);
+    let (Ok(found), Ok((list, _))) = (disk::fstat(file, path), locks) else {
         return String::new();
     };
     let inode = format!(":{}", Stamp::of(&found).ino);

@@ -152,9 +152,8 @@ impl PrivateDir {
         // The new name is durable with its directory only.
         let dir = target.parent().unwrap_or(target);
         let named = rename(temp, &*self.disk, target);
-        named
-            .and_then(|()| self.disk.sync_dir(dir))
-            .doing("write", target)?;
+        let synced = named.and_then(|()| self.disk.sync_dir(dir));
+        synced.doing("write", target)?;
         Ok(true)
     }
 

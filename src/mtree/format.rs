@@ -124,15 +124,13 @@ impl<W: Write> MtreeWriter<W> {
             plain => out.extend_from_slice(plain),
         }
         out.push(b'\n');
-        let owner: Vec<Vec<u8>> = pairs(line)
-            .filter(|(name, _)| matches!(*name, b"uid" | b"gid"))
-            .map(|(name, value)| [name, b"=", value].concat())
-            .collect();
+        let owner = pairs(line).filter(|(name, _)| matches!(*name, b"uid" | b"gid"));
+        let owner = owner.map(|(name, value)| [name, b"=", value].concat());
+        let owner: Vec<Vec<u8>> = owner.collect();
         // Only owners change from directory to directory; the other words of a `/set` are always the same.
         if path.is_root() || !owner.iter().all(|word| self.set.contains(word)) {
-            self.set = [&b"type=file"[..], b"nlink=1", b"mode=0664"]
-                .map(<[u8]>::to_vec)
-                .into();
+            let words = [&b"type=file"[..], b"nlink=1", b"mode=0664"];
+            self.set = words.map(<[u8]>::to_vec).into();
             self.set.extend(owner);
             out.extend_from_slice(b"/set ");
             out.extend_from_slice(&self.set.join(&b' '));

@@ -268,9 +268,8 @@ impl<'a> Extractor<'a> {
         while let Some(first) = self.layer.late.pop_first() {
             let mut chain = vec![first];
             while let Some((path, target)) = chain.pop() {
-                let linked = self
-                    .hard_link(&path, &target)
-                    .context(|| format!("unpack entry {path}"))?;
+                let linked = self.hard_link(&path, &target);
+                let linked = linked.context(|| format!("unpack entry {path}"))?;
                 if linked {
                     continue;
                 }
@@ -411,10 +410,8 @@ fn is_link(inode: &Inode) -> bool {
 }
 
 fn root_type() -> Error {
-    Error::new(
-        ErrorKind::UnsafePath,
-        "malicious tar entry -- refusing to change type of root directory",
-    )
+    let text = "malicious tar entry -- refusing to change type of root directory";
+    Error::new(ErrorKind::UnsafePath, text)
 }
 
 #[cfg(test)]

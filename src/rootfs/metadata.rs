@@ -68,11 +68,8 @@ impl<'a> Metadata<'a> {
         if self.opts.id_map.rootless {
             return Ok(());
         }
-        let (uid, gid) = self
-            .opts
-            .id_map
-            .to_host(node.uid, node.gid)
-            .context(|| "apply hdr metadata: unmap header")?;
+        let owner = self.opts.id_map.to_host(node.uid, node.gid);
+        let (uid, gid) = owner.context(|| "apply hdr metadata: unmap header")?;
         on.chown(uid, gid)
     }
 
@@ -123,10 +120,8 @@ impl<'a> Metadata<'a> {
     }
 
     fn warn(&self, on: &Attributes<'_>, what: &str, attribute: &[u8]) {
-        self.monitor.warn(format_args!(
-            "xattr{{{}}} {what} {:?}",
-            on.path(),
-            String::from_utf8_lossy(attribute)
-        ));
+        let (path, attribute) = (on.path(), String::from_utf8_lossy(attribute));
+        self.monitor
+            .warn(format_args!("xattr{{{path}}} {what} {attribute:?}"));
     }
 }

@@ -147,10 +147,8 @@ impl<'a, W: Write> Packer<'a, W> {
 
     /// The node as it stands in a layer: owners of the container, no attributes of the host.
     fn node(&self, path: &TreePath, mut node: Node) -> Result<Node> {
-        let rootless = node
-            .xattrs
-            .get(ROOTLESS_XATTR)
-            .map(|value| decode_rootless(value));
+        let rootless = node.xattrs.get(ROOTLESS_XATTR);
+        let rootless = rootless.map(|value| decode_rootless(value));
         if self.opts.id_map.rootless {
             let owner = rootless.transpose().context(|| path.to_string())?;
             (node.uid, node.gid) = owner.unwrap_or((0, 0));
@@ -161,11 +159,8 @@ impl<'a, W: Write> Packer<'a, W> {
                     "xattr{{{path}}} keeping \"user.rootlesscontainers\""
                 ));
             }
-            (node.uid, node.gid) = self
-                .opts
-                .id_map
-                .to_container(node.uid, node.gid)
-                .context(|| path.to_string())?;
+            let owner = self.opts.id_map.to_container(node.uid, node.gid);
+            (node.uid, node.gid) = owner.context(|| path.to_string())?;
         }
         node.xattrs.retain(|name, value| {
             let what = if is_forbidden(name) {

@@ -144,10 +144,8 @@ impl<T: Send, V: Fn(Visit<'_>) -> Result<T> + Sync> Walk<'_, V> {
             && let Some(dir) = self.root.own_dir(&read.path).if_there()?
         {
             for names in read.names.chunks(SLICE) {
-                let found: Vec<_> = names
-                    .par_iter()
-                    .map(|name| self.child(&read.path, &dir, name))
-                    .collect();
+                let found = names.par_iter().map(|name| self.child(&read.path, &dir, name));
+                let found: Vec<_> = found.collect();
                 for found in found {
                     match found? {
                         Some(Child::Dir(path)) => dirs.push(Pending::Unread(path)),

@@ -267,9 +267,7 @@ impl<'q, 'scope> Queue<'q, 'scope> {
 /// Reads as many bytes as there is room for.
 fn read_exact(content: &mut impl Read, room: &mut [u8]) -> Result<()> {
     match content.read_exact(room) {
-        Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
-            fail!(Corrupt, "unexpected end of layer")
-        }
+        Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => fail!(Corrupt, "unexpected end of layer"),
         result => Ok(result?),
     }
 }

@@ -76,9 +76,8 @@ impl Descriptor {
     pub fn embedded(&self) -> Result<Option<Vec<u8>>> {
         let decoded = self.data.as_ref().map(|data| STANDARD.decode(data));
         let digest = &self.digest;
-        decoded
-            .transpose()
-            .or_else(|err| fail!(Corrupt, "invalid embedded descriptor data: {digest}: {err}"))
+        let decoded = decoded.transpose();
+        decoded.or_else(|err| fail!(Corrupt, "invalid embedded descriptor data: {digest}: {err}"))
     }
 
     /// Returns whether both are one entry of a list: the digest and the platform are the same.

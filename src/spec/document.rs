@@ -212,9 +212,8 @@ fn is_plain_rest(extra: &Map<String, Value>) -> bool {
 
 /// Returns whether an object has a descriptor somewhere in it, in the eyes of any reader.
 fn names_blob(object: &Map<String, Value>) -> bool {
-    object
-        .iter()
-        .any(|(name, value)| json::matches_any(name, &OF_DESCRIPTORS) || value_names_blob(value))
+    let mut members = object.iter();
+    members.any(|(name, value)| json::matches_any(name, &OF_DESCRIPTORS) || value_names_blob(value))
 }
 
 fn value_names_blob(value: &Value) -> bool {

@@ -148,9 +148,7 @@ impl Store {
             // One byte string must not have two meanings.
             Ok(Object {
                 doubled: Some(name), ..
-            }) => {
-                fail!(Corrupt, "{digest}: member {name:?} stands twice")
-            }
+            }) => fail!(Corrupt, "{digest}: member {name:?} stands twice"),
             Ok(document) => Ok(Ok(document)),
         }
     }
@@ -171,10 +169,8 @@ impl Store {
         }
         if let Some(declared) = text_of(document, "mediaType").map(MediaType::from) {
             if let Some(given) = given.filter(|given| **given != declared) {
-                return Err(refuse(
-                    digest,
-                    format!("it says that it is {declared}, not {given}"),
-                ));
+                let why = format!("it says that it is {declared}, not {given}");
+                return Err(refuse(digest, why));
             }
             return match declared.class() {
                 class if fits(document, class) => Ok((declared, Evidence::Declared)),

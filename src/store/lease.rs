@@ -156,9 +156,8 @@ impl Store {
             digests.push(digest);
             Ok(())
         })?;
-        let name = path
-            .strip_prefix("leases/")
-            .and_then(|name| name.strip_suffix(".json"));
+        let name = path.strip_prefix("leases/");
+        let name = name.and_then(|name| name.strip_suffix(".json"));
         // A file with a name that no lease may have could never be removed by a command.
         let Some(name) = name.filter(|name| !digests.is_empty() && file(name).is_ok()) else {
             dir.mend(path, None)?;

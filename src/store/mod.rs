@@ -135,9 +135,8 @@ impl Store {
 
     /// Takes the lock that keeps all other writers out; `verb` is told to those who wait.
     fn lock_exclusive(&self, verb: &str) -> Result<LayoutLock> {
-        let turn = self
-            .layout
-            .take_lock(Lock::Turn, LockMode::Exclusive, self.opts.lock_timeout);
+        let (layout, timeout) = (&self.layout, self.opts.lock_timeout);
+        let turn = layout.take_lock(Lock::Turn, LockMode::Exclusive, timeout);
         let _turn = turn.context(|| verb.to_owned())?;
         self.layout
             .lock(LockMode::Exclusive, self.opts.lock_timeout, verb)

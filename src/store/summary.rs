@@ -64,8 +64,7 @@ impl<'a> Summaries<'a> {
     pub(super) fn in_layout(layout: &'a Layout) -> Self {
         Self::new(|descriptor| {
             if !is_of_its_size(layout, descriptor)? {
-                let digest = &descriptor.digest;
-                let size = descriptor.size;
+                let (digest, size) = (&descriptor.digest, descriptor.size);
                 fail!(Corrupt, "blob {digest} is not of {size} bytes");
             }
             layout.read_blob(descriptor, MAX_DOCUMENT)

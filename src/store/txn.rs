@@ -117,9 +117,8 @@ impl RefChanges {
             index.keep_images_of(name)?;
             index.set_ref(name, image.clone())?;
         }
-        self.replaced
-            .iter()
-            .try_for_each(|(name, old, new)| index.replace_entry(name, old, new))
+        let mut replaced = self.replaced.iter();
+        replaced.try_for_each(|(name, old, new)| index.replace_entry(name, old, new))
     }
 }
 
@@ -244,9 +243,8 @@ impl<'a> Txn<'a> {
         }
         let digests: Vec<Digest> = staged.iter().map(|blob| blob.digest).collect();
         self.store.layout.publish(staged)?;
-        digests
-            .into_iter()
-            .try_for_each(|digest| self.note_written(digest))
+        let mut digests = digests.into_iter();
+        digests.try_for_each(|digest| self.note_written(digest))
     }
 
     /// Writes a document.
@@ -272,11 +270,8 @@ impl<'a> Txn<'a> {
             .into_iter()
             .map(|(layer, _)| layer)
             .find(|layer| {
-                self.store
-                    .layout
-                    .open_blob(layer)
-                    .and_then(|mut blob| blob.finish())
-                    .is_ok()
+                let blob = self.store.layout.open_blob(layer);
+                blob.and_then(|mut blob| blob.finish()).is_ok()
             })
     }
 

@@ -177,10 +177,8 @@ impl Store {
             }
             // The collection below takes as much memory again.
             drop(reachable);
-            out.garbage = self
-                .garbage(tables, &GcOptions::default(), &DropRefs::default())?
-                .values()
-                .sum();
+            let garbage = self.garbage(tables, &GcOptions::default(), &DropRefs::default())?;
+            out.garbage = garbage.values().sum();
             out.total = tables.total_size()?;
             out.spared = out.total.saturating_sub(out.alone + out.shared + out.garbage);
             out.images

@@ -25,10 +25,8 @@ impl Store {
 
     /// When `name` was last used, in seconds since 1970; `None` if that is not known.
     pub(crate) fn last_use(&self, name: &RefName) -> Option<i64> {
-        let stamp = self
-            .layout
-            .private_dir()
-            .stamp(&format!("{DIR}/{}", file(name.as_str())));
+        let path = format!("{DIR}/{}", file(name.as_str()));
+        let stamp = self.layout.private_dir().stamp(&path);
         stamp.map(|stamp| stamp.mtime.0)
     }
 
@@ -48,9 +46,8 @@ impl Store {
 
     /// As [`Store::forget_uses`], of one name.
     pub(super) fn forget_use(&self, name: &str) {
-        self.layout
-            .private_dir()
-            .discard(&format!("{DIR}/{}", file(name)));
+        let path = format!("{DIR}/{}", file(name));
+        self.layout.private_dir().discard(&path);
     }
 }
 

@@ -294,9 +294,8 @@ impl Archive {
             return Err(Error::new(ErrorKind::Limit, text));
         }
         let mut bytes = Vec::new();
-        member
-            .read_to_end(&mut bytes)
-            .context(|| format!("read {path}"))?;
+        let read = member.read_to_end(&mut bytes);
+        read.context(|| format!("read {path}"))?;
         Ok(bytes)
     }
 

@@ -76,9 +76,8 @@ impl DockerArchive {
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Corrupt`] if it is not as it should be, [`ErrorKind::Limit`]
     /// if there are too many names in it.
     pub fn new(archive: Archive, limits: &Limits) -> Result<Self> {
-        let bytes = archive
-            .read_list(MANIFEST, MAX_DOCUMENT)
-            .context(|| "not a Docker archive")?;
+        let bytes = archive.read_list(MANIFEST, MAX_DOCUMENT);
+        let bytes = bytes.context(|| "not a Docker archive")?;
         let items = archive.parse_list(&bytes, FILE_COST).context(|| MANIFEST)?;
         let entries = read_names(&archive, &items).context(|| MANIFEST)?;
         Ok(Self {

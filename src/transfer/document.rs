@@ -44,9 +44,8 @@ impl ReadDocument for dyn Source + '_ {
             return Err(Error::new(ErrorKind::Limit, text));
         }
         let mut bytes = Vec::new();
-        self.open(descriptor)?
-            .read_to_end(&mut bytes)
-            .context(|| format!("read {digest}"))?;
+        let read = self.open(descriptor)?.read_to_end(&mut bytes);
+        read.context(|| format!("read {digest}"))?;
         Ok(bytes)
     }
 }

@@ -35,10 +35,8 @@ impl Source for Store {
     }
 
     fn local(&self, descriptor: &Descriptor) -> Option<PathBuf> {
-        descriptor
-            .data
-            .is_none()
-            .then(|| self.layout().blob_path(&descriptor.digest))
+        let is_stored = descriptor.data.is_none();
+        is_stored.then(|| self.layout().blob_path(&descriptor.digest))
     }
 }
 
@@ -105,10 +103,8 @@ impl<'a> StoreSink<'a> {
                     join(txn, name, value, monitor)?;
                 }
             }
-            let unnamed = images
-                .iter()
-                .chain(attached)
-                .filter(|request| request.name.is_none());
+            let all = images.iter().chain(attached);
+            let unnamed = all.filter(|request| request.name.is_none());
             for descriptor in unnamed.flat_map(|request| request.value.entries()) {
                 txn.list(descriptor.clone());
             }

@@ -47,10 +47,8 @@ pub fn referrers(
     let mut bare = 0;
     // In rounds: the referrers of those that the last round found.
     let known = images.iter().chain(&out);
-    let mut round: Vec<Descriptor> = known
-        .flat_map(|request| request.value.entries())
-        .cloned()
-        .collect();
+    let round = known.flat_map(|request| request.value.entries());
+    let mut round: Vec<Descriptor> = round.cloned().collect();
     while !round.is_empty() {
         let documents = documents_below(source, &round, &mut met)?;
         round.clear();

@@ -51,12 +51,10 @@ impl HistoryArgs {
             (None, Some(time)) => time,
             (None, None) => super::super::now()?,
         };
+        let own = self.history_created_by.clone();
         Ok(Some(History {
             created: Some(created),
-            created_by: self
-                .history_created_by
-                .clone()
-                .unwrap_or_else(|| created_by.to_owned()),
+            created_by: own.unwrap_or_else(|| created_by.to_owned()),
             author: self.history_author.clone().unwrap_or_else(|| author.to_owned()),
             comment: self.history_comment.clone().unwrap_or_default(),
             ..Default::default()

@@ -133,9 +133,7 @@ impl LayerName {
         let layers = &image.manifest.value.layers;
         let prefix = match self {
             LayerName::Number(number @ 1..) if *number <= layers.len() => return Ok(number - 1),
-            LayerName::Number(number) => {
-                fail!(NotFound, "no layer {number}: the image has {}", layers.len());
-            }
+            LayerName::Number(number) => fail!(NotFound, "no layer {number}: the image has {}", layers.len()),
             LayerName::Digest(prefix) => prefix,
         };
         let diff_ids = &image.config.value.rootfs.diff_ids;

@@ -120,9 +120,8 @@ fn plain(words: impl IntoIterator<Item = impl Into<String>>) -> Vec<Candidate> {
 
 /// Returns the candidates with `before` in front of each word: a shell replaces the whole word that is typed.
 pub fn behind(before: &str, found: Vec<Candidate>) -> Vec<Candidate> {
-    let whole = found
-        .into_iter()
-        .map(|(word, about)| (format!("{before}{word}"), about));
+    let found = found.into_iter();
+    let whole = found.map(|(word, about)| (format!("{before}{word}"), about));
     whole.collect()
 }
 

@@ -123,9 +123,7 @@ impl LayerTree {
             EntryBody::Whiteout | EntryBody::Opaque if self.starts.len() == 1 => Ok(()),
             EntryBody::Whiteout => self.whiteout(path),
             EntryBody::Opaque => self.opaque(path),
-            _ if path.is_root() && !is_dir => {
-                fail!(UnsafePath, "refusing to change type of root directory");
-            }
+            _ if path.is_root() && !is_dir => fail!(UnsafePath, "refusing to change type of root directory"),
             EntryBody::Node(node) => {
                 let at = self.place(path, true)?;
                 self.own_symlinks.remove(path);

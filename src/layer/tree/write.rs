@@ -100,11 +100,8 @@ impl LayerTree {
         let end = self.starts.get(number + 1).unwrap_or(&self.entries);
         // Half open, since a range that ends before it begins would panic: a layer may be empty.
         let entries = start + 1..end + 1;
-        let heirs: Vec<TreePath> = self
-            .heirs
-            .range(entries.clone())
-            .map(|(_, path)| path.clone())
-            .collect();
+        let heirs = self.heirs.range(entries.clone()).map(|(_, path)| path.clone());
+        let heirs: Vec<TreePath> = heirs.collect();
         let mut is_needed = self.repeated.range(entries).next().is_some();
         for path in heirs {
             is_needed = is_needed || self.is_new(&path)?;

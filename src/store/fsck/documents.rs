@@ -194,10 +194,8 @@ impl<'a> Documents<'a> {
             .into_par_iter()
             .map(|(at, layer)| self.check_layer(digest, layer, diff_ids.get(at).filter(|_| is_clear)))
             .collect();
-        found?
-            .into_iter()
-            .flatten()
-            .for_each(|finding| self.tell(out, finding));
+        let found = found?.into_iter().flatten();
+        found.for_each(|finding| self.tell(out, finding));
         Ok(())
     }
 
@@ -308,10 +306,8 @@ impl<'a> Documents<'a> {
                 self.tell(out, if may_miss { finding.info() } else { finding });
             }
             Some(size) if size != descriptor.size => {
-                let text = format!(
-                    "is {size} bytes, its descriptor in {parent} says {}",
-                    descriptor.size
-                );
+                let said = descriptor.size;
+                let text = format!("is {size} bytes, its descriptor in {parent} says {said}");
                 self.tell(out, Finding::of(&child, Problem::Size, text));
             }
             Some(_) => self.check_type(parent, descriptor, out)?,

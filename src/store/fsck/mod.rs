@@ -118,12 +118,9 @@ impl Store {
         }
         // The index and the look at a blob may both have met the same fault of it.
         let mut met = HashSet::new();
-        report
-            .findings
-            .retain(|f| f.digest.is_none() || met.insert((f.subject.clone(), f.message.clone())));
-        report
-            .findings
-            .sort_by(|a, b| (b.severity, place(a)).cmp(&(a.severity, place(b))));
+        let findings = &mut report.findings;
+        findings.retain(|f| f.digest.is_none() || met.insert((f.subject.clone(), f.message.clone())));
+        findings.sort_by(|a, b| (b.severity, place(a)).cmp(&(a.severity, place(b))));
         Ok(report)
     }
 
