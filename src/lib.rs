@@ -3,9 +3,9 @@
 //!
 //! A [`store::Store`] is an OCI image layout with an index beside it. [`image::Image::find`] finds an image in it by tag
 //! or digest, [`bundle::unpack`] makes a runtime bundle of it, [`bundle::repack`] makes a new image of a changed bundle,
-//! [`image::Edit`] changes an image without unpacking, and [`transfer::copy`] moves images between stores. The
-//! library reports progress to a [`progress::Monitor`]; it never prints, prompts, exits or reads the
-//! environment.
+//! [`image::Edit`] changes an image without unpacking, and [`transfer::copy`] moves images between layouts, archives and, with the
+//! feature `registry`, registries; with the feature `serve` a `serve::Server` gives layouts to clients of registries. The library
+//! reports progress to a [`progress::Monitor`]; it never prints, prompts, exits or reads the environment.
 //!
 //! Examples: [an image of a directory](bundle::insert), [unpack, change, repack](bundle), [another
 //! configuration](image), and here a tag for a bare digest:

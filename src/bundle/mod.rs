@@ -2,8 +2,8 @@
 //! Runtime bundles: a root file system, `config.json`, and what is needed to repack.
 //!
 //! A bundle is a directory with `rootfs/`, `config.json`, `umoci.json`, `sha256_<hex>.mtree` and a cache for it,
-//! `.sha256_<hex>.stat`. Invariant: an `unpack`
-//! that fails leaves nothing behind that it made, and never touches what was there before.
+//! `.sha256_<hex>.stat`; while it is being unpacked it has the mark `.umoci-unfinished`. Invariant: an `unpack` that fails leaves
+//! none of its files behind and never touches others; the files of a killed one are removed by the next `unpack`.
 //!
 //! # Example: unpack, change, repack
 //!

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The command line: one file a subcommand, all of it on top of the library.
+//! The command line: one file for each command or group of commands, all of it on top of the library.
+//!
+//! `argv` reads words in Go's grammar, clap checks them, `failure` words errors and hints, `ui` and `escape` write to terminals.
+//! `Command` lists the commands; `reference` has the facts of their help, manual pages and completion.
 
 #[macro_use]
 mod macros;

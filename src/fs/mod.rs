@@ -3,7 +3,7 @@
 //!
 //! A [`Root`] is a directory that the caller trusts; what lies below it may have been made by strangers. Invariant:
 //! no operation here reads, writes or changes anything outside of the root, whatever links are in the tree and
-//! whoever changes it meanwhile.
+//! whoever changes it meanwhile. Files that the caller named, never an image, are opened by path in `sys` and `pending`.
 
 mod attrs;
 mod file_range;

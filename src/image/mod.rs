@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! An image as a value: its manifest and config, the way from `index.json` to it, and edits of it.
+//! An image as a value: its manifest and config, the way from `index.json` to it, and edits of it; also new layers, image indexes
+//! and artifacts.
 //!
 //! Invariant: an [`Image`] holds the verified bytes of its documents; a change makes new documents and never
 //! alters a blob. Knows nothing of trees on disk.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The index database: what every blob is and who refers to it. Derived from the layout at any time.
+//! The index database: the kind of every blob, and the edges that lead to it. Derived from the layout at any time.
 //!
-//! Invariants: a count is the number of refs plus strong edges that lead to a blob, as far as documents were read;
-//! a row never says that a blob may go, only that nobody is known to need it, and the caller makes sure under the lock
-//! that the database has caught up. Without a file (read-only layout, held by another process, newer schema) the same
-//! code works on a database in memory. Private to the crate.
+//! Invariants: the count of a blob is the number of entries of `index.json` and of documents that declare or mention it, as far
+//! as documents were read; a `subject` counts for nothing. A row never says that a blob may go, only that no holder of it is
+//! known, and the caller makes sure under the lock that the database has caught up. Without a file (read-only layout, held by
+//! another process, newer schema) the same code works on a database in memory. Private to the crate.
 
 mod backend;
 mod classify;

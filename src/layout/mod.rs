@@ -2,8 +2,8 @@
 //! The OCI layout on disk: blobs, `index.json` and their locks. This is the truth; all else is derived from it.
 //!
 //! Invariants: a name under `blobs/` appears only after its bytes are synced and hashed; `index.json` is replaced in
-//! one step and never loses what another process wrote meanwhile; opening creates nothing. Knows nothing of the
-//! index database, of tar, or of what an image means. Spec: image-spec, image-layout.
+//! one step, and no change of a process that takes a lock is lost; opening creates nothing. Knows nothing of the content of the
+//! index database, of tar, or of the meaning of an image. Spec: image-spec, image-layout.
 
 mod blob;
 mod create;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reports of the library to its caller, without printing: tasks and messages.
 //!
-//! A [`Monitor`] is shared between threads. [`Silent`] ignores all; `Recorder` keeps the tasks, so that a test
-//! can say "this read no file again".
+//! A [`Monitor`] is shared between threads. [`Silent`] ignores all; the `Recorder` of the tests keeps tasks and warnings, so that
+//! a test can say "this read no file again".
 
 use std::fmt;
 use std::io::{self, Read, Write};

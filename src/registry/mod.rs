@@ -5,9 +5,9 @@
 //! [`Registry::sink`] are the two ends of [`crate::transfer::copy`]. Nothing that a registry says is believed: bytes are
 //! verified as they come, sizes are limited, credentials go to the host that they are for.
 //!
-//! Files: `reference` (names), `config` and `tls` (settings), `credentials` and `challenge` (proof of who asks), `http` (one
-//! exchange), `host` (a host with its tokens), `repository` (the requests of the protocol), `download` and `upload` (blobs),
-//! `source`, `sink` and `spool` (the ends of a copy), `cache` (entries of a shared cache).
+//! Files: `reference` (names), `options`, `config` and `tls` (settings), `credentials` and `challenge` (proof of identity), `http`
+//! (one exchange), `host` (a host with its tokens), `errors` (refusals), `repository` (the requests of the protocol), `download` and
+//! `upload` (blobs), `source`, `sink` and `spool` (the ends of a copy), `cache` (entries of a shared cache).
 
 mod cache;
 mod challenge;

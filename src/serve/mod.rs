@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Serves layouts to clients of the distribution protocol, straight from the store. Spec: distribution-spec 1.1.
 //!
-//! A [`Server`] has any number of repositories, each of which is a layout. Other processes work on the same layouts meanwhile: each
-//! request takes the locks that a command takes, for as short a time. Nothing of a request is believed: names follow the
-//! grammar, bytes are verified as they come, and time, sizes and counts have limits.
+//! A [`Server`] has any number of repositories, each of which is a layout. Other processes work on the same layouts meanwhile: a
+//! request that writes takes the locks that a command takes, for as short a time, and a read takes none of the layout. Nothing of
+//! a request is believed: names follow the grammar, bytes are verified as they come, and time, sizes and counts have limits.
 //!
-//! Files: `route` (paths and queries), `request`, `answer` (and refusals), `repositories` (names and layouts), `pull`, `upload`,
-//! `push` (manifests and removals), `auth`, `metrics`, `service` (one request), `body`, `connection` and `listen` (the network, and
-//! the only place of code that does not wait).
+//! Files: `options` (settings), `route` (paths and queries), `request`, `answer` (and refusals), `repositories` (names and layouts),
+//! `pull` (reads), `upload` (blobs), `push` (manifests and removals), `auth`, `metrics`, `service` (one request), `body`,
+//! `connection` and `listen` (the network, and the only asynchronous code).
 
 mod answer;
 mod auth;

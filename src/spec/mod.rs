@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The documents of the image-spec and the runtime-spec as plain data. No I/O.
+//! The documents of the image-spec and the runtime-spec as plain data. Opens nothing.
 //!
-//! Invariants: fields that we do not know survive in `extra`; JSON leaves through [`json`] alone, so the same value
-//! always gives the same bytes; a document whose bytes matter travels as [`Raw`].
+//! Invariants: fields that we do not know survive in `extra`; one rule, `document::Edges`, says which blobs a document names; JSON
+//! leaves through [`json`] alone, so the same value always gives the same bytes; a document whose bytes matter travels as [`Raw`].
 
 #[doc(hidden)]
 pub mod json;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Layout and index behind one door: read and write blobs, name them, find out what they are, collect garbage.
+//! Layout and index behind one door: reads and writes blobs, names them, finds out their media types, collects garbage.
 //!
-//! Invariants: blobs are durable before the index knows them, and the index knows them before `index.json` names
-//! them; a writer holds the shared lock from its first blob to its ref, so no garbage collection comes between; whether
-//! the index is there never changes a result.
+//! Invariants: blobs are durable before the index knows them, and the index, where there is one, knows them before `index.json`
+//! names them; a writer holds the shared lock from its first blob to its ref or lease, so no garbage collection comes between; the
+//! presence of the index never changes a result.
 
 mod fsck;
 mod gc;

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Images in and out: copying between stores, directories and archives.
+//! Images in and out: copying between layouts, archives and registries.
 //!
-//! Every copy is [`copy`] from a [`Source`] to a [`Sink`]. Invariants: bytes are verified on their way; what a document
-//! needs is in the sink before the document, and all of it before the tag, so that an interrupted copy leaves no tag
-//! and its rerun goes on where it stopped.
+//! Every copy is [`copy`] from a [`Source`] to a [`Sink`], but for one into a Docker archive, which has a writer of its own.
+//! Invariants: bytes are verified on their way; the blobs that a document needs are in the sink before the document, and all of
+//! them before the tag, so that an interrupted copy leaves no tag and its rerun goes on where it stopped.
 //!
 //! # The steps of a copy
 //!
 //! 1. A caller makes a [`Request`] for each image: of one name ([`Request::find`], [`Request::for_platform`]), or of all that
 //!    [`Source::list`] has (`Catalog`). `referrers` adds requests for what is attached to them.
 //! 2. `Plan` reads the documents of the requests from the source, and asks both sides which blobs they have ([`Source::has`],
-//!    [`Source::size`], [`Sink::has`]). Nothing is written yet.
+//!    [`Source::size`], [`Sink::has`], [`Sink::whole`]). Nothing is written yet.
 //! 3. Level by level, the deepest first, each blob that the sink lacks goes from [`Source::open`] to [`Sink::put`], several at a
-//!    time unless the sink wants them [in order](Sink::in_order). Where both sides are files, [`Sink::adopt`] takes the one that
-//!    [`Source::local`] gives.
+//!    time unless the sink wants them [in order](Sink::in_order); manifests and indexes go by [`Sink::put_manifest`]. Where both
+//!    sides are files, [`Sink::adopt`] takes the one that [`Source::local`] gives. A blob that [comes from far](Source::is_far) may
+//!    go on in its middle ([`Source::open_from`]).
 //! 4. The sink gives the images their names, all at once, by a method of its own: a store commits, an archive ends with its index.
 //!
 //! # A new source or sink
@@ -22,7 +23,9 @@
 //! or the images of a Docker archive. All methods take `&self` and are called from several threads. `open` must verify what it
 //! gives (`document::verified`), since the plan reads documents by it, and an archive takes what it gets. A sink needs `has` and `put`;
 //! `has` may answer `false` for a blob that is there, and the blob is written again. Errors need no context: [`copy`] names the
-//! image and the blob. A source that is not cheap to ask should remember its answers: the plan asks for one blob more than once.
+//! image and the blob. A source that is not cheap to ask should remember its answers, as the plan asks for one blob more than
+//! once; behind a network it also says how many [`threads`](Source::threads) it wants, and does not let
+//! [leaves](Source::looks_into_leaves) be looked into.
 
 mod archive;
 mod archive_writer;

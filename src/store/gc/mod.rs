@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Garbage collection: what nobody needs is planned under the exclusive lock, then removed, rows before files.
+//! Garbage collection: unreachable blobs are planned under the exclusive lock, then removed, rows before files.
 //!
-//! A blob goes only if the index knows it with count zero, at a state of the index that has caught up with the layout under the
-//! lock, and neither its age, a lease nor the reflog protects it. Unknown refs and blobs are learned first; data that cannot be
-//! read stops the collection.
+//! A blob goes only if the index knows it with count zero once the orphans and the dropped refs are gone, at a state of the index
+//! that has caught up with the layout under the lock, and if neither its age, a lease, the reflog nor a subject that stays
+//! protects it. Unknown refs and blobs are learned first; a reachable document that cannot be read stops the collection.
 
 mod reach;
 mod retention;

@@ -2,8 +2,8 @@
 //! The reflog: what each ref pointed at before, so that a change can be undone.
 //!
 //! A file of lines in our own directory, to which a change of refs appends before it takes effect, under the same lock:
-//! no database is needed to change a ref, and what it was is never lost. Changes that other programs make are not in
-//! it; they show as a gap between one line and the next, and are told so.
+//! no database is needed to change a ref, and its old value is not lost. Changes of other programs come into it with the next
+//! change of ours, without a time (see [`super::replay`]); until then they show as a gap, which is told.
 
 use std::collections::HashMap;
 use std::time::Duration;

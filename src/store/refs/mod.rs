@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Refs: read from `index.json`, which is the truth, and changed there. No database is needed for it.
 //!
-//! [`Store::change_refs`] is the one way to change them: a change of ours is appended to the reflog ([`log`]) before it takes
-//! effect, under the same lock, together with what other programs have done since ([`replay`]).
+//! [`Store::drop_refs`] is the one way to change them, and [`Store::change_refs`] the same after a sync of the names of blobs:
+//! a change of ours is appended to the reflog ([`log`]) before it takes effect, under the same lock, behind the changes that
+//! other programs have made since the last one ([`replay`]). Only a repair of a torn file has a way of its own.
 
 mod expire;
 mod log;
