@@ -294,7 +294,14 @@ fn check_index(index: &mut Index<'_>, repair: bool, out: &mut Vec<Finding>) -> R
     } else {
         Replace::Never
     };
-    let findings = index.recount(replace)?.into_iter();
+    let mut findings = index.recount(replace)?;
+    if !repair && !findings.is_empty() {
+        // Others may have written between the index and the count. What is wrong stays so.
+        index.sync()?;
+        let again = index.recount(replace)?;
+        findings.retain(|text| again.contains(text));
+    }
+    let findings = findings.into_iter();
     out.extend(findings.map(|text| Finding::new(Problem::Index, DATABASE, text).repaired(repair)));
     Ok(())
 }
