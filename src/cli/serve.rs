@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::serve::{ServeOptions, Server};
+use crate::serve::{ServeOptions, Server, UpstreamOptions};
 use crate::store::parse_duration;
 
 use super::prelude::*;
@@ -23,6 +23,9 @@ use super::prelude::*;
 /// Nothing can be changed unless --write takes pushes and --delete takes removals. A blob that was pushed is held by a
 /// lease for two hours, until a manifest names it. An image that loses its tag to another one stays, by its digest, until umoci
 /// gc --untagged.
+///
+/// With --upstream it is a cache of a registry: what is asked for and not here comes from there, once for all who wait, to them as
+/// it comes, and stays. Tags are those of the origin; where that does not answer, they are as they were.
 ///
 /// Each request is a line on stderr: time, client, user, method, path, status, milliseconds and bytes. /metrics has counters for
 /// Prometheus, /healthz answers without a password. SIGTERM lets requests end, SIGHUP reads --htpasswd and --tls-cert again.
@@ -42,6 +45,8 @@ pub struct Serve {
     #[arg(long)]
     delete: bool,
     #[command(flatten)]
+    upstream: UpstreamArgs,
+    #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
     bounds: BoundArgs,
@@ -49,6 +54,44 @@ pub struct Serve {
     lock: LockArg,
     #[arg(hide = true)]
     rest: Vec<String>,
+}
+
+/// The registry that is cached.
+#[derive(clap::Args, Debug)]
+struct UpstreamArgs {
+    /// fetch what is not here from a registry, such as docker.io, or from below a path there; below --root this makes layouts
+    #[arg(
+        long,
+        value_name = "host[/path]",
+        conflicts_with_all = ["write", "delete"],
+        help_heading = "cache"
+    )]
+    upstream: Option<String>,
+    /// time for which a tag is not asked for again there
+    #[arg(
+        long,
+        value_name = "duration",
+        default_value = "1m",
+        value_parser = parse_duration,
+        requires = "upstream",
+        help_heading = "cache"
+    )]
+    revalidate: Duration,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+impl UpstreamArgs {
+    fn options(self) -> Outcome<Option<UpstreamOptions>> {
+        let Some(origin) = self.upstream else {
+            return Ok(None);
+        };
+        Ok(Some(UpstreamOptions {
+            origin,
+            revalidate: self.revalidate,
+            registry: self.registry.options()?,
+        }))
+    }
 }
 
 /// Who is answered, and how.
@@ -144,6 +187,7 @@ impl Serve {
             root: self.root,
             write: self.write,
             delete: self.delete,
+            upstream: self.upstream.options()?,
             htpasswd,
             tls: tls_cert.zip(tls_key),
             insecure,

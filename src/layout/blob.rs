@@ -111,6 +111,17 @@ impl BlobWriter {
         Ok(staged)
     }
 
+    /// Opens the file for those who read it while it grows; it stays readable when it gets its name, and when it goes.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(crate) fn reader(&self) -> Result<File> {
+        match &self.file {
+            Some((temp, _)) => disk::open(temp).map(|(file, _)| file),
+            None => fail!(Invalid, "blob is only measured"),
+        }
+    }
+
     /// Returns the count of bytes that were written so far.
     pub(crate) fn size(&self) -> u64 {
         self.size

@@ -7,7 +7,8 @@
 //!
 //! Files: `reference` (names), `options`, `config` and `tls` (settings), `credentials` and `challenge` (proof of identity), `http`
 //! (one exchange), `host` (a host with its tokens), `errors` (refusals), `repository` (the requests of the protocol), `download` and
-//! `upload` (blobs), `source`, `sink` and `spool` (the ends of a copy), `cache` (entries of a shared cache).
+//! `upload` (blobs), `source`, `sink` and `spool` (the ends of a copy), `cache` (entries of a shared cache), `origin` (what `umoci serve`
+//! fetches for others).
 
 mod cache;
 mod challenge;
@@ -18,6 +19,8 @@ mod errors;
 mod host;
 mod http;
 mod options;
+#[cfg(feature = "serve")]
+mod origin;
 mod reference;
 mod repository;
 mod sink;
@@ -33,6 +36,8 @@ pub use cache::{CachePut, cache_tag};
 pub use config::RegistriesConf;
 pub use credentials::{CredentialFiles, Credentials};
 pub use options::{Proxies, RegistryOptions, Timeouts};
+#[cfg(feature = "serve")]
+pub(crate) use origin::Origin;
 pub(crate) use reference::is_hub;
 pub use reference::{Reference, RepositoryName};
 pub use sink::RegistrySink;
@@ -133,8 +138,13 @@ impl Registry {
 
     /// Returns a repository at its own place alone, to write to it.
     fn own_repository(&self, name: &RepositoryName) -> Result<Repository> {
+        self.at_own_place(name, "pull,push")
+    }
+
+    /// Returns a repository without its mirrors, of which manifests are read with the rights of `actions`.
+    fn at_own_place(&self, name: &RepositoryName, actions: &'static str) -> Result<Repository> {
         let mut places = self.options.conf.places(name)?;
         let own = places.pop().into_iter().map(|place| self.endpoint(place));
-        Ok(Repository::new(name.clone(), own.collect(), "pull,push"))
+        Ok(Repository::new(name.clone(), own.collect(), actions))
     }
 }

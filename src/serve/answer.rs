@@ -3,12 +3,14 @@
 
 use std::fmt::Display;
 use std::fs::File;
+use std::sync::Arc;
 
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use super::growth::Growth;
 use crate::error::{Error, ErrorKind};
 use crate::spec::json;
 
@@ -28,12 +30,22 @@ pub(super) enum Content {
     Bytes(Bytes),
     /// A part of a file.
     File {
-        file: File,
+        file: BlobFile,
         offset: u64,
         length: u64,
     },
     /// The length in bytes of what a GET would send.
     Length(u64),
+}
+
+/// The file of a blob, which may be on its way.
+#[derive(Clone, Debug)]
+pub(super) struct BlobFile {
+    pub file: Arc<File>,
+    /// Size of the whole blob in bytes.
+    pub size: u64,
+    /// How far it has come; `None` if it is whole.
+    pub growth: Option<Growth>,
 }
 
 /// The codes of refusals. Spec: distribution-spec, "Error Codes".
@@ -141,6 +153,12 @@ impl Refusal {
         self
     }
 
+    /// Adds the failure behind it, for the log alone.
+    pub fn fault(mut self: Box<Self>, err: &Error) -> Box<Self> {
+        self.fault = Some(err.to_string());
+        self
+    }
+
     /// Returns the refusal as an answer.
     pub fn into_answer(self) -> Answer {
         let errors: Vec<Value> = self
@@ -164,6 +182,13 @@ impl Refusal {
 /// A failure of the store that the code of a handler does not expect.
 impl From<Error> for Box<Refusal> {
     fn from(err: Error) -> Self {
+        Refusal::of_failure(&err)
+    }
+}
+
+impl Refusal {
+    /// Refuses because of a failure that no client caused.
+    pub fn of_failure(err: &Error) -> Box<Self> {
         let (status, message) = match err.kind() {
             ErrorKind::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -180,8 +205,7 @@ impl From<Error> for Box<Refusal> {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             out = out.header(RETRY_AFTER, 5);
         }
-        out.fault = Some(err.to_string());
-        out
+        out.fault(err)
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! The body of a request is read by a task and handed to the handler through a short queue; nothing is read before the handler
 //! asks, so that a refusal comes before a large body. The body of an answer is a file that is read in pieces, the next one while
-//! the last one is sent.
+//! the last one is sent; of a file that still grows, each piece as it comes.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,7 +17,8 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::answer::Content;
+use super::answer::{BlobFile, Content};
+use super::growth::Growth;
 use super::service::Service;
 
 /// Pieces of a body that wait for its handler.
@@ -140,7 +141,7 @@ pub(super) struct AnswerBody {
 enum Source {
     Bytes(Bytes),
     File {
-        file: Arc<File>,
+        file: BlobFile,
         /// Offset of the next piece to be read, and of the end.
         next: u64,
         end: u64,
@@ -158,7 +159,7 @@ impl AnswerBody {
             Content::Length(_) => (Source::Bytes(Bytes::new()), 0),
             Content::File { file, offset, length } => {
                 let source = Source::File {
-                    file: Arc::new(file),
+                    file,
                     next: offset,
                     end: offset + length,
                     reading: None,
@@ -176,18 +177,30 @@ impl AnswerBody {
 }
 
 /// Begins to read the next piece of a file, if there is one.
-fn read_next(file: &Arc<File>, next: &mut u64, end: u64) -> Option<JoinHandle<io::Result<Bytes>>> {
-    let (offset, size) = (*next, PIECE.min(end - *next));
-    if size == 0 {
+fn read_next(blob: &BlobFile, next: u64, end: u64) -> Option<JoinHandle<io::Result<Bytes>>> {
+    if next >= end {
         return None;
     }
-    *next += size;
-    let file = Arc::clone(file);
-    Some(tokio::task::spawn_blocking(move || {
-        let mut piece = vec![0; usize::try_from(size).unwrap_or_default()];
-        file.read_exact_at(&mut piece, offset)?;
-        Ok(piece.into())
-    }))
+    let file = Arc::clone(&blob.file);
+    Some(match blob.growth.clone() {
+        None => tokio::task::spawn_blocking(move || read_piece(&file, next, end)),
+        Some(growth) => tokio::spawn(read_grown(file, growth, next, end)),
+    })
+}
+
+/// Reads a piece of a file from `offset` to at most `end`.
+fn read_piece(file: &File, offset: u64, end: u64) -> io::Result<Bytes> {
+    let size = PIECE.min(end - offset);
+    let mut piece = vec![0; usize::try_from(size).unwrap_or_default()];
+    file.read_exact_at(&mut piece, offset)?;
+    Ok(piece.into())
+}
+
+/// Waits until a file has grown beyond `offset`, and reads a piece as far as it has.
+async fn read_grown(file: Arc<File>, mut growth: Growth, offset: u64, end: u64) -> io::Result<Bytes> {
+    let end = end.min(growth.beyond(offset).await?);
+    let read = tokio::task::spawn_blocking(move || read_piece(&file, offset, end));
+    read.await.map_err(io::Error::other)?
 }
 
 impl Body for AnswerBody {
@@ -205,15 +218,16 @@ impl Body for AnswerBody {
                 reading,
             } => {
                 if reading.is_none() {
-                    *reading = read_next(file, next, *end);
+                    *reading = read_next(file, *next, *end);
                 }
                 match reading {
                     None => Bytes::new(),
                     Some(read) => {
-                        let piece = ready!(Pin::new(read).poll(cx));
+                        let piece = ready!(Pin::new(read).poll(cx)).map_err(io::Error::other)??;
                         // The next piece is read while this one is sent.
-                        *reading = read_next(file, next, *end);
-                        piece.map_err(io::Error::other)??
+                        *next += piece.len() as u64;
+                        *reading = read_next(file, *next, *end);
+                        piece
                     }
                 }
             }

@@ -7,27 +7,33 @@
 //!
 //! Files: `options` (settings), `route` (paths and queries), `request`, `answer` (and refusals), `repositories` (names and layouts),
 //! `pull` (reads), `upload` (blobs), `push` (manifests and removals), `auth`, `metrics`, `service` (one request), `body`,
-//! `connection` and `listen` (the network, and the only asynchronous code).
+//! `connection` and `listen` (the network, and with `growth` the only asynchronous code). For `--upstream`: `upstream` (what comes from
+//! the origin), `remote` (a repository there), `incoming` (manifests that wait for their blobs), `once` (work for all who wait).
 
 mod answer;
 mod auth;
 mod body;
 mod connection;
+mod growth;
+mod incoming;
 mod listen;
 mod metrics;
+mod once;
 mod options;
 mod pull;
 mod push;
+mod remote;
 mod repositories;
 mod request;
 mod route;
 mod service;
 mod upload;
+mod upstream;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-pub use options::ServeOptions;
+pub use options::{ServeOptions, UpstreamOptions};
 
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::registry::server_tls;

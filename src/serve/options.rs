@@ -7,8 +7,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::registry::RegistryOptions;
+
 /// Receives a line of the log of a server: one for each request, and one for each failure that no client caused.
 pub type LogLine = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A registry that a server is a cache of.
+#[derive(Clone, Debug)]
+pub struct UpstreamOptions {
+    /// A host, or a host with the path above the repositories: `docker.io`, `registry.example.org/team`.
+    pub origin: String,
+    /// Time for which a tag, once asked for there, is not asked for again.
+    pub revalidate: Duration,
+    /// How the origin is reached, with the credentials of the operator.
+    pub registry: RegistryOptions,
+}
 
 /// Settings of a server. The layouts are those of `layouts`, or all below `root`.
 #[derive(Clone)]
@@ -23,6 +36,8 @@ pub struct ServeOptions {
     pub write: bool,
     /// Takes removals.
     pub delete: bool,
+    /// Fills the layouts from there with what clients ask for, and takes neither pushes nor removals; below `root` layouts are made.
+    pub upstream: Option<UpstreamOptions>,
     /// A file of users with their passwords in bcrypt, as `htpasswd -B` writes it; without it nobody is asked.
     pub htpasswd: Option<PathBuf>,
     /// Files of the certificate with its chain, and of its key, both PEM; without them the server speaks plain HTTP.
@@ -57,6 +72,7 @@ impl Default for ServeOptions {
             root: None,
             write: false,
             delete: false,
+            upstream: None,
             htpasswd: None,
             tls: None,
             insecure: false,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reads: blobs, manifests, tags, referrers, and the list of repositories.
 
-use std::fs::File;
+use std::sync::Arc;
 
+use hyper::body::Bytes;
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, IF_RANGE,
     LINK, RANGE,
@@ -11,7 +12,7 @@ use hyper::{HeaderMap, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::json;
 
-use super::answer::{Answer, Code, Content, DOCKER_CONTENT_DIGEST, Outcome, Refusal, own};
+use super::answer::{Answer, BlobFile, Code, Content, DOCKER_CONTENT_DIGEST, Outcome, Refusal, own};
 use super::repositories::{Repositories, Repository};
 use super::route::{Query, Target};
 use crate::digest::Digest;
@@ -40,10 +41,36 @@ const IN_QUERY: &AsciiSet = &CONTROLS
 
 /// Returns a blob, or the part of it that the request asks for.
 pub(super) fn blob(repository: &Repository, digest: &Digest, headers: &HeaderMap) -> Outcome {
-    // A file that is open stays readable, also if it is collected meanwhile: no lock is needed.
-    let Some((file, found)) = repository.store.layout().open_found(digest).if_there()? else {
-        return Err(Refusal::new(Code::BlobUnknown, "there is no such blob"));
-    };
+    match open_blob(repository, digest)? {
+        Some(file) => Ok(blob_in(file, digest, headers)),
+        None => Err(no_blob()),
+    }
+}
+
+/// Opens a blob that is here. A file that is open stays readable, also if it is collected meanwhile: no lock is needed.
+pub(super) fn open_blob(repository: &Repository, digest: &Digest) -> Result<Option<BlobFile>, Error> {
+    let found = repository.store.layout().open_found(digest).if_there()?;
+    Ok(found.map(|(file, found)| BlobFile {
+        file: Arc::new(file),
+        size: found.len(),
+        growth: None,
+    }))
+}
+
+pub(super) fn no_blob() -> Box<Refusal> {
+    Refusal::new(Code::BlobUnknown, "there is no such blob")
+}
+
+/// As [`blob`], of a blob whose file is known.
+pub(super) fn blob_in(file: BlobFile, digest: &Digest, headers: &HeaderMap) -> Answer {
+    match blob_known(digest, headers) {
+        (answer, true) => answer,
+        (answer, false) => part(answer, file, headers, digest),
+    }
+}
+
+/// Returns the answer about a blob as far as it needs no file, and whether the client has the blob already.
+pub(super) fn blob_known(digest: &Digest, headers: &HeaderMap) -> (Answer, bool) {
     let etag = format!("\"{digest}\"");
     let whole = Answer::new(StatusCode::OK)
         .header(DOCKER_CONTENT_DIGEST, digest)
@@ -52,19 +79,22 @@ pub(super) fn blob(repository: &Repository, digest: &Digest, headers: &HeaderMap
         .header(CACHE_CONTROL, IMMUTABLE)
         .header(CONTENT_TYPE, "application/octet-stream");
     if is_known(headers, &etag) {
-        return Ok(not_modified(whole));
+        return (not_modified(whole), true);
     }
-    Ok(part(whole, file, found.len(), headers, &etag))
+    (whole, false)
 }
 
 /// Gives an answer the part of a file that is asked for. Spec: RFC 9110, section 14.
-fn part(mut answer: Answer, file: File, size: u64, headers: &HeaderMap, etag: &str) -> Answer {
+fn part(mut answer: Answer, file: BlobFile, headers: &HeaderMap, digest: &Digest) -> Answer {
     // A part of something else than the client has begun with would be useless.
-    let is_meant = headers.get(IF_RANGE).is_none_or(|known| known == etag);
+    let is_meant = headers
+        .get(IF_RANGE)
+        .is_none_or(|known| *known == format!("\"{digest}\""));
     let range = headers
         .get(RANGE)
         .filter(|_| is_meant)
         .and_then(|range| range.to_str().ok());
+    let size = file.size;
     let (offset, length) = match range.map_or(Range::Whole, |range| Range::parse(range, size)) {
         Range::Whole => (0, size),
         Range::Part(offset, length) => {
@@ -143,17 +173,35 @@ fn not_modified(mut answer: Answer) -> Answer {
 }
 
 /// A manifest that is to be had.
+#[derive(Clone, Debug)]
 pub(super) struct Found {
     pub digest: Digest,
     pub media_type: MediaType,
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 /// Returns the manifest of a tag or digest.
 pub(super) fn manifest(repository: &Repository, target: &Target, headers: &HeaderMap) -> Outcome {
-    let Some(found) = find_manifest(repository, target)? else {
-        return Err(Refusal::new(Code::ManifestUnknown, "there is no such manifest"));
-    };
+    let found = find_manifest(repository, target)?.ok_or_else(no_manifest)?;
+    note_use(repository, target);
+    Ok(manifest_in(found, target, headers))
+}
+
+pub(super) fn no_manifest() -> Box<Refusal> {
+    Refusal::new(Code::ManifestUnknown, "there is no such manifest")
+}
+
+/// Notes that somebody wants the image of a tag: gc can keep tags by their last use.
+pub(super) fn note_use(repository: &Repository, target: &Target) {
+    if let Target::Tag(tag) = target
+        && let Ok(name) = tag.parse::<RefName>()
+    {
+        repository.store.note_use(&name);
+    }
+}
+
+/// As [`manifest`], of one that was found.
+pub(super) fn manifest_in(found: Found, target: &Target, headers: &HeaderMap) -> Answer {
     let etag = format!("\"{}\"", found.digest);
     let cache = match target {
         Target::Digest(_) => IMMUTABLE,
@@ -165,19 +213,13 @@ pub(super) fn manifest(repository: &Repository, target: &Target, headers: &Heade
         .header(CACHE_CONTROL, cache)
         .header(CONTENT_TYPE, &found.media_type);
     if is_known(headers, &etag) {
-        return Ok(not_modified(answer));
+        return not_modified(answer);
     }
-    if let Target::Tag(tag) = target
-        && let Ok(name) = tag.parse::<RefName>()
-    {
-        // gc can keep tags by their last use, and this is one.
-        repository.store.note_use(&name);
-    }
-    Ok(answer.bytes(found.bytes))
+    answer.bytes(found.bytes)
 }
 
 /// Finds a manifest: one that an entry of `index.json` names, or a document below it.
-pub(super) fn find_manifest(repository: &Repository, target: &Target) -> Outcome<Option<Found>> {
+pub(super) fn find_manifest(repository: &Repository, target: &Target) -> Result<Option<Found>, Error> {
     let listing = repository.listing()?;
     let digest = match target {
         Target::Digest(digest) => *digest,
@@ -198,7 +240,7 @@ pub(super) fn find_manifest(repository: &Repository, target: &Target) -> Outcome
     Ok(media_type(&bytes, named).map(|media_type| Found {
         digest,
         media_type,
-        bytes,
+        bytes: bytes.into(),
     }))
 }
 
@@ -220,9 +262,13 @@ fn media_type(bytes: &[u8], named: Option<&MediaType>) -> Option<MediaType> {
 /// Returns the tags. Spec: distribution-spec, "Listing Tags".
 pub(super) fn tags(repository: &Repository, query: &Query) -> Outcome {
     let listing = repository.listing()?;
-    let path = format!("/v2/{}/tags/list", repository.name);
-    let (names, next) = page(listing.tags.keys(), &path, query)?;
-    let answer = Answer::json(StatusCode::OK, &json!({ "name": repository.name, "tags": names }));
+    tags_in(&repository.name, listing.tags.keys(), query)
+}
+
+/// As [`tags`], of tags that are known, in order.
+pub(super) fn tags_in<'a>(name: &str, tags: impl Iterator<Item = &'a String>, query: &Query) -> Outcome {
+    let (names, next) = page(tags, &format!("/v2/{name}/tags/list"), query)?;
+    let answer = Answer::json(StatusCode::OK, &json!({ "name": name, "tags": names }));
     Ok(linked(answer, next))
 }
 
@@ -277,10 +323,20 @@ pub(super) fn referrers(
     query: &Query,
 ) -> Outcome {
     // A repository that is not there yet has none: clients ask before they push.
-    let mut found = match repository {
+    let found = match repository {
         Some(repository) => repository.store.referrers_in_registry(digest)?,
         None => Vec::new(),
     };
+    referrers_in(found, name, digest, query)
+}
+
+/// As [`referrers`], of referrers that are known, by their digests.
+pub(super) fn referrers_in(
+    mut found: Vec<Descriptor>,
+    name: &str,
+    digest: &Digest,
+    query: &Query,
+) -> Outcome {
     let filter = query.get("artifactType");
     if let Some(filter) = filter {
         found.retain(|one| one.artifact_type.as_deref() == Some(filter));

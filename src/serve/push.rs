@@ -184,7 +184,8 @@ fn store(
     Ok(())
 }
 
-fn write(txn: &mut Txn<'_>, image: &Descriptor, bytes: &[u8]) -> Result<(), Error> {
+/// Writes a manifest of which digest and size are known.
+pub(super) fn write(txn: &mut Txn<'_>, image: &Descriptor, bytes: &[u8]) -> Result<(), Error> {
     let mut writer = txn.write_blob_as(image.digest.algorithm())?;
     writer.write_all(bytes)?;
     txn.stage(writer.stage_as(image)?)

@@ -47,7 +47,7 @@ impl Repositories {
         let out = Self {
             named: options.layouts.iter().cloned().collect(),
             root: options.root.clone(),
-            may_create: options.write,
+            may_create: options.write || options.upstream.is_some(),
             lock_timeout: options.lock_timeout,
             open: Mutex::default(),
             creation: Mutex::default(),
@@ -78,6 +78,11 @@ impl Repositories {
             lock_timeout: self.lock_timeout,
             ..StoreOptions::default()
         }
+    }
+
+    /// Returns whether a repository can have this name here.
+    pub fn has_place(&self, name: &str) -> bool {
+        self.path(name).is_some()
     }
 
     /// Returns the repository of a name, if there is one.

@@ -12,9 +12,11 @@ use super::metrics::Metrics;
 use super::options::{LogLine, ServeOptions};
 use super::repositories::{Repositories, Repository};
 use super::request::Request;
-use super::route::{Query, Route};
+use super::route::{Query, Route, Target};
 use super::upload::Uploads;
+use super::upstream::Upstream;
 use super::{pull, push};
+use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 
 const API_VERSION: HeaderName = own("docker-distribution-api-version");
@@ -25,6 +27,7 @@ const API_VERSION_2: &str = "registry/2.0";
 pub(super) struct Service {
     repositories: Repositories,
     uploads: Uploads,
+    upstream: Option<Upstream>,
     users: Option<Users>,
     may_write: bool,
     may_delete: bool,
@@ -42,9 +45,16 @@ impl Service {
     /// Opens the layouts and reads the users.
     ///
     /// # Errors
-    /// Those of the layouts and of the file of users.
+    /// Those of the layouts, of the origin's name and of the file of users.
     pub fn new(options: &ServeOptions) -> Result<Self> {
+        let upstream = options.upstream.as_ref();
+        if upstream.is_some() && (options.write || options.delete) {
+            fail!(Invalid, "a cache takes neither pushes nor removals");
+        }
+        let upstream =
+            upstream.map(|upstream| Upstream::new(upstream, options.max_connections, &options.log));
         Ok(Self {
+            upstream: upstream.transpose()?,
             repositories: Repositories::new(options)?,
             uploads: Uploads::new(options.max_uploads, options.max_blob, options.upload_age),
             users: options.htpasswd.as_deref().map(Users::read).transpose()?,
@@ -114,26 +124,25 @@ impl Service {
             }
             Route::Tags(name) => {
                 only(request, &[Method::GET, Method::HEAD])?;
-                pull::tags(&*self.known(name)?, &query)
+                match &self.upstream {
+                    Some(upstream) => upstream.tags(&self.repositories, name, &query),
+                    None => pull::tags(&*self.known(name)?, &query),
+                }
             }
             Route::Referrers(name, digest) => {
                 only(request, &[Method::GET, Method::HEAD])?;
-                let repository = self.repositories.find(name)?;
-                pull::referrers(repository.as_deref(), name, digest, &query)
+                match &self.upstream {
+                    Some(upstream) => upstream.referrers(&self.repositories, name, digest, &query),
+                    None => pull::referrers(self.repositories.find(name)?.as_deref(), name, digest, &query),
+                }
             }
             Route::Blob(name, digest) => match request.method {
-                Method::GET | Method::HEAD => {
-                    let repository = self.known_or(name, Code::BlobUnknown)?;
-                    pull::blob(&repository, digest, &request.headers)
-                }
+                Method::GET | Method::HEAD => self.blob(name, digest, request),
                 Method::DELETE => push::remove_blob(&*self.to_delete(name)?, digest),
                 _ => Err(not_allowed("GET, HEAD, DELETE")),
             },
             Route::Manifest(name, target) => match request.method {
-                Method::GET | Method::HEAD => {
-                    let repository = self.known_or(name, Code::ManifestUnknown)?;
-                    pull::manifest(&repository, target, &request.headers)
-                }
+                Method::GET | Method::HEAD => self.manifest(name, target, request),
                 Method::PUT => push::manifest(&*self.to_write(name)?, target, request, &query),
                 Method::DELETE => push::remove_manifest(&*self.to_delete(name)?, target),
                 _ => Err(not_allowed("GET, HEAD, PUT, DELETE")),
@@ -150,6 +159,22 @@ impl Service {
                 self.upload(name, id, request, &query)
             }
         }
+    }
+
+    fn blob(&self, name: &str, digest: &Digest, request: &Request) -> Outcome {
+        if let Some(upstream) = &self.upstream {
+            return upstream.blob(&self.repositories, name, digest, request);
+        }
+        let repository = self.known_or(name, Code::BlobUnknown)?;
+        pull::blob(&repository, digest, &request.headers)
+    }
+
+    fn manifest(&self, name: &str, target: &Target, request: &Request) -> Outcome {
+        if let Some(upstream) = &self.upstream {
+            return upstream.manifest(&self.repositories, name, target, request);
+        }
+        let repository = self.known_or(name, Code::ManifestUnknown)?;
+        pull::manifest(&repository, target, &request.headers)
     }
 
     fn upload(&self, name: &str, id: &str, request: &mut Request, query: &Query) -> Outcome {
@@ -175,7 +200,6 @@ impl Service {
 
     /// Returns a repository; where there is none, neither is what was asked for in it.
     fn known_or(&self, name: &str, code: Code) -> Outcome<Arc<Repository>> {
-        // A blob or manifest that is not here could come from elsewhere: from here on, and from the same two codes of `pull`.
         match self.repositories.find(name) {
             Ok(Some(found)) => Ok(found),
             Ok(None) => Err(Refusal::new(code, format!("there is no repository {name}"))),

@@ -327,7 +327,7 @@ fn end(session: &Session, digest: &Digest) -> Outcome<()> {
 }
 
 /// Gives a verified blob its name, durably, and holds it until a manifest names it.
-fn keep(repository: &Repository, staged: Staged) -> Result<()> {
+pub(super) fn keep(repository: &Repository, staged: Staged) -> Result<()> {
     let digest = staged.digest;
     repository.store.give_way()?;
     let mut txn = repository.store.begin("push")?;

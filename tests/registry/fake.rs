@@ -28,6 +28,8 @@ pub struct Answer {
     pub cut: Option<usize>,
     /// The server waits after so many bytes of the body until the client is gone.
     pub stall: Option<usize>,
+    /// The server waits after so many bytes of the body for this lock.
+    pub pause: Option<(usize, Arc<Mutex<()>>)>,
     /// The body never ends.
     pub endless: bool,
     /// Pause before each byte of the body.
@@ -147,6 +149,11 @@ fn write(mut stream: &TcpStream, asked: &Asked, answer: &Answer) -> Option<()> {
         let chunk = vec![b' '; 1 << 16];
         while stream.write_all(&chunk).is_ok() {}
         return None;
+    }
+    if let Some((after, gate)) = &answer.pause {
+        stream.write_all(&answer.body[..*after]).ok()?;
+        drop(gate.lock());
+        return stream.write_all(&answer.body[*after..]).ok();
     }
     if let Some(stall) = answer.stall {
         stream.write_all(&answer.body[..stall]).ok()?;

@@ -6,6 +6,7 @@ mod clients;
 mod hostile;
 mod protocol;
 mod together;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
