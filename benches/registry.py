@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The measuring part of registry.sh: python3 registry.py ROUNDS SIZE WORK OURS"""
-import hashlib, json, os, random, re, shutil, socket, statistics, subprocess, sys, time
+import hashlib, http.client, json, os, random, re, shutil, socket, statistics, subprocess, sys, threading, time
 
 rounds, size, work, ours = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 small = size == "small"
@@ -166,6 +166,106 @@ def many_images():
     registry.stop()
 
 
+def wait_for(address):
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            return socket.create_connection(tuple(address.split(":"))).close()
+        except OSError:
+            time.sleep(0.05)
+    sys.exit(f"nobody listens at {address}")
+
+
+def proxy_of(who, origin):
+    """Starts an empty cache before an origin; returns its process and address."""
+    store = f"{work}/cache-{who}"
+    fresh(store)
+    os.makedirs(store)
+    address = f"127.0.0.1:{free_port()}"
+    words = [ours, "--quiet", "serve", "--root", store, "--upstream", origin, "--listen", address]
+    if who != "ours":
+        words = ["docker-registry", "serve", f"{work}/proxy.yml"]
+        with open(f"{work}/proxy.yml", "w") as f:
+            f.write(f"version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {store}}}\n"
+                    f"http:\n  addr: {address}\nproxy: {{remoteurl: 'http://{origin}'}}\n")
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(address)
+    return process, address
+
+
+def fetch(connection, path):
+    """Reads an answer to its end; returns the digest of its body."""
+    connection.request("GET", path, headers={"Accept": "application/vnd.oci.image.manifest.v1+json"})
+    answer, hashed, body = connection.getresponse(), hashlib.sha256(), bytearray(1 << 20)
+    if answer.status != 200:
+        raise OSError(f"{path}: {answer.status}")
+    kept = b""
+    while n := answer.readinto(body):
+        hashed.update(memoryview(body)[:n])
+        kept = bytes(body[:n]) if len(kept) + n < 1 << 16 else b""
+    return hashed.hexdigest(), kept
+
+
+def client(address, begin, failures):
+    """Pulls the image as a client does: the manifest, then each blob."""
+    try:
+        connection = http.client.HTTPConnection(address, timeout=300)
+        begin.wait()
+        _, manifest = fetch(connection, "/v2/team/app/manifests/1")
+        manifest = json.loads(manifest)
+        for blob in [manifest["config"], *manifest["layers"]]:
+            if fetch(connection, f"/v2/team/app/blobs/{blob['digest']}")[0] != blob["digest"][7:]:
+                raise OSError(f"{blob['digest']} is wrong")
+    except Exception as err:
+        failures.append(f"{err!r}")
+
+
+def herd(turn, results):
+    """64 clients at once pull one image through an empty cache."""
+    origin = Registry()
+    subprocess.run([ours, "push", "--image", f"{work}/one:app", f"{origin.address}/team/app:1"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    whos = ("ours", "docker-registry")
+    for who in whos if turn % 2 else reversed(whos):
+        process, address = proxy_of(who, origin.address)
+        begin, failures = threading.Barrier(65), []
+        threads = [threading.Thread(target=client, args=(address, begin, failures)) for _ in range(64)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        with open(log, errors="replace") as f:
+            seen = f.seek(0, os.SEEK_END)
+        start = time.monotonic()
+        begin.wait()
+        for thread in threads:
+            thread.join()
+        wall = time.monotonic() - start
+        time.sleep(0.5)
+        with open(log, errors="replace") as f:
+            f.seek(seen)
+            asked = re.findall(r'"(GET|HEAD) (\S+) [^"]*" (\d+) (\d+)', f.read())
+        blobs = sum(method == "GET" and "/blobs/" in path for method, path, _, _ in asked)
+        sent = sum(int(size) for method, _, _, size in asked if method == "GET") / 1e6
+        results.setdefault(who, []).append((wall, len(asked), blobs, sent, len(failures)))
+        for failure in sorted(set(failures))[:3]:
+            print(f"{who}: {failure}", file=sys.stderr)
+        process.kill()
+        process.wait()
+    origin.stop()
+
+
+def herds():
+    results = {}
+    for turn in range(rounds):
+        herd(turn, results)
+    print("\n| 64 clients at once through an empty cache | wall s | origin: requests | blobs | MB | clients that failed |")
+    print("|---|---|---|---|---|---|")
+    for who, rows in results.items():
+        wall, asked, blobs, sent, failed = (statistics.median(column) for column in zip(*rows))
+        who = "umoci serve --upstream" if who == "ours" else "docker-registry, proxy"
+        print(f"| {who} | {wall:.2f} | {asked:.0f} | {blobs:.0f} | {sent:.1f} | {failed:.0f} |")
+
+
 source = random.Random(1)
 in_child(f"{work}/one", lambda: [("app", [source.randbytes(100_000 if small else 15_500_000) for _ in range(10)])])
 for turn in range(rounds):
@@ -176,3 +276,4 @@ for job in order:
     for who, results in found[job].items():
         wall, cpu, memory, requests = (statistics.median(column) for column in zip(*results))
         print(f"| {job} | {who} | {wall:.2f} | {cpu:.2f} | {memory:.0f} | {requests:.0f} |")
+herds()

@@ -6,7 +6,8 @@
 #
 # On Debian 12 as root. Two inputs: one image of 11 blobs and 155 MB, and 1,000 images of one small layer each, of which 10
 # change. For each job and program: median wall time, CPU seconds, peak memory, requests (from the access log), MB sent and
-# received by the registry. With `small` all is small: a trial of the script.
+# received by the registry. Then 64 clients at once that pull the image through an empty `umoci serve --upstream`, and through
+# docker-registry's proxy mode: requests and MB at the origin. With `small` all is small: a trial of the script.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
