@@ -56,7 +56,16 @@ pub(super) struct Remote {
     flights: Once<Digest, Shared<BlobFile>>,
 }
 
-/// A blob on its way. Dropped, it makes room for another attempt.
+/// The place of a blob among those on their way. Dropped, also by a panic, it makes room for another attempt.
+struct Place<'a>(&'a Remote, Digest);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.flights.end(&self.1);
+    }
+}
+
+/// A blob on its way.
 struct Flight {
     remote: Arc<Remote>,
     repository: Arc<Repository>,
@@ -324,8 +333,9 @@ impl Flight {
     fn run(self) {
         let (remote, repository) = (Arc::clone(&self.remote), Arc::clone(&self.repository));
         let digest = self.blob.digest;
+        let place = Place(&remote, digest);
         let received = self.receive();
-        remote.flights.end(&digest);
+        drop(place);
         let done = received.and_then(|()| {
             remote.common.incoming.enter(&repository, &digest)?;
             remote.go_on(&digest, &repository)
