@@ -15,6 +15,7 @@ import functools, json, os, shutil, statistics, subprocess, sys, time
 rounds, work, ours = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 sizes = [int(word) for word in sys.argv[4:]]
 peer = os.environ.get("UMOCI_PEER", "/usr/bin/umoci")
+is_build_of_ours = "UMOCI_PEER" in os.environ
 skopeo = ("/usr/bin/skopeo", "--insecure-policy")
 pristine, mine, theirs = (f"{work}/{name}" for name in ("pristine", "mine", "theirs"))
 mebibyte = 1 << 20
@@ -99,6 +100,8 @@ def warm():
     os.sync()
     time.sleep(3.1)
     must(ours, "gc", "--dry-run", "--layout", mine)
+    if is_build_of_ours:
+        must(peer, "gc", "--dry-run", "--layout", theirs)
 
 
 class Size:
@@ -140,10 +143,13 @@ class Size:
     def turn(self):
         self.restore()
         os.sync()
-        shutil.rmtree(f"{mine}/.umoci", ignore_errors=True)
+        for store in (mine, theirs):
+            shutil.rmtree(f"{store}/.umoci", ignore_errors=True)
         self.time("first gc --dry-run", "ours", ours, "gc", "--dry-run", "--layout", mine)
         shutil.rmtree(f"{mine}/.umoci")
         self.time_new("first indexing", ("index", "rebuild"), "--layout", mine)
+        if is_build_of_ours:
+            self.time("first indexing", "packaged", peer, "index", "rebuild", "--layout", theirs)
         self.refs()
         self.restore()
         self.collections()
