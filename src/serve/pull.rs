@@ -20,9 +20,8 @@ use crate::error::{Error, ResultExt};
 use crate::spec::json::Object;
 use crate::spec::{Descriptor, Document, ImageIndex, MAX_DOCUMENT, MediaType, RefName, json};
 
-/// Maximum number of names in a page of a list, and number that one has by default.
+/// Maximum number of names in a page of a list. Clients that ask for no number may not know of pages.
 const MAX_PAGE: usize = 10_000;
-const PAGE: usize = 1000;
 /// Maximum size of a page of referrers in bytes, as clients take manifests of that size.
 const MAX_REFERRERS: usize = MAX_DOCUMENT as usize;
 /// Content that is called by its digest never changes.
@@ -287,7 +286,7 @@ fn page<'a>(
     query: &Query,
 ) -> Outcome<(Vec<&'a str>, Option<String>)> {
     let count = match query.get("n") {
-        None => PAGE,
+        None => MAX_PAGE,
         Some(text) => match number(text) {
             Some(count) => usize::try_from(count).unwrap_or(MAX_PAGE).min(MAX_PAGE),
             None => {

@@ -3,6 +3,7 @@
 
 mod access;
 mod cache;
+mod conformance;
 mod copies;
 mod debian;
 mod fake;

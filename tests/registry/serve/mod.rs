@@ -82,11 +82,7 @@ impl Served {
     }
 
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).expect("connect");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .expect("timeout");
-        stream
+        connect(&self.address)
     }
 
     /// Sends bytes as they are and returns all that comes back until the server closes the connection.
@@ -101,18 +97,7 @@ impl Served {
 
     /// Sends one request.
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Told {
-        let mut lines = vec![format!("{method} {path} HTTP/1.1"), "host: x".to_owned()];
-        lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
-        lines.push("connection: close".to_owned());
-        if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
-            lines.push(format!("content-length: {}", body.len()));
-        }
-        let head = lines.join("\r\n") + "\r\n\r\n";
-        let mut stream = self.connect();
-        stream.write_all(&[head.as_bytes(), body].concat()).expect("send");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("answer");
-        Told::parse(&answer)
+        ask(&self.address, method, path, headers, body)
     }
 
     pub fn get(&self, path: &str) -> Told {
@@ -170,6 +155,35 @@ fn image(config: Value, layers: Vec<Value>) -> Value {
 
 fn digest_of(document: &Value) -> String {
     Digest::sha256(document.to_string().as_bytes()).to_string()
+}
+
+/// Sends one request to a server, on a connection of its own. The body goes in chunks if a header says so.
+pub fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Told {
+    let mut lines = vec![format!("{method} {path} HTTP/1.1"), "host: x".to_owned()];
+    lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
+    lines.push("connection: close".to_owned());
+    let mut content = body.to_vec();
+    if headers.contains(&("transfer-encoding", "chunked")) {
+        content = [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n0\r\n\r\n"].concat();
+    } else if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
+        lines.push(format!("content-length: {}", body.len()));
+    }
+    let head = lines.join("\r\n") + "\r\n\r\n";
+    let mut stream = connect(address);
+    stream
+        .write_all(&[head.as_bytes(), &content].concat())
+        .expect("send");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("answer");
+    Told::parse(&answer)
+}
+
+fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("connect");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("timeout");
+    stream
 }
 
 /// An answer.
