@@ -166,23 +166,23 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     if std::env::var("UMOCI_RESOLVER").is_ok_and(|name| name == "walk") {
         crate::fs::always_walk();
     }
-    let program = definition();
     // Failures before the words are understood are told in the default way.
     let mut ui = Ui::new(Level::Warn, false);
     let mut call = Call::default();
     panic_hook::install();
-    let outcome = dispatch(&program, words.get(1..).unwrap_or_default(), &mut ui, &mut call);
-    finish(&program, outcome, &ui, &call)
+    let outcome = dispatch(words.get(1..).unwrap_or_default(), &mut ui, &mut call);
+    finish(outcome, &ui, &call)
 }
 
 /// Does what the words ask for. `ui` and `call` become those of the command, once it is known.
-fn dispatch(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut Call) -> Outcome {
+fn dispatch(words: &[OsString], ui: &mut Ui, call: &mut Call) -> Outcome {
+    let program = definition();
     // A shell asks for completions with a line that is not finished, and may fit nothing.
     if let Some((_, typed)) = words.split_first().filter(|(word, _)| *word == complete::ASK) {
-        return ui.print(complete::answer(program, typed));
+        return ui.print(complete::answer(&program, typed));
     }
-    match argv::read(program, words) {
-        argv::Request::Help(path) => ui.print(help::page(program, &path, ui::terminal_width())),
+    match argv::read(&program, words) {
+        argv::Request::Help(path) => ui.print(help::page(&program, &path, ui::terminal_width())),
         argv::Request::Version => ui.print(version()),
         argv::Request::UnknownTopic(name, near) => Err(Failure::UnknownTopic(name, near)),
         argv::Request::UnknownOption { path, name } => {
@@ -194,30 +194,34 @@ fn dispatch(program: &clap::Command, words: &[OsString], ui: &mut Ui, call: &mut
             Err(Failure::Usage(error))
         }
         argv::Request::Run { path, words } => {
-            let mut options = reference::Topic::find(program, &path).command.get_arguments();
-            call.has_rootless = options.any(|arg| arg.get_long() == Some("rootless"));
+            let command = reference::Topic::find(&program, &path).command;
+            call.has_rootless = command
+                .get_arguments()
+                .any(|arg| arg.get_long() == Some("rootless"));
             call.path = path;
             // The grammar has put all options first, and the operands behind one `--`.
             let operands = words.split(|word| word == "--").nth(1).unwrap_or_default();
             let operands = operands.iter().map(|word| word.to_string_lossy().into_owned());
             call.words = operands.collect();
-            let matches = program.clone().try_get_matches_from(words)?;
+            let matches = program.try_get_matches_from(words)?;
             Cli::from_arg_matches(&matches)?.run(ui)
         }
     }
 }
 
 /// Ends a run: says why it failed if it did, with the help of a command of the Go tool whose words do not fit.
-fn finish(program: &clap::Command, outcome: Outcome, ui: &Ui, call: &Call) -> ExitCode {
+fn finish(outcome: Outcome, ui: &Ui, call: &Call) -> ExitCode {
     let Err(failure) = outcome else {
         return ExitCode::SUCCESS;
     };
+    // It is made once more: that of a run that goes well is given to its parser, and a copy would cost every run.
+    let program = definition();
     // The Go tool prints this page to stdout; scripts look for it there.
-    let is_of_the_go_tool = reference::Topic::find(program, &call.path).is_of_the_go_tool();
+    let is_of_the_go_tool = reference::Topic::find(&program, &call.path).is_of_the_go_tool();
     if let Some(error) = failure.misuse().filter(|_| is_of_the_go_tool) {
         let colon = if call.path.is_empty() { '.' } else { ':' };
         let error = escape::one_line(&error);
-        let page = help::page(program, &call.path, ui::terminal_width());
+        let page = help::page(&program, &call.path, ui::terminal_width());
         let text = format!("Incorrect Usage{colon} {error}\n\n{page}");
         if ui.print(text).is_err() {
             return ExitCode::from(1);
