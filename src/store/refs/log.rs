@@ -3,7 +3,7 @@
 //!
 //! A file of lines in our own directory, to which a change of refs appends before it takes effect, under the same lock:
 //! no database is needed to change a ref, and its old value is not lost. Changes of other programs come into it with the next
-//! change of ours, without a time (see [`super::replay`]); until then they show as a gap, which is told.
+//! change of ours, without a time (see `replay`); until then they show as a gap, which is told.
 
 use std::collections::HashMap;
 use std::time::Duration;
