@@ -144,6 +144,7 @@ fn paths_of_the_host_are_used_in_two_places() {
         "layout/mod.rs",
         "layout/blob.rs",
         "layout/temp.rs",
+        "layout/partial.rs",
         "fs/pending.rs",
         "fs/sys.rs",
         "fs/mod.rs",
