@@ -22,6 +22,7 @@ mod options;
 #[cfg(feature = "serve")]
 mod origin;
 mod reference;
+mod referrers;
 mod repository;
 mod sink;
 mod source;
@@ -50,6 +51,7 @@ use host::Host;
 use repository::{Endpoint, Repository};
 use ureq::http::Method;
 
+use crate::digest::Digest;
 use crate::error::{Result, ResultExt, lock};
 
 /// Blobs that are on their way at the same time.
@@ -79,13 +81,23 @@ impl Registry {
         self.repository(name)?.tags()
     }
 
-    /// Removes a tag or a manifest. Returns `false` if it is not there.
+    /// Removes a tag or a manifest, and a manifest from the list of referrers that clients keep. Returns `false` if it is not there.
     ///
     /// # Errors
     /// Those of the registry; many refuse it.
     pub fn delete(&self, reference: &Reference) -> Result<bool> {
-        self.own_repository(reference.repository())?
-            .delete(&reference.target())
+        let repository = self.own_repository(reference.repository())?;
+        let target = reference.target();
+        let Ok(digest) = target.parse::<Digest>() else {
+            return repository.delete(&target);
+        };
+        let subject = repository.subject(&digest)?;
+        let is_removed = repository.delete(&target)?;
+        // A referrer that is there and not listed would be lost; an entry without one does no harm.
+        if let Some(subject) = subject.filter(|_| is_removed) {
+            referrers::leave(&repository, &subject, &digest)?;
+        }
+        Ok(is_removed)
     }
 
     /// Asks a host whether it takes the credentials that the session has for it.

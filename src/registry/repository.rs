@@ -322,6 +322,28 @@ impl Repository {
         })
     }
 
+    /// Returns the subject of a manifest, if it has one that can be read.
+    ///
+    /// # Errors
+    /// Those of the registry.
+    pub fn subject(&self, digest: &Digest) -> Result<Option<Digest>> {
+        let found = match self.manifest(&digest.to_string()) {
+            Ok(found) => found,
+            // A document that is no manifest is nobody's referrer.
+            Err(err)
+                if matches!(
+                    err.kind(),
+                    ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Limit
+                ) =>
+            {
+                None
+            }
+            Err(err) => return Err(err),
+        };
+        let subject = found.and_then(|found| Object::parse(&found.bytes).ok()?.read("subject"));
+        Ok(subject.map(|subject: Descriptor| subject.digest))
+    }
+
     /// Removes a manifest by its tag or digest. Returns `false` if it is not there.
     ///
     /// # Errors

@@ -9,20 +9,19 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::referrers;
 use super::repository::{Put, Repository};
 use super::spool::Spooled;
 use super::upload::{has_blob, upload};
 use super::{NETWORK_THREADS, Registry, RepositoryName};
 use crate::digest::Digest;
-use crate::error::{Result, ResultExt, lock};
+use crate::error::{Result, lock};
 use crate::progress::Monitor;
 use crate::spec::json::Object;
-use crate::spec::{Descriptor, ImageIndex, MediaClass, MediaType, RefName, json};
+use crate::spec::{Descriptor, ImageIndex, MediaClass, RefName};
 use crate::store::referrers_tag;
 use crate::transfer::{Body, CopyReport, Request, Sink, Source, copy, on_threads};
 
-/// Maximum number of tries to add an entry to the list of a tag that somebody else changes meanwhile.
-const MAX_TRIES: usize = 5;
 /// Maximum number of times that a copy is made again because the registry lost blobs meanwhile.
 const MAX_ROUNDS: usize = 6;
 /// A blob of more bytes is asked for before it is sent to a registry that may not heed a mount.
@@ -247,38 +246,10 @@ impl RegistrySink {
         Ok(())
     }
 
-    /// Adds entries to the index that stands for a list of referrers. It is read again after it was written: of two that
-    /// write it at once the registry keeps one.
+    /// Adds entries to the list of referrers of a tag.
     fn join(&self, tag: &RefName, entries: &[Descriptor]) -> Result<()> {
         let _listing = lock(&self.listing);
-        for _ in 0..MAX_TRIES {
-            let mut index = match self.repository.manifest(tag.as_str())? {
-                None => ImageIndex::new(Vec::new()),
-                Some(found) => ImageIndex::parse(&found.bytes)
-                    .context(|| format!("{tag} in {} is no list of referrers", self.repository.name))?,
-            };
-            let known: HashSet<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();
-            let new: Vec<&Descriptor> = entries
-                .iter()
-                .filter(|entry| !known.contains(&entry.digest))
-                .collect();
-            if new.is_empty() {
-                return Ok(());
-            }
-            index.manifests.extend(new.into_iter().cloned());
-            let bytes = json::to_bytes(&index)?;
-            let descriptor = Descriptor::new(MediaType::INDEX, Digest::sha256(&bytes), bytes.len() as u64);
-            if let Put::Lacking { error, .. } =
-                self.repository.put_manifest(tag.as_str(), &descriptor, &bytes)?
-            {
-                return Err(error);
-            }
-        }
-        fail!(
-            Conflict,
-            "{tag} in {} was changed by others each time",
-            self.repository.name
-        )
+        referrers::join(&self.repository, tag, entries)
     }
 
     /// Sends a blob unless the registry has it. Returns whether its bytes were sent.

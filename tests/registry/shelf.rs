@@ -46,7 +46,7 @@ impl Shelf {
             },
             _ if path.contains("/manifests/") => match self.manifests.lock().expect("manifests").get(last) {
                 Some(bytes) => Answer::new(200, bytes.clone())
-                    .header("content-type", "application/vnd.oci.image.manifest.v1+json")
+                    .header("content-type", media_type(bytes))
                     .header("docker-content-digest", Digest::sha256(bytes).to_string()),
                 None => unknown("MANIFEST_UNKNOWN", &[last]),
             },
@@ -99,6 +99,12 @@ fn unknown(code: &str, details: &[impl AsRef<str>]) -> Answer {
     });
     let errors: Vec<String> = each.collect();
     Answer::new(status, format!(r#"{{"errors":[{}]}}"#, errors.join(",")))
+}
+
+/// Returns the media type that a manifest gives itself.
+fn media_type(manifest: &[u8]) -> String {
+    let manifest: serde_json::Value = serde_json::from_slice(manifest).expect("manifest");
+    manifest["mediaType"].as_str().expect("type").to_owned()
 }
 
 /// Returns the digests in a manifest.

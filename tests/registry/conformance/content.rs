@@ -114,13 +114,16 @@ fn blobs(all: &mut Content) {
     blob(all, "nothing", "");
     blob(all, "layer", [0; 1024]);
     blob(all, "arm-layer", [0; 2048]);
+    blob(all, "large-layer", vec![0; LARGE + 1]);
     blob(all, "empty-object", "{}");
     let diff_id = all["layer"].digest("sha256");
     let arm = all["arm-layer"].digest("sha256");
+    let large = all["large-layer"].digest("sha256");
     let foreign = Digest::sha256(FOREIGN_LAYER).to_string();
     for (name, architecture, diff_ids) in [
         ("config", "amd64", &[&diff_id][..]),
         ("arm-config", "arm64", &[&arm]),
+        ("large-config", "amd64", &[&large]),
         ("config-without-layers", "amd64", &[]),
         ("config-with-foreign-layer", "amd64", &[&diff_id, &foreign]),
     ] {
@@ -145,6 +148,17 @@ fn images(all: &mut Content) {
         "arm",
         &manifest(&arm[0], &arm[1..], json!({})),
         &["arm-config", "arm-layer"],
+    );
+    let large = [
+        descriptor(all, "large-config", CONFIG),
+        descriptor(all, "large-layer", LAYER),
+    ];
+    let needs_large = &["large-config", "large-layer"];
+    document(
+        all,
+        "large-image",
+        &manifest(&large[0], &large[1..], json!({})),
+        needs_large,
     );
     let mut data = config.clone();
     merge(&mut data, json!({ "data": base64(&all["config"].bytes) }));
@@ -277,6 +291,13 @@ fn attached(all: &mut Content) {
         &manifest(&empty, &empties, referrer("text/a+x", &missing)),
         &["empty-object"],
     );
+    let listed = referrer("text/a+x", &image);
+    let mut entry = descriptor(all, "referrer", MANIFEST);
+    merge(
+        &mut entry,
+        json!({ "artifactType": listed["artifactType"], "annotations": listed["annotations"] }),
+    );
+    document(all, "referrers", &index(&[entry], json!({})), &["referrer"]);
 }
 
 /// Adds what is no good manifest.

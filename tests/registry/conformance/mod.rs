@@ -2,7 +2,7 @@
 //! The distribution-spec 1.1, and what of 1.2 is served, restated as tables: a row is a name, requests, and what is to be answered.
 //!
 //! `blobs` and `manifests` hold the rows of a server. Each is run against `umoci serve`, which has to pass it, and against Debian's
-//! docker-registry, whose known deviations are a column.
+//! docker-registry, whose known deviations are a column. `client` holds the requests of our own client.
 //! Rules of the spec that need more than one request and its answer are tested elsewhere:
 //!
 //! | rule | tests |
@@ -21,6 +21,7 @@
 #![allow(clippy::needless_update, reason = "a row that says all ends as the others do")]
 
 mod blobs;
+mod client;
 mod content;
 mod manifests;
 
