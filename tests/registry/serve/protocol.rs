@@ -369,6 +369,13 @@ fn a_manifest_is_taken_when_all_that_it_names_is_there() {
     );
 }
 
+/// Returns an entry of `index.json` under a name.
+fn named(entry: &Value, name: &str) -> Value {
+    let mut entry = entry.clone();
+    entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+    entry
+}
+
 #[test]
 fn lists_come_in_pages() {
     let env = Env::in_memory();
@@ -396,6 +403,17 @@ fn lists_come_in_pages() {
         assert_eq!(told.header("link"), next, "{query}");
     }
     served.get("/v2/app/tags/list?n=x").is(400);
+    // A client that asks for no number may not look for a second page.
+    let entry =
+        json!({ "mediaType": MANIFEST, "digest": digest_of(&manifest), "size": manifest.to_string().len() });
+    let entries: Vec<Value> = (0..1500)
+        .map(|number| named(&entry, &format!("t{number}")))
+        .collect();
+    let all = json!({ "schemaVersion": 2, "manifests": entries });
+    env.write("root/app/index.json", all.to_string());
+    let told = served.get("/v2/app/tags/list").is(200);
+    let count = told.json()["tags"].as_array().unwrap().len();
+    assert_eq!((count, told.header("link")), (1500, ""));
     served.get("/v2/none/tags/list").refuses(404, "NAME_UNKNOWN");
     let told = served.get("/v2/_catalog?n=1").is(200);
     assert_eq!(told.json(), json!({ "repositories": ["app"] }));
