@@ -94,7 +94,7 @@ impl UpstreamArgs {
     }
 }
 
-/// Who is answered, and how.
+/// Users who are answered, and TLS.
 #[derive(clap::Args, Debug)]
 struct AccessArgs {
     /// answer only users in a file of names and bcrypt passwords, as 'htpasswd -B' writes it

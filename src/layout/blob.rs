@@ -29,7 +29,7 @@ pub struct Stored {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// Whether a blob of this digest was there before.
+    /// True if a blob of this digest was there before.
     pub existed: bool,
 }
 
@@ -39,7 +39,7 @@ pub struct BlobWriter {
     layout: Layout,
     /// `None` for one that is only measured.
     file: Option<(TempPath, File)>,
-    /// Whether another process could go on with the file.
+    /// True if another process could go on with the file.
     is_resumed: bool,
     hasher: Hasher,
     size: u64,

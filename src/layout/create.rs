@@ -33,7 +33,7 @@ pub(crate) fn layout_version(bytes: &[u8]) -> Result<String> {
     Ok(found.version)
 }
 
-/// What may be in the directory that becomes a layout.
+/// Content that may be in the directory that becomes a layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Room {
     /// There may be no directory.

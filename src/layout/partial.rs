@@ -139,7 +139,7 @@ mod tests {
             assert_eq!(second.written(), cut as u64);
             second.write_all(&bytes[cut..]).expect("write");
             let staged = second.stage_as(&blob).expect("whole");
-            // What is whole and has no name yet is not free either.
+            // A part that is whole and has no name yet is not free either.
             assert!(layout.resume_blob(&blob).expect("begin").is_none());
             layout.publish(vec![staged]).expect("publish");
             assert!(!file(&layout, &blob).exists());

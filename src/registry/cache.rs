@@ -28,7 +28,7 @@ const MAX_ROUNDS: usize = 8;
 /// The outcome of storing an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CachePut {
-    /// Whether the key had the same image already.
+    /// True if the key had the same image already.
     pub was_there: bool,
     /// Blobs that were sent, and their bytes.
     pub sent: (u64, u64),
@@ -181,7 +181,7 @@ impl PutJob<'_> {
 #[derive(Clone)]
 struct Part {
     blob: Descriptor,
-    /// Whether the registry is asked for it before it is sent.
+    /// True if the registry is asked for it before it is sent.
     is_asked: bool,
 }
 

@@ -145,11 +145,6 @@ impl CredentialFiles {
         }
     }
 
-    /// Returns the file that a login is written to.
-    pub fn first(&self) -> Option<&Path> {
-        self.files.first().map(PathBuf::as_path)
-    }
-
     /// Returns the credentials for a repository, if a file or a helper has some.
     ///
     /// # Errors

@@ -76,15 +76,6 @@ impl RepositoryName {
             ),
         }
     }
-
-    /// Returns the reference of a manifest here.
-    pub fn with_digest(&self, digest: Digest) -> Reference {
-        Reference {
-            repository: self.clone(),
-            tag: None,
-            digest: Some(digest),
-        }
-    }
 }
 
 impl fmt::Display for RepositoryName {

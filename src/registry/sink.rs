@@ -46,12 +46,12 @@ pub struct RegistrySink {
     mount_from: Option<RepositoryName>,
     /// Directory in which a blob that comes from far away waits until it is whole.
     spool: Option<PathBuf>,
-    /// Whether a mount was granted: the registry heeds the wish.
+    /// True once a mount was granted: the registry heeds the wish.
     grants_mounts: AtomicBool,
     trust: Trust,
     /// Blobs that the registry named when it refused a manifest that needs them.
     lacking: Mutex<HashSet<Digest>>,
-    /// Whether a manifest was refused for the want of blobs.
+    /// True after a manifest was refused for the want of blobs.
     is_lacking: AtomicBool,
     /// Manifests and indexes by whether they are there.
     whole: Mutex<HashMap<Digest, bool>>,

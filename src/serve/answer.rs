@@ -44,7 +44,7 @@ pub(super) struct BlobFile {
     pub file: Arc<File>,
     /// Size of the whole blob in bytes.
     pub size: u64,
-    /// How far it has come; `None` if it is whole.
+    /// Progress of its download; `None` if it is whole.
     pub growth: Option<Growth>,
 }
 

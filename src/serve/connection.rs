@@ -55,7 +55,7 @@ pub(super) async fn run<S>(
         .max_headers(MAX_HEADERS)
         .serve_connection(io, handler);
     let mut connection = std::pin::pin!(connection);
-    // Whatever ends a connection is the client's doing; its requests are in the log.
+    // The end of a connection is the client's doing; its requests are in the log.
     tokio::select! {
         _ = connection.as_mut() => return,
         _ = stop.wait_for(|stop| *stop) => {}

@@ -40,7 +40,7 @@ struct Waiting {
     number: u64,
     found: Found,
     needs: Vec<Need>,
-    /// Whether one of the documents that it names is enough: it is an index.
+    /// True for an index, for which one of the documents that it names is enough.
     is_index: bool,
     tags: Vec<String>,
 }
@@ -57,7 +57,7 @@ struct Entering {
     found: Found,
     needs: Vec<Descriptor>,
     tags: Vec<String>,
-    /// Whether it stands alone: nothing else that enters leads to it.
+    /// True if nothing else that enters leads to it.
     is_root: bool,
 }
 

@@ -19,7 +19,7 @@ pub struct UpstreamOptions {
     pub origin: String,
     /// Time for which a tag, once asked for there, is not asked for again.
     pub revalidate: Duration,
-    /// How the origin is reached, with the credentials of the operator.
+    /// Settings of the session with the origin, with the credentials of the operator.
     pub registry: RegistryOptions,
 }
 

@@ -31,7 +31,7 @@ const MAX_TAGS: usize = 10_000;
 /// A result that several threads get.
 pub(super) type Shared<T> = std::result::Result<Option<T>, Arc<Error>>;
 
-/// What all repositories at the origin share.
+/// Settings and state that all repositories at the origin share.
 pub(super) struct Common {
     pub incoming: Incoming,
     /// Time for which a tag is not asked for again.
@@ -70,7 +70,7 @@ struct Flight {
     remote: Arc<Remote>,
     repository: Arc<Repository>,
     blob: Descriptor,
-    /// Whether a manifest names it as what it needs, rather than as another manifest.
+    /// True if a manifest needs it as a blob, rather than naming it as another manifest.
     is_needed: bool,
     writer: BlobWriter,
     body: Box<dyn Read + Send>,
@@ -254,7 +254,7 @@ impl Remote {
             return Ok(Some(here));
         }
         let needed = self.common.incoming.needed(&self.name, digest);
-        // What is not in a manifest that is known may be of one that a client has from an earlier time.
+        // A blob of no manifest that is known may be of one that a client has from an earlier time.
         let blob = match &needed {
             Some(blob) => blob.clone(),
             None => match self.origin.blob_size(digest)? {

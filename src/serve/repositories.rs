@@ -256,7 +256,7 @@ impl Repository {
 #[derive(Debug)]
 struct Kept {
     listing: Arc<Listing>,
-    /// Whether the file is the same as long as its stamp is.
+    /// True if the file is the same as long as its stamp is.
     is_settled: bool,
 }
 

@@ -95,7 +95,7 @@ impl Service {
     fn work(&self, request: &mut Request, user: &mut Option<String>) -> Outcome {
         // A look whether the server is up is for machines without a password.
         if request.path == "/healthz" {
-            return self.read(request, Answer::new(StatusCode::OK));
+            return read(request, Answer::new(StatusCode::OK));
         }
         if let Some(users) = &self.users {
             *user = users.user(request.header(&hyper::header::AUTHORIZATION));
@@ -110,9 +110,9 @@ impl Service {
         match &route {
             Route::Health | Route::Ping => {
                 let empty = Answer::json(StatusCode::OK, &serde_json::json!({}));
-                self.read(request, empty)
+                read(request, empty)
             }
-            Route::Metrics => self.read(
+            Route::Metrics => read(
                 request,
                 Answer::new(StatusCode::OK)
                     .header(hyper::header::CONTENT_TYPE, "text/plain; version=0.0.4")
@@ -188,12 +188,6 @@ impl Service {
         }
     }
 
-    /// Returns an answer that only reads have.
-    #[allow(clippy::unused_self, reason = "reads as the other answers")]
-    fn read(&self, request: &Request, answer: Answer) -> Outcome {
-        only(request, &[Method::GET, Method::HEAD]).map(|()| answer)
-    }
-
     fn known(&self, name: &str) -> Outcome<Arc<Repository>> {
         self.known_or(name, Code::NameUnknown)
     }
@@ -238,6 +232,11 @@ impl Service {
         }
         self.known(name)
     }
+}
+
+/// Returns an answer that only reads have.
+fn read(request: &Request, answer: Answer) -> Outcome {
+    only(request, &[Method::GET, Method::HEAD]).map(|()| answer)
 }
 
 /// Refuses a method that is none of these.

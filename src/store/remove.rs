@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::index::InEdge;
 use crate::progress::Silent;
 
-/// What became of a blob that was to be removed.
+/// Fate of a blob that was to be removed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Removal {
     /// It is gone.

@@ -70,7 +70,7 @@ fn unpack_reads_all_once_and_stat_no_layer() {
     let stored: u64 = image.manifest.value.layers.iter().map(|l| l.size).sum();
     let recorder = Recorder::default();
     let bundle = unpack(&store, &image, &dir.path().join("bundle"), &own_ids(), &recorder).expect("unpack");
-    // What was written was hashed on the way, so no file is read for the manifest of the tree.
+    // Content is hashed while it is written, so no file is read for the manifest of the tree.
     assert_eq!(recorder.passed("unpacking"), stored);
     assert_eq!(recorder.passed("reading the tree"), 0);
     for name in ["empty", "small", "large", "hole"] {

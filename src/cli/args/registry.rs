@@ -14,7 +14,7 @@ use super::super::ui::Ui;
 use super::layout::layout_path;
 use super::values::pattern;
 
-/// How registries are reached.
+/// Access to registries.
 #[derive(Args, Debug)]
 pub struct RegistryArgs {
     /// file of credentials (default: those of podman and docker)
