@@ -3,6 +3,7 @@
 
 use crate::store::{REMOTE, format_duration, parse_duration};
 
+use super::args::repository;
 use super::prelude::*;
 
 /// shows and changes the settings of a layout
@@ -130,9 +131,5 @@ fn checked(key: &str, value: &str) -> Outcome<String> {
         let duration = parse_duration(value).map_err(invalid::<Error>(key))?;
         return Ok(format_duration(duration));
     }
-    let (repository, image) = crate::registry::Reference::parse_open(value).map_err(invalid::<Error>(key))?;
-    if image.is_some() {
-        refuse!("invalid {key}: {value:?} is one image: leave its tag or digest out");
-    }
-    Ok(format!("docker://{repository}"))
+    Ok(format!("docker://{}", repository(value, key)?))
 }

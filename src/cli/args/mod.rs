@@ -14,5 +14,7 @@ pub use history::HistoryArgs;
 pub use image::{ChangeArgs, ImageArgs, ImageRef, Near, PlatformArg, TagArg, UnpackArgs};
 pub use layers::{CompressArg, IdMapArgs, LayerName, LimitArgs};
 pub use layout::{AlgorithmArg, LayoutArg, LockArg, blob, layout_path, write_blob};
-pub use registry::{RegistryArgs, RemotesArg, TagsArgs, expand, is_remote_name, spool_dir, variable};
+pub use registry::{
+    RegistryArgs, RemotesArg, TagsArgs, expand, is_remote_name, repository, spool_dir, variable,
+};
 pub use values::{TableArgs, annotation, pattern, positionals, replace, size};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::error::{Error, shortlist};
-use crate::registry::{CredentialFiles, Reference, Registry, RegistryOptions};
+use crate::registry::{CredentialFiles, Reference, Registry, RegistryOptions, RepositoryName};
 use crate::store::{Store, StoreOptions};
 
 use super::super::failure::{Outcome, invalid};
@@ -81,6 +81,15 @@ impl RemotesArg {
         }
         Ok(Some(word.parse().map_err(invalid::<Error>("image"))?))
     }
+}
+
+/// Returns the repository that a word means: the value of `what`, an option or operand.
+pub fn repository(word: &str, what: &str) -> Outcome<RepositoryName> {
+    let (repository, image) = Reference::parse_open(word).map_err(invalid::<Error>(what))?;
+    if let Some(image) = image {
+        refuse!("invalid {what}: {image} is one image: name {repository} alone");
+    }
+    Ok(repository)
 }
 
 /// Returns whether a remote may have this name.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci cache`: a repository of a registry as the cache of many builders.
 
-use crate::registry::{Reference, RepositoryName, cache_tag};
+use crate::registry::{RepositoryName, cache_tag};
 use crate::transfer::{Request, Source, StoreSink, copy};
 
-use super::super::args::{ImageRef, layout_path};
+use super::super::args::{ImageRef, layout_path, repository};
 use super::super::failure::MISS;
 use super::super::prelude::*;
 use super::super::result::Made;
@@ -16,6 +16,19 @@ commands! {
         Put(Box<Put>),
         Get(Box<Get>),
     }
+}
+
+/// An entry of a cache: its key, and access to it.
+#[derive(clap::Args, Debug)]
+struct EntryArgs {
+    #[command(flatten)]
+    lock: LockArg,
+    #[command(flatten)]
+    result: ResultArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    #[arg(hide = true)]
+    rest: Vec<String>,
 }
 
 /// stores an image as the result of a key
@@ -32,27 +45,21 @@ pub struct Put {
     #[arg(long, value_name = "remote")]
     to: String,
     #[command(flatten)]
-    lock: LockArg,
-    #[command(flatten)]
-    result: ResultArgs,
-    #[command(flatten)]
-    registry: RegistryArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
+    entry: EntryArgs,
 }
 
 impl Put {
     fn run(self, ui: &Ui) -> Outcome {
-        let [key] = positionals(&self.rest, ["key"])?;
+        let [key] = positionals(&self.entry.rest, ["key"])?;
         let tag = cache_tag(key)?;
-        let repository = repository(&self.to, &self.image.layout, "--to", ui)?;
-        let result = self.result.open()?;
-        let store = self.lock.open(&self.image.layout)?;
+        let repository = cache_repository(&self.to, &self.image.layout, "--to", ui)?;
+        let result = self.entry.result.open()?;
+        let store = self.entry.lock.open(&self.image.layout)?;
         // Held to the end: umoci gc of another process must not remove a blob before it is sent.
         let _reading = store.reading();
         let request = Request::find(&store, &self.image.target, None, Some(tag.clone()))?;
         repository.takes(&request)?;
-        let registry = self.registry.session()?;
+        let registry = self.entry.registry.session()?;
         for image in request.value.entries() {
             let done = registry.cache_put(&repository, &tag, &store, image);
             show_warnings(&registry, ui);
@@ -90,23 +97,17 @@ pub struct Get {
     #[arg(long, value_name = "tag", value_parser = RefName::parse_new)]
     tag: Option<RefName>,
     #[command(flatten)]
-    lock: LockArg,
-    #[command(flatten)]
-    result: ResultArgs,
-    #[command(flatten)]
-    registry: RegistryArgs,
-    #[arg(hide = true)]
-    rest: Vec<String>,
+    entry: EntryArgs,
 }
 
 impl Get {
     fn run(self, ui: &Ui) -> Outcome {
-        let [key] = positionals(&self.rest, ["key"])?;
+        let [key] = positionals(&self.entry.rest, ["key"])?;
         let tag = cache_tag(key)?;
-        let repository = repository(&self.from, &self.layout, "--from", ui)?;
-        let result = self.result.open()?;
-        let store = self.lock.open(&self.layout)?;
-        let registry = self.registry.session()?;
+        let repository = cache_repository(&self.from, &self.layout, "--from", ui)?;
+        let result = self.entry.result.open()?;
+        let store = self.entry.lock.open(&self.layout)?;
+        let registry = self.entry.registry.session()?;
         let source = registry.source(&repository, Some(&store))?;
         let found = source.resolve(tag.as_str());
         show_warnings(&registry, ui);
@@ -134,14 +135,10 @@ impl Get {
 }
 
 /// Returns the repository that a word means.
-fn repository(word: &str, layout: &Path, option: &str, ui: &Ui) -> Outcome<RepositoryName> {
+fn cache_repository(word: &str, layout: &Path, option: &str, ui: &Ui) -> Outcome<RepositoryName> {
     let word = expand(word, layout, ui)?;
     if let Some((place, _)) = word.split_once("://").filter(|(place, _)| *place != "docker") {
         refuse!("invalid {option}: {word:?} (a cache is a repository of a registry, and no {place}://)");
     }
-    let (repository, image) = Reference::parse_open(&word).map_err(invalid::<Error>(option))?;
-    if image.is_some() {
-        refuse!("invalid {option}: {word:?} is one image: name {repository} alone");
-    }
-    Ok(repository)
+    repository(&word, option)
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci list-tags`
 
-use crate::registry::Reference;
-
+use super::super::args::repository;
 use super::super::prelude::*;
 use super::show_warnings;
 
@@ -30,11 +29,7 @@ impl ListTags {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
         let [text] = positionals(&self.rest, ["repository"])?;
-        let text = &self.remotes.expand(text, ui)?;
-        let (repository, image) = Reference::parse_open(text).map_err(invalid::<Error>("repository"))?;
-        if let Some(image) = image {
-            refuse!("invalid repository: {image} is one image: name {repository} alone");
-        }
+        let repository = repository(&self.remotes.expand(text, ui)?, "repository")?;
         let registry = self.registry.session()?;
         let mut tags = registry.tags(&repository)?;
         if let Some(filter) = &self.filter {
