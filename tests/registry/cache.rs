@@ -22,16 +22,7 @@ fn image() -> Image {
     let image = Image::new();
     for n in 0..4 {
         image.env.sh(&format!("mkdir d{n}; echo {n} >d{n}/file"));
-        image
-            .env
-            .umoci([
-                "insert",
-                "--image",
-                "img:latest",
-                &format!("d{n}"),
-                &format!("/d{n}"),
-            ])
-            .ok();
+        image.insert(&format!("d{n}"));
     }
     image
         .env
@@ -83,18 +74,7 @@ fn an_index_is_an_entry_too() {
     let env = &image.env;
     let registry = Registry::start(env, "");
     let cache = registry.name("cache");
-    env.umoci([
-        "config",
-        "--image",
-        "img:latest",
-        "--tag",
-        "arm",
-        "--architecture",
-        "arm64",
-    ])
-    .ok();
-    env.umoci(["manifest", "create", "img:both", "latest", "arm"])
-        .ok();
+    image.add_index();
     env.umoci(["init", "--layout", "there"]).ok();
     put(env, "key", "img:both", &cache).ok();
     get(env, "key", "there", &cache).ok();

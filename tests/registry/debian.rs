@@ -71,18 +71,7 @@ fn an_index_goes_whole_and_comes_back_by_its_digest() {
     let image = Image::new();
     let env = &image.env;
     let registry = Registry::start(env, "");
-    env.umoci([
-        "config",
-        "--image",
-        "img:latest",
-        "--tag",
-        "arm",
-        "--architecture",
-        "arm64",
-    ])
-    .ok();
-    env.umoci(["manifest", "create", "img:both", "latest", "arm"])
-        .ok();
+    image.add_index();
     let name = registry.name("multi");
     env.umoci(["push", "--image", "img:both", &name]).ok();
     let whole = digest(env, "img", "both");
@@ -337,18 +326,7 @@ fn a_pull_for_a_platform_or_a_format_is_no_pull_of_the_same() {
     let image = Image::with_second_layer("gzip");
     let env = &image.env;
     let registry = Registry::start(env, "");
-    env.umoci([
-        "config",
-        "--image",
-        "img:latest",
-        "--tag",
-        "arm",
-        "--architecture",
-        "arm64",
-    ])
-    .ok();
-    env.umoci(["manifest", "create", "img:both", "latest", "arm"])
-        .ok();
+    image.add_index();
     let name = registry.name("multi:both");
     env.umoci(["push", "--image", "img:both", &name]).ok();
     env.umoci(["pull", "--layout", "back", &name]).ok();

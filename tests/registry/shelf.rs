@@ -40,17 +40,11 @@ impl Shelf {
             "POST" => self.begin(path, query),
             "PUT" if path.contains("/blobs/uploads/") => self.take(&asked.body),
             "PUT" => self.name(last, &asked.body),
-            _ if path.contains("/blobs/") => match self.blobs.lock().expect("blobs").get(last) {
-                Some(blob) => ranged(asked, blob),
-                None => unknown("BLOB_UNKNOWN", &[last]),
-            },
-            _ if path.contains("/manifests/") => match self.manifests.lock().expect("manifests").get(last) {
-                Some(bytes) => Answer::new(200, bytes.clone())
-                    .header("content-type", media_type(bytes))
-                    .header("docker-content-digest", Digest::sha256(bytes).to_string()),
-                None => unknown("MANIFEST_UNKNOWN", &[last]),
-            },
-            _ => Answer::new(404, ""),
+            _ => read(
+                asked,
+                &self.blobs.lock().expect("blobs"),
+                &self.manifests.lock().expect("manifests"),
+            ),
         }
     }
 
@@ -91,6 +85,30 @@ impl Shelf {
     }
 }
 
+/// Answers a GET or HEAD of a blob or manifest, of those by their digests, tags of manifests included.
+pub fn read(
+    asked: &Asked,
+    blobs: &BTreeMap<String, Vec<u8>>,
+    manifests: &BTreeMap<String, Vec<u8>>,
+) -> Answer {
+    let path = asked.path.split('?').next().unwrap_or_default();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    if path.contains("/blobs/") {
+        return blobs
+            .get(last)
+            .map_or_else(|| unknown("BLOB_UNKNOWN", &[last]), |blob| ranged(asked, blob));
+    }
+    if !path.contains("/manifests/") {
+        return Answer::new(404, "");
+    }
+    let Some(bytes) = manifests.get(last) else {
+        return unknown("MANIFEST_UNKNOWN", &[last]);
+    };
+    Answer::new(200, bytes.clone())
+        .header("content-type", media_type(bytes))
+        .header("docker-content-digest", Digest::sha256(bytes).to_string())
+}
+
 fn unknown(code: &str, details: &[impl AsRef<str>]) -> Answer {
     let status = if code == "MANIFEST_BLOB_UNKNOWN" { 400 } else { 404 };
     let each = details.iter().map(|detail| {
@@ -102,7 +120,7 @@ fn unknown(code: &str, details: &[impl AsRef<str>]) -> Answer {
 }
 
 /// Returns the media type that a manifest gives itself.
-fn media_type(manifest: &[u8]) -> String {
+pub fn media_type(manifest: &[u8]) -> String {
     let manifest: serde_json::Value = serde_json::from_slice(manifest).expect("manifest");
     manifest["mediaType"].as_str().expect("type").to_owned()
 }

@@ -34,6 +34,31 @@ impl Image {
         Self { env }
     }
 
+    /// Makes `img:arm`, the image as one for arm64, and the index `img:both` of it and `img:latest`.
+    pub fn add_index(&self) {
+        let arm = [
+            "config",
+            "--image",
+            "img:latest",
+            "--tag",
+            "arm",
+            "--architecture",
+            "arm64",
+        ];
+        self.env.umoci(arm).ok();
+        self.env
+            .umoci(["manifest", "create", "img:both", "latest", "arm"])
+            .ok();
+    }
+
+    /// Gives `img:latest` a layer with a directory.
+    pub fn insert(&self, dir: &str) {
+        let target = format!("/{dir}");
+        self.env
+            .umoci(["insert", "--image", "img:latest", dir, &target])
+            .ok();
+    }
+
     /// The entry of `index.json`.
     pub fn entry(&self) -> Value {
         serde_json::from_str::<Value>(&self.env.read("img/index.json")).expect("index.json")["manifests"][0]

@@ -55,18 +55,7 @@ fn our_own_client_pushes_pulls_lists_and_removes() {
 fn an_image_of_the_layout_is_served_as_it_is() {
     let image = Image::new();
     let env = &image.env;
-    env.umoci([
-        "config",
-        "--image",
-        "img:latest",
-        "--tag",
-        "arm",
-        "--architecture",
-        "arm64",
-    ])
-    .ok();
-    env.umoci(["manifest", "create", "img:both", "latest", "arm"])
-        .ok();
+    image.add_index();
     // Below the index alone.
     env.umoci(["ref", "remove", "--layout", "img", "arm"]).ok();
     // Names that no registry may have.

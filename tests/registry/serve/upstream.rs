@@ -13,24 +13,24 @@ use serde_json::{Value, json};
 use umoci::digest::Digest;
 
 use super::{INDEX, Served, Told, image};
-use crate::registry::fake::{Answer, Asked, Fake, ranged};
-use crate::registry::{Registry, requests};
+use crate::registry::fake::{Answer, Asked, Fake};
+use crate::registry::{Registry, requests, shelf};
 use crate::support::Env;
 
-/// The content of an origin.
+/// The content of an origin, which a test changes between requests.
 #[derive(Clone, Default)]
-struct Shelf {
+struct Origin {
     blobs: BTreeMap<String, Vec<u8>>,
     /// Manifests by tag and by digest.
-    manifests: BTreeMap<String, (String, Vec<u8>)>,
+    manifests: BTreeMap<String, Vec<u8>>,
 }
 
-impl Shelf {
+impl Origin {
     /// Has the image `v1` with layers of these sizes.
     fn new(layers: &[usize]) -> (Self, Value) {
-        let mut shelf = Self::default();
-        let manifest = shelf.add("v1", layers);
-        (shelf, manifest)
+        let mut content = Self::default();
+        let manifest = content.add("v1", layers);
+        (content, manifest)
     }
 
     fn blob(&mut self, media_type: &str, bytes: Vec<u8>) -> Value {
@@ -46,8 +46,7 @@ impl Shelf {
         let digest = Digest::sha256(&bytes).to_string();
         let out = json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() });
         for target in tag.into_iter().chain([&*digest]) {
-            let known = (media_type.clone(), bytes.clone());
-            self.manifests.insert(target.to_owned(), known);
+            self.manifests.insert(target.to_owned(), bytes.clone());
         }
         out
     }
@@ -77,24 +76,11 @@ impl Shelf {
     }
 
     fn answer(&self, asked: &Asked) -> Answer {
-        let (above, target) = asked.path.rsplit_once('/').expect("path");
-        if above.ends_with("/manifests")
-            && let Some((media_type, bytes)) = self.manifests.get(target)
-        {
-            return Answer::new(200, bytes.clone())
-                .header("content-type", media_type)
-                .header("docker-content-digest", Digest::sha256(bytes).to_string());
-        }
-        if above.ends_with("/blobs")
-            && let Some(bytes) = self.blobs.get(target)
-        {
-            return ranged(asked, bytes);
-        }
         if asked.path.contains("/tags/list") {
             let tags = self.manifests.keys().filter(|target| !target.contains(':'));
             return Answer::new(200, json!({ "tags": tags.rev().collect::<Vec<_>>() }).to_string());
         }
-        Answer::new(404, r#"{"errors":[{"code":"NOT_FOUND","message":"not here"}]}"#)
+        shelf::read(asked, &self.blobs, &self.manifests)
     }
 }
 
@@ -114,6 +100,18 @@ fn digests(manifest: &Value) -> Vec<String> {
         .collect()
 }
 
+/// Starts an origin that gives the first half of a blob of 1,000,000 bytes, and the other once `gate` is free.
+fn pausing(content: &Origin, gate: &Arc<Mutex<()>>) -> Fake {
+    let (origin, gate) = (content.clone(), Arc::clone(gate));
+    Fake::start(move |asked| {
+        let mut answer = origin.answer(asked);
+        if answer.body.len() == 1_000_000 {
+            answer.pause = Some((500_000, Arc::clone(&gate)));
+        }
+        answer
+    })
+}
+
 /// A cache of `origin` below `root` of the room.
 fn cache(env: &Env, origin: &str, more: &[&str]) -> Served {
     std::fs::create_dir_all(env.path("root")).expect("root");
@@ -122,13 +120,13 @@ fn cache(env: &Env, origin: &str, more: &[&str]) -> Served {
 }
 
 /// Pulls as clients do: the manifest, then all blobs; returns the manifest.
-fn pull(served: &Served, shelf: &Shelf, name: &str, tag: &str) -> Value {
+fn pull(served: &Served, content: &Origin, name: &str, tag: &str) -> Value {
     let told = served.get(&format!("/v2/{name}/manifests/{tag}")).is(200);
-    assert_eq!(told.body, shelf.manifests[tag].1);
+    assert_eq!(told.body, content.manifests[tag]);
     let manifest = told.json();
     for digest in digests(&manifest) {
         let told = served.get(&format!("/v2/{name}/blobs/{digest}")).is(200);
-        assert!(told.body == shelf.blobs[&digest], "{digest}");
+        assert!(told.body == content.blobs[&digest], "{digest}");
     }
     manifest
 }
@@ -165,8 +163,8 @@ fn gets(fake: &Fake) -> BTreeMap<String, usize> {
 #[test]
 fn many_clients_at_once_cost_the_origin_one_request_for_each_digest() {
     let env = Env::in_memory();
-    let (shelf, _) = Shelf::new(&[300_000, 0, 1, 1_000_000]);
-    let origin = shelf.clone();
+    let (content, _) = Origin::new(&[300_000, 0, 1, 1_000_000]);
+    let origin = content.clone();
     let fake = Fake::start(move |asked| origin.answer(asked));
     let served = cache(&env, &fake.address, &[]);
     let start = std::sync::Barrier::new(64);
@@ -174,7 +172,7 @@ fn many_clients_at_once_cost_the_origin_one_request_for_each_digest() {
         for _ in 0..64 {
             scope.spawn(|| {
                 start.wait();
-                pull(&served, &shelf, "a/b", "v1")
+                pull(&served, &content, "a/b", "v1")
             });
         }
     });
@@ -201,17 +199,10 @@ fn many_clients_at_once_cost_the_origin_one_request_for_each_digest() {
 #[test]
 fn bytes_pass_on_while_they_come() {
     let env = Env::in_memory();
-    let (shelf, manifest) = Shelf::new(&[1_000_000]);
+    let (content, manifest) = Origin::new(&[1_000_000]);
     let layer = digests(&manifest)[1].clone();
     let gate = Arc::new(Mutex::new(()));
-    let (origin, pausing) = (shelf.clone(), Arc::clone(&gate));
-    let fake = Fake::start(move |asked| {
-        let mut answer = origin.answer(asked);
-        if answer.body.len() == 1_000_000 {
-            answer.pause = Some((500_000, Arc::clone(&pausing)));
-        }
-        answer
-    });
+    let fake = pausing(&content, &gate);
     let served = cache(&env, &fake.address, &[]);
     let closed = gate.lock().expect("gate");
     served.get("/v2/a/b/manifests/v1").is(200);
@@ -240,7 +231,7 @@ fn bytes_pass_on_while_they_come() {
         }
     }
     drop(closed);
-    let bytes = &shelf.blobs[&layer];
+    let bytes = &content.blobs[&layer];
     for (at, wanted) in [
         (0, &bytes[..]),
         (1, bytes),
@@ -259,10 +250,10 @@ fn bytes_pass_on_while_they_come() {
 fn a_blob_that_is_wrong_or_breaks_off_never_ends() {
     for fault in ["wrong", "long", "cut"] {
         let env = Env::in_memory();
-        let (shelf, manifest) = Shelf::new(&[400_000]);
+        let (content, manifest) = Origin::new(&[400_000]);
         let layer = digests(&manifest)[1].clone();
         let is_broken = Arc::new(AtomicBool::new(true));
-        let (origin, broken) = (shelf.clone(), Arc::clone(&is_broken));
+        let (origin, broken) = (content.clone(), Arc::clone(&is_broken));
         let fake = Fake::start(move |asked| {
             let mut answer = origin.answer(asked);
             if asked.path.contains("/blobs/") && answer.body.len() > 100_000 && broken.load(Ordering::Relaxed)
@@ -290,7 +281,7 @@ fn a_blob_that_is_wrong_or_breaks_off_never_ends() {
         assert!(!there.exists(), "{fault}");
         // The next one begins anew, or goes on.
         is_broken.store(false, Ordering::Relaxed);
-        assert!(served.get(&path).is(200).body == shelf.blobs[&layer], "{fault}");
+        assert!(served.get(&path).is(200).body == content.blobs[&layer], "{fault}");
         let ranges: Vec<_> = fake
             .asked()
             .into_iter()
@@ -301,43 +292,43 @@ fn a_blob_that_is_wrong_or_breaks_off_never_ends() {
             (fault == "cut").then_some("bytes=250000-399999"),
             "{fault}"
         );
-        pull(&served, &shelf, "a/b", "v1");
+        pull(&served, &content, "a/b", "v1");
     }
 }
 
 #[test]
 fn a_cache_that_was_filled_outlives_its_origin() {
     let env = Env::in_memory();
-    let (mut shelf, _) = Shelf::new(&[1000, 2000]);
-    let v1 = shelf.manifests["v1"].clone();
-    let state = Arc::new(Mutex::new((shelf.clone(), 0)));
+    let (mut content, _) = Origin::new(&[1000, 2000]);
+    let v1 = content.manifests["v1"].clone();
+    let state = Arc::new(Mutex::new((content.clone(), 0)));
     let origin = Arc::clone(&state);
     let fake = Fake::start(move |asked| {
-        let (shelf, status) = &*origin.lock().expect("state");
+        let (content, status) = &*origin.lock().expect("state");
         match status {
-            0 => shelf.answer(asked),
+            0 => content.answer(asked),
             status => Answer::new(*status, "").header("retry-after", "3600"),
         }
     });
     let served = cache(&env, &fake.address, &["--revalidate", "0s"]);
-    let manifest = pull(&served, &shelf, "a/b", "v1");
+    let manifest = pull(&served, &content, "a/b", "v1");
     until("the tag", || has_tag(&env, "v1"));
     // A tag moves as it does there, while the old image stays by its digest.
-    shelf.manifests.remove("v1");
-    shelf.add("v2", &[500]);
-    let moved = shelf.manifests["v2"].clone();
-    shelf.manifests.insert("v1".to_owned(), moved);
-    state.lock().expect("state").0 = shelf.clone();
+    content.manifests.remove("v1");
+    content.add("v2", &[500]);
+    let moved = content.manifests["v2"].clone();
+    content.manifests.insert("v1".to_owned(), moved);
+    state.lock().expect("state").0 = content.clone();
     // Nobody has asked for its blobs yet, so the layout still has the old one.
     served.get("/v2/a/b/manifests/v1").is(200);
     state.lock().expect("state").1 = 429;
     let stale = served.get("/v2/a/b/manifests/v1").is(200);
-    assert_eq!(stale.body, v1.1);
+    assert_eq!(stale.body, v1);
     assert!(served.log().contains("stale: a/b:v1 is "), "{}", served.log());
     state.lock().expect("state").1 = 0;
-    pull(&served, &shelf, "a/b", "v1");
+    pull(&served, &content, "a/b", "v1");
     until("v1", || {
-        served.get("/v2/a/b/manifests/v1").body == shelf.manifests["v2"].1
+        served.get("/v2/a/b/manifests/v1").body == content.manifests["v2"]
     });
     until("the new image", || {
         !env.umoci(["lease", "list", "--layout", "root/a/b"])
@@ -346,7 +337,7 @@ fn a_cache_that_was_filled_outlives_its_origin() {
     });
     for status in [429, 0] {
         state.lock().expect("state").1 = status;
-        let old = Digest::sha256(&v1.1);
+        let old = Digest::sha256(&v1);
         served.get(&format!("/v2/a/b/manifests/{old}")).is(200);
         for digest in digests(&manifest) {
             served.get(&format!("/v2/a/b/blobs/{digest}")).is(200);
@@ -379,20 +370,20 @@ fn a_cache_that_was_filled_outlives_its_origin() {
 #[test]
 fn an_image_enters_as_a_whole_whatever_is_asked_for() {
     let env = Env::in_memory();
-    let mut shelf = Shelf::default();
-    let one = shelf.add("one", &[1000, 2000]);
-    let two = shelf.add("two", &[3000]);
+    let mut content = Origin::default();
+    let one = content.add("one", &[1000, 2000]);
+    let two = content.add("two", &[3000]);
     let mut children = Vec::new();
     for (tag, architecture) in [("one", "amd64"), ("two", "arm64")] {
-        let (media_type, bytes) = shelf.manifests.remove(tag).expect("image");
+        let bytes = content.manifests.remove(tag).expect("image");
         children.push(json!({
-            "mediaType": media_type, "digest": Digest::sha256(&bytes), "size": bytes.len(),
+            "mediaType": shelf::media_type(&bytes), "digest": Digest::sha256(&bytes), "size": bytes.len(),
             "platform": { "os": "linux", "architecture": architecture },
         }));
     }
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": children });
-    shelf.document(Some("multi"), &index);
-    let origin = shelf.clone();
+    content.document(Some("multi"), &index);
+    let origin = content.clone();
     let fake = Fake::start(move |asked| origin.answer(asked));
     let served = cache(&env, &fake.address, &[]);
     // A look at tags and manifests makes nothing.
@@ -437,15 +428,15 @@ fn an_image_enters_as_a_whole_whatever_is_asked_for() {
 #[test]
 fn collections_take_nothing_that_comes() {
     let env = Env::in_memory();
-    let mut shelf = Shelf::default();
+    let mut content = Origin::default();
     let tags: Vec<String> = (0..12).map(|n| format!("t{n}")).collect();
     for tag in &tags {
-        shelf.add(tag, &[50_000, 60_000]);
+        content.add(tag, &[50_000, 60_000]);
     }
-    let origin = shelf.clone();
+    let origin = content.clone();
     let fake = Fake::start(move |asked| origin.answer(asked));
     let served = cache(&env, &fake.address, &[]);
-    pull(&served, &shelf, "a/b", "t0");
+    pull(&served, &content, "a/b", "t0");
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -456,10 +447,10 @@ fn collections_take_nothing_that_comes() {
         });
         let clients: Vec<_> = (0..3)
             .map(|client| {
-                let (served, shelf, tags) = (&served, &shelf, &tags);
+                let (served, content, tags) = (&served, &content, &tags);
                 scope.spawn(move || {
                     for tag in tags.iter().skip(client) {
-                        pull(served, shelf, "a/b", tag);
+                        pull(served, content, "a/b", tag);
                     }
                 })
             })
@@ -480,17 +471,10 @@ fn collections_take_nothing_that_comes() {
 #[test]
 fn a_cache_that_is_killed_goes_on() {
     let env = Env::in_memory();
-    let (shelf, manifest) = Shelf::new(&[1_000_000, 1000]);
+    let (content, manifest) = Origin::new(&[1_000_000, 1000]);
     let [_, large, small] = digests(&manifest).try_into().expect("three");
     let gate = Arc::new(Mutex::new(()));
-    let (origin, pausing) = (shelf.clone(), Arc::clone(&gate));
-    let fake = Fake::start(move |asked| {
-        let mut answer = origin.answer(asked);
-        if answer.body.len() == 1_000_000 {
-            answer.pause = Some((500_000, Arc::clone(&pausing)));
-        }
-        answer
-    });
+    let fake = pausing(&content, &gate);
     let closed = gate.lock().expect("gate");
     let served = cache(&env, &fake.address, &[]);
     served.get("/v2/a/b/manifests/v1").is(200);
@@ -507,8 +491,8 @@ fn a_cache_that_is_killed_goes_on() {
     let served = cache(&env, &fake.address, &[]);
     // A client that has the manifest goes on with the blobs.
     let told = served.get(&format!("/v2/a/b/blobs/{large}")).is(200);
-    assert!(told.body == shelf.blobs[&large]);
-    pull(&served, &shelf, "a/b", "v1");
+    assert!(told.body == content.blobs[&large]);
+    pull(&served, &content, "a/b", "v1");
     until("the tag", || has_tag(&env, "v1"));
     let asked = fake.asked();
     let last = asked
@@ -522,8 +506,8 @@ fn a_cache_that_is_killed_goes_on() {
 #[test]
 fn the_operator_logs_in_and_the_client_need_not() {
     let env = Env::in_memory();
-    let (shelf, _) = Shelf::new(&[1000]);
-    let origin = shelf.clone();
+    let (content, _) = Origin::new(&[1000]);
+    let origin = content.clone();
     let fake = Fake::start(move |asked| {
         // "ci:secret"
         if asked.headers.get("authorization").map(String::as_str) == Some("Basic Y2k6c2VjcmV0") {
@@ -541,7 +525,7 @@ fn the_operator_logs_in_and_the_client_need_not() {
     // What a client sends is for the cache alone.
     let other = [("authorization", "Basic b3RoZXI6eA==")];
     served.ask("GET", "/v2/app/manifests/v1", &other, b"").is(200);
-    pull(&served, &shelf, "app", "v1");
+    pull(&served, &content, "app", "v1");
     assert!(
         fake.lines()
             .iter()
@@ -558,12 +542,12 @@ fn the_operator_logs_in_and_the_client_need_not() {
 #[test]
 fn a_cache_takes_no_pushes_and_fills_named_layouts() {
     let env = Env::in_memory();
-    let (shelf, _) = Shelf::new(&[1000]);
-    let origin = shelf.clone();
+    let (content, _) = Origin::new(&[1000]);
+    let origin = content.clone();
     let fake = Fake::start(move |asked| origin.answer(asked));
     env.umoci(["init", "--layout", "store"]).ok();
     let served = Served::start(&env, &["a/b=store", "--upstream", &fake.address]);
-    pull(&served, &shelf, "a/b", "v1");
+    pull(&served, &content, "a/b", "v1");
     served.get("/v2/a/c/manifests/v1").refuses(404, "NAME_UNKNOWN");
     served
         .ask("POST", "/v2/a/b/blobs/uploads/", &[], b"")
