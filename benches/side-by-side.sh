@@ -11,7 +11,8 @@
 #
 # The trees are written to memory (tmpfs) where that has room, since it is the programs that are compared and not the
 # disk; BENCH_DIR names another place. With `small` all images are small: a trial of the script.
-# UMOCI_PEER names another program in place of the packaged umoci, such as an older build of ours.
+# UMOCI_PEER names an older build of ours in place of the packaged umoci. It runs twice in each round, so that the spread
+# of a build with itself stands beside its ratio to ours; tar and buildah are left out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 rounds=${1:-5}
