@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::referrers;
-use super::repository::{Put, Repository};
+use super::repository::{Endpoint, Put, Repository};
 use super::spool::Spooled;
 use super::upload::{has_blob, upload};
 use super::{NETWORK_THREADS, Registry, RepositoryName};
@@ -48,6 +48,8 @@ pub struct RegistrySink {
     spool: Option<PathBuf>,
     /// True once a mount was granted: the registry heeds the wish.
     grants_mounts: AtomicBool,
+    /// Answer to the first question for a large blob.
+    first_large: Mutex<Option<bool>>,
     trust: Trust,
     /// Blobs that the registry named when it refused a manifest that needs them.
     lacking: Mutex<HashSet<Digest>>,
@@ -75,6 +77,7 @@ impl Registry {
             mount_from: None,
             spool: None,
             grants_mounts: AtomicBool::new(false),
+            first_large: Mutex::default(),
             trust: Trust::All,
             lacking: Mutex::default(),
             is_lacking: AtomicBool::new(false),
@@ -266,7 +269,7 @@ impl RegistrySink {
         // A mount from the repository itself asks for the blob and begins the upload with one request.
         let from = self.mount_from.as_ref().unwrap_or(&place.name);
         let may_ignore = blob.size > LARGE && !self.grants_mounts.load(Ordering::Relaxed);
-        if may_ignore && self.mount_from.is_none() && has_blob(place, blob, "pull,push")? {
+        if may_ignore && self.mount_from.is_none() && self.has_large(place, blob)? {
             return Ok(false);
         }
         let is_sent = upload(place, blob, Some(from), body)?;
@@ -274,6 +277,25 @@ impl RegistrySink {
             self.grants_mounts.store(true, Ordering::Relaxed);
         }
         Ok(is_sent)
+    }
+
+    /// Asks for a large blob. One answer speaks for all where it is no, and no image is known to be there: then each further
+    /// question would cost a request for nothing.
+    fn has_large(&self, place: &Endpoint, blob: &Descriptor) -> Result<bool> {
+        let may_have_more = {
+            // The other threads wait for the first answer.
+            let mut first = lock(&self.first_large);
+            match *first {
+                None => return Ok(*first.insert(has_blob(place, blob, "pull,push")?)),
+                Some(is_there) => is_there || self.has_an_image(),
+            }
+        };
+        Ok(may_have_more && has_blob(place, blob, "pull,push")?)
+    }
+
+    /// Returns whether the repository has any of the tags or manifests that were asked for.
+    fn has_an_image(&self) -> bool {
+        self.tags.values().any(Option::is_some) || lock(&self.whole).values().any(|is_whole| *is_whole)
     }
 
     /// Returns whether a question for a manifest may spare those for its blobs. A new image would cost one request more.

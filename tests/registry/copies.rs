@@ -2,7 +2,7 @@
 //! `umoci copy` between two places of any kind.
 
 use super::fake::{Answer, Content, Fake};
-use super::shelf::digests_in;
+use super::shelf::{Shelf, digests_in};
 use super::{Registry, requests};
 use crate::support::{Env, Image};
 use umoci::digest::Digest;
@@ -248,6 +248,50 @@ fn a_registry_that_loses_blobs_for_ever_is_given_up() {
     let line = image.env.umoci(["push", "--image", "img:latest", &name]).fails();
     assert!(line.contains("gone"), "{line}");
     assert!(fake.lines().len() < 100, "{}", fake.lines().len());
+}
+
+/// Pushes an image to `a:1` and returns the requests so far.
+fn push(env: &Env, fake: &Fake) -> Vec<String> {
+    let name = format!("{}/a:1", fake.address);
+    env.umoci(["push", "--image", "img:latest", &name]).ok();
+    fake.lines()
+}
+
+#[test]
+fn large_blobs_are_asked_for_where_some_may_be_there() {
+    let image = Image::new();
+    let env = &image.env;
+    for n in ["1", "2", "3"] {
+        env.sh(&format!("mkdir d{n}; head -c 9000000 /dev/urandom >d{n}/file"));
+        image.insert(&format!("d{n}"));
+    }
+    // A registry that has everything but the tag, and forgets all large blobs but so many.
+    let table = [
+        ("nothing is there", 0, false, (1, 6)),
+        ("a push broke off", 3, false, (3, 3)),
+        ("the tag has another image", 1, true, (3, 5)),
+    ];
+    for (what, kept, has_tag, (questions, sent)) in table {
+        let (shelf, fake) = Shelf {
+            ignores_mounts: true,
+            ..Shelf::default()
+        }
+        .serve();
+        let begun = push(env, &fake);
+        let mut is_large = 0;
+        shelf.blobs.lock().expect("blobs").retain(|_, blob| {
+            is_large += usize::from(blob.len() > 8 << 20);
+            blob.len() <= 8 << 20 || is_large <= kept
+        });
+        let other = has_tag.then(|| ("1".to_owned(), Content::new(1).manifest));
+        *shelf.manifests.lock().expect("manifests") = other.into_iter().collect();
+        let lines = push(env, &fake).split_off(begun.len());
+        let [heads, puts] = ["HEAD", "PUT"].map(|method| {
+            let start = format!("{method} /v2/a/blobs/");
+            lines.iter().filter(|line| line.starts_with(&start)).count()
+        });
+        assert_eq!((heads, puts), (questions, sent), "{what}: {lines:?}");
+    }
 }
 
 #[test]
