@@ -87,6 +87,8 @@ pub enum Fact {
     LoginRefused,
     /// A registry answers only so many requests, and will again later.
     TooManyRequests,
+    /// A registry takes no changes: it is read-only, or pushes or removals are off there.
+    ChangesRefused,
     /// No authority that is trusted has signed the certificate of a host.
     UntrustedCertificate,
     /// A host does not speak TLS, and plain HTTP was not allowed.

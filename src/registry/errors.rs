@@ -83,6 +83,7 @@ fn of_answer(answer: &Response, text: &[u8]) -> Error {
         401 => (ErrorKind::Denied, Some(Fact::LoginNeeded)),
         403 => (ErrorKind::Denied, Some(Fact::LoginRefused)),
         404 => (ErrorKind::NotFound, None),
+        405 => (ErrorKind::Unsupported, Some(Fact::ChangesRefused)),
         429 => (ErrorKind::Busy, Some(Fact::TooManyRequests)),
         400..=499 => (ErrorKind::Unsupported, None),
         _ => (ErrorKind::Io, None),

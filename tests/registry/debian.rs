@@ -298,6 +298,45 @@ fn what_goes_wrong_leaves_no_layout_and_no_tag() {
 
 #[test]
 #[ignore = "needs docker-registry: run by tests/all.sh"]
+fn a_registry_that_is_read_only_gives_and_says_so_when_it_is_to_take() {
+    let image = Image::new();
+    let env = &image.env;
+    let registry = Registry::start(env, "");
+    env.umoci(["push", "--image", "img:latest", &registry.name("app:1")])
+        .ok();
+    drop(registry);
+    let registry = Registry::read_only(env);
+    let [there, new] = ["app:1", "new:1"].map(|name| registry.name(name));
+    let source = format!("docker://{there}");
+    let image = "img:latest";
+    for words in [
+        &["push", "--image", image, &new][..],
+        &["copy", &source, &format!("docker://{new}")],
+        &["remove", &source],
+        &[
+            "cache",
+            "put",
+            "key",
+            "--image",
+            image,
+            "--to",
+            &registry.name("cache"),
+        ],
+    ] {
+        let line = env.umoci(words).fails();
+        assert!(
+            line.contains(&registry.address) && line.contains("405 ") && line.contains("may be read-only"),
+            "{line}"
+        );
+    }
+    // A push that changes nothing is none, and a pull needs nothing.
+    env.umoci(["push", "--image", image, &there]).ok();
+    env.umoci(["pull", "--layout", "back", &there]).ok();
+    env.umoci(["fsck", "--layout", "back"]).ok();
+}
+
+#[test]
+#[ignore = "needs docker-registry: run by tests/all.sh"]
 fn a_rerun_moves_what_is_missing() {
     let image = Image::new();
     let env = &image.env;

@@ -32,10 +32,19 @@ pub struct Registry {
 impl Registry {
     /// Starts one that stores below `registry/` of the room, with further settings.
     pub fn start(env: &Env, settings: &str) -> Self {
+        Self::over(env, "delete: {enabled: true}", settings)
+    }
+
+    /// Starts one over the same directory that takes no changes.
+    pub fn read_only(env: &Env) -> Self {
+        Self::over(env, "maintenance: {readonly: {enabled: true}}", "")
+    }
+
+    fn over(env: &Env, storage: &str, settings: &str) -> Self {
         let address = free_address();
         let root = env.path("registry");
         let config = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp:\n  addr: {address}\n{settings}",
+            "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  {storage}\nhttp:\n  addr: {address}\n{settings}",
             root.display()
         );
         env.write("registry.yml", config);
