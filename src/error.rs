@@ -87,7 +87,7 @@ pub enum Fact {
     LoginRefused,
     /// A registry answers only so many requests, and will again later.
     TooManyRequests,
-    /// A registry takes no changes: it is read-only, or pushes or removals are off there.
+    /// A registry takes no changes and does not say why: it may be read-only.
     ChangesRefused,
     /// No authority that is trusted has signed the certificate of a host.
     UntrustedCertificate,

@@ -300,9 +300,6 @@ fn remedy(fact: Fact, subject: Option<&str>, call: &Call) -> Option<String> {
         Fact::LoginNeeded | Fact::LoginRefused if call.is("login") => "is it the right user and password?",
         Fact::LoginNeeded => return Some(format!("umoci login {host} logs in")),
         Fact::LoginRefused => return Some(format!("umoci login {host} logs in as another user")),
-        Fact::ChangesRefused if call.is("remove") => {
-            return Some(format!("{host} may be read-only, or removals may be off there"));
-        }
         Fact::ChangesRefused => return Some(format!("{host} may be read-only")),
         Fact::UntrustedCertificate => {
             return Some(format!("its authority belongs into certs.d/{host}/ca.crt"));

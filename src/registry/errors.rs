@@ -83,7 +83,8 @@ fn of_answer(answer: &Response, text: &[u8]) -> Error {
         401 => (ErrorKind::Denied, Some(Fact::LoginNeeded)),
         403 => (ErrorKind::Denied, Some(Fact::LoginRefused)),
         404 => (ErrorKind::NotFound, None),
-        405 => (ErrorKind::Unsupported, Some(Fact::ChangesRefused)),
+        // A registry that explains itself needs no guess.
+        405 if !is_explained(text) => (ErrorKind::Unsupported, Some(Fact::ChangesRefused)),
         429 => (ErrorKind::Busy, Some(Fact::TooManyRequests)),
         400..=499 => (ErrorKind::Unsupported, None),
         _ => (ErrorKind::Io, None),
@@ -99,6 +100,11 @@ fn of_answer(answer: &Response, text: &[u8]) -> Error {
         Some(fact) => error.with_fact(fact).about(host),
         None => error,
     }
+}
+
+/// Returns whether a body gives a reason in the form of the spec.
+fn is_explained(text: &[u8]) -> bool {
+    serde_json::from_slice::<Refusal>(text).is_ok_and(|refusal| !refusal.errors.is_empty())
 }
 
 /// Returns what a body says, as a part of one line: the codes and messages of a refusal, else its text.

@@ -95,7 +95,8 @@ impl Registry {
         let is_removed = repository.delete(&target)?;
         // A referrer that is there and not listed would be lost; an entry without one does no harm.
         if let Some(subject) = subject.filter(|_| is_removed) {
-            referrers::leave(&repository, &subject, &digest)?;
+            referrers::leave(&repository, &subject, &digest)
+                .context(|| format!("{digest} is removed, and still listed as a referrer of {subject}"))?;
         }
         Ok(is_removed)
     }

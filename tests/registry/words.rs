@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Messages that lead on, and the words of other programs.
 
+use std::collections::BTreeMap;
+
 use super::fake::{Answer, Content, Fake};
-use super::shelf::Shelf;
+use super::serve::{INDEX, MANIFEST};
+use super::shelf::{Shelf, read};
 use super::{Registry, free_address, pull, requests};
 use crate::support::{Env, Image};
+use umoci::digest::Digest;
 
 #[test]
 fn a_refusal_names_the_host_to_log_in_to() {
@@ -31,6 +35,36 @@ fn a_host_that_does_not_answer_is_asked_after() {
         "{line}"
     );
     assert_eq!(line.matches("refused").count(), 1, "{line}");
+}
+
+fn descriptor(digest: Digest) -> String {
+    format!(r#"{{"mediaType":"{MANIFEST}","digest":"{digest}","size":7}}"#)
+}
+
+#[test]
+fn a_referrer_that_is_removed_and_still_listed_is_told() {
+    let subject = Digest::sha256(b"subject");
+
+    let referrer = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{0},"layers":[{0}],"subject":{0}}}"#,
+        descriptor(subject)
+    );
+    let digest = Digest::sha256(referrer.as_bytes());
+    let list = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{}]}}"#,
+        descriptor(digest)
+    );
+    let tag = subject.to_string().replace(':', "-");
+    let manifests = [(digest.to_string(), referrer.into()), (tag, list.into())].into();
+    let fake = Fake::start(move |asked| match asked.method.as_str() {
+        "DELETE" => Answer::new(202, ""),
+        "PUT" => Answer::new(403, ""),
+        _ => read(asked, &BTreeMap::new(), &manifests),
+    });
+    let name = format!("docker://{}/a@{digest}", fake.address);
+    let line = Env::new().umoci(["remove", &name]).fails();
+    let told = format!("{digest} is removed, and still listed as a referrer of {subject}: ");
+    assert!(line.contains(&told), "{line}");
 }
 
 #[test]
