@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::answer::{Answer, BlobFile, Code, Content, DOCKER_CONTENT_DIGEST, Outcome, Refusal, own};
 use super::repositories::{Repositories, Repository};
+use super::request::number;
 use super::route::{Query, Target};
 use crate::digest::Digest;
 use crate::error::{Error, ResultExt};
@@ -147,13 +148,6 @@ impl Range {
             _ => Self::Whole,
         }
     }
-}
-
-/// Reads digits alone: no sign, and nothing around them.
-fn number(text: &str) -> Option<u64> {
-    let is_number = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-    // More digits than fit lie behind the end of any blob.
-    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 /// Returns whether the client has this content already.

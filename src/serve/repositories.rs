@@ -5,6 +5,7 @@
 //! are read again once its stamp is another one, since other processes work on the same layouts.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,12 +26,33 @@ const MAX_LISTED: usize = 100_000;
 /// Maximum number of verified blobs that are remembered until a manifest names them.
 const MAX_VERIFIED: usize = 10_000;
 
+/// The directory above all layouts, as it was when the server began.
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    /// Device and inode.
+    place: (u64, u64),
+}
+
+impl Root {
+    fn new(path: PathBuf) -> Result<Self> {
+        let place = place(&path)?;
+        Ok(Self { path, place })
+    }
+}
+
+/// Returns device and inode of a directory.
+fn place(path: &Path) -> Result<(u64, u64)> {
+    let found = path.metadata().context(|| path.display().to_string())?;
+    Ok((found.dev(), found.ino()))
+}
+
 /// The repositories of a server.
 #[derive(Debug)]
 pub(super) struct Repositories {
     /// Named layouts; empty if all are below `root`.
     named: BTreeMap<String, PathBuf>,
-    root: Option<PathBuf>,
+    root: Option<Root>,
     may_create: bool,
     lock_timeout: Duration,
     open: Mutex<HashMap<String, Arc<Repository>>>,
@@ -46,7 +68,7 @@ impl Repositories {
     pub fn new(options: &ServeOptions) -> Result<Self> {
         let out = Self {
             named: options.layouts.iter().cloned().collect(),
-            root: options.root.clone(),
+            root: options.root.clone().map(Root::new).transpose()?,
             may_create: options.write || options.upstream.is_some(),
             lock_timeout: options.lock_timeout,
             open: Mutex::default(),
@@ -68,7 +90,7 @@ impl Repositories {
     fn path(&self, name: &str) -> Option<PathBuf> {
         match &self.root {
             // The grammar of names has neither dots alone nor empty parts.
-            Some(root) => Some(root.join(name)),
+            Some(root) => Some(root.path.join(name)),
             None => self.named.get(name).cloned(),
         }
     }
@@ -80,6 +102,22 @@ impl Repositories {
         }
     }
 
+    /// Refuses to answer for another directory than that of the beginning: without its file system the root looks empty, and a
+    /// push would go to the disk below.
+    fn check_root(&self) -> Result<()> {
+        let Some(root) = &self.root else {
+            return Ok(());
+        };
+        if place(&root.path)? != root.place {
+            fail!(
+                Io,
+                "{}: another directory has taken its place since the server began",
+                root.path.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Returns whether a repository can have this name here.
     pub fn has_place(&self, name: &str) -> bool {
         self.path(name).is_some()
@@ -88,11 +126,12 @@ impl Repositories {
     /// Returns the repository of a name, if there is one.
     ///
     /// # Errors
-    /// Those of a layout that cannot be read.
+    /// [`ErrorKind::Io`] if the root is gone; those of a layout that cannot be read.
     pub fn find(&self, name: &str) -> Result<Option<Arc<Repository>>> {
         let Some(path) = self.path(name) else {
             return Ok(None);
         };
+        self.check_root()?;
         let known = lock(&self.open).get(name).cloned();
         // A layout may have been removed since, and another one made in its place.
         if let Some(known) = known.filter(|known| known.store.layout().index_stamp().is_ok()) {
@@ -123,7 +162,7 @@ impl Repositories {
         if let Some(found) = self.find(name)? {
             return Ok(Some(found));
         }
-        let made = Store::create_among(&root.join(name), self.store_options());
+        let made = Store::create_among(&root.path.join(name), self.store_options());
         match made.context(|| format!("make the repository {name}")) {
             Ok(store) => Ok(Some(self.keep(name, store))),
             // Another process may have been faster.
@@ -159,8 +198,12 @@ impl Repositories {
         let Some(root) = &self.root else {
             return Ok(self.named.keys().cloned().collect());
         };
-        let found = layouts_below(root, MAX_LISTED)?;
-        let mut names: Vec<String> = found.iter().filter_map(|path| name_below(root, path)).collect();
+        self.check_root()?;
+        let found = layouts_below(&root.path, MAX_LISTED)?;
+        let mut names: Vec<String> = found
+            .iter()
+            .filter_map(|path| name_below(&root.path, path))
+            .collect();
         names.sort_unstable();
         Ok(names)
     }

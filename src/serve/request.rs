@@ -78,3 +78,10 @@ pub(super) fn broken_body() -> Box<Refusal> {
     Refusal::new(Code::SizeInvalid, "the body broke off or came too slowly")
         .status(StatusCode::REQUEST_TIMEOUT)
 }
+
+/// Reads digits alone: no sign, and nothing around them.
+pub(super) fn number(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    // More digits than fit lie behind the end of any blob.
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
+}

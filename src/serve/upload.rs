@@ -16,7 +16,7 @@ use hyper::header::{CONTENT_RANGE, HeaderName, LOCATION, RANGE, RETRY_AFTER};
 
 use super::answer::{Answer, Code, DOCKER_CONTENT_DIGEST, Outcome, Refusal, own};
 use super::repositories::{Repositories, Repository};
-use super::request::{Request, broken_body};
+use super::request::{Request, broken_body, number};
 use super::route::{Query, UPLOAD_NAME, digest};
 use crate::digest::{Algorithm, Digest, hex};
 use crate::error::{Error, ErrorKind, Result, lock};
@@ -259,7 +259,7 @@ fn chunk_length(request: &Request, offset: u64, id: Option<&str>) -> Outcome<Opt
     let range = range.split('/').next().unwrap_or(range);
     let numbers = range
         .split_once('-')
-        .and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)));
+        .and_then(|(first, last)| Some((number(first)?, number(last)?)));
     let Some((first, last)) = numbers else {
         let text = "Content-Range is not FIRST-LAST";
         return Err(Refusal::new(Code::BlobUploadInvalid, text));

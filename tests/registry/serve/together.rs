@@ -128,6 +128,31 @@ fn repositories_are_made_side_by_side_and_below_one_another() {
 }
 
 #[test]
+fn a_root_that_is_gone_is_no_empty_registry() {
+    let env = Env::in_memory();
+    let served = Served::all(&env);
+    served.push_image("app", "v1", b"x");
+    // As when its file system is unmounted: first nothing is there, then the directory below.
+    for change in ["mv root away", "mkdir root"] {
+        env.sh(change);
+        for (method, path) in [
+            ("GET", "/v2/_catalog"),
+            ("GET", "/v2/app/tags/list"),
+            ("GET", "/v2/app/manifests/v1"),
+            ("POST", "/v2/app/blobs/uploads/"),
+            ("POST", "/v2/new/blobs/uploads/"),
+        ] {
+            let told = served.ask(method, path, &[], b"").is(500);
+            assert!(!told.text().contains("root"), "{told:?}");
+        }
+        assert_eq!(env.sh("ls root 2>/dev/null || true"), "", "{change}");
+    }
+    assert!(served.log().contains("another directory has taken its place"));
+    env.sh("rmdir root; mv away root");
+    served.get("/v2/app/manifests/v1").is(200);
+}
+
+#[test]
 fn a_server_that_is_killed_leaves_garbage_at_worst() {
     let image = Image::new();
     let env = &image.env;
