@@ -205,7 +205,8 @@ impl Service {
         if self.may_write {
             return Ok(());
         }
-        Err(Refusal::new(Code::Denied, "this server takes no pushes"))
+        let refusal = Refusal::new(Code::Unsupported, "this server takes no pushes");
+        Err(refusal.header(ALLOW, "GET, HEAD"))
     }
 
     fn to_write(&self, name: &str) -> Outcome<Arc<Repository>> {

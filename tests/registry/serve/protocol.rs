@@ -513,19 +513,19 @@ fn methods_and_rights_are_those_of_the_options() {
     );
     let digest = Digest::sha256(b"x");
     for (method, path, status, code) in [
-        ("PUT", "/v2/img/manifests/x".to_owned(), 403, "DENIED"),
-        ("POST", "/v2/img/blobs/uploads/".to_owned(), 403, "DENIED"),
+        ("PUT", "/v2/img/manifests/x".to_owned(), 405, "UNSUPPORTED"),
+        ("POST", "/v2/img/blobs/uploads/".to_owned(), 405, "UNSUPPORTED"),
         (
             "POST",
             format!("/v2/img/blobs/uploads/?mount={digest}&from=other"),
-            403,
-            "DENIED",
+            405,
+            "UNSUPPORTED",
         ),
         (
             "PATCH",
             format!("/v2/img/blobs/uploads/{}", "0".repeat(32)),
-            403,
-            "DENIED",
+            405,
+            "UNSUPPORTED",
         ),
         ("DELETE", "/v2/img/manifests/v1".to_owned(), 405, "UNSUPPORTED"),
         ("DELETE", format!("/v2/img/blobs/{digest}"), 405, "UNSUPPORTED"),
