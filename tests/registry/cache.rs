@@ -38,10 +38,10 @@ fn entries_cost_few_requests() {
     let env = &image.env;
     let registry = Registry::start(env, "");
     let cache = registry.name("cache");
-    env.umoci(["init", "--layout", "there"]).ok();
     requests(env);
     assert_eq!(get(env, "key", "there", &cache).code, Some(2));
     assert_eq!(requests(env).len(), 1);
+    assert!(!env.path("there").exists(), "a miss makes no layout");
     put(env, "key", "img:latest", &cache).ok();
     let first = requests(env);
     // Two layers of the image, four more, and the config; the registry names all in one refusal.
@@ -54,6 +54,7 @@ fn entries_cost_few_requests() {
     assert!(next.len() <= 3 * 2 + 2, "{next:?}");
     put(env, "same", "img:next", &cache).ok();
     assert_eq!(requests(env).len(), 3);
+    // A hit makes it.
     get(env, "key", "there", &cache).ok();
     assert_eq!(requests(env).len(), 1 + 7);
     get(env, "next", "there", &cache).ok();

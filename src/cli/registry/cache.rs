@@ -8,7 +8,7 @@ use super::super::args::{ImageRef, layout_path, repository};
 use super::super::failure::MISS;
 use super::super::prelude::*;
 use super::super::result::Made;
-use super::show_warnings;
+use super::{make_layout, open_if_there, show_warnings};
 
 commands! {
     /// shares results of builds by a registry
@@ -82,7 +82,7 @@ impl Put {
 
 /// fetches the result of a key
 ///
-/// The image gets a tag in the layout, and what the layout has is not fetched. The exit code is 2 if the key has no entry, or one of
+/// The image gets a tag in the layout, which is made if there is none, and what it has is not fetched. The exit code is 2 if the key has no entry, or one of
 /// which something is missing by now; any failure is 1.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "--layout <image-path> --from <remote> <key>")]
@@ -106,9 +106,9 @@ impl Get {
         let tag = cache_tag(key)?;
         let repository = cache_repository(&self.from, &self.layout, "--from", ui)?;
         let result = self.entry.result.open()?;
-        let store = self.entry.lock.open(&self.layout)?;
+        let there = open_if_there(&self.layout, &self.entry.lock)?;
         let registry = self.entry.registry.session()?;
-        let source = registry.source(&repository, Some(&store))?;
+        let source = registry.source(&repository, there.as_ref())?;
         let found = source.resolve(tag.as_str());
         show_warnings(&registry, ui);
         let Some(found) = found? else {
@@ -119,7 +119,15 @@ impl Get {
             name: Some(self.tag.clone().unwrap_or(tag)),
             value: found.into(),
         }];
-        let sink = StoreSink::new(&store, "cache")?;
+        // Only now: a miss makes no layout.
+        let made;
+        let store = if let Some(store) = &there {
+            store
+        } else {
+            made = make_layout(&self.layout, &self.entry.lock)?;
+            &made
+        };
+        let sink = StoreSink::new(store, "cache")?;
         let report = match copy(&source as &dyn Source, &sink, &images, ui) {
             // A collection of the registry was faster: the entry is worth nothing.
             Err(err) if err.kind() == ErrorKind::NotFound => {

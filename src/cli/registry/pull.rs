@@ -10,8 +10,8 @@ use crate::transfer::{Catalog, Source, StoreSink, ToOci, copy};
 use super::super::prelude::*;
 use super::super::result::{Made, Results};
 use super::super::selection::{Selection, for_platform};
-use super::show_warnings;
 use super::wanted::{Wish, changed, show_plan};
+use super::{make_layout, open_if_there, show_warnings};
 
 /// copies images from a registry into a layout
 ///
@@ -98,10 +98,7 @@ impl PullJob<'_> {
         ui: &Ui,
     ) -> Outcome {
         let wanted = self.wish.of(registry, repository, image, ui)?;
-        // A directory that is no layout is empty, or what a pull left that was killed as it made it: else it is refused below.
-        let there = crate::fs::exists(&self.path.join("oci-layout"))?
-            .then(|| self.lock.open(self.path))
-            .transpose()?;
+        let there = open_if_there(self.path, self.lock)?;
         let source = registry.source(repository, there.as_ref())?;
         // The platforms, media types and referrers of an image show only when it is looked at.
         let is_plain =
@@ -119,7 +116,7 @@ impl PullJob<'_> {
         let store = if let Some(store) = &there {
             store
         } else {
-            made = self.create()?;
+            made = make_layout(self.path, self.lock)?;
             &made
         };
         let images = match self.copy.platform.get() {
@@ -149,16 +146,6 @@ impl PullJob<'_> {
         images.extend(kept);
         let all = Made::by_requests(&images);
         result.say_copy(self.words.1, &all, Some(&report), &replaced, ui)
-    }
-
-    /// Makes the layout and opens it.
-    fn create(&self) -> Outcome<Store> {
-        let made = Store::create_in(self.path, StoreOptions::default());
-        // Another pull may have been faster.
-        if !matches!(&made, Err(err) if err.kind() == ErrorKind::Exists) {
-            made?;
-        }
-        self.lock.open(self.path)
     }
 }
 
