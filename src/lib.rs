@@ -59,6 +59,8 @@ pub mod digest;
 mod fs;
 pub mod image;
 mod index;
+#[doc(hidden)] // the commands that look into images stand on it; no API yet
+pub mod inside;
 mod layer;
 mod layout;
 mod mtree;
@@ -82,7 +84,7 @@ pub mod internals {
     #[cfg(debug_assertions)]
     pub use crate::index::{edges_of, read_any_row};
     pub use crate::layer::{
-        Encoder, Entry, EntryBody, LayerReader, LayerStream, LayerTree, LayerWriter, Limits,
+        Encoder, Entry, EntryBody, LayerReader, LayerStream, LayerTree, LayerWriter, Limits, Toc, TocBuilder,
     };
     pub use crate::layout::IndexJson;
     pub use crate::mtree::{Header, Keyword, Mtree, MtreeWriter, line};

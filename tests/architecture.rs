@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::support::sources;
 
 /// A module may use those of a lower rank only. See docs/architecture.md.
-const RANKS: [(&str, u32); 18] = [
+const RANKS: [(&str, u32); 19] = [
     ("error", 0),
     ("progress", 0),
     ("digest", 0),
@@ -22,6 +22,7 @@ const RANKS: [(&str, u32); 18] = [
     ("image", 5),
     ("bundle", 6),
     ("transfer", 6),
+    ("inside", 7),
     ("registry", 7),
     ("serve", 8),
     ("cli", 9),

@@ -256,6 +256,8 @@ impl Unpacking<'_> {
         let task: Arc<dyn Task> = Arc::from(monitor.task("unpacking", Some(total)));
         let mut ahead = VecDeque::new();
         let mut unopened = layers.iter();
+        // Layers that were read whole for the first time, and the digests of their tars.
+        let mut new = Vec::new();
         loop {
             // An open layer is decoded by threads of its own while an earlier one is applied here.
             while ahead.len() <= LAYERS_AHEAD
@@ -264,20 +266,34 @@ impl Unpacking<'_> {
                 ahead.push_back((next, next.open(self.store, &opts.limits, &task)));
             }
             let Some((layer, stream)) = ahead.pop_front() else {
+                self.store.note_layers(&new);
                 return extractor.finish();
             };
             let digest = &layer.descriptor.digest;
             monitor.info(format_args!("unpack layer: {digest}"));
-            stream
+            let is_new = stream
                 .and_then(|stream| self.apply(stream, layer, &mut extractor))
                 .context(|| format!("layer {digest}"))?;
+            if is_new {
+                new.push((*digest, layer.diff_id));
+            }
         }
     }
 
-    fn apply(&self, stream: LayerStream, layer: &Layer<'_>, extractor: &mut Extractor<'_>) -> Result<()> {
+    /// Applies a layer; returns whether its table of contents is new.
+    fn apply(&self, stream: LayerStream, layer: &Layer<'_>, extractor: &mut Extractor<'_>) -> Result<bool> {
+        let is_known = self.store.has_toc(&layer.diff_id);
+        if !is_known {
+            extractor.begin_toc();
+        }
         let mut reader = LayerReader::new(stream, self.opts.limits.clone());
         // A broken archive is blamed on the blob where the blob is not what it should be.
         let read = extractor.apply_layer(&mut reader).and_then(|()| reader.drain());
-        layer.end(reader.into_inner(), read).map(drop)
+        let size = layer.end(reader.into_inner(), read)?;
+        if let Some(toc) = extractor.take_toc() {
+            let bytes = toc.finish(&layer.diff_id, size)?;
+            self.store.keep_toc(&layer.diff_id, &bytes, self.monitor);
+        }
+        Ok(!is_known)
     }
 }

@@ -27,6 +27,7 @@ mod import;
 mod index;
 mod init;
 mod insert;
+mod inside;
 mod layer;
 mod lease;
 mod list;
@@ -134,6 +135,8 @@ commands! {
         Attach(attach::Attach),
         Detach(attach::Detach),
         Referrers(referrers::Referrers),
+        LsFiles(inside::ls_files::LsFiles),
+        Cat(inside::cat::Cat),
         Du(du::Du),
         Fsck(fsck::Fsck),
         #[command(subcommand)]

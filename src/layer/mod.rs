@@ -15,6 +15,7 @@ mod sniff;
 mod sparse;
 #[cfg(test)]
 mod tests;
+mod toc;
 mod tree;
 mod write;
 
@@ -24,7 +25,10 @@ pub use limits::Limits;
 pub use read::LayerReader;
 pub use sniff::{HEAD, Sniffed, check_entries};
 pub(crate) use sparse::Sparse;
+pub(crate) use toc::{FileDigest, TocEntry, digest_prefixes, file_digest};
+pub use toc::{Toc, TocBuilder};
 pub use tree::LayerTree;
+pub(crate) use tree::{Fate, Outcome};
 pub use write::{LayerWriter, can_hold_xattr};
 
 use crate::error::{Error, ErrorKind};

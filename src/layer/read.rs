@@ -146,6 +146,14 @@ impl<R: Read> LayerReader<R> {
         (self.inner.read, self.left, self.sparse.clone())
     }
 
+    /// Returns the offset in the archive at which the entry last returned ends, with what pads it.
+    pub(crate) fn entry_end(&self) -> u64 {
+        self.inner
+            .read
+            .saturating_add(self.left)
+            .saturating_add(self.padding)
+    }
+
     /// Goes over the hole of a sparse file that comes next, if it has `least` bytes or more; returns how many zeros it stands
     /// for, or 0.
     pub(crate) fn take_hole(&mut self, least: u64) -> u64 {

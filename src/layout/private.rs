@@ -157,6 +157,18 @@ impl PrivateDir {
         Ok(true)
     }
 
+    /// Replaces a file in one step, not durably: it is derived from the layout, and has a sum of its own. `name` begins with a
+    /// directory.
+    pub(crate) fn put_derived(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let target = self.join(name);
+        self.ensure()?;
+        self.access.make_own_dir(target.parent().unwrap_or(&target))?;
+        let (temp, mut file) = self.temp_file("derived")?;
+        disk::write(&mut file, bytes, &temp)?;
+        self.access.give_file(&file, &temp)?;
+        rename(temp, &*self.disk, &target)
+    }
+
     /// Writes a temporary file whole, and makes its content durable.
     fn fill(&self, mut file: File, bytes: &[u8], temp: &Path) -> Result<()> {
         disk::write(&mut file, bytes, temp)?;
@@ -176,7 +188,12 @@ impl PrivateDir {
     /// # Errors
     /// [`ErrorKind::Limit`] if it is larger than any that we write.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        match disk::read(&self.join(name), MAX_OWN).if_there() {
+        self.read_up_to(name, MAX_OWN)
+    }
+
+    /// As [`PrivateDir::read`], of a file that may have so many bytes.
+    pub(crate) fn read_up_to(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        match disk::read(&self.join(name), limit).if_there() {
             Err(err) if err.kind() == ErrorKind::Limit => fail!(Limit, "{err}; remove it or mend it"),
             read => Ok(read?.map(|(bytes, _)| bytes)),
         }

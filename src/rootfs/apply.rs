@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use super::layer_state::{DeferredMetadata, LayerState};
 use super::metadata::{ExtractOptions, Metadata};
-use super::writers::{FileDigests, Files, Queue};
+use super::writers::{About, FileDigests, Files, Queue};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fs::{Dir, OpenFile, Root};
-use crate::layer::{Entry, EntryBody, LayerReader, Limits};
+use crate::layer::{Entry, EntryBody, LayerReader, Limits, TocBuilder};
 use crate::node::{Inode, Node, NodeKind, Time, TreePath};
 use crate::progress::Monitor;
 
@@ -93,6 +93,18 @@ impl<'a> Extractor<'a> {
         self.root.restore()
     }
 
+    /// Begins to collect the table of contents of the next layer, where the digests of files are taken anyway.
+    pub fn begin_toc(&self) {
+        if self.files.metadata.opts.digests {
+            self.files.begin_toc();
+        }
+    }
+
+    /// Returns the table of contents of the layer that was applied, if it was collected.
+    pub fn take_toc(&self) -> Option<TocBuilder> {
+        self.files.take_toc()
+    }
+
     /// Returns the digests of the files that were written; none if they were not asked for.
     pub fn finish(self) -> Result<FileDigests> {
         Ok(self.files.take_digests())
@@ -104,7 +116,8 @@ impl<'a> Extractor<'a> {
             let limit = self.files.metadata.opts.limits.entries;
             Limits::check("entries", "image", self.entries, limit)?;
             let path = entry.path.clone();
-            self.entry(entry, layer, queue)
+            let toc_number = self.files.note_entry(&entry, layer.entry_end());
+            self.entry(entry, toc_number, layer, queue)
                 .context(|| format!("unpack entry {path}"))?;
             // A file has failed at an earlier entry, whose error is the one to report.
             if queue.failed() {
@@ -117,6 +130,7 @@ impl<'a> Extractor<'a> {
     fn entry<R: Read>(
         &mut self,
         entry: Entry,
+        toc_number: Option<usize>,
         content: &mut LayerReader<R>,
         queue: &mut Queue<'_, 'a>,
     ) -> Result<()> {
@@ -134,7 +148,7 @@ impl<'a> Extractor<'a> {
                 }
                 self.link_later(&path, target)
             }
-            EntryBody::Node(node) => self.node(&path, node, content, queue),
+            EntryBody::Node(node) => self.node(&path, node, toc_number, content, queue),
         }
     }
 
@@ -151,6 +165,7 @@ impl<'a> Extractor<'a> {
         &mut self,
         path: &TreePath,
         node: Node,
+        toc_number: Option<usize>,
         content: &mut LayerReader<R>,
         queue: &mut Queue<'_, 'a>,
     ) -> Result<()> {
@@ -184,7 +199,14 @@ impl<'a> Extractor<'a> {
         self.layer.links.remove(path);
         match (&node.kind, made) {
             (NodeKind::Dir, _) => self.layer.defer_entry(key.clone(), node)?,
-            (_, Some(file)) => queue.fill(file, path, node, self.inherits, content)?,
+            (_, Some(file)) => {
+                let about = About {
+                    node,
+                    inherits: self.inherits,
+                    toc_number,
+                };
+                queue.fill(file, path, about, content)?;
+            }
             (_, None) => {
                 if matches!(node.kind, NodeKind::Symlink { .. }) {
                     self.layer.charge(path.as_bytes().len())?;

@@ -15,7 +15,7 @@ use super::metadata::Metadata;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result, ResultExt, lock};
 use crate::fs::{OpenFile, max_open};
-use crate::layer::LayerReader;
+use crate::layer::{Entry, LayerReader, TocBuilder, file_digest};
 use crate::node::{Inode, Node, NodeKind, TreePath};
 
 /// Bytes and files of one batch at most, and batches that may wait. Each waiting file is an open descriptor: all together
@@ -46,6 +46,8 @@ impl FileDigests {
 pub(super) struct Files<'a> {
     pub metadata: Metadata<'a>,
     digests: Mutex<FileDigests>,
+    /// The contents of the layer that is applied, if they are wanted.
+    toc: Mutex<Option<TocBuilder>>,
     /// Number and error of the earliest entry that has failed so far.
     failure: Mutex<Option<(u64, Error)>>,
     /// Batches that wait or are written.
@@ -59,6 +61,7 @@ impl<'a> Files<'a> {
         Self {
             metadata,
             digests: Mutex::default(),
+            toc: Mutex::default(),
             failure: Mutex::default(),
             waiting: AtomicUsize::new(0),
             buffers: Mutex::default(),
@@ -72,13 +75,33 @@ impl<'a> Files<'a> {
         digests
     }
 
+    /// Begins a table of contents.
+    pub fn begin_toc(&self) {
+        *lock(&self.toc) = Some(TocBuilder::default());
+    }
+
+    /// Returns the table of contents since [`Files::begin_toc`], whose files must all be complete.
+    pub fn take_toc(&self) -> Option<TocBuilder> {
+        lock(&self.toc).take()
+    }
+
+    /// Adds an entry to the table of contents, if there is one; returns the number of a regular file in it.
+    pub fn note_entry(&self, entry: &Entry, end: u64) -> Option<usize> {
+        lock(&self.toc).as_mut()?.add(entry, end)
+    }
+
     /// Gives a file that is complete its attributes and notes its digest, before it is closed: only then may its
     /// inode number belong to another file.
-    fn complete(&self, file: &OpenFile, node: &Node, digest: Option<Digest>, inherits: bool) -> Result<()> {
-        self.metadata.set(&file.attributes(), node, inherits)?;
+    fn complete(&self, file: &OpenFile, about: &About, digest: Option<Digest>) -> Result<()> {
+        self.metadata
+            .set(&file.attributes(), &about.node, about.inherits)?;
         let Some(digest) = digest else { return Ok(()) };
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.as_bytes());
+        let bytes = file_digest(&digest);
+        if let Some(number) = about.toc_number
+            && let Some(toc) = &mut *lock(&self.toc)
+        {
+            toc.set_digest(number, bytes);
+        }
         let ino = file.inode()?;
         lock(&self.digests).0.push((ino, bytes));
         Ok(())
@@ -120,16 +143,24 @@ impl<'a> Files<'a> {
         waiting.file.write(content)?;
         let wanted = self.metadata.opts.digests;
         let digest = wanted.then(|| Digest::of(Algorithm::Sha256, content));
-        self.complete(&waiting.file, &waiting.node, digest, waiting.inherits)
+        self.complete(&waiting.file, &waiting.about, digest)
     }
+}
+
+/// A file that is to be filled.
+pub(super) struct About {
+    pub node: Node,
+    /// It may have got attributes from its directory.
+    pub inherits: bool,
+    /// Its number in the table of contents, if there is one.
+    pub toc_number: Option<usize>,
 }
 
 /// A file that waits for its content.
 struct Waiting {
     file: OpenFile,
-    node: Node,
+    about: About,
     entry: TreePath,
-    inherits: bool,
     /// Offset of the end of its content in the bytes of the batch.
     end: usize,
 }
@@ -169,18 +200,17 @@ impl<'q, 'scope> Queue<'q, 'scope> {
         &mut self,
         mut file: OpenFile,
         entry: &TreePath,
-        node: Node,
-        inherits: bool,
+        about: About,
         content: &mut LayerReader<R>,
     ) -> Result<()> {
         // An empty file stands in the place of a device.
-        let size = match node.kind {
+        let size = match about.node.kind {
             NodeKind::File { size } => size,
             _ => 0,
         };
         if size >= LARGE {
             let digest = self.stream(&mut file, size, content)?;
-            return self.files.complete(&file, &node, digest, inherits);
+            return self.files.complete(&file, &about, digest);
         }
         let size = size as usize;
         if self.batch.bytes.len() + size > BATCH_BYTES || self.batch.files.len() >= self.batch_files {
@@ -191,9 +221,8 @@ impl<'q, 'scope> Queue<'q, 'scope> {
         read_exact(content, &mut self.batch.bytes[start..])?;
         self.batch.files.push(Waiting {
             file,
-            node,
+            about,
             entry: entry.clone(),
-            inherits,
             end: self.batch.bytes.len(),
         });
         Ok(())

@@ -5,6 +5,7 @@
 //! names them; a writer holds the shared lock from its first blob to its ref or lease, so no garbage collection comes between; the
 //! presence of the index never changes a result.
 
+mod derived;
 mod fsck;
 mod gc;
 mod graph;

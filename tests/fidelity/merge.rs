@@ -282,7 +282,7 @@ fn entries_are_copied_to_the_byte_and_whiteouts_come_first() {
 }
 
 /// Layers of random entries over few paths, so that they meet. Hard links lead to what some entry made, mostly.
-fn layers() -> impl Strategy<Value = Vec<Vec<String>>> {
+pub(super) fn layers() -> impl Strategy<Value = Vec<Vec<String>>> {
     let path = prop_oneof![
         4 => "[abc]",
         3 => "[ab]/[abc]",

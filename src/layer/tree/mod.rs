@@ -11,6 +11,7 @@
 //! touched by one (`stamp`); it is there if nothing above it was removed or emptied since, so that removals cost nothing.
 
 mod cells;
+mod history;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -18,6 +19,8 @@ use std::io::Read;
 use std::rc::Rc;
 
 use self::cells::{Cell, Gone, Key, Kind, MAX_ENTRIES, Number, Place, Tree, Way, in_dir};
+use self::history::History;
+pub(crate) use self::history::{Fate, Outcome};
 use super::{Entry, EntryBody, LayerReader, Limits};
 use crate::error::{Result, ResultExt};
 use crate::node::{NodeKind, PathSet, Trail, TreePath, hash_child};
@@ -76,6 +79,8 @@ pub struct LayerTree {
     heirs: BTreeMap<Number, TreePath>,
     /// Entries from below that the merged layer repeats, since it hides them with what is around them.
     repeated: BTreeSet<Number>,
+    /// What became of entries that are not there in the end, if that is asked for.
+    history: Option<History>,
 }
 
 impl LayerTree {
@@ -94,15 +99,27 @@ impl LayerTree {
     /// Those of the reader, and of a layer that cannot be applied; `ErrorKind::Limit` for more entries than one image may
     /// have.
     pub fn add_layer<R: Read>(&mut self, layer: &mut LayerReader<R>) -> Result<()> {
+        self.begin_layer();
+        while let Some(entry) = layer.next_entry()? {
+            self.add_entry(entry)?;
+        }
+        self.end_layer()
+    }
+
+    fn begin_layer(&mut self) {
         if self.starts.len() == self.from {
             self.first = Some(self.entries + 1);
         }
         self.starts.push(self.entries);
-        while let Some(Entry { path, body }) = layer.next_entry()? {
-            self.entries += 1;
-            self.check_entries()?;
-            self.entry(&path, body).context(|| format!("entry {path}"))?;
-        }
+    }
+
+    fn add_entry(&mut self, Entry { path, body }: Entry) -> Result<()> {
+        self.entries += 1;
+        self.check_entries()?;
+        self.entry(&path, body).context(|| format!("entry {path}"))
+    }
+
+    fn end_layer(&mut self) -> Result<()> {
         // Both are about one layer: whiteouts of the next one hide what this one has put there.
         self.own_symlinks.clear();
         self.passed.clear();
@@ -138,7 +155,7 @@ impl LayerTree {
                     _ => Kind::File,
                 };
                 self.moved(path, &at)?;
-                self.replace(&at, is_dir)?;
+                self.replace(&at, is_dir, number)?;
                 self.put(&at, kind, number)
             }
             EntryBody::HardLink { target } => {
@@ -148,7 +165,7 @@ impl LayerTree {
                 let at = self.place(path, true)?;
                 self.moved(path, &at)?;
                 self.hold(at.path.as_bytes().len() + target.as_bytes().len())?;
-                self.replace(&at, false)?;
+                self.replace(&at, false, number)?;
                 self.put(&at, Kind::Late, number)?;
                 self.late.insert(at.path, (target, number));
                 Ok(())
@@ -175,6 +192,7 @@ impl LayerTree {
 
     fn put(&mut self, place: &Place, kind: Kind, number: Number) -> Result<()> {
         self.tree.cells.insert(place.key, Cell::new(kind, number));
+        self.note_put(&place.path, number);
         self.passed.remove(&place.key);
         if place.path.is_root() {
             return Ok(());
@@ -274,6 +292,7 @@ impl LayerTree {
                 self.hide(&path)?;
             }
             self.gone_mut(key).itself = number;
+            self.note_removal(key, number, false);
         }
         self.tree.cells.insert(key, Cell::new(Kind::Implied, number));
         self.passed.insert(key);
@@ -303,10 +322,11 @@ impl LayerTree {
     }
 
     /// Makes room for an entry; a directory takes the place of another without an end of what is in it.
-    fn replace(&mut self, at: &Place, by_dir: bool) -> Result<()> {
+    fn replace(&mut self, at: &Place, by_dir: bool, number: Number) -> Result<()> {
         let Some(old) = self.tree.find(at) else {
             return Ok(());
         };
+        self.note_replaced(old, number);
         self.leave(&at.key, old);
         if old.kind().is_dir() && by_dir {
             return Ok(());
@@ -316,6 +336,7 @@ impl LayerTree {
         }
         if old.kind().is_dir() || by_dir {
             self.gone_mut(at.key).itself = self.entries;
+            self.note_removal(at.key, self.entries, false);
         } else if self.symlinks.contains_key(&self.content(old)) {
             self.last = None;
         }
@@ -356,6 +377,7 @@ impl LayerTree {
             self.hide(&at.path)?;
             let number = if is_passed { self.entries } else { self.start() + 1 };
             self.gone_mut(at.key).itself = number;
+            self.note_removal(at.key, number, false);
         } else if old.kind().is_dir() {
             // A directory that this layer has touched stays, with what the layer has put in it.
             self.empty(&at, old)?;
@@ -375,6 +397,7 @@ impl LayerTree {
         self.leave(&at.key, old);
         self.hide(&at.path)?;
         self.gone_mut(at.key).inside = self.start() + 1;
+        self.note_removal(at.key, self.start() + 1, true);
         Ok(())
     }
 
@@ -397,7 +420,7 @@ impl LayerTree {
         if self.entries == number {
             self.moved(path, &at)?;
         }
-        self.replace(&at, false)?;
+        self.replace(&at, false, number)?;
         self.hold(at.path.as_bytes().len() + from.path.as_bytes().len())?;
         self.put(&at, Kind::Link, number)?;
         if linked.kind() != Kind::Link {

@@ -213,6 +213,8 @@ impl Store {
                 gone.retain(|digest, _| now.contains_key(digest));
             }
             let order = parents_first(tables, &gone)?;
+            // While the rows still tell which layer a table of contents is of.
+            self.drop_derived(tables, &gone.keys().copied().collect())?;
             tables.invalidate_listing()?;
             // Rows go in the order of digests, which costs less.
             gone.keys().try_for_each(|digest| tables.forget(digest))?;

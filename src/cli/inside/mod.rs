@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Commands that look into images. Each takes images as words: `LAYOUT[:TAG]`, `LAYOUT@DIGEST`, and `~N` behind it for the image
+//! without its N upper layers.
+
+pub mod cat;
+mod json;
+pub mod ls_files;
+mod quote;
+mod view_args;

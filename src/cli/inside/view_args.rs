@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Images that a command looks into, and the paths in them.
+
+use crate::inside::Contents;
+use crate::node::TreePath;
+
+use super::super::prelude::*;
+
+/// The images and paths that a command looks at, as words.
+#[derive(clap::Args, Debug)]
+pub struct ViewArgs {
+    #[command(flatten)]
+    platform: PlatformArg,
+    #[command(flatten)]
+    lock: LockArg,
+    /// The words.
+    #[arg(hide = true)]
+    pub rest: Vec<String>,
+}
+
+/// An image that is open, and its contents.
+#[derive(Debug)]
+pub struct Viewed {
+    pub store: Store,
+    pub contents: Contents,
+    /// The word that named it.
+    pub word: String,
+}
+
+impl ViewArgs {
+    /// Returns the image that the first word names, and the other words.
+    pub fn image(&self, ui: &Ui) -> Outcome<(Viewed, &[String])> {
+        match self.rest.split_first() {
+            Some((word, rest)) if !word.is_empty() => Ok((self.open(word, ui)?, rest)),
+            _ => Err(Failure::Missing("the image".to_owned())),
+        }
+    }
+
+    /// Opens the image that a word names.
+    pub fn open(&self, word: &str, ui: &Ui) -> Outcome<Viewed> {
+        let (name, without) = without_layers(word)?;
+        let image = self.platform.of_word(name)?;
+        let store = self.lock.open(&image.layout)?;
+        // A collection must not take layers away while they are read.
+        let _reading = store.reading();
+        let image = image.find(&store)?;
+        let contents = Contents::of_image(&store, &image, without, ui)?;
+        Ok(Viewed {
+            store,
+            contents,
+            word: word.to_owned(),
+        })
+    }
+}
+
+impl Viewed {
+    /// Ends a command whose answer was printed: with a failure if a layer could not be seen.
+    pub fn end(&self) -> Outcome {
+        let Some((number, err)) = self.contents.unseen.first() else {
+            return Ok(());
+        };
+        let more = self.contents.unseen.len() - 1;
+        let layer = &self.contents.layers[*number].descriptor.digest;
+        let others = if more > 0 {
+            format!(" and {}", counted(more as u64, "other layer"))
+        } else {
+            String::new()
+        };
+        let text = format!("the answer is without layer {layer}{others}: {err}");
+        Err(Error::new(err.kind(), text).into())
+    }
+}
+
+/// Splits `~N` from the word of an image; `~` alone is `~1`.
+fn without_layers(word: &str) -> Outcome<(&str, usize)> {
+    let Some((name, count)) = word.rsplit_once('~') else {
+        return Ok((word, 0));
+    };
+    // A directory may be called so, and no tag is.
+    if Path::new(word).is_dir() || count.contains(['/', ':']) {
+        return Ok((word, 0));
+    }
+    match count {
+        "" => Ok((name, 1)),
+        _ => match count.parse() {
+            Ok(count) => Ok((name, count)),
+            Err(_) => refuse!("invalid image: {word:?} (behind ~ stands a number of layers)"),
+        },
+    }
+}
+
+/// Reads a path in an image.
+pub fn tree_path(word: &str) -> Outcome<TreePath> {
+    TreePath::clean(word.as_bytes()).map_err(invalid("path"))
+}

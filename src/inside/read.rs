@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Contents of files in a layer, each checked against the digest in the table.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::contents::{ContentLayer, Item};
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::{Result, ResultExt};
+use crate::layer::{FileDigest, LayerReader, LayerStream, Limits};
+use crate::progress::{Counted, Monitor, Task};
+use crate::store::Store;
+
+/// Gives the contents of regular files of one layer to `each`, in the order of the tar.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::error::ErrorKind::Corrupt) for a damaged layer, and where the content has not the digest that the
+/// table tells: at the end of the content, which `each` must not take for good before; those of `each`.
+pub fn read_items<'a>(
+    store: &Store,
+    layer: &ContentLayer,
+    mut items: Vec<&'a Item>,
+    monitor: &dyn Monitor,
+    each: &mut dyn FnMut(&'a Item, &mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    items.sort_by_key(|item| item.start);
+    let limits = Limits::default();
+    let task: Arc<dyn Task> = Arc::from(monitor.task("reading", Some(layer.descriptor.size)));
+    let blob = Counted::new(store.open_blob(&layer.descriptor)?, &task);
+    let mut stream = LayerStream::open(blob, layer.compression, layer.diff_id.algorithm(), &limits)?;
+    let mut at = 0;
+    for item in items {
+        let gap = item.start.saturating_sub(at);
+        let skipped = io::copy(&mut (&mut stream).take(gap), &mut io::sink())?;
+        let mut entry = (&mut stream).take(item.span);
+        let read = if skipped == gap {
+            read_one(item, &mut entry, &limits, each)
+        } else {
+            Err(stale())
+        };
+        let rest = io::copy(&mut entry, &mut io::sink());
+        // A fault of the blob is why its entries are odd.
+        if let Err(err) = read.and_then(|()| rest.map(drop).map_err(Into::into)) {
+            return Err(stream.blame(err)).context(|| format!("layer {}", layer.descriptor.digest));
+        }
+        at = item.start + item.span;
+    }
+    Ok(())
+}
+
+fn read_one<'a>(
+    item: &'a Item,
+    tar: &mut dyn Read,
+    limits: &Limits,
+    each: &mut dyn FnMut(&'a Item, &mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    let mut reader = LayerReader::new(tar, limits.clone());
+    if reader.next_entry()?.is_none() {
+        return Err(stale());
+    }
+    let mut content = Checked {
+        inner: reader,
+        hasher: Some(Hasher::new(Algorithm::Sha256)),
+        want: item.digest,
+    };
+    each(item, &mut content)?;
+    io::copy(&mut content, &mut io::sink())?;
+    Ok(())
+}
+
+fn stale() -> crate::error::Error {
+    let text = "the layer is not what the table of its contents says";
+    crate::error::Error::new(crate::error::ErrorKind::Corrupt, text)
+}
+
+/// The content of a file, whose end is an error if it has another digest.
+struct Checked<R> {
+    inner: R,
+    hasher: Option<Hasher>,
+    want: Option<FileDigest>,
+}
+
+impl<R: Read> Read for Checked<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        let Some(hasher) = &mut self.hasher else {
+            return Ok(n);
+        };
+        hasher.update(&buf[..n]);
+        if n == 0
+            && !buf.is_empty()
+            && let Some(hasher) = self.hasher.take()
+            && self
+                .want
+                .and_then(|want| Digest::from_bytes(Algorithm::Sha256, &want))
+                != Some(hasher.finish())
+        {
+            return Err(stale().into());
+        }
+        Ok(n)
+    }
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What became of each entry: where it is in the end, or which entry of which layer took it away.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::cells::{Cell, Key, Kind, Number, ROOT};
+use super::{LayerTree, Limits};
+use crate::error::Result;
+use crate::layer::{Entry, EntryBody, Toc};
+use crate::node::{TreePath, hash_child};
+
+/// Replacements and removals in the order in which they happened.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// For an entry the one that took its place.
+    successors: HashMap<Number, Number>,
+    /// The other way round.
+    predecessors: HashMap<Number, Number>,
+    /// Removals at a path and below it.
+    removals: HashMap<Key, Vec<Removal>>,
+    /// Paths of directories, each with the first entry of each layer that was put below it.
+    first_below: BTreeMap<TreePath, Vec<Number>>,
+}
+
+/// The end of all at or below a path that was last touched before the entry `until`.
+#[derive(Clone, Copy, Debug)]
+struct Removal {
+    until: Number,
+    /// The entry that caused it.
+    by: Number,
+    /// Whether the directory itself stays.
+    inside: bool,
+}
+
+/// An entry in the end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Fate {
+    /// Its path with all links on the way followed.
+    pub path: TreePath,
+    /// For a hard link the number of the entry that has the content, if there is one.
+    pub content: Option<u32>,
+    /// Number of the entry at this path whose place it took.
+    pub before: Option<u32>,
+    /// Whether it is there, and if not, why.
+    pub outcome: Outcome,
+}
+
+/// State of an entry once all layers lie over one another. Entries have numbers, counted from 0 over all layers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// It is there; a whiteout is always.
+    Live,
+    /// This entry took its place.
+    Replaced(u32),
+    /// This entry removed it or a directory above: a whiteout, or something in the place of a directory.
+    Removed(u32),
+}
+
+impl LayerTree {
+    /// Begins to lay all layers over one another, and remembers what becomes of each entry.
+    pub(crate) fn with_history(limits: Limits) -> Self {
+        Self {
+            history: Some(History::default()),
+            ..Self::new(0, limits)
+        }
+    }
+
+    /// Looks at the next layer up by its table of contents.
+    ///
+    /// # Errors
+    /// As [`LayerTree::add_layer`].
+    pub(crate) fn add_toc(&mut self, toc: &Toc) -> Result<()> {
+        self.begin_layer();
+        for entry in &toc.entries {
+            self.add_entry(entry.entry.clone())?;
+        }
+        self.end_layer()
+    }
+
+    /// Ends the looking; returns the directories that are there without an entry, each with the number of the entry that needed it.
+    ///
+    /// # Errors
+    /// As [`LayerTree::finalize`].
+    pub(crate) fn settle(&mut self) -> Result<Vec<(TreePath, u32)>> {
+        self.finalize()?;
+        let implied = std::mem::take(&mut self.implied);
+        Ok(implied
+            .into_iter()
+            .map(|(path, number)| (path, number - 1))
+            .collect())
+    }
+
+    /// Returns what became of the `number`-th entry of all layers, counted from 0, which is `entry`. All entries must be asked for in
+    /// order, once all were added.
+    ///
+    /// # Errors
+    /// None that adding did not have.
+    pub(crate) fn fate_of(&mut self, number: u32, Entry { path, body }: &Entry) -> Result<Fate> {
+        let own = number + 1;
+        let path = self.moved.get(&own).unwrap_or(path).clone();
+        let content = self.names.get(&own).map(|name| name.content - 1);
+        let history = self.history.as_ref();
+        let before = history.and_then(|history| history.predecessors.get(&own));
+        let before = before.map(|number| number - 1);
+        let is_whiteout = matches!(body, EntryBody::Whiteout | EntryBody::Opaque);
+        let outcome = if is_whiteout || self.tree_number(&path)? == Some(own) {
+            Outcome::Live
+        } else {
+            self.end_of(own, &path, matches!(body, EntryBody::Node(node) if node.is_dir()))
+        };
+        Ok(Fate {
+            path,
+            content,
+            before,
+            outcome,
+        })
+    }
+
+    fn tree_number(&mut self, path: &TreePath) -> Result<Option<Number>> {
+        let place = self.tree.known_place(path)?;
+        let found = self.tree.find(&place).filter(|cell| cell.kind() != Kind::Implied);
+        Ok(found.map(Cell::number))
+    }
+
+    /// Returns why an entry at `path` is not there in the end.
+    fn end_of(&self, own: Number, path: &TreePath, is_dir: bool) -> Outcome {
+        let Some(history) = &self.history else {
+            return Outcome::Removed(own - 1);
+        };
+        let removal = history.first_removal(own, path, |until, by| {
+            // A directory in which the layer itself had put something by then stayed where all around it went.
+            is_dir && history.has_below(path, until, by)
+        });
+        match (history.successors.get(&own), removal) {
+            (Some(successor), Some(by)) if by < *successor => Outcome::Removed(by - 1),
+            (Some(successor), _) => Outcome::Replaced(successor - 1),
+            (None, Some(by)) => Outcome::Removed(by - 1),
+            // Each end has a cause; without one it is the entry's own layer that took it away.
+            (None, None) => Outcome::Removed(own - 1),
+        }
+    }
+
+    /// Notes that an entry took the place of another.
+    pub(super) fn note_replaced(&mut self, old: Cell, number: Number) {
+        if let Some(history) = &mut self.history
+            && old.number() != number
+            && old.kind() != Kind::Implied
+        {
+            history.successors.insert(old.number(), number);
+            history.predecessors.insert(number, old.number());
+        }
+    }
+
+    /// Notes a removal that the present entry causes.
+    pub(super) fn note_removal(&mut self, key: Key, until: Number, inside: bool) {
+        let by = self.entries;
+        if let Some(history) = &mut self.history {
+            history
+                .removals
+                .entry(key)
+                .or_default()
+                .push(Removal { until, by, inside });
+        }
+    }
+
+    /// Notes that an entry was put at `path`: the directories above it have something of its layer.
+    pub(super) fn note_put(&mut self, path: &TreePath, number: Number) {
+        let start = self.start();
+        let Some(history) = &mut self.history else { return };
+        // In the first layer nothing is below that could be hidden.
+        if self.starts.len() == 1 {
+            return;
+        }
+        for above in path.ancestors() {
+            let known = history.first_below.entry(above).or_default();
+            if known.last().is_some_and(|last| *last > start) {
+                // Those above it were noted for this layer with it.
+                break;
+            }
+            known.push(number);
+        }
+    }
+}
+
+impl History {
+    /// Returns the entry that caused the first removal which an entry at `path` did not survive.
+    fn first_removal(
+        &self,
+        own: Number,
+        path: &TreePath,
+        survives: impl Fn(Number, Number) -> bool,
+    ) -> Option<Number> {
+        let mut key = ROOT;
+        let mut found = None;
+        let depth = path.components().count();
+        let keys = path.components().map(|name| {
+            key = hash_child(key, name);
+            key
+        });
+        for (at, key) in std::iter::once(ROOT).chain(keys).enumerate() {
+            for removal in self.removals.get(&key).into_iter().flatten() {
+                let reaches = !removal.inside || at < depth;
+                if reaches
+                    && removal.by > own
+                    && removal.until > own
+                    && !survives(removal.until, removal.by)
+                    && found.is_none_or(|by| removal.by < by)
+                {
+                    found = Some(removal.by);
+                }
+            }
+        }
+        found
+    }
+
+    /// Returns whether something was put below `path` by entries from `first` on, before `by`.
+    fn has_below(&self, path: &TreePath, first: Number, by: Number) -> bool {
+        let known = self.first_below.get(path);
+        known.is_some_and(|numbers| numbers.iter().any(|number| (first..by).contains(number)))
+    }
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Files that are derived from layers: tables of contents, and entry points into compressed ones. Each may be deleted at any time,
+//! and is as good as the layout: a file that is cut or altered is an absent one.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::Store;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::index::{Access, Index, Place, Rows};
+use crate::layer::{Toc, digest_prefixes};
+use crate::progress::{Monitor, Silent};
+
+/// Directory of the tables of contents, by diff_id.
+const TOC: &str = "toc";
+
+/// Directory of the entry points into gzip layers, by digest of the blob.
+const SPANS: &str = "spans";
+
+/// Maximum size of such a file that is read, in bytes: some 30 million entries.
+const MAX_FILE: u64 = 1 << 30;
+
+/// Maximum time that a command waits for the database to note which tar a layer holds.
+const WAIT: Duration = Duration::from_secs(2);
+
+fn name(dir: &str, digest: &Digest) -> String {
+    format!("{dir}/{}-{}", digest.algorithm().name(), digest.encoded())
+}
+
+/// Returns the digest that a file is named by.
+fn digest_of(name: &str) -> Option<Digest> {
+    name.replacen('-', ":", 1).parse().ok()
+}
+
+impl Store {
+    /// Returns the table of contents of the layer with this diff_id, if there is one.
+    pub(crate) fn toc(&self, diff_id: &Digest) -> Option<Toc> {
+        let bytes = self.read_derived(TOC, diff_id)?;
+        Toc::decode(&bytes, diff_id).ok()
+    }
+
+    /// Returns whether there is a table of contents of the layer with this diff_id, without a look into it.
+    pub(crate) fn has_toc(&self, diff_id: &Digest) -> bool {
+        self.layout.private_dir().has(&name(TOC, diff_id))
+    }
+
+    /// Returns the beginnings of the digests of all files in a layer, if there is a table of its contents.
+    #[expect(dead_code, reason = "its command comes next")]
+    pub(crate) fn digest_prefixes(&self, diff_id: &Digest) -> Option<Vec<[u8; 8]>> {
+        let mut file = self.layout.private_dir().open(&name(TOC, diff_id)).ok()?;
+        digest_prefixes(&mut file, diff_id).ok()
+    }
+
+    /// Keeps the table of contents of a layer, whose diff_id was checked.
+    pub(crate) fn keep_toc(&self, diff_id: &Digest, bytes: &[u8], monitor: &dyn Monitor) {
+        self.keep_derived(TOC, diff_id, bytes, monitor);
+    }
+
+    /// Returns the entry points into the blob of a layer, as they were kept.
+    #[expect(dead_code, reason = "its command comes next")]
+    pub(crate) fn spans(&self, blob: &Digest) -> Option<Vec<u8>> {
+        self.read_derived(SPANS, blob)
+    }
+
+    /// Keeps the entry points into the blob of a layer.
+    #[expect(dead_code, reason = "its command comes next")]
+    pub(crate) fn keep_spans(&self, blob: &Digest, bytes: &[u8], monitor: &dyn Monitor) {
+        self.keep_derived(SPANS, blob, bytes, monitor);
+    }
+
+    fn read_derived(&self, dir: &str, digest: &Digest) -> Option<Vec<u8>> {
+        let private = self.layout.private_dir();
+        private.read_up_to(&name(dir, digest), MAX_FILE).ok().flatten()
+    }
+
+    fn keep_derived(&self, dir: &str, digest: &Digest, bytes: &[u8], monitor: &dyn Monitor) {
+        // A store without an index leaves no trace in its layout, and a full disk is no reason for a command to fail.
+        if self.opts.index
+            && let Err(err) = self.layout.private_dir().put_derived(&name(dir, digest), bytes)
+        {
+            monitor.info(format_args!("going on without {}: {err}", name(dir, digest)));
+        }
+    }
+
+    /// Notes in the index which tars layers hold, as far as that is new and the database can be had at once.
+    pub(crate) fn note_layers(&self, layers: &[(Digest, Digest)]) {
+        if !self.opts.index || layers.is_empty() {
+            return;
+        }
+        let mut index = Index::new(&self.layout, Place::FileOnly, &Silent).waiting(WAIT);
+        // Nothing depends on it: a table of contents whose layer is not noted is dropped by the next collection.
+        let _ = index.write(|tables| {
+            let notes = layers.iter();
+            let mut notes = notes.map(|(layer, diff_id)| tables.note_diff_id(layer, diff_id, None));
+            notes.try_for_each(|noted| noted)
+        });
+    }
+
+    /// Returns whether the index knows that the layer holds the tar with this diff_id, which was checked then.
+    #[expect(dead_code, reason = "its command comes next")]
+    pub(crate) fn is_tar_of(&self, layer: &Digest, diff_id: &Digest) -> bool {
+        let known = self.read_index(|view| view.layers_of(diff_id));
+        known.is_ok_and(|layers| layers.contains(layer))
+    }
+
+    /// Removes derived files of layers that are gone from the rows of the index.
+    pub(super) fn drop_derived(&self, tables: &Rows<impl Access>, gone: &HashSet<Digest>) -> Result<()> {
+        let private = self.layout.private_dir();
+        for file in private.list(TOC)? {
+            let layers = digest_of(&file)
+                .map(|diff_id| tables.layers_of(&diff_id))
+                .transpose()?;
+            if layers
+                .unwrap_or_default()
+                .iter()
+                .all(|layer| gone.contains(layer))
+            {
+                private.discard(&format!("{TOC}/{file}"));
+            }
+        }
+        for file in private.list(SPANS)? {
+            if digest_of(&file).is_none_or(|blob| gone.contains(&blob)) {
+                private.discard(&format!("{SPANS}/{file}"));
+            }
+        }
+        Ok(())
+    }
+}
