@@ -357,10 +357,14 @@ fn mount(
     if layout.blob_size(digest)?.is_some() {
         // It may have been about to be collected.
         repository.store.give_way()?;
-        repository
+        let held = repository
             .store
-            .create_lease(&lease_name(digest), &[*digest], Some(LEASE))?;
-        return Ok(true);
+            .create_lease(&lease_name(digest), &[*digest], Some(LEASE));
+        // It may be gone by now: then it is one that is not there.
+        if !matches!(&held, Err(err) if err.kind() == ErrorKind::NotFound) {
+            held?;
+            return Ok(true);
+        }
     }
     let sources = match from {
         Some(name) if super::route::is_repository(name) => repositories.find(name)?.into_iter().collect(),
