@@ -93,7 +93,7 @@ impl Registry {
         };
         let subject = repository.subject(&digest)?;
         let is_removed = repository.delete(&target)?;
-        // A referrer that is there and not listed would be lost; an entry without one does no harm.
+        // A referrer that is there and not listed would be lost; an entry without one is left out of copies.
         if let Some(subject) = subject.filter(|_| is_removed) {
             referrers::leave(&repository, &subject, &digest)
                 .context(|| format!("{digest} is removed, and still listed as a referrer of {subject}"))?;

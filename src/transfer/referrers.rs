@@ -55,7 +55,7 @@ pub fn referrers(
         // The source may know referrers that have no entry. Nobody is asked for those of nothing.
         let subjects: Vec<Digest> = documents.iter().map(|document| document.digest).collect();
         if !subjects.is_empty() {
-            attached.add(source.referrers(&subjects)?);
+            attached.add(listed(source, &subjects, monitor)?);
         }
         for document in documents {
             let (found, tags) = attached.take(&document.digest)?;
@@ -81,6 +81,27 @@ pub fn referrers(
         monitor.left_out(format_args!(
             "left out what is attached to {bare} images that are converted: it is about others"
         ));
+    }
+    Ok(out)
+}
+
+/// Returns the referrers in the lists of a source, each behind its subject. One that is listed and not there is left out: a list
+/// that clients keep may be older than the removal of a referrer.
+fn listed(
+    source: &dyn Source,
+    subjects: &[Digest],
+    monitor: &dyn Monitor,
+) -> Result<Vec<(Digest, Descriptor)>> {
+    let mut out = Vec::new();
+    for (subject, referrer) in source.referrers(subjects)? {
+        if source.has(&referrer)? {
+            out.push((subject, referrer));
+        } else {
+            monitor.left_out(format_args!(
+                "left out {}, which is listed as a referrer of {subject} and not there",
+                referrer.digest
+            ));
+        }
     }
     Ok(out)
 }

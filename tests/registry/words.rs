@@ -68,6 +68,33 @@ fn a_referrer_that_is_removed_and_still_listed_is_told() {
 }
 
 #[test]
+fn a_referrer_that_is_listed_and_gone_is_left_out() {
+    let content = Content::new(10);
+    let [subject, gone] = [content.manifest.as_slice(), b"gone"].map(Digest::sha256);
+    let list = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{}]}}"#,
+        descriptor(gone)
+    );
+    let manifests = [(subject.to_string().replace(':', "-"), list.into())].into();
+    let fake = Fake::start(move |asked| match content.answer(asked) {
+        Answer { status: 404, .. } => read(asked, &BTreeMap::new(), &manifests),
+        found => found,
+    });
+    let env = Env::new();
+    let name = format!("{}/a/b:1", fake.address);
+    let told = env.umoci(["pull", "--layout", "L", &name]);
+    assert!(
+        told.stderr.contains(&format!(
+            "left out {gone}, which is listed as a referrer of {subject}"
+        )),
+        "{}",
+        told.stderr
+    );
+    assert_eq!(env.umoci(["ls", "--layout", "L"]).ok(), "1\n");
+    env.umoci(["fsck", "--layout", "L"]).ok();
+}
+
+#[test]
 fn a_repository_without_latest_leads_to_its_tags() {
     let content = Content::new(10);
     let fake = Fake::start(move |asked| content.answer(asked));
