@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::digest::{Algorithm, Digest, DigestWriter, Hasher};
 use crate::error::{ErrorKind, Result, ResultExt, lock};
-use crate::layer::{Encoder, LayerReader, LayerStream, Limits, check_entries};
+use crate::layer::{Encoder, LayerReader, LayerStream, Limits, TocFollower, check_entries};
 use crate::layout::BlobWriter;
 use crate::spec::{Compression, Descriptor, MediaType, UNCOMPRESSED_SIZE};
 use crate::store::Txn;
@@ -58,15 +58,20 @@ impl NewLayer {
         };
         let limits = Limits::default();
         let stream = LayerStream::open(copied, compression, Algorithm::Sha256, &limits)?;
-        let mut reader = LayerReader::new(stream, limits);
+        let followed = Followed {
+            stream,
+            toc: txn.follow()?,
+        };
+        let mut reader = LayerReader::new(followed, limits);
         let checked = check_entries(&mut reader);
         let holds_images = matches!(checked, Ok(true));
-        let (diff_id, uncompressed) = match checked {
+        let Followed { stream, toc } = reader.into_inner();
+        let ((diff_id, uncompressed), is_whole) = match checked {
             // An exceeded limit, or a format that only others know, is no fault of the archive.
             Err(err) if !matches!(err.kind(), ErrorKind::Limit | ErrorKind::Unsupported) => {
-                return Err(reader.into_inner().blame(err));
+                return Err(stream.blame(err));
             }
-            _ => reader.into_inner().finish()?,
+            checked => (stream.finish()?, checked.is_ok()),
         };
         // The stream has ended, and its threads with it: nobody else holds the writer.
         let Some(writer) = Arc::into_inner(writer) else {
@@ -75,6 +80,7 @@ impl NewLayer {
         let writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
         let stored = txn.finish_blob(writer, MediaType::layer(compression))?;
         txn.note_diff_id(&stored.digest, &diff_id, None);
+        txn.keep_toc(toc.filter(|_| is_whole), &diff_id, uncompressed);
         Ok(Self {
             descriptor: annotated(stored, uncompressed),
             diff_id,
@@ -103,15 +109,18 @@ impl NewLayer {
             start: None,
             candidates: Vec::new(),
             state: State::Held(Vec::new()),
+            toc: None,
         };
         // The tar writer makes pieces as small as a header, too small to hash and compress one by one.
         let mut hashed = io::BufWriter::with_capacity(BUFFER, DigestWriter::new(sink, Algorithm::Sha256));
         tar(&mut hashed)?;
         let hashed = hashed.into_inner().map_err(io::IntoInnerError::into_error);
         let hashed = hashed.context(|| "write layer")?;
-        let (sink, diff_id, uncompressed) = hashed.finish();
+        let (mut sink, diff_id, uncompressed) = hashed.finish();
         let start = sink.start;
-        let (stored, compressed) = sink.finish(&diff_id)?;
+        let (stored, compressed) = sink.store(&diff_id)?;
+        let toc = sink.toc.take();
+        txn.keep_toc(toc, &diff_id, uncompressed);
         txn.note_diff_id(&stored.digest, &diff_id, start.as_ref());
         Ok(Self {
             descriptor: annotated(stored, uncompressed),
@@ -154,6 +163,41 @@ struct Sink<'t, 's> {
     /// Layers that begin alike and were not tried, the best last.
     candidates: Vec<Descriptor>,
     state: State,
+    /// Its table of contents, once it is compressed: of a layer that is there somebody made one.
+    toc: Option<TocFollower>,
+}
+
+/// What is compressed, and the table of its contents.
+struct Both<'a>(&'a mut Encoder<BlobWriter>, &'a mut Option<TocFollower>);
+
+impl Write for Both<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write_all(buf)?;
+        if let Some(toc) = self.1 {
+            toc.write_all(buf)?;
+        }
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A stream whose contents are noted while it is read.
+struct Followed {
+    stream: LayerStream,
+    toc: Option<TocFollower>,
+}
+
+impl Read for Followed {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.stream.read(buf)?;
+        if let Some(toc) = &mut self.toc {
+            toc.write_all(&buf[..n])?;
+        }
+        Ok(n)
+    }
 }
 
 enum State {
@@ -229,10 +273,13 @@ impl Sink<'_, '_> {
         }
         // The same bytes are not compressed yet: they are read again from the layer that has them.
         let mut encoder = Box::new(Encoder::new(self.txn.write_blob()?, self.compression)?);
+        self.toc = self.txn.follow()?;
         if let Some(seen) = seen {
-            self.decode(seen.layer.clone(), Some(seen), &mut encoder)?;
+            let mut toc = self.toc.take();
+            self.decode(seen.layer.clone(), Some(seen), &mut Both(&mut encoder, &mut toc))?;
+            self.toc = toc;
         }
-        encoder.write_all(bytes)?;
+        Both(&mut encoder, &mut self.toc).write_all(bytes)?;
         Ok(State::Compressed(encoder))
     }
 
@@ -264,7 +311,7 @@ impl Sink<'_, '_> {
                 }
             }
             State::Compressed(mut encoder) => {
-                encoder.write_all(buf)?;
+                Both(&mut encoder, &mut self.toc).write_all(buf)?;
                 State::Compressed(encoder)
             }
         };
@@ -272,7 +319,7 @@ impl Sink<'_, '_> {
     }
 
     /// Returns the layer, and whether it had to be compressed.
-    fn finish(mut self, diff_id: &Digest) -> Result<(Descriptor, bool)> {
+    fn store(&mut self, diff_id: &Digest) -> Result<(Descriptor, bool)> {
         let mut state = std::mem::replace(&mut self.state, State::Held(Vec::new()));
         let known = loop {
             state = match state {

@@ -6,8 +6,6 @@
 
 mod contents;
 mod read;
-#[cfg(test)]
-mod tests;
 
 pub use contents::{ContentLayer, Contents, End, Item, ItemBody};
 pub use read::read_items;

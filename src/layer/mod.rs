@@ -25,7 +25,7 @@ pub use limits::Limits;
 pub use read::LayerReader;
 pub use sniff::{HEAD, Sniffed, check_entries};
 pub(crate) use sparse::Sparse;
-pub(crate) use toc::{FileDigest, TocEntry, digest_prefixes, file_digest};
+pub(crate) use toc::{FileDigest, TocEntry, TocFollower, digest_prefixes, file_digest};
 pub use toc::{Toc, TocBuilder};
 pub use tree::LayerTree;
 pub(crate) use tree::{Fate, Outcome};

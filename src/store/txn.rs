@@ -9,6 +9,7 @@ use super::refs::values;
 use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Result, ResultExt, shortlist};
 use crate::index::{Index, Place, View};
+use crate::layer::TocFollower;
 use crate::layout::{BlobWriter, IndexJson, LayoutLock, LockMode, Staged, Stamp, Stored};
 use crate::progress::Silent;
 use crate::spec::{Compression, Descriptor, MediaType, RefName, RefValue};
@@ -259,6 +260,19 @@ impl<'a> Txn<'a> {
     /// large one, of as many for all.
     pub fn note_diff_id(&mut self, layer: &Digest, diff_id: &Digest, start: Option<&Digest>) {
         self.diff_ids.push((*layer, *diff_id, start.copied()));
+    }
+
+    /// Begins the table of contents of a layer that is about to be written; `None` if nobody would keep it.
+    pub(crate) fn follow(&self) -> Result<Option<TocFollower>> {
+        let is_kept = self.store.opts.index && self.rehearsed.is_none();
+        is_kept.then(TocFollower::start).transpose()
+    }
+
+    /// Keeps the table of contents of a layer that was written, if there is one.
+    pub(crate) fn keep_toc(&self, toc: Option<TocFollower>, diff_id: &Digest, tar_size: u64) {
+        if let Some(bytes) = toc.and_then(|toc| toc.finish(diff_id, tar_size)) {
+            self.store.keep_toc(diff_id, &bytes, &Silent);
+        }
     }
 
     /// A layer of this store that was made of the tar with this diff_id, in this compression; its bytes are verified.

@@ -18,6 +18,7 @@ mod ids;
 mod import;
 mod init;
 mod insert;
+mod inside;
 mod interrupted;
 mod layer;
 mod list;

@@ -7,12 +7,14 @@
 
 mod columns;
 mod file;
+mod follow;
 #[cfg(test)]
 mod tests;
 
 use std::io::Read;
 
 use self::columns::Columns;
+pub use self::follow::TocFollower;
 use super::{Entry, EntryBody, LayerReader};
 use crate::digest::{Algorithm, Digest, DigestWriter};
 use crate::error::{Result, ResultExt};

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Tables of contents as bytes and back.
+
 use proptest::prelude::*;
 
 use super::*;
