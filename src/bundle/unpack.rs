@@ -282,7 +282,7 @@ impl Unpacking<'_> {
 
     /// Applies a layer; returns whether its table of contents is new.
     fn apply(&self, stream: LayerStream, layer: &Layer<'_>, extractor: &mut Extractor<'_>) -> Result<bool> {
-        let is_known = self.store.has_toc(&layer.diff_id);
+        let is_known = !self.store.keeps_derived() || self.store.has_toc(&layer.diff_id);
         if !is_known {
             extractor.begin_toc();
         }

@@ -37,7 +37,7 @@ pub struct Gc {
     keep_last: Vec<Keep>,
     /// remove tags, those that were used least recently first, only until all blobs have at most so many bytes, such as 20GB; what
     /// --keep and --keep-last keep stays
-    #[arg(long = "max-size", value_name = "bytes", value_parser = size)]
+    #[arg(long = "max-size", value_name = "bytes", value_parser = crate::store::parse_size)]
     max_size: Option<u64>,
     /// believe no count of the index: count everything anew, and say where it was wrong
     #[arg(long)]

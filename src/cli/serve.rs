@@ -141,7 +141,7 @@ struct BoundArgs {
     )]
     max_uploads: usize,
     /// size of a blob that is pushed, such as 20GB (default: no limit)
-    #[arg(long = "max-blob", value_name = "bytes", value_parser = size, help_heading = "limits")]
+    #[arg(long = "max-blob", value_name = "bytes", value_parser = crate::store::parse_size, help_heading = "limits")]
     max_blob: Option<u64>,
     /// time after which an upload is dropped that nobody goes on with
     #[arg(long = "upload-age", value_name = "duration", default_value = "1h", value_parser = parse_duration, help_heading = "limits")]

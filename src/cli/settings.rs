@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci settings`: what a layout is set to.
 
-use crate::store::{REMOTE, format_duration, parse_duration};
+use crate::store::{Field, REMOTE, parse_duration, parse_size};
 
 use super::args::repository;
 use super::prelude::*;
@@ -10,7 +10,7 @@ use super::prelude::*;
 ///
 /// Prints all settings of a layout, after a change if one is asked for, or the one that is named; with a value it is set.
 /// They stand in .umoci/settings.json, and hold for everybody who uses the layout with umoci. Durations are written as
-/// 45s, 30m, 24h, 7d, 2w; 0 is none.
+/// 45s, 30m, 24h, 7d, 2w; 0 is none. Sizes are bytes, or as 500MB, 20GiB.
 ///
 /// remote.NAME is a repository in a registry, docker://HOST/PATH: where an image in a registry is named, NAME::TAG means its
 /// tag then.
@@ -28,6 +28,9 @@ pub struct Settings {
     /// umoci gc forgets changes of names that are older
     #[arg(long = "reflog-expire", value_name = "duration", value_parser = parse_duration)]
     reflog_expire: Option<Duration>,
+    /// umoci gc drops the least used tables of contents of layers beyond so many bytes
+    #[arg(long = "toc-max", value_name = "bytes", value_parser = parse_size)]
+    toc_max: Option<u64>,
     /// remove a setting, which then has its default
     #[arg(long, value_name = "key")]
     unset: Option<String>,
@@ -42,7 +45,7 @@ impl Settings {
         let store = self.layout.open()?;
         let given = [self.gc_grace, self.reflog_keep, self.reflog_expire];
         let is_one = self.unset.is_some() || !self.layout.rest.is_empty();
-        if is_one && given.iter().any(Option::is_some) {
+        if is_one && (given.iter().any(Option::is_some) || self.toc_max.is_some()) {
             refuse!("give a setting by its name or by its option, one of both");
         }
         match (&self.unset, self.layout.rest.as_slice()) {
@@ -71,9 +74,12 @@ impl Settings {
     fn all(&self, store: &Store, given: [Option<Duration>; 3], ui: &Ui) -> Outcome {
         let mut settings = store.settings()?;
         let before = settings;
-        for ((_, duration), given) in settings.fields().into_iter().zip(given) {
-            *duration = given.unwrap_or(*duration);
+        for ((_, field), given) in settings.fields().into_iter().zip(given) {
+            if let (Field::Duration(value), Some(given)) = (field, given) {
+                *value = given;
+            }
         }
+        settings.toc_max = self.toc_max.unwrap_or(settings.toc_max);
         // A layout that is only asked may be one that this user cannot write.
         if settings != before {
             store.set_settings(settings)?;
@@ -104,9 +110,9 @@ impl Settings {
 /// Returns all settings by their names.
 fn values(store: &Store) -> Outcome<Vec<(String, String)>> {
     let mut settings = store.settings()?;
-    let durations = settings.fields().into_iter();
-    let mut out: Vec<_> = durations
-        .map(|(name, duration)| (name.to_owned(), format_duration(*duration)))
+    let fields = settings.fields().into_iter();
+    let mut out: Vec<_> = fields
+        .map(|(name, field)| (name.to_owned(), field.text()))
         .collect();
     let remotes = store.remotes()?.into_iter();
     out.extend(remotes.map(|(name, place)| (format!("{REMOTE}{name}"), place)));
@@ -121,15 +127,17 @@ fn check_key(key: &str) -> Outcome {
     if is_remote || known.any(|name| name == key) {
         return Ok(());
     }
-    refuse!("invalid key: {key:?} (want gc.grace, reflog.keep, reflog.expire, or remote.NAME)")
+    refuse!("invalid key: {key:?} (want gc.grace, reflog.keep, reflog.expire, toc.max, or remote.NAME)")
 }
 
 /// Returns the value of a setting as it is kept.
 fn checked(key: &str, value: &str) -> Outcome<String> {
     check_key(key)?;
-    if !key.starts_with(REMOTE) {
-        let duration = parse_duration(value).map_err(invalid::<Error>(key))?;
-        return Ok(format_duration(duration));
+    let mut defaults = crate::store::Settings::default();
+    let mut fields = defaults.fields().into_iter();
+    if let Some((_, mut field)) = fields.find(|(name, _)| *name == key) {
+        field.set(value).map_err(invalid::<Error>(key))?;
+        return Ok(field.text());
     }
     Ok(format!("docker://{}", repository(value, key)?))
 }

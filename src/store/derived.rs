@@ -25,7 +25,11 @@ const MAX_FILE: u64 = 1 << 30;
 const WAIT: Duration = Duration::from_secs(2);
 
 fn name(dir: &str, digest: &Digest) -> String {
-    format!("{dir}/{}-{}", digest.algorithm().name(), digest.encoded())
+    format!("{dir}/{}", file_name(digest))
+}
+
+fn file_name(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm().name(), digest.encoded())
 }
 
 /// Returns the digest that a file is named by.
@@ -37,7 +41,9 @@ impl Store {
     /// Returns the table of contents of the layer with this diff_id, if there is one.
     pub(crate) fn toc(&self, diff_id: &Digest) -> Option<Toc> {
         let bytes = self.read_derived(TOC, diff_id)?;
-        Toc::decode(&bytes, diff_id).ok()
+        let toc = Toc::decode(&bytes, diff_id).ok()?;
+        self.layout.private_dir().touch(TOC, &file_name(diff_id));
+        Some(toc)
     }
 
     /// Returns whether there is a table of contents of the layer with this diff_id, without a look into it.
@@ -50,6 +56,11 @@ impl Store {
     pub(crate) fn digest_prefixes(&self, diff_id: &Digest) -> Option<Vec<[u8; 8]>> {
         let mut file = self.layout.private_dir().open(&name(TOC, diff_id)).ok()?;
         digest_prefixes(&mut file, diff_id).ok()
+    }
+
+    /// Returns whether a command that only reads may leave derived files: where our own directory is there.
+    pub(crate) fn keeps_derived(&self) -> bool {
+        self.opts.index && self.layout.private_dir().has("")
     }
 
     /// Keeps the table of contents of a layer, whose diff_id was checked.
@@ -102,6 +113,31 @@ impl Store {
     pub(crate) fn is_tar_of(&self, layer: &Digest, diff_id: &Digest) -> bool {
         let known = self.read_index(|view| view.layers_of(diff_id));
         known.is_ok_and(|layers| layers.contains(layer))
+    }
+
+    /// Removes derived files that were used least recently, until all together have at most so many bytes.
+    pub(super) fn bound_derived(&self, most: u64) -> Result<()> {
+        let private = self.layout.private_dir();
+        let mut files = Vec::new();
+        for dir in [TOC, SPANS] {
+            for file in private.list(dir)? {
+                let file = format!("{dir}/{file}");
+                files.extend(private.stamp(&file).map(|stamp| (stamp.mtime, stamp.size, file)));
+            }
+        }
+        let mut total = files
+            .iter()
+            .map(|(_, size, _)| *size)
+            .fold(0, u64::saturating_add);
+        files.sort_unstable();
+        for (_, size, file) in files {
+            if total <= most {
+                break;
+            }
+            private.discard(&file);
+            total = total.saturating_sub(size);
+        }
+        Ok(())
     }
 
     /// Removes derived files of layers that are gone from the rows of the index.

@@ -32,7 +32,7 @@ pub use gc::{GcOptions, GcPlan, GcReport, Keep};
 pub(crate) use lease::Lease;
 pub(crate) use referrers::{SUFFIXES, is_referrers_tag, referrers_tag};
 pub(crate) use remove::Removal;
-pub(crate) use settings::{REMOTE, Settings, format_duration, parse_duration};
+pub(crate) use settings::{Field, REMOTE, Settings, parse_duration, parse_size};
 pub(crate) use summary::{Summaries, Summary};
 pub use txn::Txn;
 pub(crate) use usage::Usage;

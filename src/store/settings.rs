@@ -26,6 +26,9 @@ pub struct Settings {
     pub reflog_keep: Duration,
     /// `gc` drops entries of the reflog that are older; default 90 days.
     pub reflog_expire: Duration,
+    /// Maximum size in bytes of the tables of contents and entry points of layers together, beyond which `gc` drops those that were
+    /// used least recently; default 2 GiB.
+    pub toc_max: u64,
 }
 
 impl Default for Settings {
@@ -34,17 +37,49 @@ impl Default for Settings {
             gc_grace: Duration::ZERO,
             reflog_keep: Duration::ZERO,
             reflog_expire: Duration::from_secs(90 * 86_400),
+            toc_max: 2 << 30,
+        }
+    }
+}
+
+/// The value of a setting, by its type.
+#[derive(Debug)]
+pub(crate) enum Field<'a> {
+    Duration(&'a mut Duration),
+    /// Bytes.
+    Size(&'a mut u64),
+}
+
+impl Field<'_> {
+    /// Sets the value to what people write.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`], naming the text.
+    pub(crate) fn set(&mut self, text: &str) -> Result<()> {
+        match self {
+            Field::Duration(value) => **value = parse_duration(text)?,
+            Field::Size(value) => **value = parse_size(text)?,
+        }
+        Ok(())
+    }
+
+    /// Returns the form that [`Field::set`] reads.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Field::Duration(value) => format_duration(**value),
+            Field::Size(value) => format_size(**value),
         }
     }
 }
 
 impl Settings {
     /// Returns the settings with their names in the file.
-    pub(crate) fn fields(&mut self) -> [(&'static str, &mut Duration); 3] {
+    pub(crate) fn fields(&mut self) -> [(&'static str, Field<'_>); 4] {
         [
-            ("gc.grace", &mut self.gc_grace),
-            ("reflog.keep", &mut self.reflog_keep),
-            ("reflog.expire", &mut self.reflog_expire),
+            ("gc.grace", Field::Duration(&mut self.gc_grace)),
+            ("reflog.keep", Field::Duration(&mut self.reflog_keep)),
+            ("reflog.expire", Field::Duration(&mut self.reflog_expire)),
+            ("toc.max", Field::Size(&mut self.toc_max)),
         ]
     }
 }
@@ -58,11 +93,10 @@ impl Store {
     pub(crate) fn settings(&self) -> Result<Settings> {
         let mut out = Settings::default();
         let file = self.read_settings()?;
-        for (name, value) in out.fields() {
+        for (name, mut value) in out.fields() {
             if let Some(text) = file.get(name) {
-                let text = text.as_str().unwrap_or_default();
-                *value = parse_duration(text)
-                    .map_err(|err| self.broken_settings(&format!("{name}: {err}"), &err))?;
+                let set = value.set(text.as_str().unwrap_or_default());
+                set.map_err(|err| self.broken_settings(&format!("{name}: {err}"), &err))?;
             }
         }
         Ok(out)
@@ -72,7 +106,7 @@ impl Store {
     pub(crate) fn set_settings(&self, mut settings: Settings) -> Result<()> {
         self.change_settings(|file| {
             for (name, value) in settings.fields() {
-                file.insert(name.to_owned(), format_duration(*value).into());
+                file.insert(name.to_owned(), value.text().into());
             }
         })
     }
@@ -124,10 +158,10 @@ impl Store {
         if let Ok(found) = self.read_settings() {
             (file, lost) = (found, Vec::new());
         }
-        // A file that is JSON loses no more than the values that are no durations.
-        for (name, _) in Settings::default().fields() {
+        // A file that is JSON loses no more than the values that cannot be read.
+        for (name, mut value) in Settings::default().fields() {
             let text = file.get(name).map(|value| value.as_str().unwrap_or_default());
-            if text.is_some_and(|text| parse_duration(text).is_err()) {
+            if text.is_some_and(|text| value.set(text).is_err()) {
                 file.shift_remove(name);
                 lost.push(name.to_owned());
             }
@@ -189,6 +223,41 @@ fn parse_parts(text: &str) -> Option<u64> {
     (!text.is_empty()).then_some(seconds)
 }
 
+/// Reads a size in bytes, perhaps with a unit as sizes are printed (`20GB`) or one of 1024 (`20GiB`).
+///
+/// # Errors
+/// [`ErrorKind::Invalid`], naming the text.
+pub fn parse_size(text: &str) -> Result<u64> {
+    let Some(size) = bytes(text) else {
+        fail!(Invalid, "{text:?} (write bytes, or as 500MB, 20GB, 20GiB)");
+    };
+    Ok(size)
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.to_ascii_uppercase();
+    // `KiB` counts by 1024, `KB` and `K` by 1000, as sizes are printed.
+    let (step, unit) = match unit.strip_suffix("IB") {
+        Some(unit) => (1024_u64, unit),
+        None => (1000, unit.strip_suffix('B').unwrap_or(&unit)),
+    };
+    let mut powers = ["", "K", "M", "G", "T"].into_iter().zip(0..);
+    let (_, power) = powers.find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(step.pow(power))
+}
+
+/// The form that [`parse_size`] reads, to the byte.
+fn format_size(size: u64) -> String {
+    let mut units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)].into_iter();
+    let whole = units.find(|(_, unit)| size > 0 && size.is_multiple_of(*unit));
+    whole.map_or_else(
+        || size.to_string(),
+        |(name, unit)| format!("{}{name}", size / unit),
+    )
+}
+
 /// The form that [`parse_duration`] reads, to the second.
 pub fn format_duration(duration: Duration) -> String {
     let mut seconds = duration.as_secs();
@@ -228,6 +297,24 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_read_and_written() {
+        for (text, bytes, back) in [
+            ("0", 0, "0"),
+            ("1000", 1000, "1000"),
+            ("20GB", 20_000_000_000, "19531250KiB"),
+            ("2048kib", 2 << 20, "2MiB"),
+            ("2GiB", 2 << 30, "2GiB"),
+        ] {
+            assert_eq!(parse_size(text).expect(text), bytes, "{text}");
+            assert_eq!(format_size(bytes), back);
+            assert_eq!(parse_size(back).expect(back), bytes);
+        }
+        for bad in ["", "x", "1.5GB", "-1", "99999999999999999999", "1 GB"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn what_is_not_known_stays_and_what_is_not_understood_is_an_error() {
         let dir = tempfile::tempdir().expect("dir");
         let store = Store::create(&dir.path().join("img"), StoreOptions::default()).expect("create");
@@ -242,7 +329,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).expect("read");
         assert_eq!(
             text,
-            "{\"new.one\":[1],\"gc.grace\":\"1d\",\"reflog.keep\":\"1m\",\"reflog.expire\":\"90d\"}\n"
+            "{\"new.one\":[1],\"gc.grace\":\"1d\",\"reflog.keep\":\"1m\",\"reflog.expire\":\"90d\",\"toc.max\":\"2GiB\"}\n"
         );
         for bad in ["{", r#"{"gc.grace":"soon"}"#, r#"{"gc.grace":7}"#] {
             std::fs::write(&path, bad).expect("write");

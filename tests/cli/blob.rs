@@ -412,7 +412,7 @@ fn settings_are_shown_changed_and_obeyed() {
     let shown = env.umoci(["settings", "--layout", "img"]).ok();
     assert_eq!(
         shown,
-        "SETTING       VALUE\ngc.grace      0\nreflog.keep   0\nreflog.expire 90d\n"
+        "SETTING       VALUE\ngc.grace      0\nreflog.keep   0\nreflog.expire 90d\ntoc.max       2GiB\n"
     );
     env.umoci([
         "settings",
@@ -427,7 +427,7 @@ fn settings_are_shown_changed_and_obeyed() {
     let shown = json(env, &["settings", "--layout", "img", "--json"]);
     assert_eq!(
         shown,
-        serde_json::json!({"gc.grace": "1h", "reflog.keep": "0", "reflog.expire": "14d"})
+        serde_json::json!({"gc.grace": "1h", "reflog.keep": "0", "reflog.expire": "14d", "toc.max": "2GiB"})
     );
     env.umoci(["rm", "--image", "img"]).ok();
     env.umoci(["gc", "--layout", "img"]).ok();

@@ -17,4 +17,4 @@ pub use layout::{AlgorithmArg, LayoutArg, LockArg, blob, layout_path, write_blob
 pub use registry::{
     RegistryArgs, RemotesArg, TagsArgs, expand, is_remote_name, repository, spool_dir, variable,
 };
-pub use values::{TableArgs, annotation, pattern, positionals, replace, size};
+pub use values::{TableArgs, annotation, pattern, positionals, replace};

@@ -44,25 +44,6 @@ pub fn pattern(text: &str) -> Result<glob::Pattern, String> {
     glob::Pattern::new(text).map_err(|e| format!("no pattern: {text:?}: {}", e.msg))
 }
 
-/// Reads a size in bytes, perhaps with a unit as sizes are printed (`20GB`) or one of 1024 (`20GiB`).
-pub fn size(text: &str) -> Result<u64, String> {
-    bytes(text).ok_or_else(|| format!("{text:?} (write bytes, or as 500MB, 20GB, 20GiB)"))
-}
-
-fn bytes(text: &str) -> Option<u64> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let unit = unit.to_ascii_uppercase();
-    // `KiB` counts by 1024, `KB` and `K` by 1000, as sizes are printed.
-    let (step, unit) = match unit.strip_suffix("IB") {
-        Some(unit) => (1024_u64, unit),
-        None => (1000, unit.strip_suffix('B').unwrap_or(&unit)),
-    };
-    let mut powers = ["", "K", "M", "G", "T"].into_iter().zip(0..);
-    let (_, power) = powers.find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(step.pow(power))
-}
-
 /// Replaces each field for which an option is given.
 pub fn replace<const N: usize>(fields: [(&mut String, &Option<String>); N]) {
     for (field, value) in fields {

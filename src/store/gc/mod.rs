@@ -189,6 +189,7 @@ impl Store {
         let settings = self.settings()?;
         self.expire_reflog(settings.reflog_expire, settings.reflog_keep)?;
         self.forget_uses();
+        self.bound_derived(settings.toc_max)?;
         self.layout.clean_temporary(monitor)?;
         Ok(report)
     }

@@ -115,3 +115,28 @@ fn a_layout_that_cannot_be_written_gives_the_same_answer() {
     assert_eq!(env.umoci(["ls-files", "img"]).ok(), want);
     env.sh("chmod -R u+w img");
 }
+
+#[test]
+fn a_collection_bounds_the_tables_and_drops_the_least_used() {
+    let image = Image::new();
+    let env = &image.env;
+    sh(
+        env,
+        "echo more >more; umoci insert --rootless --image img --tag more more /more",
+    );
+    env.sh("for f in img/.umoci/toc/*; do touch -d 2020-01-01 \"$f\"; done");
+    // The image without the new layer: a question that leaves the table of that one alone.
+    sh(
+        env,
+        "umoci ls-files img; umoci settings --layout img toc.max 2KiB; umoci gc --layout img",
+    );
+    let used = tables(env);
+    let sizes: usize = used.values().map(Vec::len).sum();
+    assert!(!used.is_empty() && sizes <= 2048, "{sizes} bytes");
+    sh(
+        env,
+        "umoci settings --layout img --toc-max 0; umoci gc --layout img",
+    );
+    assert!(tables(env).is_empty());
+    env.umoci(["ls-files", "img"]).ok();
+}
