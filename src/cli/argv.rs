@@ -184,23 +184,27 @@ fn option(
     value: Option<OsString>,
     seen: &mut HashMap<String, String>,
 ) -> Result<Option<OsString>, String> {
-    let long = arg.get_long().unwrap_or_default();
+    // One letter may be all of its names.
+    let long = match arg.get_long() {
+        Some(long) => format!("--{long}"),
+        None => format!("-{}", arg.get_short().unwrap_or_default()),
+    };
     // The same option may be given again, and the last value counts; by another of its names Go refuses it.
-    let first = seen.entry(long.to_owned()).or_insert_with(|| name.clone());
+    let first = seen.entry(long.clone()).or_insert_with(|| name.clone());
     if *first != name {
         let (first, second) = (name.as_str().min(first), name.as_str().max(first));
         return Err(format!("Cannot use two forms of the same flag: {first} {second}"));
     }
     if takes_value(arg) {
         let value = value.ok_or_else(|| format!("flag needs an argument: -{name}"))?;
-        let mut word = OsString::from(format!("--{long}="));
+        let mut word = OsString::from(format!("{long}="));
         word.push(value);
         return Ok(Some(word));
     }
     // A switch takes a value behind an equals sign alone, as in Go: `--json false` would be a switch and an operand.
     let text = value.map_or("true".into(), |value| value.to_string_lossy().into_owned());
     match go_bool(&text) {
-        Some(is_on) => Ok(is_on.then(|| format!("--{long}").into())),
+        Some(is_on) => Ok(is_on.then(|| long.into())),
         None => Err(format!("invalid boolean value {text:?} for -{name}: parse error")),
     }
 }
