@@ -112,7 +112,7 @@ pub fn repack(
 }
 
 /// Opens the tree. A bundle of somebody else must not have what a link leads to put into an image.
-fn open_rootfs(bundle: &Bundle) -> Result<Root> {
+pub(super) fn open_rootfs(bundle: &Bundle) -> Result<Root> {
     let path = bundle.rootfs();
     if crate::fs::is_link(&path)? {
         let path = path.display();

@@ -166,6 +166,11 @@ impl StatCache {
         Self::new(known, of_manifest, begun)
     }
 
+    /// Reads the cache at `path` if there is one, for a walk that notes nothing.
+    pub(super) fn to_read(path: &Path) -> Self {
+        Self::new(Known::read(path, MAX_ROWS).unwrap_or_default(), false, None)
+    }
+
     /// Begins a cache for a tree that was written just now: the clock goes on first, so that what was written last is old
     /// enough to be noted.
     pub(super) fn begin_after_writing(path: &Path) -> Self {

@@ -14,6 +14,7 @@ mod writers;
 pub use apply::Extractor;
 pub use changes::Changes;
 pub use metadata::ExtractOptions;
+pub(crate) use pack::node_in_layer;
 pub use pack::{PackOptions, Packer};
 pub use par_walk::{Visit, par_walk};
 pub use writers::FileDigests;

@@ -135,7 +135,7 @@ impl<'a, W: Write> Packer<'a, W> {
             _ => (None, inode),
         };
         let (linked, others) = (inode.linked_file(), inode.nlink.saturating_sub(1));
-        let node = self.node(path, inode.node)?;
+        let node = node_in_layer(path, inode.node, self.opts, self.monitor)?;
         if let Some(linked) = linked {
             self.links.insert(linked, (name.clone(), node.clone(), others));
         }
@@ -144,52 +144,60 @@ impl<'a, W: Write> Packer<'a, W> {
             None => self.out.node(name, &node, &mut std::io::empty()),
         }
     }
+}
 
-    /// The node as it stands in a layer: owners of the container, no attributes of the host.
-    fn node(&self, path: &TreePath, mut node: Node) -> Result<Node> {
-        let rootless = node.xattrs.get(ROOTLESS_XATTR);
-        let rootless = rootless.map(|value| decode_rootless(value));
-        if self.opts.id_map.rootless {
-            let owner = rootless.transpose().context(|| path.to_string())?;
-            (node.uid, node.gid) = owner.unwrap_or((0, 0));
-            node.xattrs.remove(ROOTLESS_XATTR);
-        } else {
-            if rootless.is_some() {
-                self.monitor.warn(format_args!(
-                    "xattr{{{path}}} keeping \"user.rootlesscontainers\""
-                ));
-            }
-            let owner = self.opts.id_map.to_container(node.uid, node.gid);
-            (node.uid, node.gid) = owner.context(|| path.to_string())?;
-        }
-        node.xattrs.retain(|name, value| {
-            let what = if is_forbidden(name) {
-                return false;
-            } else if !can_hold_xattr(name) {
-                "name"
-            } else if value.is_empty() {
-                "empty value"
-            } else {
-                return true;
-            };
-            let name = String::from_utf8_lossy(name);
-            self.monitor.warn(format_args!(
-                "xattr{{{path}}} a layer cannot hold the {what} of {name:?}"
+/// Returns the node as it stands in a layer: owners of the container, no attributes of the host.
+///
+/// # Errors
+/// For an owner or a capability that the maps do not have, and a damaged `user.rootlesscontainers`.
+pub(crate) fn node_in_layer(
+    path: &TreePath,
+    mut node: Node,
+    opts: &PackOptions,
+    monitor: &dyn Monitor,
+) -> Result<Node> {
+    let rootless = node.xattrs.get(ROOTLESS_XATTR);
+    let rootless = rootless.map(|value| decode_rootless(value));
+    if opts.id_map.rootless {
+        let owner = rootless.transpose().context(|| path.to_string())?;
+        (node.uid, node.gid) = owner.unwrap_or((0, 0));
+        node.xattrs.remove(ROOTLESS_XATTR);
+    } else {
+        if rootless.is_some() {
+            monitor.warn(format_args!(
+                "xattr{{{path}}} keeping \"user.rootlesscontainers\""
             ));
-            false
-        });
-        for (name, value) in &mut node.xattrs {
-            // A capability may name the root of a user namespace.
-            let inside = self.opts.id_map.xattr_to_container(name, value);
-            if let Cow::Owned(inside) = inside.context(|| path.to_string())? {
-                *value = inside;
-            }
         }
-        if let Some(latest) = self.opts.clamp_mtime {
-            node.mtime = node.mtime.min(latest);
-        }
-        Ok(node)
+        let owner = opts.id_map.to_container(node.uid, node.gid);
+        (node.uid, node.gid) = owner.context(|| path.to_string())?;
     }
+    node.xattrs.retain(|name, value| {
+        let what = if is_forbidden(name) {
+            return false;
+        } else if !can_hold_xattr(name) {
+            "name"
+        } else if value.is_empty() {
+            "empty value"
+        } else {
+            return true;
+        };
+        let name = String::from_utf8_lossy(name);
+        monitor.warn(format_args!(
+            "xattr{{{path}}} a layer cannot hold the {what} of {name:?}"
+        ));
+        false
+    });
+    for (name, value) in &mut node.xattrs {
+        // A capability may name the root of a user namespace.
+        let inside = opts.id_map.xattr_to_container(name, value);
+        if let Cow::Owned(inside) = inside.context(|| path.to_string())? {
+            *value = inside;
+        }
+    }
+    if let Some(latest) = opts.clamp_mtime {
+        node.mtime = node.mtime.min(latest);
+    }
+    Ok(node)
 }
 
 /// Paths below which nothing of a lower layer is left, and of which the one that is asked about next may be one: paths
