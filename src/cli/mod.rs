@@ -137,6 +137,9 @@ commands! {
         Referrers(referrers::Referrers),
         LsFiles(inside::ls_files::LsFiles),
         Cat(inside::cat::Cat),
+        Diff(Box<inside::diff::Diff>),
+        Log(inside::log::Log),
+        Blame(inside::blame::Blame),
         Du(du::Du),
         Fsck(fsck::Fsck),
         #[command(subcommand)]

@@ -125,6 +125,15 @@ impl Ui {
         columns().map(|columns| if columns == 0 { 80 } else { columns })
     }
 
+    /// Returns text that steps back on a terminal with colors.
+    pub fn faint(&self, text: &str) -> String {
+        if self.color {
+            format!("\x1b[2m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
     /// Writes data to stdout.
     #[allow(clippy::unused_self, reason = "whoever prints has a way to the person")]
     pub fn print(&self, text: impl AsRef<[u8]>) -> Outcome {

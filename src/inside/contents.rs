@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! All layers of an image over one another: each entry with its fate, and the tree that is there in the end.
 
+use std::io::Read as _;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,11 +11,12 @@ use crate::digest::Digest;
 use crate::error::{Error, Result, ResultExt};
 use crate::image::{Image, Layer};
 use crate::layer::{
-    Entry, EntryBody, Fate, FileDigest, LayerReader, LayerTree, Limits, Outcome, Toc, TocBuilder, TocEntry,
+    Entry, EntryBody, Fate, FileDigest, LayerReader, LayerStream, LayerTree, Limits, Outcome, Toc,
+    TocBuilder, TocEntry,
 };
 use crate::node::{Node, NodeKind, Trail, TreePath};
-use crate::progress::{Monitor, Task};
-use crate::spec::{Compression, Descriptor, History};
+use crate::progress::{Counted, Monitor, Task};
+use crate::spec::{Compression, Descriptor, History, MediaType};
 use crate::store::Store;
 
 /// The contents of the layers of an image.
@@ -123,6 +125,43 @@ impl Contents {
         Self::of_tocs(layers.collect(), tocs)
     }
 
+    /// Returns the contents of the layer `digest` alone, which need not be one of an image.
+    ///
+    /// # Errors
+    /// If there is no such blob; one that is damaged, or no layer, is one of [`Contents::unseen`].
+    pub fn of_layer(store: &Store, digest: &Digest, monitor: &dyn Monitor) -> Result<Self> {
+        // Of a blob that is not there, opening it tells.
+        let size = store.layout().blob_size(digest)?.unwrap_or_default();
+        let mut descriptor = Descriptor::new(MediaType::layer(Compression::None), *digest, size);
+        let mut magic = Vec::new();
+        store.open_blob(&descriptor)?.take(4).read_to_end(&mut magic)?;
+        let compression = Compression::of_magic(&magic);
+        descriptor.media_type = MediaType::layer(compression);
+        let limits = Limits::default();
+        let task: Arc<dyn Task> = Arc::from(monitor.task("reading", Some(descriptor.size)));
+        let blob = Counted::new(store.open_blob(&descriptor)?, &task);
+        let stream = LayerStream::open(blob, compression, digest.algorithm(), &limits)?;
+        let mut reader = LayerReader::new(stream, limits);
+        let mut builder = TocBuilder::default();
+        let read = builder.add_all(&mut reader).and_then(|()| reader.drain());
+        let stream = reader.into_inner();
+        let toc = match read {
+            Ok(()) => stream
+                .finish()
+                .and_then(|(diff_id, size)| Toc::decode(&builder.finish(&diff_id, size)?, &diff_id)),
+            Err(err) => Err(stream.blame(err)),
+        };
+        let layer = ContentLayer {
+            diff_id: toc.as_ref().map_or(*digest, |toc| toc.diff_id),
+            descriptor,
+            compression,
+            tar_size: 0,
+            history: None,
+            items: 0..0,
+        };
+        Self::of_tocs(vec![layer], vec![toc])
+    }
+
     /// Lays layers over one another by their tables.
     pub fn of_tocs(mut layers: Vec<ContentLayer>, tocs: Vec<Result<Toc>>) -> Result<Self> {
         let mut tree = LayerTree::with_history(Limits::default());
@@ -171,6 +210,11 @@ impl Contents {
     /// Returns the tree that an unpack of the layers gives, in the order of paths.
     pub fn tree(&self) -> impl ExactSizeIterator<Item = &Item> + Clone {
         self.live.iter().map(|number| &self.items[*number as usize])
+    }
+
+    /// Returns the numbers of the items of [`Contents::tree`].
+    pub fn live(&self) -> &[u32] {
+        &self.live
     }
 
     /// Returns the item at `path` in the tree; links on the way are not followed.

@@ -4,8 +4,20 @@
 //! Invariants: a layer that cannot be seen is named, and never taken for an empty one in silence; bytes of a file are checked against
 //! the digest in the table, and the table was made by a pass that checked the diff_id; nothing here decides over blobs.
 
+mod changes;
+mod compare;
 mod contents;
+mod delta;
+mod documents;
 mod read;
+mod side;
+mod text;
 
+pub use changes::{Counts, Event, Step, changes, events, last_changes, real_path, steps, versions};
+pub use compare::{CompareOptions, Paths, compare, hash_undecided};
 pub use contents::{ContentLayer, Contents, End, Item, ItemBody};
+pub use delta::{Delta, Fields, Spot, SpotKind, Status};
+pub use documents::{LayerDelta, ValueDelta, config_deltas, layer_deltas};
 pub use read::read_items;
+pub use side::{Side, read_numbers, sha256};
+pub use text::{Texts, origins, unified};

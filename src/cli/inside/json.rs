@@ -5,10 +5,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use super::super::escape;
 use crate::digest::{Algorithm, Digest};
 use crate::inside::{Contents, Item, ItemBody};
 use crate::layer::FileDigest;
-use crate::node::{NodeKind, Time, TreePath};
+use crate::node::{Node, NodeKind, Time, TreePath};
 
 /// Version of the lines; a field that is added leaves it as it is.
 pub const SCHEMA: u32 = 1;
@@ -18,6 +19,13 @@ pub fn line() -> Map<String, Value> {
     let mut out = Map::new();
     out.insert("schema".to_owned(), SCHEMA.into());
     out
+}
+
+/// Adds a line to an answer, with escapes for what drives a terminal.
+pub fn put_line(out: &mut Vec<u8>, line: Map<String, Value>) {
+    let text = Value::Object(line).to_string();
+    out.extend_from_slice(escape::json(text.as_bytes()).as_bytes());
+    out.push(b'\n');
 }
 
 /// Adds a path as `key`, `.` for the root; one that is no UTF-8 as `key_b64`.
@@ -57,29 +65,34 @@ pub fn put_item(out: &mut Map<String, Value>, contents: &Contents, item: &Item) 
     out.insert("packed".to_owned(), contents.packed(item).into());
     out.insert("layer".to_owned(), (item.layer + 1).into());
     if let Some(node) = contents.node_of(item) {
-        out.insert("mode".to_owned(), format!("{:04o}", node.mode).into());
-        out.insert("uid".to_owned(), node.uid.into());
-        out.insert("gid".to_owned(), node.gid.into());
-        out.insert("mtime".to_owned(), time(node.mtime).into());
-        if let NodeKind::Symlink { target } = &node.kind {
-            put_bytes(out, "target", target);
-        }
-        if let Some((major, minor)) = node.kind.device_number() {
-            out.insert("device".to_owned(), Value::from([major, minor].as_slice()));
-        }
-        if !node.xattrs.is_empty() {
-            let names = node
-                .xattrs
-                .keys()
-                .map(|name| String::from_utf8_lossy(name).into_owned());
-            out.insert("xattrs".to_owned(), names.collect());
-        }
+        put_node(out, node);
     }
     if let Some(digest) = of.digest.as_ref().and_then(digest) {
         out.insert("digest".to_owned(), digest.into());
     }
     if let ItemBody::Link { target, .. } = &item.body {
         put_path(out, "link", target);
+    }
+}
+
+/// Adds mode, owner, time and what else a node says.
+pub fn put_node(out: &mut Map<String, Value>, node: &Node) {
+    out.insert("mode".to_owned(), format!("{:04o}", node.mode).into());
+    out.insert("uid".to_owned(), node.uid.into());
+    out.insert("gid".to_owned(), node.gid.into());
+    out.insert("mtime".to_owned(), time(node.mtime).into());
+    if let NodeKind::Symlink { target } = &node.kind {
+        put_bytes(out, "target", target);
+    }
+    if let Some((major, minor)) = node.kind.device_number() {
+        out.insert("device".to_owned(), Value::from([major, minor].as_slice()));
+    }
+    if !node.xattrs.is_empty() {
+        let names = node
+            .xattrs
+            .keys()
+            .map(|name| String::from_utf8_lossy(name).into_owned());
+        out.insert("xattrs".to_owned(), names.collect());
     }
 }
 

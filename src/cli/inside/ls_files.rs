@@ -59,9 +59,7 @@ impl LsFiles {
             let mut line = json::line();
             put_path(&mut line, "path", &item.path);
             put_item(&mut line, contents, item);
-            let text = serde_json::Value::Object(line).to_string();
-            out.extend_from_slice(super::super::escape::json(text.as_bytes()).as_bytes());
-            out.push(b'\n');
+            json::put_line(out, line);
         } else if self.nul {
             out.extend_from_slice(item.path.as_bytes());
             out.push(0);

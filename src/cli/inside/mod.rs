@@ -2,8 +2,13 @@
 //! Commands that look into images. Each takes images as words: `LAYOUT[:TAG]`, `LAYOUT@DIGEST`, and `~N` behind it for the image
 //! without its N upper layers.
 
+pub mod blame;
 pub mod cat;
+mod deltas;
+pub mod diff;
 mod json;
+pub mod log;
 pub mod ls_files;
+mod patch;
 mod quote;
 mod view_args;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Images that a command looks into, and the paths in them.
 
-use crate::inside::Contents;
+use crate::bundle::Bundle;
+use crate::inside::{Contents, Side};
 use crate::node::TreePath;
 
 use super::super::prelude::*;
@@ -18,6 +19,68 @@ pub struct ViewArgs {
     pub rest: Vec<String>,
 }
 
+impl ViewArgs {
+    /// Returns the image that the first word names, and the other words.
+    pub fn image(&self, ui: &Ui) -> Outcome<(Viewed, &[String])> {
+        let (word, rest) = self.image_word()?;
+        Ok((self.open(word, ui)?, rest))
+    }
+
+    /// Returns the word of an image, and the other words.
+    pub fn image_word(&self) -> Outcome<(&str, &[String])> {
+        match self.rest.split_first() {
+            Some((word, rest)) if !word.is_empty() => Ok((word, rest)),
+            _ => Err(Failure::Missing("the image".to_owned())),
+        }
+    }
+
+    /// Opens the image that a word names.
+    pub fn open(&self, word: &str, ui: &Ui) -> Outcome<Viewed> {
+        let (store, _, contents) = self.open_image(word, ui)?;
+        Ok(Viewed {
+            store,
+            contents,
+            word: word.to_owned(),
+        })
+    }
+
+    /// Opens what a word names to compare it: an image, `layer:LAYOUT@DIGEST` or `bundle:DIR`.
+    pub fn side(&self, word: &str, ui: &Ui) -> Outcome<Side> {
+        if let Some(dir) = word.strip_prefix("bundle:") {
+            return Ok(Side::of_bundle(&Bundle::at(dir), ui)?);
+        }
+        let Some(layer) = word.strip_prefix("layer:") else {
+            let (store, image, contents) = self.open_image(word, ui)?;
+            return Ok(Side::Image {
+                store,
+                image: Box::new(image),
+                contents,
+            });
+        };
+        let layer = self.platform.of_word(layer)?;
+        let Target::Digest(digest) = layer.target else {
+            refuse!("invalid layer: {word:?} (want layer:<layout>@<digest>)");
+        };
+        let store = self.lock.open(&layer.layout)?;
+        let _reading = store.reading();
+        let contents = Contents::of_layer(&store, &digest, ui)?;
+        Ok(Side::Layer { store, contents })
+    }
+
+    /// Opens the image that a word names, and the contents of its layers.
+    pub fn open_image(&self, word: &str, ui: &Ui) -> Outcome<(Store, Image, Contents)> {
+        let (name, without) = without_layers(word)?;
+        let image = self.platform.of_word(name)?;
+        let store = self.lock.open(&image.layout)?;
+        // A collection must not take layers away while they are read.
+        let reading = store.reading();
+        let image = image.find(&store)?;
+        let contents = Contents::of_image(&store, &image, without, ui)?;
+        drop(reading);
+        Ok((store, image, contents))
+    }
+}
+
 /// An image that is open, and its contents.
 #[derive(Debug)]
 pub struct Viewed {
@@ -27,48 +90,27 @@ pub struct Viewed {
     pub word: String,
 }
 
-impl ViewArgs {
-    /// Returns the image that the first word names, and the other words.
-    pub fn image(&self, ui: &Ui) -> Outcome<(Viewed, &[String])> {
-        match self.rest.split_first() {
-            Some((word, rest)) if !word.is_empty() => Ok((self.open(word, ui)?, rest)),
-            _ => Err(Failure::Missing("the image".to_owned())),
-        }
-    }
-
-    /// Opens the image that a word names.
-    pub fn open(&self, word: &str, ui: &Ui) -> Outcome<Viewed> {
-        let (name, without) = without_layers(word)?;
-        let image = self.platform.of_word(name)?;
-        let store = self.lock.open(&image.layout)?;
-        // A collection must not take layers away while they are read.
-        let _reading = store.reading();
-        let image = image.find(&store)?;
-        let contents = Contents::of_image(&store, &image, without, ui)?;
-        Ok(Viewed {
-            store,
-            contents,
-            word: word.to_owned(),
-        })
-    }
-}
-
 impl Viewed {
     /// Ends a command whose answer was printed: with a failure if a layer could not be seen.
     pub fn end(&self) -> Outcome {
-        let Some((number, err)) = self.contents.unseen.first() else {
-            return Ok(());
-        };
-        let more = self.contents.unseen.len() - 1;
-        let layer = &self.contents.layers[*number].descriptor.digest;
-        let others = if more > 0 {
-            format!(" and {}", counted(more as u64, "other layer"))
-        } else {
-            String::new()
-        };
-        let text = format!("the answer is without layer {layer}{others}: {err}");
-        Err(Error::new(err.kind(), text).into())
+        end_of(&self.contents)
     }
+}
+
+/// Ends a command whose answer about `contents` was printed: with a failure if a layer could not be seen.
+pub fn end_of(contents: &Contents) -> Outcome {
+    let Some((number, err)) = contents.unseen.first() else {
+        return Ok(());
+    };
+    let more = contents.unseen.len() - 1;
+    let layer = &contents.layers[*number].descriptor.digest;
+    let others = if more > 0 {
+        format!(" and {}", counted(more as u64, "other layer"))
+    } else {
+        String::new()
+    };
+    let text = format!("the answer is without layer {layer}{others}: {err}");
+    Err(Error::new(err.kind(), text).into())
 }
 
 /// Splits `~N` from the word of an image; `~` alone is `~1`.
