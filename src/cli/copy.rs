@@ -217,6 +217,7 @@ impl Copy {
                 path,
                 lock: &self.lock,
                 copy: &self.how,
+                toc: &TocArg::default(),
                 wish,
                 no_clobber: self.no_clobber,
                 words: ("copy", "copied"),

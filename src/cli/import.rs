@@ -28,6 +28,8 @@ pub struct Import {
     layout: LayoutArg,
     #[command(flatten)]
     copy: CopyArgs,
+    #[command(flatten)]
+    toc: TocArg,
     /// name of the image in this layout (default: its name in the source)
     #[arg(long, value_name = "tag", value_parser = RefName::parse_new)]
     tag: Option<RefName>,
@@ -78,6 +80,7 @@ impl Import {
                     path: &self.layout.layout,
                     lock: &self.layout.lock,
                     copy: &self.copy,
+                    toc: &self.toc,
                     wish: Wish {
                         tag: self.tag.as_ref(),
                         tags: &TagsArgs::default(),
@@ -109,6 +112,7 @@ impl Import {
         }
         let report = copy(source, &sink, images.iter().chain(&along), ui)?;
         let replaced = sink.commit(&images, &along, ui)?;
+        self.toc.make(into, &images, ui)?;
         let made = Made::by_requests(&images);
         result.say_copy("imported", &made, Some(&report), &replaced, ui)
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::digest::Digest;
-use crate::error::{Error, Result, ResultExt};
-use crate::image::{Image, Layer};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::image::{Image, Layer, Target, resolve};
 use crate::layer::{
     Entry, EntryBody, Fate, FileDigest, LayerReader, LayerStream, LayerTree, Limits, Outcome, Toc,
     TocBuilder, TocEntry,
@@ -354,6 +354,24 @@ impl Item {
     pub fn is_node(&self) -> bool {
         self.end == End::Live && !matches!(self.body, ItemBody::Whiteout | ItemBody::Opaque)
     }
+}
+
+/// Makes the tables of contents of all images that `root` leads to, an image or an index, where they are not there.
+///
+/// # Errors
+/// Those of reading an image or a layer; what is no image has no tables.
+pub fn make_tables(store: &Store, root: &Digest, monitor: &dyn Monitor) -> Result<()> {
+    for path in resolve(store, &Target::Digest(*root))?.paths {
+        let image = match Image::load(store, path.to_vec()) {
+            // An artifact, whose layers need not be archives.
+            Err(err) if err.kind() == ErrorKind::Unsupported => continue,
+            image => image?,
+        };
+        for toc in tocs_of(store, &image.layers()?, monitor) {
+            toc?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the tables of contents of layers; those that are not there are made and kept.

@@ -15,7 +15,7 @@ mod text;
 
 pub use changes::{Counts, Event, Step, changes, events, last_changes, real_path, steps, versions};
 pub use compare::{CompareOptions, Paths, compare, hash_undecided};
-pub use contents::{ContentLayer, Contents, End, Item, ItemBody};
+pub use contents::{ContentLayer, Contents, End, Item, ItemBody, make_tables};
 pub use delta::{Delta, Fields, Spot, SpotKind, Status};
 pub use documents::{LayerDelta, ValueDelta, config_deltas, layer_deltas};
 pub use read::read_items;

@@ -3,8 +3,34 @@
 
 use clap::Args;
 
+use super::super::failure::Outcome;
 use super::super::result::ResultArgs;
+use super::super::ui::Ui;
 use super::image::PlatformArg;
+use crate::store::Store;
+use crate::transfer::Request;
+
+/// `--toc`, of copies into a layout
+#[derive(Args, Debug, Default)]
+pub struct TocArg {
+    /// make the tables of contents of the layers at once, which the first question would make: umoci ls-files --help
+    #[arg(long)]
+    toc: bool,
+}
+
+impl TocArg {
+    /// Makes the tables of images that have arrived, if that is asked for.
+    pub fn make(&self, store: &Store, images: &[Request], ui: &Ui) -> Outcome {
+        for root in images
+            .iter()
+            .flat_map(|image| image.value.digests())
+            .filter(|_| self.toc)
+        {
+            crate::inside::make_tables(store, &root, ui)?;
+        }
+        Ok(())
+    }
+}
 
 /// Options that copies share
 #[derive(Args, Debug)]

@@ -9,7 +9,7 @@ mod layout;
 mod registry;
 mod values;
 
-pub use copy::CopyArgs;
+pub use copy::{CopyArgs, TocArg};
 pub use history::HistoryArgs;
 pub use image::{ChangeArgs, ImageArgs, ImageRef, Near, PlatformArg, TagArg, UnpackArgs};
 pub use layers::{CompressArg, IdMapArgs, LayerName, LimitArgs};

@@ -28,6 +28,8 @@ pub struct Pull {
     layout: LayoutArg,
     #[command(flatten)]
     copy: CopyArgs,
+    #[command(flatten)]
+    toc: TocArg,
     /// name of the image in the layout (default: its tag in the registry)
     #[arg(long, value_name = "tag", value_parser = RefName::parse_new)]
     tag: Option<RefName>,
@@ -50,6 +52,7 @@ impl Pull {
             path: &self.layout.layout,
             lock: &self.layout.lock,
             copy: &self.copy,
+            toc: &self.toc,
             wish: Wish {
                 tag: self.tag.as_ref(),
                 tags: &self.tags,
@@ -68,6 +71,7 @@ pub struct PullJob<'a> {
     pub path: &'a Path,
     pub lock: &'a LockArg,
     pub copy: &'a CopyArgs,
+    pub toc: &'a TocArg,
     pub wish: Wish<'a>,
     pub no_clobber: bool,
     /// The verb for the reflog and for the line at the end.
@@ -143,6 +147,7 @@ impl PullJob<'_> {
         }
         let report = copy(from, &sink, images.iter().chain(&along), ui)?;
         let replaced = sink.commit(&images, &along, ui)?;
+        self.toc.make(store, &images, ui)?;
         images.extend(kept);
         let all = Made::by_requests(&images);
         result.say_copy(self.words.1, &all, Some(&report), &replaced, ui)

@@ -33,6 +33,10 @@ fn each_pass_over_a_layer_leaves_the_same_table() {
     let env = &image.env;
     env.sh("mkdir tree; echo one >tree/one; ln tree/one tree/two; head -c 300000 /dev/urandom >tree/large");
     env.sh("tar -C tree -czf tree.tar.gz . && tar -C tree -cf tree.tar . && truncate -s 1M tree/sparse && tar -C tree -Scf sparse.tar .");
+    sh(
+        env,
+        "umoci init --layout other; umoci new --image other --from tree",
+    );
     for (what, script) in [
         ("unpack", "umoci unpack --rootless --image img b"),
         ("repack", "echo x >b/rootfs/x; umoci repack --image img b"),
