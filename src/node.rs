@@ -32,6 +32,11 @@ impl TreePath {
     /// # Errors
     /// `ErrorKind::Invalid` for a NUL byte.
     pub fn clean(raw: &[u8]) -> Result<Self> {
+        // Most are clean: they come out of archives and tables by the hundred thousand.
+        let is_part = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
+        if raw.split(|&c| c == b'/').all(is_part) {
+            return Ok(Self(raw.into()));
+        }
         // The kernel ends a path at a NUL: it would be another path there than here.
         if raw.contains(&0) {
             let raw = String::from_utf8_lossy(raw);
@@ -135,12 +140,17 @@ pub fn hash_child(dir: SecretHash, name: &[u8]) -> SecretHash {
 
 /// Paths, by their secret hashes.
 #[derive(Clone, Debug, Default)]
-pub struct PathSet(HashSet<SecretHash>);
+pub struct PathSet {
+    hashes: HashSet<SecretHash>,
+    /// The directory of the last path that was added or taken out, with its hash: the next path is in it most often.
+    last_dir: (Vec<u8>, SecretHash),
+}
 
 impl PathSet {
     /// Adds a path; returns whether it is new.
     pub fn insert(&mut self, path: &TreePath) -> bool {
-        self.0.insert(hash(path))
+        let hash = self.hash(path);
+        self.hashes.insert(hash)
     }
 
     /// Adds a path and those above it, up to one that is there; returns how many were added.
@@ -148,40 +158,58 @@ impl PathSet {
         // In a set that is filled by this alone all above a path is there with it, so the first that is known ends the work.
         let mut all: Vec<SecretHash> = hashes_above(path).collect();
         all.push(hash(path));
-        let new = all.into_iter().rev().take_while(|hash| self.0.insert(*hash));
+        let new = all.into_iter().rev().take_while(|hash| self.hashes.insert(*hash));
         new.count()
     }
 
     /// Takes a path out.
     pub fn remove(&mut self, path: &TreePath) {
-        if !self.0.is_empty() {
-            self.0.remove(&hash(path));
+        if !self.hashes.is_empty() {
+            let hash = self.hash(path);
+            self.hashes.remove(&hash);
         }
     }
 
     /// Takes out all.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.hashes.clear();
     }
 
     /// Returns whether a path strictly above this one is there.
     pub fn has_above(&self, path: &TreePath) -> bool {
         // The test for an empty set spares most trees all hashing.
-        !self.0.is_empty() && hashes_above(path).any(|above| self.0.contains(&above))
+        !self.hashes.is_empty() && hashes_above(path).any(|above| self.hashes.contains(&above))
     }
 
     /// Takes out all paths strictly above this one.
     pub fn remove_above(&mut self, path: &TreePath) {
-        if !self.0.is_empty() {
+        if !self.hashes.is_empty() {
             for above in hashes_above(path) {
-                self.0.remove(&above);
+                self.hashes.remove(&above);
             }
+        }
+    }
+
+    /// Returns the hash of a path, by that of its directory.
+    fn hash(&mut self, path: &TreePath) -> SecretHash {
+        let bytes = path.as_bytes();
+        let cut = bytes.iter().rposition(|&c| c == b'/').unwrap_or(0);
+        let (last, hash) = &mut self.last_dir;
+        if last != &bytes[..cut] {
+            *hash = path.parent().map_or(*hash, |dir| self::hash(&dir));
+            last.clear();
+            last.extend_from_slice(&bytes[..cut]);
+        }
+        if path.is_root() {
+            *hash
+        } else {
+            hash_child(*hash, path.name())
         }
     }
 
     /// Returns whether a path is there.
     pub fn contains(&self, path: &TreePath) -> bool {
-        !self.0.is_empty() && self.0.contains(&hash(path))
+        !self.hashes.is_empty() && self.hashes.contains(&hash(path))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::{Image, Layer, Target, resolve};
 use crate::layer::{
-    Entry, EntryBody, Fate, FileDigest, LayerReader, LayerStream, LayerTree, Limits, Outcome, Toc,
+    EntryBody, Fate, FateOf, FileDigest, LayerReader, LayerStream, LayerTree, Limits, Outcome, Toc,
     TocBuilder, TocEntry,
 };
 use crate::node::{Node, NodeKind, Trail, TreePath};
@@ -166,7 +166,7 @@ impl Contents {
     pub fn of_tocs(mut layers: Vec<ContentLayer>, tocs: Vec<Result<Toc>>) -> Result<Self> {
         let mut tree = LayerTree::with_history(Limits::default());
         let mut unseen = Vec::new();
-        let mut entries: Vec<(u32, TocEntry)> = Vec::new();
+        let mut items = Vec::new();
         for (number, (layer, toc)) in layers.iter_mut().zip(tocs).enumerate() {
             let toc = match toc {
                 Ok(toc) => toc,
@@ -180,25 +180,30 @@ impl Contents {
                 }
             };
             layer.tar_size = toc.tar_size;
-            tree.add_toc(&toc)
+            tree.add_entries(&toc.entries)
                 .context(|| format!("layer {}", layer.descriptor.digest))?;
-            let begin = entries.len() as u32;
-            entries.extend(toc.entries.into_iter().map(|entry| (number as u32, entry)));
-            layer.items = begin..entries.len() as u32;
+            let begin = items.len() as u32;
+            items.extend(
+                toc.entries
+                    .into_iter()
+                    .map(|entry| Item::new(number as u32, entry)),
+            );
+            layer.items = begin..items.len() as u32;
         }
         let implied = tree.settle()?;
-        let mut items = Vec::with_capacity(entries.len() + implied.len());
-        for (number, (layer, entry)) in entries.into_iter().enumerate() {
-            let fate = tree.fate_of(number as u32, &entry.entry)?;
-            items.push(Item::new(layer, entry, fate));
+        for (number, item) in items.iter_mut().enumerate() {
+            let fate = tree.fate_of(number as u32, &item.path, item.kind())?;
+            item.settle(fate);
         }
+        drop(tree);
         for (path, by) in implied {
             let layer = items.get(by as usize).map_or(0, |item| item.layer);
             items.push(Item::implied(layer, path));
         }
         let mut live: Vec<u32> = (0..items.len() as u32).collect();
         live.retain(|number| items[*number as usize].is_node());
-        live.sort_unstable_by(|a, b| items[*a as usize].path.cmp(&items[*b as usize].path));
+        // Archives are in the order of a walk mostly, which is nearly that of paths.
+        live.sort_by(|a, b| items[*a as usize].path.cmp(&items[*b as usize].path));
         Ok(Self {
             layers,
             items,
@@ -311,16 +316,16 @@ impl Contents {
 }
 
 impl Item {
-    fn new(layer: u32, entry: TocEntry, fate: Fate) -> Self {
-        let Entry { body, .. } = entry.entry;
+    /// Returns the item of an entry as if nothing else were there.
+    fn new(layer: u32, entry: TocEntry) -> Self {
         Self {
             layer,
-            path: fate.path,
-            body: match body {
+            path: entry.entry.path,
+            body: match entry.entry.body {
                 EntryBody::Node(node) => ItemBody::Node(node),
                 EntryBody::HardLink { target } => ItemBody::Link {
                     target,
-                    content: fate.content,
+                    content: None,
                 },
                 EntryBody::Whiteout => ItemBody::Whiteout,
                 EntryBody::Opaque => ItemBody::Opaque,
@@ -328,13 +333,31 @@ impl Item {
             digest: entry.digest,
             start: entry.start,
             span: entry.span,
-            before: fate.before,
-            end: match fate.outcome {
-                Outcome::Live => End::Live,
-                Outcome::Replaced(by) => End::Replaced(by),
-                Outcome::Removed(by) => End::Removed(by),
-            },
+            before: None,
+            end: End::Live,
         }
+    }
+
+    fn kind(&self) -> FateOf {
+        match &self.body {
+            ItemBody::Whiteout | ItemBody::Opaque => FateOf::Whiteout,
+            ItemBody::Node(node) if node.is_dir() => FateOf::Directory,
+            _ => FateOf::Other,
+        }
+    }
+
+    /// Notes what all layers together made of the entry.
+    fn settle(&mut self, fate: Fate) {
+        self.path = fate.path;
+        self.before = fate.before;
+        if let ItemBody::Link { content, .. } = &mut self.body {
+            *content = fate.content;
+        }
+        self.end = match fate.outcome {
+            Outcome::Live => End::Live,
+            Outcome::Replaced(by) => End::Replaced(by),
+            Outcome::Removed(by) => End::Removed(by),
+        };
     }
 
     fn implied(layer: u32, path: TreePath) -> Self {

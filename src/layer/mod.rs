@@ -28,7 +28,7 @@ pub(crate) use sparse::Sparse;
 pub(crate) use toc::{FileDigest, TocEntry, TocFollower, digest_prefixes, file_digest};
 pub use toc::{Toc, TocBuilder};
 pub use tree::LayerTree;
-pub(crate) use tree::{Fate, Outcome};
+pub(crate) use tree::{Fate, FateOf, Outcome};
 pub use write::{LayerWriter, can_hold_xattr};
 
 use crate::error::{Error, ErrorKind};

@@ -115,7 +115,8 @@ impl Way {
 
     /// Returns the path of `name` in it.
     pub fn join(&self, name: &[u8]) -> Result<TreePath> {
-        TreePath::clean(&self.path)?.join(name)
+        let slash: &[u8] = if self.path.is_empty() { b"" } else { b"/" };
+        TreePath::clean(&[&self.path, slash, name].concat())
     }
 
     pub fn up(&mut self) {

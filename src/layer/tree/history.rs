@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::cells::{Cell, Key, Kind, Number, ROOT};
 use super::{LayerTree, Limits};
 use crate::error::Result;
-use crate::layer::{Entry, EntryBody, Toc};
+use crate::layer::TocEntry;
 use crate::node::{TreePath, hash_child};
 
 /// Replacements and removals in the order in which they happened.
@@ -45,6 +45,15 @@ pub(crate) struct Fate {
     pub outcome: Outcome,
 }
 
+/// Kind of an entry, as far as its fate depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FateOf {
+    Directory,
+    Other,
+    /// A whiteout of either kind.
+    Whiteout,
+}
+
 /// State of an entry once all layers lie over one another. Entries have numbers, counted from 0 over all layers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
@@ -69,9 +78,9 @@ impl LayerTree {
     ///
     /// # Errors
     /// As [`LayerTree::add_layer`].
-    pub(crate) fn add_toc(&mut self, toc: &Toc) -> Result<()> {
+    pub(crate) fn add_entries<'a>(&mut self, entries: impl IntoIterator<Item = &'a TocEntry>) -> Result<()> {
         self.begin_layer();
-        for entry in &toc.entries {
+        for entry in entries {
             self.add_entry(entry.entry.clone())?;
         }
         self.end_layer()
@@ -90,23 +99,22 @@ impl LayerTree {
             .collect())
     }
 
-    /// Returns what became of the `number`-th entry of all layers, counted from 0, which is `entry`. All entries must be asked for in
-    /// order, once all were added.
+    /// Returns what became of the `number`-th entry of all layers, counted from 0, which stands at `path` in its archive and is of this
+    /// kind. All entries must be asked for in order, once all were added.
     ///
     /// # Errors
     /// None that adding did not have.
-    pub(crate) fn fate_of(&mut self, number: u32, Entry { path, body }: &Entry) -> Result<Fate> {
+    pub(crate) fn fate_of(&mut self, number: u32, path: &TreePath, kind: FateOf) -> Result<Fate> {
         let own = number + 1;
         let path = self.moved.get(&own).unwrap_or(path).clone();
         let content = self.names.get(&own).map(|name| name.content - 1);
         let history = self.history.as_ref();
         let before = history.and_then(|history| history.predecessors.get(&own));
         let before = before.map(|number| number - 1);
-        let is_whiteout = matches!(body, EntryBody::Whiteout | EntryBody::Opaque);
-        let outcome = if is_whiteout || self.tree_number(&path)? == Some(own) {
+        let outcome = if kind == FateOf::Whiteout || self.tree_number(&path)? == Some(own) {
             Outcome::Live
         } else {
-            self.end_of(own, &path, matches!(body, EntryBody::Node(node) if node.is_dir()))
+            self.end_of(own, &path, kind == FateOf::Directory)
         };
         Ok(Fate {
             path,

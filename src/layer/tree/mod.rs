@@ -20,7 +20,7 @@ use std::rc::Rc;
 
 use self::cells::{Cell, Gone, Key, Kind, MAX_ENTRIES, Number, Place, Tree, Way, in_dir};
 use self::history::History;
-pub(crate) use self::history::{Fate, Outcome};
+pub(crate) use self::history::{Fate, FateOf, Outcome};
 use super::{Entry, EntryBody, LayerReader, Limits};
 use crate::error::{Result, ResultExt};
 use crate::node::{NodeKind, PathSet, Trail, TreePath, hash_child};
