@@ -85,6 +85,7 @@ pub mod internals {
     pub use crate::index::{edges_of, read_any_row};
     pub use crate::layer::{
         Encoder, Entry, EntryBody, LayerReader, LayerStream, LayerTree, LayerWriter, Limits, Toc, TocBuilder,
+        TocEntry,
     };
     pub use crate::layout::IndexJson;
     pub use crate::mtree::{Header, Keyword, Mtree, MtreeWriter, line};

@@ -14,6 +14,7 @@ mod fuzzing;
 mod hostile;
 mod processes;
 mod registry;
+mod report;
 mod support;
 mod torn;
 

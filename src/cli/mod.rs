@@ -140,6 +140,7 @@ commands! {
         Diff(Box<inside::diff::Diff>),
         Log(inside::log::Log),
         Blame(inside::blame::Blame),
+        Report(inside::report::ReportPage),
         Du(du::Du),
         Fsck(fsck::Fsck),
         #[command(subcommand)]

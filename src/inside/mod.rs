@@ -10,6 +10,7 @@ mod contents;
 mod delta;
 mod documents;
 mod read;
+mod report;
 mod side;
 mod text;
 
@@ -19,5 +20,6 @@ pub use contents::{ContentLayer, Contents, End, Item, ItemBody, make_tables};
 pub use delta::{Delta, Fields, Spot, SpotKind, Status};
 pub use documents::{LayerDelta, ValueDelta, config_deltas, layer_deltas};
 pub use read::read_items;
+pub use report::{OtherImage, Report, ReportImage};
 pub use side::{Side, read_numbers, sha256};
 pub use text::{Texts, origins, unified};

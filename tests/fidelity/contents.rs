@@ -17,7 +17,7 @@ use super::model::cases;
 use crate::support::{Tar, Tree, TreeEntry};
 
 /// The contents of layers by tables that were written and read again.
-fn contents(tars: &[Vec<u8>]) -> Contents {
+pub fn contents(tars: &[Vec<u8>]) -> Contents {
     let layers = tars.iter().map(|tar| ContentLayer {
         descriptor: Descriptor::new(
             MediaType::layer(Compression::None),

@@ -11,4 +11,5 @@ pub mod log;
 pub mod ls_files;
 mod patch;
 mod quote;
+pub mod report;
 mod view_args;

@@ -13,7 +13,7 @@ pub struct ViewArgs {
     #[command(flatten)]
     platform: PlatformArg,
     #[command(flatten)]
-    lock: LockArg,
+    pub lock: LockArg,
     /// The words.
     #[arg(hide = true)]
     pub rest: Vec<String>,

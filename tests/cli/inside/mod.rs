@@ -4,6 +4,7 @@
 mod blame;
 mod diff;
 mod log;
+mod report;
 mod tables;
 
 use crate::support::{Env, Tar};
