@@ -102,7 +102,7 @@ fn compress(bencher: Bencher, compression: Compression) {
 fn encoded(text: &[u8], compression: Compression) -> Vec<u8> {
     let mut encoder = Encoder::new(Vec::new(), compression).expect("encoder");
     encoder.write_all(text).expect("write");
-    encoder.finish().expect("finish")
+    encoder.finish().expect("finish").0
 }
 
 #[divan::bench(args = [Compression::None, Compression::Gzip, Compression::Zstd], sample_count = 10)]

@@ -84,8 +84,8 @@ pub mod internals {
     #[cfg(debug_assertions)]
     pub use crate::index::{edges_of, read_any_row};
     pub use crate::layer::{
-        Encoder, Entry, EntryBody, LayerReader, LayerStream, LayerTree, LayerWriter, Limits, Toc, TocBuilder,
-        TocEntry,
+        Checkpoints, Encoder, Entry, EntryBody, Finished, LayerReader, LayerStream, LayerTree, LayerWriter,
+        Limits, StreamOptions, Toc, TocBuilder, TocEntry,
     };
     pub use crate::layout::IndexJson;
     pub use crate::mtree::{Header, Keyword, Mtree, MtreeWriter, line};

@@ -183,7 +183,7 @@ fn store_archive(
                 Ok(found) => holds_images = found,
                 Err(err) => return Err(tar.blame(err)),
             }
-            tar.finish().map(|_| ())
+            tar.finish().map(drop)
         })?,
         Sniffed::Tar | Sniffed::Other => NewLayer::write(txn, compression, |out| {
             holds_images = copy_checked(archive, out).1?;

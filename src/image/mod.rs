@@ -68,7 +68,7 @@ use std::sync::Arc;
 use self::select::MAX_DEPTH;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::layer::{LayerStream, Limits};
+use crate::layer::{Finished, LayerStream, Limits};
 use crate::progress::{Counted, Task};
 use crate::spec::{
     Compression, Descriptor, ImageConfig, ImageIndex, Manifest, MediaClass, MediaType, Platform, Raw, RootFs,
@@ -219,7 +219,11 @@ impl Layer<'_> {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is not what they say.
     pub fn finish(&self, stream: LayerStream) -> Result<u64> {
-        let (diff_id, size) = stream.finish()?;
+        let Finished {
+            digest: diff_id,
+            size,
+            ..
+        } = stream.finish()?;
         if diff_id != self.diff_id {
             let text = format!("diffid mismatch: got {diff_id} expected {}", self.diff_id);
             return Err(Error::new(ErrorKind::Corrupt, text));

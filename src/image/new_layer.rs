@@ -66,7 +66,7 @@ impl NewLayer {
         let checked = check_entries(&mut reader);
         let holds_images = matches!(checked, Ok(true));
         let Followed { stream, toc } = reader.into_inner();
-        let ((diff_id, uncompressed), is_whole) = match checked {
+        let (layer, is_whole) = match checked {
             // An exceeded limit, or a format that only others know, is no fault of the archive.
             Err(err) if !matches!(err.kind(), ErrorKind::Limit | ErrorKind::Unsupported) => {
                 return Err(stream.blame(err));
@@ -79,11 +79,11 @@ impl NewLayer {
         };
         let writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
         let stored = txn.finish_blob(writer, MediaType::layer(compression))?;
-        txn.note_diff_id(&stored.digest, &diff_id, None);
-        txn.keep_toc(toc.filter(|_| is_whole), &diff_id, uncompressed);
+        txn.note_diff_id(&stored.digest, &layer.digest, None);
+        txn.keep_toc(toc.filter(|_| is_whole), &layer.digest, layer.size);
         Ok(Self {
-            descriptor: annotated(stored, uncompressed),
-            diff_id,
+            descriptor: annotated(stored, layer.size),
+            diff_id: layer.digest,
             compressed: false,
             holds_images,
         })
@@ -337,7 +337,7 @@ impl Sink<'_, '_> {
                 }
                 State::Compressed(encoder) => {
                     let media_type = MediaType::layer(self.compression);
-                    let stored = self.txn.finish_blob(encoder.finish()?, media_type)?;
+                    let stored = self.txn.finish_blob(encoder.finish()?.0, media_type)?;
                     return Ok((stored, true));
                 }
             };

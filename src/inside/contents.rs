@@ -148,7 +148,7 @@ impl Contents {
         let toc = match read {
             Ok(()) => stream
                 .finish()
-                .and_then(|(diff_id, size)| Toc::decode(&builder.finish(&diff_id, size)?, &diff_id)),
+                .and_then(|tar| Toc::decode(&builder.finish(&tar.digest, tar.size)?, &tar.digest)),
             Err(err) => Err(stream.blame(err)),
         };
         let layer = ContentLayer {

@@ -8,19 +8,22 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
-use flate2::{Compress, Crc, FlushCompress, Status};
+use zlib_rs::{Deflate, DeflateFlush, Status};
 
+use super::inflate::{Checkpoints, Collector, Pressed, SPACING, Sum, WINDOW};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::Compression;
 
-/// Bytes of a block that is compressed by itself, and of the text before it that it may refer to.
+/// Bytes of a block that is compressed by itself.
 pub(super) const BLOCK: usize = 1 << 20;
-const WINDOW: usize = 32 * 1024;
+
+/// Base-2 logarithm of the window of deflate in bytes.
+const WINDOW_BITS: u8 = 15;
 
 /// Maximum number of blocks that are compressed or wait at a time.
 const MAX_RUNNING: usize = 32;
 
-const GZIP_LEVEL: u32 = 6;
+const GZIP_LEVEL: i32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 
 /// Maximum number of threads that compress zstd: each takes some 30 MiB.
@@ -53,12 +56,12 @@ impl<W: Write> Encoder<W> {
         }))
     }
 
-    /// Ends the stream and returns what it was written to.
-    pub fn finish(self) -> Result<W> {
+    /// Ends the stream and returns what it was written to, and the checkpoints of a gzip that is so large that they are of use.
+    pub fn finish(self) -> Result<(W, Option<Checkpoints>)> {
         match self.0 {
-            Encoding::None(inner) => Ok(inner),
+            Encoding::None(inner) => Ok((inner, None)),
             Encoding::Gzip(gzip) => gzip.finish(),
-            Encoding::Zstd(encoder) => Ok(encoder.finish()?),
+            Encoding::Zstd(encoder) => Ok((encoder.finish()?, None)),
         }
     }
 }
@@ -88,23 +91,55 @@ struct Gzip<W> {
     /// Blocks that are being compressed, in order.
     running: VecDeque<Receiver<Result<Part>>>,
     most_running: usize,
-    crc: Crc,
+    /// Number of blocks that were begun.
+    begun: u64,
+    /// Bytes that were written, and the bytes and the sum of their text.
+    written: u64,
+    text: u64,
+    sum: Sum,
+    checkpoints: Collector,
 }
 
-/// A block compressed, and the checksum of its text.
-type Part = (Vec<u8>, Crc);
+/// A block compressed.
+struct Part {
+    bytes: Vec<u8>,
+    /// Sum and bytes of its text.
+    sum: Sum,
+    text: u64,
+    /// The text before it, of a block that may be a checkpoint.
+    window: Option<Pressed>,
+}
+
+impl Part {
+    fn new(before: &[u8], text: &[u8], is_checkpoint: bool) -> Result<Self> {
+        let mut sum = Sum::default();
+        sum.add(text);
+        Ok(Self {
+            bytes: deflate(before, text)?,
+            sum,
+            text: text.len() as u64,
+            window: is_checkpoint.then(|| Pressed::new(before)).transpose()?,
+        })
+    }
+}
+
+/// Header of a member: no name, no time, unknown system; nothing that differs between machines.
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 impl<W: Write> Gzip<W> {
     fn new(mut inner: W) -> Result<Self> {
-        // No name, no time, unknown system: nothing that differs between machines.
-        inner.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff])?;
+        inner.write_all(&HEADER)?;
         Ok(Self {
             inner,
             block: Vec::new(),
             known: 0,
             running: VecDeque::new(),
             most_running: (rayon::current_num_threads() * 2).clamp(1, MAX_RUNNING),
-            crc: Crc::new(),
+            begun: 0,
+            written: HEADER.len() as u64,
+            text: 0,
+            sum: Sum::default(),
+            checkpoints: Collector::new(),
         })
     }
 
@@ -124,11 +159,11 @@ impl<W: Write> Gzip<W> {
         let known = std::mem::replace(&mut self.known, next.len());
         let block = std::mem::replace(&mut self.block, next);
         let (done, part) = sync_channel(1);
+        let is_checkpoint = self.begun > 0 && (self.begun * BLOCK as u64).is_multiple_of(SPACING);
+        self.begun += 1;
         rayon::spawn(move || {
             let (before, text) = block.split_at(known);
-            let mut crc = Crc::new();
-            crc.update(text);
-            let _ = done.send(deflate(before, text).map(|bytes| (bytes, crc)));
+            let _ = done.send(Part::new(before, text, is_checkpoint));
         });
         self.running.push_back(part);
         while self.running.len() > self.most_running {
@@ -153,13 +188,21 @@ impl<W: Write> Gzip<W> {
         let Ok(part) = part else {
             fail!(Io, "a thread that compresses a layer has died");
         };
-        let (bytes, crc) = part?;
-        self.inner.write_all(&bytes)?;
-        self.crc.combine(&crc);
+        let part = part?;
+        if let Some(window) = part.window
+            && self.checkpoints.is_due(self.text)
+        {
+            self.checkpoints
+                .add_block(self.written, self.text, self.sum, window);
+        }
+        self.inner.write_all(&part.bytes)?;
+        self.written += part.bytes.len() as u64;
+        self.text += part.text;
+        self.sum.append(part.sum);
         Ok(())
     }
 
-    fn finish(mut self) -> Result<W> {
+    fn finish(mut self) -> Result<(W, Option<Checkpoints>)> {
         if self.block.len() > self.known {
             self.compress()?;
         }
@@ -167,35 +210,40 @@ impl<W: Write> Gzip<W> {
             self.put_first()?;
         }
         // An empty last block, then checksum and size.
-        self.inner.write_all(&[3, 0])?;
-        self.inner.write_all(&self.crc.sum().to_le_bytes())?;
-        self.inner.write_all(&self.crc.amount().to_le_bytes())?;
-        Ok(self.inner)
+        let mut end = vec![3, 0];
+        end.extend_from_slice(&self.sum.to_bytes());
+        self.inner.write_all(&end)?;
+        let checkpoints = self
+            .checkpoints
+            .finish(self.written + end.len() as u64, self.text);
+        Ok((self.inner, checkpoints))
     }
 }
 
 fn deflate(dictionary: &[u8], text: &[u8]) -> Result<Vec<u8>> {
-    let mut deflater = Compress::new(flate2::Compression::new(GZIP_LEVEL), false);
+    let mut deflater = Deflate::new(GZIP_LEVEL, false, WINDOW_BITS);
     if !dictionary.is_empty() {
         deflater.set_dictionary(dictionary).map_err(failed)?;
     }
-    let mut out = Vec::with_capacity(text.len() / 2 + 1024);
+    let mut out = Vec::new();
     loop {
-        let done = deflater.total_in() as usize;
+        let (read, written) = (deflater.total_in() as usize, deflater.total_out() as usize);
+        out.resize(written + text.len() / 2 + 1024, 0);
         let status = deflater
-            .compress_vec(&text[done..], &mut out, FlushCompress::Sync)
+            .compress(&text[read..], &mut out[written..], DeflateFlush::SyncFlush)
             .map_err(failed)?;
-        let all_in = deflater.total_in() as usize == text.len();
-        if all_in && out.len() < out.capacity() {
+        let (read, written) = (deflater.total_in() as usize, deflater.total_out() as usize);
+        let has_room = written < out.len();
+        if read == text.len() && has_room {
+            out.truncate(written);
             return Ok(out);
         }
-        if status == Status::BufError && out.len() < out.capacity() {
+        if status == Status::BufError && has_room {
             return Err(failed("no progress"));
         }
-        out.reserve(text.len() / 2 + 1024);
     }
 }
 
-fn failed(why: impl fmt::Display) -> Error {
-    Error::new(ErrorKind::Io, format!("compress: {why}"))
+fn failed(why: impl fmt::Debug) -> Error {
+    Error::new(ErrorKind::Io, format!("compress: {why:?}"))
 }

@@ -1,105 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Compressed layers read: decoded on one thread and hashed on another, ahead of the reader.
+//! Compressed layers read: decoded on one thread or more and hashed on another, ahead of the reader.
 //!
 //! Invariants: a broken stream is blamed on the blob where the blob is not what its descriptor says; memory is bounded
 //! whatever the layer's size.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use flate2::bufread::GzDecoder;
-
+use super::chunk::{Buffers, CHUNK, Chunk};
+use super::inflate::{Checkpoints, Gunzip, Recorder, Spans};
 use super::{Limits, sniff};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
 use crate::spec::Compression;
 
-/// Bytes of one buffer between threads, and the maximum number that wait to be read, and to be hashed.
-const CHUNK: usize = 256 * 1024;
+/// Maximum number of buffers that wait to be read, and to be hashed.
 const WAITING: usize = 96;
 const WAITING_FOR_HASH: usize = 8;
 
-/// Begins to decode a whole stream: all members of a gzip, all frames of a zstd.
-fn decoder<'a>(
-    blob: &'a mut impl Read,
-    compression: Compression,
-    zstd_window_log: u32,
-) -> Result<Box<dyn Read + 'a>> {
-    let blob = sniff::check_label(blob, compression)?;
-    Ok(match compression {
-        Compression::None => Box::new(blob),
-        Compression::Gzip => {
-            let first = GzDecoder::new(BufReader::with_capacity(CHUNK, blob));
-            Box::new(Members(Some(first)))
-        }
-        Compression::Zstd => {
-            let buffered = BufReader::with_capacity(CHUNK, blob);
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered)?;
-            decoder.window_log_max(zstd_window_log)?;
-            Box::new(decoder)
-        }
-    })
+/// Wishes for the decoding of a layer.
+#[derive(Debug, Default)]
+pub struct StreamOptions {
+    /// Checkpoints are noted, of a gzip that comes without.
+    pub record: bool,
+    /// Checkpoints of the blob: with them a gzip is decoded on all cores. They need not be right.
+    pub checkpoints: Option<Checkpoints>,
+    /// The diff_id, where it is known that the blob of this digest holds it: the tar is not hashed then.
+    pub known: Option<Digest>,
 }
 
-/// The members of a gzip as one text; none behind the last one.
-struct Members<R>(Option<GzDecoder<R>>);
-
-impl<R: BufRead> Read for Members<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while let Some(member) = &mut self.0 {
-            let n = member.read(buf)?;
-            if n > 0 || buf.is_empty() {
-                return Ok(n);
-            }
-            // Another member may follow; zeros that pad the stream are tolerated, as gunzip does.
-            let rest = member.get_mut();
-            if matches!(rest.fill_buf()?.first(), Some(1..)) {
-                self.0 = self.0.take().map(|ended| GzDecoder::new(ended.into_inner()));
-            } else {
-                skip_zeros(rest)?;
-                self.0 = None;
-            }
-        }
-        Ok(0)
-    }
-}
-
-fn skip_zeros(rest: &mut impl BufRead) -> io::Result<()> {
-    while let buffer @ [_, ..] = rest.fill_buf()? {
-        if buffer.iter().any(|&c| c != 0) {
-            fail!(Corrupt, "trailing garbage behind the gzip stream");
-        }
-        let n = buffer.len();
-        rest.consume(n);
-    }
-    Ok(())
-}
-
-/// A piece of the text, whose buffer goes back to be filled again: fresh pages are dear.
+/// A layer that was decoded to its end and verified.
 #[derive(Debug)]
-struct Chunk {
-    data: Vec<u8>,
-    used: Sender<Vec<u8>>,
+pub struct Finished {
+    /// Digest of the tar.
+    pub digest: Digest,
+    /// Size of the tar in bytes.
+    pub size: u64,
+    /// Checkpoints, if they were wished for, and the blob is so large that they are of use.
+    pub checkpoints: Option<Checkpoints>,
+    /// Whether the checkpoints that were given are not those of the blob.
+    pub is_stale: bool,
 }
 
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        let _ = self.used.send(std::mem::take(&mut self.data));
-    }
-}
-
-/// The uncompressed bytes of a layer, decoded on one thread and hashed on another while they are read here.
+/// The uncompressed bytes of a layer, decoded on one thread, or more, and hashed on another while they are read here.
 #[derive(Debug)]
 pub struct LayerStream {
     chunks: Receiver<Arc<Chunk>>,
     current: Option<(Arc<Chunk>, usize)>,
-    decode: JoinHandle<Result<()>>,
-    hash: JoinHandle<(Digest, u64)>,
+    decode: JoinHandle<Result<Decoded>>,
+    digest: Hashing,
     /// Set when the rest of the blob is to be verified although nobody reads on.
     verify: Arc<AtomicBool>,
+}
+
+/// The way to the digest of the tar.
+#[derive(Debug)]
+enum Hashing {
+    Known(Digest),
+    Thread(JoinHandle<Digest>),
 }
 
 impl LayerStream {
@@ -109,41 +70,64 @@ impl LayerStream {
     /// # Errors
     /// [`ErrorKind::Io`] if there is no thread to be had.
     pub fn open(
-        mut blob: impl Read + Send + 'static,
+        blob: impl Read + Send + 'static,
         compression: Compression,
         algorithm: Algorithm,
         limits: &Limits,
     ) -> Result<Self> {
+        Self::open_with(blob, compression, algorithm, limits, StreamOptions::default())
+    }
+
+    /// As [`LayerStream::open`], with wishes. With checkpoints up to 64 MiB more are decoded ahead.
+    ///
+    /// # Errors
+    /// As [`LayerStream::open`].
+    pub fn open_with(
+        mut blob: impl Read + Send + 'static,
+        compression: Compression,
+        algorithm: Algorithm,
+        limits: &Limits,
+        options: StreamOptions,
+    ) -> Result<Self> {
         let (to_reader, chunks) = sync_channel(WAITING);
-        let (to_hash, hashed) = sync_channel(WAITING_FOR_HASH);
+        let (digest, to_hash) = if let Some(known) = options.known {
+            (Hashing::Known(known), None)
+        } else {
+            let (to_hash, hashed) = sync_channel(WAITING_FOR_HASH);
+            let thread = spawn("umoci-hash", move || hash(&hashed, algorithm))?;
+            (Hashing::Thread(thread), Some(to_hash))
+        };
         let verify = Arc::new(AtomicBool::new(false));
         let is_wanted = Arc::clone(&verify);
         let zstd_window_log = limits.zstd_window_log;
         let decode = spawn("umoci-decode", move || {
-            let decoder = decoder(&mut blob, compression, zstd_window_log);
-            let decoded = decoder.and_then(|decoder| decode(decoder, &to_reader, &to_hash));
-            if matches!(decoded, Ok(false)) && !is_wanted.load(Ordering::Relaxed) {
-                return Ok(());
+            let mut outlet = Outlet {
+                to_reader,
+                to_hash,
+                decoded: Decoded::default(),
+            };
+            let is_whole = outlet.decode(&mut blob, compression, zstd_window_log, options);
+            if matches!(is_whole, Ok(false)) && !is_wanted.load(Ordering::Relaxed) {
+                return Ok(outlet.decoded);
             }
             // The blob is read to its end whatever became of the decoder, and a fault of the blob comes first.
             io::copy(&mut BufReader::with_capacity(CHUNK, blob), &mut io::sink())?;
-            decoded.map(drop)
+            is_whole.map(|_| outlet.decoded)
         })?;
-        let hash = spawn("umoci-hash", move || hash(&hashed, algorithm))?;
         Ok(Self {
             chunks,
             current: None,
             decode,
-            hash,
+            digest,
             verify,
         })
     }
 
-    /// Reads to the end; returns the digest and size in bytes of all that was decoded.
+    /// Reads to the end; returns what all that was decoded is.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the blob is not what its descriptor says or cannot be decoded.
-    pub fn finish(self) -> Result<(Digest, u64)> {
+    pub fn finish(self) -> Result<Finished> {
         while self.chunks.recv().is_ok() {}
         self.join()
     }
@@ -158,12 +142,27 @@ impl LayerStream {
         }
     }
 
-    fn join(self) -> Result<(Digest, u64)> {
+    fn join(self) -> Result<Finished> {
         drop(self.chunks);
-        match (self.decode.join(), self.hash.join()) {
-            (Ok(decoded), Ok(hashed)) => decoded.map(|()| hashed),
-            _ => fail!(Io, "a thread that decodes a layer has died"),
-        }
+        let decoded = self.decode.join();
+        let digest = match self.digest {
+            Hashing::Known(digest) => Ok(digest),
+            Hashing::Thread(hash) => hash.join(),
+        };
+        let (Ok(decoded), Ok(digest)) = (decoded, digest) else {
+            fail!(Io, "a thread that decodes a layer has died");
+        };
+        let Decoded {
+            size,
+            checkpoints,
+            is_stale,
+        } = decoded?;
+        Ok(Finished {
+            digest,
+            size,
+            checkpoints,
+            is_stale,
+        })
     }
 }
 
@@ -176,7 +175,7 @@ impl Read for LayerStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             if let Some((chunk, at)) = &mut self.current {
-                let n = (&chunk.data[*at..]).read(buf)?;
+                let n = (&chunk.text()[*at..]).read(buf)?;
                 *at += n;
                 if n > 0 || buf.is_empty() {
                     return Ok(n);
@@ -191,29 +190,80 @@ impl Read for LayerStream {
     }
 }
 
-/// Decodes to the end; returns `false` if nobody reads on before.
-fn decode(
-    mut decoder: impl Read,
-    to_reader: &SyncSender<Arc<Chunk>>,
-    to_hash: &SyncSender<Arc<Chunk>>,
-) -> Result<bool> {
-    let (used, free) = channel();
-    loop {
-        let mut data: Vec<u8> = free.try_recv().unwrap_or_default();
-        data.clear();
-        data.reserve_exact(CHUNK);
-        // The bytes before an error are given on: the reader of the entries may find a fault of its own in them.
-        let filled = (&mut decoder).take(CHUNK as u64).read_to_end(&mut data);
-        let is_last = data.is_empty();
-        let used = used.clone();
-        let chunk = Arc::new(Chunk { data, used });
-        if !is_last && (to_hash.send(Arc::clone(&chunk)).is_err() || to_reader.send(chunk).is_err()) {
-            return Ok(false);
+/// A tar as far as it was decoded.
+#[derive(Debug, Default)]
+struct Decoded {
+    size: u64,
+    checkpoints: Option<Checkpoints>,
+    is_stale: bool,
+}
+
+/// The way of the tar to its readers.
+struct Outlet {
+    to_reader: SyncSender<Arc<Chunk>>,
+    to_hash: Option<SyncSender<Arc<Chunk>>>,
+    decoded: Decoded,
+}
+
+impl Outlet {
+    /// Decodes a whole stream, all members of a gzip, all frames of a zstd; returns `false` if nobody reads on before.
+    fn decode(
+        &mut self,
+        blob: &mut impl Read,
+        compression: Compression,
+        zstd_window_log: u32,
+        options: StreamOptions,
+    ) -> Result<bool> {
+        let blob = sniff::check_label(blob, compression)?;
+        match (compression, options.checkpoints) {
+            (Compression::None, _) => self.give_all(blob),
+            (Compression::Zstd, _) => {
+                let mut decoder =
+                    zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(CHUNK, blob))?;
+                decoder.window_log_max(zstd_window_log)?;
+                self.give_all(decoder)
+            }
+            (Compression::Gzip, Some(points)) => {
+                let text = Spans::new(blob, &points).decode(&mut |chunk| self.give(chunk))?;
+                let Some(text) = text else { return Ok(false) };
+                let is_whole = self.give_all(text.text)?;
+                self.decoded.is_stale = text.is_stale || points.text_size() != self.decoded.size;
+                Ok(is_whole)
+            }
+            (Compression::Gzip, None) if options.record => {
+                let mut recorder = Recorder::new(BufReader::with_capacity(CHUNK, blob));
+                let is_whole = self.give_all(&mut recorder)?;
+                self.decoded.checkpoints = recorder.finish();
+                Ok(is_whole)
+            }
+            (Compression::Gzip, None) => self.give_all(Gunzip::new(BufReader::with_capacity(CHUNK, blob), 0)),
         }
-        filled.map_err(decode_error)?;
-        if is_last {
-            return Ok(true);
+    }
+
+    /// Gives on all of a text; returns `false` if nobody reads on before.
+    fn give_all(&mut self, mut text: impl Read) -> Result<bool> {
+        let buffers = Buffers::new();
+        loop {
+            let (chunk, read) = buffers.read(&mut text);
+            let is_last = chunk.text().is_empty();
+            if !is_last && !self.give(chunk) {
+                return Ok(false);
+            }
+            read.map_err(decode_error)?;
+            if is_last {
+                return Ok(true);
+            }
         }
+    }
+
+    /// Gives on a piece; returns whether somebody reads it.
+    fn give(&mut self, chunk: Arc<Chunk>) -> bool {
+        self.decoded.size += chunk.text().len() as u64;
+        let is_hashed = self
+            .to_hash
+            .as_ref()
+            .is_none_or(|hash| hash.send(Arc::clone(&chunk)).is_ok());
+        is_hashed && self.to_reader.send(chunk).is_ok()
     }
 }
 
@@ -232,14 +282,12 @@ fn decode_error(err: io::Error) -> Error {
     Error::new(ErrorKind::Corrupt, format!("decompress: {text}"))
 }
 
-fn hash(chunks: &Receiver<Arc<Chunk>>, algorithm: Algorithm) -> (Digest, u64) {
+fn hash(chunks: &Receiver<Arc<Chunk>>, algorithm: Algorithm) -> Digest {
     let mut hasher = Hasher::new(algorithm);
-    let mut size = 0;
     while let Ok(chunk) = chunks.recv() {
-        hasher.update(&chunk.data);
-        size += chunk.data.len() as u64;
+        hasher.update(chunk.text());
     }
-    (hasher.finish(), size)
+    hasher.finish()
 }
 
 #[cfg(test)]

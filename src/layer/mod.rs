@@ -4,10 +4,12 @@
 //! Invariants: an [`Entry`]'s path is clean; whiteouts are told apart here and nowhere else; the same nodes give the
 //! same bytes, whatever the number of threads. Spec: image-spec, layer.
 
+mod chunk;
 mod compress;
 mod decode;
 mod entry;
 mod header;
+mod inflate;
 mod limits;
 mod pax;
 mod read;
@@ -20,7 +22,8 @@ mod tree;
 mod write;
 
 pub use compress::Encoder;
-pub use decode::LayerStream;
+pub use decode::{Finished, LayerStream, StreamOptions};
+pub use inflate::Checkpoints;
 pub use limits::Limits;
 pub use read::LayerReader;
 pub use sniff::{HEAD, Sniffed, check_entries};

@@ -229,8 +229,8 @@ fn sums(
     let mut blob = DigestWriter::new(io::sink(), Algorithm::Sha256);
     io::copy(&mut reader, &mut blob)?;
     let (_, digest, _) = blob.finish();
-    let (tar, _) = LayerStream::open(member.clone(), compression, algorithm, limits)?.finish()?;
-    Ok((digest, tar))
+    let tar = LayerStream::open(member.clone(), compression, algorithm, limits)?.finish()?;
+    Ok((digest, tar.digest))
 }
 
 impl Source for DockerArchive {

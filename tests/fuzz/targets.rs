@@ -10,19 +10,20 @@ use std::io::Read;
 use std::path::Path;
 
 use umoci::bundle::TreePath;
-use umoci::digest::{Digest, DigestPrefix};
+use umoci::digest::{Algorithm, Digest, DigestPrefix};
 use umoci::error::Result;
 use umoci::image::Target;
 use umoci::internals::IndexJson;
 use umoci::internals::json;
 use umoci::internals::{Catalog, DockerArchive, OciArchive, Source};
 use umoci::internals::{ChangeKind, Inode, Node, NodeKind, Time};
+use umoci::internals::{Checkpoints, LayerStream, StreamOptions};
 use umoci::internals::{EntryBody, LayerReader, LayerTree, LayerWriter, Limits};
 use umoci::internals::{ExtractOptions, Extractor};
 use umoci::internals::{IdMap, Root};
 use umoci::internals::{Keyword, Mtree};
 use umoci::progress::Silent;
-use umoci::spec::{Descriptor, ImageConfig, ImageIndex, Manifest, MediaType, RefName};
+use umoci::spec::{Compression, Descriptor, ImageConfig, ImageIndex, Manifest, MediaType, RefName};
 use umoci::store::{CheckOptions, Finding, Problem, Severity, Store, StoreOptions};
 use umoci::transfer::{Archive, Spool, StoreSink, copy};
 
@@ -30,7 +31,7 @@ use umoci::transfer::{Archive, Spool, StoreSink, copy};
 pub type Body = fn(&[u8]);
 
 /// All of them, by name.
-pub const ALL: [(&str, Body); 10] = [
+pub const ALL: [(&str, Body); 11] = [
     ("layer_reader", layer_reader),
     ("layer_tree", layer_tree),
     ("merge", merge),
@@ -41,6 +42,7 @@ pub const ALL: [(&str, Body); 10] = [
     ("passwd", passwd),
     ("names", names),
     ("rows", rows),
+    ("checkpoints", checkpoints),
 ];
 
 /// Bytes that an archive may have, and holes in it.
@@ -356,4 +358,44 @@ pub fn names(data: &[u8]) {
 
 pub fn rows(data: &[u8]) {
     umoci::internals::read_any_row(data);
+}
+
+/// Two parts, the size of the first one in two bytes before them: a file of checkpoints without its sum, and a gzip. Whatever the
+/// file says, the text is the same as without it.
+pub fn checkpoints(data: &[u8]) {
+    let blob_digest = Digest::sha256(b"blob");
+    let _ = Checkpoints::decode(data, &blob_digest);
+    let Some((size, rest)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    let Some((told, gzip)) = rest.split_at_checked(u16::from_le_bytes(*size).into()) else {
+        return;
+    };
+    let file = [told, Digest::of(Algorithm::Blake3, told).as_bytes()].concat();
+    let Ok(points) = Checkpoints::decode(&file, &blob_digest) else {
+        return;
+    };
+    assert_eq!(points.encode(&blob_digest), file);
+    for offset in [0, 1, 100_000] {
+        let _ = points.blob_offset(offset);
+        if let Ok(text) = points.read_at(std::io::Cursor::new(gzip), offset) {
+            let _ = std::io::copy(&mut text.take(ENOUGH), &mut std::io::sink());
+        }
+    }
+    let read = |checkpoints| {
+        let options = StreamOptions {
+            checkpoints,
+            ..StreamOptions::default()
+        };
+        let (blob, sha256) = (std::io::Cursor::new(gzip.to_vec()), Algorithm::Sha256);
+        let stream = LayerStream::open_with(blob, Compression::Gzip, sha256, &limits(), options);
+        let mut stream = stream.expect("threads");
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).expect("errors come at the end");
+        (text, stream.finish().ok().map(|layer| (layer.digest, layer.size)))
+    };
+    assert!(
+        read(Some(points)) == read(None),
+        "another text than without checkpoints"
+    );
 }

@@ -4,8 +4,6 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::paths::{self, Key, PathColumns};
@@ -13,7 +11,9 @@ use super::{Report, ReportImage};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::inside::contents::{Contents, End, Item, ItemBody};
+use crate::layer::Encoder;
 use crate::node::{Node, NodeKind};
+use crate::spec::Compression;
 
 /// Version of the data.
 const SCHEMA: u32 = 1;
@@ -140,13 +140,13 @@ pub fn encode(report: &Report<'_>) -> Result<Vec<u8>> {
         columns: columns.iter().map(|(name, bytes)| (*name, bytes.len())).collect(),
     };
     let head = serde_json::to_vec(&head).map_err(std::io::Error::from)?;
-    let mut out = GzEncoder::new(Vec::new(), Compression::best());
+    let mut out = Encoder::new(Vec::new(), Compression::Gzip)?;
     out.write_all(&(head.len() as u32).to_le_bytes())?;
     out.write_all(&head)?;
     for (_, bytes) in &columns {
         out.write_all(bytes)?;
     }
-    Ok(out.finish()?)
+    Ok(out.finish()?.0)
 }
 
 /// Appends a number as LEB128.

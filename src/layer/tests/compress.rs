@@ -27,7 +27,7 @@ pub(crate) fn text(size: usize) -> Vec<u8> {
 pub(crate) fn encode(compression: Compression, text: &[u8]) -> Vec<u8> {
     let mut encoder = Encoder::new(Vec::new(), compression).expect("encoder");
     encoder.write_all(text).expect("write");
-    encoder.finish().expect("finish")
+    encoder.finish().expect("finish").0
 }
 
 pub(crate) fn decode(compression: Compression, blob: Vec<u8>) -> Result<Vec<u8>> {
@@ -35,8 +35,11 @@ pub(crate) fn decode(compression: Compression, blob: Vec<u8>) -> Result<Vec<u8>>
     let mut stream = LayerStream::open(io::Cursor::new(blob), compression, Algorithm::Sha256, &limits)?;
     let mut out = Vec::new();
     stream.read_to_end(&mut out)?;
-    let (digest, size) = stream.finish()?;
-    assert_eq!((digest, size), (Digest::sha256(&out), out.len() as u64));
+    let layer = stream.finish()?;
+    assert_eq!(
+        (layer.digest, layer.size),
+        (Digest::sha256(&out), out.len() as u64)
+    );
     Ok(out)
 }
 

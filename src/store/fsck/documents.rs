@@ -382,7 +382,7 @@ fn decode(blob: BlobReader, compression: Compression, algorithm: Algorithm) -> R
     let stream = LayerStream::open(blob, compression, algorithm, &limits)?;
     let mut reader = LayerReader::new(stream, limits);
     match check_entries(&mut reader) {
-        Ok(_) => reader.into_inner().finish().map(|(found, _)| found),
+        Ok(_) => reader.into_inner().finish().map(|layer| layer.digest),
         Err(err) => Err(reader.into_inner().blame(err)),
     }
 }
