@@ -104,6 +104,16 @@ impl<'a> Iterator for Parts<'a, '_> {
         let name = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
         let value = parts.next().map(|value| OsStr::from_bytes(value).to_owned());
         let arg = find(self.command, &name);
+        // A command of expressions has words with dashes that are none of its options.
+        if arg.is_none()
+            && !is_help(&name)
+            && self
+                .command
+                .get_positionals()
+                .any(Arg::is_allow_hyphen_values_set)
+        {
+            return Some(Part::Operand(word.clone()));
+        }
         // A word that looks like an option is the value too, where one is wanted.
         let is_behind = value.is_none() && arg.is_some_and(takes_value);
         let behind = is_behind.then(|| self.words.next().cloned()).flatten();

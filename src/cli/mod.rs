@@ -140,6 +140,10 @@ commands! {
         Diff(Box<inside::diff::Diff>),
         Log(inside::log::Log),
         Blame(inside::blame::Blame),
+        #[command(mut_arg("rest", |rest| rest.allow_hyphen_values(true)))]
+        Find(inside::find::Find),
+        Grep(inside::grep::Grep),
+        Which(inside::which::Which),
         Report(inside::report::ReportPage),
         Du(du::Du),
         Fsck(fsck::Fsck),

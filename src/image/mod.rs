@@ -56,6 +56,7 @@ pub use edit::Edit;
 pub(crate) use index_edit::{EntrySelector, EntrySource, IndexEdit};
 pub use new_layer::NewLayer;
 pub use select::Target;
+pub(crate) use select::images_below;
 pub(crate) use select::{
     DescriptorPath, Resolved, nearest, pick, resolve, resolve_index, resolve_one, resolve_root, resolve_whole,
 };

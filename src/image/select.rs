@@ -272,6 +272,14 @@ fn by_digest(store: &Store, digest: &Digest) -> Result<Descriptor> {
     }
 }
 
+/// Returns all ways from an entry of `index.json` down to something that is not an index.
+///
+/// # Errors
+/// As [`resolve`].
+pub(crate) fn images_below(store: &Store, root: &Descriptor) -> Result<Vec<DescriptorPath>> {
+    descend(store, std::slice::from_ref(root))
+}
+
 /// Returns all ways from `roots`, each in its turn, to something that is not an index.
 fn descend<R: ReadDocument + ?Sized>(from: &R, roots: &[Descriptor]) -> Result<Vec<DescriptorPath>> {
     let mut found = Vec::new();

@@ -115,12 +115,8 @@ impl Contents {
         let steps = image.config.value.history.iter();
         let mut steps = steps.filter(|step| !step.empty_layer).cloned();
         let layers = layers.iter().map(|layer| ContentLayer {
-            descriptor: layer.descriptor.clone(),
-            diff_id: layer.diff_id,
-            compression: layer.compression,
-            tar_size: 0,
             history: steps.next(),
-            items: 0..0,
+            ..ContentLayer::of(layer)
         });
         Self::of_tocs(layers.collect(), tocs)
     }
@@ -315,6 +311,28 @@ impl Contents {
     }
 }
 
+impl ContentLayer {
+    /// Returns a layer without items.
+    pub(crate) fn of(layer: &Layer<'_>) -> Self {
+        Self {
+            descriptor: layer.descriptor.clone(),
+            diff_id: layer.diff_id,
+            compression: layer.compression,
+            tar_size: 0,
+            history: None,
+            items: 0..0,
+        }
+    }
+
+    pub(super) fn as_layer(&self) -> Layer<'_> {
+        Layer {
+            descriptor: &self.descriptor,
+            diff_id: self.diff_id,
+            compression: self.compression,
+        }
+    }
+}
+
 impl Item {
     /// Returns the item of an entry as if nothing else were there.
     fn new(layer: u32, entry: TocEntry) -> Self {
@@ -405,10 +423,9 @@ fn tocs_of(store: &Store, layers: &[Layer<'_>], monitor: &dyn Monitor) -> Vec<Re
         .fold(0, u64::saturating_add);
     let task: Arc<dyn Task> =
         Arc::from(monitor.task("reading layers", Some(total).filter(|total| *total > 0)));
-    let tocs = layers.par_iter().map(|layer| match store.toc(&layer.diff_id) {
-        Some(toc) => Ok((toc, false)),
-        None => make(store, layer, &task, monitor).map(|toc| (toc, true)),
-    });
+    let tocs = layers
+        .par_iter()
+        .map(|layer| load_or_make(store, layer, &task, monitor));
     let tocs: Vec<Result<(Toc, bool)>> = tocs.collect();
     let made = layers.iter().zip(&tocs);
     let made = made.filter(|(_, toc)| matches!(toc, Ok((_, true))));
@@ -417,6 +434,19 @@ fn tocs_of(store: &Store, layers: &[Layer<'_>], monitor: &dyn Monitor) -> Vec<Re
         .collect();
     store.note_layers(&notes);
     tocs.into_iter().map(|toc| toc.map(|(toc, _)| toc)).collect()
+}
+
+/// Returns the table of contents of a layer, and whether it was not there and had to be made.
+pub(super) fn load_or_make(
+    store: &Store,
+    layer: &Layer<'_>,
+    task: &Arc<dyn Task>,
+    monitor: &dyn Monitor,
+) -> Result<(Toc, bool)> {
+    match store.toc(&layer.diff_id) {
+        Some(toc) => Ok((toc, false)),
+        None => make(store, layer, task, monitor).map(|toc| (toc, true)),
+    }
 }
 
 /// Reads a whole layer, and keeps the table of its contents.

@@ -24,8 +24,17 @@ pub struct Header {
 
 /// Returns the words of a line with the facts that bundles use; `sha256` is the digest of a regular file.
 pub fn line(inode: &Inode, sha256: Option<&Digest>) -> Box<[u8]> {
+    line_with(inode, sha256, Keywords::umoci().iter().copied())
+}
+
+/// As [`line()`], with these facts.
+pub fn line_with(
+    inode: &Inode,
+    sha256: Option<&Digest>,
+    keywords: impl Iterator<Item = Keyword>,
+) -> Box<[u8]> {
     let mut line = Vec::new();
-    for keyword in Keywords::umoci().iter().copied() {
+    for keyword in keywords {
         let value = match (keyword, &inode.node.kind) {
             (Keyword::Xattr, _) => {
                 for (name, value) in xattr_words(inode) {
@@ -47,6 +56,8 @@ pub fn line(inode: &Inode, sha256: Option<&Digest>) -> Box<[u8]> {
 #[derive(Debug)]
 pub struct MtreeWriter<W> {
     out: W,
+    /// Facts that lines have.
+    keywords: Keywords,
     /// Words of the `/set` in force.
     set: Vec<Vec<u8>>,
     /// Directories that are open, and paths that were written.
@@ -59,8 +70,16 @@ impl<W: Write> MtreeWriter<W> {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn new(mut out: W, header: &Header) -> Result<Self> {
-        let names: Vec<&str> = Keywords::umoci().iter().map(|keyword| keyword.name()).collect();
+    pub fn new(out: W, header: &Header) -> Result<Self> {
+        Self::with_keywords(out, header, Keywords::umoci())
+    }
+
+    /// As [`MtreeWriter::new`], of lines that have no other facts than these.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn with_keywords(mut out: W, header: &Header, keywords: Keywords) -> Result<Self> {
+        let names: Vec<&str> = keywords.iter().map(|keyword| keyword.name()).collect();
         let names = names.join(",");
         for (label, value) in [
             ("user", header.user.as_deref()),
@@ -77,6 +96,7 @@ impl<W: Write> MtreeWriter<W> {
         }
         Ok(Self {
             out,
+            keywords,
             set: Vec::new(),
             depth: 0,
             count: 0,
@@ -129,8 +149,15 @@ impl<W: Write> MtreeWriter<W> {
         let owner: Vec<Vec<u8>> = owner.collect();
         // Only owners change from directory to directory; the other words of a `/set` are always the same.
         if path.is_root() || !owner.iter().all(|word| self.set.contains(word)) {
-            let words = [&b"type=file"[..], b"nlink=1", b"mode=0664"];
-            self.set = words.map(<[u8]>::to_vec).into();
+            let words = [
+                (Keyword::Type, &b"type=file"[..]),
+                (Keyword::Nlink, b"nlink=1"),
+                (Keyword::Mode, b"mode=0664"),
+            ];
+            let words = words
+                .into_iter()
+                .filter(|(keyword, _)| self.keywords.contains(keyword));
+            self.set = words.map(|(_, word)| word.to_vec()).collect();
             self.set.extend(owner);
             out.extend_from_slice(b"/set ");
             out.extend_from_slice(&self.set.join(&b' '));

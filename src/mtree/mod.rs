@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io;
 
 pub use compare::Difference;
+pub use format::line_with;
 pub use format::{Header, MtreeWriter, line};
 pub use keyword::{Keyword, Keywords};
 pub use parse::Mtree;

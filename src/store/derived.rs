@@ -52,7 +52,6 @@ impl Store {
     }
 
     /// Returns the beginnings of the digests of all files in a layer, if there is a table of its contents.
-    #[expect(dead_code, reason = "its command comes next")]
     pub(crate) fn digest_prefixes(&self, diff_id: &Digest) -> Option<Vec<[u8; 8]>> {
         let mut file = self.layout.private_dir().open(&name(TOC, diff_id)).ok()?;
         digest_prefixes(&mut file, diff_id).ok()

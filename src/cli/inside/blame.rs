@@ -11,9 +11,8 @@ use crate::node::TreePath;
 use super::super::prelude::*;
 use super::super::table::short;
 use super::json;
-use super::ls_files::no_path;
 use super::quote::quoted;
-use super::view_args::{ViewArgs, Viewed, tree_path};
+use super::view_args::{ViewArgs, Viewed, no_path, tree_path};
 
 /// tells which layers a file is from
 ///

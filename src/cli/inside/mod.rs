@@ -6,6 +6,10 @@ pub mod blame;
 pub mod cat;
 mod deltas;
 pub mod diff;
+mod expression;
+pub mod find;
+mod formats;
+pub mod grep;
 mod json;
 pub mod log;
 pub mod ls_files;
@@ -13,3 +17,6 @@ mod patch;
 mod quote;
 pub mod report;
 mod view_args;
+pub mod which;
+
+pub use quote::quoted;

@@ -2,7 +2,7 @@
 //! Images that a command looks into, and the paths in them.
 
 use crate::bundle::Bundle;
-use crate::inside::{Contents, Side};
+use crate::inside::{Contents, Item, Pathspecs, Side, layers_of_base};
 use crate::node::TreePath;
 
 use super::super::prelude::*;
@@ -36,10 +36,11 @@ impl ViewArgs {
 
     /// Opens the image that a word names.
     pub fn open(&self, word: &str, ui: &Ui) -> Outcome<Viewed> {
-        let (store, _, contents) = self.open_image(word, ui)?;
+        let (store, image, contents) = self.open_image(word, ui)?;
         Ok(Viewed {
             store,
             contents,
+            image,
             word: word.to_owned(),
         })
     }
@@ -81,16 +82,61 @@ impl ViewArgs {
     }
 }
 
+/// `--since BASE`
+#[derive(clap::Args, Debug)]
+pub struct SinceArg {
+    /// leave out what this image has, on which the other one stands: a tag or digest of the same layout, or another image
+    #[arg(long, value_name = "image")]
+    since: Option<String>,
+}
+
 /// An image that is open, and its contents.
 #[derive(Debug)]
 pub struct Viewed {
     pub store: Store,
     pub contents: Contents,
+    /// The image itself.
+    image: Image,
     /// The word that named it.
     pub word: String,
 }
 
+impl SinceArg {
+    /// Returns how many lower layers of the image are left out: those of the base.
+    pub fn layers(&self, viewed: &Viewed) -> Outcome<u32> {
+        let Some(word) = &self.since else { return Ok(0) };
+        let (name, without) = without_layers(word)?;
+        // The base of an image for one platform is that for the same platform.
+        let platform = Some(viewed.image.config.value.platform()).filter(|platform| !platform.os.is_empty());
+        let base = match Near::parse(name, &viewed.store)? {
+            Near::Own(target) => Image::find(&viewed.store, &target, platform.as_ref())?,
+            Near::Other(image) => {
+                let store = Store::open(&image.layout, StoreOptions::default())?;
+                Image::find(&store, &image.target, platform.as_ref())?
+            }
+        };
+        let count = layers_of_base(&viewed.image, &base, without);
+        Ok(count.context(|| format!("--since {word}"))? as u32)
+    }
+}
+
 impl Viewed {
+    /// Returns the items of the tree that the words choose, in the order of paths and without the root, from the layer `since` on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] for a word that chooses nothing, unless a layer could not be seen.
+    pub fn chosen(&self, words: &[String], since: u32) -> Outcome<Vec<&Item>> {
+        let mut specs = Pathspecs::parse(words)?;
+        let tree = self.contents.tree().filter(|item| item.layer >= since);
+        let tree = tree.filter(|item| !(specs.is_empty() && item.path.is_root()));
+        let mut items: Vec<&Item> = tree.collect();
+        items.retain(|item| specs.choose(&item.path));
+        match specs.unused() {
+            Some(path) if self.contents.unseen.is_empty() => Err(no_path(path, &self.word)),
+            _ => Ok(items),
+        }
+    }
+
     /// Ends a command whose answer was printed: with a failure if a layer could not be seen.
     pub fn end(&self) -> Outcome {
         end_of(&self.contents)
@@ -134,4 +180,9 @@ fn without_layers(word: &str) -> Outcome<(&str, usize)> {
 /// Reads a path in an image.
 pub fn tree_path(word: &str) -> Outcome<TreePath> {
     TreePath::clean(word.as_bytes()).map_err(invalid("path"))
+}
+
+/// Returns the failure for a path that an image does not have.
+pub fn no_path(path: &TreePath, image: &str) -> Failure {
+    Error::new(ErrorKind::NotFound, format!("{image} has no {path}")).into()
 }

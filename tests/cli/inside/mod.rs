@@ -2,10 +2,15 @@
 //! Commands that look into images.
 
 mod blame;
+mod cat;
 mod diff;
+mod find;
+mod grep;
 mod log;
+mod ls_files;
 mod report;
 mod tables;
+mod which;
 
 use crate::support::{Env, Tar};
 
@@ -44,4 +49,55 @@ fn run(env: &Env, words: &str) -> (String, i32) {
     let output = env.umoci(words.split(' '));
     assert_eq!(output.stderr, "", "{words}");
     (output.stdout, output.code.expect("exit code"))
+}
+
+/// A room with the image `img:TAG` of these layers, each in the words of [`Tar::list`].
+fn add_image(env: &Env, tag: &str, layers: &[&[&str]]) {
+    if !env.path("img").exists() {
+        env.umoci(["init", "--layout", "img"]).ok();
+    }
+    let image = format!("img:{tag}");
+    env.umoci(["new", "--image", &image]).ok();
+    for layer in layers {
+        env.write("layer.tar", Tar::new().list(layer).end());
+        env.umoci(["raw", "add-layer", "--image", &image, "layer.tar"])
+            .ok();
+    }
+}
+
+/// A room with `img:latest` of these layers.
+fn image(layers: &[&[&str]]) -> Env {
+    let env = Env::new();
+    add_image(&env, "latest", layers);
+    env
+}
+
+/// Three layers with replacements, removals of both kinds, links, and names that are hostile to lines.
+fn sample() -> Env {
+    image(&[
+        &[
+            "d etc",
+            "f etc/passwd=root:x:0:0::/root:/bin/sh\n",
+            "f etc/old=old",
+            "d opt",
+            "f opt/a=a",
+            "f opt/b=b",
+        ],
+        &[
+            "f etc/passwd=root:x:0:0::/root:/bin/bash\n",
+            "w etc/old",
+            "o opt",
+            "f opt/c=c\n",
+        ],
+        &[
+            "l link=etc/passwd",
+            "h etc/hard=etc/passwd",
+            "f a\nb=new\nline\n",
+            "f a\"b,c=q",
+            "f \u{202e}txt=bidi",
+            "d usr",
+            "d usr/lib",
+            "f usr/lib/x.so=\0bin",
+        ],
+    ])
 }
