@@ -145,6 +145,7 @@ commands! {
         Grep(inside::grep::Grep),
         Which(inside::which::Which),
         Report(inside::report::ReportPage),
+        View(inside::view::View),
         Du(du::Du),
         Fsck(fsck::Fsck),
         #[command(subcommand)]
