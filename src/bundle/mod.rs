@@ -42,6 +42,7 @@ mod passwd;
 mod repack;
 mod runtime;
 mod stat_cache;
+mod status;
 mod tree;
 mod tree_diff;
 mod unfinished;
@@ -56,6 +57,7 @@ pub use passwd::look_up;
 pub use repack::{RepackOptions, Repacked, repack};
 #[doc(hidden)]
 pub use runtime::runtime_config;
+pub use status::{StatusOptions, Unsaved, status};
 pub(crate) use tree::{BundleFile, BundleTree};
 pub(crate) use tree_diff::{read_mtree, validate};
 pub(crate) use unpack::unpack_into;

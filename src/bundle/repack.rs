@@ -101,7 +101,7 @@ pub fn repack(
         // A conflict over the tag is reported before the work.
         job.place()?;
     }
-    let root = open_rootfs(bundle)?.rootless(meta.id_map.rootless);
+    let root = open_rootfs(bundle, &meta)?;
     let mut edit = Edit::new(&base);
     let changed = job.add_changes(&base, &root, &mut edit, history, &mut txn)?;
     let walk = job.point_tag(&edit, &mut txn)?;
@@ -111,15 +111,28 @@ pub fn repack(
     Ok(Repacked { walk, changed })
 }
 
+/// Returns the paths whose changes are left out: those that are given, in any spelling, and the volumes of the image. At run time
+/// something else is mounted on a volume, which belongs to no image.
+pub(super) fn masks<'a>(
+    given: &'a [Vec<u8>],
+    volumes: impl Iterator<Item = &'a String>,
+) -> Result<Vec<TreePath>> {
+    let given = given.iter().map(Vec::as_slice);
+    given
+        .chain(volumes.map(String::as_bytes))
+        .map(TreePath::clean)
+        .collect()
+}
+
 /// Opens the tree. A bundle of somebody else must not have what a link leads to put into an image.
-pub(super) fn open_rootfs(bundle: &Bundle) -> Result<Root> {
+pub(super) fn open_rootfs(bundle: &Bundle, meta: &Meta) -> Result<Root> {
     let path = bundle.rootfs();
     if crate::fs::is_link(&path)? {
         let path = path.display();
         let text = format!("{path} is a link, not a directory; put the directory itself in its place");
         fail!(Invalid, "{text}");
     }
-    Root::open_no_link(&path)
+    Ok(Root::open_no_link(&path)?.rootless(meta.id_map.rootless))
 }
 
 /// A repack under way: what it was called with, and what the bundle says of itself.
@@ -152,15 +165,6 @@ impl Repack<'_> {
         }
     }
 
-    /// Returns the paths whose changes are left out: those of the options, and the volumes of the image. At run time
-    /// something else is mounted on a volume, which belongs to no image.
-    fn masks(&self, base: &Image) -> Result<Vec<TreePath>> {
-        let volumes = base.config.value.config.volumes.keys().map(String::as_bytes);
-        let volumes = volumes.filter(|_| !self.opts.no_mask_volumes);
-        let given = self.opts.masks.iter().map(Vec::as_slice);
-        given.chain(volumes).map(TreePath::clean).collect()
-    }
-
     /// Adds a layer of what changed in the tree, with its step of the history, to `edit`; `false` if nothing did.
     fn add_changes(
         &self,
@@ -172,7 +176,9 @@ impl Repack<'_> {
     ) -> Result<bool> {
         let (opts, monitor) = (self.opts, self.monitor);
         monitor.info(format_args!("computing filesystem diff ..."));
-        let mut changes = Changes::new(self.masks(base)?, || txn.scratch());
+        let volumes = base.config.value.config.volumes.keys();
+        let masks = masks(&opts.masks, volumes.filter(|_| !opts.no_mask_volumes))?;
+        let mut changes = Changes::new(masks, || txn.scratch());
         let manifest = &base.descriptor().digest;
         tree_diff::changes(root, self.bundle, manifest, &mut changes, monitor)?;
         let is_empty = changes.is_empty();

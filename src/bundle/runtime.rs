@@ -174,9 +174,30 @@ fn volumes<'a>(paths: impl Iterator<Item = &'a String>, monitor: &dyn Monitor) -
             clean.insert(volume);
         }
     }
+    Ok(clean.iter().map(|path| volume(path)).collect())
+}
+
+/// Returns the mount of a volume.
+fn volume(path: &str) -> Mount {
     let options = ["rw", "nosuid", "nodev", "noexec", "relatime"];
-    let mounts = clean.iter().map(|path| mount(path, "tmpfs", "none", &options));
-    Ok(mounts.collect())
+    mount(path, "tmpfs", "none", &options)
+}
+
+/// Returns the volumes of the image that a runtime configuration was made for: what is mounted as [`runtime_config`] mounts them.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] for what is no such document.
+pub(super) fn volumes_of(config: &[u8]) -> Result<Vec<String>> {
+    // No more of it is read than that: it is there to be edited.
+    #[derive(serde::Deserialize)]
+    struct Mounts {
+        #[serde(default)]
+        mounts: Vec<serde_json::Value>,
+    }
+    let found = json::parse::<Mounts>(config)?.mounts.into_iter();
+    let found = found.filter_map(|found| serde_json::from_value::<Mount>(found).ok());
+    let volumes = found.filter(|found| *found == volume(&found.destination));
+    Ok(volumes.map(|found| found.destination).collect())
 }
 
 /// User namespaces, and what a container without privileges cannot have.

@@ -43,7 +43,7 @@ impl BundleTree {
     pub(crate) fn read(bundle: &Bundle, monitor: &dyn Monitor) -> Result<Self> {
         let meta = read_meta(bundle)?;
         let rootless = meta.id_map.rootless;
-        let root = open_rootfs(bundle)?.rootless(rootless);
+        let root = open_rootfs(bundle, &meta)?;
         let manifest = meta.walk().last().map(|last| last.digest);
         let caches = meta.repacked.iter().rev().copied().chain(manifest);
         let caches: Vec<StatCache> = caches

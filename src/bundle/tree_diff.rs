@@ -61,7 +61,7 @@ pub fn validate(recorded: &Mtree, root: &Root, wanted: &Keywords) -> Result<Vec<
     Ok(out)
 }
 
-/// Adds to `out` how the tree of `bundle` differs from its manifest.
+/// Adds to `out` how the tree of `bundle` differs from its manifest; returns the manifest, if it was read.
 ///
 /// Only metadata is read of what the stat cache knows, and the manifest is read through only if that is not all.
 pub(super) fn changes(
@@ -70,7 +70,7 @@ pub(super) fn changes(
     manifest: &Digest,
     out: &mut Changes<'_>,
     monitor: &dyn Monitor,
-) -> Result<()> {
+) -> Result<Option<Mtree>> {
     let path = bundle.mtree(manifest);
     let sum = contents::blake3(&path)?;
     let stat_cache = bundle.stat_cache(manifest);
@@ -100,7 +100,7 @@ pub(super) fn changes(
     let recorded = match recorded.into_inner() {
         // Why it cannot be read comes before what the walk made of that.
         Some(recorded) => recorded?,
-        None if walked.is_ok() && cache.all_hold() => return Ok(()),
+        None if walked.is_ok() && cache.all_hold() => return Ok(None),
         None => parse(&path)?,
     };
     walked?;
@@ -111,10 +111,10 @@ pub(super) fn changes(
         )
         .doing("read", &path)?;
     cache.save(&sum, recorded.count() as u64);
-    if split.is_empty() {
-        return Ok(());
+    if !split.is_empty() {
+        add_all_names(root, &split, out)?;
     }
-    add_all_names(root, &split, out)
+    Ok(Some(recorded))
 }
 
 /// State to compare one path of a tree with the manifest of its bundle. Threads share it.

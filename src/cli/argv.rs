@@ -211,6 +211,15 @@ fn option(
         word.push(value);
         return Ok(Some(word));
     }
+    // Of an option whose value may be left out it stands behind an equals sign.
+    if arg.is_require_equals_set() {
+        let mut word = OsString::from(long);
+        if let Some(value) = value {
+            word.push("=");
+            word.push(value);
+        }
+        return Ok(Some(word));
+    }
     // A switch takes a value behind an equals sign alone, as in Go: `--json false` would be a switch and an operand.
     let text = value.map_or("true".into(), |value| value.to_string_lossy().into_owned());
     match go_bool(&text) {

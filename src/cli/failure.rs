@@ -93,15 +93,24 @@ fn named(err: &clap::Error, kind: ContextKind) -> Option<&str> {
     }
 }
 
-/// Returns the name of an option without its value: clap tells `--lock-timeout <seconds>`.
+/// Returns the name of an option without its value: clap tells `--lock-timeout <seconds>` and `--porcelain[=<version>]`.
 fn name_of(option: &str) -> String {
-    option.split(' ').next().unwrap_or_default().to_owned()
+    option.split([' ', '[']).next().unwrap_or_default().to_owned()
 }
 
 fn invalid_value(err: &clap::Error, option: &str, value: &str) -> Failure {
     if let Some(ContextValue::Strings(words)) = err.get(ContextKind::ValidValue)
         && let Some((last, others)) = words.split_last()
     {
+        // Where the value may be left out, clap counts nothing as one.
+        let others: Vec<&str> = others
+            .iter()
+            .map(String::as_str)
+            .filter(|word| !word.is_empty())
+            .collect();
+        if others.is_empty() {
+            return Failure::Arguments(format!("invalid {option}: {value:?} (want {last})"));
+        }
         let others = others.join(", ");
         return Failure::Arguments(format!("invalid {option}: {value:?} (want {others} or {last})"));
     }

@@ -146,6 +146,7 @@ commands! {
         Which(inside::which::Which),
         Report(inside::report::ReportPage),
         View(inside::view::View),
+        Status(inside::status::Status),
         Du(du::Du),
         Fsck(fsck::Fsck),
         #[command(subcommand)]

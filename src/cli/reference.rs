@@ -214,7 +214,7 @@ fn add(groups: &mut Vec<Group>, group: Option<String>, name: impl Into<String>, 
 
 /// Returns whether a word follows the option.
 pub fn takes_value(arg: &Arg) -> bool {
-    arg.get_action().takes_values()
+    arg.get_action().takes_values() && !arg.is_require_equals_set()
 }
 
 /// Returns the word for the value of an option. The name of its field, which stands in capitals, is none.

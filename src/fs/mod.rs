@@ -35,8 +35,9 @@ pub use pending::{PendingFile, remove_file};
 pub use resolve::always_walk;
 pub use resolve::{Dir, Resolver};
 pub use sys::{
-    exists, in_user_namespace, is_link, lock_file, make_dirs, max_open, modified, open_file, open_regular,
-    read_file, read_to_end, remove_empty_dir, remove_tree, replace_file, set_mode, write_new, write_output,
+    exists, in_user_namespace, is_link, lock_file, make_dirs, max_open, memory_file, modified, open_file,
+    open_regular, read_file, read_to_end, remove_empty_dir, remove_tree, replace_file, set_mode, write_new,
+    write_output,
 };
 
 use crate::error::{Result, ResultExt, lock};

@@ -42,6 +42,12 @@ fn look(path: &Path) -> Result<Option<fs::Metadata>> {
     fs::symlink_metadata(path).doing("stat", path).if_there()
 }
 
+/// Makes an empty file in memory, which the system may move to its swap space.
+pub fn memory_file() -> Result<fs::File> {
+    let file = rustix::fs::memfd_create("umoci", rustix::fs::MemfdFlags::CLOEXEC);
+    Ok(file.map(fs::File::from).map_err(io::Error::from)?)
+}
+
 /// Sets the mode of what the caller named.
 pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).doing("chmod", path)

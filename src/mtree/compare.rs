@@ -80,6 +80,39 @@ impl Mtree {
         let path = path.clone();
         Ok(Some(Difference { path, kind, keyword }))
     }
+
+    /// Returns the names of all wanted keywords by which what is at `path` differs from what was recorded of it; of another type
+    /// `type` alone. Of a file that was not recorded there are none.
+    ///
+    /// # Errors
+    /// As [`Mtree::compare`].
+    pub fn differing(
+        &self,
+        path: &TreePath,
+        inode: &Inode,
+        wanted: &Keywords,
+        value: Value<'_>,
+    ) -> Result<Vec<String>> {
+        let mut names: Vec<String> = Vec::new();
+        let Some(line) = self.line(path)? else {
+            return Ok(names);
+        };
+        for keyword in by_cost(wanted) {
+            let has = |name: Keyword| names.iter().any(|known| known == name.name());
+            if has(Keyword::Type) {
+                return Ok(vec![Keyword::Type.name().to_owned()]);
+            }
+            // Content of another size is another content, and need not be read.
+            if keyword.needs_content() && has(Keyword::Size) {
+                names.push(keyword.name().to_owned());
+                continue;
+            }
+            let facts = facts(keyword, &line, path, inode, wanted, value)?;
+            let other = facts.into_iter().filter(|(_, expected, got)| expected != got);
+            names.extend(other.map(|(name, ..)| name));
+        }
+        Ok(names)
+    }
 }
 
 /// A keyword with its recorded and its present value.
@@ -93,26 +126,43 @@ fn differs(
     wanted: &Keywords,
     value: Value<'_>,
 ) -> Result<Option<(String, String, String)>> {
-    let mut keywords = wanted.to_vec();
-    // A stable sort, so that of several differences the first by the order of the keywords is named.
-    keywords.sort_by_key(|keyword| cost(*keyword));
-    for keyword in keywords {
-        let facts = match (keyword, &inode.node.kind) {
-            // File flags are BSD's; Linux has nothing to compare them with.
-            (Keyword::Flags, _) => Vec::new(),
-            (Keyword::Xattr, _) => xattr_facts(line, inode),
-            (Keyword::Time | Keyword::TarTime, _) => vec![time_fact(line, inode, wanted)],
-            (Keyword::Uname | Keyword::Gname, _) | (_, NodeKind::File { .. }) if cost(keyword) > 0 => {
-                let got = value(path, inode, keyword)?.into_bytes();
-                vec![(keyword.name().to_owned(), recorded(line, keyword), Some(got))]
-            }
-            _ => vec![fact(keyword, recorded(line, keyword), inode)],
-        };
+    for keyword in by_cost(wanted) {
+        let facts = facts(keyword, line, path, inode, wanted, value)?;
         if let Some((name, expected, got)) = facts.into_iter().find(|(_, expected, got)| expected != got) {
             return Ok(Some((name, shown(expected), shown(got))));
         }
     }
     Ok(None)
+}
+
+/// Returns the keywords in the order in which they are compared.
+fn by_cost(wanted: &Keywords) -> Vec<Keyword> {
+    let mut keywords = wanted.to_vec();
+    // A stable sort, so that of several differences the first by the order of the keywords is named.
+    keywords.sort_by_key(|keyword| cost(*keyword));
+    keywords
+}
+
+/// Returns what a keyword says of both sides: for extended attributes of each.
+fn facts(
+    keyword: Keyword,
+    line: &[Word],
+    path: &TreePath,
+    inode: &Inode,
+    wanted: &Keywords,
+    value: Value<'_>,
+) -> Result<Vec<Fact>> {
+    Ok(match (keyword, &inode.node.kind) {
+        // File flags are BSD's; Linux has nothing to compare them with.
+        (Keyword::Flags, _) => Vec::new(),
+        (Keyword::Xattr, _) => xattr_facts(line, inode),
+        (Keyword::Time | Keyword::TarTime, _) => vec![time_fact(line, inode, wanted)],
+        (Keyword::Uname | Keyword::Gname, _) | (_, NodeKind::File { .. }) if cost(keyword) > 0 => {
+            let got = value(path, inode, keyword)?.into_bytes();
+            vec![(keyword.name().to_owned(), recorded(line, keyword), Some(got))]
+        }
+        _ => vec![fact(keyword, recorded(line, keyword), inode)],
+    })
 }
 
 /// Orders keywords: what is at hand comes first, then names of owners, contents last.

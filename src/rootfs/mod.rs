@@ -15,6 +15,6 @@ pub use apply::Extractor;
 pub use changes::Changes;
 pub use metadata::ExtractOptions;
 pub(crate) use pack::node_in_layer;
-pub use pack::{PackOptions, Packer};
+pub use pack::{PackOptions, Packer, each_change};
 pub use par_walk::{Visit, par_walk};
 pub use writers::FileDigests;

@@ -53,27 +53,11 @@ impl<'a, W: Write> Packer<'a, W> {
     /// Only the topmost of removed paths is hidden, and none below a path that is no directory any more: what lower layers
     /// have there goes with it.
     pub fn changes(mut self, changes: impl IntoIterator<Item = Result<Change>>) -> Result<()> {
-        let mut gone = Gone::default();
-        for change in changes {
-            let Change { path, kind } = change?;
-            let is_covered = gone.covers(&path);
-            if kind != ChangeKind::Removed {
-                let Some(inode) = self.stat(&path)? else {
-                    fail!(NotFound, "{path} vanished while the tree was read");
-                };
-                let is_dir = inode.node.is_dir();
-                self.entry(&path, &path, inode)?;
-                if is_dir {
-                    continue;
-                }
-            } else if !is_covered {
-                self.out.whiteout(&path)?;
-            }
-            if !is_covered {
-                gone.0.push(path);
-            }
-        }
-        self.root.restore()
+        let root = self.root;
+        each_change(root, changes, |Change { path, .. }, inode| match inode {
+            Some(inode) => self.entry(&path, &path, inode),
+            None => self.out.whiteout(&path),
+        })
     }
 
     /// Writes what is at and below `source`, as if it stood at `target`: depth first, a directory before what is in it, names
@@ -82,7 +66,7 @@ impl<'a, W: Write> Packer<'a, W> {
         // Not recursive: a stranger's tree may be deeper than a call stack.
         let mut stack = vec![source.clone()];
         while let Some(path) = stack.pop() {
-            let Some(inode) = self.stat(&path)? else {
+            let Some(inode) = stat(self.root, &path)? else {
                 // Names may vanish while the tree is read.
                 continue;
             };
@@ -96,17 +80,6 @@ impl<'a, W: Write> Packer<'a, W> {
             self.entry(&path, &name, inode)?;
         }
         self.root.restore()
-    }
-
-    fn stat(&self, path: &TreePath) -> Result<Option<Inode>> {
-        let Some((dir, name)) = self.root.own_parent(path).if_there()? else {
-            return Ok(None);
-        };
-        let Some(mut inode) = self.root.stat(&dir, &name)? else {
-            return Ok(None);
-        };
-        inode.node.xattrs = self.root.named(&dir, &name).xattrs()?;
-        Ok(Some(inode))
     }
 
     /// Writes what is at `path` of the tree under the name `name`.
@@ -198,6 +171,50 @@ pub(crate) fn node_in_layer(
         node.mtime = node.mtime.min(latest);
     }
     Ok(node)
+}
+
+/// Gives `each` what a layer of `changes`, which are sorted by path, has entries for: the paths with what is there now, and of those
+/// removed the topmost, with nothing. None is given below a path that is no directory any more: what lower layers have there goes
+/// with it.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) for a path that is gone by now; those of `each`.
+pub fn each_change(
+    root: &Root,
+    changes: impl IntoIterator<Item = Result<Change>>,
+    mut each: impl FnMut(Change, Option<Inode>) -> Result<()>,
+) -> Result<()> {
+    let mut gone = Gone::default();
+    for change in changes {
+        let change = change?;
+        let is_covered = gone.covers(&change.path);
+        let mut now = None;
+        if change.kind != ChangeKind::Removed {
+            now = stat(root, &change.path)?;
+            if now.is_none() {
+                fail!(NotFound, "{} vanished while the tree was read", change.path);
+            }
+        } else if is_covered {
+            continue;
+        }
+        if !is_covered && !now.as_ref().is_some_and(|inode| inode.node.is_dir()) {
+            gone.0.push(change.path.clone());
+        }
+        each(change, now)?;
+    }
+    root.restore()
+}
+
+/// Returns what is at `path`, with its extended attributes.
+fn stat(root: &Root, path: &TreePath) -> Result<Option<Inode>> {
+    let Some((dir, name)) = root.own_parent(path).if_there()? else {
+        return Ok(None);
+    };
+    let Some(mut inode) = root.stat(&dir, &name)? else {
+        return Ok(None);
+    };
+    inode.node.xattrs = root.named(&dir, &name).xattrs()?;
+    Ok(Some(inode))
 }
 
 /// Paths below which nothing of a lower layer is left, and of which the one that is asked about next may be one: paths

@@ -16,6 +16,7 @@ pub mod ls_files;
 mod patch;
 mod quote;
 pub mod report;
+pub mod status;
 pub mod view;
 mod view_args;
 pub mod which;

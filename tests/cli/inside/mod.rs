@@ -9,6 +9,7 @@ mod grep;
 mod log;
 mod ls_files;
 mod report;
+mod status;
 mod tables;
 mod which;
 
