@@ -147,6 +147,7 @@ commands! {
         Report(inside::report::ReportPage),
         View(inside::view::View),
         Status(inside::status::Status),
+        Waste(inside::waste::WasteCommand),
         Du(du::Du),
         Fsck(fsck::Fsck),
         #[command(subcommand)]

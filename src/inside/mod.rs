@@ -19,6 +19,7 @@ mod side;
 mod take_out;
 mod text;
 mod view;
+mod waste;
 mod which;
 mod whole;
 
@@ -37,5 +38,6 @@ pub use side::{Side, read_numbers, sha256};
 pub use take_out::{Selected, extract, write_tar};
 pub use text::{Texts, origins, unified};
 pub use view::layers_of_base;
+pub use waste::{Bytes, Class, Copies, Finding, Suggestion, Sums, Waste, class_of, copies, suggestions};
 pub use which::{Found, Wanted};
 pub use whole::{StoredImage, Whole};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use umoci::digest::{Algorithm, Digest};
-use umoci::inside::{ContentLayer, Contents, End, Item, ItemBody};
+use umoci::inside::{Class, ContentLayer, Contents, End, Item, ItemBody, Waste};
 use umoci::internals::{LayerReader, Limits, NodeKind, Resolver, Toc, TocBuilder};
 use umoci::spec::{Compression, Descriptor, MediaType};
 
@@ -118,6 +118,28 @@ fn was_there(contents: &Contents, item: &Item, layer: u32) -> bool {
     is_node && item.layer < layer && layer <= end
 }
 
+/// The bytes of each layer by class are all its bytes, and the live ones are those of the tree.
+fn check_waste(contents: &Contents, tars: &[Vec<u8>]) {
+    let waste = Waste::of(contents, 0);
+    for (sums, tar) in waste.layers.iter().zip(tars) {
+        // The layers are not compressed, so that both sums are the same size.
+        let size = tar.len() as u64;
+        assert_eq!((sums.total().tar, sums.total().packed), (size, size));
+        assert!(sums.archive.tar >= 1024, "two blocks end an archive");
+    }
+    let live: u64 = contents.tree().map(|item| item.span).sum();
+    assert_eq!(waste.own().of(Class::Live).tar, live);
+    let found: u64 = waste.findings.iter().map(|finding| finding.bytes.tar).sum();
+    assert_eq!(waste.own().reclaimable().tar, found);
+    let dirs: u64 = waste.directories().iter().map(|(_, bytes, _)| bytes.tar).sum();
+    assert_eq!(dirs, found);
+    for base in 0..=tars.len() {
+        let parts = Waste::of(contents, base);
+        let sum = parts.own().total().tar + parts.of_base().total().tar;
+        assert_eq!(sum, waste.own().total().tar);
+    }
+}
+
 #[test]
 fn a_table_tells_where_each_entry_stands() {
     let tar = Tar::new()
@@ -161,6 +183,7 @@ proptest! {
         let all = contents(&tars);
         let found = tree_of(&all, all.tree());
         prop_assert!(found.differences(&want).is_empty(), "{}", found.differences(&want));
+        check_waste(&all, &tars);
         // The fates tell the trees of the lower layers too, but for directories without an entry.
         for layer in 1..tars.len() {
             let lower = contents(&tars[..layer]);

@@ -6,6 +6,7 @@ pub mod blame;
 pub mod cat;
 mod deltas;
 pub mod diff;
+mod dive;
 mod expression;
 pub mod find;
 mod formats;
@@ -19,6 +20,7 @@ pub mod report;
 pub mod status;
 pub mod view;
 mod view_args;
+pub mod waste;
 pub mod which;
 
 pub use quote::quoted;

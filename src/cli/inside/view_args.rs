@@ -34,6 +34,12 @@ impl ViewArgs {
         }
     }
 
+    /// Opens a layout.
+    pub fn store(&self, layout: &str) -> Outcome<Store> {
+        let layout = layout_path(layout).map_err(invalid("layout"))?;
+        self.lock.open(&layout)
+    }
+
     /// Opens the image that a word names.
     pub fn open(&self, word: &str, ui: &Ui) -> Outcome<Viewed> {
         let (store, image, contents) = self.open_image(word, ui)?;

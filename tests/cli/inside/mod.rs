@@ -11,6 +11,7 @@ mod ls_files;
 mod report;
 mod status;
 mod tables;
+mod waste;
 mod which;
 
 use crate::support::{Env, Tar};
