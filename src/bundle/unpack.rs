@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From an image to a bundle: layers in order, then the runtime configuration, the manifest of the tree, `umoci.json`.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -256,6 +256,10 @@ impl Unpacking<'_> {
         let task: Arc<dyn Task> = Arc::from(monitor.task("unpacking", Some(total)));
         let mut ahead = VecDeque::new();
         let mut unopened = layers.iter();
+        let pairs = layers
+            .iter()
+            .map(|layer| (layer.descriptor.digest, layer.diff_id));
+        let known = self.store.known_tars(&pairs.collect::<Vec<_>>());
         // Layers that were read whole for the first time, and the digests of their tars.
         let mut new = Vec::new();
         loop {
@@ -263,7 +267,7 @@ impl Unpacking<'_> {
             while ahead.len() <= LAYERS_AHEAD
                 && let Some(next) = unopened.next()
             {
-                ahead.push_back((next, next.open(self.store, &opts.limits, &task)));
+                ahead.push_back((next, self.open(next, &known, &task)));
             }
             let Some((layer, stream)) = ahead.pop_front() else {
                 self.store.note_layers(&new);
@@ -280,6 +284,16 @@ impl Unpacking<'_> {
         }
     }
 
+    /// Begins to decode a layer; a plain one where nothing may be kept of it.
+    fn open(&self, layer: &Layer<'_>, known: &HashSet<Digest>, task: &Arc<dyn Task>) -> Result<LayerStream> {
+        let limits = &self.opts.limits;
+        if !self.store.keeps_derived() {
+            return layer.open(self.store, limits, task);
+        }
+        let is_known = known.contains(&layer.descriptor.digest);
+        layer.open_derived(self.store, is_known, limits, task)
+    }
+
     /// Applies a layer; returns whether its table of contents is new.
     fn apply(&self, stream: LayerStream, layer: &Layer<'_>, extractor: &mut Extractor<'_>) -> Result<bool> {
         let is_known = !self.store.keeps_derived() || self.store.has_toc(&layer.diff_id);
@@ -289,9 +303,13 @@ impl Unpacking<'_> {
         let mut reader = LayerReader::new(stream, self.opts.limits.clone());
         // A broken archive is blamed on the blob where the blob is not what it should be.
         let read = extractor.apply_layer(&mut reader).and_then(|()| reader.drain());
-        let size = layer.end(reader.into_inner(), read)?;
+        let finished = layer.end(reader.into_inner(), read)?;
+        if self.store.keeps_derived() {
+            let (store, blob) = (self.store, &layer.descriptor.digest);
+            store.keep_checkpoints(blob, &finished, self.monitor);
+        }
         if let Some(toc) = extractor.take_toc() {
-            let bytes = toc.finish(&layer.diff_id, size)?;
+            let bytes = toc.finish(&layer.diff_id, finished.size)?;
             self.store.keep_toc(&layer.diff_id, &bytes, self.monitor);
         }
         Ok(!is_known)

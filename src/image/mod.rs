@@ -69,7 +69,7 @@ use std::sync::Arc;
 use self::select::MAX_DEPTH;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::layer::{Finished, LayerStream, Limits};
+use crate::layer::{Finished, LayerStream, Limits, StreamOptions};
 use crate::progress::{Counted, Task};
 use crate::spec::{
     Compression, Descriptor, ImageConfig, ImageIndex, Manifest, MediaClass, MediaType, Platform, Raw, RootFs,
@@ -195,6 +195,25 @@ impl Layer<'_> {
         self.decode(store.open_blob(self.descriptor)?, limits, task)
     }
 
+    /// As [`Layer::open`], by the checkpoints that the store has of the blob; where it has none, they are noted. The tar is not hashed
+    /// if it `is_known` that the blob of this digest holds it.
+    pub(crate) fn open_derived(
+        &self,
+        store: &Store,
+        is_known: bool,
+        limits: &Limits,
+        task: &Arc<dyn Task>,
+    ) -> Result<LayerStream> {
+        let checkpoints = store.checkpoints(&self.descriptor.digest);
+        let options = StreamOptions {
+            record: checkpoints.is_none(),
+            checkpoints,
+            known: is_known.then_some(self.diff_id),
+        };
+        let blob = Counted::new(store.open_blob(self.descriptor)?, task);
+        LayerStream::open_with(blob, self.compression, self.diff_id.algorithm(), limits, options)
+    }
+
     /// As [`Layer::open`], of a blob that was opened elsewhere.
     pub(crate) fn decode(
         &self,
@@ -207,7 +226,7 @@ impl Layer<'_> {
     }
 
     /// As [`Layer::finish`] after a read that came to its end; the error of any other, and what is wrong with the layer then.
-    pub(crate) fn end(&self, stream: LayerStream, read: Result<()>) -> Result<u64> {
+    pub(crate) fn end(&self, stream: LayerStream, read: Result<()>) -> Result<Finished> {
         match read {
             Ok(()) => self.finish(stream),
             // A damaged blob breaks the archive in it: the digest that is wrong is the better error.
@@ -215,21 +234,20 @@ impl Layer<'_> {
         }
     }
 
-    /// Checks what was read to its end against the descriptor and the diff_id; returns the size of the tar in bytes.
+    /// Checks what was read to its end against the descriptor and the diff_id; returns the size of the tar and what was noted of it.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if it is not what they say.
-    pub fn finish(&self, stream: LayerStream) -> Result<u64> {
-        let Finished {
-            digest: diff_id,
-            size,
-            ..
-        } = stream.finish()?;
-        if diff_id != self.diff_id {
-            let text = format!("diffid mismatch: got {diff_id} expected {}", self.diff_id);
+    pub(crate) fn finish(&self, stream: LayerStream) -> Result<Finished> {
+        let finished = stream.finish()?;
+        if finished.digest != self.diff_id {
+            let text = format!(
+                "diffid mismatch: got {} expected {}",
+                finished.digest, self.diff_id
+            );
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        Ok(size)
+        Ok(finished)
     }
 }
 

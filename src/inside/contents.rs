@@ -452,10 +452,12 @@ pub(super) fn load_or_make(
 /// Reads a whole layer, and keeps the table of its contents.
 fn make(store: &Store, layer: &Layer<'_>, task: &Arc<dyn Task>, monitor: &dyn Monitor) -> Result<Toc> {
     let limits = Limits::default();
-    let mut reader = LayerReader::new(layer.open(store, &limits, task)?, limits);
+    let mut reader = LayerReader::new(layer.open_derived(store, false, &limits, task)?, limits);
     let mut builder = TocBuilder::default();
     let read = builder.add_all(&mut reader).and_then(|()| reader.drain());
-    let size = layer.end(reader.into_inner(), read)?;
+    let finished = layer.end(reader.into_inner(), read)?;
+    let size = finished.size;
+    store.keep_checkpoints(&layer.descriptor.digest, &finished, monitor);
     let bytes = builder.finish(&layer.diff_id, size)?;
     store.keep_toc(&layer.diff_id, &bytes, monitor);
     Toc::decode(&bytes, &layer.diff_id)

@@ -2,14 +2,21 @@
 //! Contents of files in a layer, each checked against the digest in the table.
 
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::contents::{ContentLayer, Item};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Result, ResultExt};
-use crate::layer::{FileDigest, LayerReader, LayerStream, Limits};
+use crate::layer::{Checkpoints, FileDigest, LayerReader, LayerStream, Limits};
 use crate::progress::{Counted, Monitor, Task};
 use crate::store::Store;
+
+/// Maximum size in bytes of an entry whose content is held, to be checked before it is given to anybody.
+const MAX_HELD: u64 = 16 << 20;
+
+/// Bytes that are rather decoded and passed over than left out by another checkpoint.
+const NEAR: u64 = 4 << 20;
 
 /// Gives the contents of regular files of one layer to `each`, in the order of the tar.
 ///
@@ -24,6 +31,12 @@ pub fn read_items<'a>(
     each: &mut dyn FnMut(&'a Item, &mut dyn Read) -> Result<()>,
 ) -> Result<()> {
     items.sort_by_key(|item| item.start);
+    if let Some(checkpoints) = store.checkpoints(&layer.descriptor.digest) {
+        items = read_at_checkpoints(store, layer, &checkpoints, items, each)?;
+    }
+    if items.is_empty() {
+        return Ok(());
+    }
     let limits = Limits::default();
     let task: Arc<dyn Task> = Arc::from(monitor.task("reading", Some(layer.descriptor.size)));
     let blob = Counted::new(store.open_blob(&layer.descriptor)?, &task);
@@ -46,6 +59,68 @@ pub fn read_items<'a>(
         at = item.start + item.span;
     }
     Ok(())
+}
+
+/// Gives those contents to `each` that are small enough to be checked before, each decoded from the checkpoint before it; returns the
+/// items that are left: large ones, and all from one on that is not what the table says, since the blob or the checkpoints are not
+/// what they were.
+fn read_at_checkpoints<'a>(
+    store: &Store,
+    layer: &ContentLayer,
+    checkpoints: &Checkpoints,
+    items: Vec<&'a Item>,
+    each: &mut dyn FnMut(&'a Item, &mut dyn Read) -> Result<()>,
+) -> Result<Vec<&'a Item>> {
+    let path = store.layout().blob_path(&layer.descriptor.digest);
+    let limits = Limits::default();
+    let mut left = Vec::new();
+    let mut stream: Option<(Box<dyn Read>, u64)> = None;
+    let mut rest = items.into_iter();
+    while let Some(item) = rest.next() {
+        if item.span > MAX_HELD {
+            left.push(item);
+            continue;
+        }
+        // The next file in an archive is near most often: the stream is read on then.
+        let near = stream
+            .take()
+            .filter(|(_, at)| item.start.wrapping_sub(*at) < NEAR);
+        let content = content_at(&path, checkpoints, near, item, &limits);
+        let Ok((content, read_on)) = content else {
+            store.drop_checkpoints(&layer.descriptor.digest);
+            left.push(item);
+            left.extend(rest);
+            break;
+        };
+        stream = Some((read_on, item.start + item.span));
+        each(item, &mut content.as_slice())?;
+    }
+    Ok(left)
+}
+
+/// Returns the checked content of an item, and the stream behind it.
+fn content_at(
+    path: &Path,
+    checkpoints: &Checkpoints,
+    near: Option<(Box<dyn Read>, u64)>,
+    item: &Item,
+    limits: &Limits,
+) -> Result<(Vec<u8>, Box<dyn Read>)> {
+    let mut stream = match near {
+        Some((mut stream, at)) => {
+            io::copy(&mut (&mut stream).take(item.start - at), &mut io::sink())?;
+            stream
+        }
+        None => Box::new(checkpoints.read_at(crate::fs::open_regular(path)?, item.start)?),
+    };
+    let mut entry = vec![0; item.span as usize];
+    stream.read_exact(&mut entry)?;
+    let mut content = Vec::new();
+    read_one(item, &mut entry.as_slice(), limits, &mut |_, checked| {
+        checked.read_to_end(&mut content)?;
+        Ok(())
+    })?;
+    Ok((content, stream))
 }
 
 fn read_one<'a>(

@@ -9,7 +9,7 @@ use super::Store;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::index::{Access, Index, Place, Rows};
-use crate::layer::{Toc, digest_prefixes};
+use crate::layer::{Checkpoints, Finished, Toc, digest_prefixes};
 use crate::progress::{Monitor, Silent};
 
 /// Directory of the tables of contents, by diff_id.
@@ -67,16 +67,27 @@ impl Store {
         self.keep_derived(TOC, diff_id, bytes, monitor);
     }
 
-    /// Returns the entry points into the blob of a layer, as they were kept.
-    #[expect(dead_code, reason = "its command comes next")]
-    pub(crate) fn spans(&self, blob: &Digest) -> Option<Vec<u8>> {
-        self.read_derived(SPANS, blob)
+    /// Returns the checkpoints of a compressed layer, if there are any.
+    pub(crate) fn checkpoints(&self, blob: &Digest) -> Option<Checkpoints> {
+        let bytes = self.read_derived(SPANS, blob)?;
+        let checkpoints = Checkpoints::decode(&bytes, blob).ok()?;
+        self.layout.private_dir().touch(SPANS, &file_name(blob));
+        Some(checkpoints)
     }
 
-    /// Keeps the entry points into the blob of a layer.
-    #[expect(dead_code, reason = "its command comes next")]
-    pub(crate) fn keep_spans(&self, blob: &Digest, bytes: &[u8], monitor: &dyn Monitor) {
-        self.keep_derived(SPANS, blob, bytes, monitor);
+    /// Keeps the checkpoints that were noted of a layer; those that proved to be of something else are dropped.
+    pub(crate) fn keep_checkpoints(&self, blob: &Digest, of: &Finished, monitor: &dyn Monitor) {
+        if of.is_stale {
+            self.drop_checkpoints(blob);
+        }
+        if let Some(checkpoints) = &of.checkpoints {
+            self.keep_derived(SPANS, blob, &checkpoints.encode(blob), monitor);
+        }
+    }
+
+    /// Drops the checkpoints of a layer.
+    pub(crate) fn drop_checkpoints(&self, blob: &Digest) {
+        self.layout.private_dir().discard(&name(SPANS, blob));
     }
 
     fn read_derived(&self, dir: &str, digest: &Digest) -> Option<Vec<u8>> {
@@ -107,11 +118,20 @@ impl Store {
         });
     }
 
-    /// Returns whether the index knows that the layer holds the tar with this diff_id, which was checked then.
-    #[expect(dead_code, reason = "its command comes next")]
-    pub(crate) fn is_tar_of(&self, layer: &Digest, diff_id: &Digest) -> bool {
-        let known = self.read_index(|view| view.layers_of(diff_id));
-        known.is_ok_and(|layers| layers.contains(layer))
+    /// Returns which of the blobs hold the tars that are told, each with its diff_id, as the index knows from a pass that checked both.
+    pub(crate) fn known_tars(&self, layers: &[(Digest, Digest)]) -> HashSet<Digest> {
+        let place = self.index_place(Place::FileIfThere);
+        let mut index = Index::new(&self.layout, place, &Silent).waiting(WAIT);
+        let known = index.read_as_is(|view| {
+            let mut known = HashSet::new();
+            for (layer, diff_id) in layers {
+                if view.layers_of(diff_id)?.contains(layer) {
+                    known.insert(*layer);
+                }
+            }
+            Ok(known)
+        });
+        known.unwrap_or_default()
     }
 
     /// Removes derived files that were used least recently, until all together have at most so many bytes.

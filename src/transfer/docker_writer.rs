@@ -98,7 +98,7 @@ impl<W: Write> Writer<'_, W> {
         let size = match layer.compression {
             Compression::None => layer.descriptor.size,
             // The size of the tar stands before it.
-            _ => layer.finish(self.open(layer)?)?,
+            _ => layer.finish(self.open(layer)?)?.size,
         };
         let mut stream = self.open(layer)?;
         let read = self.archive.file(name, size, &mut stream);
