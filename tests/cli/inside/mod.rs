@@ -103,3 +103,4 @@ fn sample() -> Env {
         ],
     ])
 }
+mod view;
