@@ -68,6 +68,28 @@ fn each_pass_over_a_layer_leaves_the_same_table() {
 }
 
 #[test]
+fn an_import_makes_the_tables_at_once_if_asked() {
+    let image = Image::new();
+    let env = &image.env;
+    env.umoci(["init", "--layout", "into"]).ok();
+    env.umoci(["import", "--layout", "into", "--tag", "one", "img:latest"])
+        .ok();
+    assert!(!env.path("into/.umoci/toc").exists());
+    env.umoci([
+        "import",
+        "--layout",
+        "into",
+        "--toc",
+        "--tag",
+        "two",
+        "img:latest",
+    ])
+    .ok();
+    env.umoci(["ls-files", "img"]).ok();
+    env.sh("diff -r img/.umoci/toc into/.umoci/toc");
+}
+
+#[test]
 fn a_table_goes_with_its_last_layer() {
     let image = Image::new();
     let env = &image.env;
