@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # npm may have come with a nodejs of another origin, which Debian's packages would conflict with.
 browser=(chromium)
 command -v npm >/dev/null || browser+=(nodejs npm)
-tests/support/install.sh "${browser[@]}" gcc libc6-dev umoci libarchive-tools skopeo buildah containerd crun runc jq zstd attr acl mmdebstrap python3 strace zsh fish mandoc golang-github-opencontainers-image-spec-dev docker-registry apache2-utils openssl
+tests/support/install.sh "${browser[@]}" gcc libc6-dev umoci libarchive-tools skopeo buildah containerd crun runc jq zstd attr acl mmdebstrap python3 strace zsh fish mandoc golang-github-opencontainers-image-spec-dev docker-registry apache2-utils openssl git ncdu pigz zopfli
 if [ "$(id -u)" != 0 ]; then
     echo "tests/all.sh: the tests on a real image need root" >&2
     exit 1
