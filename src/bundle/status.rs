@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a repack of a bundle would put into a layer, told without a layout.
+//! Changes of a bundle that its next repack would put into a layer, told without a layout.
 
 use super::repack::{masks, open_rootfs, read_meta};
 use super::{Bundle, contents, runtime, tree_diff};
@@ -26,12 +26,12 @@ pub struct StatusOptions {
 pub struct Unsaved {
     /// The path.
     pub path: TreePath,
-    /// Whether it is new, changed or gone.
+    /// Kind of change: new, changed or gone.
     pub kind: ChangeKind,
     /// Keywords of mtree that differ, of a path that was there; `device` for another device. None for a path that goes along because
     /// another name of its file differs.
     pub keywords: Vec<String>,
-    /// What is there now; `None` for a path that is gone.
+    /// Node that is there now; `None` for a path that is gone.
     pub now: Option<Inode>,
 }
 

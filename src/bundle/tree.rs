@@ -19,7 +19,7 @@ pub(crate) struct BundleTree {
     root: Root,
     /// Devices are empty files in it, and belong to whoever unpacked it.
     pub rootless: bool,
-    /// What is in it, in the order of paths; no sockets, which no layer can hold.
+    /// Its nodes in the order of paths; no sockets, which no layer can hold.
     pub files: Vec<BundleFile>,
 }
 

@@ -102,7 +102,7 @@ fn invalid_value(err: &clap::Error, option: &str, value: &str) -> Failure {
     if let Some(ContextValue::Strings(words)) = err.get(ContextKind::ValidValue)
         && let Some((last, others)) = words.split_last()
     {
-        // Where the value may be left out, clap counts nothing as one.
+        // Clap counts nothing as a value where it may be left out.
         let others: Vec<&str> = others
             .iter()
             .map(String::as_str)

@@ -167,7 +167,7 @@ struct Sink<'t, 's> {
     toc: Option<TocFollower>,
 }
 
-/// What is compressed, and the table of its contents.
+/// Encoder of a layer, and the table of its contents.
 struct Both<'a>(&'a mut Encoder<BlobWriter>, &'a mut Option<TocFollower>);
 
 impl Write for Both<'_> {

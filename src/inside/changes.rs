@@ -15,7 +15,7 @@ use crate::spec::History;
 /// A step of the history of an image, with the layer that it made.
 #[derive(Debug)]
 pub struct Step<'a> {
-    /// What the config says of it, if it does.
+    /// Its step in the history of the config, if there is one.
     pub history: Option<&'a History>,
     /// Number of the layer; `None` of a step that made none.
     pub layer: Option<usize>,

@@ -13,7 +13,7 @@ use crate::progress::Monitor;
 pub struct CompareOptions {
     /// Differences that are none.
     pub ignore: Fields,
-    /// Whether files that went and came again under another name are one difference.
+    /// True if files that went and came again under another name are one difference.
     pub renames: bool,
     pub paths: Paths,
 }
@@ -32,7 +32,7 @@ impl Paths {
 /// Reads the files of bundles about which nothing but their contents decides, for [`compare`].
 ///
 /// # Errors
-/// What cannot be read in a bundle.
+/// Paths of a bundle that cannot be read.
 pub fn hash_undecided(
     old: &mut Side,
     new: &mut Side,

@@ -114,7 +114,7 @@ pub struct Delta<'a> {
     pub fields: Fields,
 }
 
-/// How a path differs.
+/// Kind of difference at a path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Status {
     Added,

@@ -41,7 +41,7 @@ pub struct Duplicates {
     pub across: u64,
     /// Contents that take most by their copies.
     pub largest: Vec<Duplicate>,
-    /// What could not be read, by its name.
+    /// Images and layers that could not be read, by name.
     #[serde(skip)]
     pub unseen: Vec<(String, Error)>,
 }
@@ -60,7 +60,7 @@ pub struct Duplicate {
     pub path: TreePath,
 }
 
-/// What is known of a content while layers are read.
+/// Facts about a content, collected while layers are read.
 struct Seen {
     size: u64,
     copies: u32,

@@ -18,7 +18,7 @@ use crate::node::TreePath;
 use crate::progress::{Monitor, Task};
 use crate::store::Store;
 
-/// What is compared.
+/// One side of a comparison.
 #[derive(Debug)]
 pub enum Side {
     /// The tree of all layers.

@@ -134,7 +134,7 @@ impl Copies<'_> {
 pub struct Suggestion {
     /// Their name.
     pub name: &'static str,
-    /// How to be rid of them.
+    /// Advice to be rid of them.
     pub advice: &'static str,
     /// Count of files.
     pub files: u64,

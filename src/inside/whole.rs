@@ -22,7 +22,7 @@ pub struct Whole {
     pub images: Vec<StoredImage>,
     /// Their layers, each once: those with the same tar are one.
     pub layers: Vec<ContentLayer>,
-    /// What could not be read, by its name: entries of `index.json` and layers, each with the reason.
+    /// Parts that could not be read, by name: entries of `index.json` and layers, each with the reason.
     pub unseen: Vec<(String, Error)>,
     numbers: HashMap<Digest, u32>,
 }
@@ -164,7 +164,7 @@ fn read(store: &Store, root: &Descriptor, names: &[String]) -> Vec<Read> {
     let is_one_of_several = root.media_type.class() == MediaClass::Index;
     let images = paths.into_iter().filter(is_image);
     let images = images.map(|path| read_image(store, &path, names, is_one_of_several));
-    // What is unsupported has no tree: an artifact, or a layer of another kind.
+    // An artifact, or a layer of another kind, has no tree.
     images
         .filter(|read| !matches!(read, Err(err) if err.kind() == ErrorKind::Unsupported))
         .collect()

@@ -41,7 +41,7 @@ pub struct Finished {
     pub size: u64,
     /// Checkpoints, if they were wished for, and the blob is so large that they are of use.
     pub checkpoints: Option<Checkpoints>,
-    /// Whether the checkpoints that were given are not those of the blob.
+    /// True if the checkpoints that were given are not those of the blob.
     pub is_stale: bool,
 }
 

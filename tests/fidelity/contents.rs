@@ -41,7 +41,7 @@ pub fn contents(tars: &[Vec<u8>]) -> Contents {
     contents
 }
 
-/// What stands at one path, without its names.
+/// Node at one path, without its names.
 fn entry(contents: &Contents, item: &Item) -> TreeEntry {
     let bare = |kind: &str, content: String| TreeEntry {
         kind: kind.to_owned(),
@@ -108,7 +108,7 @@ fn unpacked(tars: &[Vec<u8>]) -> Option<Tree> {
     Some(tree)
 }
 
-/// Whether an item was there when the layers from `layer` on were not.
+/// Returns whether an item was there when the layers from `layer` on were not.
 fn was_there(contents: &Contents, item: &Item, layer: u32) -> bool {
     let is_node = !matches!(item.body, ItemBody::Whiteout | ItemBody::Opaque);
     let end = match item.end {

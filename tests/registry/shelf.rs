@@ -17,7 +17,7 @@ pub struct Shelf {
     pub is_careless: bool,
     /// Whether it names one missing blob at a time.
     pub names_one: bool,
-    /// Whether it begins an upload where a mount is asked for, also of a blob that is there.
+    /// True if it begins an upload where a mount is asked for, also of a blob that is there.
     pub ignores_mounts: bool,
 }
 

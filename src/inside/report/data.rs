@@ -21,7 +21,7 @@ const SCHEMA: u32 = 1;
 /// Bytes of a block of a tar.
 const BLOCK: u64 = 512;
 
-/// What the page learns at once.
+/// Data that the page learns at once.
 #[derive(Serialize)]
 pub struct Head {
     schema: u32,

@@ -28,7 +28,7 @@ pub(in crate::layer) struct Gunzip<R> {
     pub(super) kept: Option<Vec<u8>>,
 }
 
-/// What comes next in the input.
+/// Part that comes next in the input.
 #[derive(PartialEq, Eq)]
 enum State {
     Header,

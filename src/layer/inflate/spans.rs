@@ -61,11 +61,11 @@ pub(in crate::layer) struct Spans<'a, R> {
 pub(in crate::layer) struct Text<R> {
     /// The reader of it.
     pub(in crate::layer) text: Gunzip<R>,
-    /// Whether there are checkpoints behind that did not prove right.
+    /// True if there are checkpoints behind that did not prove right.
     pub(in crate::layer) is_stale: bool,
 }
 
-/// What is left of a blob.
+/// Rest of a blob.
 type Rest<R> = BufReader<io::Chain<Cursor<Vec<u8>>, R>>;
 
 impl<'a, R: Read> Spans<'a, R> {
@@ -214,7 +214,7 @@ fn decode(
     let (mut data, mut length) = (buffers.take(), 0);
     let mut left = (end.output - start.output) as usize;
     loop {
-        // There is always more room than text is left, or less: an end of a block just where the room ends would be passed over.
+        // Room and text that is left are never equal: an end of a block just where the room ends would be passed over.
         let mut room = CHUNK - length;
         if room == left {
             room /= 2;

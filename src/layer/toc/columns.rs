@@ -17,7 +17,7 @@ const BLOCK: u64 = 512;
 /// Maximum length of a path or of a link's target in bytes, in a table that is read.
 const MAX_PATH: usize = 1 << 20;
 
-/// What an entry is, in one byte; bits above say what else is told of it.
+/// Kind of an entry, in one byte; the bits above tell which other columns speak of it.
 const FILE: u8 = 0;
 const DIR: u8 = 1;
 const SYMLINK: u8 = 2;

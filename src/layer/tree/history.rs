@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What became of each entry: where it is in the end, or which entry of which layer took it away.
+//! Fates of entries: the place of each in the end, or the entry that took it away.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,7 +28,7 @@ struct Removal {
     until: Number,
     /// The entry that caused it.
     by: Number,
-    /// Whether the directory itself stays.
+    /// True if the directory itself stays.
     inside: bool,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Fate {
     pub content: Option<u32>,
     /// Number of the entry at this path whose place it took.
     pub before: Option<u32>,
-    /// Whether it is there, and if not, why.
+    /// State in the end, with the cause if it is gone.
     pub outcome: Outcome,
 }
 

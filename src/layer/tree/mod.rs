@@ -79,7 +79,7 @@ pub struct LayerTree {
     heirs: BTreeMap<Number, TreePath>,
     /// Entries from below that the merged layer repeats, since it hides them with what is around them.
     repeated: BTreeSet<Number>,
-    /// What became of entries that are not there in the end, if that is asked for.
+    /// Replacements and removals, if they are asked for.
     history: Option<History>,
 }
 

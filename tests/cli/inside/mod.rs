@@ -46,7 +46,7 @@ fn images_of(layers: Vec<Tar>) -> Env {
     env
 }
 
-/// What a command prints, whose words have no spaces, and its exit code.
+/// Output of a command, whose words have no spaces, and its exit code.
 fn run(env: &Env, words: &str) -> (String, i32) {
     let output = env.umoci(words.split(' '));
     assert_eq!(output.stderr, "", "{words}");

@@ -57,7 +57,7 @@ fn each_pass_over_a_layer_leaves_the_same_table() {
         sh(env, script);
         let made = tables(env);
         assert!(!made.is_empty(), "{what}");
-        // What a question makes that finds no table is the same.
+        // A question that finds no table makes the same.
         let ask = "for tag in $(umoci list --layout img); do umoci ls-files img:$tag; done";
         sh(env, &format!("rm -r img/.umoci/toc; {ask}"));
         let read = tables(env);

@@ -10,7 +10,7 @@ use super::filter::Filter;
 use super::model::{Focus, Input, Model};
 use super::tree::{ItemAt, Measure, ROOT};
 
-/// What a key asks of the program, beyond another state.
+/// Work that a key asks of the program, beyond another state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
     Stay,

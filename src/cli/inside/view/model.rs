@@ -20,7 +20,7 @@ pub struct Shown<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stop {
     pub point: Point,
-    /// Whether it is the image with all of its layers, and not a layer.
+    /// True for the image with all of its layers, false for a layer.
     pub is_whole: bool,
 }
 

@@ -68,7 +68,7 @@ pub enum Measure {
     Packed,
 }
 
-/// What a view says about a path.
+/// Statement of a view about a path.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Fact {
     pub now: Option<ItemAt>,
@@ -76,7 +76,7 @@ pub struct Fact {
     pub change: Option<Change>,
     /// Bytes of it and of all that is shown below it; of a deleted path what it had, which is part of a sum of changes alone.
     pub size: u64,
-    /// Whether it, or something below it, is part of the view.
+    /// True if it, or something below it, is part of the view.
     pub shown: bool,
 }
 
@@ -87,9 +87,9 @@ pub struct Choice<'f> {
     /// The tree to compare with.
     pub before: Option<Point>,
     pub measure: Measure,
-    /// Whether paths without a change are left out.
+    /// True if paths without a change are left out.
     pub only_changes: bool,
-    /// Whether each path is let through by a filter.
+    /// For each path, true if a filter lets it through.
     pub passes: Option<&'f [bool]>,
 }
 
