@@ -148,6 +148,7 @@ commands! {
         View(inside::view::View),
         Status(inside::status::Status),
         Waste(inside::waste::WasteCommand),
+        CheckImage(Box<inside::check_image::CheckImage>),
         Du(du::Du),
         Fsck(fsck::Fsck),
         #[command(subcommand)]

@@ -5,6 +5,7 @@
 //! the digest in the table, and the table was made by a pass that checked the diff_id; nothing here decides over blobs.
 
 mod changes;
+mod check;
 mod compare;
 mod contents;
 mod delta;
@@ -24,6 +25,7 @@ mod which;
 mod whole;
 
 pub use changes::{Counts, Event, Step, changes, events, last_changes, real_path, steps, versions};
+pub use check::{Culprit, Rule, Verdict};
 pub use compare::{CompareOptions, Paths, compare, hash_undecided};
 pub use contents::{ContentLayer, Contents, End, Item, ItemBody, make_tables};
 pub use delta::{Delta, Fields, Spot, SpotKind, Status};
@@ -38,6 +40,6 @@ pub use side::{Side, read_numbers, sha256};
 pub use take_out::{Selected, extract, write_tar};
 pub use text::{Texts, origins, unified};
 pub use view::layers_of_base;
-pub use waste::{Bytes, Class, Copies, Finding, Suggestion, Sums, Waste, class_of, copies, suggestions};
+pub use waste::{Bytes, Class, Copies, Finding, Suggestion, Sums, Waste, copies, suggestions};
 pub use which::{Found, Wanted};
 pub use whole::{StoredImage, Whole};

@@ -237,7 +237,7 @@ fn share(sums: &mut Sums, blob: u64, tar: u64) {
 }
 
 /// Returns the class of an entry.
-pub fn class_of(contents: &Contents, item: &Item) -> Class {
+fn class_of(contents: &Contents, item: &Item) -> Class {
     match (&item.body, item.end) {
         (ItemBody::Whiteout | ItemBody::Opaque, _) | (_, End::Removed(_)) => Class::Removed,
         (_, End::Live) => Class::Live,

@@ -4,6 +4,8 @@
 
 pub mod blame;
 pub mod cat;
+pub mod check_image;
+mod check_rules;
 mod deltas;
 pub mod diff;
 mod dive;

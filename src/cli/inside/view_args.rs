@@ -108,6 +108,12 @@ pub struct Viewed {
 }
 
 impl SinceArg {
+    /// Returns the option as if it were given with this word.
+    pub fn of(word: &str) -> Self {
+        let since = Some(word.to_owned());
+        Self { since }
+    }
+
     /// Returns how many lower layers of the image are left out: those of the base.
     pub fn layers(&self, viewed: &Viewed) -> Outcome<u32> {
         let Some(word) = &self.since else { return Ok(0) };

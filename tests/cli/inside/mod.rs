@@ -3,6 +3,7 @@
 
 mod blame;
 mod cat;
+mod check_image;
 mod diff;
 mod find;
 mod grep;
