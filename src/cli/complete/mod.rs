@@ -184,7 +184,7 @@ mod tests {
         assert!(
             words(&["re"])
                 .iter()
-                .eq(["rebase", "ref", "referrers", "remove", "repack"])
+                .eq(["rebase", "ref", "referrers", "remove", "repack", "report"])
         );
         assert!(
             words(&["raw", ""])

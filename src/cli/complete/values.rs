@@ -240,7 +240,15 @@ mod tests {
             let usage = topic.operands();
             for (at, name) in operands(&usage).iter().enumerate() {
                 let unknown = of_operand(&topic, at).is_empty();
-                let free = ["<digest>", "<target>", "<key>", "<value>"];
+                let free = [
+                    "<digest>",
+                    "<target>",
+                    "<key>",
+                    "<value>",
+                    "<path>",
+                    "<pattern>",
+                    "<expression>",
+                ];
                 let free = free.iter().any(|free| name.starts_with(free));
                 assert!(!unknown || free, "{}: {name}", topic.name(" "));
             }
