@@ -11,7 +11,7 @@ use std::thread::{Builder, available_parallelism, scope};
 use super::Gunzip;
 use super::checkpoints::{Checkpoint, Checkpoints};
 use super::gunzip::Stop;
-use super::joint::{Finder, Found, LONG_PROBE, LOOKAHEAD, PROBE};
+use super::joint::{Finder, Found, LONG_PROBE, LOOKAHEAD, PROBE, WINDOW};
 use super::record::Tail;
 use crate::error::Result;
 use crate::layer::chunk::{Buffers, CHUNK, Chunk};
@@ -224,13 +224,16 @@ fn decode(
             length = 0;
             continue;
         }
-        let (n, stop) = gunzip.step(&mut data[length..length + room], true)?;
+        // Each stop costs a little: they are of interest near the end only.
+        let (n, stop) = gunzip.step(&mut data[length..length + room], left <= CHUNK)?;
         if n > left {
             return Ok(None);
         }
-        tail.add(&data[length..length + n]);
-        length += n;
         left -= n;
+        if left < WINDOW {
+            tail.add(&data[length..length + n]);
+        }
+        length += n;
         if matches!(stop, Stop::Member | Stop::End) {
             tail.clear();
         }
