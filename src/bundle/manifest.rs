@@ -4,7 +4,7 @@
 use super::stat_cache::StatCache;
 use super::{Bundle, contents};
 use crate::digest::{Algorithm, Digest, DigestWriter};
-use crate::error::Result;
+use crate::error::{Result, ResultExt};
 use crate::fs::{PendingFile, Root};
 use crate::mtree::{Header, MtreeWriter, line};
 use crate::node::NodeKind;
@@ -62,7 +62,8 @@ pub(super) fn write(
             Ok((seen.path, line))
         },
         |(path, line)| writer.add(&path, &line),
-    )?;
+    )
+    .context(|| format!("read the tree {}", bundle.rootfs().display()))?;
     let (out, count) = writer.finish()?;
     let (file, sum, _) = out.finish();
     file.commit()?;
