@@ -140,7 +140,7 @@ def questions(image, some_file):
     question("ls-files", ("ls-files", ref), f"for l in {each}; do tar -tzf $l; done")
     question("log", ("log", ref), f"skopeo inspect --config oci:{ref} | jq .history; for l in {each}; do tar -tzf $l | wc -l; done")
     question("blame of a file", ("blame", ref, some_file), f"for l in {each}; do tar -tzf $l | grep -n {some_file}; done")
-    question("diff --name-status", ("diff", "--name-status", f"{ref}~1", ref), f"{unpack}; diff -rq {bundle}/rootfs {work}/out/rootfs")
+    question("diff --name-status", ("diff", "--name-status", f"{ref}~1", ref), f"{unpack}; diff -rq --no-dereference {bundle}/rootfs {work}/out/rootfs")
     question("cat of a small file", ("cat", ref, some_file), f"for l in {each}; do tar -xzOf $l {some_file} || tar -xzOf $l ./{some_file} || true; done")
     question("find -size +1M", ("find", ref, "-size", "+1M"), f"{unpack}; find {work}/out/rootfs -size +1M")
     question("waste", ("waste", ref), None)

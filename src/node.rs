@@ -4,9 +4,9 @@
 //! Invariant: a [`TreePath`] is relative, has no `.`, `..`, empty or NUL-bearing component, and so names something
 //! at or below the root it is used with. No I/O here.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::ops::Bound;
 use std::sync::LazyLock;
 
@@ -130,6 +130,30 @@ impl TreePath {
 /// The hash of a path with a key that nobody else knows: an image cannot provoke collisions.
 pub type SecretHash = [u64; 2];
 
+/// A table by secret hashes, which are not hashed once more.
+pub type ByHash<V> = HashMap<SecretHash, V, BuildHasherDefault<LastWord>>;
+
+/// Secret hashes, which are not hashed once more.
+pub type SecretHashes = HashSet<SecretHash, BuildHasherDefault<LastWord>>;
+
+/// The last eight bytes of a secret hash as the hash of a table.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastWord(u64);
+
+impl Hasher for LastWord {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(word) = bytes.last_chunk() {
+            self.0 = u64::from_ne_bytes(*word);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Returns the secret hash of what is called `name` in a directory; that of the root is [`SecretHash::default`]. So the hashes of
 /// all that is on the way to a path cost no more than the path is long.
 pub fn hash_child(dir: SecretHash, name: &[u8]) -> SecretHash {
@@ -141,7 +165,7 @@ pub fn hash_child(dir: SecretHash, name: &[u8]) -> SecretHash {
 /// Paths, by their secret hashes.
 #[derive(Clone, Debug, Default)]
 pub struct PathSet {
-    hashes: HashSet<SecretHash>,
+    hashes: SecretHashes,
     /// The directory of the last path that was added or taken out, with its hash: the next path is in it most often.
     last_dir: (Vec<u8>, SecretHash),
 }

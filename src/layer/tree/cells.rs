@@ -4,11 +4,10 @@
 //! Every entry of the layers has a number. The node at a path was put there by one entry (`made`), and has last been touched by one
 //! (`stamp`); it is there if nothing above it was removed or emptied since, so that removals cost nothing.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::node::{SecretHash, TreePath, hash_child};
+use crate::node::{ByHash, SecretHash, TreePath, hash_child};
 
 /// Hash that stands for a path.
 pub(super) type Key = SecretHash;
@@ -158,7 +157,7 @@ pub(super) fn in_dir(dir: Rc<Way>, name: &[u8]) -> Result<Place> {
 
 /// The cell of each path. In several parts, so that they do not all grow at the same moment: a table that grows is there twice.
 #[derive(Debug, Default)]
-pub(super) struct Cells([HashMap<Key, Cell>; 16]);
+pub(super) struct Cells([ByHash<Cell>; 16]);
 
 impl Cells {
     pub fn part(key: &Key) -> usize {
@@ -182,7 +181,7 @@ impl Cells {
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub cells: Cells,
-    pub gone: HashMap<Key, Gone>,
+    pub gone: ByHash<Gone>,
     /// The directory that was last looked for by [`Tree::known_place`], and what is above it.
     last: Option<(TreePath, Rc<Way>)>,
 }

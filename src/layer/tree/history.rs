@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Fates of entries: the place of each in the end, or the entry that took it away.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use super::cells::{Cell, Key, Kind, Number, ROOT};
+use super::cells::{Cell, Key, Kind, Number, Place, ROOT};
 use super::{LayerTree, Limits};
 use crate::error::Result;
 use crate::layer::TocEntry;
-use crate::node::{TreePath, hash_child};
+use crate::node::{ByHash, TreePath, hash_child};
 
 /// Replacements and removals in the order in which they happened.
 #[derive(Debug, Default)]
@@ -17,9 +17,9 @@ pub(super) struct History {
     /// The other way round.
     predecessors: HashMap<Number, Number>,
     /// Removals at a path and below it.
-    removals: HashMap<Key, Vec<Removal>>,
-    /// Paths of directories, each with the first entry of each layer that was put below it.
-    first_below: BTreeMap<TreePath, Vec<Number>>,
+    removals: ByHash<Vec<Removal>>,
+    /// Directories, each with the first entry of each layer that was put below it.
+    first_below: ByHash<Vec<Number>>,
 }
 
 /// The end of all at or below a path that was last touched before the entry `until`.
@@ -171,16 +171,16 @@ impl LayerTree {
         }
     }
 
-    /// Notes that an entry was put at `path`: the directories above it have something of its layer.
-    pub(super) fn note_put(&mut self, path: &TreePath, number: Number) {
+    /// Notes that an entry was put at `place`: the directories above it have something of its layer.
+    pub(super) fn note_put(&mut self, place: &Place, number: Number) {
         let start = self.start();
         let Some(history) = &mut self.history else { return };
         // In the first layer nothing is below that could be hidden.
-        if self.starts.len() == 1 {
+        if self.starts.len() == 1 || place.path.is_root() {
             return;
         }
-        for above in path.ancestors() {
-            let known = history.first_below.entry(above).or_default();
+        for step in place.dir.steps.iter().rev() {
+            let known = history.first_below.entry(step.key).or_default();
             if known.last().is_some_and(|last| *last > start) {
                 // Those above it were noted for this layer with it.
                 break;
@@ -223,7 +223,8 @@ impl History {
 
     /// Returns whether something was put below `path` by entries from `first` on, before `by`.
     fn has_below(&self, path: &TreePath, first: Number, by: Number) -> bool {
-        let known = self.first_below.get(path);
+        let key = path.components().fold(ROOT, hash_child);
+        let known = self.first_below.get(&key);
         known.is_some_and(|numbers| numbers.iter().any(|number| (first..by).contains(number)))
     }
 }

@@ -14,7 +14,7 @@ mod cells;
 mod history;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::rc::Rc;
 
@@ -23,7 +23,7 @@ use self::history::History;
 pub(crate) use self::history::{Fate, FateOf, Outcome};
 use super::{Entry, EntryBody, LayerReader, Limits};
 use crate::error::{Result, ResultExt};
-use crate::node::{NodeKind, PathSet, Trail, TreePath, hash_child};
+use crate::node::{NodeKind, PathSet, SecretHashes, Trail, TreePath, hash_child};
 
 /// A hard link, or what it is a name of.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ pub struct LayerTree {
     /// First names of what has several.
     first_names: HashMap<Number, TreePath>,
     /// Nodes of the tree below that are gone, or have become something else.
-    below: HashSet<Key>,
+    below: SecretHashes,
     /// Paths at which something below may have to be hidden.
     hidden: BTreeSet<TreePath>,
     /// Directories from below in which something was put.
@@ -69,7 +69,7 @@ pub struct LayerTree {
     /// Those of the name of a whiteout, which can have no entry, as long as nothing in them is written.
     unsaid: PathSet,
     /// Those that this layer made on the way to somewhere else: it has put nothing there.
-    passed: HashSet<Key>,
+    passed: SecretHashes,
     /// Entries that are somewhere else than they say, because of symbolic links.
     moved: HashMap<Number, TreePath>,
     /// Paths of the symbolic links of this layer, as it spells them.
@@ -192,7 +192,7 @@ impl LayerTree {
 
     fn put(&mut self, place: &Place, kind: Kind, number: Number) -> Result<()> {
         self.tree.cells.insert(place.key, Cell::new(kind, number));
-        self.note_put(&place.path, number);
+        self.note_put(&place, number);
         self.passed.remove(&place.key);
         if place.path.is_root() {
             return Ok(());
