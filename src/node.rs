@@ -157,9 +157,27 @@ impl Hasher for LastWord {
 /// Returns the secret hash of what is called `name` in a directory; that of the root is [`SecretHash::default`]. So the hashes of
 /// all that is on the way to a path cost no more than the path is long.
 pub fn hash_child(dir: SecretHash, name: &[u8]) -> SecretHash {
-    // Two keys make 128 bits: paths that collide by chance would be taken for one.
-    static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
-    KEYS.each_ref().map(|key| key.hash_one((dir, name)))
+    static KEY: LazyLock<[u8; 32]> = LazyLock::new(random_key);
+    let [first, second] = dir.map(u64::to_ne_bytes);
+    // 128 bits: paths that collide by chance would be taken for one. A name is longer than the buffer in no file system.
+    let mut text = [0; 16 + 255];
+    let hash = match text.get_mut(..16 + name.len()) {
+        Some(text) => {
+            text[..8].copy_from_slice(&first);
+            text[8..16].copy_from_slice(&second);
+            text[16..].copy_from_slice(name);
+            blake3::keyed_hash(&KEY, text)
+        }
+        None => blake3::keyed_hash(&KEY, &[&first, &second, name].concat()),
+    };
+    let (words, _) = hash.as_bytes().as_chunks();
+    [words[0], words[1]].map(u64::from_ne_bytes)
+}
+
+/// Returns a key that is another one in each process.
+fn random_key() -> [u8; 32] {
+    let words = [(); 4].map(|()| RandomState::new().hash_one(0_u8).to_ne_bytes());
+    words.concat().try_into().unwrap_or_default()
 }
 
 /// Paths, by their secret hashes.

@@ -188,7 +188,7 @@ impl Contents {
         }
         let implied = tree.settle()?;
         for (number, item) in items.iter_mut().enumerate() {
-            let fate = tree.fate_of(number as u32, &item.path, item.kind())?;
+            let fate = tree.fate_of(number as u32, &item.path, item.kind());
             item.settle(fate);
         }
         drop(tree);

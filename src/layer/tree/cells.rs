@@ -228,24 +228,39 @@ impl Tree {
 
     /// Returns the place of `path`, of which no component is a link; directories on the way need not be there.
     pub fn known_place(&mut self, path: &TreePath) -> Result<Place> {
-        let Some(dir) = path.parent() else {
-            return Ok(self.root());
-        };
-        let way = match &self.last {
-            Some((known, way)) if *known == dir => Rc::clone(way),
-            _ => {
-                let mut way = self.top();
-                for name in dir.components() {
-                    let above = way.here();
-                    let key = hash_child(above.key, name);
-                    way.down(name, key, above.floor.max(self.gone_at(&key).last()));
-                }
-                let way = Rc::new(way);
-                self.last = Some((dir, Rc::clone(&way)));
-                way
+        match path.parent() {
+            Some(dir) => in_dir(self.known_way(dir), path.name()),
+            None => Ok(self.root()),
+        }
+    }
+
+    /// Returns the cell at `path`, of which no component is a link, and whose key is known.
+    pub fn find_known(&mut self, path: &TreePath, key: &Key) -> Option<Cell> {
+        match path.parent() {
+            Some(dir) => {
+                let floor = self.known_way(dir).here().floor;
+                self.at(key, floor)
             }
-        };
-        in_dir(way, path.name())
+            None => self.find(&self.root()),
+        }
+    }
+
+    /// Returns the way to a directory, of whose path no component is a link; it need not be there.
+    fn known_way(&mut self, dir: TreePath) -> Rc<Way> {
+        if let Some((known, way)) = &self.last
+            && *known == dir
+        {
+            return Rc::clone(way);
+        }
+        let mut way = self.top();
+        for name in dir.components() {
+            let above = way.here();
+            let key = hash_child(above.key, name);
+            way.down(name, key, above.floor.max(self.gone_at(&key).last()));
+        }
+        let way = Rc::new(way);
+        self.last = Some((dir, Rc::clone(&way)));
+        way
     }
 
     /// Returns the removals at `key`, to be changed.

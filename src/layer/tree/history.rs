@@ -18,6 +18,8 @@ pub(super) struct History {
     predecessors: HashMap<Number, Number>,
     /// Removals at a path and below it.
     removals: ByHash<Vec<Removal>>,
+    /// Keys of the places at which entries were put, by the number of the entry.
+    keys: Vec<Key>,
     /// Directories, each with the first entry of each layer that was put below it.
     first_below: ByHash<Vec<Number>>,
 }
@@ -101,33 +103,35 @@ impl LayerTree {
 
     /// Returns what became of the `number`-th entry of all layers, counted from 0, which stands at `path` in its archive and is of this
     /// kind. All entries must be asked for in order, once all were added.
-    ///
-    /// # Errors
-    /// None that adding did not have.
-    pub(crate) fn fate_of(&mut self, number: u32, path: &TreePath, kind: FateOf) -> Result<Fate> {
+    pub(crate) fn fate_of(&mut self, number: u32, path: &TreePath, kind: FateOf) -> Fate {
         let own = number + 1;
         let path = self.moved.get(&own).unwrap_or(path).clone();
         let content = self.names.get(&own).map(|name| name.content - 1);
         let history = self.history.as_ref();
         let before = history.and_then(|history| history.predecessors.get(&own));
         let before = before.map(|number| number - 1);
-        let outcome = if kind == FateOf::Whiteout || self.tree_number(&path)? == Some(own) {
+        let outcome = if kind == FateOf::Whiteout || self.is_there(own, &path) {
             Outcome::Live
         } else {
             self.end_of(own, &path, kind == FateOf::Directory)
         };
-        Ok(Fate {
+        Fate {
             path,
             content,
             before,
             outcome,
-        })
+        }
     }
 
-    fn tree_number(&mut self, path: &TreePath) -> Result<Option<Number>> {
-        let place = self.tree.known_place(path)?;
-        let found = self.tree.find(&place).filter(|cell| cell.kind() != Kind::Implied);
-        Ok(found.map(Cell::number))
+    /// Returns whether an entry that was put at `path` is there in the end.
+    fn is_there(&mut self, own: Number, path: &TreePath) -> bool {
+        let keys = self.history.as_ref().map_or(&[][..], |history| &history.keys);
+        // An entry that was put nowhere is nowhere.
+        let Some(key) = keys.get(own as usize).copied() else {
+            return false;
+        };
+        let found = self.tree.find_known(path, &key);
+        found.is_some_and(|cell| cell.kind() != Kind::Implied && cell.number() == own)
     }
 
     /// Returns why an entry at `path` is not there in the end.
@@ -175,6 +179,10 @@ impl LayerTree {
     pub(super) fn note_put(&mut self, place: &Place, number: Number) {
         let start = self.start();
         let Some(history) = &mut self.history else { return };
+        if history.keys.len() <= number as usize {
+            history.keys.resize(number as usize + 1, ROOT);
+        }
+        history.keys[number as usize] = place.key;
         // In the first layer nothing is below that could be hidden.
         if self.starts.len() == 1 || place.path.is_root() {
             return;
