@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The measuring part of inside.sh: python3 inside.py ROUNDS SIZE WORK OURS"""
-import glob, json, os, random, shutil, statistics, subprocess, sys, time
+import glob, os, shutil, statistics, subprocess, sys, time
+
+from images import in_child, layers_of, quiet, text
 
 rounds, size, work, ours = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 small = size == "small"
@@ -22,29 +24,6 @@ def run(*words, codes=(0,)):
 
 def shell(script):
     return run("bash", "-euo", "pipefail", "-c", script, codes=(0, 1))
-
-
-def quiet(*words):
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def in_child(job, *arguments):
-    """What takes much memory is done elsewhere: the peak of a program counts from that of its parent."""
-    pid = os.fork()
-    if pid == 0:
-        job(*arguments)
-        os._exit(0)
-    if os.waitpid(pid, 0)[1] != 0:
-        sys.exit("cannot make the input")
-
-
-def text(n, seed):
-    source = random.Random(seed)
-    words = [source.randbytes(source.randint(2, 12)) for _ in range(4000)]
-    out = bytearray()
-    while len(out) < n:
-        out += b"".join(source.choices(words, k=4096))
-    return bytes(out[:n])
 
 
 def many_files(root, first, last):
@@ -80,7 +59,7 @@ def change_files(root, count):
 
 
 def make_layers(layers):
-    """One layout of so many layers, each with 20 files, ten a image."""
+    """One layout of so many layers, each with 20 files, ten of them an image."""
     os.makedirs(f"{work}/one")
     quiet(ours, "init", "--layout", f"{work}/layers")
     for n in range(layers // 10):
@@ -95,17 +74,6 @@ def make_layers(layers):
                 quiet(ours, "new", "--image", tag, "--from", f"{work}/one")
             else:
                 quiet(ours, "insert", "--image", tag, f"{work}/one/opt", "/opt")
-
-
-def document(image, digest):
-    with open(f"{image}/blobs/{digest.replace(':', '/')}") as f:
-        return json.load(f)
-
-
-def layers_of(image):
-    with open(f"{image}/index.json") as f:
-        manifest = document(image, json.load(f)["manifests"][0]["digest"])
-    return [f"{image}/blobs/{layer['digest'].replace(':', '/')}" for layer in manifest["layers"]]
 
 
 def question(name, words, other):

@@ -19,4 +19,4 @@ trap 'rm -rf "$work"' EXIT
 benches/filesystem.sh "$work"
 size=${1:-full}
 tests/support/make-debian-image.sh "$work/debian" "$size" >/dev/null 2>&1
-python3 benches/inside.py "${ROUNDS:-15}" "$size" "$work" "$(realpath "${CARGO_TARGET_DIR:-target}")/release/umoci"
+python3 -B benches/inside.py "${ROUNDS:-15}" "$size" "$work" "$(realpath "${CARGO_TARGET_DIR:-target}")/release/umoci"

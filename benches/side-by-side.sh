@@ -35,4 +35,4 @@ if [ -z "${BENCH_DIR:-}" ] && [ "$available" -ge 16 ]; then
 fi
 benches/filesystem.sh "$work"
 tests/support/make-debian-image.sh "$work/debian" "$size" >/dev/null 2>&1
-python3 benches/side_by_side.py "$rounds" "$size" "$work" "$(realpath "${CARGO_TARGET_DIR:-target}")/release/umoci"
+python3 -B benches/side_by_side.py "$rounds" "$size" "$work" "$(realpath "${CARGO_TARGET_DIR:-target}")/release/umoci"

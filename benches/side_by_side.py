@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The measuring part of side-by-side.sh: python3 side_by_side.py ROUNDS SIZE WORK OURS"""
-import json, os, platform, random, shutil, statistics, subprocess, sys, time
+import json, os, platform, shutil, statistics, subprocess, sys, time
+
+from images import document, in_child, layers_of, quiet, text
 
 rounds, size, work, ours = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 peer = os.environ.get("UMOCI_PEER", "/usr/bin/umoci")
@@ -29,41 +31,6 @@ def run(*words, env=None):
 
 def total(results):
     return tuple(max(column) if at == 2 else sum(column) for at, column in enumerate(zip(*results)))
-
-
-def in_child(work, *arguments):
-    """Does what takes much memory elsewhere: the peak of a program counts from that of its parent."""
-    pid = os.fork()
-    if pid == 0:
-        work(*arguments)
-        os._exit(0)
-    if os.waitpid(pid, 0)[1] != 0:
-        sys.exit("cannot make the input")
-
-
-def quiet(*words):
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def document(image, digest):
-    with open(f"{image}/blobs/{digest.replace(':', '/')}") as f:
-        return json.load(f)
-
-
-def layers(image):
-    with open(f"{image}/index.json") as f:
-        manifest = document(image, json.load(f)["manifests"][0]["digest"])
-    return [f"{image}/blobs/{l['digest'].replace(':', '/')}" for l in manifest["layers"]]
-
-
-def text(n, seed):
-    """Bytes that compress about as programs and documents do."""
-    source = random.Random(seed)
-    words = [source.randbytes(source.randint(2, 12)) for _ in range(4000)]
-    out = bytearray()
-    while len(out) < n:
-        out += b"".join(source.choices(words, k=4096))
-    return bytes(out[:n])
 
 
 def image_of(name, fill):
@@ -114,7 +81,7 @@ def extract(job, image, flag):
         return
     fresh("tree")
     os.mkdir(f"{work}/tree")
-    note(job, "tar", total([run("tar", flag, "-xf", path, "-C", f"{work}/tree") for path in layers(image)]))
+    note(job, "tar", total([run("tar", flag, "-xf", path, "-C", f"{work}/tree") for path in layers_of(image)]))
     fresh("tree")
 
 

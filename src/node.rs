@@ -33,8 +33,7 @@ impl TreePath {
     /// `ErrorKind::Invalid` for a NUL byte.
     pub fn clean(raw: &[u8]) -> Result<Self> {
         // Most are clean: they come out of archives and tables by the hundred thousand.
-        let is_part = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
-        if raw.split(|&c| c == b'/').all(is_part) {
+        if raw.split(|&c| c == b'/').all(is_component) {
             return Ok(Self(raw.into()));
         }
         // The kernel ends a path at a NUL: it would be another path there than here.
@@ -238,7 +237,7 @@ impl PathSet {
         let cut = bytes.iter().rposition(|&c| c == b'/').unwrap_or(0);
         let (last, hash) = &mut self.last_dir;
         if last != &bytes[..cut] {
-            *hash = path.parent().map_or(*hash, |dir| self::hash(&dir));
+            *hash = self::hash(&path.parent().unwrap_or_default());
             last.clear();
             last.extend_from_slice(&bytes[..cut]);
         }
@@ -253,6 +252,11 @@ impl PathSet {
     pub fn contains(&self, path: &TreePath) -> bool {
         !self.hashes.is_empty() && self.hashes.contains(&hash(path))
     }
+}
+
+/// Returns whether a part between slashes is one of a clean path.
+fn is_component(part: &[u8]) -> bool {
+    !matches!(part, b"" | b"." | b"..") && !part.contains(&0)
 }
 
 fn hash(path: &TreePath) -> SecretHash {
@@ -579,6 +583,22 @@ mod tests {
         }
         set.remove(&clean("a/b"));
         assert!(!set.has_above(&clean("a/b/c")));
+    }
+
+    #[test]
+    fn a_set_of_paths_has_what_was_added_in_any_order() {
+        let paths = ["a/b", "a/c", "", "x", "a/b/c", "y", ""].map(|text| TreePath::clean(text.as_bytes()));
+        let paths = paths.map(|path| path.expect("path"));
+        let mut set = PathSet::default();
+        for (at, path) in paths.iter().enumerate() {
+            assert_eq!(set.insert(path), !paths[..at].contains(path), "{path}");
+            assert!(set.contains(path), "{path}");
+        }
+        for path in &paths {
+            set.remove(path);
+            assert!(!set.contains(path), "{path}");
+        }
+        assert!(set.hashes.is_empty());
     }
 
     #[test]

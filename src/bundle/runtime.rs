@@ -183,7 +183,7 @@ fn volume(path: &str) -> Mount {
     mount(path, "tmpfs", "none", &options)
 }
 
-/// Returns the volumes of the image that a runtime configuration was made for: what is mounted as [`runtime_config`] mounts them.
+/// Returns the volumes of the image that a runtime configuration was made for: the places of mounts as [`runtime_config`] makes them.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] for what is no such document.

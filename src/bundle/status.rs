@@ -48,8 +48,8 @@ impl Unsaved {
 /// Gives `each` the entries that a repack of the bundle would write, in the order of paths. Nothing is written but the stat cache.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if the bundle or its manifest is gone; what cannot be read; those of
-/// `each`.
+/// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if the bundle or its manifest is gone; for a path that cannot be
+/// read; those of `each`.
 pub fn status(
     bundle: &Bundle,
     opts: &StatusOptions,

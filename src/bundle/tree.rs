@@ -39,7 +39,7 @@ impl BundleTree {
     /// Walks the tree of `bundle`, whose ids are mapped back as a repack does.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if it is no bundle; whatever cannot be read.
+    /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) if it is no bundle; for a path that cannot be read.
     pub(crate) fn read(bundle: &Bundle, monitor: &dyn Monitor) -> Result<Self> {
         let meta = read_meta(bundle)?;
         let rootless = meta.id_map.rootless;
@@ -89,7 +89,7 @@ impl BundleTree {
     /// Returns the SHA-256 of the content of a file, which is read.
     ///
     /// # Errors
-    /// Whatever cannot be read.
+    /// For a path that cannot be read, which they name.
     pub(crate) fn hash(&self, path: &TreePath, task: &dyn Task) -> Result<Digest> {
         contents::sha256(&self.root, path, task)
     }

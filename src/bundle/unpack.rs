@@ -256,10 +256,13 @@ impl Unpacking<'_> {
         let task: Arc<dyn Task> = Arc::from(monitor.task("unpacking", Some(total)));
         let mut ahead = VecDeque::new();
         let mut unopened = layers.iter();
-        let pairs = layers
-            .iter()
-            .map(|layer| (layer.descriptor.digest, layer.diff_id));
-        let known = self.store.known_tars(&pairs.collect::<Vec<_>>());
+        // `None` where nothing may be kept of what the layers turn out to be.
+        let known = self.store.keeps_derived().then(|| {
+            let pairs = layers
+                .iter()
+                .map(|layer| (layer.descriptor.digest, layer.diff_id));
+            self.store.known_tars(&pairs.collect::<Vec<_>>())
+        });
         // Layers that were read whole for the first time, and the digests of their tars.
         let mut new = Vec::new();
         loop {
@@ -267,7 +270,7 @@ impl Unpacking<'_> {
             while ahead.len() <= LAYERS_AHEAD
                 && let Some(next) = unopened.next()
             {
-                ahead.push_back((next, self.open(next, &known, &task)));
+                ahead.push_back((next, self.open(next, known.as_ref(), &task)));
             }
             let Some((layer, stream)) = ahead.pop_front() else {
                 self.store.note_layers(&new);
@@ -276,7 +279,7 @@ impl Unpacking<'_> {
             let digest = &layer.descriptor.digest;
             monitor.info(format_args!("unpack layer: {digest}"));
             let is_new = stream
-                .and_then(|stream| self.apply(stream, layer, &mut extractor))
+                .and_then(|stream| self.apply(stream, layer, known.is_some(), &mut extractor))
                 .context(|| format!("layer {digest}"))?;
             if is_new {
                 new.push((*digest, layer.diff_id));
@@ -284,27 +287,38 @@ impl Unpacking<'_> {
         }
     }
 
-    /// Begins to decode a layer; a plain one where nothing may be kept of it.
-    fn open(&self, layer: &Layer<'_>, known: &HashSet<Digest>, task: &Arc<dyn Task>) -> Result<LayerStream> {
+    /// Begins to decode a layer, without a look at derived files where nothing is kept.
+    fn open(
+        &self,
+        layer: &Layer<'_>,
+        known: Option<&HashSet<Digest>>,
+        task: &Arc<dyn Task>,
+    ) -> Result<LayerStream> {
         let limits = &self.opts.limits;
-        if !self.store.keeps_derived() {
+        let Some(known) = known else {
             return layer.open(self.store, limits, task);
-        }
+        };
         let is_known = known.contains(&layer.descriptor.digest);
         layer.open_derived(self.store, is_known, limits, task)
     }
 
-    /// Applies a layer; returns whether its table of contents is new.
-    fn apply(&self, stream: LayerStream, layer: &Layer<'_>, extractor: &mut Extractor<'_>) -> Result<bool> {
-        let is_known = !self.store.keeps_derived() || self.store.has_toc(&layer.diff_id);
-        if !is_known {
+    /// Applies a layer, and keeps what is derived from it if it `keeps` anything; returns whether its table of contents is new.
+    fn apply(
+        &self,
+        stream: LayerStream,
+        layer: &Layer<'_>,
+        keeps: bool,
+        extractor: &mut Extractor<'_>,
+    ) -> Result<bool> {
+        let is_new = keeps && !self.store.has_toc(&layer.diff_id);
+        if is_new {
             extractor.begin_toc();
         }
         let mut reader = LayerReader::new(stream, self.opts.limits.clone());
         // A broken archive is blamed on the blob where the blob is not what it should be.
         let read = extractor.apply_layer(&mut reader).and_then(|()| reader.drain());
         let finished = layer.end(reader.into_inner(), read)?;
-        if self.store.keeps_derived() {
+        if keeps {
             let (store, blob) = (self.store, &layer.descriptor.digest);
             store.keep_checkpoints(blob, &finished, self.monitor);
         }
@@ -312,6 +326,6 @@ impl Unpacking<'_> {
             let bytes = toc.finish(&layer.diff_id, finished.size)?;
             self.store.keep_toc(&layer.diff_id, &bytes, self.monitor);
         }
-        Ok(!is_known)
+        Ok(is_new)
     }
 }

@@ -108,11 +108,12 @@ fn invalid_value(err: &clap::Error, option: &str, value: &str) -> Failure {
             .map(String::as_str)
             .filter(|word| !word.is_empty())
             .collect();
-        if others.is_empty() {
-            return Failure::Arguments(format!("invalid {option}: {value:?} (want {last})"));
-        }
-        let others = others.join(", ");
-        return Failure::Arguments(format!("invalid {option}: {value:?} (want {others} or {last})"));
+        let want = if others.is_empty() {
+            last.clone()
+        } else {
+            format!("{} or {last}", others.join(", "))
+        };
+        return Failure::Arguments(format!("invalid {option}: {value:?} (want {want})"));
     }
     match err.source() {
         // The Go tool takes a number that is none for a misuse of the words, and prints its help.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::compare::Paths;
-use super::contents::{Contents, End, ItemBody};
+use super::contents::{Contents, End};
 use super::delta::{Delta, Fields, Spot, Status, delta, join};
 use super::side::spot;
 use crate::error::Result;
@@ -59,13 +59,10 @@ pub fn changes<'a>(contents: &'a Contents, paths: &Paths) -> Vec<Vec<Delta<'a>>>
     let layers = contents.layers.len();
     let (mut came, mut went) = (vec![Vec::new(); layers], vec![Vec::new(); layers]);
     for (item, number) in contents.items.iter().zip(0u32..) {
-        if matches!(item.body, ItemBody::Whiteout | ItemBody::Opaque) || !paths.has(&item.path) {
+        if item.body.is_whiteout() || !paths.has(&item.path) {
             continue;
         }
-        let end = match item.end {
-            End::Live => None,
-            End::Replaced(by) | End::Removed(by) => Some(contents.items[by as usize].layer),
-        };
+        let end = contents.ended_in(item);
         // An entry that its own layer took away was never seen.
         if end == Some(item.layer) {
             continue;

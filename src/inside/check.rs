@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use globset::GlobMatcher;
 
-use super::contents::{Contents, End, Item, ItemBody};
+use super::contents::{Contents, Item};
 use super::waste::{Finding, Waste};
 use crate::error::Result;
 use crate::node::{NodeKind, TreePath};
@@ -17,7 +17,7 @@ const MAX_LARGEST: usize = 10;
 /// Bits of setuid and setgid.
 const SETID: u32 = 0o6000;
 
-/// What an image has to keep.
+/// A rule that an image has to keep.
 #[derive(Clone, Debug)]
 pub enum Rule {
     /// Maximum part of the bytes of entries that nobody sees.
@@ -53,7 +53,7 @@ pub struct Culprit<'a> {
 /// The verdict on a rule.
 #[derive(Debug)]
 pub struct Verdict<'a> {
-    /// Whether the image breaks it.
+    /// True if the image breaks it.
     pub is_broken: bool,
     /// Value of the image, for rules about a number.
     pub value: Option<f64>,
@@ -137,21 +137,18 @@ fn of_waste<'a>(waste: &Waste<'a>, value: f64, is_broken: impl Fn(f64) -> bool) 
 fn forbidden<'a>(contents: &'a Contents, base: usize, pattern: &GlobMatcher) -> Vec<Culprit<'a>> {
     let is_of_names = !pattern.glob().glob().contains('/');
     let fits = |item: &&Item| {
-        let path = item.path.as_bytes();
-        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
-        let text = if is_of_names { name } else { path };
-        item.layer as usize >= base
-            && !matches!(item.body, ItemBody::Whiteout | ItemBody::Opaque)
-            && pattern.is_match(OsStr::from_bytes(text))
+        let text = if is_of_names {
+            item.path.name()
+        } else {
+            item.path.as_bytes()
+        };
+        item.layer as usize >= base && !item.body.is_whiteout() && pattern.is_match(OsStr::from_bytes(text))
     };
     let found = contents.items.iter().filter(fits);
     found
         .map(|item| Culprit {
             item,
-            hidden_by: match item.end {
-                End::Live => None,
-                End::Replaced(by) | End::Removed(by) => contents.items.get(by as usize).map(|by| by.layer),
-            },
+            hidden_by: contents.ended_in(item),
             bytes: None,
         })
         .collect()

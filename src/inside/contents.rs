@@ -111,7 +111,7 @@ impl Contents {
             );
         }
         layers.truncate(layers.len() - without);
-        let tocs = tocs_of(store, &layers, monitor);
+        let tocs = each_toc(store, &layers, monitor, |_, toc| toc);
         let steps = image.config.value.history.iter();
         let mut steps = steps.filter(|step| !step.empty_layer).cloned();
         let layers = layers.iter().map(|layer| ContentLayer {
@@ -158,7 +158,10 @@ impl Contents {
         Self::of_tocs(vec![layer], vec![toc])
     }
 
-    /// Lays layers over one another by their tables.
+    /// Lays layers over one another by their tables; a layer whose table is an error is one of [`Contents::unseen`].
+    ///
+    /// # Errors
+    /// Entries that no tree can have, with the digest of their layer.
     pub fn of_tocs(mut layers: Vec<ContentLayer>, tocs: Vec<Result<Toc>>) -> Result<Self> {
         let mut tree = LayerTree::with_history(Limits::default());
         let mut unseen = Vec::new();
@@ -333,6 +336,13 @@ impl ContentLayer {
     }
 }
 
+impl ItemBody {
+    /// Returns whether it only hides paths of lower layers, and is in no tree.
+    pub fn is_whiteout(&self) -> bool {
+        matches!(self, Self::Whiteout | Self::Opaque)
+    }
+}
+
 impl Item {
     /// Returns the item of an entry as if nothing else were there.
     fn new(layer: u32, entry: TocEntry) -> Self {
@@ -393,7 +403,7 @@ impl Item {
 
     /// Returns whether it is part of the tree in the end.
     pub fn is_node(&self) -> bool {
-        self.end == End::Live && !matches!(self.body, ItemBody::Whiteout | ItemBody::Opaque)
+        self.end == End::Live && !self.body.is_whiteout()
     }
 }
 
@@ -408,36 +418,46 @@ pub fn make_tables(store: &Store, root: &Digest, monitor: &dyn Monitor) -> Resul
             Err(err) if err.kind() == ErrorKind::Unsupported => continue,
             image => image?,
         };
-        for toc in tocs_of(store, &image.layers()?, monitor) {
-            toc?;
+        for made in each_toc(store, &image.layers()?, monitor, |_, _| ()) {
+            made?;
         }
     }
     Ok(())
 }
 
-/// Returns the tables of contents of layers; those that are not there are made and kept.
-fn tocs_of(store: &Store, layers: &[Layer<'_>], monitor: &dyn Monitor) -> Vec<Result<Toc>> {
+/// Gives the tables of contents of layers to `each`, with their places among `layers`, on all cores; tables that are not there are made,
+/// by reading the layer, and kept. Returns the answers in the order of the layers.
+pub(super) fn each_toc<T: Send>(
+    store: &Store,
+    layers: &[Layer<'_>],
+    monitor: &dyn Monitor,
+    each: impl Fn(usize, Toc) -> T + Sync,
+) -> Vec<Result<T>> {
     let missing = layers.iter().filter(|layer| !store.has_toc(&layer.diff_id));
     let total = missing
         .map(|layer| layer.descriptor.size)
         .fold(0, u64::saturating_add);
     let task: Arc<dyn Task> =
         Arc::from(monitor.task("reading layers", Some(total).filter(|total| *total > 0)));
-    let tocs = layers
-        .par_iter()
-        .map(|layer| load_or_make(store, layer, &task, monitor));
-    let tocs: Vec<Result<(Toc, bool)>> = tocs.collect();
-    let made = layers.iter().zip(&tocs);
-    let made = made.filter(|(_, toc)| matches!(toc, Ok((_, true))));
+    let answers = layers.par_iter().enumerate().map(|(at, layer)| {
+        let (toc, is_new) = load_or_make(store, layer, &task, monitor)?;
+        Ok((each(at, toc), is_new))
+    });
+    let answers: Vec<Result<(T, bool)>> = answers.collect();
+    let made = layers.iter().zip(&answers);
+    let made = made.filter(|(_, answer)| matches!(answer, Ok((_, true))));
     let notes: Vec<(Digest, Digest)> = made
         .map(|(layer, _)| (layer.descriptor.digest, layer.diff_id))
         .collect();
     store.note_layers(&notes);
-    tocs.into_iter().map(|toc| toc.map(|(toc, _)| toc)).collect()
+    answers
+        .into_iter()
+        .map(|answer| answer.map(|(answer, _)| answer))
+        .collect()
 }
 
 /// Returns the table of contents of a layer, and whether it was not there and had to be made.
-pub(super) fn load_or_make(
+fn load_or_make(
     store: &Store,
     layer: &Layer<'_>,
     task: &Arc<dyn Task>,

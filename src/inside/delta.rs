@@ -33,7 +33,7 @@ pub enum SpotKind<'a> {
     Opaque,
 }
 
-/// Which of the ways in which two things at a path can differ, as a set of bits.
+/// Ways in which two things at a path differ, as a set of bits.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Fields(u16);
 
@@ -66,7 +66,7 @@ impl Fields {
     pub const XATTRS: Self = Self(1 << 9);
     /// The other names of the file.
     pub const LINKS: Self = Self(1 << 10);
-    /// Those that decide over the bytes.
+    /// The fields that decide over the bytes.
     const BYTES: Self = Self(Self::SIZE.0 | Self::CONTENT.0 | Self::TARGET.0 | Self::DEVICE.0);
 
     /// Returns the field of a name; `owner` is user and group.

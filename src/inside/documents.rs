@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::contents::ContentLayer;
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::Image;
 use crate::spec::json;
@@ -107,6 +108,13 @@ fn compare_members(
 pub struct LayerDelta<'a> {
     pub old: Option<&'a ContentLayer>,
     pub new: Option<&'a ContentLayer>,
+}
+
+impl LayerDelta<'_> {
+    /// Returns the digests of the blobs of both sides, which differ also where the same tar is compressed in two ways.
+    pub fn digests(&self) -> [Option<Digest>; 2] {
+        [self.old, self.new].map(|layer| layer.map(|layer| layer.descriptor.digest))
+    }
 }
 
 /// Returns the layers of two images, the lowest first: those that both have below, then those of the old one, then those of the new

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use serde::{Serialize, Serializer};
 
+use super::read::sha256;
 use super::whole::Whole;
-use crate::digest::{Algorithm, Digest};
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::layer::{EntryBody, FileDigest};
 use crate::node::{NodeKind, TreePath};
@@ -178,7 +179,7 @@ impl Duplicates {
         }
         let named = copied.iter().filter_map(|(digest, seen)| {
             Some(Duplicate {
-                digest: Digest::from_bytes(Algorithm::Sha256, *digest)?,
+                digest: sha256(digest)?,
                 size: seen.size,
                 copies: seen.copies.into(),
                 layers: seen.layers.into(),

@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 
 use super::contents::{Contents, Item};
 use super::read::read_items;
+use super::text::SNIFFED;
 use crate::error::{Error, Result};
 use crate::progress::Monitor;
 use crate::store::Store;
@@ -18,9 +19,6 @@ const WINDOW: usize = 256 * 1024;
 
 /// Maximum length of a line in bytes: a longer one is taken for several.
 const MAX_LINE: usize = 16 << 20;
-
-/// Bytes at the beginning of a file among which a NUL tells that it is no text, as for git.
-const SNIFFED: usize = 8000;
 
 /// A search of the lines of files.
 #[derive(Clone, Debug)]
@@ -41,7 +39,9 @@ pub struct Search {
 pub struct Hits {
     /// Numbers, counted from 1, and bytes of the lines, without their ends; not of a file that is no text.
     pub lines: Vec<(u64, Vec<u8>)>,
+    /// Number of lines; of a file that is no text 1 for all of them.
     pub count: u64,
+    /// True of a file that is no text.
     pub is_binary: bool,
 }
 

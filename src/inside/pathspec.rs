@@ -62,6 +62,9 @@ pub fn glob(pattern: &str) -> Result<GlobMatcher> {
 }
 
 /// As [`glob`]; letters of both cases are the same if `any_case`.
+///
+/// # Errors
+/// As [`glob`].
 pub fn glob_with(pattern: &str, any_case: bool) -> Result<GlobMatcher> {
     let glob = GlobBuilder::new(pattern)
         .case_insensitive(any_case)
@@ -80,7 +83,7 @@ pub fn glob_with(pattern: &str, any_case: bool) -> Result<GlobMatcher> {
 #[derive(Clone, Debug, Default)]
 pub struct Pathspecs {
     specs: Vec<Pathspec>,
-    /// Which of them have chosen something.
+    /// For each of them, true if it has chosen something.
     used: Vec<bool>,
 }
 

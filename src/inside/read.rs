@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use super::contents::{ContentLayer, Item};
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Result, ResultExt};
-use crate::layer::{Checkpoints, FileDigest, LayerReader, LayerStream, Limits};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::layer::{Checkpoints, FileDigest, LayerReader, LayerStream, Limits, file_digest};
 use crate::progress::{Counted, Monitor, Task};
 use crate::store::Store;
 
 /// Maximum size in bytes of an entry whose content is held, to be checked before it is given to anybody.
 const MAX_HELD: u64 = 16 << 20;
 
-/// Bytes that are rather decoded and passed over than left out by another checkpoint.
+/// Maximum number of bytes that are rather decoded and passed over than left out by another checkpoint.
 const NEAR: u64 = 4 << 20;
 
 /// Gives the contents of regular files of one layer to `each`, in the order of the tar.
@@ -43,21 +43,30 @@ pub fn read_items<'a>(
     let mut stream = LayerStream::open(blob, layer.compression, layer.diff_id.algorithm(), &limits)?;
     let mut at = 0;
     for item in items {
-        let gap = item.start.saturating_sub(at);
-        let skipped = io::copy(&mut (&mut stream).take(gap), &mut io::sink())?;
-        let mut entry = (&mut stream).take(item.span);
-        let read = if skipped == gap {
-            read_one(item, &mut entry, &limits, each)
-        } else {
-            Err(stale())
-        };
-        let rest = io::copy(&mut entry, &mut io::sink());
+        let read = read_behind(item.start.saturating_sub(at), item, &mut stream, &limits, each);
         // A fault of the blob is why its entries are odd.
-        if let Err(err) = read.and_then(|()| rest.map(drop).map_err(Into::into)) {
+        if let Err(err) = read {
             return Err(stream.blame(err)).context(|| format!("layer {}", layer.descriptor.digest));
         }
         at = item.start + item.span;
     }
+    Ok(())
+}
+
+/// Passes over `gap` bytes of a tar, and gives the content of the item behind them to `each`; the tar is then at the end of the item.
+fn read_behind<'a>(
+    gap: u64,
+    item: &'a Item,
+    tar: &mut dyn Read,
+    limits: &Limits,
+    each: &mut dyn FnMut(&'a Item, &mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    if io::copy(&mut (&mut *tar).take(gap), &mut io::sink())? != gap {
+        return Err(stale());
+    }
+    let mut entry = tar.take(item.span);
+    read_one(item, &mut entry, limits, each)?;
+    io::copy(&mut entry, &mut io::sink())?;
     Ok(())
 }
 
@@ -143,9 +152,14 @@ fn read_one<'a>(
     Ok(())
 }
 
-fn stale() -> crate::error::Error {
+fn stale() -> Error {
     let text = "the layer is not what the table of its contents says";
-    crate::error::Error::new(crate::error::ErrorKind::Corrupt, text)
+    Error::new(ErrorKind::Corrupt, text)
+}
+
+/// Returns the digest of a file as it is written.
+pub fn sha256(digest: &FileDigest) -> Option<Digest> {
+    Digest::from_bytes(Algorithm::Sha256, digest)
 }
 
 /// The content of a file, whose end is an error if it has another digest.
@@ -165,10 +179,7 @@ impl<R: Read> Read for Checked<R> {
         if n == 0
             && !buf.is_empty()
             && let Some(hasher) = self.hasher.take()
-            && self
-                .want
-                .and_then(|want| Digest::from_bytes(Algorithm::Sha256, &want))
-                != Some(hasher.finish())
+            && self.want != Some(file_digest(&hasher.finish()))
         {
             return Err(stale().into());
         }

@@ -10,7 +10,6 @@ use super::contents::{Contents, Item, ItemBody};
 use super::delta::{Spot, SpotKind};
 use super::read::read_items;
 use crate::bundle::{Bundle, BundleFile, BundleTree};
-use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 use crate::image::Image;
 use crate::layer::{FileDigest, file_digest};
@@ -83,7 +82,7 @@ impl Side {
         matches!(self, Self::Bundle(tree) if tree.tree.rootless)
     }
 
-    /// Returns what there is, in the order of paths, without those items of an image that are the same in the other one.
+    /// Returns all that there is, in the order of paths, without those items of an image that are the same in the other one.
     pub fn spots(&self, is_same: impl Fn(u32) -> bool) -> Vec<Spot<'_>> {
         match self {
             Self::Image { contents, .. } => image_spots(contents, is_same),
@@ -92,10 +91,10 @@ impl Side {
         }
     }
 
-    /// Takes digests of files whose contents nobody told yet, by all cores.
+    /// Takes digests of files of a bundle by their numbers, by all cores; images and layers have theirs already.
     ///
     /// # Errors
-    /// Whatever cannot be read.
+    /// A file that cannot be read: the first one in the order of `files`.
     pub fn hash(&mut self, files: &[u32], monitor: &dyn Monitor) -> Result<()> {
         use rayon::prelude::*;
         let Self::Bundle(Tree { tree, taken }) = self else {
@@ -118,7 +117,7 @@ impl Side {
     /// Gives the contents of files to `each`, with their numbers, in the order that is quickest.
     ///
     /// # Errors
-    /// Those of [`read_items`], and whatever cannot be read in a bundle.
+    /// Those of [`read_items`], and of a file of a bundle that cannot be read.
     pub fn read(
         &self,
         files: &[u32],
@@ -179,13 +178,7 @@ pub fn read_numbers(
 /// Returns an item as one of its tree.
 pub fn spot(contents: &Contents, number: u32) -> Spot<'_> {
     let item = &contents.items[number as usize];
-    let content = match item.body {
-        ItemBody::Link {
-            content: Some(content),
-            ..
-        } => content,
-        _ => number,
-    };
+    let content = content_number(contents, number);
     let kind = match (&item.body, contents.node_of(item)) {
         (ItemBody::Whiteout, _) => SpotKind::Whiteout,
         (ItemBody::Opaque, _) => SpotKind::Opaque,
@@ -205,6 +198,17 @@ pub fn spot(contents: &Contents, number: u32) -> Spot<'_> {
     }
 }
 
+/// Returns the number of the item that has the content of an item: another one for a hard link.
+fn content_number(contents: &Contents, number: u32) -> u32 {
+    match contents.items[number as usize].body {
+        ItemBody::Link {
+            content: Some(content),
+            ..
+        } => content,
+        _ => number,
+    }
+}
+
 fn image_spots(contents: &Contents, is_same: impl Fn(u32) -> bool) -> Vec<Spot<'_>> {
     let live = contents.live();
     let linked = live
@@ -217,16 +221,10 @@ fn image_spots(contents: &Contents, is_same: impl Fn(u32) -> bool) -> Vec<Spot<'
     let mut names: HashMap<u32, (&TreePath, u32)> = HashMap::new();
     let linked: HashSet<u32> = linked.collect();
     for number in live {
-        let item = &contents.items[*number as usize];
-        let content = match item.body {
-            ItemBody::Link {
-                content: Some(content),
-                ..
-            } => content,
-            _ => *number,
-        };
+        let content = content_number(contents, *number);
         if linked.contains(&content) {
-            names.entry(content).or_insert((&item.path, 0)).1 += 1;
+            let path = &contents.items[*number as usize].path;
+            names.entry(content).or_insert((path, 0)).1 += 1;
         }
     }
     let numbers = live.iter().filter(|number| !is_same(**number));
@@ -243,19 +241,17 @@ fn image_spots(contents: &Contents, is_same: impl Fn(u32) -> bool) -> Vec<Spot<'
 fn layer_spots(contents: &Contents) -> Vec<Spot<'_>> {
     let seen = (0..contents.items.len() as u32).filter(|number| {
         let item = &contents.items[*number as usize];
-        item.is_node() || matches!(item.body, ItemBody::Whiteout | ItemBody::Opaque)
+        item.is_node() || item.body.is_whiteout()
     });
-    let mut spots: Vec<Spot<'_>> = seen.map(|number| spot(contents, number)).collect();
-    for spot in &mut spots {
-        let (dir, name) = match spot.kind {
-            SpotKind::Whiteout => (spot.path.parent(), [b".wh.", spot.path.name()].concat()),
-            SpotKind::Opaque => (Some(spot.path.clone().into_owned()), b".wh..wh..opq".to_vec()),
-            _ => continue,
-        };
-        if let Some(path) = dir.and_then(|dir| dir.join(&name).ok()) {
-            spot.path = Cow::Owned(path);
+    let spots = seen.map(|number| {
+        let item = &contents.items[number as usize];
+        let mut spot = spot(contents, number);
+        if item.body.is_whiteout() {
+            spot.path = Cow::Owned(item.path_in_archive());
         }
-    }
+        spot
+    });
+    let mut spots: Vec<Spot<'_>> = spots.collect();
     spots.sort_by(|a, b| a.path.cmp(&b.path));
     // A whiteout may stand in a layer twice.
     spots.dedup_by(|a, b| a.path == b.path);
@@ -285,9 +281,4 @@ impl Tree {
         });
         spots.collect()
     }
-}
-
-/// Returns the digest of a file as it is written.
-pub fn sha256(digest: &FileDigest) -> Option<Digest> {
-    Digest::from_bytes(Algorithm::Sha256, digest)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Texts of files: which are texts, how two of them differ line by line, and from which version each line is.
+//! Texts of files, told from binary ones: the differences of two line by line, and the version that each line is from.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,10 +14,10 @@ use crate::progress::Monitor;
 /// Maximum size of a text that is compared line by line, in bytes: a larger file counts as binary.
 pub const MAX_TEXT: u64 = 8 << 20;
 
-/// A file with a NUL among so many first bytes is binary, as git has it.
-const SNIFFED: usize = 8000;
+/// Number of bytes at the beginning of a file among which a NUL tells that it is binary, as git has it.
+pub const SNIFFED: usize = 8000;
 
-/// Lines around a change.
+/// Number of lines around a change.
 const CONTEXT: u32 = 3;
 
 /// Contents of files of one side, in a temporary file: they come in the order of the archives, and are asked for in that of paths.

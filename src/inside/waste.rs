@@ -160,15 +160,15 @@ impl<'a> Waste<'a> {
         let mut layers = Vec::new();
         for (number, layer) in contents.layers.iter().enumerate() {
             let mut sums = Sums::default();
-            let items = &contents.items[layer.items.start as usize..layer.items.end as usize];
-            for item in items {
+            for item in contents.layer_items(number).unwrap_or_default() {
                 let class = class_of(contents, item);
                 sums.classes[class as usize].tar += item.span;
                 if class != Class::Live && number >= base {
                     findings.push(Finding {
                         item,
                         class,
-                        hidden_by: hidden_by(contents, item),
+                        // A whiteout is in no tree from the start.
+                        hidden_by: contents.ended_in(item).unwrap_or(item.layer),
                         bytes: Bytes {
                             tar: item.span,
                             packed: contents.packed(item),
@@ -242,24 +242,9 @@ fn class_of(contents: &Contents, item: &Item) -> Class {
         (ItemBody::Whiteout | ItemBody::Opaque, _) | (_, End::Removed(_)) => Class::Removed,
         (_, End::Live) => Class::Live,
         (_, End::Replaced(by)) => match contents.items.get(by as usize) {
-            Some(by) if has_same_content(contents, item, by) => Class::Same,
+            Some(by) if contents.has_same_content(item, contents, by) => Class::Same,
             _ => Class::Replaced,
         },
-    }
-}
-
-fn has_same_content(contents: &Contents, a: &Item, b: &Item) -> bool {
-    let [kind_a, kind_b] = [a, b].map(|item| contents.node_of(item).map(|node| &node.kind));
-    let [digest_a, digest_b] = [a, b].map(|item| contents.content_of(item).digest);
-    kind_a.is_some() && kind_a == kind_b && digest_a == digest_b
-}
-
-fn hidden_by(contents: &Contents, item: &Item) -> u32 {
-    match item.end {
-        End::Replaced(by) | End::Removed(by) => {
-            contents.items.get(by as usize).map_or(item.layer, |by| by.layer)
-        }
-        End::Live => item.layer,
     }
 }
 

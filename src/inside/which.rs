@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
+use super::changes::real_path;
 use super::contents::{Contents, Item};
 use super::whole::{StoredImage, Whole};
 use crate::digest::Digest;
@@ -40,6 +41,7 @@ pub struct Found {
     pub digest: Option<FileDigest>,
     /// Bytes of the content.
     pub size: u64,
+    /// The word that mtree has for the type.
     pub kind: &'static str,
 }
 
@@ -154,7 +156,6 @@ fn reduced(mut toc: Toc, wanted: &Wanted, names: &HashSet<Vec<u8>>) -> Toc {
 /// Returns the places of an image.
 fn places(contents: &Contents, wanted: &Wanted, image: usize) -> Result<Vec<Found>> {
     let items = match wanted {
-        // The last part is not followed: a link is what stands at the path.
         Wanted::Path(path) => at_path(contents, path)?.into_iter().collect(),
         Wanted::Content(digest) => {
             let tree = contents.tree();
@@ -178,11 +179,5 @@ fn places(contents: &Contents, wanted: &Wanted, image: usize) -> Result<Vec<Foun
 
 /// Returns what stands at a path. The last part is not followed: a link is an answer itself.
 fn at_path<'a>(contents: &'a Contents, path: &TreePath) -> Result<Option<&'a Item>> {
-    let dir = match path.parent() {
-        // The root may have no entry of its own.
-        Some(dir) if !dir.is_root() => contents.follow(&dir)?,
-        _ => return Ok(contents.find(path)),
-    };
-    let path = dir.map(|dir| dir.path.join(path.name())).transpose()?;
-    Ok(path.and_then(|path| contents.find(&path)))
+    Ok(contents.find(&real_path(contents, path)?))
 }

@@ -2,16 +2,15 @@
 //! All images of a store, and each of their different layers once.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::contents::{ContentLayer, Contents, load_or_make};
+use super::contents::{ContentLayer, Contents, each_toc};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::{DescriptorPath, Image, images_below};
+use crate::image::{DescriptorPath, Image, Layer, images_below};
 use crate::layer::Toc;
-use crate::progress::{Monitor, Task};
+use crate::progress::Monitor;
 use crate::spec::{Descriptor, MediaClass};
 use crate::store::Store;
 
@@ -103,34 +102,21 @@ impl Whole {
         monitor: &dyn Monitor,
         each: impl Fn(u32, Toc) -> T + Sync,
     ) -> Vec<(u32, T)> {
-        let missing = layers.iter().map(|number| &self.layers[*number as usize]);
-        let missing = missing.filter(|layer| !store.has_toc(&layer.diff_id));
-        let total = missing
-            .map(|layer| layer.descriptor.size)
-            .fold(0, u64::saturating_add);
-        let task: Arc<dyn Task> =
-            Arc::from(monitor.task("reading layers", Some(total).filter(|total| *total > 0)));
-        let tocs = layers.par_iter().map(|number| {
-            let layer = &self.layers[*number as usize];
-            let found = load_or_make(store, &layer.as_layer(), &task, monitor);
-            found.map(|(toc, is_new)| (each(*number, toc), is_new))
-        });
-        let tocs: Vec<Result<(T, bool)>> = tocs.collect();
-        let mut out = Vec::with_capacity(tocs.len());
-        let mut notes = Vec::new();
-        for (number, toc) in layers.iter().zip(tocs) {
-            let layer = &self.layers[*number as usize];
-            match toc {
-                Ok((answer, is_new)) => {
-                    notes.extend(is_new.then_some((layer.descriptor.digest, layer.diff_id)));
-                    out.push((*number, answer));
+        let of: Vec<Layer<'_>> = layers
+            .iter()
+            .map(|number| self.layers[*number as usize].as_layer())
+            .collect();
+        let answers = each_toc(store, &of, monitor, |at, toc| each(layers[at], toc));
+        let mut out = Vec::with_capacity(answers.len());
+        for (number, answer) in layers.iter().zip(answers) {
+            match answer {
+                Ok(answer) => out.push((*number, answer)),
+                Err(err) => {
+                    let digest = self.layers[*number as usize].descriptor.digest;
+                    self.unseen.push((format!("layer {digest}"), err));
                 }
-                Err(err) => self
-                    .unseen
-                    .push((format!("layer {}", layer.descriptor.digest), err)),
             }
         }
-        store.note_layers(&notes);
         out
     }
 

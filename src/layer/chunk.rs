@@ -52,7 +52,7 @@ impl Buffers {
         Arc::new(Chunk { data, length, used })
     }
 
-    /// Reads a piece, a short one only at the end or before an error: what came before that is given on, since the reader of the
+    /// Reads a piece, a short one only at the end or before an error: the text before it is given on, since the reader of the
     /// entries may find a fault of its own in it.
     pub(super) fn read(&self, text: &mut impl Read) -> (Arc<Chunk>, io::Result<()>) {
         let mut data = self.take();

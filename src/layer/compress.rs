@@ -10,15 +10,12 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use zlib_rs::{Deflate, DeflateFlush, Status};
 
-use super::inflate::{Checkpoints, Collector, Pressed, SPACING, Sum, WINDOW};
+use super::inflate::{Checkpoints, Collector, Pressed, SPACING, Sum, WINDOW, WINDOW_BITS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::Compression;
 
 /// Bytes of a block that is compressed by itself.
 pub(super) const BLOCK: usize = 1 << 20;
-
-/// Base-2 logarithm of the window of deflate in bytes.
-const WINDOW_BITS: u8 = 15;
 
 /// Maximum number of blocks that are compressed or wait at a time.
 const MAX_RUNNING: usize = 32;

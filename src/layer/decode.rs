@@ -12,9 +12,9 @@ use std::thread::{Builder, JoinHandle};
 
 use super::chunk::{Buffers, CHUNK, Chunk};
 use super::inflate::{Checkpoints, Gunzip, Recorder, Spans};
-use super::{Limits, sniff};
+use super::{Limits, decode_error, sniff};
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, ErrorKind, Fact, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::spec::Compression;
 
 /// Maximum number of buffers that wait to be read, and to be hashed.
@@ -265,21 +265,6 @@ impl Outlet {
             .is_none_or(|hash| hash.send(Arc::clone(&chunk)).is_ok());
         is_hashed && self.to_reader.send(chunk).is_ok()
     }
-}
-
-/// Makes an error of a failure to decode: what the reader of the blob or the kernel says stands as it is, the rest is what a
-/// decoder thinks of the bytes.
-fn decode_error(err: io::Error) -> Error {
-    if err.raw_os_error().is_some() || matches!(err.get_ref(), Some(e) if e.is::<Error>()) {
-        return err.into();
-    }
-    let text = err.to_string();
-    // The words of libzstd for a window over the limit; it has no better way through `io::Error`.
-    if text.contains("requires too much memory") {
-        let text = format!("decompress: the zstd window is over the limit (limit zstd-window): {text}");
-        return Error::new(ErrorKind::Limit, text).with_fact(Fact::Limit("zstd-window"));
-    }
-    Error::new(ErrorKind::Corrupt, format!("decompress: {text}"))
 }
 
 fn hash(chunks: &Receiver<Arc<Chunk>>, algorithm: Algorithm) -> Digest {

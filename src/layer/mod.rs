@@ -34,7 +34,9 @@ pub use tree::LayerTree;
 pub(crate) use tree::{Fate, FateOf, Outcome};
 pub use write::{LayerWriter, can_hold_xattr};
 
-use crate::error::{Error, ErrorKind};
+use std::io;
+
+use crate::error::{Error, ErrorKind, Fact};
 use crate::node::{Node, TreePath};
 
 /// Prefix of the base name of a whiteout; no file of an image can have such a name.
@@ -48,6 +50,21 @@ const BLOCK: u64 = 512;
 
 fn bad(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Corrupt, text)
+}
+
+/// Makes an error of a failure to decode: one of the reader of the blob or of the kernel stands as it is, any other is the opinion of
+/// a decoder about the bytes.
+fn decode_error(err: io::Error) -> Error {
+    if err.raw_os_error().is_some() || matches!(err.get_ref(), Some(e) if e.is::<Error>()) {
+        return err.into();
+    }
+    let text = err.to_string();
+    // The words of libzstd for a window over the limit; it has no better way through `io::Error`.
+    if text.contains("requires too much memory") {
+        let text = format!("decompress: the zstd window is over the limit (limit zstd-window): {text}");
+        return Error::new(ErrorKind::Limit, text).with_fact(Fact::Limit("zstd-window"));
+    }
+    bad(format!("decompress: {text}"))
 }
 
 /// One entry of a layer.

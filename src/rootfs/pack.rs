@@ -174,8 +174,8 @@ pub(crate) fn node_in_layer(
 }
 
 /// Gives `each` what a layer of `changes`, which are sorted by path, has entries for: the paths with what is there now, and of those
-/// removed the topmost, with nothing. None is given below a path that is no directory any more: what lower layers have there goes
-/// with it.
+/// removed the topmost, with nothing. None is given below a path that is no directory any more: the content of lower layers there
+/// goes with it.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) for a path that is gone by now; those of `each`.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Files that are derived from layers: tables of contents, and entry points into compressed ones. Each may be deleted at any time,
+//! Files that are derived from layers: tables of contents, and checkpoints of compressed ones. Each may be deleted at any time,
 //! and is as good as the layout: a file that is cut or altered is an absent one.
 
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use crate::progress::{Monitor, Silent};
 /// Directory of the tables of contents, by diff_id.
 const TOC: &str = "toc";
 
-/// Directory of the entry points into gzip layers, by digest of the blob.
+/// Directory of the checkpoints of gzip layers, by digest of the blob.
 const SPANS: &str = "spans";
 
 /// Maximum size of such a file that is read, in bytes: some 30 million entries.

@@ -26,7 +26,7 @@ pub struct Settings {
     pub reflog_keep: Duration,
     /// `gc` drops entries of the reflog that are older; default 90 days.
     pub reflog_expire: Duration,
-    /// Maximum size in bytes of the tables of contents and entry points of layers together, beyond which `gc` drops those that were
+    /// Maximum size in bytes of the tables of contents and checkpoints of layers together, beyond which `gc` drops those that were
     /// used least recently; default 2 GiB.
     pub toc_max: u64,
 }

@@ -146,6 +146,7 @@ fn a_table_tells_where_each_entry_stands() {
         .list(&["d a", "f a/b=content", "l c=a", "h d=a/b", "w e", "o a"])
         .end();
     let contents = contents(std::slice::from_ref(&tar));
+    assert_eq!(contents.items.len(), 6);
     let mut at = 0;
     for item in &contents.items {
         assert_eq!(item.start, at);

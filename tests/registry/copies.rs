@@ -278,10 +278,10 @@ fn large_blobs_are_asked_for_where_some_may_be_there() {
         }
         .serve();
         let begun = push(env, &fake);
-        let mut is_large = 0;
+        let mut large = 0;
         shelf.blobs.lock().expect("blobs").retain(|_, blob| {
-            is_large += usize::from(blob.len() > 8 << 20);
-            blob.len() <= 8 << 20 || is_large <= kept
+            large += usize::from(blob.len() > 8 << 20);
+            blob.len() <= 8 << 20 || large <= kept
         });
         let other = has_tag.then(|| ("1".to_owned(), Content::new(1).manifest));
         *shelf.manifests.lock().expect("manifests") = other.into_iter().collect();

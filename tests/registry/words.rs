@@ -44,7 +44,6 @@ fn descriptor(digest: Digest) -> String {
 #[test]
 fn a_referrer_that_is_removed_and_still_listed_is_told() {
     let subject = Digest::sha256(b"subject");
-
     let referrer = format!(
         r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{0},"layers":[{0}],"subject":{0}}}"#,
         descriptor(subject)

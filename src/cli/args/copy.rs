@@ -21,11 +21,10 @@ pub struct TocArg {
 impl TocArg {
     /// Makes the tables of images that have arrived, if that is asked for.
     pub fn make(&self, store: &Store, images: &[Request], ui: &Ui) -> Outcome {
-        for root in images
-            .iter()
-            .flat_map(|image| image.value.digests())
-            .filter(|_| self.toc)
-        {
+        if !self.toc {
+            return Ok(());
+        }
+        for root in images.iter().flat_map(|image| image.value.digests()) {
             crate::inside::make_tables(store, &root, ui)?;
         }
         Ok(())

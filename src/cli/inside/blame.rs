@@ -41,10 +41,8 @@ impl Blame {
         let (viewed, paths) = self.view.image(ui)?;
         let [path] = positionals(paths, ["the path"])?;
         let path = real_path(&viewed.contents, &tree_path(path)?)?;
-        let is_dir = viewed.contents.find(&path).is_some_and(|item| {
-            let node = viewed.contents.node_of(item);
-            node.is_none_or(crate::node::Node::is_dir)
-        });
+        let item = viewed.contents.find(&path);
+        let is_dir = item.is_some_and(|item| viewed.contents.is_dir(item));
         let mut out = Vec::new();
         if self.patch {
             self.lines(&viewed, &path, &mut out, ui)?;

@@ -54,8 +54,7 @@ impl Cat {
                 items.extend(self.meant(&viewed, word)?);
             }
         }
-        let nodes = items.iter().map(|item| viewed.contents.node_of(item));
-        is_tree |= nodes.into_iter().any(|node| node.is_none_or(Node::is_dir));
+        is_tree |= items.iter().any(|item| viewed.contents.is_dir(item));
         match &self.output {
             Some(dir) => {
                 std::fs::create_dir_all(dir)

@@ -49,7 +49,7 @@ impl CheckImage {
         let (viewed, rest) = self.view.image(ui)?;
         positionals(rest, [])?;
         let setuid_base = match &args.forbid_setuid_since {
-            Some(word) => Some(SinceArg::of(word).layers(&viewed)?),
+            Some(word) => Some(viewed.layers_of_base(word, "--forbid-setuid-since")?),
             None => None,
         };
         let rules = rules(&args, setuid_base)?;

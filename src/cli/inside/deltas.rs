@@ -99,15 +99,24 @@ pub fn full_mode(spot: &Spot<'_>) -> u32 {
     let Some(node) = spot.node() else {
         return if spot.type_name() == "dir" { 0o040_755 } else { 0 };
     };
+    let bits = type_bits(&node.kind);
+    // A link has no mode of its own.
     match node.kind {
-        NodeKind::File { .. } => 0o100_000 | node.mode,
-        NodeKind::Dir => 0o040_000 | node.mode,
-        // A link has no mode of its own.
+        NodeKind::Symlink { .. } => bits,
+        _ => bits | node.mode,
+    }
+}
+
+/// Returns the type as `st_mode` has it.
+pub fn type_bits(kind: &NodeKind) -> u32 {
+    match kind {
+        NodeKind::File { .. } => 0o100_000,
+        NodeKind::Dir => 0o040_000,
         NodeKind::Symlink { .. } => 0o120_000,
-        NodeKind::Char { .. } => 0o020_000 | node.mode,
-        NodeKind::Block { .. } => 0o060_000 | node.mode,
-        NodeKind::Fifo => 0o010_000 | node.mode,
-        NodeKind::Socket => 0o140_000 | node.mode,
+        NodeKind::Char { .. } => 0o020_000,
+        NodeKind::Block { .. } => 0o060_000,
+        NodeKind::Fifo => 0o010_000,
+        NodeKind::Socket => 0o140_000,
     }
 }
 

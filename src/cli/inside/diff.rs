@@ -215,11 +215,10 @@ impl Diff {
             refuse!("--layers compares images");
         };
         let found = layer_deltas(&old.layers, &new.layers);
-        let is_other = |delta: &&LayerDelta<'_>| {
-            let digests = [delta.old, delta.new].map(|layer| layer.map(|layer| layer.descriptor.digest));
-            digests[0] != digests[1]
-        };
-        let differs = found.iter().any(|delta| is_other(&delta));
+        let differs = found.iter().any(|delta| {
+            let [old, new] = delta.digests();
+            old != new
+        });
         if !self.quiet {
             let mut out = Vec::new();
             for delta in &found {
@@ -234,7 +233,7 @@ impl Diff {
         let Some(layer) = delta.new.or(delta.old) else {
             return;
         };
-        let digests = [delta.old, delta.new].map(|layer| layer.map(|layer| layer.descriptor.digest));
+        let digests = delta.digests();
         // The same tar may be compressed in two ways.
         let status = match digests {
             [Some(_), None] => "-",

@@ -71,7 +71,7 @@ struct Reference {
 /// Returns the document, with our sums: each byte that nobody sees counts once.
 pub fn document(contents: &Contents, waste: &Waste<'_>) -> String {
     let layers = contents.layers.iter().enumerate().map(|(index, layer)| {
-        let items = &contents.items[layer.items.start as usize..layer.items.end as usize];
+        let items = contents.layer_items(index).unwrap_or_default();
         Layer {
             index,
             id: layer.descriptor.digest.encoded(),
@@ -107,9 +107,6 @@ pub fn document(contents: &Contents, waste: &Waste<'_>) -> String {
 /// Returns a file of dive's list: a whiteout by its name in the tar.
 fn file(contents: &Contents, item: &Item) -> File {
     let node = contents.node_of(item);
-    let path = String::from_utf8_lossy(item.path.as_bytes()).into_owned();
-    let (dir, name) = path.rsplit_once('/').unwrap_or(("", &path));
-    let slash = if dir.is_empty() { "" } else { "/" };
     let kind = node.map(|node| &node.kind);
     let (type_flag, type_bits, link_name) = match (&item.body, kind) {
         (ItemBody::Link { target, .. }, _) => {
@@ -132,12 +129,7 @@ fn file(contents: &Contents, item: &Item) -> File {
         }
     }
     File {
-        path: match item.body {
-            ItemBody::Whiteout => format!("{dir}{slash}.wh.{name}"),
-            ItemBody::Opaque if path.is_empty() => ".wh..wh..opq".to_owned(),
-            ItemBody::Opaque => format!("{path}/.wh..wh..opq"),
-            _ => path.clone(),
-        },
+        path: String::from_utf8_lossy(item.path_in_archive().as_bytes()).into_owned(),
         type_flag,
         link_name,
         size: match kind {

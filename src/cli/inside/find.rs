@@ -88,20 +88,12 @@ fn id_of(viewed: &Viewed, name: &str, is_user: bool, ui: &Ui) -> Outcome<i64> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }
-    let [passwd, group] = [is_user.then_some("etc/passwd"), (!is_user).then_some("etc/group")]
-        .map(|path| path.map(|path| text_of(viewed, path, ui)).transpose());
-    let (passwd, group) = (passwd?.unwrap_or_default(), group?.unwrap_or_default());
-    let spec = if is_user {
-        name.to_owned()
-    } else {
-        format!("0:{name}")
-    };
-    let login = look_up(&spec, &passwd, &group)?;
-    Ok(if is_user {
-        login.user.uid.into()
-    } else {
-        login.user.gid.into()
-    })
+    if is_user {
+        let passwd = text_of(viewed, "etc/passwd", ui)?;
+        return Ok(look_up(name, &passwd, "")?.user.uid.into());
+    }
+    let group = text_of(viewed, "etc/group", ui)?;
+    Ok(look_up(&format!("0:{name}"), "", &group)?.user.gid.into())
 }
 
 /// Returns the text of a file of the image, which is empty if there is none.
@@ -114,6 +106,8 @@ fn text_of(viewed: &Viewed, path: &str, ui: &Ui) -> Outcome<String> {
     else {
         return Ok(String::new());
     };
+    // The layer must stay while it is read.
+    let _reading = viewed.store.reading();
     let mut text = Vec::new();
     let layer = &contents.layers[item.layer as usize];
     read_items(&viewed.store, layer, vec![item], ui, &mut |_, content| {

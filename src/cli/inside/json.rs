@@ -6,8 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::super::escape;
-use crate::digest::{Algorithm, Digest};
-use crate::inside::{Contents, Item, ItemBody};
+use crate::inside::{Contents, Item, ItemBody, sha256};
 use crate::layer::FileDigest;
 use crate::node::{Node, NodeKind, Time, TreePath};
 
@@ -47,7 +46,7 @@ pub fn put_bytes(out: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
 
 /// Returns the digest of a file as text.
 pub fn digest(digest: &FileDigest) -> Option<String> {
-    Digest::from_bytes(Algorithm::Sha256, digest).map(|digest| digest.to_string())
+    sha256(digest).map(|digest| digest.to_string())
 }
 
 /// Returns a time as RFC 3339, to the second unless it has more.

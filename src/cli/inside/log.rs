@@ -9,7 +9,7 @@ use crate::inside::{Contents, Counts, Delta, Paths, Step, changes, steps};
 
 use super::super::prelude::*;
 use super::super::table::short;
-use super::view_args::{ViewArgs, end_of, tree_path};
+use super::view_args::{ViewArgs, tree_path};
 use super::{deltas, json};
 
 /// shows the layers of an image with what each of them changed
@@ -53,16 +53,16 @@ struct Shown<'a> {
 impl Log {
     /// Runs the command.
     pub fn run(self, ui: &Ui) -> Outcome {
-        let (word, paths) = self.view.image_word()?;
-        let paths = paths
+        let (viewed, words) = self.view.image(ui)?;
+        let paths = words
             .iter()
             .map(|word| tree_path(word))
             .collect::<Outcome<Vec<_>>>()?;
-        let (_, image, contents) = self.view.open_image(word, ui)?;
+        let contents = &viewed.contents;
         let by_path = !paths.is_empty();
-        let mut deltas = changes(&contents, &Paths(paths));
+        let mut deltas = changes(contents, &Paths(paths));
         let mut out = Vec::new();
-        for step in steps(&image, &contents).into_iter().rev() {
+        for step in steps(&viewed.image, contents).into_iter().rev() {
             let deltas = step
                 .layer
                 .map_or_else(Vec::new, |layer| std::mem::take(&mut deltas[layer]));
@@ -76,11 +76,11 @@ impl Log {
                 unseen: unseen.map(|(_, err)| err.to_string()),
             };
             if !by_path || !shown.deltas.is_empty() {
-                self.put(&mut out, &contents, &shown, ui);
+                self.put(&mut out, contents, &shown, ui);
             }
         }
         ui.print(out)?;
-        end_of(&contents)
+        viewed.end()
     }
 
     fn put(&self, out: &mut Vec<u8>, contents: &Contents, shown: &Shown<'_>, ui: &Ui) {

@@ -4,8 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::inside::{Contents, Item, ItemBody, Pathspecs};
-use crate::layer::{OPAQUE, WHITEOUT_PREFIX};
-use crate::node::{NodeKind, TreePath};
+use crate::node::NodeKind;
 
 use super::super::prelude::*;
 use super::formats::{csv, mtree, ncdu};
@@ -112,7 +111,7 @@ impl LsFiles {
         } else if self.format.is_some() {
             csv::put(out, contents, item);
         } else if self.nul {
-            out.extend_from_slice(name_in_archive(item).as_bytes());
+            out.extend_from_slice(item.path_in_archive().as_bytes());
             out.push(0);
         } else if self.long {
             let mut line = long_line(contents, item);
@@ -122,23 +121,10 @@ impl LsFiles {
             out.extend_from_slice(line.as_bytes());
             out.push(b'\n');
         } else {
-            out.extend_from_slice(quoted(&name_in_archive(item)).as_bytes());
+            out.extend_from_slice(quoted(&item.path_in_archive()).as_bytes());
             out.push(b'\n');
         }
     }
-}
-
-/// Returns the path of an item, and of a whiteout the name that stands for it in an archive.
-fn name_in_archive(item: &Item) -> TreePath {
-    let spelled = match item.body {
-        ItemBody::Whiteout => {
-            let dir = item.path.parent().unwrap_or_default();
-            dir.join(&[WHITEOUT_PREFIX, item.path.name()].concat())
-        }
-        ItemBody::Opaque => item.path.join(OPAQUE),
-        _ => return item.path.clone(),
-    };
-    spelled.unwrap_or_else(|_| item.path.clone())
 }
 
 /// Returns the line of an item: mode, owner, size or device, time, layer and name, as `ls -l` has them.
@@ -157,7 +143,7 @@ pub fn long_line(contents: &Contents, item: &Item) -> String {
         "{} {uid:>5} {gid:>5} {size:>12} {time:20} {:>3} {}",
         mode_text(&item.body, kind, mode),
         item.layer + 1,
-        quoted(&name_in_archive(item)),
+        quoted(&item.path_in_archive()),
     );
     match (&item.body, kind) {
         (ItemBody::Link { target, .. }, _) => {
@@ -173,7 +159,7 @@ pub fn long_line(contents: &Contents, item: &Item) -> String {
 
 /// Returns the letters of `ls -l` for a type and a mode; no type is that of a directory, and a whiteout has `w` and no mode.
 fn mode_text(body: &ItemBody, kind: Option<&NodeKind>, mode: u32) -> String {
-    if matches!(body, ItemBody::Whiteout | ItemBody::Opaque) {
+    if body.is_whiteout() {
         return "w---------".to_owned();
     }
     let mut out = String::with_capacity(10);

@@ -76,8 +76,9 @@ impl ReportPage {
         for (_, (_, _, contents)) in &opened {
             end_of(contents)?;
         }
-        unseen.map_or(Ok(()), |err| {
-            Err(err.context("the answer is without an image").into())
+        unseen.map_or(Ok(()), |(name, err)| {
+            let what = format!("the answer is without {}", one_line(&name));
+            Err(err.context(what).into())
         })
     }
 }

@@ -22,14 +22,8 @@ pub struct ViewArgs {
 impl ViewArgs {
     /// Returns the image that the first word names, and the other words.
     pub fn image(&self, ui: &Ui) -> Outcome<(Viewed, &[String])> {
-        let (word, rest) = self.image_word()?;
-        Ok((self.open(word, ui)?, rest))
-    }
-
-    /// Returns the word of an image, and the other words.
-    pub fn image_word(&self) -> Outcome<(&str, &[String])> {
         match self.rest.split_first() {
-            Some((word, rest)) if !word.is_empty() => Ok((word, rest)),
+            Some((word, rest)) if !word.is_empty() => Ok((self.open(word, ui)?, rest)),
             _ => Err(Failure::Missing("the image".to_owned())),
         }
     }
@@ -102,37 +96,36 @@ pub struct Viewed {
     pub store: Store,
     pub contents: Contents,
     /// The image itself.
-    image: Image,
+    pub image: Image,
     /// The word that named it.
     pub word: String,
 }
 
 impl SinceArg {
-    /// Returns the option as if it were given with this word.
-    pub fn of(word: &str) -> Self {
-        let since = Some(word.to_owned());
-        Self { since }
-    }
-
     /// Returns how many lower layers of the image are left out: those of the base.
     pub fn layers(&self, viewed: &Viewed) -> Outcome<u32> {
-        let Some(word) = &self.since else { return Ok(0) };
+        let base = self.since.as_ref();
+        base.map_or(Ok(0), |word| viewed.layers_of_base(word, "--since"))
+    }
+}
+
+impl Viewed {
+    /// Returns the number of lower layers that the image has of the base that a word names, which is the value of `option`.
+    pub fn layers_of_base(&self, word: &str, option: &str) -> Outcome<u32> {
         let (name, without) = without_layers(word)?;
         // The base of an image for one platform is that for the same platform.
-        let platform = Some(viewed.image.config.value.platform()).filter(|platform| !platform.os.is_empty());
-        let base = match Near::parse(name, &viewed.store)? {
-            Near::Own(target) => Image::find(&viewed.store, &target, platform.as_ref())?,
+        let platform = Some(self.image.config.value.platform()).filter(|platform| !platform.os.is_empty());
+        let base = match Near::parse(name, &self.store)? {
+            Near::Own(target) => Image::find(&self.store, &target, platform.as_ref())?,
             Near::Other(image) => {
                 let store = Store::open(&image.layout, StoreOptions::default())?;
                 Image::find(&store, &image.target, platform.as_ref())?
             }
         };
-        let count = layers_of_base(&viewed.image, &base, without);
-        Ok(count.context(|| format!("--since {word}"))? as u32)
+        let count = layers_of_base(&self.image, &base, without);
+        Ok(count.context(|| format!("{option} {word}"))? as u32)
     }
-}
 
-impl Viewed {
     /// Returns the items of the tree that the words choose, in the order of paths and without the root, from the layer `since` on.
     ///
     /// # Errors

@@ -254,7 +254,7 @@ fn layers_of(finding: &Finding<'_>) -> [u32; 2] {
 
 /// Returns a part of 1 as a percentage, cut so that 100 % means all.
 pub fn percent(part: f64) -> String {
-    // What is missing from a round number by the last bits of its form is nothing.
+    // The last bits of a round number may be missing from its form, which must not cost a tenth.
     format!("{:.1}%", (part * 1000.0 + 1e-6).floor() / 10.0)
 }
 
@@ -281,22 +281,12 @@ fn put_bytes(line: &mut Map<String, Value>, bytes: Bytes) {
 /// Adds the bytes of each class, their sums and the efficiency.
 fn put_sums(line: &mut Map<String, Value>, sums: &Sums) {
     put_bytes(line, sums.total());
-    for class in Class::ALL {
-        let bytes = sums.of(class);
-        line.insert(
-            class.name().to_owned(),
-            json!({"tar": bytes.tar, "packed": bytes.packed}),
-        );
+    let classes = Class::ALL.map(|class| (class.name(), sums.of(class)));
+    let others = [("archive", sums.archive), ("reclaimable", sums.reclaimable())];
+    for (name, bytes) in classes.into_iter().chain(others) {
+        let mut part = Map::new();
+        put_bytes(&mut part, bytes);
+        line.insert(name.to_owned(), part.into());
     }
-    let bytes = sums.archive;
-    line.insert(
-        "archive".to_owned(),
-        json!({"tar": bytes.tar, "packed": bytes.packed}),
-    );
-    let bytes = sums.reclaimable();
-    line.insert(
-        "reclaimable".to_owned(),
-        json!({"tar": bytes.tar, "packed": bytes.packed}),
-    );
     line.insert("efficiency".to_owned(), json!(sums.efficiency()));
 }

@@ -309,7 +309,7 @@ impl Columns {
                     End::Removed(by) => (3, by),
                 };
                 let by = &contents.items[by as usize];
-                let same = fate == 1 && same_content((contents, item), (contents, by));
+                let same = fate == 1 && contents.has_same_content(item, contents, by);
                 let at = begin + index;
                 put(&mut self.at, (at - last) as u64);
                 self.fate.push(if same { 2 } else { fate });
@@ -355,11 +355,7 @@ fn version<'a>(known: &mut Vec<Seen<'a>>, entry: Seen<'a>, same: fn(Seen<'_>, Se
 
 /// Returns whether two entries have the same type and content.
 fn same_content((a_in, a): Seen<'_>, (b_in, b): Seen<'_>) -> bool {
-    let of = (a_in.content_of(a), b_in.content_of(b));
-    match (&of.0.body, &of.1.body) {
-        (ItemBody::Node(a), ItemBody::Node(b)) => a.kind == b.kind && of.0.digest == of.1.digest,
-        (a, b) => a == b,
-    }
+    a_in.has_same_content(a, b_in, b)
 }
 
 /// Returns whether two entries have the same mode, owner and extended attributes.

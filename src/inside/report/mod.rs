@@ -66,6 +66,9 @@ pub struct OtherImage {
 
 impl Report<'_> {
     /// Writes the page.
+    ///
+    /// # Errors
+    /// Those of `out`.
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
         page::write(self, &data::encode(self)?, out)
     }

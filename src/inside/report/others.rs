@@ -9,12 +9,12 @@ use crate::spec::{Descriptor, MediaClass, Platform};
 use crate::store::Store;
 
 impl OtherImage {
-    /// Returns the images of a layout, in the order of their names, but for those with the digests `shown`; and why the first of those
-    /// that cannot be read is not among them. An entry that leads to images for several platforms gives each of them.
+    /// Returns the images of a layout, in the order of their names, but for those with the digests `shown`; and the name of the first
+    /// that cannot be read, with the reason. An entry that leads to images for several platforms gives each of them.
     ///
     /// # Errors
     /// Those of reading `index.json`.
-    pub fn all(store: &Store, shown: &[Digest]) -> Result<(Vec<Self>, Option<Error>)> {
+    pub fn all(store: &Store, shown: &[Digest]) -> Result<(Vec<Self>, Option<(String, Error)>)> {
         let mut out = Vec::new();
         let mut failed = None;
         for entry in store.refs()? {
@@ -25,7 +25,7 @@ impl OtherImage {
             let images = match images {
                 Ok(images) => images.paths,
                 Err(err) => {
-                    failed = failed.or(Some(err));
+                    failed = failed.or(Some((name, err)));
                     continue;
                 }
             };
@@ -37,7 +37,7 @@ impl OtherImage {
                 }
                 match Self::of_manifest(store, image, &name, several) {
                     Ok(image) => out.extend(image),
-                    Err(err) => failed = failed.or(Some(err)),
+                    Err(err) => failed = failed.or_else(|| Some((name.clone(), err))),
                 }
             }
         }

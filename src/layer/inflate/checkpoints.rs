@@ -9,7 +9,8 @@ use super::file;
 use super::joint::{LONG_PROBE, WINDOW};
 use super::{Gunzip, Sum};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::layer::decode_error;
 
 /// Bytes of text between two checkpoints, at least.
 pub(in crate::layer) const SPACING: u64 = 4 << 20;
@@ -128,8 +129,8 @@ impl Checkpoints {
         blob.seek(SeekFrom::Start(point.input))?;
         let mut text = point
             .resume(BufReader::with_capacity(BUFFER, blob))
-            .map_err(damaged)?;
-        skip(&mut text, offset - point.output).map_err(damaged)?;
+            .map_err(decode_error)?;
+        skip(&mut text, offset - point.output).map_err(decode_error)?;
         Ok(text)
     }
 
@@ -163,14 +164,6 @@ fn skip(text: &mut impl Read, count: u64) -> io::Result<()> {
     let mut text = text.take(count);
     while text.read(&mut buffer)? > 0 {}
     Ok(())
-}
-
-/// Makes an error of a failure to decode: that of the reader stands as it is.
-fn damaged(err: io::Error) -> Error {
-    if err.raw_os_error().is_some() || matches!(err.get_ref(), Some(e) if e.is::<Error>()) {
-        return err.into();
-    }
-    crate::layer::bad(format!("decompress: {err}"))
 }
 
 /// Chooses checkpoints while a blob is read or written.
@@ -234,9 +227,9 @@ impl Collector {
     /// Returns what was chosen, for a blob of these sizes; `None` if nothing was.
     pub(in crate::layer) fn finish(mut self, blob_size: u64, text_size: u64) -> Option<Checkpoints> {
         // Too little text follows on such a place to prove it.
-        let is_proven = |point: &Checkpoint| point.output + LONG_PROBE as u64 <= text_size;
-        let far = self.found.points.partition_point(is_proven);
-        self.found.points.truncate(far);
+        let points = &mut self.found.points;
+        let proven = points.partition_point(|point| point.output + LONG_PROBE as u64 <= text_size);
+        points.truncate(proven);
         self.found.blob_size = blob_size;
         self.found.text_size = text_size;
         (!self.found.points.is_empty()).then_some(self.found)

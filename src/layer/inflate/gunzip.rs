@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The reader of gzip: members one after another, zeros behind the last one tolerated.
 
-use std::fmt;
 use std::io::{self, BufRead, Read};
 
 use zlib_rs::crc32::{crc32, crc32_combine};
 use zlib_rs::{Inflate, InflateFlush, Status};
 
 use super::header::{self, invalid};
-use super::joint;
-
-/// Base-2 logarithm of the window of deflate in bytes.
-const WINDOW_BITS: u8 = 15;
+use super::joint::{self, WINDOW_BITS};
 
 /// The text of all members of a gzip.
+#[derive(derive_more::Debug)]
+#[debug("Gunzip")]
 pub(in crate::layer) struct Gunzip<R> {
     input: R,
     inflate: Inflate,
@@ -29,7 +27,6 @@ pub(in crate::layer) struct Gunzip<R> {
 }
 
 /// Part that comes next in the input.
-#[derive(PartialEq, Eq)]
 enum State {
     Header,
     Body,
@@ -81,12 +78,6 @@ impl Sum {
     }
 }
 
-impl<R> fmt::Debug for Gunzip<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gunzip")
-    }
-}
-
 impl<R: BufRead> Gunzip<R> {
     /// Begins with the header of a member, which stands at `at` in the gzip, where `input` is.
     pub(in crate::layer) fn new(input: R, at: u64) -> Self {
@@ -123,14 +114,12 @@ impl<R: BufRead> Gunzip<R> {
     /// Writes text to `out`, which has room, and returns how much, and why it ends: at the latest with the next block if
     /// `at_blocks` says so. An end of a block at which there is no more input or no more room may be passed over.
     pub(super) fn step(&mut self, out: &mut [u8], at_blocks: bool) -> io::Result<(usize, Stop)> {
-        if self.state == State::Header {
-            self.used += header::skip(&mut self.input)?;
-            self.inflate.reset(false);
-            self.sum = Sum::default();
-            self.state = State::Body;
-        }
         match self.state {
-            State::Header | State::Body => self.inflate(out, at_blocks),
+            State::Header => {
+                self.begin_member()?;
+                self.inflate(out, at_blocks)
+            }
+            State::Body => self.inflate(out, at_blocks),
             State::Trailer => Ok((0, self.end_member()?)),
             State::End => Ok((0, Stop::End)),
             State::Bad => {
@@ -138,6 +127,14 @@ impl<R: BufRead> Gunzip<R> {
                 Err(invalid(why.unwrap_or("corrupt deflate stream")))
             }
         }
+    }
+
+    fn begin_member(&mut self) -> io::Result<()> {
+        self.used += header::skip(&mut self.input)?;
+        self.inflate.reset(false);
+        self.sum = Sum::default();
+        self.state = State::Body;
+        Ok(())
     }
 
     fn inflate(&mut self, out: &mut [u8], at_blocks: bool) -> io::Result<(usize, Stop)> {

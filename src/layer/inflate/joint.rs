@@ -3,8 +3,11 @@
 
 use zlib_rs::{Inflate, InflateFlush, Status};
 
+/// Base-2 logarithm of [`WINDOW`].
+pub(in crate::layer) const WINDOW_BITS: u8 = 15;
+
 /// Bytes of text before a block that it may refer to.
-pub(in crate::layer) const WINDOW: usize = 32 * 1024;
+pub(in crate::layer) const WINDOW: usize = 1 << WINDOW_BITS;
 
 /// Bytes of text behind a block's beginning that tell at which bit it begins.
 pub(super) const PROBE: usize = 4 * 1024;
@@ -91,7 +94,7 @@ pub(super) struct Finder {
 impl Finder {
     pub(super) fn new() -> Self {
         Self {
-            inflate: Inflate::new(false, 15),
+            inflate: Inflate::new(false, WINDOW_BITS),
             text: Vec::new(),
         }
     }

@@ -13,7 +13,7 @@ use super::checkpoints::{Checkpoint, Checkpoints};
 use super::gunzip::Stop;
 use super::joint::{Finder, Found, LONG_PROBE, LOOKAHEAD, PROBE, WINDOW};
 use super::record::Tail;
-use crate::error::Result;
+use crate::error::{Result, ResultExt as _};
 use crate::layer::chunk::{Buffers, CHUNK, Chunk};
 
 /// Maximum number of threads that decode one layer.
@@ -97,10 +97,10 @@ impl<'a, R: Read> Spans<'a, R> {
             // The queue ends with this scope, and the threads with the queue.
             let jobs = jobs;
             for _ in 0..threads {
-                let work = || work(points, &queue);
                 Builder::new()
                     .name("umoci-inflate".to_owned())
-                    .spawn_scoped(scope, work)?;
+                    .spawn_scoped(scope, || work(points, &queue))
+                    .context(|| "start a thread")?;
             }
             let mut proven = 0;
             loop {

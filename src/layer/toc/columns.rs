@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Entries as columns: what is alike stands together, so that it compresses well.
+//! Entries as columns: values of one kind stand together, so that they compress well.
 
 use std::collections::HashMap;
 
 use super::is_file;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layer::{Entry, EntryBody};
+use crate::layer::{BLOCK, Entry, EntryBody};
 use crate::node::{Node, NodeKind, Time, TreePath, Xattrs};
 
 /// Count of the columns.
 pub(super) const COLUMNS: usize = 9;
-
-/// Bytes of a block of an archive.
-const BLOCK: u64 = 512;
 
 /// Maximum length of a path or of a link's target in bytes, in a table that is read.
 const MAX_PATH: usize = 1 << 20;

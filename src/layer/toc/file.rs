@@ -61,7 +61,7 @@ impl Head {
     /// Reads the head of a table about `diff_id`.
     fn read(bytes: &[u8], diff_id: &Digest) -> Result<Self> {
         let (told, its_sum) = bytes.split_at_checked(HEAD - SUM).ok_or_else(damaged)?;
-        // The sum comes first: without it a version of the future would look like damage, which is the same to us.
+        // The sum comes first: a version of the future may look like damage, which is the same to us.
         if its_sum.get(..SUM) != Some(&sum(told)) {
             return Err(damaged());
         }

@@ -75,7 +75,10 @@ impl TocBuilder {
         }
     }
 
-    /// Returns the file of the table, once the tar has turned out to have this digest and size.
+    /// Returns the file of the table, once the tar has turned out to have this digest and size in bytes.
+    ///
+    /// # Errors
+    /// Those of zstd.
     pub fn finish(self, diff_id: &Digest, tar_size: u64) -> Result<Vec<u8>> {
         file::encode(diff_id, tar_size, &self.columns, &self.digests)
     }
@@ -121,10 +124,7 @@ impl Toc {
         file::decode(bytes, diff_id)
     }
 
-    /// Returns the digests of the regular files alone, with the number of the entry of each.
-    ///
-    /// # Errors
-    /// As [`Toc::decode`].
+    /// Returns the digests of the regular files alone, each behind the number of its entry.
     pub fn digests(&self) -> impl Iterator<Item = (usize, &FileDigest)> {
         let entries = self.entries.iter().enumerate();
         entries.filter_map(|(number, entry)| Some((number, entry.digest.as_ref()?)))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci cat`: contents to stdout, and trees below a directory.
 
-use super::{image, sample};
+use super::{image, layer_digest, sample};
 
 #[test]
 fn files_follow_one_another() {
@@ -84,12 +84,7 @@ fn links_lead_nowhere_out_of_the_directory() {
 fn damage_is_told_and_never_printed_as_good() {
     let env = sample();
     env.umoci(["ls-files", "img"]).ok();
-    let layers = env.umoci(["layer", "list", "img", "--json"]).ok();
-    let layers: serde_json::Value = serde_json::from_str(&layers).expect("JSON");
-    let digest = layers[2]["descriptor"]["digest"]
-        .as_str()
-        .expect("digest")
-        .to_owned();
+    let digest = layer_digest(&env, "img", 3);
     env.sh(&format!(
         "f=img/blobs/sha256/{}; chmod u+w $f; printf xyz | dd of=$f bs=1 seek=40 conv=notrunc status=none",
         &digest[7..]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci diff`
 
-use super::{images, images_of, run};
+use super::{images, images_of, layer_digest, lose_layer, run};
 use crate::support::{Env, Tar};
 
 /// Two images with a difference of each kind.
@@ -231,9 +231,8 @@ fn times_history_and_names_have_no_meaning() {
 #[test]
 fn a_layer_is_compared_by_itself() {
     let env = images(&[&["f a=1", "f b=1"], &["f a=2", "w b", "o d"]]);
-    let digests = env.sh("for t in 1 2; do D=$(jq -r \".manifests[] | select(.annotations.\\\"org.opencontainers.image.ref.name\\\"==\\\"$t\\\").digest\" img/index.json); jq -r .layers[-1].digest img/blobs/sha256/${D#*:}; done");
-    let digests: Vec<&str> = digests.lines().collect();
-    let words = format!("diff layer:img@{} layer:img@{}", digests[0], digests[1]);
+    let [lower, upper] = [1, 2].map(|number| layer_digest(&env, "img:2", number));
+    let words = format!("diff layer:img@{lower} layer:img@{upper}");
     assert_eq!(run(&env, &words).0, "A\t.wh.b\nM\ta\nD\tb\nA\td/.wh..wh..opq\n");
 }
 
@@ -311,12 +310,7 @@ fn hostile_names_are_quoted_and_told_byte_by_byte() {
 #[test]
 fn a_layer_that_cannot_be_read_is_named() {
     let env = images(&[&["f a=1"], &["f b=2"]]);
-    let blob = env.sh("D=$(jq -r '.manifests[-1].digest' img/index.json); jq -r '.layers[1].digest' img/blobs/sha256/${D#*:}");
-    let blob = blob.trim();
-    env.sh(&format!(
-        "rm -rf img/.umoci/toc; rm img/blobs/sha256/{}",
-        &blob[7..]
-    ));
+    let digest = lose_layer(&env, "img:2", 2);
     for (words, want) in [
         ("diff img:1 img:2", ""),
         ("log --oneline img:2", "  2 "),
@@ -328,7 +322,7 @@ fn a_layer_that_cannot_be_read_is_named() {
         assert!(
             output
                 .stderr
-                .contains(&format!("the answer is without layer {blob}")),
+                .contains(&format!("the answer is without layer {digest}")),
             "{}",
             output.stderr
         );

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci ls-files`: what it lists, and in which forms.
 
-use super::{add_image, image, sample};
+use super::{add_image, image, lose_layer, sample};
 use crate::support::Env;
 
 fn list(env: &Env, words: &[&str]) -> Vec<String> {
@@ -103,26 +103,10 @@ fn a_manifest_of_the_tree_is_that_of_its_unpack() {
     env.umoci(["unpack", "--rootless", "--image", "img", "b"]).ok();
     let manifest = env.umoci(["ls-files", "img", "--format", "mtree"]).ok();
     env.write("tree.mtree", manifest);
-    env.umoci([
-        "raw",
-        "mtree-validate",
-        "--rootless",
-        "-p",
-        "b/rootfs",
-        "-f",
-        "tree.mtree",
-    ])
-    .ok();
+    let validate = "raw mtree-validate --rootless -p b/rootfs -f tree.mtree";
+    env.umoci(validate.split(' ')).ok();
     env.sh("echo more >>b/rootfs/opt/c; chmod 700 b/rootfs/etc");
-    let told = env.umoci([
-        "raw",
-        "mtree-validate",
-        "--rootless",
-        "-p",
-        "b/rootfs",
-        "-f",
-        "tree.mtree",
-    ]);
+    let told = env.umoci(validate.split(' '));
     assert_eq!(told.code, Some(1));
     assert!(
         told.stdout.contains("opt/c") && told.stdout.contains("etc"),
@@ -187,13 +171,7 @@ fn ncdu_opens_the_export() {
 #[test]
 fn a_layer_that_is_gone_is_named() {
     let env = sample();
-    let layers = env.umoci(["layer", "list", "img", "--json"]).ok();
-    let layers: serde_json::Value = serde_json::from_str(&layers).expect("JSON");
-    let digest = layers[1]["descriptor"]["digest"]
-        .as_str()
-        .expect("digest")
-        .to_owned();
-    env.sh(&format!("rm -r img/.umoci/toc img/blobs/sha256/{}", &digest[7..]));
+    let digest = lose_layer(&env, "img", 2);
     let out = env.umoci(["ls-files", "img", "gone"]);
     let message = out.fails();
     assert!(

@@ -12,6 +12,7 @@ mod ls_files;
 mod report;
 mod status;
 mod tables;
+mod view;
 mod waste;
 mod which;
 
@@ -52,6 +53,22 @@ fn run(env: &Env, words: &str) -> (String, i32) {
     let output = env.umoci(words.split(' '));
     assert_eq!(output.stderr, "", "{words}");
     (output.stdout, output.code.expect("exit code"))
+}
+
+/// Digest of a layer of an image, the lowest is 1.
+fn layer_digest(env: &Env, image: &str, number: usize) -> String {
+    let layers = env.umoci(["layer", "list", image, "--json"]).ok();
+    let layers: serde_json::Value = serde_json::from_str(&layers).expect("JSON");
+    let digest = &layers[number - 1]["descriptor"]["digest"];
+    digest.as_str().expect("digest").to_owned()
+}
+
+/// Removes the blob of a layer of `img`, and all tables of contents; returns its digest.
+fn lose_layer(env: &Env, image: &str, number: usize) -> String {
+    let digest = layer_digest(env, image, number);
+    let blob = format!("img/blobs/sha256/{}", &digest[7..]);
+    env.sh(&format!("rm -rf img/.umoci/toc; rm {blob}"));
+    digest
 }
 
 /// A room with the image `img:TAG` of these layers, each in the words of [`Tar::list`].
@@ -104,4 +121,3 @@ fn sample() -> Env {
         ],
     ])
 }
-mod view;

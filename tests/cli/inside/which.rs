@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `umoci which` and `umoci du --contents`: answers about all images of a layout.
 
-use super::add_image;
+use super::{add_image, lose_layer};
 use crate::support::Env;
 
 /// Three images, of which two share a layer, and an artifact.
@@ -105,13 +105,7 @@ fn a_content_is_found_under_any_name() {
 #[test]
 fn layers_that_are_gone_are_named() {
     let env = store();
-    let layers = env.umoci(["layer", "list", "img:other", "--json"]).ok();
-    let layers: serde_json::Value = serde_json::from_str(&layers).expect("JSON");
-    let digest = layers[0]["descriptor"]["digest"]
-        .as_str()
-        .expect("digest")
-        .to_owned();
-    env.sh(&format!("rm -r img/.umoci/toc img/blobs/sha256/{}", &digest[7..]));
+    let digest = lose_layer(&env, "img:other", 1);
     for words in [&["which", "usr/bin/sh"][..], &["du", "--contents"]] {
         let out = env.umoci([words, &["--layout", "img"]].concat());
         assert_eq!(out.code, Some(1), "{words:?}");

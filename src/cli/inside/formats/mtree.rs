@@ -3,14 +3,13 @@
 
 use std::cmp::Ordering;
 
-use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
-use crate::inside::{Contents, Item};
+use crate::inside::{Contents, Item, sha256};
 use crate::mtree::{Header, Keyword, Keywords, MtreeWriter, line_with};
 use crate::node::{Inode, Node, NodeKind, Time, TreePath};
 
-/// Adds the manifest of the items, which are sorted by their paths. It has no sizes and no
-/// counts of links: those of directories only a file system knows, and a manifest has a fact for all paths or for none.
+/// Adds the manifest of the items, which are sorted by their paths. It has no sizes and no counts of links: those of directories only a
+/// file system knows, and a manifest has a fact for all paths or for none.
 ///
 /// # Errors
 /// None but those of memory.
@@ -27,8 +26,7 @@ pub fn write(out: &mut Vec<u8>, contents: &Contents, items: &[&Item], tree: &str
         let missing = above.take_while(|path| items.binary_search_by(|item| item.path.cmp(path)).is_err());
         paths.extend(missing.map(|path| (path.clone(), contents.find(&path))));
     }
-    let is_dir =
-        |item: Option<&Item>| item.is_none_or(|item| contents.node_of(item).is_none_or(Node::is_dir));
+    let is_dir = |item: Option<&Item>| item.is_none_or(|item| contents.is_dir(item));
     paths.sort_by(|(a, of_a), (b, of_b)| order((a, is_dir(*of_a)), (b, is_dir(*of_b))));
     paths.dedup_by(|(a, _), (b, _)| a == b);
     let mut keywords = Keywords::default();
@@ -54,7 +52,7 @@ pub fn write(out: &mut Vec<u8>, contents: &Contents, items: &[&Item], tree: &str
             ctime: Time::EPOCH,
         };
         let digest = item.and_then(|item| contents.content_of(item).digest.as_ref());
-        let digest = digest.and_then(|digest| Digest::from_bytes(Algorithm::Sha256, digest));
+        let digest = digest.and_then(sha256);
         writer.add(
             path,
             &line_with(&inode, digest.as_ref(), keywords.iter().copied()),

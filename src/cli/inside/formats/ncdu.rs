@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use crate::inside::{Contents, Item};
 use crate::node::{Node, NodeKind, TreePath};
 
+use super::super::deltas::type_bits;
+
 /// Adds the export of the items, which are sorted by their paths. The time of the export is 0: the same image gives the same bytes.
 pub fn write(out: &mut Vec<u8>, contents: &Contents, items: &[&Item], tree: &str) {
     let version = env!("CARGO_PKG_VERSION");
@@ -28,8 +30,7 @@ pub fn write(out: &mut Vec<u8>, contents: &Contents, items: &[&Item], tree: &str
         let parent = item.path.parent().unwrap_or_default();
         go_to(out, &mut open, &parent);
         out.extend_from_slice(b",\n");
-        let is_dir = contents.node_of(item).is_none_or(Node::is_dir);
-        if is_dir {
+        if contents.is_dir(item) {
             out.push(b'[');
             open = item.path.clone();
         }
@@ -55,7 +56,6 @@ fn go_to(out: &mut Vec<u8>, open: &mut TreePath, dir: &TreePath) {
 }
 
 fn put(out: &mut Vec<u8>, contents: &Contents, item: &Item, names: &HashMap<*const Item, u64>) {
-    let of = std::ptr::from_ref(contents.content_of(item));
     out.extend_from_slice(b"{\"name\":");
     name(out, item.path.name());
     let mut rest = String::new();
@@ -71,10 +71,10 @@ fn put(out: &mut Vec<u8>, contents: &Contents, item: &Item, names: &HashMap<*con
         let _ = write!(
             rest,
             ",\"uid\":{uid},\"gid\":{gid},\"mode\":{},\"mtime\":{}",
-            mode(node),
+            type_bits(&node.kind) | node.mode,
             mtime.sec.max(0)
         );
-        let count = names.get(&of).copied().unwrap_or(1);
+        let count = names.get(&std::ptr::from_ref(content)).copied().unwrap_or(1);
         if matches!(node.kind, NodeKind::File { .. }) && count > 1 {
             // The place in the archive is a number that no other file has, together with the layer.
             let ino = (u64::from(content.layer) << 40) | (content.start / 512);
@@ -86,20 +86,6 @@ fn put(out: &mut Vec<u8>, contents: &Contents, item: &Item, names: &HashMap<*con
     }
     rest.push('}');
     out.extend_from_slice(rest.as_bytes());
-}
-
-/// Returns the mode with the type of a file in it, as `stat(2)` has it.
-fn mode(node: &Node) -> u32 {
-    let kind = match node.kind {
-        NodeKind::File { .. } => 0o100_000,
-        NodeKind::Dir => 0o040_000,
-        NodeKind::Symlink { .. } => 0o120_000,
-        NodeKind::Char { .. } => 0o020_000,
-        NodeKind::Block { .. } => 0o060_000,
-        NodeKind::Fifo => 0o010_000,
-        NodeKind::Socket => 0o140_000,
-    };
-    kind | node.mode
 }
 
 /// Adds a name as ncdu reads it: its bytes as they are, but for what JSON must escape.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `umoci view`: the state is `model.rs`, what keys do to it `keys.rs`, how it looks `draw.rs`. Here is what touches the terminal, other
-//! programs and files.
+//! `umoci view`: the state is `model.rs`, what keys do to it `keys.rs`, its looks `draw.rs`. This file alone, with `screen.rs`,
+//! touches the terminal, other programs and files.
 
 mod draw;
 mod filter;

@@ -154,11 +154,11 @@ impl<'a> Model<'a> {
             self.rows.push(number);
             if self.open[number as usize] {
                 let mut children = self.shown_children(number);
-                let key = |child: &u32| {
-                    let size = self.facts[*child as usize].size;
-                    (Reverse(size), self.paths.nodes[*child as usize].name)
-                };
-                children.sort_by(|a, b| key(b).cmp(&key(a)));
+                // The last one is taken first: the largest, and of equal ones the first by name.
+                children.sort_by_key(|child| {
+                    let child = *child as usize;
+                    (self.facts[child].size, Reverse(self.paths.nodes[child].name))
+                });
                 waiting.append(&mut children);
             }
         }

@@ -140,7 +140,7 @@ class Page {
     if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, select, dialog[open]")) return;
     const view = VIEWS[Number(event.key) - 1];
     if (this.views.some((candidate) => candidate.id === view)) this.state.go({ view });
-    else if (event.key in this.keys) this.keys[event.key].call(this);
+    else if (event.key in this.keys) this.keys[event.key]();
     else return;
     event.preventDefault();
   }

@@ -2,7 +2,6 @@
 
 const KINDS = ["file", "directory", "symbolic link", "hard link", "character device", "block device", "FIFO", "socket", "whiteout", "opaque directory"];
 const DIRECTORY = 1;
-const SYMLINK = 2;
 const HARD_LINK = 3;
 const WHITEOUT = 8;
 const BLOCK = 512;

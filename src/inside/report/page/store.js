@@ -100,7 +100,6 @@ function trunk(page, store) {
     const parts = [];
     let next = 0;
     const lay = (branch, x) => {
-      const first = next;
       for (const number of branch.ends) {
         parts.push(imagePart(store, number, x, next * row, names, row));
         next += 1;
@@ -111,7 +110,6 @@ function trunk(page, store) {
         lay(child, x + wide);
         parts.push(layerPart(store, child.layer, x, begin * row, wide, (next - begin) * row));
       }
-      return first;
     };
     lay(trunkOf(store), 0);
     parts.sort((a, b) => a.y - b.y || a.x - b.x);

@@ -55,7 +55,7 @@ function number(value) {
 }
 
 function counted(value, noun) {
-  return `${number(value)} ${noun}${value === 1 ? "" : noun.endsWith("y") ? "" : "s"}`;
+  return `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 }
 
 function percent(part, whole) {
