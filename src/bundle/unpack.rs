@@ -263,7 +263,7 @@ impl Unpacking<'_> {
                 .map(|layer| (layer.descriptor.digest, layer.diff_id));
             self.store.known_tars(&pairs.collect::<Vec<_>>())
         });
-        // Layers that were read whole for the first time, and the digests of their tars.
+        // Layers of which the index does not know yet which tars they hold, with the digests of these.
         let mut new = Vec::new();
         loop {
             // An open layer is decoded by threads of its own while an earlier one is applied here.
@@ -278,10 +278,10 @@ impl Unpacking<'_> {
             };
             let digest = &layer.descriptor.digest;
             monitor.info(format_args!("unpack layer: {digest}"));
-            let is_new = stream
+            stream
                 .and_then(|stream| self.apply(stream, layer, known.is_some(), &mut extractor))
                 .context(|| format!("layer {digest}"))?;
-            if is_new {
+            if known.as_ref().is_some_and(|known| !known.contains(digest)) {
                 new.push((*digest, layer.diff_id));
             }
         }
@@ -302,16 +302,15 @@ impl Unpacking<'_> {
         layer.open_derived(self.store, is_known, limits, task)
     }
 
-    /// Applies a layer, and keeps what is derived from it if it `keeps` anything; returns whether its table of contents is new.
+    /// Applies a layer, and keeps what is derived from it if it `keeps` anything.
     fn apply(
         &self,
         stream: LayerStream,
         layer: &Layer<'_>,
         keeps: bool,
         extractor: &mut Extractor<'_>,
-    ) -> Result<bool> {
-        let is_new = keeps && !self.store.has_toc(&layer.diff_id);
-        if is_new {
+    ) -> Result<()> {
+        if keeps && !self.store.has_toc(&layer.diff_id) {
             extractor.begin_toc();
         }
         let mut reader = LayerReader::new(stream, self.opts.limits.clone());
@@ -320,12 +319,12 @@ impl Unpacking<'_> {
         let finished = layer.end(reader.into_inner(), read)?;
         if keeps {
             let (store, blob) = (self.store, &layer.descriptor.digest);
-            store.keep_checkpoints(blob, &finished, self.monitor);
+            store.keep_noted(blob, &finished, self.monitor);
         }
         if let Some(toc) = extractor.take_toc() {
             let bytes = toc.finish(&layer.diff_id, finished.size)?;
             self.store.keep_toc(&layer.diff_id, &bytes, self.monitor);
         }
-        Ok(is_new)
+        Ok(())
     }
 }

@@ -337,7 +337,9 @@ impl Sink<'_, '_> {
                 }
                 State::Compressed(encoder) => {
                     let media_type = MediaType::layer(self.compression);
-                    let stored = self.txn.finish_blob(encoder.finish()?.0, media_type)?;
+                    let (writer, checkpoints) = encoder.finish()?;
+                    let stored = self.txn.finish_blob(writer, media_type)?;
+                    self.txn.keep_checkpoints(&stored.digest, checkpoints.as_ref());
                     return Ok((stored, true));
                 }
             };

@@ -477,7 +477,7 @@ fn make(store: &Store, layer: &Layer<'_>, task: &Arc<dyn Task>, monitor: &dyn Mo
     let read = builder.add_all(&mut reader).and_then(|()| reader.drain());
     let finished = layer.end(reader.into_inner(), read)?;
     let size = finished.size;
-    store.keep_checkpoints(&layer.descriptor.digest, &finished, monitor);
+    store.keep_noted(&layer.descriptor.digest, &finished, monitor);
     let bytes = builder.finish(&layer.diff_id, size)?;
     store.keep_toc(&layer.diff_id, &bytes, monitor);
     Toc::decode(&bytes, &layer.diff_id)

@@ -28,7 +28,7 @@ pub use limits::Limits;
 pub use read::LayerReader;
 pub use sniff::{HEAD, Sniffed, check_entries};
 pub(crate) use sparse::Sparse;
-pub(crate) use toc::{FileDigest, TocFollower, digest_prefixes, file_digest};
+pub(crate) use toc::{FileDigest, TocFollower, digest_prefixes, file_digest, has_toc_head};
 pub use toc::{Toc, TocBuilder, TocEntry};
 pub use tree::LayerTree;
 pub(crate) use tree::{Fate, FateOf, Outcome};

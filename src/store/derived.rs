@@ -9,7 +9,7 @@ use super::Store;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::index::{Access, Index, Place, Rows};
-use crate::layer::{Checkpoints, Finished, Toc, digest_prefixes};
+use crate::layer::{Checkpoints, Finished, Toc, digest_prefixes, has_toc_head};
 use crate::progress::{Monitor, Silent};
 
 /// Directory of the tables of contents, by diff_id.
@@ -46,9 +46,13 @@ impl Store {
         Some(toc)
     }
 
-    /// Returns whether there is a table of contents of the layer with this diff_id, without a look into it.
+    /// Returns whether there is a table of contents of the layer with this diff_id, by its head and its size alone.
     pub(crate) fn has_toc(&self, diff_id: &Digest) -> bool {
-        self.layout.private_dir().has(&name(TOC, diff_id))
+        let file = self.layout.private_dir().open(&name(TOC, diff_id));
+        file.is_ok_and(|mut file| {
+            let size = file.metadata().map_or(0, |found| found.len());
+            has_toc_head(&mut file, size, diff_id)
+        })
     }
 
     /// Returns the beginnings of the digests of all files in a layer, if there is a table of its contents.
@@ -75,13 +79,18 @@ impl Store {
         Some(checkpoints)
     }
 
-    /// Keeps the checkpoints that were noted of a layer; those that proved to be of something else are dropped.
-    pub(crate) fn keep_checkpoints(&self, blob: &Digest, of: &Finished, monitor: &dyn Monitor) {
+    /// Keeps the checkpoints of a compressed layer.
+    pub(crate) fn keep_checkpoints(&self, blob: &Digest, checkpoints: &Checkpoints, monitor: &dyn Monitor) {
+        self.keep_derived(SPANS, blob, &checkpoints.encode(blob), monitor);
+    }
+
+    /// Keeps the checkpoints that were noted while a layer was read; those that proved to be of something else are dropped.
+    pub(crate) fn keep_noted(&self, blob: &Digest, of: &Finished, monitor: &dyn Monitor) {
         if of.is_stale {
             self.drop_checkpoints(blob);
         }
         if let Some(checkpoints) = &of.checkpoints {
-            self.keep_derived(SPANS, blob, &checkpoints.encode(blob), monitor);
+            self.keep_checkpoints(blob, checkpoints, monitor);
         }
     }
 

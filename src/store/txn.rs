@@ -9,7 +9,7 @@ use super::refs::values;
 use crate::digest::{Algorithm, Digest, VerifyReader};
 use crate::error::{Result, ResultExt, shortlist};
 use crate::index::{Index, Place, View};
-use crate::layer::TocFollower;
+use crate::layer::{Checkpoints, TocFollower};
 use crate::layout::{BlobWriter, IndexJson, LayoutLock, LockMode, Staged, Stamp, Stored};
 use crate::progress::Silent;
 use crate::spec::{Compression, Descriptor, MediaType, RefName, RefValue};
@@ -264,8 +264,18 @@ impl<'a> Txn<'a> {
 
     /// Begins the table of contents of a layer that is about to be written; `None` if nobody would keep it.
     pub(crate) fn follow(&self) -> Result<Option<TocFollower>> {
-        let is_kept = self.store.opts.index && self.rehearsed.is_none();
-        is_kept.then(TocFollower::start).transpose()
+        self.keeps_derived().then(TocFollower::start).transpose()
+    }
+
+    fn keeps_derived(&self) -> bool {
+        self.store.opts.index && self.rehearsed.is_none()
+    }
+
+    /// Keeps the checkpoints that were chosen while a layer was compressed.
+    pub(crate) fn keep_checkpoints(&self, blob: &Digest, checkpoints: Option<&Checkpoints>) {
+        if let Some(checkpoints) = checkpoints.filter(|_| self.keeps_derived()) {
+            self.store.keep_checkpoints(blob, checkpoints, &Silent);
+        }
     }
 
     /// Keeps the table of contents of a layer that was written, if there is one.

@@ -8,13 +8,16 @@ use crate::image::{ReadDocument as _, Target, resolve};
 use crate::spec::{Descriptor, MediaClass, Platform};
 use crate::store::Store;
 
+/// An image that could not be read, by name, with the reason.
+pub type Unread = (String, Error);
+
 impl OtherImage {
     /// Returns the images of a layout, in the order of their names, but for those with the digests `shown`; and the name of the first
     /// that cannot be read, with the reason. An entry that leads to images for several platforms gives each of them.
     ///
     /// # Errors
     /// Those of reading `index.json`.
-    pub fn all(store: &Store, shown: &[Digest]) -> Result<(Vec<Self>, Option<(String, Error)>)> {
+    pub fn all(store: &Store, shown: &[Digest]) -> Result<(Vec<Self>, Option<Unread>)> {
         let mut out = Vec::new();
         let mut failed = None;
         for entry in store.refs()? {

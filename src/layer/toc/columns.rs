@@ -11,6 +11,9 @@ use crate::node::{Node, NodeKind, Time, TreePath, Xattrs};
 /// Count of the columns.
 pub(super) const COLUMNS: usize = 9;
 
+/// Maximum size of the paths and extended attributes of all entries together in bytes, in a table that is read.
+const MAX_HELD: u64 = 1 << 30;
+
 /// Maximum length of a path or of a link's target in bytes, in a table that is read.
 const MAX_PATH: usize = 1 << 20;
 
@@ -181,6 +184,8 @@ pub(super) struct Reader<'a> {
     dictionary: Vec<Attributes>,
     path: Vec<u8>,
     time: i64,
+    /// Bytes of all paths and attributes so far: shared ones stand once in the file, and once for each entry in memory.
+    held: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -217,6 +222,7 @@ impl<'a> Reader<'a> {
             dictionary,
             path: Vec::new(),
             time: 0,
+            held: 0,
         })
     }
 
@@ -254,7 +260,17 @@ impl<'a> Reader<'a> {
         self.names = rest;
         self.path.truncate(same);
         self.path.extend_from_slice(new);
+        self.hold(self.path.len())?;
         clean(&self.path)
+    }
+
+    fn hold(&mut self, bytes: usize) -> Result<()> {
+        self.held = self.held.saturating_add(bytes as u64);
+        if self.held > MAX_HELD {
+            Err(damaged())
+        } else {
+            Ok(())
+        }
     }
 
     fn node(&mut self, of: u8, kind: u8) -> Result<Node> {
@@ -263,6 +279,7 @@ impl<'a> Reader<'a> {
             .ok()
             .and_then(|at| self.dictionary.get(at));
         let (mode, uid, gid, xattrs) = attributes.cloned().ok_or_else(damaged)?;
+        self.hold(xattrs.iter().map(|(name, value)| name.len() + value.len()).sum())?;
         let node_kind = match of {
             FILE => NodeKind::File {
                 size: take(&mut self.sizes)?,

@@ -184,6 +184,18 @@ fn joined((prefix, rest): (&[u8; PREFIX], &[u8; 32 - PREFIX])) -> FileDigest {
     out
 }
 
+pub(super) fn has_head(file: &mut impl Read, size: u64, diff_id: &Digest) -> bool {
+    let mut bytes = [0; HEAD];
+    let read = file.read_exact(&mut bytes);
+    let head = read
+        .map_err(Into::into)
+        .and_then(|()| Head::read(&bytes, diff_id));
+    head.is_ok_and(|head| {
+        let sections = head.sections.iter().map(|(size, _)| *size);
+        sections.fold(HEAD as u64, u64::saturating_add) == size
+    })
+}
+
 pub(super) fn prefixes(file: &mut (impl Read + Seek), diff_id: &Digest) -> Result<Vec<[u8; PREFIX]>> {
     let mut bytes = [0; HEAD];
     file.read_exact(&mut bytes)?;

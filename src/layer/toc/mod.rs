@@ -131,6 +131,11 @@ impl Toc {
     }
 }
 
+/// Returns whether a file of `size` bytes begins as a table of contents about `diff_id` that has this size.
+pub fn has_toc_head(file: &mut impl Read, size: u64, diff_id: &Digest) -> bool {
+    file::has_head(file, size, diff_id)
+}
+
 /// Returns the beginnings of the digests of all regular files in the file of a table, without a look at the rest of it: the way to
 /// search thousands of layers for one content. The answer says no more than that a layer is worth a look.
 ///

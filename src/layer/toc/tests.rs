@@ -80,6 +80,32 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Columns with right sums, of which a forger made any bytes.
+    #[test]
+    fn forged_columns_end_in_entries_or_an_error(
+        entries in entries(),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut columns = Columns::default();
+        for (entry, span, _) in &entries {
+            columns.add(entry, *span);
+        }
+        let mut bytes = columns.to_bytes();
+        for (at, byte) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        if let Ok(mut reader) = columns::Reader::new(&bytes) {
+            while let Ok(Some((entry, ..))) = reader.next() {
+                prop_assert!(TreePath::clean(entry.path.as_bytes()).expect("path") == entry.path);
+            }
+        }
+    }
+}
+
 fn sample() -> (Vec<u8>, Digest) {
     let mut tar = LayerWriter::new(Vec::new(), b".");
     for n in 0..200_u32 {

@@ -192,7 +192,7 @@ impl LayerTree {
 
     fn put(&mut self, place: &Place, kind: Kind, number: Number) -> Result<()> {
         self.tree.cells.insert(place.key, Cell::new(kind, number));
-        self.note_put(&place, number);
+        self.note_put(place, number);
         self.passed.remove(&place.key);
         if place.path.is_root() {
             return Ok(());

@@ -68,6 +68,51 @@ fn each_pass_over_a_layer_leaves_the_same_table() {
 }
 
 #[test]
+fn a_layer_of_our_own_has_checkpoints_before_it_is_read() {
+    let image = Image::new();
+    let env = &image.env;
+    // Text that hardly compresses: checkpoints may have 1 % of the layer.
+    env.sh("head -c 12000000 /dev/urandom | base64 -w 0 >large");
+    env.umoci([
+        "insert",
+        "--rootless",
+        "--compress",
+        "gzip",
+        "--image",
+        "img",
+        "large",
+        "/large",
+    ])
+    .ok();
+    let spans = env.sh("ls img/.umoci/spans");
+    let top = image.manifest()["layers"]
+        .as_array()
+        .expect("layers")
+        .last()
+        .expect("layer")["digest"]
+        .clone();
+    assert_eq!(spans.trim(), top.as_str().expect("digest").replace(':', "-"));
+    let noted = std::fs::read(env.path(format!("img/.umoci/spans/{}", spans.trim()))).expect("checkpoints");
+    assert!(!noted.is_empty());
+    env.umoci(["unpack", "--rootless", "--image", "img", "b"]).ok();
+    env.sh("cmp large b/rootfs/large; rm -r img/.umoci/spans b");
+    env.umoci(["unpack", "--rootless", "--image", "img", "b"]).ok();
+    env.sh("cmp large b/rootfs/large");
+    assert_eq!(env.sh("ls img/.umoci/spans"), spans, "those that a reader notes");
+    env.umoci(["cat", "img", "large"]).ok();
+}
+
+#[test]
+fn an_unpack_makes_a_table_that_is_cut_anew() {
+    let image = Image::new();
+    let env = &image.env;
+    let good = tables(env);
+    env.sh("for f in img/.umoci/toc/*; do : >\"$f\"; done");
+    env.umoci(["unpack", "--rootless", "--image", "img", "b"]).ok();
+    assert_eq!(tables(env), good);
+}
+
+#[test]
 fn an_import_makes_the_tables_at_once_if_asked() {
     let image = Image::new();
     let env = &image.env;
